@@ -1,5 +1,5 @@
-//! Gathers what `millstream new` writes into projects, so that it becomes part of the program: for each language that there
-//! is an SDK for, its templates and the part of the SDK that a plugin needs. And the commit, for `millstream --version`.
+//! Gathers what `millstream new` writes into projects, so that it becomes part of the program: for each language with an
+//! SDK, its templates and the part of the SDK that a plugin needs. Also the commit, for `millstream --version`.
 
 #[path = "build/commit.rs"]
 mod commit;
@@ -7,14 +7,14 @@ mod commit;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-/// Folders and files of an SDK that no plugin needs: its tests, and what generates its bindings.
+/// Files and directories of an SDK that no plugin needs: its tests, and the generator of its bindings.
 const FOR_US: [&str; 7] = ["bindgen", "package-lock.json", "template", "test", "testdata", "tests", "tools"];
 
-/// How the names of files with tests end.
+/// Suffixes of test files.
 const TESTS: [&str; 3] = ["_test.go", ".test.ts", ".test.js"];
 
 fn main() -> io::Result<()> {
-    // Functions that are the same to the byte become one: there are many, as generic code is made in each crate that uses it.
+    // Merges identical functions. There are many, as each crate compiles the generic code it uses.
     println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
     let sdk = Path::new("../sdk");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
@@ -30,10 +30,10 @@ fn main() -> io::Result<()> {
         copy(&from.join("template"), &out.join("template").join(language), &is_made)?;
         watch(&from)?;
     }
-    commit::tell()
+    commit::emit()
 }
 
-/// Whether tools leave such files behind.
+/// Returns whether tools create such files.
 fn is_made(name: &str) -> bool {
     let hidden = name.starts_with('.') && name != ".gitignore";
     let made = ["Cargo.lock", "__pycache__", "build", "node_modules", "target"].contains(&name);
@@ -44,7 +44,7 @@ fn is_for_us(name: &str) -> bool {
     FOR_US.contains(&name) || TESTS.iter().any(|end| name.ends_with(end))
 }
 
-/// The entries of a folder that tools did not leave there, with their names; and whether these are all.
+/// Returns the entries of a directory that are not created by tools, with their names, and whether these are all.
 fn entries(dir: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
     let (mut kept, mut all) = (Vec::new(), true);
     for entry in fs::read_dir(dir)? {
@@ -59,26 +59,26 @@ fn entries(dir: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
     Ok((kept, all))
 }
 
-/// Lets cargo run this again when something changes in a folder, but not when tools leave something behind in it.
-/// Returns whether the folder as a whole is watched; otherwise what is in it now is, one by one.
+/// Lets cargo run this again when something changes in a directory, except for files that tools create in it.
+/// Returns whether the directory itself is watched; otherwise its current entries are, one by one.
 fn watch(dir: &Path) -> io::Result<bool> {
     if !dir.is_dir() {
         return Ok(true);
     }
-    let (entries, mut whole) = entries(dir)?;
+    let (entries, mut complete) = entries(dir)?;
     for (_, path) in entries.iter().filter(|(_, path)| path.is_dir()) {
-        whole &= watch(path)?;
+        complete &= watch(path)?;
     }
-    if whole {
+    if complete {
         println!("cargo::rerun-if-changed={}", dir.display());
     } else {
         let files = entries.iter().filter(|(_, path)| path.is_file());
         files.for_each(|(_, path)| println!("cargo::rerun-if-changed={}", path.display()));
     }
-    Ok(whole)
+    Ok(complete)
 }
 
-/// Copies a folder, if it is there, but for what is left out.
+/// Copies a directory, if it exists, except for what `left_out` selects.
 fn copy(from: &Path, to: &Path, left_out: &dyn Fn(&str) -> bool) -> io::Result<()> {
     if !from.is_dir() {
         return Ok(());

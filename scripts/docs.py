@@ -69,7 +69,7 @@ PARTITIONS = {
 }
 # What a kill of the job loses, by how the guarantee begins.
 LOST = [
-    ("exactly once from the moment", "what no batch had planned"),
+    ("exactly once after a batch is planned", "what no batch had planned"),
     ("by those who listen", "rows that no client received"),
     ("not at all", "all"),
 ]

@@ -1,16 +1,16 @@
-//! Which commit the program is made of, for `millstream --version`.
+//! The commit from which the program is built, for `millstream --version`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-/// Says which commit it is, for a checkout that is not one of git, such as an archive of the sources.
+/// Environment variable with the commit, for sources that are not a git checkout, such as an archive.
 const GIVEN: &str = "MILLSTREAM_COMMIT";
 
-/// How long what somebody gives may be.
+/// Maximum length of that variable.
 const GIVEN_LETTERS_MAX: usize = 64;
 
-/// What the program is made of, from the top of the checkout. A change of other files, such as tests, does not change it.
+/// The sources of the program, from the top of the checkout. Changes of other files, such as tests, do not count.
 const SOURCES: [&str; 16] = [
     "Cargo.lock",
     "Cargo.toml",
@@ -30,12 +30,12 @@ const SOURCES: [&str; 16] = [
     "wit",
 ];
 
-/// The SDKs are watched by what copies them.
+/// The SDKs, which are watched by the code that copies them.
 const SDKS: &str = "sdk";
 
-/// Tells the compiler the commit and whether sources differ from it (`changed` or nothing), and cargo when to ask again: when
-/// the checkout is at another commit, or a source was changed. Nothing else makes cargo build the program anew.
-pub fn tell() -> io::Result<()> {
+/// Passes the commit to the compiler, and whether sources differ from it (`changed` or nothing). Cargo runs this again when
+/// the checkout is at another commit, or a source was changed. Nothing else causes a rebuild.
+pub fn emit() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed={GIVEN}");
     let top = Path::new("..");
     let (commit, changed) = match env::var(GIVEN) {
@@ -59,20 +59,20 @@ fn checked(given: String) -> io::Result<String> {
         return Ok(given);
     }
     Err(io::Error::other(format!(
-        "{GIVEN} is to name a commit: at most {GIVEN_LETTERS_MAX} letters, digits, and any of `.+-`"
+        "{GIVEN} must be a commit: at most {GIVEN_LETTERS_MAX} characters of a-z, A-Z, 0-9 and `.+-`"
     )))
 }
 
-/// What git answers; `None`: there is no git, or this is no checkout of its own. Git looks in the folders above as well, and what
-/// it finds there would be the commit of something else.
+/// Returns git's output; `None` if git is missing or this is not its own checkout. Git also searches parent directories, and
+/// would return the commit of another repository.
 fn git(top: &Path, arguments: &[&str]) -> Option<String> {
     if !top.join(".git").exists() {
         return None;
     }
-    // Without optional locks it writes nothing, so that asking changes no file that anybody watches.
-    let asked = Command::new("git").arg("--no-optional-locks").args(arguments).current_dir(top).output().ok()?;
-    let answer = String::from_utf8(asked.stdout).ok()?;
-    asked.status.success().then(|| answer.trim().to_owned())
+    // Without optional locks git writes nothing, so this changes no watched file.
+    let result = Command::new("git").arg("--no-optional-locks").args(arguments).current_dir(top).output().ok()?;
+    let answer = String::from_utf8(result.stdout).ok()?;
+    result.status.success().then(|| answer.trim().to_owned())
 }
 
 fn is_changed(top: &Path) -> bool {
@@ -82,8 +82,8 @@ fn is_changed(top: &Path) -> bool {
     git(top, &arguments).is_none_or(|changes| !changes.is_empty())
 }
 
-/// The files that differ when the checkout is at another commit, and the sources. Only such as are there: cargo would ask each
-/// time for a file that is missing.
+/// Watches the files that change with the checked-out commit, and the sources. Only existing ones: cargo would rebuild each
+/// time for a missing file.
 fn watch(top: &Path) {
     let file_of = |name: &str| Some(top.join(git(top, &["rev-parse", "--git-path", name])?));
     let head = file_of("HEAD");
@@ -92,7 +92,7 @@ fn watch(top: &Path) {
     if let Some(branch) = branch {
         match file_of(&branch).filter(|file| file.exists()) {
             Some(file) => moved.push(file),
-            // The branch is packed with others. The next commit makes a file of its own for it, and a line of the log.
+            // The branch is a packed ref. The next commit creates its file, and a line of the log.
             None => moved.extend(["packed-refs", "logs/HEAD"].into_iter().filter_map(file_of)),
         }
     }

@@ -1,5 +1,5 @@
-//! OpenSSL becomes part of the program where its static libraries are there, as Debian's libssl-dev has them: whoever gets the
-//! program then needs no OpenSSL. The linker takes what it finds first, so a folder that holds these alone comes first.
+//! Links OpenSSL statically if its static libraries exist, as in Debian's libssl-dev. The program then needs no OpenSSL on the
+//! target machine. The linker uses the first library it finds, so a directory that contains only these comes first.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // For another machine, what is here fits nothing: who compiles for one says where its OpenSSL is (scripts/cross.sh).
+    // Libraries of this machine do not fit another one; a cross build sets its own OpenSSL (scripts/cross.sh).
     if env::var_os("TARGET") != env::var_os("HOST") {
         return;
     }
@@ -28,7 +28,7 @@ fn main() {
     }
 }
 
-/// Where the linker would find a library; a name without a folder is its answer where it does not.
+/// Returns the path at which the linker would find a library. It prints a name without a directory if it finds none.
 fn library(name: &str) -> Option<PathBuf> {
     let told = Command::new("cc").arg(format!("-print-file-name={name}")).output().ok()?;
     let path = PathBuf::from(String::from_utf8(told.stdout).ok()?.trim());

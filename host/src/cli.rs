@@ -99,7 +99,7 @@ enum Command {
     /// Build plugin projects into components
     Build {
         /// Directories of the plugin projects
-        #[arg(default_value = ".")]
+        #[arg(value_name = "DIR", default_value = ".")]
         dirs: Vec<PathBuf>,
     },
     /// Convert a core WebAssembly module to a plugin component

@@ -35,7 +35,7 @@
 //! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
 //! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
 //! let job = JobSpec::new("word-count")
-//!     .source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")))
+//!     .source(SourceSpec::from_config("lines", SocketReads::lines("127.0.0.1:9999")))
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))

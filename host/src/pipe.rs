@@ -43,8 +43,8 @@ const WAITING_MAX: usize = 1;
 pub fn run(options: &Options) -> Result<()> {
     let mut input = Input::of_standard_input();
     // Without rows there is no output, whatever the plugins and the query are.
-    let Some(sample) = Sample::of(&mut input, options)? else { return Ok(()) };
-    let graph = PipeGraph::of(options, &sample)?;
+    let Some(sample) = Sample::read(&mut input, options)? else { return Ok(()) };
+    let graph = PipeGraph::build(options, &sample)?;
     memory::limit(graph.spec().memory_bytes_max, 1)?;
     let workers = workers(graph.spec(), &running::Options::default())?;
     let output = Output::new(options.to, graph.output()?)?;
@@ -60,13 +60,13 @@ pub fn run(options: &Options) -> Result<()> {
     for _ in 0..workers {
         let steps = Steps::new(&graph, options)?;
         let worker = Worker { steps, turns: turns.clone(), next: next.clone(), done: done.clone() };
-        start("millstream-pipe-worker", "a thread that works on rows", &done, move || worker.work())?;
+        start("millstream-pipe-worker", "a thread that processes rows", &done, move || worker.work())?;
     }
     let cutter = sample.cutter(graph.source()?);
     start("millstream-pipe-input", "the thread that reads standard input", &done, move || {
         input.cut(cutter, &portions)
     })?;
-    let ended = ended.recv().map_err(|_| Error::bug("the threads of a pipe ended without a word"))?;
+    let ended = ended.recv().map_err(|_| Error::bug("the threads of a pipe ended without a message"))?;
     // Other threads may still run, but their results are not needed.
     turns.close(|target| target.refusals.report());
     ended
@@ -93,7 +93,7 @@ fn start_query(
 
 fn follow(query: &Prepared, rows: Receiver<Option<RecordBatch>>, output: &mut Output) -> Result<()> {
     // If the end was not sent, an error occurred, and was reported by its thread.
-    let next = move || rows.recv().map_err(|_| Error::bug("the rows of a pipe broke off without a word"));
+    let next = move || rows.recv().map_err(|_| Error::bug("the rows of a pipe ended without a message"));
     query.follow(context(0), next, |rows| {
         let written = output.form().encode(rows)?;
         output.put(written)

@@ -61,14 +61,14 @@ struct ServerState {
 /// Serves until a signal, or the end of standard input if that was requested.
 pub fn run(options: &ServeOptions, ready: impl FnOnce() -> Result<()>) -> Result<()> {
     let size = |what: &str, text: &Option<String>| {
-        text.as_deref().map(units::size).transpose().map_err(|words| Error::job(format!("{what}: {words}")))
+        text.as_deref().map(units::size).transpose().map_err(|cause| Error::job(format!("{what}: {cause}")))
     };
     let frame_bytes = size("--frame", &options.frame)?.unwrap_or(FRAME_BYTES);
     if !(4096..=FRAME_BYTES_MAX).contains(&frame_bytes) {
-        return Err(Error::job("--frame: between 4KiB and 512MiB"));
+        return Err(Error::job("--frame: write a size from 4KiB to 512MiB"));
     }
     if !(1..=CONNECTIONS_MAX).contains(&options.connections_max) {
-        return Err(Error::job(format!("--connections: between 1 and {CONNECTIONS_MAX}")));
+        return Err(Error::job(format!("--connections: write a number from 1 to {CONNECTIONS_MAX}")));
     }
     // First, as it temporarily changes the permissions of new files.
     let socket = Socket::take(&options.socket)?;
@@ -109,7 +109,7 @@ async fn accept_all(
                 }
                 // For example too many open files. Open connections continue, and may close.
                 Err(error) => {
-                    tracing::warn!("a connection could not be taken: {error}");
+                    tracing::warn!("a connection could not be accepted: {error}");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             },
@@ -147,7 +147,7 @@ fn serve(stream: UnixStream, served: &Arc<ServerState>, connections_max: usize) 
     let are_open = served.open.fetch_add(1, Ordering::Relaxed);
     let permit = ConnectionPermit(served.clone());
     if are_open >= connections_max {
-        let full = format!("{connections_max} connections are open, which is the most; --connections allows more");
+        let full = format!("{connections_max} connections are open, which is the maximum; raise it with --connections");
         conversation::reject(&stream, &Error::environment(full));
         return;
     }

@@ -1,6 +1,7 @@
 package millstream
 
-// BatchAggregator is a plugin of world aggregate on whole batches. [Aggregate] makes one of functions on rows.
+// BatchAggregator is a plugin of world aggregate that works on batches. [Aggregate] makes one from functions
+// on rows.
 type BatchAggregator interface {
 	// Describe is called when a job is loaded: it describes output and accumulator, or says that config or input do not fit.
 	Describe(stage *Stage) (Description, error)
@@ -8,20 +9,20 @@ type BatchAggregator interface {
 	Lift(ctx *Context, rows *Batch) (*Batch, error)
 	// Combine combines accumulators pair by pair; it must be associative.
 	Combine(ctx *Context, left, right *Batch) (*Batch, error)
-	// Lower makes the output row of each accumulator. keys has one row an accumulator, and no columns where the stage has no
-	// key.
+	// Lower returns the output row of each accumulator. keys has one row per accumulator, and no columns if the
+	// stage has no key.
 	Lower(ctx *Context, keys, accumulators *Batch) (*Batch, error)
-	// Inverse takes accumulators out again, pair by pair. It is only called where the description says so.
+	// Inverse removes accumulators, pair by pair. It is only called if the description says so.
 	Inverse(ctx *Context, whole, part *Batch) (*Batch, error)
 }
 
-// AggregateBatches registers a plugin on whole batches. It is made for each config.
+// AggregateBatches registers a plugin that works on batches. It is created for each config.
 func AggregateBatches(make func(stage *Stage) (BatchAggregator, error)) {
 	register("aggregate", make)
 }
 
-// Aggregator reduces rows of type I, by way of accumulators of type A, to rows of type O. An error of its functions fails
-// the call: in an aggregate only the host can refuse rows.
+// Aggregator reduces rows of type I, by accumulators of type A, to rows of type O. An error of its functions
+// fails the call: in an aggregate only the host can reject rows.
 type Aggregator[I, A, O any] struct {
 	// Lift makes an accumulator of a row.
 	Lift func(ctx *Context, row I) (A, error)

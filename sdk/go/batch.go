@@ -6,28 +6,28 @@ import (
 	"unsafe"
 )
 
-// Batch is rows as columns. It does not know their names and types: [Stage.Input] and [Stage.Key] do.
+// Batch has rows as columns. It does not know their names and types: [Stage.Input] and [Stage.Key] do.
 //
-// What its methods give are views of the buffers that the host has passed, without a copy. They must not be changed. They
-// stay valid as long as the plugin holds them, like all memory of Go.
+// Its methods return views of the buffers that the host has passed, without a copy. They must not be changed.
+// They stay valid as long as the plugin refers to them, like all memory of Go.
 type Batch struct {
 	rows    int
 	columns []Column
 }
 
-// NewBatch makes a batch of so many rows, without columns.
+// NewBatch returns a batch with this number of rows, without columns.
 func NewBatch(rows int) *Batch { return &Batch{rows: rows} }
 
-// Rows tells how many rows there are.
+// Rows returns the number of rows.
 func (b *Batch) Rows() int { return b.rows }
 
-// Width tells how many columns there are.
+// Width returns the number of columns.
 func (b *Batch) Width() int { return len(b.columns) }
 
 // Column gives the buffers of a column.
 func (b *Batch) Column(column int) Column { return b.columns[column] }
 
-// Bytes tells how many bytes the values have, without offsets and validity.
+// Bytes returns the total size of the values, without offsets and validity.
 func (b *Batch) Bytes() int {
 	sum := 0
 	for i := range b.columns {
@@ -36,7 +36,7 @@ func (b *Batch) Bytes() int {
 	return sum
 }
 
-// IsNull tells whether a row of a column is null, of any type.
+// IsNull reports whether a row of a column of any type is null.
 func (b *Batch) IsNull(column, row int) bool {
 	validity := b.columns[column].Validity
 	return validity != nil && !bit(validity, row)
@@ -54,13 +54,13 @@ func (b *Batch) Timestamps(column int) []Timestamp { return words[Timestamp](b, 
 // Bools gives a column of type bool.
 func (b *Batch) Bools(column int) Bits { return Bits(b.columns[column].Data) }
 
-// Texts gives a column of type text.
+// Texts returns a column of type text.
 func (b *Batch) Texts(column int) Texts { return Texts(b.columns[column]) }
 
 // Binaries gives a column of type binary.
 func (b *Batch) Binaries(column int) Binaries { return Binaries(b.columns[column]) }
 
-// words gives a buffer as numbers; a copy where the buffer does not lie where such numbers must.
+// words returns a buffer as numbers; a copy if the buffer is not aligned for them.
 func words[T int64 | float64 | Timestamp](b *Batch, column int) []T {
 	data := b.columns[column].Data
 	if len(data) < b.rows*8 {
@@ -110,8 +110,8 @@ func (b Binaries) At(row int) []byte {
 	return b.Data[start:end:end]
 }
 
-// AddInt64s adds a column of type int64. Like the others it takes the values as they are, without a copy, and valid, which
-// says which rows are no null; nil: none is.
+// AddInt64s adds a column of type int64. Like the others it takes the values without a copy, and valid, whose
+// set bits are the rows that are not null; nil means no nulls.
 func (b *Batch) AddInt64s(values []int64, valid Bits) *Batch { return addWords(b, values, valid) }
 
 // AddFloat64s adds a column of type float64.
@@ -164,7 +164,7 @@ func (b *Batch) Select(columns ...int) *Batch {
 	return made
 }
 
-// Beside gives the columns of both batches, which must have as many rows.
+// Beside returns the columns of both batches, which must have the same number of rows.
 func (b *Batch) Beside(other *Batch) (*Batch, error) {
 	if b.rows != other.rows {
 		return nil, internalf("columns of %d and of %d rows", b.rows, other.rows)

@@ -11,7 +11,7 @@ import (
 	"millstream.dev/sdk/internal/abi"
 )
 
-// stackBytesMax bounds the stack, so that a function that calls itself for ever is told so before memory is used up.
+// stackBytesMax limits the stack, so that an endless recursion is reported before memory is used up.
 const stackBytesMax = 16 << 20
 
 func init() {
@@ -25,8 +25,8 @@ var result abi.Area
 // error with the lines of the plugin that led to it.
 func call(function func(to *abi.Area) error) uint32 { return callWith(false, function) }
 
-// callWith is call where the largest number of what is returned has eight bytes, if that is wide: what follows the case of the result stands
-// at such a place then.
+// callWith is call, with wide set if the largest number in the result has eight bytes: then the value after
+// the case of the result is aligned to eight.
 func callWith(wide bool, function func(to *abi.Area) error) uint32 {
 	begin := func(tag uint32) {
 		result.Reset()
@@ -84,7 +84,7 @@ func contextOf(batch uint64, time int64, hasWatermark uint32, watermark int64) *
 	}
 }
 
-// describeTo runs Describe with the stage as it is told.
+// describeTo runs Describe with the stage that the host passed.
 func describeTo(stage *Stage, lower func(to *abi.Area, description *Description)) uint32 {
 	return call(func(to *abi.Area) error {
 		description, err := describe(stage)

@@ -1,12 +1,12 @@
 package millstream
 
-// Cogrouper is a plugin of world cogroup on whole batches. [Cogroup2] makes one of a function on rows.
+// Cogrouper is a plugin of world cogroup that works on batches. [Cogroup2] makes one from a function on rows.
 type Cogrouper interface {
 	// Describe is called when a job is loaded: it says what is read of each input and what is returned, or that config,
 	// inputs or key do not fit.
 	Describe(stage *Stage) (Description, error)
-	// Cogroup is called with groups of a batch or a window; every key comes once. It returns rows, and for each input the
-	// rows that are refused.
+	// Cogroup is called with groups of a batch or a window; every key occurs once. It returns rows, and for each
+	// input the rejected rows.
 	Cogroup(stage *Stage, ctx *Context, groups *Cogroups) (*Batch, [][]Rejected, error)
 }
 
@@ -25,7 +25,7 @@ type Grouped struct {
 	ends []byte
 }
 
-// End tells where the rows of a group end: they begin where those of the group before end.
+// End returns the end of a group's rows, which begin at the end of the previous group.
 func (g *Grouped) End(group int) int { return offset(g.ends, group) }
 
 func (g *Grouped) start(group int) int {
@@ -35,13 +35,14 @@ func (g *Grouped) start(group int) int {
 	return g.End(group - 1)
 }
 
-// CogroupBatches registers a plugin on whole batches. It is made for each config.
+// CogroupBatches registers a plugin that works on batches. It is created for each config.
 func CogroupBatches(make func(stage *Stage) (Cogrouper, error)) {
 	register("cogroup", make)
 }
 
-// Cogroup2 registers a function that is called for each key that has rows in at least one of two inputs, with the rows of
-// each. An error refuses the rows of the key, of every input. What [Update] says of its arguments holds here too.
+// Cogroup2 registers a function that is called for each key that has rows in at least one of two inputs, with
+// the rows of each. An error rejects the rows of the key, of every input. The rules of [Update] for its
+// arguments apply here too.
 func Cogroup2[K, A, B any, O output[O]](function func(ctx *Context, key K, first []A, second []B, out O) error) {
 	first, second := &input[A]{block: block[A]{layout: layoutOf[A]()}}, &input[B]{block: block[B]{layout: layoutOf[B]()}}
 	cogroup(func(ctx *Context, key K, group int, out O) error {
@@ -74,7 +75,8 @@ func Cogroup4[K, A, B, C, D any, O output[O]](
 // anyInput is one input, of whatever type its rows are.
 type anyInput interface {
 	begin(grouped *Grouped) error
-	// bounds tells where the rows of a group start and end, and which of them are null where they cannot be.
+	// bounds returns the start and the end of a group's rows, and which of them are null in a field that cannot
+	// be.
 	bounds(group int) (start, end int, skipped []Rejected)
 	nulls() []Rejected
 	end()
@@ -109,7 +111,7 @@ func (i *input[T]) nulls() []Rejected { return i.missing }
 func (i *input[T]) end()              { i.block.end() }
 func (i *input[T]) schema() Schema    { return i.block.layout.schema() }
 
-// cogroup registers a function that takes the rows of a group from the inputs by itself.
+// cogroup registers a function that takes the rows of a group from the inputs itself.
 func cogroup[K any, O output[O]](function func(ctx *Context, key K, group int, out O) error, inputs ...anyInput) {
 	key := layoutOf[K]()
 	var out O

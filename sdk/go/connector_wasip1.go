@@ -13,8 +13,9 @@ import (
 //go:linkname abort runtime.abort
 func abort()
 
-// callOrTrap is call, but for panics: an error passes, and the host tries again for ever, and a mistake of the plugin does
-// not pass. So the instance dies of it, with its last words, and that ends the job.
+// callOrTrap is call, except for panics. The host treats an error as transient and retries indefinitely, but
+// a bug of the plugin is permanent. So the instance dies of a panic with its last log lines, and that ends
+// the job.
 func callOrTrap(function func(to *abi.Area) error) uint32 { return call(orTrap(function)) }
 
 func orTrap(function func(to *abi.Area) error) func(to *abi.Area) error {

@@ -16,15 +16,15 @@ type Column struct {
 	Data []byte
 }
 
-// blockRows is how many rows are read or written at once, column by column.
+// blockRows is the number of rows that are read or written at a time, column by column.
 const blockRows = 256
 
-// bit tells whether a bit of a bitmap is set; behind its end none is.
+// bit reports whether a bit of a bitmap is set; false after its end.
 func bit(bits []byte, row int) bool {
 	return row>>3 < len(bits) && bits[row>>3]>>(row&7)&1 == 1
 }
 
-// offset gives where a row begins.
+// offset returns the start of a row.
 func offset(offsets []byte, row int) int {
 	return int(*(*uint32)(unsafe.Pointer(&offsets[row*4 : row*4+4][0])))
 }
@@ -34,7 +34,7 @@ func slot(rows unsafe.Pointer, index int, bytes uintptr) unsafe.Pointer {
 	return unsafe.Add(rows, uintptr(index)*bytes)
 }
 
-// check tells whether the columns of a batch are long enough for its rows.
+// check reports whether the columns of a batch are long enough for its rows.
 func (l *layout) check(batch *Batch) error {
 	for i := range l.columns {
 		field := &l.columns[i]
@@ -77,7 +77,7 @@ func (c *Column) check(kind Type, rows int) string {
 	return ""
 }
 
-// decode reads rows of a batch that was checked to an array of as many structs.
+// decode reads rows of a checked batch into an array of structs.
 func (l *layout) decode(batch *Batch, first, count int, rows unsafe.Pointer) {
 	for i := range l.columns {
 		field := &l.columns[i]
@@ -98,7 +98,7 @@ func (l *layout) decode(batch *Batch, first, count int, rows unsafe.Pointer) {
 	}
 }
 
-// decode reads values to places that are so many bytes apart.
+// decode reads values into memory with this stride in bytes.
 func (f *column) decode(column *Column, first, count int, to unsafe.Pointer, apart uintptr) {
 	if count == 0 {
 		return
@@ -141,8 +141,8 @@ func (f *column) decode(column *Column, first, count int, to unsafe.Pointer, apa
 	}
 }
 
-// decodePointers reads values that may be null. Those of a block stand together in an array of their own, which lives as
-// long as the plugin holds one of them.
+// decodePointers reads values that may be null. Those of a block are in an array of their own, which lives as
+// long as the plugin refers to one of them.
 func (f *column) decodePointers(column *Column, first, count int, to unsafe.Pointer, apart uintptr) {
 	values, bytes := f.array(count)
 	f.decode(column, first, count, values, bytes)
@@ -156,7 +156,7 @@ func (f *column) decodePointers(column *Column, first, count int, to unsafe.Poin
 	}
 }
 
-// array makes an array of values, and tells the bytes of one.
+// array returns an array of values and the size of one in bytes.
 func (f *column) array(count int) (unsafe.Pointer, uintptr) {
 	switch f.shape {
 	case shapeBool:
@@ -249,7 +249,7 @@ func (b *block[T]) read(start, end int) {
 	b.layout.decode(b.batch, start, count, unsafe.Pointer(unsafe.SliceData(b.rows)))
 }
 
-// end forgets the rows, so that they keep nothing alive.
+// end drops the rows, so that they keep nothing alive.
 func (b *block[T]) end() {
 	b.batch = nil
 	clear(b.rows[:cap(b.rows)])

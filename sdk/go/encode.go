@@ -25,7 +25,7 @@ func (b *bitmap) push(value bool) {
 func (b *bitmap) truncate(rows int) {
 	b.bits = b.bits[:(rows+7)/8]
 	b.rows = rows
-	// Bits are set by or: those behind the last row must be clear.
+	// Bits are set with or: those after the last row must be clear.
 	if used := rows & 7; used > 0 {
 		b.bits[rows>>3] &= 1<<used - 1
 	}
@@ -101,7 +101,7 @@ func (l *layout) encode(builders []builder, rows unsafe.Pointer, count int) {
 	}
 }
 
-// zeros stands under nulls, whatever the type.
+// zeros is the value of nulls of any type.
 var zeros [4]uint64
 
 func (f *column) encodeOne(to *builder, value unsafe.Pointer, valid bool) {
@@ -119,7 +119,7 @@ func (f *column) encodeOne(to *builder, value unsafe.Pointer, valid bool) {
 	}
 }
 
-// encode appends values that are so many bytes apart.
+// encode appends values with this stride in bytes.
 func (f *column) encode(to *builder, from unsafe.Pointer, count int, apart uintptr) {
 	switch f.shape {
 	case shapeWord:
@@ -136,7 +136,7 @@ func (f *column) encode(to *builder, from unsafe.Pointer, count int, apart uintp
 		offsets, bytes := to.offsets, to.bytes
 		for range count {
 			bytes = appendText(bytes, *(*string)(from))
-			// May wrap for columns above 2 GiB, which finish refuses.
+			// May wrap for columns above 2 GiB, which finish rejects.
 			offsets = append(offsets, uint32(len(bytes)))
 			from = unsafe.Add(from, apart)
 		}
@@ -155,8 +155,8 @@ func (f *column) encode(to *builder, from unsafe.Pointer, count int, apart uintp
 	}
 }
 
-// appendText appends a text. Copying a few bytes of a length that is not known beforehand is slow in a component: short
-// texts are copied as two words that may overlap.
+// appendText appends a string. Copying a few bytes of unknown length is slow in a component: short strings
+// are copied as two words that may overlap.
 func appendText(to []byte, text string) []byte {
 	length := len(text)
 	if length == 0 {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Rejection is why a row is refused. Any error that a plugin function returns refuses its row, or the rows of its key, with
-// the error's text; [Reject] makes one.
+// Rejection is why a row is rejected. Any error that a plugin function returns rejects its row, or the rows
+// of its key, with the error's text; [Reject] makes one.
 type Rejection struct {
 	// Reason is for a person to read.
 	Reason string
@@ -15,13 +15,13 @@ type Rejection struct {
 // Error gives the reason.
 func (r *Rejection) Error() string { return r.Reason }
 
-// Reject makes an error that refuses the row, or the rows of the key: they go to the stage's rejected rows, and the job
-// goes on. The arguments are those of fmt.Sprintf.
+// Reject returns an error that rejects the row, or the rows of the key: they go to the stage's rejected rows,
+// and the job continues. The arguments are those of fmt.Sprintf.
 func Reject(format string, arguments ...any) error {
 	return &Rejection{Reason: fmt.Sprintf(format, arguments...)}
 }
 
-// Rejected is a refused row of a batch.
+// Rejected is a rejected row of a batch.
 type Rejected struct {
 	// Row is its index in the batch passed in.
 	Row uint32
@@ -36,7 +36,8 @@ const (
 	failInternal
 )
 
-// Failure is why a call fails as a whole. Plugins on whole batches return one; of functions on rows a panic fails the call.
+// Failure is why a call fails. Plugins that work on batches return one; with functions on rows, a panic fails
+// the call.
 type Failure struct {
 	kind    int
 	message string
@@ -45,13 +46,13 @@ type Failure struct {
 // Error gives the message.
 func (f *Failure) Error() string { return f.message }
 
-// ConfigError is for a config that is wrong: the author of the job can mend it.
+// ConfigError reports an invalid config, which the author of the job can fix.
 func ConfigError(message string) error { return &Failure{failConfig, message} }
 
-// InputError is for an input or a key that does not fit: the author of the job can mend it.
+// InputError reports an unsuitable input or key, which the author of the job can fix.
 func InputError(message string) error { return &Failure{failInput, message} }
 
-// InternalError is for anything else: the author of the plugin can mend it.
+// InternalError reports anything else, which the author of the plugin can fix.
 func InternalError(message string) error { return &Failure{failInternal, message} }
 
 func internalf(format string, arguments ...any) error {

@@ -71,7 +71,7 @@ func exportCommit(batch uint64) uint32 {
 	return callOrTrap(func(*abi.Area) error { return writing.commit(batch) })
 }
 
-// lastOrTrap runs a call that tells the last batch; 0: none.
+// lastOrTrap runs a call that returns the last batch; 0: none.
 func lastOrTrap(function func() (uint64, error)) uint32 {
 	return callWith(true, orTrap(func(to *abi.Area) error {
 		last, err := function()

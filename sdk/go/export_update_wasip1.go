@@ -14,7 +14,7 @@ func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
 	return describeOne(config, configLength, fields, fieldsLength)
 }
 
-// The arguments stand in memory: there are more than are passed singly.
+// The arguments are in memory: there are too many to pass them directly.
 //
 //go:wasmexport millstream:plugin/updater@0.1.3#update
 func exportUpdate(at uint32) uint32 {

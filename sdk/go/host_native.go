@@ -8,15 +8,15 @@ import (
 	"path/filepath"
 )
 
-// Outside of a component, in tests, package millstreamtest takes the place of the host.
+// Outside of a component, in tests, package millstreamtest replaces the host.
 
-// timersOfTest is what a test run knows of timers: those that are due, and those that were asked for.
+// timersOfTest is the timers of a test run: those that are due, and those that were requested.
 var timersOfTest struct {
 	due   dueTimes
 	asked []askedOfTest
 }
 
-// askedOfTest is what a call asked for: a timer of a group, and whether it is set or cancelled.
+// askedOfTest is a request of a call: a timer of a group, and whether it is set or cancelled.
 type askedOfTest struct {
 	group uint32
 	at    Timestamp

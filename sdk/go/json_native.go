@@ -98,7 +98,7 @@ func push(as *column, to *builder, value any) error {
 	to.valid.push(value != nil)
 	to.nulls = to.nulls || value == nil
 	if as.Type.isNested() && value != nil {
-		// Texts in it are as they are: it cannot fail.
+		// Its strings are unescaped: it cannot fail.
 		text, err := json.Marshal(value)
 		if err != nil {
 			return wrong
@@ -187,7 +187,7 @@ func valueOf(kind Type, batch *Batch, column, row int) any {
 	}
 }
 
-// nested gives the value of a struct or list; the text itself where it is no JSON, so that a test shows it.
+// nested returns the value of a struct or list; the text itself if it is not JSON, so that a test shows it.
 func nested(text string) any {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()

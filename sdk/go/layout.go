@@ -11,7 +11,7 @@ import (
 // Timestamp is a point in time: microseconds since 1970-01-01 00:00 UTC.
 type Timestamp int64
 
-// Time gives it as a time.Time in UTC.
+// Time returns it as a time.Time in UTC.
 func (t Timestamp) Time() time.Time { return time.UnixMicro(int64(t)).UTC() }
 
 // Null is a value that may be null.
@@ -26,7 +26,7 @@ func Some[T any](value T) Null[T] { return Null[T]{Value: value, Valid: true} }
 
 func (Null[T]) nullable() {}
 
-// AnyKey stands for the key in functions that work with any key, and for rows that are only counted.
+// AnyKey represents the key in functions that work with any key, and rows that are only counted.
 type AnyKey struct{}
 
 // shape is how a value lies in memory.
@@ -50,7 +50,7 @@ const (
 	nullsFlag
 )
 
-// column is where a field of a row lies.
+// column is the memory layout of a field of a row.
 type column struct {
 	Field
 	shape  shape
@@ -60,7 +60,7 @@ type column struct {
 	flag uintptr
 }
 
-// layout is the columns of a row type. It is made once, so that no row needs reflection.
+// layout is the columns of a row type. It is computed once, so that rows need no reflection.
 type layout struct {
 	columns []column
 	// bytes is the size of a row.
@@ -73,7 +73,7 @@ var (
 	typeNullable  = reflect.TypeFor[interface{ nullable() }]()
 )
 
-// layoutOf gives the columns of a struct type. It panics, naming the field, for a type that is no row.
+// layoutOf returns the columns of a struct type. It panics, naming the field, for a type that is not a row.
 func layoutOf[T any]() *layout {
 	row := reflect.TypeFor[T]()
 	if row.Kind() != reflect.Struct {

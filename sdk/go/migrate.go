@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// Migrate registers how states of another version of the plugin become states of this one, for plugins of world update
-// whose state has other columns now. It is called once for each kind of old states, beside [Update]; which of them are to be
-// taken over is told by their columns. An error says that they cannot be. In plugin.toml the world is "update-migrating".
+// Migrate registers how states of another version of the plugin become states of this one, for plugins of
+// world update whose state has other columns now. It is called once for each kind of old states, in addition
+// to [Update]; their columns select the function. An error reports that they cannot be migrated. In
+// plugin.toml the world is "update-migrating".
 func Migrate[Old, S any](function func(old Old) (S, error)) {
 	old, state := layoutOf[Old](), layoutOf[S]()
 	states := migrateRows[Old, S]{function: function, old: block[Old]{layout: old}, new: newOut[S](state)}
@@ -24,7 +25,7 @@ type migration struct {
 var (
 	// migrations are those of this program.
 	migrations []migration
-	// migrationsExported tells that the component exports them.
+	// migrationsExported reports whether the component exports them.
 	migrationsExported bool
 )
 

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// Connections over TCP, and datagrams over UDP, reach what the job grants: `grant = { tcp = ["host:port"] }` and
-// `udp = ["host:port"]`. They are for worlds source and sink only. Every wait ends with its time; what was not there by then can be
-// waited for again. In tests the sockets are those of the machine, and nothing is refused.
+// Connections over TCP, and datagrams over UDP, to the addresses that the job grants: `grant = { tcp =
+// ["host:port"] }` and `udp = ["host:port"]`. They are for worlds source and sink only. Every wait has a time
+// limit; data that has not arrived by then can be waited for again. In tests the sockets are those of the
+// machine, and nothing is denied.
 
 var (
-	// ErrTimeout says that nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+	// ErrTimeout reports that nothing was received or sent within the time. Nothing is lost: it can be retried.
 	ErrTimeout = errors.New("nothing came within the time")
 	// ErrClosed says that the other side has closed the connection.
 	ErrClosed = errors.New("the other side has closed the connection")
@@ -38,12 +39,12 @@ func Dial(address string, timeout time.Duration) (*Conn, error) {
 	return &Conn{socket}, nil
 }
 
-// Read gives what is there: at least one byte, and at most so many. It waits for the first.
+// Read returns available data: at least one byte, and at most bytesMax. It waits for the first.
 func (c *Conn) Read(bytesMax int, timeout time.Duration) ([]byte, error) {
 	return netRead(c.socket, uint32(min(max(bytesMax, 1), 1<<30)), millis(timeout))
 }
 
-// Write writes all of these bytes. After [ErrTimeout] some of them may have gone out.
+// Write writes all of these bytes. After [ErrTimeout] some of them may have been sent.
 func (c *Conn) Write(data []byte, timeout time.Duration) error {
 	return netWrite(c.socket, data, millis(timeout))
 }
@@ -51,24 +52,24 @@ func (c *Conn) Write(data []byte, timeout time.Duration) error {
 // Close closes the connection; again does nothing.
 func (c *Conn) Close() { netClose(c.socket) }
 
-// Lines is the lines that come over a connection, whole, however they are sent.
+// Lines reads complete lines from a connection, however they are sent.
 type Lines struct {
 	// Conn is the connection, to write to it.
 	Conn         *Conn
 	lineBytesMax int
 	buffer       []byte
-	// Where the next line begins, and up to where no end of it was found.
+	// The start of the next line, and the position before which there is no line end.
 	start, searched int
 }
 
-// NewLines reads lines of at most so many bytes from a connection.
+// NewLines reads lines of at most lineBytesMax bytes from a connection.
 func NewLines(conn *Conn, lineBytesMax int) *Lines {
 	return &Lines{Conn: conn, lineBytesMax: lineBytesMax}
 }
 
-// Next gives the next line, without its end (\n or \r\n); it waits for more of it no longer than this. A part of a line that
-// has come by then is kept for the next call, and a part before the end of the connection is no line. The line is valid until
-// the next call.
+// Next returns the next line without its end (\n or \r\n), and waits for it no longer than timeout. A part of
+// a line that has arrived by then is kept for the next call; a part before the end of the connection is not a
+// line. The line is valid until the next call.
 func (l *Lines) Next(timeout time.Duration) ([]byte, error) {
 	const readBytes = 1 << 16
 	for {
@@ -100,7 +101,7 @@ type Datagrams struct {
 	socket uint32
 }
 
-// Datagram is one that came.
+// Datagram is a received datagram.
 type Datagram struct {
 	// Sender is who sent it, as 127.0.0.1:5514.
 	Sender string
@@ -121,7 +122,7 @@ func ListenDatagrams(address string) (*Datagrams, error) {
 	return &Datagrams{socket}, nil
 }
 
-// Receive gives the next datagram; what is longer than so many bytes is cut.
+// Receive returns the next datagram, truncated to bytesMax.
 func (d *Datagrams) Receive(bytesMax int, timeout time.Duration) (Datagram, error) {
 	return netReceive(d.socket, uint32(min(max(bytesMax, 1), 1<<16)), millis(timeout))
 }

@@ -40,7 +40,7 @@ func socketOf(socket uint32, timeoutMs uint32) (net.Conn, error) {
 	if !is {
 		return nil, ErrClosed
 	}
-	// What is there is taken even where nothing is waited for.
+	// Available data is returned even without a wait.
 	return own, own.SetDeadline(time.Now().Add(time.Duration(max(timeoutMs, 1)) * time.Millisecond))
 }
 

@@ -5,7 +5,7 @@ import "unsafe"
 // Out takes the rows that a plugin function returns.
 type Out[T any] struct {
 	layout *layout
-	// rows are those that were pushed last.
+	// rows are the rows that were pushed last.
 	rows []T
 	// before is how many were appended to the columns before these.
 	before  int
@@ -20,7 +20,7 @@ func (o *Out[T]) Push(row T) {
 	o.rows = append(o.rows, row)
 }
 
-// Len tells how many rows there are so far in this call.
+// Len returns the number of rows so far in this call.
 func (o *Out[T]) Len() int { return o.before + len(o.rows) }
 
 func newOut[T any](layout *layout) *Out[T] {
@@ -40,7 +40,7 @@ func (o *Out[T]) flush() {
 	o.rows = o.rows[:0]
 }
 
-// truncate forgets all rows from this one on.
+// truncate removes all rows from this one on.
 func (o *Out[T]) truncate(rows int) {
 	if rows >= o.before {
 		o.rows = o.rows[:rows-o.before]
@@ -79,7 +79,7 @@ func (o *KeyedOut[T]) Push(row T) {
 	o.groups = append(o.groups, o.now)
 }
 
-// Len tells how many rows there are so far in this call.
+// Len returns the number of rows so far in this call.
 func (o *KeyedOut[T]) Len() int { return o.out.Len() }
 
 // output is what Out and KeyedOut have in common.

@@ -35,13 +35,13 @@ func register[P any](world string, make func(stage *Stage) (P, error)) {
 	registered.make = func(stage *Stage) (any, error) { return make(stage) }
 }
 
-// made is the plugin and the config that it was made for.
+// made is the plugin and its config.
 var made struct {
 	plugin any
 	config string
 }
 
-// pluginOf gives the plugin, which is made anew when the config changes.
+// pluginOf returns the plugin, which is created again if the config changes.
 func pluginOf[P any](stage *Stage) (P, error) {
 	var none P
 	if registered.make == nil {
@@ -59,7 +59,7 @@ func pluginOf[P any](stage *Stage) (P, error) {
 	if !ok {
 		return none, internalf("the program registers a plugin of world %s, and plugin.toml says another", registered.world)
 	}
-	// After the plugin is made, which only some calls do, and which draws random numbers.
+	// After the plugin was created, which only some calls do, and which draws random numbers.
 	seedRandom()
 	return plugin, nil
 }
@@ -80,7 +80,7 @@ func describe(stage *Stage) (Description, error) {
 		return Description{}, err
 	}
 	description.complete()
-	// What was made now has seen the stage as it is in descriptions.
+	// A plugin that was created now has seen the stage as described.
 	made.plugin = nil
 	return description, nil
 }

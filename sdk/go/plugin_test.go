@@ -238,7 +238,7 @@ func TestStatesAreKeptChangedAndRemoved(t *testing.T) {
 	ran(t, runner, `[{"note":null,"total":1,"user":"a"},{"note":null,"total":3,"user":"a"},{"note":null,"total":5,"user":"b"}]`,
 		[]bridge.Rejected{{Row: 2, Reason: "column `amount` is null"}},
 		`[{"user":"a","amount":1},{"user":"b","amount":5},{"user":"a","amount":2},{"user":"a","amount":null}]`)
-	// The state that the function changed before it refused is not kept.
+	// State changes before the function rejected are not kept.
 	ran(t, runner, `[{"note":null,"total":6,"user":"b"}]`,
 		[]bridge.Rejected{{Row: 0, Reason: "no"}, {Row: 1, Reason: "column `amount` is null"}, {Row: 2, Reason: "no"}},
 		`[{"user":"a","amount":7},{"user":"a","amount":null},{"user":"a","amount":-1},{"user":"b","amount":1}]`)

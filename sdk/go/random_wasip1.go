@@ -4,10 +4,10 @@ package millstream
 
 import "unsafe"
 
-// The random numbers of Go's runtime, from which those of math/rand and the order of maps come, are seeded once in the life
-// of a program. A plugin's must be the same in each call of a batch, whatever the instance has done before. So in each call
-// the runtime is made to seed them again, from the host's random numbers. It offers no way to do that: these names and this
-// layout are those of its own (src/runtime/rand.go since Go 1.22; go 1.26 is known to work).
+// The random numbers of Go's runtime, which math/rand and the order of maps use, are seeded once in the life
+// of a program. A plugin's must be the same in each call of a batch, whatever the instance has done before.
+// So in each call the runtime is made to seed them again, from the host's random numbers. It has no API for
+// that: these names and this layout are internal (src/runtime/rand.go since Go 1.22; tested with go 1.26).
 
 //go:linkname globalRand runtime.globalRand
 var globalRand struct {

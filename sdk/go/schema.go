@@ -5,12 +5,13 @@ import "strings"
 // Type is the type of a column, as job files write it. Columns of other Arrow types are "arrow " and Arrow's name.
 type Type string
 
-// isWritten tells whether values are written out: dates, decimals, structs and lists, whose columns are laid out as text.
+// isWritten reports whether values are formatted: dates, decimals, structs and lists, whose columns have the
+// layout of text.
 func (t Type) isWritten() bool {
 	return t == "date" || strings.HasPrefix(string(t), "decimal(") || t.isNested()
 }
 
-// isNested tells whether values are JSON: whether it is a struct or a list.
+// isNested reports whether values are JSON: whether it is a struct or a list.
 func (t Type) isNested() bool {
 	return strings.HasPrefix(string(t), "list<") || strings.HasPrefix(string(t), "struct<")
 }
@@ -23,7 +24,7 @@ func (t Type) layout() Type {
 	return t
 }
 
-// The types of columns that Go values stand for.
+// The types of columns that Go values represent.
 const (
 	Bool          Type = "bool"
 	Int64         Type = "int64"
@@ -44,7 +45,7 @@ type Field struct {
 // Schema is the columns of rows, in order.
 type Schema []Field
 
-// Position tells where the column of a name stands; -1 where there is none.
+// Position returns the index of the column of a name; -1 if there is none.
 func (s Schema) Position(name string) int {
 	for i, field := range s {
 		if field.Name == name {
@@ -62,7 +63,7 @@ func (s Schema) Field(name string) (Field, error) {
 	return Field{}, InputError("the input has no column `" + name + "`; it has: " + s.String())
 }
 
-// String gives names and types, as in "user text, amount int64".
+// String returns names and types, for example "user text, amount int64".
 func (s Schema) String() string {
 	if len(s) == 0 {
 		return "no columns"
@@ -76,7 +77,7 @@ func (s Schema) String() string {
 
 // Description is what a plugin says of itself for a given config and input.
 type Description struct {
-	// Name, Version and Doc are those of plugin.toml where they are empty.
+	// Name, Version and Doc are those of plugin.toml if they are empty.
 	Name, Version, Doc string
 	// Input has the columns that are read, in the order in which calls pass them.
 	Input Schema

@@ -6,36 +6,40 @@ import (
 	"slices"
 )
 
-// Writer writes the batches of a sink, in world sink, one after the other: Begin, Write for each piece of the rows, Commit.
+// Writer writes the batches of a sink, in world sink, one after the other: Begin, Write for each piece of the
+// rows, Commit.
 //
-// A [ConfigError] of any of its methods ends the job, and so does an [InputError], which is about the rows, and a panic. Any other error
-// is taken for something that passes: the writer is thrown away, and after a while another one is opened and gets the batch from its
-// beginning, unless what opens it says that it is there.
+// A [ConfigError] of any of its methods ends the job, and so does an [InputError], which concerns the rows,
+// and a panic. Any other error is treated as transient: the writer is dropped, and after a while another one
+// is opened and gets the batch from its beginning, unless the function that opens it returns this batch as
+// stored.
 type Writer[R any] interface {
 	// Begin begins a batch: its id, and the end of its interval. Batches without rows do not come.
 	Begin(batch uint64, time Timestamp) error
-	// Write takes more rows of the batch, in order. Those that cannot be taken are refused, and the job says what becomes of them.
+	// Write writes more rows of the batch, in order. Rows that cannot be written are rejected, and the job
+	// decides what happens to them.
 	Write(rows *Departures[R]) error
 	// Commit makes the rows of the batch visible together with its id, when all are written. They are durable when it returns.
 	Commit(batch uint64) error
 }
 
-// Identity is whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else.
+// Identity identifies the rows: it is the same at every start of a job that resumes from its checkpoints, and
+// unique to it.
 type Identity struct {
 	// Job is the job's name, for people.
 	Job string
-	// JobID tells this job from all others, those of the same name as well: 32 hexadecimal digits.
+	// JobID identifies this job, also among those with the same name: 32 hexadecimal digits.
 	JobID string
 	// Sink is the sink's name in the job.
 	Sink string
 }
 
-// Owner is who writes.
+// Owner is the writing start of a job.
 type Owner struct {
 	// Identity is whose rows they are.
 	Identity
-	// Generation is which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever
-	// has a smaller one has lost the job, and must not commit any more.
+	// Generation is the number of the job's start: later starts have larger numbers. Once a larger one has
+	// opened the sink, a start with a smaller one has lost the job, and must not commit any more.
 	Generation uint64
 }
 
@@ -43,15 +47,15 @@ type Owner struct {
 type Promise int
 
 const (
-	// ExactlyOnce says that all of its rows are there together with its id, or none is, and what was registered by [Committed], and what
-	// opens the sink, tell the last id.
+	// ExactlyOnce guarantees that the rows of a batch are stored atomically together with its id, and that the
+	// function registered by [Committed], and the one that opens the sink, return the last id.
 	ExactlyOnce Promise = iota
-	// AtLeastOnce says that nobody can tell: it is handed over again, and rows may be there twice.
+	// AtLeastOnce guarantees less: a batch may be handed over again, and its rows duplicated.
 	AtLeastOnce
 )
 
-// Sink registers what writes the batches of a sink: a function that begins to write, and takes the sink over from all owners of smaller
-// generations. It returns the last batch of these rows that is there; 0: none. See also [Committed], [Promises] and [Check].
+// Sink registers a sink: a function that opens it, and takes it over from all owners of smaller generations.
+// It returns the last stored batch of these rows; 0: none. See also [Committed], [Promises] and [Check].
 func Sink[R any](open func(owner Owner) (writer Writer[R], last uint64, err error)) {
 	rows := layoutOf[R]()
 	register("sink", func(stage *Stage) (sinkOpener, error) {
@@ -62,12 +66,13 @@ func Sink[R any](open func(owner Owner) (writer Writer[R], last uint64, err erro
 	})
 }
 
-// Committed registers the function that tells the last batch of these rows that is there; 0: none. It is asked before a start of the
-// job decides where to go on, and changes nothing: an earlier start may still be writing. A sink with it promises [ExactlyOnce],
-// and one without [AtLeastOnce].
+// Committed registers the function that returns the last stored batch of these rows; 0: none. It is called
+// before a start of the job decides where to resume, and changes nothing: an earlier start may still be
+// writing. A sink with it guarantees [ExactlyOnce], and one without [AtLeastOnce].
 func Committed(last func(of Identity) (uint64, error)) { sinks.committed = last }
 
-// Promises registers the function that tells what a sink promises with its config, where that depends on it.
+// Promises registers the function that returns the guarantee of a sink with its config, if that depends on
+// it.
 func Promises(promise func() Promise) { sinks.promise = promise }
 
 // sinks is what [Committed] and [Promises] were called with.
@@ -76,18 +81,18 @@ var sinks struct {
 	promise   func() Promise
 }
 
-// Departures are rows that leave, in order; and those of them that the sink refuses.
+// Departures are the rows to write, in order, and the rejected ones among them.
 type Departures[R any] struct {
 	batch   *Batch
 	rows    *block[R]
 	refused map[int]string
 }
 
-// Len tells how many there are, refused ones included.
+// Len returns the number of rows, including rejected ones.
 func (d *Departures[R]) Len() int { return d.batch.rows }
 
-// All gives the rows with the place of each, which [Departures.Refuse] takes, but for those that are refused by then. What a row holds is there
-// until Write returns.
+// All returns the rows with their indexes, which [Departures.Refuse] takes, except those that are rejected by
+// then. The content of a row is valid until Write returns.
 func (d *Departures[R]) All() iter.Seq2[int, R] {
 	return func(yield func(int, R) bool) {
 		for first := 0; first < d.batch.rows; first += blockRows {
@@ -100,7 +105,7 @@ func (d *Departures[R]) All() iter.Seq2[int, R] {
 	}
 }
 
-// Refuse refuses the row at this place.
+// Refuse rejects the row with this index.
 func (d *Departures[R]) Refuse(place int, reason string) {
 	if place < 0 || place >= d.Len() {
 		panic(fmt.Sprintf("row %d is rejected, but there are %d rows", place, d.Len()))
@@ -177,7 +182,7 @@ func (w *writerOf[R]) write(batch *Batch) ([]Rejected, error) {
 
 func (w *writerOf[R]) commit(batch uint64) error { return w.writer.Commit(batch) }
 
-// promiseOf tells what the sink promises with its config.
+// promiseOf returns the guarantee of the sink with its config.
 func promiseOf() Promise {
 	switch {
 	case sinks.promise != nil:
@@ -189,7 +194,7 @@ func promiseOf() Promise {
 	}
 }
 
-// committedOf tells the last batch that is there.
+// committedOf returns the last stored batch.
 func committedOf(stage *Stage, of Identity) (uint64, error) {
 	if _, err := pluginOf[sinkOpener](stage); err != nil || sinks.committed == nil {
 		return 0, err

@@ -16,7 +16,7 @@ type sold struct {
 	Amount *int64
 }
 
-// ledger notes what it is told.
+// ledger records its calls.
 type ledger struct{ told *[]string }
 
 func (l ledger) note(format string, arguments ...any) {

@@ -2,34 +2,36 @@ package millstream
 
 import "time"
 
-// Reader reads one partition of a source, in world source. It may also be an [Acknowledger], a [Forgetter], or both.
+// Reader reads one partition of a source, in world source. It may also be an [Acknowledger], a [Forgetter],
+// or both.
 //
-// An error of any of its methods is taken for something that passes: the reader is thrown away, and after a while another one
-// is opened where the last poll left off. A [ConfigError] ends the job, and so does a panic.
+// An error of any of its methods is treated as transient: the reader is dropped, and after a while another
+// one is opened at the position of the last poll. A [ConfigError] ends the job, and so does a panic.
 type Reader[R any] interface {
 	// Poll takes the next rows; it waits for them, but no longer than this. Calls come one after the other, and none while
 	// there is nothing to be done with more rows.
 	Poll(rows *Arrivals[R], wait time.Duration) (Polled, error)
 }
 
-// Acknowledger is a [Reader] that hears what is safe.
+// Acknowledger is a [Reader] that is notified of durable rows.
 type Acknowledger interface {
-	// Durable tells that the rows up to this position are safe: whoever sent them may be told. Later positions include earlier
-	// ones. After a reader is opened the last one comes again, as it may not have been heard.
+	// Durable reports that the rows up to this position are durable and may be acknowledged. Later positions
+	// include earlier ones. After a reader is opened the last call is repeated, as it may not have been
+	// received.
 	Durable(position []byte) error
 }
 
-// Forgetter is a [Reader] that hears what can be forgotten.
+// Forgetter is a [Reader] that is notified of positions that are no longer needed.
 type Forgetter interface {
-	// Published tells that a checkpoint with this position is published: no earlier one is ever opened again.
+	// Published reports that a checkpoint with this position is published: no earlier one is ever opened again.
 	Published(position []byte) error
 }
 
-// Source registers what reads the partitions of a source: a function that begins to read one, where an earlier poll left
-// off; the position is nil for its beginning. See also [Partitions] and [Check].
+// Source registers a source: a function that opens a partition at the position of an earlier poll; the
+// position is nil for its beginning. See also [Partitions] and [Check].
 //
-// The host keeps the rows of a poll and the position behind them together, so that each row comes exactly once where the
-// source can go on at a position.
+// The host keeps the rows of a poll and the position after them together, so that each row arrives exactly
+// once if the source can resume at a position.
 func Source[R any](open func(partition string, position []byte) (Reader[R], error)) {
 	rows := newOut[R](layoutOf[R]())
 	register("source", func(stage *Stage) (opener, error) {
@@ -40,12 +42,12 @@ func Source[R any](open func(partition string, position []byte) (Reader[R], erro
 	})
 }
 
-// Partitions registers the function that tells which partitions there are, by names that stay the same. It is asked when the
-// job starts, and now and then. Each is read in order, by itself, and keeps its own position. Without it there is one,
-// without a name.
+// Partitions registers the function that returns the partitions, by stable names. It is called when the job
+// starts, and periodically. Each is read in order, independently, and keeps its own position. Without it
+// there is one, without a name.
 func Partitions(list func() ([]string, error)) { sources.partitions = list }
 
-// Check registers a function that says what is wrong with a config that can be read. There is no network yet.
+// Check registers a function that reports errors of a config that can be read. There is no network yet.
 func Check(check func() error) { sources.check = check }
 
 // sources is what [Partitions] and [Check] were called with.
@@ -54,14 +56,14 @@ var sources struct {
 	check      func() error
 }
 
-// Arrivals is where a poll puts what came: rows, and what is none.
+// Arrivals is the result of a poll: rows, and data that is not a row.
 type Arrivals[R any] struct {
 	rows    *Out[R]
 	refused []Refused
 	max     int
 }
 
-// Refused is what came and is no row. It goes to the source's rejected rows.
+// Refused is received data that is not a row. It goes to the source's rejected rows.
 type Refused struct {
 	// Data is what came, or the beginning of it.
 	Data []byte
@@ -69,23 +71,23 @@ type Refused struct {
 	Reason string
 }
 
-// Push appends a row. One more than asked for fails the poll, so look at [Arrivals.Left] before.
+// Push appends a row. One more than requested fails the poll, so check [Arrivals.Left] first.
 func (a *Arrivals[R]) Push(row R) { a.rows.Push(row) }
 
-// Refuse refuses what came and is no row. It counts as rows do.
+// Refuse rejects data that is not a row. It counts like a row.
 func (a *Arrivals[R]) Refuse(data []byte, reason string) {
 	a.refused = append(a.refused, Refused{append([]byte(nil), data...), reason})
 }
 
-// Len tells how many came so far.
+// Len returns the number of rows so far.
 func (a *Arrivals[R]) Len() int { return a.rows.Len() + len(a.refused) }
 
-// Left tells how many more may come in this poll.
+// Left returns how many more rows this poll may return.
 func (a *Arrivals[R]) Left() int { return max(a.max-a.Len(), 0) }
 
-// Polled is what a poll says beside its rows: [Ready], [Pause] or [Ended], and [Polled.At].
+// Polled is the result of a poll besides its rows: [Ready], [Pause] or [Ended], and [Polled.At].
 type Polled struct {
-	// Position is where to go on behind all of its rows, in words of your own; nil: where the partition stood before.
+	// Position is the position after all of its rows, in a format of your own; nil: unchanged.
 	Position []byte
 	// Pause is when there may be more, or sooner.
 	Pause time.Duration
@@ -93,17 +95,17 @@ type Polled struct {
 	Ended bool
 }
 
-// Ready says that there may be more at once. So say also after a poll that waited for rows and had none: the next one waits
-// again.
+// Ready reports that there may be more immediately. Also return it after a poll that waited without a row:
+// the next one waits again.
 func Ready() Polled { return Polled{} }
 
-// Pause says that there is nothing for now: the host asks again after this time, or sooner.
+// Pause reports that there is nothing for now: the host polls again after this time, or sooner.
 func Pause(wait time.Duration) Polled { return Polled{Pause: wait} }
 
 // Ended says that the partition has come to its end.
 func Ended() Polled { return Polled{Ended: true} }
 
-// At says where to go on behind all rows of the poll.
+// At sets the position after all rows of the poll.
 func (p Polled) At(position []byte) Polled {
 	p.Position = append([]byte{}, position...)
 	return p
@@ -176,7 +178,7 @@ func (r *readerOf[R]) published(position []byte) error {
 	return nil
 }
 
-// partitionsOf tells which partitions there are.
+// partitionsOf returns the partitions.
 func partitionsOf(stage *Stage) ([]string, error) {
 	if _, err := pluginOf[opener](stage); err != nil {
 		return nil, err

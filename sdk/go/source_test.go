@@ -19,7 +19,7 @@ type number struct {
 	Of string
 }
 
-// numbers gives numbers, but for sevens, and hears what is safe.
+// numbers returns numbers except sevens, and records which are durable.
 type numbers struct {
 	of         string
 	next, upTo int64

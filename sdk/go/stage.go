@@ -12,12 +12,12 @@ type Stage struct {
 	config string
 	inputs []Schema
 	key    Schema
-	// Whether the host was asked for these, which costs time that most plugins need not spend.
+	// Whether these were requested from the host, which costs time that most plugins need not spend.
 	hasInputs, hasKey bool
 }
 
-// Input gives the columns of the rows that calls pass: in Describe all columns of the stage's input, later those that the
-// description named. Of several inputs the first.
+// Input returns the columns of the rows that calls pass: in Describe all columns of the stage's input, later
+// those that the description named. With several inputs, the first one.
 func (s *Stage) Input() Schema {
 	if inputs := s.Inputs(); len(inputs) > 0 {
 		return inputs[0]
@@ -33,7 +33,7 @@ func (s *Stage) Inputs() []Schema {
 	return s.inputs
 }
 
-// Key gives the stage's key columns; none where it has no key.
+// Key returns the stage's key columns; none if it has no key.
 func (s *Stage) Key() Schema {
 	if !s.hasKey {
 		s.key, s.hasKey = hostKey(), true
@@ -41,8 +41,9 @@ func (s *Stage) Key() Schema {
 	return s.key
 }
 
-// Config reads the stage's config, a JSON object, into a struct, as encoding/json does; but fields that are unknown to the
-// struct are refused, and so is a config without a field that has the tag `millstream:"required"`.
+// Config reads the stage's config, a JSON object, into a struct, like encoding/json; but fields that are
+// unknown to the struct are rejected, and so is a config without a field that has the tag
+// `millstream:"required"`.
 func (s *Stage) Config(to any) error {
 	text := strings.TrimSpace(s.config)
 	if text == "" {
@@ -63,8 +64,8 @@ func (s *Stage) Config(to any) error {
 	return nil
 }
 
-// checkFields compares the names of a config with those of its struct: encoding/json has none that are needed, and takes
-// capital letters for small ones.
+// checkFields compares the names of a config with those of its struct: encoding/json has no required fields,
+// and ignores case.
 func checkFields(config reflect.Type, given map[string]json.RawMessage) error {
 	var unknown []string
 	for name := range given {
@@ -148,7 +149,7 @@ func Config[T any](defaults T) *T {
 	return value
 }
 
-// ConfigSchema says the JSON Schema of the config, for those who write jobs.
+// ConfigSchema sets the JSON Schema of the config, for authors of jobs.
 func ConfigSchema(schema string) struct{} {
 	if configs == nil {
 		configs = &configOf{read: (*Stage).NoConfig}

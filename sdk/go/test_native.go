@@ -18,7 +18,7 @@ func init() {
 	bridge.New = func(stage bridge.Stage) (bridge.Runner, error) { return newRunner(stage) }
 }
 
-// wordOf gives a number as it stands in a column.
+// wordOf returns a number in the representation of a column.
 func wordOf(kind Type, number json.Number) (uint64, error) {
 	if number == "" {
 		return 0, nil
@@ -155,7 +155,7 @@ func text(value any) string {
 	return string(bytes)
 }
 
-// grouped gives the rows of each key, keys in the order of their first rows.
+// grouped returns the rows of each key, keys in the order of their first rows.
 func (r *runner) grouped(rows []row) []group {
 	var groups []group
 	for _, own := range rows {
@@ -305,8 +305,8 @@ func (r *runner) keep(groups []group, updated *Updated, timedOut bool) error {
 	return nil
 }
 
-// aggregate lifts all rows, combines those of each key from first to last, and lowers. Where there is an inverse, it takes out
-// the first row of each key again and puts it back.
+// aggregate lifts all rows, combines those of each key from first to last, and lowers. With an inverse, it
+// removes the first row of each key and adds it again.
 func (r *runner) aggregate(rows []row) (bridge.Run, error) {
 	plugin, err := pluginOf[BatchAggregator](&r.stage)
 	if err != nil {

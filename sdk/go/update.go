@@ -25,7 +25,7 @@ type Groups struct {
 	ends     []byte
 }
 
-// End tells where the rows of a group end: they begin where those of the group before end.
+// End returns the end of a group's rows, which begin at the end of the previous group.
 func (g *Groups) End(group int) int { return offset(g.ends, group) }
 
 // Updated is what a call of world update returns.

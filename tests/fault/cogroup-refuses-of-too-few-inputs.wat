@@ -1,5 +1,5 @@
 ;; world: cogroup
-;; says: `rejections` has 1 lists, and there are 2 inputs
+;; says: `rejections` has 1 lists for 2 inputs
 ;; trap: invalid
 (func $evil (type $evil) (local $result i32)
   (local.set $result (call $cogrouped (global.get $inputs)))

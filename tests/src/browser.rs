@@ -1,4 +1,4 @@
-//! A real Chromium that does what a test says: `tests/page/driver.js` drives it, an order and an answer at a time.
+//! A real Chromium, controlled by a test. `tests/page/driver.js` drives it with one command and one response at a time.
 
 use crate::{DEADLINE, Process, root};
 use serde_json::{Value, json};
@@ -6,10 +6,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
-/// A browser without anything that another one has seen. It ends when this is dropped.
+/// A browser with an empty profile. It exits when this is dropped.
 pub struct Browser {
     process: Process,
     orders: usize,
@@ -31,48 +31,49 @@ impl Browser {
         Browser { process: Process::start(&mut command), orders: 0 }
     }
 
-    /// Gives an order with what it needs, and waits for its answer; an error of the browser is one of the test.
+    /// Sends a command with its arguments and returns the response. An error of the browser fails the test.
     #[track_caller]
-    pub fn tell(&mut self, what: &str, mut with: Value) -> Value {
+    pub fn send_command(&mut self, what: &str, mut with: Value) -> Value {
         with["do"] = json!(what);
         self.process.say(&format!("{with}\n"));
         self.orders += 1;
         let orders = self.orders;
-        // It gives up by itself before, and then says why.
-        let mut answer = String::new();
+        // The driver has a shorter timeout of its own and reports the reason.
+        let mut response = String::new();
         let came = crate::holds_within(DEADLINE * 2, || {
-            let said = self.process.stdout();
-            let whole = said.rfind('\n').map_or("", |end| &said[..end]);
-            whole.lines().nth(orders - 1).map(|line| line.clone_into(&mut answer)).is_some() || self.process.ended()
+            let output = self.process.stdout();
+            let complete = output.rfind('\n').map_or("", |end| &output[..end]);
+            complete.lines().nth(orders - 1).map(|line| line.clone_into(&mut response)).is_some()
+                || self.process.has_ended()
         });
-        assert!(came && !answer.is_empty(), "{with}: no answer\n{}", self.process.stderr());
-        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
-        assert!(answer["error"].is_null(), "{with}: {}", answer["error"].as_str().unwrap_or_default());
-        answer["ok"].clone()
+        assert!(came && !response.is_empty(), "{with}: no answer\n{}", self.process.stderr());
+        let response: Value = serde_json::from_str(&response).unwrap_or_else(|error| panic!("{error}: {response}"));
+        assert!(response["error"].is_null(), "{with}: {}", response["error"].as_str().unwrap_or_default());
+        response["ok"].clone()
     }
 
     /// The text that this part of the first page shows.
     pub fn text(&mut self, selector: &str) -> String {
-        self.tell("text", json!({ "selector": selector })).as_str().unwrap_or_default().to_owned()
+        self.send_command("text", json!({ "selector": selector })).as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until this part of the first page shows a text that the pattern finds; all of the text.
+    /// Waits until the text of this element of the first page matches the pattern. Returns the complete text.
     #[track_caller]
-    pub fn until(&mut self, selector: &str, pattern: &str) -> String {
-        let text = self.tell("until", json!({ "selector": selector, "pattern": pattern }));
+    pub fn wait_for_text(&mut self, selector: &str, pattern: &str) -> String {
+        let text = self.send_command("until", json!({ "selector": selector, "pattern": pattern }));
         text.as_str().unwrap_or_default().to_owned()
     }
 
     /// Goes to a view of the first page.
     #[track_caller]
     pub fn view(&mut self, hash: &str) {
-        self.tell("view", json!({ "hash": hash }));
+        self.send_command("view", json!({ "hash": hash }));
     }
 
-    /// Fails where the first page has said an error, asked a foreign server, or put up a dialog.
+    /// Fails if the first page has logged an error, contacted a foreign server or opened a dialog.
     #[track_caller]
-    pub fn nothing_wrong(&mut self) {
-        let wrong = self.tell("wrong", json!({}));
+    pub fn assert_no_errors(&mut self) {
+        let wrong = self.send_command("wrong", json!({}));
         assert_eq!(wrong, json!([]));
     }
 }

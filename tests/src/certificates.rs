@@ -1,31 +1,31 @@
-//! Certificates for tests of TLS, made with `openssl`.
+//! Certificates for TLS tests, created with `openssl`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// An issuer, and certificates that it made. Files go with the handle.
+/// A certificate authority (CA) and the certificates that it issued. The files are deleted when this is dropped.
 pub struct Certificates {
     dir: TempDir,
 }
 
 impl Certificates {
-    /// An issuer.
+    /// Creates a CA.
     pub fn make() -> Certificates {
         let made = Certificates { dir: TempDir::new().expect("a temporary folder") };
-        // Two issuers of one name would be taken for each other.
+        // Two CAs with the same name would be confused.
         let name = made.dir.path().file_name().expect("it has a name").to_string_lossy().into_owned();
         made.openssl(&format!("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={} -keyout ca.key -out ca.pem", name.trim_start_matches('.')));
         made
     }
 
-    /// The issuer's certificate.
+    /// The CA certificate.
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
     }
 
-    /// A certificate and its key: `names` as `DNS:localhost,IP:127.0.0.1`; `days`: how long it is good, less than none for one
-    /// that has expired.
+    /// Issues a certificate and its key. `names` is for example `DNS:localhost,IP:127.0.0.1`; `days` is the validity, negative
+    /// for an expired certificate.
     pub fn of(&self, name: &str, names: &str, days: i32) -> (PathBuf, PathBuf) {
         self.openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name} \
@@ -45,7 +45,7 @@ impl Certificates {
         assert!(ended.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ended.stderr));
     }
 
-    /// `openssl s_server` on this port, which sends what it is told to whoever connects.
+    /// Runs `openssl s_server` on this port; it sends its standard input to its clients.
     pub fn server(port: u16, (certificate, key): &(PathBuf, PathBuf), more: &[&Path]) -> Command {
         let mut command = Command::new("openssl");
         command.args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")]);

@@ -1,10 +1,10 @@
-//! A library that stands in front of the machine's clock.
+//! A preload library that shifts the machine's clock.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The library, made in this folder. A process that has it as `LD_PRELOAD` sees a time of day that is as many seconds off as the file says that
-/// `CLOCK_OFFSET` names; the file may change while it runs.
+/// Builds the library in this directory. A process with it in `LD_PRELOAD` sees the time of day shifted by a number of seconds,
+/// read from the file that `CLOCK_OFFSET` names. The file may change while the process runs.
 pub fn clock_library(dir: &Path) -> PathBuf {
     let source = dir.join("clock.c");
     let code = r#"

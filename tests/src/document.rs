@@ -1,4 +1,4 @@
-//! The blocks of a Markdown file, so that tests can run what readers are told to do.
+//! The blocks of a Markdown file, so that tests can run what the docs show.
 
 use crate::root;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
-    /// What stands behind the fence: `sh`, `toml`, `rust` …
+    /// The language after the fence: `sh`, `toml`, `rust` …
     pub language: String,
     /// The lines between the fences.
     pub text: String,
@@ -23,10 +23,10 @@ pub fn blocks(file: &str) -> Vec<Block> {
     blocks_of(file, &text)
 }
 
-/// The one block of a file that is in a language and has this text.
+/// Returns the only block of a file in `language` that contains `text`.
 ///
 /// # Panics
-/// There is none, or there are several.
+/// If there is no such block, or more than one.
 #[track_caller]
 pub fn block(file: &str, language: &str, text: &str) -> Block {
     let mut found: Vec<Block> =
@@ -35,10 +35,11 @@ pub fn block(file: &str, language: &str, text: &str) -> Block {
     found.remove(0)
 }
 
-/// The one block of all pages of `docs/` that is in a language and has this text, wherever it stands. Pages that show the same show one.
+/// Returns the only block of all pages of `docs/` in `language` that contains `text`. Identical blocks on several pages count as
+/// one.
 ///
 /// # Panics
-/// There is none, or there are several.
+/// If there is no such block, or more than one.
 #[track_caller]
 pub fn shown_block(language: &str, text: &str) -> Block {
     let all = pages().into_iter().flat_map(|page| blocks(&page));
@@ -49,10 +50,10 @@ pub fn shown_block(language: &str, text: &str) -> Block {
     one.clone()
 }
 
-/// The one block of these files that is in a language and has this text.
+/// Returns the only block of these files in `language` that contains `text`.
 ///
 /// # Panics
-/// There is none, or there are several.
+/// If there is no such block, or more than one.
 #[track_caller]
 pub fn block_of(files: &[&str], language: &str, text: &str) -> Block {
     let all = files.iter().flat_map(|file| blocks(file));
@@ -61,10 +62,11 @@ pub fn block_of(files: &[&str], language: &str, text: &str) -> Block {
     found.remove(0)
 }
 
-/// The pages of `docs/`, in order, as paths from the project's folder. The notes that generated pages are made of are none.
+/// Returns the pages of `docs/` in order, as paths relative to the project's root, without the notes that generated pages are
+/// built from.
 ///
 /// # Panics
-/// The folder cannot be read.
+/// If the directory cannot be read.
 pub fn pages() -> Vec<String> {
     let mut pages = Vec::new();
     pages_in(Path::new("docs"), &mut pages);
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_come_with_language_and_place() {
+    fn blocks_have_a_language_and_a_position() {
         let blocks = blocks_of("x.md", "a\n```toml\nb = 1\n\n```\nc\n```sh\n```\n");
         let block = |language: &str, text: &str, place: &str| Block {
             language: language.into(),

@@ -1,12 +1,13 @@
-//! Messages that tests pin, in files beside them: a better wording costs one command, and the files show all that is told.
+//! Expected messages of tests, kept in files next to the tests. One command updates them after a change, and the files show all
+//! messages.
 
 use crate::root;
 use std::path::PathBuf;
 
-/// Writes what is told into the files, where it is `1`.
+/// If set to `1`, the actual messages are written into the files.
 const UPDATE: &str = "UPDATE_EXPECT";
 
-/// What is told in the cases of one test, which must be what its file has: `# ` and the case, and below it the message.
+/// The messages of one test's cases. They must equal its file, which has `# ` and the case, followed by the message.
 #[derive(Debug)]
 #[must_use = "nothing is compared before `check` or `check_parts`"]
 pub struct Expected {
@@ -15,7 +16,7 @@ pub struct Expected {
     told: Vec<Section>,
 }
 
-/// A case, and what it is told.
+/// A case and its message.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Section {
     case: String,
@@ -23,7 +24,8 @@ struct Section {
 }
 
 impl Expected {
-    /// Of a test in a file, `file!()`: the messages of `words` in `tests/tests/cli/errors.rs` are in `tests/tests/cli/errors/words.expected`.
+    /// Returns the expectations of a test in `file` (from `file!()`). For example, the messages of `words` in
+    /// `tests/tests/cli/errors.rs` are in `tests/tests/cli/errors/words.expected`.
     pub fn of(file: &str, test: &str) -> Expected {
         let dir = file.strip_suffix(".rs").expect("a file of tests");
         let module = dir.rsplit_once("tests/").map_or(dir, |(_, module)| module).replace('/', "::");
@@ -31,25 +33,25 @@ impl Expected {
         Expected { path, test: format!("{module}::{test}"), told: Vec::new() }
     }
 
-    /// What a case is told. The case may have several lines.
-    pub fn told(&mut self, case: &str, message: &str) {
+    /// Adds the message of a case. The case may have several lines.
+    pub fn add(&mut self, case: &str, message: &str) {
         assert!(!case.trim().is_empty(), "a case needs a name: {message}");
         let case = case.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         assert!(!message.lines().any(is_case), "a line like that of a case: {message}");
         self.told.push(Section { case, message: message.to_owned() });
     }
 
-    /// An error of a case, which is all that is told.
+    /// Adds an error, which must be the complete message of the case.
     #[track_caller]
     pub fn error(&mut self, case: &str, told: &str) {
         let words = told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n'));
-        self.told(case, words.unwrap_or_else(|| panic!("{case}: no error alone: {told}")));
+        self.add(case, words.unwrap_or_else(|| panic!("{case}: no error alone: {told}")));
     }
 
-    /// The file has these cases and no other, and each message to the letter.
+    /// Checks that the file has exactly these cases and messages.
     ///
     /// # Panics
-    /// They are others.
+    /// If they differ.
     #[track_caller]
     pub fn check(self) {
         self.compare(Section::is, is_update()).unwrap_or_else(|difference| panic!("{difference}"));
@@ -64,14 +66,14 @@ impl Expected {
         self.compare(Section::has, is_update()).unwrap_or_else(|difference| panic!("{difference}"));
     }
 
-    /// Or how they differ. Where the file is updated, they do not.
+    /// Returns how they differ. If the file is updated, they do not.
     fn compare(self, fits: fn(&Section, &Section) -> bool, update: bool) -> Result<(), String> {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let expected = sections(&text);
         let same = |(told, expected): (&Section, &Section)| told.case == expected.case && fits(told, expected);
-        // What nobody reads would be no part of any case.
-        let whole = expected.len() == self.told.len() && written(&expected) == text;
-        if whole && self.told.iter().zip(&expected).all(same) {
+        // Text outside of all cases would never be compared.
+        let complete = expected.len() == self.told.len() && written(&expected) == text;
+        if complete && self.told.iter().zip(&expected).all(same) {
             return Ok(());
         }
         // A part that still fits stays as it is.
@@ -90,7 +92,7 @@ impl Expected {
         ))
     }
 
-    /// What runs this test.
+    /// Returns the command that runs this test.
     fn command(&self) -> String {
         let program = std::env::current_exe().expect("a test knows its path");
         let name = program.file_stem().expect("a program has a name").to_string_lossy();
@@ -148,10 +150,10 @@ fn written(sections: &[Section]) -> String {
     sections.iter().map(|section| case(section) + &section.message + "\n").collect::<Vec<_>>().join("\n")
 }
 
-/// The lines that differ, each behind the case that it belongs to.
+/// Returns the lines that differ, each after the case it belongs to.
 fn difference(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    // How many lines are the same from these on.
+    // The number of equal lines from this pair of indexes on.
     let mut same = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
     for (a, b) in (0..old.len()).rev().flat_map(|a| (0..new.len()).rev().map(move |b| (a, b))) {
         same[a][b] = if old[a] == new[b] { same[a + 1][b + 1] + 1 } else { same[a + 1][b].max(same[a][b + 1]) };
@@ -182,7 +184,7 @@ mod tests {
     const FILE: &str =
         "# kind = \"qeue\"\n# n = 1\nunknown kind\n  did you mean `queue`?\n\n# no sink\nthe job has no sink\n";
 
-    /// What these cases are told, and the file with this text, in a folder of its own.
+    /// Returns the messages of these cases, and the file with this text in its own directory.
     fn expected(text: Option<&str>, told: &[(&str, &str)]) -> (tempfile::TempDir, Expected) {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("errors/words.expected");
@@ -191,7 +193,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         }
         let mut expected = Expected { path, ..Expected::of("tests/tests/cli/errors.rs", "words") };
-        told.iter().for_each(|(case, message)| expected.told(case, message));
+        told.iter().for_each(|(case, message)| expected.add(case, message));
         (dir, expected)
     }
 
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_in_the_file() {
+    fn messages_equal_the_file() {
         assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::is), Ok(()));
         assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::has), Ok(()));
         let told = [QUEUE, (SINK.0, "error: the job has no sink; add one")];
@@ -221,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_planted_is_found() {
+    fn planted_differences_are_found() {
         let wrong = [
             vec![QUEUE, (SINK.0, "the job has no sinks")],
             vec![QUEUE, (SINK.0, "the job has no sink\n")],
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_writes_what_is_told() {
+    fn an_update_writes_the_messages() {
         let (dir, told) = expected(None, &[QUEUE, SINK]);
         assert_eq!(told.compare(Section::is, true), Ok(()));
         let text = |dir: &tempfile::TempDir| std::fs::read_to_string(dir.path().join("errors/words.expected")).unwrap();

@@ -1,4 +1,4 @@
-//! The corpus of hostile components: `tests/fault/*.wat`, each with a head that says what must become of it.
+//! The corpus of hostile components: `tests/fault/*.wat`. The head of each file says what must happen to it.
 
 mod build;
 
@@ -8,16 +8,16 @@ use crate::root;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Where a component shows what it is.
+/// When a component shows that it is hostile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// It is not loaded.
+    /// It cannot be loaded.
     Load,
     /// `describe` fails, or the instance in which it would run.
     Describe,
     /// A call with rows fails.
     Call,
-    /// It does harm to nobody: the job comes to its end.
+    /// It does no harm: the job completes.
     Nowhere,
 }
 
@@ -26,22 +26,22 @@ pub enum Place {
 pub enum Rejects {
     /// Every row of every batch.
     All,
-    /// Those with an exclamation mark.
+    /// Rows with an exclamation mark.
     Poison,
     /// None.
     None,
-    /// The job stops all the same.
+    /// The job stops anyway.
     Stop,
 }
 
-/// One hostile component, and what must become of it.
+/// A hostile component and what must happen to it.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The file's name, without its ending.
     pub name: String,
-    /// Its world.
+    /// The world of the component.
     pub world: String,
-    /// Where it fails.
+    /// When it fails.
     pub place: Place,
     /// A piece of the message.
     pub says: String,
@@ -49,12 +49,12 @@ pub struct Case {
     pub says_with_fuel: String,
     /// The word of what ended its call.
     pub trap: Option<String>,
-    /// What a stage does that rejects rows.
+    /// The effect on a stage that rejects rows.
     pub rejects: Rejects,
     /// Limits of the stage, as the job file has them.
     pub limits: BTreeMap<String, String>,
-    /// Whether it can be told apart from a good one within a process, by loading and calling it. Otherwise it takes the
-    /// whole program.
+    /// Whether loading and calling it within a process is enough to detect the fault. Otherwise the test runs the complete
+    /// program.
     pub in_process: bool,
     form: Form,
     wit: String,
@@ -64,14 +64,14 @@ pub struct Case {
     text: String,
 }
 
-/// What the text of a case is.
+/// What the text of a case contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// Parts of a core module, in front of `prelude/`, of which a component is made.
+    /// Parts of a core module, placed before `prelude/`, from which a component is built.
     Module,
-    /// Parts of a component, behind a well-behaved plugin.
+    /// Parts of a component that are appended to a well-behaved plugin.
     Behind,
-    /// A whole module or component.
+    /// A complete module or component.
     Whole,
     /// The file itself.
     File,
@@ -82,7 +82,7 @@ impl Case {
     pub fn component(&self) -> Vec<u8> {
         let mut bytes = match self.form {
             Form::Module => build::plugin(&self.world, &self.text, &self.wit),
-            Form::Behind => build::behind(&build::plugin(&self.world, "", ""), &self.text),
+            Form::Behind => build::append_parts(&build::plugin(&self.world, "", ""), &self.text),
             Form::Whole => build::encoded(&self.text),
             Form::File => self.text.clone().into_bytes(),
         };
@@ -94,12 +94,12 @@ impl Case {
         bytes
     }
 
-    /// Whether it is no larger than what is made by hand.
+    /// Whether it is small enough to be written by hand.
     pub fn is_small(&self) -> bool {
         self.text.len() < 10_000
     }
 
-    /// The keys of `limits` of a stage. Instructions are counted, and may be limited, only where it rejects rows.
+    /// Returns the `limits` keys of a stage. Instructions are counted, and can be limited, only if the stage rejects rows.
     pub fn limits(&self, with_fuel: bool) -> String {
         let keys = self.limits.iter().filter(|(key, _)| with_fuel || *key != "fuel");
         keys.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
@@ -137,7 +137,7 @@ impl Case {
             if matches!(case.place, Place::Load | Place::Describe) { Rejects::Stop } else { Rejects::Poison };
         let harmless = if case.place == Place::Nowhere { Rejects::None } else { by_place };
         case.rejects = rejects.unwrap_or(harmless);
-        // Only what does not end by itself must meet the time limit, however busy the machine is.
+        // Only code that does not end on its own must reach the time limit, however busy the machine is.
         let time = if case.says.contains("time limit") { "300ms" } else { "20s" };
         let fuel = if case.place == Place::Nowhere { "2000000000" } else { "20000000" };
         for (key, value) in [("time", format!("\"{time}\"")), ("fuel", fuel.into()), ("memory", "\"4MiB\"".into())] {
@@ -159,8 +159,8 @@ impl Case {
             ("in", "describe") => self.place = Place::Describe,
             ("in", "call") => self.place = Place::Call,
             ("in", "nowhere") => self.place = Place::Nowhere,
-            ("says", words) => self.says = words.into(),
-            ("fuel", words) => self.says_with_fuel = words.into(),
+            ("says", message) => self.says = message.into(),
+            ("fuel", message) => self.says_with_fuel = message.into(),
             ("trap", word) => self.trap = Some(word.into()),
             ("rejects", "all") => *rejects = Some(Rejects::All),
             ("rejects", "poison") => *rejects = Some(Rejects::Poison),
@@ -185,7 +185,7 @@ impl Case {
     }
 }
 
-/// All cases, by name.
+/// Returns all cases, ordered by name.
 pub fn cases() -> Vec<Case> {
     let dir = root().join("tests/fault");
     let files = std::fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
@@ -195,7 +195,7 @@ pub fn cases() -> Vec<Case> {
     files.iter().map(|file| Case::read(file)).collect()
 }
 
-/// A well-behaved plugin of a world, as small as they get: its rows come back as they were.
+/// Returns a minimal well-behaved plugin of a world: it returns its rows unchanged.
 pub fn good_plugin(world: &str) -> Vec<u8> {
     build::plugin(world, "", "")
 }
@@ -205,7 +205,7 @@ pub fn plugin_with(world: &str, parts: &str) -> Vec<u8> {
     build::plugin(world, parts, "")
 }
 
-/// A plugin with these parts of a component behind it.
-pub fn plugin_behind(plugin: &[u8], parts: &str) -> Vec<u8> {
-    build::behind(plugin, parts)
+/// Returns a plugin with these component parts appended.
+pub fn plugin_with_appended(plugin: &[u8], parts: &str) -> Vec<u8> {
+    build::append_parts(plugin, parts)
 }

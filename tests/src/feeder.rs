@@ -1,6 +1,6 @@
-//! A server that sends rows for as long as a test wants.
+//! A server that sends rows for as long as a test needs.
 
-use crate::until;
+use crate::wait_until;
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Between two rows.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Sends a line a millisecond to whoever connects, also again.
+/// Sends one line per millisecond to its clients, which may reconnect.
 pub struct Feeder {
     port: u16,
     stop: Arc<AtomicBool>,
@@ -22,7 +22,7 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Listens on a port of 127.0.0.1; `line` makes the line of a number.
+    /// Listens on a port of 127.0.0.1; `line` returns the line with a number.
     pub fn start(line: impl Fn(u64) -> String + Send + 'static) -> Feeder {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
         let port = listener.local_addr().expect("it is bound").port();
@@ -58,15 +58,15 @@ impl Feeder {
         feeder
     }
 
-    /// Where it listens.
+    /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends nothing more, and tells how many lines it has sent. Whoever is connected stays so.
+    /// Stops sending and returns how many lines were sent. Connections stay open.
     pub fn pause(&self) -> u64 {
         self.stop.store(true, Ordering::Release);
-        until("the feeder has stopped", || self.stopped.load(Ordering::Acquire));
+        wait_until("the feeder has stopped", || self.stopped.load(Ordering::Acquire));
         self.sent.load(Ordering::Relaxed)
     }
 }

@@ -9,10 +9,10 @@ use std::sync::OnceLock;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What it is written in may have to be fetched first.
+/// Includes the time to download its dependencies, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
-/// Such a server, on a port of 127.0.0.1. It ends when this is dropped.
+/// An Arrow Flight server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Flight {
     dir: TempDir,
     port: u16,
@@ -20,24 +20,24 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Starts one with these options, which the server's file tells.
+    /// Starts a server with these options, which the server's source file documents.
     pub fn start(options: &Value) -> Flight {
         let mut flight = Flight::not_started();
         flight.start_again(options);
         flight
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     pub fn not_started() -> Flight {
         Flight { dir: TempDir::new().expect("a temporary folder"), port: free_port(), process: None }
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Starts it on the same port, and waits until it listens. What was put before stays.
+    /// Starts it on the same port and waits until it listens. It keeps what was put before.
     pub fn start_again(&mut self, options: &Value) {
         self.process = None;
         let mut command = Command::new(python());
@@ -45,29 +45,29 @@ impl Flight {
         command.arg(self.port.to_string()).arg(self.file()).arg(options.to_string());
         let mut process = Process::start(&mut command);
         let port = self.port;
-        process.until("it listens", |process| {
+        process.wait_until("it listens", |process| {
             process.stdout().contains("ready") && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         self.process = Some(process);
     }
 
-    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
+    pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
-    /// Where it is, without what such a URL begins with.
+    /// Its host and port, without the scheme of the URL.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What was put: of each stream that came to its end where it went, what was said beside its messages, and its rows. A line that is
-    /// not whole is none.
+    /// Returns what was put: per completed stream its destination, the metadata of its messages, and its rows. An incomplete line
+    /// is ignored.
     pub fn put(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.file()).unwrap_or_default();
         text.split_inclusive('\n')

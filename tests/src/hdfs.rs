@@ -1,6 +1,6 @@
-//! A real cluster of HDFS in a folder of its own, which keeps what it holds when it is killed.
+//! A real HDFS cluster in its own directory. It keeps its data when it is killed.
 
-use crate::{Process, free_port, root, until};
+use crate::{Process, free_port, root, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 pub struct Hdfs {
     dir: TempDir,
     port: u16,
-    /// Where Hadoop's own client puts and gets files for us.
+    /// The port at which Hadoop's own client puts and gets files for the test.
     asked: u16,
     process: Option<Process>,
 }
@@ -25,7 +25,7 @@ impl Hdfs {
         hdfs
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -35,8 +35,8 @@ impl Hdfs {
         let mut command = Command::new(root().join("scripts/hdfs.sh"));
         command.args([self.port, self.asked].map(|port| port.to_string())).arg(self.dir.path().join("data"));
         let mut process = Process::start(&mut command);
-        process.until("the cluster takes files", |_| {
-            matches!(self.ask("PUT", "/started", b"x"), Some((200, _))) && self.get("/started").is_some()
+        process.wait_until("the cluster takes files", |_| {
+            matches!(self.send_request("PUT", "/started", b"x"), Some((200, _))) && self.get("/started").is_some()
         });
         self.process = Some(process);
     }
@@ -48,28 +48,30 @@ impl Hdfs {
 
     /// Makes a file, or replaces it.
     pub fn put(&self, path: &str, content: impl AsRef<[u8]>) {
-        until(&format!("{path} is there"), || matches!(self.ask("PUT", path, content.as_ref()), Some((200, _))));
+        wait_until(&format!("{path} is there"), || {
+            matches!(self.send_request("PUT", path, content.as_ref()), Some((200, _)))
+        });
     }
 
-    /// Removes a file or folder.
+    /// Removes a file or directory.
     pub fn delete(&self, path: &str) {
-        until(&format!("{path} is gone"), || matches!(self.ask("DELETE", path, b""), Some((200, _))));
+        wait_until(&format!("{path} is gone"), || matches!(self.send_request("DELETE", path, b""), Some((200, _))));
     }
 
-    /// What a file holds; `None`: there is none, or nobody answers.
+    /// Returns the content of a file, or `None` if it does not exist or HDFS does not respond.
     pub fn get(&self, path: &str) -> Option<Vec<u8>> {
-        self.ask("GET", path, b"").and_then(|(status, bytes)| (status == 200).then_some(bytes))
+        self.send_request("GET", path, b"").and_then(|(status, bytes)| (status == 200).then_some(bytes))
     }
 
-    /// The paths of all files below a folder, in order; `None`: nobody answers.
+    /// Returns the paths of all files below a directory, in order, or `None` if HDFS does not respond.
     pub fn paths(&self, dir: &str) -> Option<Vec<String>> {
-        let (200, bytes) = self.ask("GET", &format!("{dir}?list"), b"")? else { return None };
+        let (200, bytes) = self.send_request("GET", &format!("{dir}?list"), b"")? else { return None };
         let text = String::from_utf8(bytes).ok()?;
         Some(text.lines().map(str::to_owned).collect())
     }
 
-    /// The status of an answer, and what it holds; `None`: there was none.
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    /// Returns the status and the body of the response, or `None` without a response.
+    fn send_request(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let mut server = TcpStream::connect(("127.0.0.1", self.asked)).ok()?;
         server.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         let head = format!(
@@ -78,10 +80,10 @@ impl Hdfs {
             body.len()
         );
         server.write_all(&[head.as_bytes(), body].concat()).ok()?;
-        let mut answer = Vec::new();
-        server.read_to_end(&mut answer).ok()?;
-        let status = std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        Some((status, answer.split_off(end)))
+        let mut response = Vec::new();
+        server.read_to_end(&mut response).ok()?;
+        let status = std::str::from_utf8(response.get(9..12)?).ok()?.parse().ok()?;
+        let end = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        Some((status, response.split_off(end)))
     }
 }

@@ -1,4 +1,4 @@
-//! A small client and a small server of HTTP/1.1 over plain TCP: tests say every byte, also wrong ones, and see all that comes.
+//! A small HTTP/1.1 client and server over plain TCP. Tests control every byte, also invalid ones, and see all bytes received.
 
 use crate::DEADLINE;
 use serde_json::Value;
@@ -14,14 +14,14 @@ pub struct HttpClient {
     stream: BufReader<TcpStream>,
 }
 
-/// What a server answered.
+/// A server's response.
 #[derive(Debug)]
 pub struct Reply {
-    /// As 200.
+    /// For example 200.
     pub status: u16,
-    /// Names in small letters.
+    /// Names are lower case.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// The complete body.
     pub body: String,
 }
 
@@ -45,7 +45,7 @@ impl HttpClient {
         Ok(HttpClient { stream: BufReader::new(stream) })
     }
 
-    /// The same from this address, which is one of this machine.
+    /// Connects from this address of this machine.
     pub fn connect_from(from: &str, port: u16) -> io::Result<HttpClient> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let address = |ip: &str, port: u16| SocketAddr::new(ip.parse().expect("an address"), port).into();
@@ -61,14 +61,14 @@ impl HttpClient {
         self.stream.get_mut().write_all(bytes)
     }
 
-    /// The next bytes, so many, whatever they are.
+    /// Returns the next `count` bytes.
     pub fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.stream.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Sends a request and does not wait for its answer. `headers`: whole lines without their ends.
+    /// Sends a request without waiting for the response. `headers` are complete lines without their line ends.
     pub fn send(&mut self, method: &str, headers: &[&str], body: &[u8]) -> io::Result<()> {
         let mut head = format!("{method} / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n", body.len());
         headers.iter().for_each(|line| head.extend([line, "\r\n"]));
@@ -76,12 +76,12 @@ impl HttpClient {
         self.say(&[head.as_bytes(), body].concat())
     }
 
-    /// Closes this side: nothing more is said.
+    /// Closes the sending side.
     pub fn close_own_side(&self) -> io::Result<()> {
         self.stream.get_ref().shutdown(Shutdown::Write)
     }
 
-    /// Waits for an answer.
+    /// Waits for a response.
     pub fn reply(&mut self) -> io::Result<Reply> {
         let mut line = String::new();
         let mut next = |stream: &mut BufReader<TcpStream>| {
@@ -107,20 +107,20 @@ impl HttpClient {
         Ok(Reply { status, headers, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    /// Posts a body and waits for the answer.
+    /// Posts a body and waits for the response.
     pub fn post(&mut self, headers: &[&str], body: impl AsRef<[u8]>) -> io::Result<Reply> {
         self.send("POST", headers, body.as_ref())?;
         self.reply()
     }
 }
 
-/// A server that answers as a test says, and remembers what it was asked. It ends with its handle.
+/// A server that responds as a test says, and records its requests. It stops when this is dropped.
 pub struct HttpServer {
     port: u16,
     heard: Arc<Heard>,
 }
 
-/// What all connections of a server know.
+/// The state shared by all connections of a server.
 #[derive(Default)]
 pub(crate) struct Heard {
     asked: Mutex<Vec<HttpRequest>>,
@@ -130,11 +130,11 @@ pub(crate) struct Heard {
 /// A request that a server got.
 #[derive(Clone, Debug)]
 pub struct HttpRequest {
-    /// As `POST /path HTTP/1.1`.
+    /// For example `POST /path HTTP/1.1`.
     pub line: String,
-    /// Names in small letters.
+    /// Names are lower case.
     pub headers: Vec<(String, String)>,
-    /// All of it.
+    /// The complete body.
     pub body: String,
 }
 
@@ -146,8 +146,8 @@ impl HttpRequest {
 }
 
 impl HttpServer {
-    /// Listens on this port of 127.0.0.1. `answer`: the status, further lines of the head, and the body, for a request and how many
-    /// came before it; no answer at all where it is `None`.
+    /// Listens on this port of 127.0.0.1. `answer` gets a request and the number of requests before it. It returns the status,
+    /// more header lines and the body, or `None` for no response.
     pub fn start(
         port: u16,
         answer: impl Fn(&HttpRequest, usize) -> Option<(u16, String, String)> + Send + Sync + 'static,
@@ -172,7 +172,7 @@ impl HttpServer {
         let server = HttpServer { port, heard: heard.clone() };
         let serve = Arc::new(serve);
         std::thread::spawn(move || {
-            while !heard.over() {
+            while !heard.is_over() {
                 let Ok((stream, _)) = listener.accept() else {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
@@ -188,13 +188,13 @@ impl HttpServer {
         server
     }
 
-    /// Where it listens.
+    /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it was asked so far.
-    pub fn asked(&self) -> Vec<HttpRequest> {
+    /// Returns the requests received so far.
+    pub fn requests(&self) -> Vec<HttpRequest> {
         self.heard.asked.lock().expect("no server panics").clone()
     }
 }
@@ -207,7 +207,7 @@ impl Drop for HttpServer {
 
 impl Heard {
     /// Whether the test is over.
-    pub fn over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
     }
 
@@ -220,10 +220,10 @@ impl Heard {
     }
 }
 
-type Answering = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
+type Responder = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
 
-/// Answers on one connection, until it or the server ends.
-fn serve(mut stream: BufReader<TcpStream>, heard: &Heard, answer: &Answering) {
+/// Serves one connection until it or the server ends.
+fn serve(mut stream: BufReader<TcpStream>, heard: &Heard, answer: &Responder) {
     while let Some((request, before)) = heard.next(&mut stream) {
         let Some((status, more, body)) = answer(&request, before) else { return };
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());
@@ -236,8 +236,8 @@ fn serve(mut stream: BufReader<TcpStream>, heard: &Heard, answer: &Answering) {
 /// The next request; `None` at the end of the connection.
 fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<HttpRequest> {
     let mut bytes = Vec::new();
-    let until = |stream: &mut BufReader<TcpStream>, bytes: &mut Vec<u8>, whole: &dyn Fn(&[u8]) -> bool| {
-        while !whole(bytes) {
+    let read_until = |stream: &mut BufReader<TcpStream>, bytes: &mut Vec<u8>, complete: &dyn Fn(&[u8]) -> bool| {
+        while !complete(bytes) {
             let mut next = [0];
             match stream.read(&mut next) {
                 Ok(0) => return None,
@@ -252,7 +252,7 @@ fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<H
         }
         Some(())
     };
-    until(stream, &mut bytes, &|bytes| bytes.ends_with(b"\r\n\r\n"))?;
+    read_until(stream, &mut bytes, &|bytes| bytes.ends_with(b"\r\n\r\n"))?;
     let head = String::from_utf8_lossy(&bytes).into_owned();
     let mut lines = head.lines();
     let line = lines.next().unwrap_or_default().to_owned();
@@ -263,6 +263,6 @@ fn read_request(stream: &mut BufReader<TcpStream>, end: &AtomicBool) -> Option<H
     let length = headers.iter().find(|(name, _)| name == "content-length");
     let length: usize = length.and_then(|(_, length)| length.parse().ok()).unwrap_or(0);
     let mut body = Vec::new();
-    until(stream, &mut body, &|bytes| bytes.len() == length)?;
+    read_until(stream, &mut body, &|bytes| bytes.len() == length)?;
     Some(HttpRequest { line, headers, body: String::from_utf8_lossy(&body).into_owned() })
 }

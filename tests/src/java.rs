@@ -4,11 +4,11 @@ use crate::root;
 use std::path::Path;
 use std::process::Command;
 
-/// The class path with the jars of a program, which a script fetches where they are not there.
+/// Returns the class path with the jars of a program. A script downloads them if they are missing.
 pub fn jars(script: &str) -> String {
-    let told = Command::new(root().join("scripts").join(script)).output().expect("there is a bash");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let path = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    let message = Command::new(root().join("scripts").join(script)).output().expect("there is a bash");
+    assert!(message.status.success(), "{}", String::from_utf8_lossy(&message.stderr));
+    let path = String::from_utf8_lossy(&message.stdout).trim().to_owned();
     assert!(Path::new(&path).is_dir(), "{path}");
     format!("{path}/*")
 }

@@ -1,4 +1,4 @@
-//! A real Kafka broker in a folder of its own, and what tests do with its topics: all by its client library, as the tools
+//! A real Kafka broker in its own directory, and what tests do with its topics. Everything uses the client library, as the tools
 //! that come with Kafka take seconds to start.
 
 mod cluster;
@@ -23,32 +23,32 @@ pub struct Broker {
     dir: TempDir,
     port: u16,
     controller_port: u16,
-    /// Where clients need a password, or TLS.
+    /// The port at which clients need a password or TLS.
     guarded_port: u16,
     options: BrokerOptions,
-    /// Where it is one of several.
+    /// Set if it is one of several brokers.
     member: Option<Member>,
     running: Option<Running>,
 }
 
-/// What a broker wants of clients at [`Broker::guarded`]. At [`Broker::address`] it wants nothing, and lets them do everything.
+/// What a broker requires of clients at [`Broker::guarded`]. At [`Broker::address`] it requires nothing and permits everything.
 #[derive(Clone, Debug, Default)]
 pub struct BrokerOptions {
-    /// A name and a password, by any of `PLAIN`, `SCRAM-SHA-256` and `SCRAM-SHA-512`. [`Broker::USER`] may do everything,
-    /// and [`Broker::STRANGER`] nothing.
+    /// Require a name and a password, with `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`. [`Broker::USER`] may do everything and
+    /// [`Broker::STRANGER`] nothing.
     pub login: bool,
     /// TLS, with this certificate and its key.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// A certificate of this issuer from clients.
+    /// Require client certificates of this CA.
     pub clients_of: Option<PathBuf>,
-    /// More settings of the broker, as `name=value`.
+    /// More broker settings, as `name=value`.
     pub settings: Vec<String>,
 }
 
 impl Broker {
-    /// Who may do everything.
+    /// A user with all permissions.
     pub const USER: &str = "me";
-    /// Who may do nothing.
+    /// A user without permissions.
     pub const STRANGER: &str = "stranger";
     /// The password of both.
     pub const PASSWORD: &str = "p@ss/w:rd%";
@@ -64,14 +64,14 @@ impl Broker {
         Broker::with(BrokerOptions::default())
     }
 
-    /// A broker that wants this of clients, once it answers.
+    /// Starts a broker with these options and waits until it responds.
     pub fn with(options: BrokerOptions) -> Broker {
         let mut broker = Broker::new(options, [free_port(), free_port(), free_port()], None);
         broker.start_again();
         broker
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     fn new(options: BrokerOptions, ports: [u16; 3], member: Option<Member>) -> Broker {
         let dir = TempDir::new().expect("a temporary folder");
         let [port, controller_port, guarded_port] = ports;
@@ -84,18 +84,18 @@ impl Broker {
         broker
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.running = None;
     }
 
-    /// Starts the broker that was killed, with the same data, on the same port, and waits until it answers.
+    /// Restarts the killed broker with the same data on the same port, and waits until it responds.
     pub fn start_again(&mut self) {
         self.start_without_waiting();
-        self.await_answer();
+        self.wait_until_ready();
     }
 
-    /// As [`start_again`](Self::start_again), and does not wait.
+    /// Like [`start_again`](Self::start_again), without waiting.
     pub fn start_without_waiting(&mut self) {
         let mut command = Command::new(root().join("scripts/kafka.sh"));
         command.arg(self.port.to_string()).arg(self.dir.path());
@@ -104,33 +104,33 @@ impl Broker {
         self.running = Some(Running::start(command));
     }
 
-    /// Waits until it answers.
-    pub fn await_answer(&self) {
+    /// Waits until it responds.
+    pub fn wait_until_ready(&self) {
         let answers = crate::holds_within(DEADLINE, || self.answers());
-        assert!(answers, "the broker does not answer; it says:\n{}", self.said());
+        assert!(answers, "the broker does not answer; it says:\n{}", self.output());
     }
 
-    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
+    pub fn suspend(&self) {
         crate::signal("STOP", self.id());
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         crate::signal("CONT", self.id());
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.running.as_ref().expect("it runs").id
     }
 
-    /// Host and port where it wants nothing of clients.
+    /// Host and port at which clients need no credentials.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Host and port where it wants of clients what the options say.
+    /// Host and port at which clients must meet the options.
     pub fn guarded(&self) -> String {
         format!("127.0.0.1:{}", self.guarded_port)
     }
@@ -145,18 +145,18 @@ impl Broker {
         logs.map(|file| file.metadata().map_or(0, |known| known.len())).sum()
     }
 
-    /// What it has written so far.
-    pub fn said(&self) -> String {
+    /// Returns its output so far.
+    pub fn output(&self) -> String {
         let said = self.running.as_ref().map(|running| running.said.lock().expect("no reader panics").clone());
         String::from_utf8_lossy(&said.unwrap_or_default()).into_owned()
     }
 
-    /// For a client that may do everything.
+    /// Settings of a client with all permissions.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         let brokers = self.member.as_ref().map_or_else(|| self.address(), |member| member.all.clone());
         config.set("bootstrap.servers", brokers).set("client.id", "test");
-        // It is there again soon after it was killed.
+        // The broker is back soon after it was killed.
         config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "200");
         config
     }
@@ -213,11 +213,11 @@ impl Broker {
     }
 }
 
-/// A process that dies with its handle and with this process, however it ends.
+/// A process that ends when this is dropped and when this process exits, however it exits.
 struct Running {
     id: u32,
     child: Arc<Mutex<Child>>,
-    /// Lives as long as the process: it dies with the thread that started it.
+    /// Lives as long as the process, which dies with the thread that started it.
     keeper: Option<JoinHandle<()>>,
     end: mpsc::Sender<()>,
     said: Arc<Mutex<Vec<u8>>>,
@@ -234,14 +234,14 @@ impl Running {
             });
         }
         let (end, ends) = mpsc::channel::<()>();
-        let (tell, told) = mpsc::channel();
+        let (tell, message) = mpsc::channel();
         let keeper = std::thread::spawn(move || {
             let child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {command:?}: {cause}"));
             let _ = tell.send(child);
-            // A thread that nobody ends is ended with the process.
+            // A thread that is not stopped ends with this process.
             let _ = ends.recv();
         });
-        let mut child = told.recv().expect("it starts");
+        let mut child = message.recv().expect("it starts");
         let (id, said) = (child.id(), Arc::new(Mutex::new(Vec::new())));
         let (mut from, to) = (child.stderr.take().expect("it is piped"), said.clone());
         std::thread::spawn(move || {
@@ -257,7 +257,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let mut child = self.child.lock().expect("nobody panics with it");
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = child.kill();
         let _ = child.wait();
         let _ = self.end.send(());

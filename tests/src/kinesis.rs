@@ -1,6 +1,6 @@
 //! A server that speaks Kinesis, in memory, and what tests do with its streams.
 
-use crate::{DEADLINE, HttpClient, HttpRequest, HttpServer, Process, free_port, holds_within, root, until};
+use crate::{DEADLINE, HttpClient, HttpRequest, HttpServer, Process, free_port, holds_within, root, wait_until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
@@ -8,23 +8,23 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(600);
-/// Its clients have to be somebody; it does not look who.
+/// Clients need credentials; the server accepts any.
 const HEADERS: [&str; 3] = [
     "Content-Type: application/x-amz-json-1.1",
     "X-Amz-Date: 20260101T000000Z",
     "Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kinesis/aws4_request, SignedHeaders=host, Signature=0",
 ];
 
-/// A server on a port of 127.0.0.1. It ends when this is dropped.
+/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Kinesis {
     ports: [u16; 2],
     process: Option<Process>,
 }
 
 impl Kinesis {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub fn start() -> Kinesis {
         let fetched = Process::start(&mut Command::new(root().join("scripts/kinesis.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
@@ -33,7 +33,7 @@ impl Kinesis {
         server
     }
 
-    /// Ends it at once. It forgets all of its streams.
+    /// Kills it immediately. It loses all of its streams.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -43,17 +43,19 @@ impl Kinesis {
         let mut command = Command::new(root().join("scripts/kinesis.sh"));
         command.args(self.ports.map(|port| port.to_string()));
         let mut process = Process::start(&mut command);
-        process.until("it lists its streams", |_| Kinesis::asked(self.port(), "ListStreams", &json!({})).is_some());
+        process.wait_until("it lists its streams", |_| {
+            Kinesis::request_at(self.port(), "ListStreams", &json!({})).is_some()
+        });
         self.process = Some(process);
     }
 
-    /// Lets it do nothing, though its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
+    pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
@@ -62,7 +64,7 @@ impl Kinesis {
         self.ports[0]
     }
 
-    /// Environment variables for clients of whatever answers at this port.
+    /// Environment variables for clients of the server at this port.
     pub fn settings(port: u16) -> Vec<(String, String)> {
         let endpoint = format!("http://127.0.0.1:{port}");
         let settings = [
@@ -75,19 +77,19 @@ impl Kinesis {
         settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }
 
-    fn asked(port: u16, action: &str, body: &Value) -> Option<(u16, Value)> {
+    fn request_at(port: u16, action: &str, body: &Value) -> Option<(u16, Value)> {
         let target = format!("X-Amz-Target: Kinesis_20131202.{action}");
         let headers = [&HEADERS[..], &[target.as_str()]].concat();
         let reply = HttpClient::connect(port).ok()?.post(&headers, body.to_string()).ok()?;
         Some((reply.status, serde_json::from_str(&reply.body).unwrap_or_default()))
     }
 
-    /// What it answers to a request that succeeds, now or a little later.
+    /// Returns the response to a request that succeeds, immediately or a little later.
     #[track_caller]
-    pub fn ask(&self, action: &str, body: Value) -> Value {
+    pub fn send_request(&self, action: &str, body: Value) -> Value {
         let mut last = None;
         let done = holds_within(DEADLINE, || {
-            last = Kinesis::asked(self.port(), action, &body);
+            last = Kinesis::request_at(self.port(), action, &body);
             matches!(last, Some((200, _)))
         });
         assert!(done, "{action} {body}: {last:?}");
@@ -97,23 +99,23 @@ impl Kinesis {
     /// Makes a stream, and waits until it is there.
     #[track_caller]
     pub fn create(&self, stream: &str, shards: usize) {
-        self.ask("CreateStream", json!({ "StreamName": stream, "ShardCount": shards }));
-        self.until_active(stream);
+        self.send_request("CreateStream", json!({ "StreamName": stream, "ShardCount": shards }));
+        self.wait_until_active(stream);
     }
 
-    /// Deletes a stream, and waits until it is gone.
+    /// Deletes a stream and waits until it no longer exists.
     #[track_caller]
     pub fn delete(&self, stream: &str) {
-        self.ask("DeleteStream", json!({ "StreamName": stream }));
+        self.send_request("DeleteStream", json!({ "StreamName": stream }));
         let there = json!({ "StreamName": stream });
-        until("the stream is gone", || {
-            matches!(Kinesis::asked(self.port(), "DescribeStreamSummary", &there), Some((400, _)))
+        wait_until("the stream is gone", || {
+            matches!(Kinesis::request_at(self.port(), "DescribeStreamSummary", &there), Some((400, _)))
         });
     }
 
-    fn until_active(&self, stream: &str) {
-        until("the stream is there", || {
-            let summary = self.ask("DescribeStreamSummary", json!({ "StreamName": stream }));
+    fn wait_until_active(&self, stream: &str) {
+        wait_until("the stream is there", || {
+            let summary = self.send_request("DescribeStreamSummary", json!({ "StreamName": stream }));
             summary["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE"
         });
     }
@@ -124,14 +126,14 @@ impl Kinesis {
         for some in records.chunks(500) {
             let record = |(key, data): &(&str, D)| json!({ "PartitionKey": key, "Data": STANDARD.encode(data) });
             let records: Vec<Value> = some.iter().map(record).collect();
-            let answer = self.ask("PutRecords", json!({ "StreamName": stream, "Records": records }));
+            let answer = self.send_request("PutRecords", json!({ "StreamName": stream, "Records": records }));
             assert_eq!(answer["FailedRecordCount"], 0, "{answer}");
         }
     }
 
     /// The shards of a stream that take records, each with the first and last of its hash keys.
     pub fn open_shards(&self, stream: &str) -> Vec<(String, u128, u128)> {
-        let answer = self.ask("ListShards", json!({ "StreamName": stream }));
+        let answer = self.send_request("ListShards", json!({ "StreamName": stream }));
         let shards = answer["Shards"].as_array().expect("shards").clone();
         let parents: Vec<&Value> =
             shards.iter().flat_map(|shard| [&shard["ParentShardId"], &shard["AdjacentParentShardId"]]).collect();
@@ -147,27 +149,33 @@ impl Kinesis {
     pub fn split(&self, stream: &str, shard: &(String, u128, u128)) {
         let (name, first, last) = shard;
         let middle = (first + (last - first) / 2 + 1).to_string();
-        self.ask("SplitShard", json!({ "StreamName": stream, "ShardToSplit": name, "NewStartingHashKey": middle }));
-        self.until_active(stream);
+        self.send_request(
+            "SplitShard",
+            json!({ "StreamName": stream, "ShardToSplit": name, "NewStartingHashKey": middle }),
+        );
+        self.wait_until_active(stream);
     }
 
-    /// Makes one shard of two that lie beside each other.
+    /// Merges two adjacent shards.
     #[track_caller]
     pub fn merge(&self, stream: &str, one: &str, other: &str) {
-        self.ask("MergeShards", json!({ "StreamName": stream, "ShardToMerge": one, "AdjacentShardToMerge": other }));
-        self.until_active(stream);
+        self.send_request(
+            "MergeShards",
+            json!({ "StreamName": stream, "ShardToMerge": one, "AdjacentShardToMerge": other }),
+        );
+        self.wait_until_active(stream);
     }
 
-    /// All records of a stream, shard by shard: partition key and data.
+    /// Returns all records of a stream, shard by shard: partition key and data.
     pub fn records(&self, stream: &str) -> Vec<(String, String)> {
-        let shards = self.ask("ListShards", json!({ "StreamName": stream }))["Shards"].clone();
+        let shards = self.send_request("ListShards", json!({ "StreamName": stream }))["Shards"].clone();
         let mut found = Vec::new();
         for shard in shards.as_array().expect("shards") {
-            let asked =
+            let requests =
                 json!({ "StreamName": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON" });
-            let mut iterator = self.ask("GetShardIterator", asked)["ShardIterator"].clone();
+            let mut iterator = self.send_request("GetShardIterator", requests)["ShardIterator"].clone();
             loop {
-                let answer = self.ask("GetRecords", json!({ "ShardIterator": iterator }));
+                let answer = self.send_request("GetRecords", json!({ "ShardIterator": iterator }));
                 let records = answer["Records"].as_array().expect("records");
                 for record in records {
                     let data = STANDARD.decode(record["Data"].as_str().expect("data")).expect("base64");
@@ -183,8 +191,8 @@ impl Kinesis {
         found
     }
 
-    /// Stands before the server. `answer`: what is answered instead of the server, by the action that is asked for, its body, and what the
-    /// server answers to it.
+    /// Starts a proxy before the server. `answer` gets the action, its body and the server's response, and returns a response
+    /// that replaces it.
     pub fn proxy(
         &self,
         answer: impl Fn(&str, &Value, &dyn Fn() -> (u16, Value)) -> (u16, Value) + Send + Sync + 'static,
@@ -193,14 +201,14 @@ impl Kinesis {
         HttpServer::start(free_port(), move |request: &HttpRequest, _| {
             let action = request.header("x-amz-target")?.rsplit('.').next()?.to_owned();
             let body: Value = serde_json::from_str(&request.body).ok()?;
-            let served = || Kinesis::asked(port, &action, &body).unwrap_or((500, Value::Null));
-            let (status, told) = answer(&action, &body, &served);
-            Some((status, "Content-Type: application/x-amz-json-1.1\r\n".into(), told.to_string()))
+            let served = || Kinesis::request_at(port, &action, &body).unwrap_or((500, Value::Null));
+            let (status, output) = answer(&action, &body, &served);
+            Some((status, "Content-Type: application/x-amz-json-1.1\r\n".into(), output.to_string()))
         })
     }
 }
 
-/// Several records that are packed in one, as the Kinesis Producer Library packs them: keys and data.
+/// Aggregates several records (keys and data) into one, as the Kinesis Producer Library does.
 pub fn packed(records: &[(&str, &str)]) -> Vec<u8> {
     let mut message = Vec::new();
     let field = |to: &mut Vec<u8>, number: u8, bytes: &[u8]| {

@@ -10,46 +10,46 @@ use std::thread;
 /// A server that keeps the entries of a batch together with its id.
 #[derive(Clone)]
 pub struct Ledger {
-    /// Where it listens.
+    /// The port it listens on.
     pub port: u16,
-    told: Arc<Mutex<Told>>,
+    told: Arc<Mutex<LedgerState>>,
 }
 
-/// What a server heard, and how it behaves.
+/// What a server has received, and how it behaves.
 #[derive(Default)]
-pub struct Told {
+pub struct LedgerState {
     sinks: BTreeMap<String, Sink>,
     /// Entries that came without a promise.
     loose: Vec<String>,
     /// Connections that were cut.
     pub cut: usize,
-    /// So many commits of those are not answered.
+    /// The number of commits that get no response.
     pub silent: usize,
-    /// Whether it answers nobody.
+    /// Whether it responds to nobody.
     pub away: bool,
     random: Option<Random>,
 }
 
-/// What is kept of a sink.
+/// The data of a sink.
 #[derive(Clone, Debug, Default)]
 pub struct Sink {
     generation: u64,
-    /// How often it was opened: of connections of the same start only the last one counts.
+    /// How often it was opened. Of the connections of one start, only the last one is valid.
     serial: u64,
     /// Batches in the order in which they came.
     pub batches: Vec<(u64, Vec<String>)>,
     /// By which starts it was opened.
     pub opened: Vec<u64>,
-    /// What was asked of it.
-    pub asked: Vec<Asked>,
+    /// The requests that it received.
+    pub requests: Vec<SinkRequest>,
 }
 
-/// What is asked of a sink.
+/// A request to a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum SinkRequest {
     /// Which batch is the last one.
     Held,
-    /// The same, and that it is taken over.
+    /// The same, and the sink is taken over.
     Open,
 }
 
@@ -68,7 +68,7 @@ impl Ledger {
     /// Listens; with a `seed` it cuts connections.
     pub fn start(port: u16, seed: Option<u64>) -> Ledger {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let told = Told { random: seed.map(Random::new), ..Told::default() };
+        let told = LedgerState { random: seed.map(Random::new), ..LedgerState::default() };
         let ledger = Ledger { port, told: Arc::new(Mutex::new(told)) };
         let serving = ledger.clone();
         thread::spawn(move || {
@@ -80,48 +80,48 @@ impl Ledger {
         ledger
     }
 
-    /// What it heard.
-    pub fn told(&self) -> MutexGuard<'_, Told> {
+    /// What it has received.
+    pub fn state(&self) -> MutexGuard<'_, LedgerState> {
         self.told.lock().unwrap()
     }
 
-    /// What it keeps, by job and sink.
+    /// Its data, by job and sink.
     pub fn sinks(&self) -> BTreeMap<String, Sink> {
-        self.told().sinks.clone()
+        self.state().sinks.clone()
     }
 
-    /// What it keeps without a promise.
+    /// The rows that it got without a guarantee.
     pub fn loose(&self) -> Vec<String> {
-        self.told().loose.clone()
+        self.state().loose.clone()
     }
 
-    /// Another start of the job has come, it seems.
+    /// Acts as if another start of the job had taken over the sinks.
     pub fn overtake(&self) {
-        self.told().sinks.values_mut().for_each(|sink| sink.generation = 1_000_000);
+        self.state().sinks.values_mut().for_each(|sink| sink.generation = 1_000_000);
     }
 
-    /// The last batches are gone, and for now all connections.
+    /// Drops the last batches and all current connections.
     pub fn forget(&self, batches: usize) {
-        let mut told = self.told();
+        let mut told = self.state();
         told.away = true;
         told.sinks.values_mut().for_each(|sink| sink.batches.truncate(sink.batches.len() - batches));
     }
 
     fn serve(&self, connection: TcpStream) {
-        let (mut answers, heard) = (connection.try_clone().unwrap(), BufReader::new(connection));
+        let (mut answers, received) = (connection.try_clone().unwrap(), BufReader::new(connection));
         let (mut key, mut own, mut rows) = (None::<String>, (0, 0), Vec::new());
-        for line in heard.lines().map_while(Result::ok) {
-            let mut told = self.told();
+        for line in received.lines().map_while(Result::ok) {
+            let mut told = self.state();
             if told.away {
                 let _ = answers.shutdown(Shutdown::Both);
                 return;
             }
             let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
-            let answer = match word {
+            let response = match word {
                 "ASK" => {
-                    // A sink that nobody has opened is not there.
+                    // A sink that was never opened does not exist.
                     let held = told.sinks.get_mut(rest).map(|sink| {
-                        sink.asked.push(Asked::Held);
+                        sink.requests.push(SinkRequest::Held);
                         sink.held()
                     });
                     Some(format!("HELD {}\n", held.unwrap_or_default()))
@@ -138,7 +138,7 @@ impl Ledger {
                             sink.serial += 1;
                             own = (generation, sink.serial);
                             sink.opened.push(generation);
-                            sink.asked.push(Asked::Open);
+                            sink.requests.push(SinkRequest::Open);
                             format!("HELD {}\n", sink.held())
                         }
                     })
@@ -156,7 +156,7 @@ impl Ledger {
                     None
                 }
                 "COMMIT" => match told.commit(key.as_deref(), own, rest.parse().unwrap(), &mut rows) {
-                    Some(answer) => Some(answer),
+                    Some(response) => Some(response),
                     None => {
                         told.cut += 1;
                         let _ = answers.shutdown(Shutdown::Both);
@@ -166,15 +166,15 @@ impl Ledger {
                 _ => panic!("{line:?}"),
             };
             drop(told);
-            if answer.is_some_and(|answer| answers.write_all(answer.as_bytes()).is_err()) {
+            if response.is_some_and(|response| answers.write_all(response.as_bytes()).is_err()) {
                 return;
             }
         }
     }
 }
 
-impl Told {
-    /// The answer to a commit; `None`: the connection is cut.
+impl LedgerState {
+    /// Returns the response to a commit; `None` closes the connection.
     fn commit(&mut self, key: Option<&str>, own: (u64, u64), batch: u64, rows: &mut Vec<String>) -> Option<String> {
         let Some(key) = key else {
             let silent = self.silent > 0;

@@ -1,7 +1,7 @@
-//! What the tests share: the program under test, processes that never outlive their test, and waiting with a deadline.
+//! Code shared by the tests: the program under test, processes that never outlive their test, and waiting with a deadline.
 //!
-//! Tests wait for what they are about to see, never for a time: [`until`] and its kin look every few milliseconds and
-//! give up with everything that the processes have said.
+//! Tests wait for a condition, never for a time. [`until`] and similar functions check every few milliseconds; at their deadline
+//! they fail with all output of the processes.
 
 mod alone;
 mod browser;
@@ -68,7 +68,7 @@ pub use nats_key::{NatsKey, NatsKeyOf};
 pub use parts::{one_stage, passing, queue_sink, queue_source};
 pub use ports::free_port;
 pub use postgres::Postgres;
-pub use process::{Ended, Process, at_a_quarter, kill, lives, signal, stopped};
+pub use process::{Ended, Process, is_alive, kill, run_at_quarter_speed, signal, stopped};
 pub use python::{packages_of_python, python_with};
 pub use rabbitmq::Rabbitmq;
 pub use redis::Redis;
@@ -76,7 +76,7 @@ pub use registry::{RegistryOptions, RegistryServer};
 pub use relay::Relay;
 pub use s3::{FailingProxy, S3Server};
 pub use screen::Screen;
-pub use streaming::{Asking, StreamServer};
+pub use streaming::{Exchange, StreamServer};
 pub use torture::{
     FORGETFUL, Killer, POINTS, Point, Random, SCALE_POINTS, TRANSACTION_POINTS, Tally, UPGRADE_POINTS, Victim,
 };
@@ -93,10 +93,10 @@ use std::time::{Duration, Instant};
 pub const DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// The program as this build of the tests wants it.
+/// The program, in the variant that this build of the tests needs.
 const PROGRAM: &str = if cfg!(feature = "planted-bugs") { "millstream-with-bugs" } else { "millstream" };
 
-/// The program under test: `$MILLSTREAM_BIN`, or the one beside this test's build.
+/// The program under test: `$MILLSTREAM_BIN`, or the one next to this test's build.
 pub fn millstream() -> PathBuf {
     if let Some(path) = std::env::var_os("MILLSTREAM_BIN") {
         return path.into();
@@ -108,13 +108,13 @@ pub fn millstream() -> PathBuf {
     built
 }
 
-/// The project's folder.
+/// The project's root directory.
 pub fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().expect("the tests lie in the project").to_owned()
 }
 
-/// A plugin folder of the project, whose component must be built.
+/// A plugin directory of the project, whose component must be built.
 pub fn plugin(name: &str) -> PathBuf {
     let own = root().join("tests/plugins").join(name);
     let dir = if own.is_dir() { own } else { root().join("plugins").join(name) };
@@ -123,22 +123,22 @@ pub fn plugin(name: &str) -> PathBuf {
     dir
 }
 
-/// Where the two processes of a job listen, as `--hosts` has it.
+/// The addresses of a job's two processes, in the format of `--hosts`.
 pub fn two_hosts() -> String {
     hosts(2)
 }
 
-/// `--hosts` for so many processes on this machine, on ports that nobody uses.
+/// Returns `--hosts` for this number of processes on this machine, on free ports.
 pub fn hosts(processes: usize) -> String {
     (0..processes).map(|_| format!("127.0.0.1:{}", free_port())).collect::<Vec<_>>().join(",")
 }
 
 /// Waits until `condition` holds.
-pub fn until(what: &str, condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     assert!(holds_within(DEADLINE, condition), "waited {DEADLINE:?} in vain until {what}");
 }
 
-/// Whether `condition` begins to hold within this time.
+/// Whether `condition` becomes true within this time.
 pub fn holds_within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + time;
     loop {

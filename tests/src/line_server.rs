@@ -1,11 +1,11 @@
-//! A TCP server that sends what a test tells it, to whoever connected last.
+//! A TCP server that sends a test's lines to the client that connected last.
 
-use crate::{DEADLINE, holds_within, until};
+use crate::{DEADLINE, holds_within, wait_until};
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Listens on a port of 127.0.0.1 for as long as it lives.
+/// Listens on a port of 127.0.0.1 until it is dropped.
 pub struct LineServer {
     port: u16,
     clients: Arc<(Mutex<Clients>, Condvar)>,
@@ -14,7 +14,7 @@ pub struct LineServer {
 #[derive(Default)]
 struct Clients {
     last: Option<TcpStream>,
-    /// How many have connected.
+    /// How many clients have connected.
     count: usize,
     ended: bool,
 }
@@ -55,12 +55,12 @@ impl LineServer {
         }
     }
 
-    /// Where it listens.
+    /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The same as host and port.
+    /// Its host and port.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -74,8 +74,8 @@ impl LineServer {
         self.held().count
     }
 
-    /// Waits until there were more than so many.
-    pub fn until_connected(&self, before: usize) {
+    /// Waits until more than `before` clients have connected.
+    pub fn wait_for_connection(&self, before: usize) {
         let held = self.held();
         let (held, _) = self
             .clients
@@ -100,14 +100,14 @@ impl LineServer {
 }
 
 impl Drop for LineServer {
-    /// From then on nobody listens on its port.
+    /// Closes the port.
     fn drop(&mut self) {
         self.held().ended = true;
         self.hang_up();
         let port = self.port;
         let over = || TcpStream::connect(("127.0.0.1", port)).is_err();
         if !std::thread::panicking() {
-            until("the server has ended", over);
+            wait_until("the server has ended", over);
         } else {
             let _ = holds_within(DEADLINE, over);
         }

@@ -1,4 +1,4 @@
-//! A registry that lies: a server of plain HTTP whose answers a test writes, byte by byte where it wants to.
+//! A registry that lies: a plain HTTP server whose responses a test writes, byte by byte if needed.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,10 +9,10 @@ use std::time::Duration;
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How often a connection that keeps its client waiting looks whether it is to end, and how slowly it drips.
+/// How often a connection that stalls checks whether it should stop, and the interval of its slow bytes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// The server. It ends with this.
+/// The server. It stops when this is dropped.
 pub struct LyingRegistry {
     port: u16,
     asked: Arc<Mutex<Vec<String>>>,
@@ -20,43 +20,43 @@ pub struct LyingRegistry {
     listener: Option<JoinHandle<()>>,
 }
 
-/// What somebody asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Asked {
-    /// As `GET`.
+    /// For example `GET`.
     pub method: String,
-    /// With what stands behind `?`.
+    /// Includes the query string.
     pub path: String,
-    /// All of the head.
+    /// The complete head.
     pub head: String,
-    /// How often the same was asked before.
+    /// How often the same request was received before.
     pub before: usize,
 }
 
-/// What is answered.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Everything, the status line first.
+    /// All bytes, from the status line on.
     pub bytes: Vec<u8>,
-    /// What comes behind it.
+    /// What follows the bytes.
     pub then: Then,
 }
 
-/// What comes behind an answer.
+/// What follows a response.
 #[derive(Clone, Debug)]
 pub enum Then {
     /// The end of the connection.
     Close,
-    /// Nothing, for ever.
+    /// Nothing, indefinitely.
     Stall,
-    /// These bytes, again and again.
+    /// These bytes, repeatedly.
     Endless(Vec<u8>),
-    /// These bytes again and again, one at a time and slowly.
+    /// These bytes, repeatedly and slowly, one at a time.
     Drip(Vec<u8>),
 }
 
 impl Answer {
-    /// An answer with a body, of which it tells the length.
+    /// A response with a body and its length.
     pub fn new(status: u16, kind: &str, body: &[u8]) -> Answer {
         let head = format!(
             "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
@@ -65,12 +65,12 @@ impl Answer {
         Answer { bytes: [head.as_bytes(), body].concat(), then: Then::Close }
     }
 
-    /// These bytes and nothing else.
+    /// Only these bytes.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
         Answer { bytes: bytes.as_ref().to_vec(), then: Then::Close }
     }
 
-    /// There is nothing.
+    /// A 404 response.
     pub fn missing() -> Answer {
         Answer::new(404, "application/json", br#"{"errors":[{"code":"NOT_FOUND","message":"not found"}]}"#)
     }
@@ -80,20 +80,20 @@ impl Answer {
         Answer::new(307, "text/plain", b"").with("Location", to)
     }
 
-    /// With one more header.
+    /// Adds a header.
     pub fn with(mut self, name: &str, value: &str) -> Answer {
         let at = self.bytes.windows(2).position(|two| two == b"\r\n").expect("a status line") + 2;
         self.bytes.splice(at..at, format!("{name}: {value}\r\n").into_bytes());
         self
     }
 
-    /// Only so many of its bytes.
+    /// Keeps only the first `bytes` bytes.
     pub fn cut(mut self, bytes: usize) -> Answer {
         self.bytes.truncate(bytes);
         self
     }
 
-    /// And then this.
+    /// Sets what follows.
     pub fn then(mut self, then: Then) -> Answer {
         self.then = then;
         self
@@ -114,7 +114,7 @@ impl LyingRegistry {
                 }
                 let (seen, over, answer) = (seen.clone(), over.clone(), answer.clone());
                 std::thread::spawn(move || {
-                    // Whoever asks may go away at any time.
+                    // The client may disconnect at any time.
                     let _ = serve(stream, &seen, &over, &*answer);
                 });
             }
@@ -127,8 +127,8 @@ impl LyingRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What was asked so far, as `GET /v2/`.
-    pub fn asked(&self) -> Vec<String> {
+    /// Returns the requests so far, for example `GET /v2/`.
+    pub fn requests(&self) -> Vec<String> {
         self.asked.lock().expect("no connection panics").clone()
     }
 }
@@ -152,8 +152,8 @@ fn serve(
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(LOOK_EVERY))?;
     let Some(head) = head(&mut stream, over)? else { return Ok(()) };
-    let mut words = head.split_whitespace().map(str::to_owned);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
+    let mut text = head.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (text.next(), text.next()) else { return Ok(()) };
     let line = format!("{method} {path}");
     let before = {
         let mut seen = seen.lock().expect("no connection panics");
@@ -161,13 +161,13 @@ fn serve(
         seen.iter().filter(|other| **other == line).count() - 1
     };
     let Answer { bytes, then } = answer(&Asked { method: method.clone(), path, head, before });
-    // What answers HEAD has no body.
+    // A response to HEAD has no body.
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
     stream.write_all(if method == "HEAD" { &bytes[..end] } else { &bytes })?;
     let is_over = || over.load(Ordering::Relaxed);
     match then {
         Then::Close => {}
-        Then::Stall => while !is_over() && still_there(&mut stream) {},
+        Then::Stall => while !is_over() && is_connected(&mut stream) {},
         Then::Endless(more) => {
             while !is_over() {
                 stream.write_all(&more)?;
@@ -175,7 +175,7 @@ fn serve(
         }
         Then::Drip(more) => {
             for byte in more.iter().cycle() {
-                if is_over() || !still_there(&mut stream) {
+                if is_over() || !is_connected(&mut stream) {
                     break;
                 }
                 stream.write_all(&[*byte])?;
@@ -202,8 +202,8 @@ fn head(stream: &mut TcpStream, over: &AtomicBool) -> std::io::Result<Option<Str
     Ok(Some(String::from_utf8_lossy(&head).into_owned()))
 }
 
-/// Waits a moment, and says whether whoever asked still waits too.
-fn still_there(stream: &mut TcpStream) -> bool {
+/// Waits a moment and returns whether the client is still connected.
+fn is_connected(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 64];
     match stream.read(&mut buffer) {
         Ok(count) => count > 0,

@@ -14,7 +14,7 @@ pub fn resident_bytes() -> u64 {
     kib * 1024
 }
 
-/// The same without what the C library keeps of what was freed: it is as much as the process once needed, not what it holds.
+/// The memory without freed memory that the C library keeps. That is as much as the process once needed, not what it uses.
 pub fn held_bytes() -> u64 {
     // SAFETY: it takes a number, and locks of the allocator only.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -32,25 +32,25 @@ pub fn threads() -> usize {
 /// A process that has ended, and what it took.
 #[derive(Debug)]
 pub struct Measured {
-    /// How it ended.
+    /// How the process ended.
     pub ended: Ended,
     /// The most resident memory that it had at a time, or one of the processes that it started and waited for, in bytes.
     pub peak_bytes: u64,
 }
 
-/// Names the folder with the order, in the process that measures.
+/// Names the directory with the command, in the process that measures.
 const ORDER: &str = "MILLSTREAM_TEST_MEASURE";
 /// The test of a program that uses [`measured`] which calls [`measure`].
 const TEST: &str = "operators::memory::measuring";
 
-/// Runs a command to its end, no longer than this. What a process had at most begins with what the one had that started it, so
-/// a small one does: this program, again. Its test `measuring` calls [`measure`].
+/// Runs a command to its end, for at most `time`. The peak memory of a process starts at that of its parent, so a small process
+/// starts it: this program, again. Its test `measuring` calls [`measure`].
 pub fn measured(command: &Command, time: Duration) -> Measured {
     let dir = tempfile::TempDir::new().expect("a temporary folder");
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<&str> = words.map(|word| word.to_str().expect("plain words")).collect();
+    let texts = std::iter::once(command.get_program()).chain(command.get_args());
+    let texts: Vec<&str> = texts.map(|word| word.to_str().expect("plain words")).collect();
     let here = command.get_current_dir().expect("a folder to run in").to_str().expect("a plain path");
-    std::fs::write(dir.path().join("order"), serde_json::json!({ "words": words, "here": here }).to_string())
+    std::fs::write(dir.path().join("order"), serde_json::json!({ "words": texts, "here": here }).to_string())
         .expect("a file can be written");
     let this = std::env::current_exe().expect("a test knows its path");
     let mut small = Command::new(this);
@@ -67,23 +67,23 @@ pub fn measured(command: &Command, time: Duration) -> Measured {
     Measured { ended, peak_bytes: peak_kib * 1024 }
 }
 
-/// In the process that measures: does so. In all others nothing.
+/// Measures, in the process that was started for it. Does nothing in others.
 #[expect(clippy::zombie_processes, reason = "`wait4` waits for it, and says how much memory it took")]
 pub fn measure() {
     let Some(dir) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
     let order = std::fs::read_to_string(dir.join("order")).expect("there is an order");
     let order: serde_json::Value = serde_json::from_str(&order).expect("it is JSON");
-    let mut words = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
+    let mut texts = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
     let file = |name: &str| File::create(dir.join(name)).expect("a file can be made");
-    let mut command = Command::new(words.next().expect("a program"));
-    command.args(words).current_dir(order["here"].as_str().expect("a folder")).env_remove(ORDER);
+    let mut command = Command::new(texts.next().expect("a program"));
+    command.args(texts).current_dir(order["here"].as_str().expect("a folder")).env_remove(ORDER);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     let id = libc::pid_t::try_from(child.id()).expect("a process id");
     let mut status = 0;
     // SAFETY: all zeros are a usage.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the child is this process's own, and nobody else waits for it; both places are there.
+    // SAFETY: the child is this process's own, nothing else waits for it, and both pointers are valid.
     let gone = unsafe { libc::wait4(id, &raw mut status, 0, &raw mut usage) };
     assert_eq!(gone, id);
     let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status).to_string() } else { "none".into() };

@@ -1,4 +1,5 @@
-//! A real server of MQTT in a folder of its own. It keeps sessions when it is stopped, and what it wrote down last when it is killed.
+//! A real MQTT server in its own directory. It keeps sessions when it is stopped, and what it last wrote to disk when it is
+//! killed.
 
 use crate::{Process, free_port, root};
 use std::fmt::Write as _;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// A server on a port of 127.0.0.1. It ends when this is dropped.
+/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Mosquitto {
     dir: TempDir,
     port: u16,
@@ -16,25 +17,25 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one that takes everybody, and waits until it answers.
+    /// Starts a server without access control and waits until it responds.
     pub fn start() -> Mosquitto {
         Mosquitto::with("allow_anonymous true\n")
     }
 
-    /// One with these lines of settings behind those about its listener and its data.
+    /// Starts a server with these lines appended to the settings of its listener and data.
     pub fn with(settings: &str) -> Mosquitto {
         let mut server = Mosquitto::not_started(settings);
         server.start_again();
         server
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     pub fn not_started(settings: &str) -> Mosquitto {
         let dir = TempDir::new().expect("a temporary folder");
         Mosquitto { dir, port: free_port(), settings: settings.into(), process: None }
     }
 
-    /// Settings by which user `me` has this password and nobody else may do anything.
+    /// Returns settings that permit only user `me` with this password.
     pub fn login(password: &str) -> (TempDir, String) {
         let dir = TempDir::new().expect("a temporary folder");
         let file = dir.path().join("passwords");
@@ -45,7 +46,7 @@ impl Mosquitto {
         (dir, settings)
     }
 
-    /// Starts it with what it held before, on the same port, and waits until it answers.
+    /// Restarts it with its earlier data on the same port, and waits until it responds.
     pub fn start_again(&mut self) {
         let mut settings = format!(
             "listener {} 127.0.0.1\npersistence true\npersistence_location {}/\nmax_queued_messages 0\nuser root\n",
@@ -57,7 +58,7 @@ impl Mosquitto {
         std::fs::write(&file, settings).expect("a file can be written");
         let mut process = Process::start(Command::new(root().join("scripts/mosquitto.sh")).arg(&file));
         let port = self.port;
-        process.until("mosquitto answers", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        process.wait_until("mosquitto answers", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
         self.process = Some(process);
     }
 
@@ -74,19 +75,19 @@ impl Mosquitto {
         format!("mqtt://127.0.0.1:{}", self.port)
     }
 
-    /// Its port of 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// One of mosquitto's own programs, which speaks to this server with QoS 1.
+    /// Returns a command for one of mosquitto's own programs, with QoS 1, for this server.
     pub fn program(&self, name: &str) -> Command {
         let mut command = client(name);
         command.args(["-V", "5", "-q", "1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         command
     }
 
-    /// Publishes each of these lines as a message of QoS 1; waits until the server has taken them.
+    /// Publishes each line as a message with QoS 1 and waits until the server has accepted them.
     #[track_caller]
     pub fn publish(&self, topic: &str, lines: &[String], more: &[&str]) {
         let mut command = self.program("mosquitto_pub");
@@ -103,25 +104,25 @@ impl Mosquitto {
         let mut command = self.program("mosquitto_sub");
         command.args(["-t", topic, "-v", "-d", "-i", id, "-c", "-x", "3600"]);
         let mut process = Process::start(&mut command);
-        process.until("it has subscribed", |process| process.stdout().contains("Subscribed (mid:"));
+        process.wait_until("it has subscribed", |process| process.stdout().contains("Subscribed (mid:"));
         process
     }
 
     /// The messages that the subscriber has printed.
-    pub fn heard(subscriber: &Process) -> Vec<String> {
+    pub fn received(subscriber: &Process) -> Vec<String> {
         let text = subscriber.stdout();
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let told = |line: &&str| line.starts_with("Client ") || line.starts_with("Subscribed (");
-        whole.lines().filter(|line| !told(line)).map(str::to_owned).collect()
+        let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+        let message = |line: &&str| line.starts_with("Client ") || line.starts_with("Subscribed (");
+        complete.lines().filter(|line| !message(line)).map(str::to_owned).collect()
     }
 }
 
-/// One of its own clients, which find the libraries that were unpacked with them.
+/// Returns a command for one of its clients, with the libraries that were unpacked with them.
 fn client(name: &str) -> Command {
     let found =
         Command::new(root().join("scripts/mosquitto.sh")).stdin(Stdio::null()).output().expect("the script starts");
     let dir = PathBuf::from(String::from_utf8(found.stdout).expect("a path").trim());
-    // Each line as it comes, also into a pipe.
+    // Write each line immediately, also into a pipe.
     let mut command = Command::new("stdbuf");
     command.arg("-oL").arg(dir.join("usr/bin").join(name));
     let libraries = dir.join("usr/lib").join(format!("{}-linux-gnu", std::env::consts::ARCH));

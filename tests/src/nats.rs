@@ -1,6 +1,6 @@
-//! A real server of NATS with JetStream in a folder of its own, which keeps what it has confirmed when it is killed.
+//! A real NATS server with JetStream in its own directory. It keeps what it has confirmed when it is killed.
 
-use crate::{DEADLINE, Process, free_port, root, until};
+use crate::{DEADLINE, Process, free_port, root, wait_until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -10,16 +10,16 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(600);
 
-/// A server on a port of 127.0.0.1. It ends when this is dropped.
+/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Nats {
     dir: TempDir,
     port: u16,
     /// Options of the server.
     options: Vec<String>,
-    /// Who tests are to it, as a client says it.
+    /// The credentials of the tests, as a client sends them.
     login: Value,
     process: Option<Process>,
 }
@@ -27,28 +27,28 @@ pub struct Nats {
 /// A message in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its sequence.
+    /// Its sequence number.
     pub sequence: u64,
-    /// Where it went.
+    /// Its subject.
     pub subject: String,
-    /// What is in it.
+    /// Its payload.
     pub data: Vec<u8>,
 }
 
 impl Nats {
-    /// Starts one that takes everybody, and waits until JetStream answers.
+    /// Starts a server without access control and waits until JetStream responds.
     pub fn start() -> Nats {
         Nats::with(&[], &json!({}))
     }
 
-    /// The same with these options, as of its command line, where clients log in so.
+    /// Starts a server with these command-line options, and with clients that use this login.
     pub fn with(options: &[&str], login: &Value) -> Nats {
         let mut nats = Nats::not_started(options, login);
         nats.start_again();
         nats
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     pub fn not_started(options: &[&str], login: &Value) -> Nats {
         let fetched = Process::start(&mut Command::new(root().join("scripts/nats.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
@@ -57,7 +57,7 @@ impl Nats {
         Nats { dir, port: free_port(), options, login: login.clone(), process: None }
     }
 
-    /// One with a file of settings.
+    /// Starts a server with a configuration file.
     pub fn configured(settings: &str, login: &Value) -> Nats {
         let mut nats = Nats::not_started(&[], login);
         let file = nats.dir.path().join("nats.conf");
@@ -67,7 +67,7 @@ impl Nats {
         nats
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -78,19 +78,19 @@ impl Nats {
         command.arg(self.port.to_string()).arg(self.dir.path().join("data")).args(&self.options);
         let mut process = Process::start(&mut command);
         let port = self.port;
-        process.until("it says that it is ready", |process| {
+        process.wait_until("it says that it is ready", |process| {
             process.stderr().contains("Server is ready") && TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         self.process = Some(process);
     }
 
-    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
+    pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
@@ -99,25 +99,25 @@ impl Nats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Its port of 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What JetStream answers to a request.
+    /// Returns JetStream's response to a request.
     ///
     /// # Panics
-    /// Where it does not answer, or says that it does not do that.
+    /// If it does not respond or reports an error.
     #[track_caller]
-    pub fn ask(&self, action: &str, what: &Value) -> Value {
-        let mut answer = None;
-        until("JetStream answers", || {
-            answer = self.request(&format!("$JS.API.{action}"), &[], what.to_string().as_bytes());
-            answer.is_some()
+    pub fn send_request(&self, action: &str, what: &Value) -> Value {
+        let mut response = None;
+        wait_until("JetStream answers", || {
+            response = self.request(&format!("$JS.API.{action}"), &[], what.to_string().as_bytes());
+            response.is_some()
         });
-        let answer: Value = serde_json::from_slice(&answer.expect("an answer")).expect("JSON");
-        assert!(answer["error"].is_null(), "{action}: {answer}");
-        answer
+        let response: Value = serde_json::from_slice(&response.expect("an answer")).expect("JSON");
+        assert!(response["error"].is_null(), "{action}: {response}");
+        response
     }
 
     /// Makes a stream that takes these subjects.
@@ -128,7 +128,7 @@ impl Nats {
         for (key, value) in more.as_object().expect("an object") {
             config[key] = value.clone();
         }
-        self.ask(&format!("STREAM.CREATE.{name}"), &config);
+        self.send_request(&format!("STREAM.CREATE.{name}"), &config);
     }
 
     /// Publishes a message; false: it is not known whether a stream has it.
@@ -136,32 +136,32 @@ impl Nats {
         Nats::try_publish_at(self.port, &self.login, subject, headers, data)
     }
 
-    /// The same of the server on a port, which somebody may be killing.
+    /// The same for the server on a port, which may be killed at any time.
     pub fn try_publish_at(port: u16, login: &Value, subject: &str, headers: &[(&str, &str)], data: &[u8]) -> bool {
-        let Ok(Some(answer)) = request(port, login, subject, headers, data) else { return false };
-        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
-        assert!(answer["error"].is_null(), "{answer}");
-        answer["seq"].is_u64()
+        let Ok(Some(response)) = request(port, login, subject, headers, data) else { return false };
+        let response: Value = serde_json::from_slice(&response).unwrap_or_default();
+        assert!(response["error"].is_null(), "{response}");
+        response["seq"].is_u64()
     }
 
     /// Publishes a message that a stream takes.
     #[track_caller]
     pub fn publish(&self, subject: &str, data: &str) {
-        until("it takes the message", || self.try_publish(subject, &[], data.as_bytes()));
+        wait_until("it takes the message", || self.try_publish(subject, &[], data.as_bytes()));
     }
 
-    /// What a stream holds, in order.
+    /// Returns the messages of a stream, in order.
     #[track_caller]
     pub fn messages(&self, stream: &str) -> Vec<Kept> {
-        let state = self.ask(&format!("STREAM.INFO.{stream}"), &json!({}))["state"].clone();
+        let state = self.send_request(&format!("STREAM.INFO.{stream}"), &json!({}))["state"].clone();
         let mut kept = Vec::new();
         let mut client = Client::connect(self.port, &self.login).expect("it answers");
         for sequence in state["first_seq"].as_u64().expect("a number")..=state["last_seq"].as_u64().expect("a number") {
             let what = json!({ "seq": sequence }).to_string();
-            let answer = client.request(&format!("$JS.API.STREAM.MSG.GET.{stream}"), &[], what.as_bytes());
-            let answer: Value =
-                serde_json::from_slice(&answer.expect("it answers").expect("it is there")).expect("JSON");
-            let message = &answer["message"];
+            let response = client.request(&format!("$JS.API.STREAM.MSG.GET.{stream}"), &[], what.as_bytes());
+            let response: Value =
+                serde_json::from_slice(&response.expect("it answers").expect("it is there")).expect("JSON");
+            let message = &response["message"];
             if let Some(subject) = message["subject"].as_str() {
                 let data = STANDARD.decode(message["data"].as_str().unwrap_or_default()).expect("base64");
                 kept.push(Kept { sequence, subject: subject.to_owned(), data });
@@ -175,7 +175,7 @@ impl Nats {
     }
 }
 
-/// `None`: nobody listens to the subject.
+/// Sends a request; `None` if the subject has no subscriber.
 fn request(
     port: u16,
     login: &Value,
@@ -233,8 +233,8 @@ impl Client {
         self.write(&bytes)?;
         loop {
             let line = self.line()?;
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
-            match words[..] {
+            let texts: Vec<&str> = line.split_ascii_whitespace().collect();
+            match texts[..] {
                 ["PING"] => self.write(b"PONG\r\n")?,
                 ["MSG" | "HMSG", to, .., length] => {
                     let mut payload = vec![0; length.parse::<usize>().map_err(Error::other)? + 2];

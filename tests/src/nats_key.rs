@@ -1,4 +1,4 @@
-//! Keys of NATS (nkeys), and what they sign: JWTs of operators, accounts and users.
+//! NATS keys (nkeys), and what they sign: JWTs of operators, accounts and users.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,24 +25,24 @@ pub struct NatsKey {
 }
 
 impl NatsKey {
-    /// One of many, by its number.
+    /// Derives a key from a number.
     pub fn new(of: NatsKeyOf, number: u8) -> NatsKey {
         let seed = [number; 32];
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed");
         NatsKey { of: of as u8, seed, pair }
     }
 
-    /// What everybody may know.
+    /// The public key.
     pub fn public(&self) -> String {
         written(&[&[self.of], self.pair.public_key().as_ref()].concat())
     }
 
-    /// What only its owner knows.
+    /// The secret seed.
     pub fn seed(&self) -> String {
         written(&[&[18 << 3 | self.of >> 5, self.of << 3][..], &self.seed].concat())
     }
 
-    /// What this key says of another one. `expires_s`: in seconds since 1970.
+    /// Returns a JWT that this key signs for another one. `expires_s` is in seconds since 1970.
     pub fn jwt(&self, of: &str, expires_s: Option<u64>, nats: &Value) -> String {
         let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let head = encoded(&json!({ "typ": "JWT", "alg": "ed25519-nkey" }));

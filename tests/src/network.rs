@@ -1,6 +1,6 @@
-//! A network of a few machines that can be cut, slow and lossy, in each direction between any two. Where this machine lets us, each of
-//! them is a network namespace whose card is a tun device, and all packets go through a switch here (`cards`). Elsewhere
-//! all are this machine, and their connections go through relays (`relays`).
+//! A network of a few machines whose links can be cut, slow and lossy, in each direction between any two. If this machine
+//! permits, each machine is a network namespace with a tun device as its network card, and all packets go through a switch in
+//! this process (`cards`). Otherwise all machines are this one, and their connections go through relays (`relays`).
 
 mod cards;
 mod relays;
@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What becomes of what one machine sends another.
+/// The condition of the link from one machine to another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Nothing arrives, and nobody is told.
+    /// Nothing arrives and no error is reported.
     pub cut: bool,
-    /// It arrives so much later, or up to as much again.
+    /// Delay of each packet; the actual delay is up to twice as long.
     pub delay: Duration,
-    /// Of a thousand packets so many are lost.
+    /// Packets lost per 1,000.
     pub lost_of_1000: u64,
 }
 
@@ -41,7 +41,7 @@ struct Ways {
     passed: AtomicU64,
 }
 
-/// What is to be done with something that is on its way.
+/// What to do with data in transit.
 enum Fate {
     Lost,
     Arrives(Duration),
@@ -52,7 +52,7 @@ impl Ways {
         self.links.lock().unwrap()[from * self.machines + to]
     }
 
-    /// Of a packet, or a piece of a connection.
+    /// Decides the fate of a packet, or of a piece of a connection.
     fn fate(&self, from: usize, to: usize) -> Fate {
         let Link { cut, delay, lost_of_1000 } = self.link(from, to);
         let mut random = self.random.lock().unwrap();
@@ -70,7 +70,7 @@ impl Ways {
 }
 
 impl Network {
-    /// Namespaces where this machine lets us make them, else relays; and why.
+    /// Creates namespaces if this machine permits, otherwise relays; also returns the reason.
     pub fn new(machines: usize, seed: u64) -> (Network, Option<String>) {
         let ways = Network::ways(machines, seed);
         match cards::Cards::new(&ways) {
@@ -92,12 +92,12 @@ impl Network {
         Arc::new(Ways { machines, links, random: Mutex::new(Random::new(seed)), passed: AtomicU64::new(0) })
     }
 
-    /// How many machines there are.
+    /// The number of machines.
     pub fn machines(&self) -> usize {
         self.ways.machines
     }
 
-    /// `--hosts` as a machine has it: where it finds the others.
+    /// Returns `--hosts` for a machine: the addresses at which it reaches the others.
     pub fn hosts(&self, machine: usize) -> String {
         let host = |other: usize| match &self.form {
             Form::Cards(_) => format!("{}:2101", cards::address(other)),
@@ -113,12 +113,12 @@ impl Network {
         }
     }
 
-    /// What becomes of what `from` sends `to` from now on.
+    /// Sets the link from `from` to `to`.
     pub fn set(&self, from: usize, to: usize, link: Link) {
         self.ways.links.lock().unwrap()[from * self.machines() + to] = link;
     }
 
-    /// All that was is over.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.ways.links.lock().unwrap().fill(Link::default());
     }
@@ -128,7 +128,7 @@ impl Network {
         self.ways.passed.load(Ordering::Relaxed)
     }
 
-    /// What it is made of.
+    /// How the network is implemented.
     pub fn kind(&self) -> &'static str {
         match &self.form {
             Form::Cards(_) => "network namespaces",

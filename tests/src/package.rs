@@ -1,9 +1,10 @@
-//! Packages made of a plugin that is built: the same component under other versions.
+//! Packages of a built plugin: the same component in several versions.
 
 use crate::{Ended, Process, Trial, plugin};
 use std::path::Path;
 
-/// The component of a plugin of the project, as another version: a custom section more. Of several the last one counts.
+/// Returns the component of a plugin of the project as another version, by adding a custom section. Of several sections, the last
+/// one wins.
 pub fn as_version(name: &str, version: &str) -> Vec<u8> {
     let mut component = std::fs::read(plugin(name).join(format!("{name}.wasm"))).expect("it is built");
     component.extend(custom_section("version", version.as_bytes()));
@@ -29,12 +30,12 @@ fn leb(mut number: usize) -> Vec<u8> {
     }
 }
 
-/// Runs the program in a trial's folder, with settings and a store of packages that are the trial's own.
+/// Runs the program in a trial's directory, with the trial's own settings and package store.
 pub fn millstream_in(trial: &Trial, arguments: &[&str]) -> Ended {
     millstream_with(trial, &trial.path("store"), arguments)
 }
 
-/// The same with another store, as on another machine.
+/// The same with another package store, as on another machine.
 pub fn millstream_with(trial: &Trial, store: &Path, arguments: &[&str]) -> Ended {
     let mut command = trial.command(arguments);
     command.env("MILLSTREAM_STORE", store).env("MILLSTREAM_CONFIG", trial.path("config"));

@@ -7,28 +7,28 @@ use std::net::TcpStream;
 
 /// A page that a process serves.
 pub struct Seen {
-    /// Where it listens.
+    /// The port it listens on.
     pub port: u16,
-    /// What it asks for.
+    /// The token that it requires.
     pub token: String,
 }
 
 impl Seen {
     /// The page of a job that is started with these arguments.
     pub fn start(trial: &Trial, arguments: &[&str]) -> (Process, Seen) {
-        let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
+        let mut job = Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()));
         let seen = Seen::of(&mut job);
         (job, seen)
     }
 
     /// The page of a process.
     pub fn of(process: &mut Process) -> Seen {
-        process.until("it says where its page is", |process| address(process).is_some());
+        process.wait_until("it says where its page is", |process| address(process).is_some());
         address(process).unwrap()
     }
 
-    /// A request with these lines of a header behind the name of the server.
-    pub fn ask(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> Reply {
+    /// Sends a request with these lines after the `Host` header.
+    pub fn send_request(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> Reply {
         let mut stream = self.send(method, path, host, headers);
         let (status, headers) = head(&mut stream);
         let mut body = String::new();
@@ -36,7 +36,7 @@ impl Seen {
         Reply { status, headers, body }
     }
 
-    /// The same; what comes back is still to be read.
+    /// Sends the same request without reading the response.
     pub fn send(&self, method: &str, path: &str, host: &str, headers: &[&str]) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -55,13 +55,13 @@ impl Seen {
         format!("Authorization: Bearer {}", self.token)
     }
 
-    /// What is at a path, for who has the token.
+    /// Gets a path with the token.
     pub fn get(&self, path: &str) -> Reply {
-        self.ask("GET", path, &self.host(), &[&self.bearer()])
+        self.send_request("GET", path, &self.host(), &[&self.bearer()])
     }
 
-    /// What the API tells at this path of the only job.
-    pub fn told(&self, path: &str) -> Value {
+    /// Returns the API's response for this path of the only job.
+    pub fn get_json(&self, path: &str) -> Value {
         let reply = self.get(&format!("/api/v1/jobs/{}{path}", self.id()));
         assert_eq!(reply.status, 200, "{path}: {reply:?}");
         serde_json::from_str(unchunked(&reply).as_str()).unwrap()
@@ -73,17 +73,17 @@ impl Seen {
         list["jobs"][0]["id"].as_str().unwrap().to_owned()
     }
 
-    /// Asks for something to be done to the only job, as the page itself does.
+    /// Posts an action for the only job, as the page itself does.
     pub fn post(&self, path: &str) -> Reply {
         let own = format!("Origin: http://{}", self.host());
-        self.ask("POST", &format!("/api/v1/jobs/{}{path}", self.id()), &self.host(), &[&self.bearer(), &own])
+        self.send_request("POST", &format!("/api/v1/jobs/{}{path}", self.id()), &self.host(), &[&self.bearer(), &own])
     }
 
-    /// Waits until what is told at this path is as it should be.
-    pub fn told_so(&self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until the API's response for this path meets the condition.
+    pub fn wait_for_json(&self, path: &str, so: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let came = holds_within(DEADLINE, || {
-            last = self.told(path);
+            last = self.get_json(path);
             so(&last)
         });
         assert!(came, "{path}: {last}");
@@ -96,7 +96,7 @@ fn unchunked(reply: &Reply) -> String {
     reply.body.clone()
 }
 
-/// Reads the status and the headers of an answer.
+/// Reads the status and the headers of a response.
 pub fn head(stream: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
     let mut line = String::new();
     stream.read_line(&mut line).unwrap();

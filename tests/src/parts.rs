@@ -12,13 +12,13 @@ pub fn queue_source(name: &str, schema: &str) -> String {
     format!("[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\nschema = {{ {schema} }}\n")
 }
 
-/// A job of two workers that passes the rows of the source `in` to `out.jsonl`: `keys` stand first, `more` last.
+/// A job with two workers that passes the rows of the source `in` to `out.jsonl`. `keys` come first in the job file, `more` last.
 pub fn passing(keys: &str, source: &str, more: &str) -> Trial {
     let out = queue_sink("out", "in", "out");
     Trial::new(&format!("workers = 2\n{keys}\n[sources.in]\n{source}\n{out}{more}"))
 }
 
-/// A job with one stage `made`, in line 8, over the test batches of a source in `input.jsonl`. Its rows are in `out.jsonl`.
+/// A job with one stage `made`, in line 8, over the test batches of a source in `input.jsonl`. Its rows go to `out.jsonl`.
 pub fn one_stage(source: &str, schema: &str, stage: &str) -> Trial {
     let out = queue_sink("out", "made", "out");
     let source = format!("[sources.{source}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {schema} }}\n")

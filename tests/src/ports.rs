@@ -1,7 +1,7 @@
 //! Ports of 127.0.0.1 for what tests start.
 //!
-//! They are below those that the system gives to whoever asks for any, and processes of tests that run side by side take them from
-//! blocks that each locks for itself, so that nobody gets one between the moment that it is named and the moment that it is used.
+//! They are below the system's ephemeral ports. Concurrent test processes take them from blocks that each process locks. So no
+//! other process can take a port between the moment it is chosen and the moment it is used.
 
 use socket2::{Domain, Socket, Type};
 use std::fs::File;
@@ -14,10 +14,10 @@ const FIRST: u16 = 10_000;
 const BLOCK: u16 = 50;
 const BLOCKS: u16 = 400;
 
-/// The blocks of this process: locked until it ends. And the ports of the last one that nobody has had.
+/// The blocks of this process, locked until it exits, and the unused ports of the last block.
 static OWN: Mutex<(Vec<File>, Range<u16>)> = Mutex::new((Vec::new(), 0..0));
 
-/// A port that nobody listens on. None is returned twice.
+/// Returns a port that nothing listens on. No port is returned twice.
 pub fn free_port() -> u16 {
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -31,8 +31,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Whether a server could listen on this port. The socket that tries it never listens itself: a process that another thread is just starting
-/// has a copy of it for a moment, and nobody else could listen as long.
+/// Whether a server could listen on this port. The probing socket never listens itself. A process that another thread is starting
+/// has a copy of it for a moment, and no server could listen in that time.
 fn nobody_listens(port: u16) -> bool {
     let tried = Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
         socket.set_reuse_address(true)?;
@@ -47,7 +47,7 @@ fn block() -> (File, u16) {
     let user = std::fs::metadata("/proc/self").expect("a process has an owner").uid();
     let dir = std::env::temp_dir().join(format!("millstream-test-ports-{user}"));
     std::fs::create_dir_all(&dir).expect("there is a folder for locks");
-    // Those who start one after another begin apart, as what the last one used may not be given back yet.
+    // Processes that start one after another begin at different blocks, as the ports used last may not be released yet.
     let first = (std::process::id() % u32::from(BLOCKS)) as u16 * 37;
     let blocks = (0..BLOCKS).map(|at| (first + at) % BLOCKS);
     let mut free = blocks.filter_map(|block| {
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_on_which_somebody_listens_is_not_free() {
+    fn a_port_in_use_is_not_free() {
         let listener = TcpListener::bind(("127.0.0.1", free_port())).expect("it is free");
         assert!(!nobody_listens(listener.local_addr().expect("it is bound").port()));
     }

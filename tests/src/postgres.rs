@@ -1,4 +1,4 @@
-//! A real PostgreSQL server in a folder of its own. Needs nothing of this crate, so that tests of the host use it, too.
+//! A real PostgreSQL server in its own directory. It needs nothing else of this crate, so that tests of the host can use it, too.
 
 use super::ports::free_port;
 use std::fs::Permissions;
@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub struct Postgres {
     dir: TempDir,
     programs: PathBuf,
-    /// The user and group that it runs as: it refuses to run as root.
+    /// The user and group that it runs as: it does not run as root.
     user: Option<(u32, u32)>,
     port: u16,
     server: Option<Child>,
@@ -35,7 +35,7 @@ impl Postgres {
         Self::start_with(&[])
     }
 
-    /// The same with these settings, as `name=value`.
+    /// Starts a server with these settings, as `name=value`.
     ///
     /// # Panics
     /// As above.
@@ -97,12 +97,12 @@ impl Postgres {
         self.start_again();
     }
 
-    /// Stops the server at once, as a crash does: what is open is rolled back when it starts again.
+    /// Stops the server immediately, as a crash does: open transactions are rolled back when it restarts.
     pub fn stop(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        // It takes its children with it.
-        let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
-        if !told.is_ok_and(|status| status.success()) {
+        // SIGQUIT also ends its children.
+        let message = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
+        if !message.is_ok_and(|status| status.success()) {
             let _ = server.kill();
         }
         let _ = server.wait();
@@ -113,20 +113,20 @@ impl Postgres {
         format!("postgres://me:${{PW}}@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Its port of 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Runs SQL; rows as lines, columns between `|`.
+    /// Runs SQL. Returns rows as lines, with columns separated by `|`.
     ///
     /// # Panics
-    /// Where the server refuses it.
+    /// If the server reports an error.
     pub fn sql(&self, text: &str) -> String {
-        self.try_sql(text).unwrap_or_else(|told| panic!("{text}: {told}"))
+        self.try_sql(text).unwrap_or_else(|message| panic!("{text}: {message}"))
     }
 
-    /// The same, or what the server says.
+    /// The same; returns the server's error.
     pub fn try_sql(&self, text: &str) -> Result<String, String> {
         let mut command = Command::new(self.programs.join("psql"));
         command.args([
@@ -149,7 +149,7 @@ impl Postgres {
         if ended.status.success() { Ok(text(&ended.stdout)) } else { Err(text(&ended.stderr)) }
     }
 
-    /// One of PostgreSQL's own programs, as user `me` of this server.
+    /// Returns a command for one of PostgreSQL's own programs, as user `me` of this server.
     pub fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
         command.args(["-h", "127.0.0.1", "-U", "me", "-d", "postgres", "-p", &self.port.to_string()]);
@@ -177,7 +177,7 @@ impl Drop for Postgres {
     }
 }
 
-/// The folder of the newest version that is installed.
+/// The directory of the newest installed version.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").map(|found| found.flatten().collect::<Vec<_>>());
     let newest = versions.unwrap_or_default().into_iter().map(|entry| entry.path().join("bin"));
@@ -186,6 +186,6 @@ fn programs() -> PathBuf {
 }
 
 fn id(what: &str, user: Option<&str>) -> Option<u32> {
-    let told = Command::new("id").arg(what).args(user).output().ok()?;
-    String::from_utf8(told.stdout).ok()?.trim().parse().ok()
+    let message = Command::new("id").arg(what).args(user).output().ok()?;
+    String::from_utf8(message.stdout).ok()?.trim().parse().ok()
 }

@@ -1,6 +1,6 @@
-//! A process that a test started: what it says is gathered, and it dies with its handle.
+//! A process that a test started. Its output is collected, and it is killed when this is dropped.
 
-use crate::{DEADLINE, holds_within, until};
+use crate::{DEADLINE, holds_within, wait_until};
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,18 +16,18 @@ pub struct Process {
     readers: Vec<JoinHandle<()>>,
 }
 
-/// What a process left behind.
+/// The results of a process that has exited.
 #[derive(Debug)]
 pub struct Ended {
-    /// Its exit code; `None` where a signal ended it.
+    /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// All of its standard output.
+    /// Its complete standard output.
     pub stdout: String,
-    /// All of its standard error.
+    /// Its complete standard error.
     pub stderr: String,
 }
 
-/// What a process has said so far on one of its outputs.
+/// The output of a process so far, on one of its streams.
 #[derive(Clone, Default)]
 struct Said(Arc<Mutex<Vec<u8>>>);
 
@@ -37,11 +37,11 @@ impl Said {
     }
 
     fn gather(&self, mut from: impl Read + Send + 'static) -> JoinHandle<()> {
-        let said = self.clone();
+        let output = self.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(count @ 1..) = from.read(&mut buffer) {
-                said.0.lock().expect("no reader panics").extend_from_slice(&buffer[..count]);
+                output.0.lock().expect("no reader panics").extend_from_slice(&buffer[..count]);
             }
         })
     }
@@ -61,18 +61,18 @@ impl Process {
         Process { child, shown, stdout, stderr, readers }
     }
 
-    /// A real `nc -lk` that listens on this port of 127.0.0.1 and sends whoever connects what it is told to [say](Self::say).
+    /// Starts a real `nc -lk` on this port of 127.0.0.1. It sends to its clients what [`say`](Self::say) gets.
     pub fn nc(port: u16) -> Process {
         Process::start(Command::new("nc").args(["-lk", "127.0.0.1"]).arg(port.to_string()))
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended.
-    pub fn ended(&mut self) -> bool {
+    /// Whether it has exited.
+    pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
@@ -86,15 +86,15 @@ impl Process {
         let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
         let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
         let all: Vec<u32> = lists.collect::<String>().split_whitespace().filter_map(|id| id.parse().ok()).collect();
-        all.into_iter().filter(|id| lives(*id)).collect()
+        all.into_iter().filter(|id| is_alive(*id)).collect()
     }
 
-    /// Its standard output up to now.
+    /// Its standard output so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// Its standard error up to now.
+    /// Its standard error so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -110,13 +110,13 @@ impl Process {
         self.child.stdin.take();
     }
 
-    /// Waits until `condition` holds; fails where the process ends before.
-    pub fn until(&mut self, what: &str, condition: impl FnMut(&Process) -> bool) {
-        self.until_within(DEADLINE, what, condition);
+    /// Waits until `condition` is true; fails if the process exits before.
+    pub fn wait_until(&mut self, what: &str, condition: impl FnMut(&Process) -> bool) {
+        self.wait_until_within(DEADLINE, what, condition);
     }
 
     /// The same within this time.
-    pub fn until_within(&mut self, time: Duration, what: &str, mut condition: impl FnMut(&Process) -> bool) {
+    pub fn wait_until_within(&mut self, time: Duration, what: &str, mut condition: impl FnMut(&Process) -> bool) {
         let (mut ended, mut holds) = (None, false);
         holds_within(time, || {
             ended = self.child.try_wait().expect("a child can be waited for");
@@ -124,28 +124,28 @@ impl Process {
             holds || ended.is_some()
         });
         if !holds && ended.is_some() {
-            // What a process did and said before it ended counts. Its last words may still be on their way to a reader,
-            // whom a child that outlives it keeps waiting for more.
+            // What a process did and wrote before it exited counts. Its last output may still be unread: a child that outlives it
+            // keeps the pipe open.
             holds_within(Duration::from_secs(2), || self.readers.iter().all(JoinHandle::is_finished));
             holds = condition(self);
         }
         if !holds {
-            panic!("{} did not get so far that {what} ({}){}", self.shown, told(ended), self.story());
+            panic!("{} did not get so far that {what} ({}){}", self.shown, describe_exit(ended), self.story());
         }
     }
 
     /// Waits until its standard error holds this text.
-    pub fn until_stderr(&mut self, text: &str) {
-        self.until(&format!("it says {text:?}"), |process| process.stderr().contains(text));
+    pub fn wait_for_stderr(&mut self, text: &str) {
+        self.wait_until(&format!("it says {text:?}"), |process| process.stderr().contains(text));
     }
 
-    /// Sends it a signal, as `TERM` or `INT`.
+    /// Sends it a signal, for example `TERM` or `INT`.
     #[track_caller]
     pub fn signal(&self, name: &str) {
         signal(name, self.id());
     }
 
-    /// Ends a job as users do, who then find no error; what it says on standard error.
+    /// Stops a job as users do, checks that it succeeded and returns its standard error.
     #[track_caller]
     pub fn stop(self) -> String {
         self.signal("TERM");
@@ -171,17 +171,17 @@ impl Process {
         Ended { code: status.and_then(|s| s.code()), stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    /// Ends it at once.
+    /// Kills it immediately.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// Ends a supervisor and all that it has started at once, and waits until they are gone.
+    /// Kills a supervisor and all processes that it started immediately, and waits until they have exited.
     pub fn kill_all(self) {
         let children = self.children();
         children.iter().copied().for_each(kill);
         self.kill();
-        until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+        wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
     }
 
     /// Resident memory, in bytes: `VmRSS` now and `VmHWM` at most.
@@ -195,7 +195,7 @@ impl Process {
     }
 
     fn end(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -205,31 +205,31 @@ impl Process {
     }
 }
 
-/// Sends a process a signal, as `TERM` or `INT`.
+/// Sends a process a signal, for example `TERM` or `INT`.
 #[track_caller]
 pub fn signal(name: &str, id: u32) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
     assert!(sent.expect("there is a shell").success(), "no signal {name} for process {id}");
 }
 
-/// Lets a process stand still for 30 of each 40 ms, until something has ended: so it has a quarter of its speed.
-pub fn at_a_quarter(id: u32, mut ended: impl FnMut() -> bool) {
+/// Suspends a process for 30 of each 40 ms, so that it has a quarter of its speed, until a condition is true.
+pub fn run_at_quarter_speed(id: u32, mut ended: impl FnMut() -> bool) {
     while !ended() {
         for (name, ms) in [("STOP", 30), ("CONT", 10)] {
-            // It may have ended meanwhile.
+            // It may have exited meanwhile.
             let _ = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
             std::thread::sleep(Duration::from_millis(ms));
         }
     }
 }
 
-/// Ends a process at once, if it has not ended by itself.
+/// Kills a process immediately, if it has not exited.
 pub fn kill(id: u32) {
     let _ = Command::new("kill").args(["-KILL", &id.to_string()]).stderr(Stdio::null()).status();
 }
 
-/// Whether there is such a process that is no zombie.
-pub fn lives(id: u32) -> bool {
+/// Whether this process exists and is not a zombie.
+pub fn is_alive(id: u32) -> bool {
     condition(id).is_some_and(|condition| !['Z', 'X'].contains(&condition))
 }
 
@@ -238,13 +238,13 @@ pub fn stopped(id: u32) -> bool {
     condition(id) == Some('T')
 }
 
-/// Its letter in the list of processes.
+/// Its state character in the list of processes.
 fn condition(id: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-fn told(ended: Option<ExitStatus>) -> String {
+fn describe_exit(ended: Option<ExitStatus>) -> String {
     ended.map_or("it still runs".into(), |status| format!("it ended: {status}"))
 }
 

@@ -4,7 +4,7 @@ use crate::{Process, root};
 use std::process::Command;
 use std::time::Duration;
 
-/// What scripts fetch takes its time.
+/// Includes the time of downloads by scripts.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// A Python that finds these packages of `scripts/pypi.sh`.
@@ -14,7 +14,7 @@ pub fn python_with(packages: &str) -> Command {
     command
 }
 
-/// The folder of a set of packages that `scripts/pypi.sh` fetches.
+/// The directory of a set of packages that `scripts/pypi.sh` downloads.
 pub fn packages_of_python(packages: &str) -> String {
     said(Command::new(root().join("scripts/pypi.sh")).arg(packages))
 }

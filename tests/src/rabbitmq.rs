@@ -1,6 +1,6 @@
-//! A real server of RabbitMQ in a folder of its own, which keeps what it has confirmed when it is killed.
+//! A real RabbitMQ server in its own directory. It keeps what it has confirmed when it is killed.
 
-use crate::{Process, free_port, root, until};
+use crate::{Process, free_port, root, wait_until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
-/// It takes some seconds, and a minute on a loaded machine.
+/// A start takes some seconds, and a minute on a busy machine.
 const STARTED_WITHIN: Duration = Duration::from_secs(240);
 
-/// A server on a port of 127.0.0.1. It ends when this is dropped.
+/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Rabbitmq {
     dir: TempDir,
     ports: [u16; 3],
@@ -25,14 +25,14 @@ pub struct Rabbitmq {
 }
 
 impl Rabbitmq {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub fn start() -> Rabbitmq {
         let mut server = Rabbitmq::not_started();
         server.start_again();
         server
     }
 
-    /// One with these settings, as rabbitmq.conf.
+    /// Starts a server with these settings in rabbitmq.conf.
     pub fn with(settings: &str) -> Rabbitmq {
         let mut server = Rabbitmq::not_started();
         server.settings = Some(settings.to_owned());
@@ -60,7 +60,7 @@ impl Rabbitmq {
         self.settings = Some(format!("load_definitions = {}\n", file.display()));
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     pub fn not_started() -> Rabbitmq {
         let fetched = Process::start(&mut Command::new(root().join("scripts/rabbitmq.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
@@ -68,7 +68,7 @@ impl Rabbitmq {
         Rabbitmq { dir, ports: [free_port(), free_port(), free_port()], settings: None, process: None }
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -83,23 +83,23 @@ impl Rabbitmq {
             command.arg(file);
         }
         let mut process = Process::start(&mut command);
-        process.until_within(STARTED_WITHIN, "it has started", |process| {
+        process.wait_until_within(STARTED_WITHIN, "it has started", |process| {
             process.stdout().contains("Server startup complete") || process.stderr().contains("Server startup complete")
         });
         self.process = Some(process);
     }
 
-    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`go_on`](Self::go_on).
+    pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
-    /// Where it hears clients.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.ports[0]
     }
@@ -109,7 +109,7 @@ impl Rabbitmq {
         format!("amqp://127.0.0.1:{}", self.ports[0])
     }
 
-    /// What it answers to a request, as `tests/servers/rabbitmq.py` has them; `None`: it does not.
+    /// Returns the response to a request of `tests/servers/rabbitmq.py`, or `None` without a response.
     pub fn try_ask(&self, request: &Value) -> Option<Value> {
         let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
         let program = root().join("tests/servers/rabbitmq.py");
@@ -118,22 +118,22 @@ impl Rabbitmq {
         (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
     }
 
-    /// The same, until it answers.
+    /// The same; retries until it responds.
     #[track_caller]
-    pub fn ask(&self, request: &Value) -> Value {
-        let mut answer = None;
-        until(&format!("it answers {request}"), || {
-            answer = self.try_ask(request);
-            answer.is_some()
+    pub fn send_request(&self, request: &Value) -> Value {
+        let mut response = None;
+        wait_until(&format!("it answers {request}"), || {
+            response = self.try_ask(request);
+            response.is_some()
         });
-        answer.expect("an answer")
+        response.expect("an answer")
     }
 
     fn node(&self) -> String {
         format!("t{}@localhost", self.ports[0])
     }
 
-    /// What it keeps.
+    /// Its data directory.
     fn node_dir(&self) -> PathBuf {
         self.dir.path().join("data/mnesia").join(self.node())
     }
@@ -150,40 +150,41 @@ impl Rabbitmq {
     /// Makes a durable queue.
     #[track_caller]
     pub fn queue(&self, queue: &str) {
-        self.ask(&json!({ "do": "declare", "queue": queue }));
+        self.send_request(&json!({ "do": "declare", "queue": queue }));
     }
 
-    /// Makes a stream, and waits until the server would bring it back after a crash. What coordinates streams is made with the first of them,
-    /// and its name is written half a second later; killed before that, RabbitMQ 3.10 never brings back that stream.
+    /// Creates a stream, and waits until the server would restore it after a crash. The stream coordinator is created with the
+    /// first stream, and its name is stored half a second later. If RabbitMQ 3.10 is killed before that, it never restores the
+    /// stream.
     #[track_caller]
     pub fn stream(&self, stream: &str, arguments: &Value) {
         let mut all = json!({ "x-queue-type": "stream" });
         for (key, value) in arguments.as_object().expect("an object") {
             all[key] = value.clone();
         }
-        self.ask(&json!({ "do": "declare", "queue": stream, "arguments": all }));
+        self.send_request(&json!({ "do": "declare", "queue": stream, "arguments": all }));
         let names = self.node_dir().join("coordination").join(self.node()).join("names.dets");
         let name = b"rabbit_stream_coordinator";
-        until("the name is written", || {
+        wait_until("the name is written", || {
             std::fs::read(&names).is_ok_and(|bytes| bytes.windows(name.len()).any(|part| part == name))
         });
     }
 
-    /// Publishes messages to a queue or stream; some may be there twice where the server is killed meanwhile.
+    /// Publishes messages to a queue or stream. Some may be duplicated if the server is killed meanwhile.
     #[track_caller]
     pub fn publish(&self, queue: &str, bodies: &[String]) {
-        self.ask(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
+        self.send_request(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
     }
 
-    /// How many messages a queue has that nobody has taken.
+    /// The number of ready messages in a queue.
     #[track_caller]
     pub fn count(&self, queue: &str) -> u64 {
-        self.ask(&json!({ "do": "count", "queue": queue })).as_u64().expect("a number")
+        self.send_request(&json!({ "do": "count", "queue": queue })).as_u64().expect("a number")
     }
 
     /// Takes all messages of a queue: body, routing key and id.
     #[track_caller]
     pub fn take(&self, queue: &str) -> Vec<[String; 3]> {
-        serde_json::from_value(self.ask(&json!({ "do": "take", "queue": queue }))).expect("texts")
+        serde_json::from_value(self.send_request(&json!({ "do": "take", "queue": queue }))).expect("texts")
     }
 }

@@ -1,4 +1,4 @@
-//! A real Redis server in a folder of its own, which keeps what it has confirmed when it is killed.
+//! A real Redis server in its own directory. It keeps what it has confirmed when it is killed.
 
 use crate::{Process, free_port, root};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A server on a port of 127.0.0.1. It ends when this is dropped.
+/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Redis {
     dir: TempDir,
     port: u16,
@@ -17,42 +17,42 @@ pub struct Redis {
     process: Option<Process>,
 }
 
-/// What a server answers.
+/// A server's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Nothing.
+    /// A null response.
     None,
     /// A number.
     Number(i64),
     /// Text, of any bytes.
     Bytes(Vec<u8>),
-    /// Several answers.
+    /// Several responses.
     List(Vec<Answer>),
-    /// It does not do that.
+    /// An error.
     Error(String),
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub fn start() -> Redis {
         Redis::with(&[])
     }
 
-    /// The same with these options, as of its command line.
+    /// Starts a server with these command-line options.
     pub fn with(options: &[&str]) -> Redis {
         let mut redis = Redis::not_started(options);
         redis.start_again();
         redis
     }
 
-    /// One that does not run yet.
+    /// Returns a server that does not run yet.
     pub fn not_started(options: &[&str]) -> Redis {
         let dir = TempDir::new().expect("a temporary folder");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         Redis { dir, port: free_port(), options, process: None }
     }
 
-    /// One that speaks TLS only, with this certificate and its key.
+    /// Starts a server that accepts only TLS, with this certificate and key.
     pub fn with_tls((certificate, key): &(PathBuf, PathBuf), ca: &std::path::Path) -> Redis {
         let port = free_port().to_string();
         let text = |path: &std::path::Path| path.display().to_string();
@@ -71,31 +71,31 @@ impl Redis {
         redis
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
 
-    /// Starts it with what it held before, on the same port, and waits until it answers.
+    /// Restarts it with its earlier data on the same port, and waits until it responds.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/redis.sh"));
         command.arg(self.port.to_string()).arg(self.dir.path().join("data")).args(&self.options);
         let mut process = Process::start(&mut command);
         let port = self.port;
-        process.until("Redis answers", |_| match ask_at(port, &[b"PING"]) {
+        process.wait_until("Redis answers", |_| match ask_at(port, &[b"PING"]) {
             Ok(Answer::Error(why)) => why.starts_with("NOAUTH"),
-            answer => answer.is_ok(),
+            response => response.is_ok(),
         });
         self.process = Some(process);
     }
 
-    /// Lets it do nothing, though it runs and its connections stand; until it [goes on](Self::go_on).
-    pub fn hang(&self) {
+    /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
+    pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes it.
+    pub fn resume(&self) {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
@@ -104,39 +104,39 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port of 127.0.0.1.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What it answers to a command.
+    /// Returns the response to a command.
     ///
     /// # Panics
-    /// Where it does not answer, or says that it does not do that.
+    /// If the server does not respond or reports an error.
     #[track_caller]
-    pub fn ask(&self, words: &[&str]) -> Answer {
-        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-        match ask_at(self.port, &words) {
+    pub fn send_request(&self, texts: &[&str]) -> Answer {
+        let texts: Vec<&[u8]> = texts.iter().map(|word| word.as_bytes()).collect();
+        match ask_at(self.port, &texts) {
             Ok(Answer::Error(why)) => panic!("{why}"),
-            Ok(answer) => answer,
+            Ok(response) => response,
             Err(error) => panic!("Redis does not answer: {error}"),
         }
     }
 
-    /// Adds an entry; false: the server is away, and it is not known whether it did.
+    /// Adds an entry. Returns false if the server is unreachable; the entry may exist anyway.
     pub fn try_add(&self, stream: &str, fields: &[(&str, &[u8])]) -> bool {
         Redis::try_add_at(self.port, stream, fields)
     }
 
-    /// The same of the server on a port, which somebody may be killing.
+    /// The same for the server on a port, which may be killed at any time.
     pub fn try_add_at(port: u16, stream: &str, fields: &[(&str, &[u8])]) -> bool {
-        let mut words: Vec<&[u8]> = vec![b"XADD", stream.as_bytes(), b"*"];
-        fields.iter().for_each(|(name, value)| words.extend([name.as_bytes(), value]));
-        match ask_at(port, &words) {
-            // It is just starting.
+        let mut texts: Vec<&[u8]> = vec![b"XADD", stream.as_bytes(), b"*"];
+        fields.iter().for_each(|(name, value)| texts.extend([name.as_bytes(), value]));
+        match ask_at(port, &texts) {
+            // The server is still starting.
             Ok(Answer::Error(why)) if why.starts_with("LOADING") => false,
             Ok(Answer::Error(why)) => panic!("{why}"),
-            answer => answer.is_ok(),
+            response => response.is_ok(),
         }
     }
 
@@ -150,11 +150,11 @@ impl Redis {
     /// The fields of all entries of a stream, in order.
     #[track_caller]
     pub fn entries(&self, stream: &str) -> Vec<Vec<(String, Vec<u8>)>> {
-        let Answer::List(entries) = self.ask(&["XRANGE", stream, "-", "+"]) else { panic!("no list") };
+        let Answer::List(entries) = self.send_request(&["XRANGE", stream, "-", "+"]) else { panic!("no list") };
         let entry = |entry: Answer| {
             let Answer::List(entry) = entry else { panic!("no entry") };
             let [_, Answer::List(fields)] = &entry[..] else { panic!("no fields") };
-            let bytes = |answer: &Answer| match answer {
+            let bytes = |response: &Answer| match response {
                 Answer::Bytes(bytes) => bytes.clone(),
                 other => panic!("{other:?}"),
             };
@@ -165,11 +165,11 @@ impl Redis {
     }
 }
 
-fn ask_at(port: u16, words: &[&[u8]]) -> std::io::Result<Answer> {
+fn ask_at(port: u16, texts: &[&[u8]]) -> std::io::Result<Answer> {
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     server.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut request = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
+    let mut request = format!("*{}\r\n", texts.len()).into_bytes();
+    for word in texts {
         request.extend(format!("${}\r\n", word.len()).into_bytes());
         request.extend(*word);
         request.extend(b"\r\n");

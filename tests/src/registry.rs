@@ -6,36 +6,36 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A registry on a port of 127.0.0.1, with a folder of its own. It ends when this is dropped.
+/// A registry on a port of 127.0.0.1 with its own directory. It exits when this is dropped.
 pub struct RegistryServer {
     _process: Process,
     dir: TempDir,
     port: u16,
 }
 
-/// Who may do what in a registry.
+/// The access control of a registry.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RegistryOptions {
-    /// Only [`RegistryServer::USER`] gets in.
+    /// Only [`RegistryServer::USER`] has access.
     pub login: bool,
-    /// It speaks TLS, with a certificate of an authority of its own ([`RegistryServer::authority`]).
+    /// It uses TLS, with a certificate of its own CA ([`RegistryServer::authority`]).
     pub tls: bool,
 }
 
 impl RegistryServer {
-    /// Who gets into a registry with a login.
+    /// The user of a registry with a login.
     pub const USER: &str = "alice";
-    /// With this password.
+    /// The password of the user.
     pub const PASSWORD: &str = "secret";
-    /// The same as registries keep it, made with bcrypt.
+    /// The bcrypt hash of the password, as registries store it.
     const HASH: &str = "$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
 
-    /// Starts one for everybody and waits until it answers.
+    /// Starts a registry without access control and waits until it responds.
     pub fn start() -> RegistryServer {
         RegistryServer::with(RegistryOptions::default())
     }
 
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub fn with(options: RegistryOptions) -> RegistryServer {
         let dir = TempDir::new().expect("a temporary folder");
         let port = free_port();
@@ -57,7 +57,7 @@ impl RegistryServer {
         let mut command = Command::new("docker-registry");
         let mut process =
             Process::start(command.arg("serve").arg(path("config.yml")).env("OTEL_TRACES_EXPORTER", "none"));
-        process.until("the registry listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
+        process.wait_until("the registry listens", |_| TcpStream::connect(("127.0.0.1", port)).is_ok());
         RegistryServer { _process: process, dir, port }
     }
 
@@ -66,7 +66,7 @@ impl RegistryServer {
         format!("localhost:{}", self.port)
     }
 
-    /// As `--registry` takes it.
+    /// Its address, in the format of `--registry`.
     pub fn url(&self) -> String {
         format!("oci://{}/team", self.host())
     }
@@ -76,12 +76,12 @@ impl RegistryServer {
         self.dir.path().join("authority.pem")
     }
 
-    /// Where it keeps what was pushed.
+    /// The directory with everything that was pushed.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// A folder for `DOCKER_CONFIG` with this login.
+    /// Creates a directory for `DOCKER_CONFIG` with this login.
     pub fn docker_config(&self, user: &str, password: &str) -> TempDir {
         let dir = TempDir::new().expect("a temporary folder");
         let auth = base64(format!("{user}:{password}").as_bytes());
@@ -108,7 +108,7 @@ fn certify(dir: &Path) {
     }
 }
 
-/// As HTTP's `Basic` wants it.
+/// Encodes bytes for HTTP `Basic` authentication.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let digits = |three: &[u8]| -> String {

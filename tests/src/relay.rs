@@ -1,4 +1,4 @@
-//! Somebody between two processes, who passes on what they say: who hears it, puts bytes in between, or stops passing it on.
+//! A relay between two processes. It forwards their bytes, records them, injects bytes, or stops forwarding.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,25 +7,25 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes, and how long what is said stops where they would be passed on.
-pub type HeldBack = (Vec<u8>, Duration);
+/// A byte string, and how long forwarding pauses when it occurs.
+pub type PauseAt = (Vec<u8>, Duration);
 
 /// Passes connections on to a port.
 pub struct Relay {
-    /// Where it listens.
+    /// The port it listens on.
     pub port: u16,
-    /// What those who connect have said, each.
+    /// The bytes that each client has sent.
     pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// Once a connection has carried more bytes than these, junk goes before each piece of those who connect.
+    /// After a connection has carried this number of bytes, junk is inserted before each piece from clients.
     pub junk_behind: Arc<Mutex<Option<usize>>>,
-    /// Nothing of those who connect is passed on any more, and nothing to them. Connections stay open.
+    /// Nothing is forwarded in either direction. Connections stay open.
     pub cut: [Arc<AtomicBool>; 2],
-    /// What goes to those who connect stops once.
-    pub held_back: Arc<Mutex<Option<HeldBack>>>,
+    /// Traffic to clients pauses once.
+    pub held_back: Arc<Mutex<Option<PauseAt>>>,
 }
 
 impl Relay {
-    /// Of connections to this port.
+    /// Starts a relay for connections to this port.
     pub fn to(target: u16) -> Relay {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -84,7 +84,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool, mut see: impl 
             break;
         }
     }
-    // Nobody hears of the end of what is cut.
+    // A cut connection does not forward its end.
     if !cut.load(Ordering::Relaxed) {
         let _ = to.shutdown(Shutdown::Write);
     }

@@ -1,4 +1,4 @@
-//! A real S3 server, and a network between it and its clients that fails now and then.
+//! A real S3 server, and a network between it and its clients that fails periodically.
 
 use crate::{Process, free_port, root};
 use std::io::{Read, Write};
@@ -8,18 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A server on a port of 127.0.0.1, in memory, with one bucket named `bucket`. It ends when this is dropped.
+/// A server on a port of 127.0.0.1, in memory, with one bucket named `bucket`. It exits when this is dropped.
 pub struct S3Server {
     _process: Process,
     port: u16,
 }
 
 impl S3Server {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub fn start() -> S3Server {
         let port = free_port();
         let mut process = Process::start(Command::new(root().join("scripts/s3.sh")).arg(port.to_string()));
-        process.until("the S3 server makes a bucket", |_| made_bucket(port));
+        process.wait_until("the S3 server makes a bucket", |_| made_bucket(port));
         S3Server { _process: process, port }
     }
 
@@ -49,13 +49,13 @@ fn made_bucket(port: u16) -> bool {
         "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: AWS4-HMAC-SHA256 {credential}\r\n\
          Content-Length: 0\r\nConnection: close\r\n\r\n"
     );
-    let mut answer = Vec::new();
-    let asked = server.write_all(request.as_bytes()).and_then(|()| server.read_to_end(&mut answer));
-    asked.is_ok() && String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200")
+    let mut response = Vec::new();
+    let requested = server.write_all(request.as_bytes()).and_then(|()| server.read_to_end(&mut response));
+    requested.is_ok() && String::from_utf8_lossy(&response).starts_with("HTTP/1.1 200")
 }
 
-/// Stands before a server and fails every third request: in turn, it does not pass it on and answers 500, it passes
-/// it on and answers 500 all the same, and it passes it on and answers nothing. Ends with the test.
+/// A proxy before a server that fails every third request. In turn it responds with 500 without forwarding, forwards and responds
+/// with 500, and forwards without a response. It ends with the test.
 pub struct FailingProxy {
     port: u16,
     requests: Arc<AtomicU64>,
@@ -85,7 +85,7 @@ impl FailingProxy {
                     (0, _) => Fate::DoneButSilent,
                     _ => Fate::Served,
                 };
-                // A client that goes away is no failure of the proxy.
+                // A client that disconnects is not an error of the proxy.
                 std::thread::spawn(move || serve(client, server, fate).ok());
             }
         });
@@ -103,18 +103,18 @@ impl FailingProxy {
     }
 }
 
-/// One request a connection, so that each has a fate of its own.
+/// One request per connection, so that each has its own fate.
 fn serve(mut client: TcpStream, server: u16, fate: Fate) -> std::io::Result<()> {
     client.set_read_timeout(Some(Duration::from_secs(10)))?;
     let Some(request) = read_request(&mut client)? else { return Ok(()) };
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     if fate != Fate::Refused {
         let mut server = TcpStream::connect(("127.0.0.1", server))?;
         server.write_all(&request)?;
-        server.read_to_end(&mut answer)?;
+        server.read_to_end(&mut response)?;
     }
     match fate {
-        Fate::Served => client.write_all(&answer)?,
+        Fate::Served => client.write_all(&response)?,
         Fate::DoneButSilent => {}
         Fate::Refused | Fate::DoneButRefused => {
             client.write_all(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?
@@ -123,7 +123,7 @@ fn serve(mut client: TcpStream, server: u16, fate: Fate) -> std::io::Result<()> 
     client.shutdown(Shutdown::Both)
 }
 
-/// A whole request, changed so that the server closes the connection after its answer.
+/// Reads a complete request, and changes it so that the server closes the connection after its response.
 fn read_request(client: &mut TcpStream) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 65_536];

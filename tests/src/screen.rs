@@ -10,24 +10,24 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use vt100::Parser;
 
-/// A terminal with a program on it. Dropping it ends the program.
+/// A terminal with a program on it. The program is killed when this is dropped.
 pub struct Screen {
     child: Child,
     shown: String,
-    /// What the terminal makes of all that was written to it, and that itself.
+    /// The emulated screen, and all bytes that were written to it.
     made: Arc<Mutex<(Parser, Vec<u8>)>>,
     keys: File,
-    /// The program's end, which stays open for what was left behind.
+    /// The program's side of the terminal, kept open so that its last output can be read.
     terminal: OwnedFd,
 }
 
 impl Screen {
-    /// Starts a command on a terminal of so many columns and rows that knows colours.
+    /// Starts a command on a terminal with this size and with colors.
     pub fn start(command: &mut Command, columns: u16, rows: u16) -> Screen {
         Screen::with(command, columns, rows, |command| command)
     }
 
-    /// The same for a command whose outputs, input or environment are `prepare`d otherwise.
+    /// The same for a command whose outputs, input or environment `prepare` changes.
     pub fn with(
         command: &mut Command,
         columns: u16,
@@ -45,14 +45,14 @@ impl Screen {
     fn on(command: &mut Command, own: OwnedFd, terminal: OwnedFd, shown: String, columns: u16, rows: u16) -> Screen {
         let controlling = terminal.as_raw_fd();
         let take = move || {
-            // A shell that runs the tests beside something else lets them ignore Ctrl-C, and so would what they start.
-            // SAFETY: these are system calls that take numbers.
+            // A shell that runs the tests in the background makes them ignore Ctrl-C, and their children would inherit that.
+            // SAFETY: these are system calls with numbers as arguments.
             unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
             // SAFETY: as before.
             let taken = unsafe { libc::setsid() >= 0 && libc::ioctl(controlling, libc::TIOCSCTTY, 0) >= 0 };
             if taken { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         };
-        // SAFETY: between fork and exec only system calls are made.
+        // SAFETY: only system calls are made between fork and exec.
         unsafe { command.pre_exec(take) };
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {shown}: {error}"));
         let made = Arc::new(Mutex::new((Parser::new(some(rows), some(columns), 500), Vec::new())));
@@ -69,44 +69,44 @@ impl Screen {
         Screen { child, shown, made, keys: File::from(own), terminal }
     }
 
-    /// Its process id.
+    /// Its process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What the screen shows: its rows, without spaces at their ends.
+    /// The rows of the screen, without trailing spaces.
     pub fn rows(&self) -> Vec<String> {
         let made = self.made.lock().expect("no reader panics");
         let (_, columns) = made.0.screen().size();
         made.0.screen().rows(0, columns.get()).map(|row| row.trim_end().to_owned()).collect()
     }
 
-    /// The same in one text.
+    /// The same in one string.
     pub fn text(&self) -> String {
         self.rows().join("\n")
     }
 
-    /// All that was ever written to it, escapes included.
+    /// All bytes that were ever written to it, including escape sequences.
     pub fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.made.lock().expect("no reader panics").1).into_owned()
     }
 
-    /// Whether the program has taken the whole screen, or hidden the cursor.
+    /// Whether the program uses the alternate screen or has hidden the cursor.
     pub fn is_taken(&self) -> bool {
         let made = self.made.lock().expect("no reader panics");
         made.0.screen().alternate_screen() || made.0.screen().hide_cursor()
     }
 
-    /// Whether what is typed is shown and comes in lines, as a shell leaves it.
-    pub fn is_as_a_shell_leaves_it(&self) -> bool {
+    /// Whether echo and line mode are on, as a shell leaves them.
+    pub fn is_restored(&self) -> bool {
         // SAFETY: all bytes zero are a valid `termios`, and the call writes to it alone.
         let settings = unsafe {
             let mut settings: libc::termios = std::mem::zeroed();
             assert_eq!(libc::tcgetattr(self.terminal.as_raw_fd(), &mut settings), 0);
             settings
         };
-        let wanted = libc::ICANON | libc::ECHO | libc::ISIG;
-        settings.c_lflag & wanted == wanted && settings.c_oflag & libc::OPOST != 0
+        let expected = libc::ICANON | libc::ECHO | libc::ISIG;
+        settings.c_lflag & expected == expected && settings.c_oflag & libc::OPOST != 0
     }
 
     /// Types.
@@ -122,7 +122,7 @@ impl Screen {
 
     /// Waits until the screen is so.
     #[track_caller]
-    pub fn until(&mut self, what: &str, mut so: impl FnMut(&str) -> bool) -> String {
+    pub fn wait_until(&mut self, what: &str, mut so: impl FnMut(&str) -> bool) -> String {
         let mut text = String::new();
         let came = holds_within(DEADLINE, || {
             text = self.text();
@@ -134,8 +134,8 @@ impl Screen {
 
     /// Waits until the screen shows this.
     #[track_caller]
-    pub fn until_shows(&mut self, words: &str) -> String {
-        self.until(&format!("it shows {words:?}"), |text| text.contains(words))
+    pub fn wait_until_shows(&mut self, message: &str) -> String {
+        self.wait_until(&format!("it shows {message:?}"), |text| text.contains(message))
     }
 
     /// Waits until the program has ended; its exit code.
@@ -147,7 +147,7 @@ impl Screen {
             status.is_some()
         });
         assert!(ended, "{} does not end\n--- the screen\n{}\n---", self.shown, self.text());
-        // What it has written is read when a zero is that comes behind it, which shows nothing.
+        // All output has been read once a zero byte written after it arrives; it shows nothing.
         let behind = File::from(self.terminal.try_clone().expect("an open file")).write_all(&[0]);
         let read = holds_within(DEADLINE, || {
             let bytes = &mut self.made.lock().expect("no reader panics").1;
@@ -173,7 +173,7 @@ fn pair(columns: u16, rows: u16) -> (OwnedFd, OwnedFd) {
         libc::openpty(&mut own, &mut terminal, std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut())
     };
     assert_eq!(opened, 0, "a terminal can be opened");
-    // SAFETY: both were just opened, and nobody else has them. Programs get copies of theirs.
+    // SAFETY: both were just opened and have no other owner. Programs get copies.
     let (own, terminal) = unsafe {
         libc::fcntl(own, libc::F_SETFD, libc::FD_CLOEXEC);
         libc::fcntl(terminal, libc::F_SETFD, libc::FD_CLOEXEC);

@@ -1,4 +1,4 @@
-//! The kill loop: a job is killed again and again, at named steps and at random moments, until it has come to its end.
+//! The kill loop: a job is killed repeatedly, at named steps and at random moments, until it has completed.
 
 use crate::{Process, holds_within};
 use std::collections::BTreeMap;
@@ -8,21 +8,21 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// How long a life waits for the step at which it is to die. Steps that do not come are no failure: a job that has no
-/// batch to run again never comes to that.
+/// How long a life waits for the step at which it is to die. A step that does not occur is not a failure: for example, a job
+/// without batches to replay never replays.
 const STEP_MAX: Duration = Duration::from_secs(2);
-/// How long a job may take to come to its end, when nobody kills it any more.
+/// How long a job may take to complete once it is no longer killed.
 const END_MAX: Duration = Duration::from_secs(60);
-/// What the supervisor says of a worker process that was killed.
+/// The supervisor's message for a worker process that was killed.
 const DIED: &str = "died (signal 9)";
-/// What it says of an only one that ended with an error or a panic. A kill must not lead to any. (Of several processes,
-/// one may say that it lost another before that one is seen to be dead.)
+/// The supervisor's messages for a single worker process that ended with an error or a panic. A kill must not cause one. (Of
+/// several processes, one may report a lost peer before that peer is seen to be dead.)
 const FAILED: [&str; 2] = ["worker process failed", "worker process ended unexpectedly"];
 
-/// What it says where it is told to stop and has no worker process that could finish.
-const STOPPED: [&str; 2] = ["stopped; what was not committed comes", "died (signal 9) while it stopped"];
+/// The supervisor's messages if it is stopped without a worker process that could finish.
+const STOPPED: [&str; 2] = ["stopped; uncommitted rows follow", "died (signal 9) while it stopped"];
 
-/// What it says when it runs.
+/// The supervisor's messages when the job runs.
 const RUNS: [&str; 2] = ["resumes after the checkpoint", "begins at batch"];
 
 /// Numbers that look random and are the same for the same seed (splitmix64).
@@ -48,20 +48,20 @@ impl Random {
         first + self.number() % (last - first + 1)
     }
 
-    /// One of these.
+    /// Returns one of these.
     pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
         &all[self.from(0, all.len() as u64 - 1) as usize]
     }
 }
 
-/// A step at which the program can be told to die.
+/// A step at which the program can be made to exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     /// Its name in the program.
     pub name: &'static str,
     /// The process dies when it passes it for a time between these.
     pub passes: (u64, u64),
-    /// It lies inside of a checkpoint.
+    /// It is part of a checkpoint.
     pub inside: bool,
 }
 
@@ -73,8 +73,8 @@ const fn inside(name: &'static str, first: u64, last: u64) -> Point {
     Point { name, passes: (first, last), inside: true }
 }
 
-/// Every named step of plan, checkpoint, commit, start and replay. The manifest is replaced for the first time when a
-/// start claims the job, so the second time belongs to a checkpoint.
+/// Every named step of plan, checkpoint, commit, start and replay. A start that claims the job replaces the manifest for the
+/// first time, so the second time belongs to a checkpoint.
 pub const POINTS: [Point; 21] = [
     inside("checkpoint.state", 1, 6),
     point("plan.before", 1, 15),
@@ -99,10 +99,10 @@ pub const POINTS: [Point; 21] = [
     point("start.loaded", 1, 1),
 ];
 
-/// The fault of a disk that forgets what was not synced when the process dies, where the program knows that.
+/// Simulates a disk that loses unsynced data when the process dies, if the program supports it.
 pub const FORGETFUL: &str = if cfg!(feature = "planted-bugs") { "lose-unsynced" } else { "" };
 
-/// The steps of an upgrade of a running job, and those that it may meet at any time.
+/// The steps of an upgrade of a running job, and steps that may coincide with it.
 pub const UPGRADE_POINTS: [Point; 12] = [
     point("upgrade.prepared", 1, 3),
     point("upgrade.barrier", 1, 3),
@@ -118,7 +118,7 @@ pub const UPGRADE_POINTS: [Point; 12] = [
     point("commit.after", 1, 40),
 ];
 
-/// The steps of a job on its way to other workers, and those that it may meet at any time.
+/// The steps of rescaling, and steps that may coincide with it.
 pub const SCALE_POINTS: [Point; 16] = [
     point("handover.loading", 1, 1),
     point("handover.barrier", 1, 1),
@@ -138,7 +138,7 @@ pub const SCALE_POINTS: [Point; 16] = [
     point("replay.batch", 1, 2),
 ];
 
-/// The steps of a sink that commits by transactions of a server: before one is begun, in the middle of it, and behind it.
+/// The steps of a sink that commits with server transactions: before, within and after a transaction.
 pub const TRANSACTION_POINTS: [Point; 6] = [
     point("commit.marked", 1, 40),
     point("commit.written", 1, 40),
@@ -148,7 +148,7 @@ pub const TRANSACTION_POINTS: [Point; 6] = [
     point("replay.batch", 1, 2),
 ];
 
-/// The steps of a start that runs batches again, and those of checkpoints that it makes meanwhile.
+/// The steps of a start that replays batches, and those of the checkpoints during it.
 pub const REPLAY_POINTS: [Point; 9] = [
     point("replay.batch", 1, 60),
     inside("checkpoint.published", 1, 4),
@@ -164,20 +164,20 @@ pub const REPLAY_POINTS: [Point; 9] = [
 /// Kept up while batches pile up that no checkpoint holds.
 const NO_CHECKPOINT: &str = "hold@checkpoint.manifest:1";
 
-/// What a loop has done so far.
+/// The counts of a loop so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Deaths of worker processes, with or without their supervisor.
     pub kills: u64,
-    /// Those inside of a checkpoint.
+    /// Kills within a checkpoint.
     pub inside: u64,
-    /// Times that the job was started again, by its supervisor or by the loop.
+    /// Restarts of the job, by its supervisor or by the loop.
     pub restarts: u64,
-    /// Rows compared at the ends.
+    /// Rows compared at the ends of jobs.
     pub rows: u64,
     /// Deaths at each named step.
     pub at: BTreeMap<&'static str, u64>,
-    /// Upgrades that were told to be done, by the version that came.
+    /// Successful upgrades, by the new version.
     pub upgrades: BTreeMap<&'static str, u64>,
 }
 
@@ -211,51 +211,51 @@ impl fmt::Display for Tally {
     }
 }
 
-/// A job that can be killed and started again.
+/// A job that can be killed and restarted.
 pub trait Victim {
-    /// Its folder.
+    /// Its directory.
     fn dir(&self) -> &Path;
     /// Starts the program with this many workers, and faults for the environment variable `MILLSTREAM_TEST_FAULT`.
     fn start(&self, workers: u64, faults: &str) -> Process;
-    /// Whether all that it was to do is to be seen, where it does not end by itself.
+    /// Whether all its work is visible, for a job that does not end on its own.
     fn done(&self) -> bool {
         false
     }
 }
 
-/// How to kill.
+/// Decides when to kill.
 #[derive(Clone, Debug)]
 pub struct Killer {
     /// Decides everything that is left open.
     pub random: Random,
     /// The steps to die at next, in this order and then from the beginning.
     points: Vec<Point>,
-    /// Those inside of a checkpoint, where they take turns with the others.
+    /// Points within a checkpoint, which alternate with the others.
     inside: Vec<Point>,
-    /// Faults that are there all the time: planted bugs.
+    /// Planted bugs, active in every life.
     pub bugs: String,
-    /// How long a life waits for its step: [`STEP_MAX`], or longer where a start talks with a server.
+    /// How long a life waits for its step: [`STEP_MAX`], or longer if a start contacts a server.
     step_max: Duration,
     /// Also kill at random moments.
     anytime: bool,
-    /// One of three lives makes no checkpoint, so that the next one has much to run again.
+    /// One of three lives makes no checkpoint, so that the next one has many batches to replay.
     piles_up: bool,
     /// Steps at which it dies at least once.
     musts: Vec<&'static str>,
-    /// What was done.
+    /// The counts so far.
     pub tally: Tally,
 }
 
 /// How a life ended.
 enum Life {
     Killed,
-    /// The job has come to its end.
+    /// The job has completed.
     Done,
 }
 
 impl Killer {
-    /// Kills at all points and at random moments. `part` of 3: which third of the points comes first, so that three loops
-    /// leave none out.
+    /// Kills at all points and at random moments. `part` (of 3) is the third of the points that comes first, so that three loops
+    /// cover all.
     pub fn new(seed: u64, part: usize) -> Killer {
         let (mut inside, mut points): (Vec<_>, Vec<_>) = POINTS.iter().partition(|point| point.inside);
         for points in [&mut inside, &mut points] {
@@ -267,7 +267,7 @@ impl Killer {
         Killer { anytime: true, inside, musts, ..Killer::at(seed, &points, "") }
     }
 
-    /// Kills at all points and at random moments, none of which has to come.
+    /// Kills at all points and at random moments, none of which is required.
     pub fn of_anything(seed: u64) -> Killer {
         Killer { anytime: true, ..Killer::at(seed, &POINTS, "") }
     }
@@ -279,7 +279,7 @@ impl Killer {
         Killer { anytime: true, musts, ..Killer::at(seed, &UPGRADE_POINTS, "") }
     }
 
-    /// Kills at the steps of a job on its way to other workers, and at random moments, none of which has to come.
+    /// Kills at the steps of rescaling and at random moments, none of which is required.
     pub fn of_scaling(seed: u64) -> Killer {
         Killer { anytime: true, ..Killer::at(seed, &SCALE_POINTS, "") }
     }
@@ -290,13 +290,13 @@ impl Killer {
         Killer { anytime: true, musts, ..Killer::at(seed, &TRANSACTION_POINTS, "") }.patient()
     }
 
-    /// Kills starts that have much to run again, many in a row before one comes to its end.
+    /// Kills starts that have many batches to replay, several in a row before one completes.
     pub fn of_replays(seed: u64) -> Killer {
         let musts = vec!["replay.batch"];
         Killer { anytime: true, piles_up: true, musts, ..Killer::at(seed, &REPLAY_POINTS, "") }
     }
 
-    /// The same, where a start talks with a server before anything else.
+    /// Waits longer for steps, for jobs whose start contacts a server first.
     pub fn patient(self) -> Killer {
         Killer { step_max: Duration::from_secs(15), ..self }
     }
@@ -318,13 +318,12 @@ impl Killer {
         Killer { random, points, inside, bugs: bugs.into(), step_max, anytime: false, piles_up: false, musts, tally }
     }
 
-    /// Whether there were as many kills as asked for, and at the steps where there must be some.
+    /// Whether there were enough kills, and kills at the required steps.
     pub fn is_done(&self, kills: u64) -> bool {
         self.tally.kills >= kills && (kills == 0 || self.musts.iter().all(|name| self.tally.at.contains_key(name)))
     }
 
-    /// Runs a job to its end, and kills it on the way until that [is done](Killer::is_done). An error is a failure of the
-    /// job, in its words.
+    /// Runs a job to its end, and kills it until [`is_done`](Killer::is_done). An error is a failure of the job, with its output.
     pub fn run(&mut self, job: &dyn Victim, kills: u64) -> Result<(), String> {
         while !self.is_done(kills) {
             let life = self.life(job)?;
@@ -336,11 +335,11 @@ impl Killer {
         }
         let workers = self.random.from(1, 3);
         let mut process = job.start(workers, &self.bugs);
-        holds_within(END_MAX, || over(&mut process, job));
+        holds_within(END_MAX, || job_has_ended(&mut process, job));
         finish(job, process).map(drop)
     }
 
-    /// One start of the program, until it is killed or done.
+    /// Runs one start of the program until it is killed or done.
     fn life(&mut self, job: &dyn Victim) -> Result<Life, String> {
         let workers = self.random.from(1, 3);
         if self.piles_up && self.random.from(1, 3) == 1 {
@@ -354,19 +353,19 @@ impl Killer {
             let pass = self.random.from(point.passes.0, point.passes.1);
             let faults = format!("kill@{}:{pass},{}", point.name, self.bugs);
             process = job.start(workers, faults.trim_end_matches(','));
-            holds_within(self.step_max, || over(&mut process, job) || process.stderr().contains(DIED));
+            holds_within(self.step_max, || job_has_ended(&mut process, job) || process.stderr().contains(DIED));
             if process.stderr().contains(DIED) {
                 *self.tally.at.entry(point.name).or_default() += 1;
                 self.tally.inside += u64::from(point.inside);
                 self.tally.kills += 1;
                 if !self.anytime || self.random.from(1, 2) == 1 {
-                    // With its supervisor.
+                    // Including its supervisor.
                     process.kill();
                     return Ok(Life::Killed);
                 }
                 self.tally.restarts += 1;
             } else if self.anytime && !point.inside {
-                // It comes again soon, and with other steps before it.
+                // The point is used again soon, after other steps.
                 self.points.rotate_right(1);
                 let next = self.points.len().min(2) - 1;
                 self.points.swap(0, next);
@@ -396,10 +395,10 @@ impl Killer {
         Ok(Life::Killed)
     }
 
-    /// Whether the job comes to its end within a random time of at most so many milliseconds.
-    fn over_within(&mut self, most: u64, process: &mut Process, job: &dyn Victim) -> bool {
-        let time = Duration::from_millis(self.random.from(1, most));
-        holds_within(time, || over(process, job))
+    /// Whether the job completes within a random time of at most this number of milliseconds.
+    fn over_within(&mut self, max: u64, process: &mut Process, job: &dyn Victim) -> bool {
+        let time = Duration::from_millis(self.random.from(1, max));
+        holds_within(time, || job_has_ended(process, job))
     }
 
     /// The next step to die at. At least a third of all kills are to lie inside a checkpoint.
@@ -411,14 +410,14 @@ impl Killer {
     }
 }
 
-/// Whether a job has come to its end, well or not.
-fn over(process: &mut Process, job: &dyn Victim) -> bool {
-    process.ended() || job.done() || failed(process)
+/// Whether a job has ended, successfully or not.
+fn job_has_ended(process: &mut Process, job: &dyn Victim) -> bool {
+    process.has_ended() || job.done() || failed(process)
 }
 
 fn failed(process: &Process) -> bool {
-    let said = process.stderr();
-    FAILED.iter().any(|words| said.contains(words))
+    let output = process.stderr();
+    FAILED.iter().any(|text| output.contains(text))
 }
 
 /// The end of a job that has ended, or is to be stopped as all is done.
@@ -428,24 +427,24 @@ fn finish(job: &dyn Victim, mut process: Process) -> Result<Life, String> {
     }
     // Before it runs, it may not listen to signals yet.
     holds_within(END_MAX, || {
-        process.ended() || !job.done() || RUNS.iter().any(|words| process.stderr().contains(words))
+        process.has_ended() || !job.done() || RUNS.iter().any(|text| process.stderr().contains(text))
     });
-    if !process.ended() && job.done() {
+    if !process.has_ended() && job.done() {
         process.signal("TERM");
     }
-    if !holds_within(END_MAX, || process.ended()) {
+    if !holds_within(END_MAX, || process.has_ended()) {
         return Err(format!("the job does not come to its end\n{}", process.stderr()));
     }
     let ended = process.wait();
     match ended.code {
         Some(0) => Ok(Life::Done),
-        // It was to stop when its worker process had just been killed.
-        Some(1) if STOPPED.iter().any(|words| ended.stderr.contains(words)) => Ok(Life::Killed),
+        // It was stopped when its worker process had just been killed.
+        Some(1) if STOPPED.iter().any(|text| ended.stderr.contains(text)) => Ok(Life::Killed),
         code => Err(format!("the job failed ({code:?})\n{}", ended.stderr)),
     }
 }
 
-/// Waits until nobody holds the job's checkpoint folder: a worker process dies a moment after its supervisor.
+/// Waits until no process holds the job's checkpoint directory: a worker process exits a moment after its supervisor.
 fn free(job: &dyn Victim) -> Result<(), String> {
     let free = || match File::open(job.dir().join("checkpoint/lock")) {
         Ok(lock) => lock.try_lock_shared().is_ok(),

@@ -1,18 +1,18 @@
-//! Versions of one component that work in different ways, made without a compiler: the test plugins called `varied` read how to
-//! work from a place in their memory, over which another way is written.
+//! Variants of one component that behave differently, made without a compiler. The test plugins named `varied` read their
+//! behavior from a string in their memory, which is overwritten in the file.
 
 use crate::plugin;
 use std::path::Path;
 
-/// A line of a feeder, `<word>,<n>`, where every number ends in 9: the way `plus` counts one more.
+/// A feeder's line, `<word>,<n>`. Every number ends in 9, to which the variant `plus` adds one.
 pub fn varied_line(number: u64) -> String {
     format!("w{},{}", number % 7, number % 5 * 10 + 9)
 }
 
-/// What stands there when it is built.
+/// The string in the built component.
 const BUILT: &[u8; 16] = b"way:same........";
 
-/// The component of a test plugin that works in this way.
+/// Returns the component of a test plugin with this behavior.
 pub fn varied(name: &str, way: &str) -> Vec<u8> {
     let file = plugin(name).join(format!("{name}.wasm"));
     let mut component = std::fs::read(&file).expect("the plugin is built");
@@ -30,7 +30,7 @@ pub fn varied(name: &str, way: &str) -> Vec<u8> {
     component
 }
 
-/// Writes such a component as a whole: whoever reads the file at the same time sees it or the one before.
+/// Writes such a component atomically: a concurrent reader sees the new or the previous one.
 pub fn write_varied(name: &str, way: &str, file: &Path) {
     let half = file.with_extension("half");
     std::fs::write(&half, varied(name, way)).expect("a file can be written");

@@ -1,6 +1,6 @@
-//! A real S3 server in a folder of its own, which keeps what it holds when it is killed.
+//! A real S3 server in its own directory. It keeps its data when it is killed.
 
-use crate::{Process, free_port, root, until};
+use crate::{Process, free_port, root, wait_until};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 /// Ports between the parts of the server.
 const PORTS: usize = 8;
 
-/// A server on a port of 127.0.0.1 with one bucket named `bucket`. It ends when this is dropped.
+/// A server on a port of 127.0.0.1 with one bucket named `bucket`. It exits when this is dropped.
 pub struct WeedServer {
     dir: TempDir,
     ports: Vec<u16>,
@@ -28,7 +28,7 @@ impl WeedServer {
         server
     }
 
-    /// Ends it at once, as `kill -9` does.
+    /// Kills it immediately, as `kill -9` does.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -38,8 +38,10 @@ impl WeedServer {
         let mut command = Command::new(root().join("scripts/weed.sh"));
         command.arg(self.dir.path()).args(self.ports.iter().map(u16::to_string));
         let mut process = Process::start(&mut command);
-        // Making a bucket that is there already is no error.
-        process.until("the S3 server makes a bucket", |_| matches!(self.ask("PUT", "", b""), Some((200 | 409, _))));
+        // Creating an existing bucket is not an error.
+        process.wait_until("the S3 server makes a bucket", |_| {
+            matches!(self.send_request("PUT", "", b""), Some((200 | 409, _)))
+        });
         self.process = Some(process);
     }
 
@@ -63,32 +65,32 @@ impl WeedServer {
 
     /// Makes an object of the bucket, or replaces it.
     pub fn put(&self, name: &str, content: impl AsRef<[u8]>) {
-        until(&format!("object {name} is there"), || {
-            matches!(self.ask("PUT", &escaped(name), content.as_ref()), Some((200, _)))
+        wait_until(&format!("object {name} is there"), || {
+            matches!(self.send_request("PUT", &escaped(name), content.as_ref()), Some((200, _)))
         });
     }
 
     /// Removes an object of the bucket.
     pub fn delete(&self, name: &str) {
-        until(&format!("object {name} does not exist"), || {
-            matches!(self.ask("DELETE", &escaped(name), b""), Some((200 | 204, _)))
+        wait_until(&format!("object {name} does not exist"), || {
+            matches!(self.send_request("DELETE", &escaped(name), b""), Some((200 | 204, _)))
         });
     }
 
-    /// What an object of the bucket holds; `None`: there is none.
+    /// Returns an object of the bucket, or `None` if it does not exist.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
-        let (status, answer) = self.ask_bytes("GET", &escaped(name), b"")?;
-        let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-        (status == 200).then(|| answer[body..].to_vec())
+        let (status, response) = self.ask_bytes("GET", &escaped(name), b"")?;
+        let body = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        (status == 200).then(|| response[body..].to_vec())
     }
 
-    /// The names of all objects that begin so, in order; `None`: the server does not answer.
+    /// Returns the names of all objects with this prefix, in order, or `None` if the server does not respond.
     pub fn names(&self, prefix: &str) -> Option<Vec<String>> {
         let mut names: Vec<String> = Vec::new();
         loop {
             let after = names.last().map_or(String::new(), |last| format!("&start-after={}", escaped(last)));
-            let asked = format!("?list-type=2&prefix={}{after}", escaped(prefix));
-            let (200, text) = self.ask("GET", &asked, b"")? else { return None };
+            let requests = format!("?list-type=2&prefix={}{after}", escaped(prefix));
+            let (200, text) = self.send_request("GET", &requests, b"")? else { return None };
             let before = names.len();
             names.extend(text.split("<Key>").skip(1).filter_map(|key| Some(key.split_once("</Key>")?.0.to_owned())));
             if names.len() == before || !text.contains("<IsTruncated>true") {
@@ -97,10 +99,10 @@ impl WeedServer {
         }
     }
 
-    /// The status of an answer, and its text; `None`: there was none.
-    fn ask(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, String)> {
-        let (status, answer) = self.ask_bytes(method, name, body)?;
-        Some((status, String::from_utf8_lossy(&answer).into_owned()))
+    /// Returns the status and the text of the response, or `None` without a response.
+    fn send_request(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, String)> {
+        let (status, response) = self.ask_bytes(method, name, body)?;
+        Some((status, String::from_utf8_lossy(&response).into_owned()))
     }
 
     fn ask_bytes(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
@@ -114,10 +116,10 @@ impl WeedServer {
             body.len()
         );
         server.write_all(&[head.as_bytes(), body].concat()).ok()?;
-        let mut answer = Vec::new();
-        server.read_to_end(&mut answer).ok()?;
-        let status = std::str::from_utf8(answer.get(9..12)?).ok()?.parse().ok()?;
-        Some((status, answer))
+        let mut response = Vec::new();
+        server.read_to_end(&mut response).ok()?;
+        let status = std::str::from_utf8(response.get(9..12)?).ok()?.parse().ok()?;
+        Some((status, response))
     }
 }
 

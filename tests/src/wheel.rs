@@ -1,17 +1,17 @@
-//! The Python package, as `make wheel` made it, in an environment of its own.
+//! The Python package, as built by `make wheel`, in its own environment.
 
 use crate::{Process, root};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What the environment is made of may have to be fetched.
+/// Includes the time to download what the environment needs.
 const MADE_WITHIN: Duration = Duration::from_secs(900);
 
-/// A Python that has the package.
+/// Returns a Python with the package installed.
 ///
 /// # Panics
-/// Nobody has made the wheel.
+/// If the wheel has not been built.
 pub fn python_with_wheel() -> Command {
     let made = crate::millstream().parent().and_then(Path::parent).map(|target| target.join("wheel"));
     let made = made.expect("the program lies in a build folder");
@@ -25,7 +25,7 @@ pub fn python_with_wheel() -> Command {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let mut python = Command::new(ended.stdout.trim());
     python.current_dir(root().join("tests/python"));
-    // Where this stands, compiled modules of the tests need not.
+    // Python does not need to store compiled modules of the tests.
     python.env("PYTHONDONTWRITEBYTECODE", "1");
     python
 }

@@ -1,14 +1,14 @@
-//! A real socket of ZeroMQ that sends (libzmq, by `tests/servers/zeromq.py`).
+//! A real ZeroMQ socket that sends (libzmq, with `tests/servers/zeromq.py`).
 
 use crate::{Process, root};
 use serde_json::Value;
 use std::process::Command;
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(600);
 
-/// Such a socket. It ends when this is dropped.
+/// The socket. It is closed when this is dropped.
 pub struct Zeromq {
     process: Process,
     sent: usize,
@@ -20,36 +20,36 @@ impl Zeromq {
         Zeromq::with(kind, how, address, &[])
     }
 
-    /// The same, which wants user and password (PLAIN).
+    /// The same with user and password (PLAIN).
     pub fn with(kind: &str, how: &str, address: &str, login: &[&str]) -> Zeromq {
         let fetched = Process::start(&mut Command::new(root().join("scripts/zeromq.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
         let mut command = Command::new(root().join("scripts/zeromq.sh"));
         command.arg(root().join("tests/servers/zeromq.py")).args([kind, how, address]).args(login);
         let mut process = Process::start(&mut command);
-        process.until("the socket is there", |process| process.stdout().contains("ready"));
+        process.wait_until("the socket is there", |process| process.stdout().contains("ready"));
         Zeromq { process, sent: 0 }
     }
 
-    /// Waits until somebody wants messages with this topic.
+    /// Waits until a client subscribes to this topic.
     #[track_caller]
     pub fn subscribed(&mut self, topic: &str) {
-        self.process.until("somebody subscribes", |process| {
+        self.process.wait_until("somebody subscribes", |process| {
             process.stdout().lines().any(|line| line == format!("subscribed {topic}"))
         });
     }
 
-    /// How often somebody has subscribed.
+    /// How often clients have subscribed.
     pub fn subscriptions(&self) -> usize {
         self.process.stdout().lines().filter(|line| line.starts_with("subscribed")).count()
     }
 
-    /// Sends messages, each of which is a JSON array of frames; a PUSH socket waits until somebody takes them.
+    /// Sends messages, each a JSON array of frames. A PUSH socket waits until a client takes them.
     #[track_caller]
     pub fn send(&mut self, messages: &[Value]) {
         self.hand_over(messages);
         let last = format!("sent {}\n", self.sent);
-        self.process.until("they are sent", |process| process.stdout().contains(&last));
+        self.process.wait_until("they are sent", |process| process.stdout().contains(&last));
     }
 
     /// The same without waiting.

@@ -1,4 +1,4 @@
-//! Plugins in all languages: what builds them, and what the docs tell their authors; and what `make dist` gives away.
+//! Plugins in all languages: building them, the docs for their authors; and the output of `make dist`.
 
 mod docs {
     mod dist;

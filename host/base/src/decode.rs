@@ -204,18 +204,18 @@ impl Decoder {
         let mut rejected = RejectedRecords { bytes_max: self.rejected_bytes_max, ..RejectedRecords::default() };
         // Most chunks are valid UTF-8, which is faster to check for all records together.
         let text = simdutf8::basic::from_utf8(&chunk.bytes).ok();
-        let mut refused = chunk.refused.iter().peekable();
+        let mut undecoded = chunk.rejected.iter().peekable();
         let mut start = 0;
         for (row, end) in chunk.ends.iter().enumerate() {
             let record = start..*end as usize;
             start = record.end;
             let record_bytes = chunk.bytes.get(record.clone()).unwrap_or_default();
             let bytes = self.delimiter.strip(record_bytes);
-            if let Some(rejection) = refused.next_if(|rejection| rejection.row as usize == row) {
+            if let Some(rejection) = undecoded.next_if(|rejection| rejection.row as usize == row) {
                 rejected.push(bytes, rejection.dropped, rejection.reason.clone());
                 continue;
             }
-            if let Some((row, reason)) = self.may_have_reasons.then(|| parquet::refused(bytes)).flatten() {
+            if let Some((row, reason)) = self.may_have_reasons.then(|| parquet::rejected(bytes)).flatten() {
                 rejected.push(row, 0, reason);
                 continue;
             }
@@ -315,7 +315,7 @@ fn not_utf8(record: &[u8], error: std::str::Utf8Error) -> String {
 fn required(columns: &SchemaRef) -> Vec<usize> {
     let needed = |index: &usize| {
         let field = columns.field(*index);
-        !field.is_nullable() || !ColumnType::of(field.data_type()).is_written()
+        !field.is_nullable() || !ColumnType::from_arrow(field.data_type()).is_written()
     };
     (0..columns.fields().len()).filter(needed).collect()
 }

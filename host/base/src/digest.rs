@@ -23,7 +23,7 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     /// Hashes these bytes.
-    pub fn of(bytes: &[u8]) -> Digest {
+    pub fn compute(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 

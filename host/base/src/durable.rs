@@ -61,7 +61,7 @@ pub fn lock_dir(dir: &Path) -> io::Result<File> {
         Err(TryLockError::WouldBlock) => {
             let (dir, wait) = (named(dir).display(), LOCK_DIR_WAIT.as_secs());
             Err(io::Error::other(format!(
-                "another process has locked the folder {dir} for {wait} s; stop that process"
+                "another process has locked the directory {dir} for {wait} s; stop that process"
             )))
         }
     }

@@ -72,9 +72,9 @@ impl Error {
         match error {
             ArrowError::OffsetOverflowError(_) => {
                 let message = format!(
-                    "more than 2 GiB of text or binary would be in one column of the rows that are worked on together on \
-                     one worker ({error}); shorten that column, make batches or windows smaller (`rows_per_batch_max` and \
-                     `bytes_per_batch_max` of a source, `window` of a stage), or run more workers"
+                    "more than 2 GiB of text or binary would be in one column of the rows that one worker processes \
+                     together ({error}); shorten that column, make batches or windows smaller (`rows_per_batch_max` \
+                     and `bytes_per_batch_max` of a source, `window` of a stage), or run more workers"
                 );
                 Error { kind: Kind::TooLarge, message }
             }

@@ -108,19 +108,19 @@ pub struct ClockId {
 
 impl ClockId {
     /// Rows that a stage derived from others; where several such streams meet, each gets its own number.
-    pub const MADE: ClockId = ClockId::of(u32::MAX);
+    pub const MADE: ClockId = ClockId::for_stream(u32::MAX);
     /// Retried rows: they advanced the clocks of their sources when they first came, and advance none now.
-    pub const NONE: ClockId = ClockId::of(u32::MAX - 1);
+    pub const NONE: ClockId = ClockId::for_stream(u32::MAX - 1);
 
     /// Returns the clock of all rows of a stream.
-    pub const fn of(stream: u32) -> ClockId {
+    pub const fn for_stream(stream: u32) -> ClockId {
         ClockId { stream, partition: 0 }
     }
 
     /// Returns the clock of the stream that contains this partition.
     #[must_use]
     pub const fn whole(self) -> ClockId {
-        ClockId::of(self.stream)
+        ClockId::for_stream(self.stream)
     }
 }
 

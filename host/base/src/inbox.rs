@@ -129,7 +129,7 @@ pub struct TakeLimits {
 
 impl TakeLimits {
     /// Limits rows and bytes, and leaves chunks uncut.
-    pub fn of(rows: u64, bytes: u64) -> TakeLimits {
+    pub fn new(rows: u64, bytes: u64) -> TakeLimits {
         TakeLimits { rows, bytes, rows_of_part: u64::MAX }
     }
 }

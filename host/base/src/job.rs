@@ -113,7 +113,7 @@ fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Docume
     Ok(document)
 }
 
-/// Checks a job that was built from the file of a plugin's case. `place` maps a path of that file to paths of the job; errors
+/// Checks a job that was built from the file of a plugin's case. `paths_of` maps a path of that file to paths of the job; errors
 /// have the lines of that file.
 pub fn of_plugin_case(
     text: &str,
@@ -191,15 +191,14 @@ pub fn read_text(path: &Path) -> Result<String> {
         _ => wrong(format!("the job file cannot be read: {error}; check the path and its permissions")),
     };
     if path.is_dir() {
-        return Err(wrong("this is a folder; give the path of a job file, such as job.toml in it".into()));
+        return Err(wrong("this is a directory; give the path of a job file, for example job.toml in it".into()));
     }
     let mut bytes = Vec::new();
     let file = crate::regular::open(path).map_err(failed)?;
     file.take(JOB_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > JOB_FILE_BYTES_MAX {
         let message = format!(
-            "the file is longer than {JOB_FILE_BYTES_MAX} bytes, so hardly a job file; check \
-                               the path"
+            "the file is longer than {JOB_FILE_BYTES_MAX} bytes, so it is not a job file; check the path"
         );
         return Err(wrong(message));
     }

@@ -19,7 +19,7 @@ pub use crate::addresses;
 pub use budget::{ask, batch_bytes_max, check, tight};
 pub use counted::CountingAllocator;
 pub use holders::{Holder, mark_busy};
-pub use watch::{limit, on_this_machine, tell};
+pub use watch::{limit, on_this_machine, set_limit_handler};
 
 /// Makes the C library keep some freed memory. Batches are large, short-lived buffers. By default it would return each to the kernel when it is
 /// freed, and the kernel would zero its pages again for the next batch. A program should call this first: it concerns the complete process, so the

@@ -35,7 +35,8 @@ impl FromStr for PackageName {
             return Ok(PackageName(text.to_owned()));
         }
         Err(Error::job(format!(
-            "`{}` is not a valid package name: use lower-case letters and digits, with single `-` between them, at most {NAME_BYTES_MAX}",
+            "`{}` is not a valid package name: use a-z and 0-9, with single `-` between them, at most \
+            {NAME_BYTES_MAX} characters",
             text.escape_debug()
         )))
     }

@@ -21,7 +21,7 @@ pub fn dir(dir: &Path) -> io::Result<()> {
     if !found.is_dir() || !is_private(&found) {
         let user = user();
         let wanted = format!(
-            "{} must be a folder of user {user} that only this user may use (mode 0700), and no link",
+            "{} must be a directory of user {user} that only this user can access (mode 0700), and not a link",
             dir.display()
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, wanted));
@@ -36,7 +36,7 @@ pub fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() || !is_private(&found) {
-        let message = format!("it must be a file of user {} that only this user may use (mode 0600)", user());
+        let message = format!("it must be a file of user {} that only this user can access (mode 0600)", user());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(file)
@@ -53,8 +53,8 @@ pub fn read_secret(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let forbidden = if found.uid() == 0 && user != 0 { 0o037 } else { 0o077 };
     if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & forbidden != 0 {
         let message = format!(
-            "it must be a file of user {user} that only this user may use (mode 0600), or of root, which a group may read \
-             (mode 0640): any process that has the key can take part in the job"
+            "it must be a file of user {user} that only this user can access (mode 0600), or a file of root that at \
+             most a group can read (mode 0640): any process that has the key can join the job"
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
@@ -77,7 +77,7 @@ pub fn check_trusted(path: &Path) -> io::Result<Option<String>> {
         let is_sticky = above > 0 && found.mode() & libc::S_ISVTX != 0;
         if found.mode() & 0o022 != 0 && !is_sticky && !is_read_only(ancestor) {
             return Ok(Some(format!(
-                "others may write {} (mode {:04o}); take that from them: chmod go-w {}",
+                "other users can write to {} (mode {:04o}); run chmod go-w {}",
                 ancestor.display(),
                 found.mode() & 0o7777,
                 ancestor.display()
@@ -102,7 +102,7 @@ fn is_read_only(path: &Path) -> bool {
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let not_plain =
-        || io::Error::other("it is a link or not a regular file, and what it leads to is left alone; remove it");
+        || io::Error::other("it is a link or not a regular file, and its target is not touched; remove it");
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     let file = options.open(path);

@@ -21,7 +21,7 @@ const OF_ALL: &str = "{spinner} {bar:12} {human_pos} of {human_len} {msg} ({elap
 pub struct Progress(Option<ProgressBar>);
 
 /// Starts an operation of unknown length.
-pub fn of(what: &str) -> Progress {
+pub fn start(what: &str) -> Progress {
     Progress::new(what, None)
 }
 

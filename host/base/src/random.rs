@@ -7,7 +7,7 @@ pub struct Random(pub u64);
 
 impl Random {
     /// Returns the next number.
-    #[expect(clippy::should_implement_trait, reason = "numbers have no end, and are asked for one by one")]
+    #[expect(clippy::should_implement_trait, reason = "random numbers never end, and are drawn one at a time")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -49,8 +49,8 @@ pub fn is_connection_loss(message: &str) -> bool {
 pub fn lost_connection() -> Error {
     Error {
         kind: Kind::Peer,
-        message: "the connection to another process of the job broke, so the job cannot continue; see the log of that process, and \
-                  start all of them again"
+        message: "the connection to another process of the job broke, so the job cannot continue; see the log of \
+                  that process, and restart all processes"
             .into(),
     }
 }

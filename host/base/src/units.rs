@@ -34,7 +34,8 @@ pub(super) const PERCENT_PATTERN: &str = "^([0-9]{1,2}([.][0-9]+)?|100([.]0+)?)%
 /// How to write a time.
 pub(super) const TIME_HELP: &str = "write an integer and one of us, ms, s, m, h, d, for example \"1s\"";
 /// How to write a size.
-pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
+pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, for \
+    example \"64MiB\"";
 
 /// Parses a duration of a job file: an integer and a unit, for example `1s` or `250ms`. The error says how to write it.
 pub fn time(text: &str) -> Result<Duration, String> {

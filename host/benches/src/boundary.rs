@@ -99,7 +99,7 @@ path = "out.jsonl"
 
 fn caller(host: &PluginHost, plugin: &str, time_max: Duration, rows: &RecordBatch) -> Caller {
     let spec = PluginSpec::new(plugin).limits(PluginLimits { time_max, ..PluginLimits::default() });
-    let plugin = host.load(&component(plugin), &LoadOptions::of(&spec)).expect("the plugin loads");
+    let plugin = host.load(&component(plugin), &LoadOptions::new(&spec)).expect("the plugin loads");
     let description = plugin.describe("{}", rows.schema_ref(), &Schema::empty()).expect("the plugin describes itself");
     let limits = PluginLimits { time_max, ..PluginLimits::default() };
     plugin.caller(StageUse { limits, ..StageUse::new("bench") }, &description)

@@ -126,7 +126,7 @@ fn stage(time_max: Duration, on_error: OnError) -> StageUse {
 
 fn caller(host: &PluginHost, plugin: &str, stage: &StageUse, rows: &RecordBatch) -> Caller {
     let spec = PluginSpec::new(plugin).limits(stage.limits).on_error(stage.on_error);
-    let plugin = host.load(&component(plugin), &LoadOptions::of(&spec)).expect("the plugin loads");
+    let plugin = host.load(&component(plugin), &LoadOptions::new(&spec)).expect("the plugin loads");
     let description = plugin.describe("{}", rows.schema_ref(), &Schema::empty()).expect("the plugin describes itself");
     plugin.caller(stage.clone(), &description)
 }

@@ -123,7 +123,7 @@ impl Neighbour {
         let spec = JobSpec::new("neighbour")
             .batch(Duration::from_millis(100))
             .workers(1)
-            .source(SourceSpec::of("numbers", RateReads { rows_per_second, rows_max: None }))
+            .source(SourceSpec::from_config("numbers", RateReads { rows_per_second, rows_max: None }))
             .stage(StageSpec::sql("points", ["numbers"], query))
             .stage(StageSpec::plugin("steps", ["points"], plugin))
             .sink(SinkSpec::new("out", ["steps"], QueueWrites::new("/dev/null")));
@@ -180,7 +180,7 @@ fn p99_ms(dir: &Path) -> f64 {
     let spec = JobSpec::new("latency")
         .batch(Duration::ZERO)
         .workers(1)
-        .source(SourceSpec::of("lines", SocketReads::lines(address)))
+        .source(SourceSpec::from_config("lines", SocketReads::lines(address)))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .sink(SinkSpec::new("out", ["words"], QueueWrites::new(&pipe)));
     let began = Instant::now();

@@ -18,7 +18,7 @@ pub struct Row<'a> {
 
 impl<'a> Row<'a> {
     /// Parses JSON.
-    pub fn of(json: &'a [u8]) -> Row<'a> {
+    pub fn parse(json: &'a [u8]) -> Row<'a> {
         sonic_rs::from_slice(json).expect("a row")
     }
 

@@ -3,7 +3,7 @@
 
 use crate::machines::start_all;
 use crate::measure::{dir, figure, in_turn_rounds, job, root, seconds, show_command};
-use millstream_tests::at_a_quarter;
+use millstream_tests::run_at_quarter_speed;
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -60,7 +60,7 @@ fn took(job: &Path, slow: Option<usize>) -> f64 {
             ended.iter().all(Option::is_some)
         };
         match slow {
-            Some(slow) => at_a_quarter(slow, ended),
+            Some(slow) => run_at_quarter_speed(slow, ended),
             None => {
                 while !ended() {
                     sleep(LOOK_EVERY)

@@ -113,7 +113,7 @@ impl Running {
         let job = job(dir.path(), text);
         let child = millstream(&["run", &job.to_string_lossy()]).spawn().expect("the job starts");
         let running = Running { child, dir, job };
-        running.until("it runs", || running.command(&["status"]).is_some());
+        running.wait_until("it runs", || running.command(&["status"]).is_some());
         running
     }
 
@@ -126,7 +126,7 @@ impl Running {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn until(&self, what: &str, condition: impl Fn() -> bool) {
+    fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let begun = Instant::now();
         while !condition() {
             assert!(begun.elapsed() < Duration::from_secs(60), "waited in vain until {what}");
@@ -277,14 +277,14 @@ path = "/dev/null"
         let job = running.job.to_string_lossy();
         let arguments = ["upgrade", &job, "steps", &next_component, "--shadow", "100000", "--promote", "never"];
         let mut upgrade = millstream(&arguments).spawn().expect("it starts");
-        running.until("the shadow runs", || {
+        running.wait_until("the shadow runs", || {
             running.command(&["status", "--json"]).is_some_and(|status| status.contains("\"shadowing\""))
         });
         let with = counted();
         // When the client exits, the shadow ends.
         Command::new("kill").args(["-INT", &upgrade.id().to_string()]).status().expect("there is a program `kill`");
         upgrade.wait().expect("it ends");
-        running.until("the shadow is gone", || {
+        running.wait_until("the shadow is gone", || {
             running.command(&["status", "--json"]).is_some_and(|status| !status.contains("\"shadowing\""))
         });
         if round > 0 {

@@ -65,7 +65,7 @@ pub struct ServerAddress {
 
 impl ServerAddress {
     /// Parses a URL of a job file. An error is the invalid key and the reason.
-    pub fn of(
+    pub fn parse(
         url: &str,
         form: &UrlForm,
         tls: Option<&TlsSpec>,
@@ -75,7 +75,7 @@ impl ServerAddress {
         ServerAddress::plain(&url, form, tls, dir)
     }
 
-    /// Like [`ServerAddress::of`], for a URL without placeholders.
+    /// Like [`ServerAddress::parse`], for a URL without placeholders.
     pub fn plain(
         url: &str,
         form: &UrlForm,
@@ -88,12 +88,12 @@ impl ServerAddress {
         let secure = match url.scheme() {
             scheme if scheme == form.plain.0 => false,
             scheme if scheme == form.secure.0 => true,
-            _ => return Err(wrong(&format!("is not that of a server of {}", form.name))),
+            _ => return Err(wrong(&format!("is not the URL of a {} server", form.name))),
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("names no host"))?;
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("has extra text after host and port, which is not used here"));
+            return Err(wrong("has extra text after host and port; remove it"));
         }
         let decoded = |text: &str| percent_decode_str(text).collect::<Vec<u8>>();
         let password = url.password().map(decoded);
@@ -104,7 +104,7 @@ impl ServerAddress {
         let user = user.map(String::from_utf8).transpose().map_err(|_| wrong("has a user that is not UTF-8"))?;
         let spec = tls.cloned().unwrap_or_default();
         let name = spec.name.clone().unwrap_or_else(|| host.clone());
-        let used = Tls::of(&spec, dir);
+        let used = Tls::from_spec(&spec, dir);
         if secure {
             used.config().map_err(|tls_error| ("tls", format!("`tls` cannot be used: {tls_error}")))?;
         }
@@ -190,7 +190,7 @@ impl BlockingStream {
         };
         // A man in the middle could have inserted it.
         if !self.buffer.is_empty() {
-            return Err(Fault::Transient("it continues without TLS where TLS should begin".into()));
+            return Err(Fault::Transient("it continues without TLS when TLS should begin".into()));
         }
         let connected = self.runtime.block_on(async { timeout(RESPONSE_TIMEOUT, tls.handshake(stream, name)).await });
         self.stream = Some(Box::new(connected.map_err(|_| response_timed_out())??));

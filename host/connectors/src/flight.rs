@@ -50,13 +50,13 @@ pub struct Server {
 
 impl Server {
     /// Creates the server of a job file; or returns the invalid key, and why.
-    pub fn of(
+    pub fn new(
         url: &str,
         token: Option<&str>,
         tls: Option<&TlsSpec>,
         dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let address = ServerAddress::of(url, &FORM, tls, dir)?;
+        let address = ServerAddress::parse(url, &FORM, tls, dir)?;
         if address.port == 0 {
             return Err(("url", format!("`url` names no port; {}", FORM.help)));
         }
@@ -169,30 +169,30 @@ fn call_refusal(status: u32, message: &str) -> CallRefusal {
     let fault = match status {
         3 => permanent("it rejected the request (INVALID_ARGUMENT)"),
         5 => permanent("it has no such stream (NOT_FOUND)"),
-        6 => permanent("it has that already (ALREADY_EXISTS)"),
+        6 => permanent("the stream already exists (ALREADY_EXISTS)"),
         7 => {
             permanent("permission denied; check `token` or the user in `url`, or their permissions (PERMISSION_DENIED)")
         }
-        9 => permanent("it cannot do that as it is now (FAILED_PRECONDITION)"),
-        11 => permanent("that is out of its range (OUT_OF_RANGE)"),
-        UNIMPLEMENTED => permanent("it does not support that (UNIMPLEMENTED)"),
+        9 => permanent("it cannot do that in its current state (FAILED_PRECONDITION)"),
+        11 => permanent("a value is out of range (OUT_OF_RANGE)"),
+        UNIMPLEMENTED => permanent("it does not support this request (UNIMPLEMENTED)"),
         15 => permanent("it has lost data (DATA_LOSS)"),
         16 => permanent("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"),
-        1 => transient("it has cancelled that (CANCELLED)"),
+        1 => transient("it canceled the request (CANCELLED)"),
         4 => transient("it took too long (DEADLINE_EXCEEDED)"),
         8 => transient("it is overloaded (RESOURCE_EXHAUSTED)"),
         10 => transient("it aborted the request (ABORTED)"),
         14 => transient("it is not ready (UNAVAILABLE)"),
-        13 => transient("something is wrong in it (INTERNAL)"),
-        2 => transient("something is wrong in it (UNKNOWN)"),
-        other => transient(&format!("it answers with status {other}, which gRPC does not have")),
+        13 => transient("internal error (INTERNAL)"),
+        2 => transient("unknown error (UNKNOWN)"),
+        other => transient(&format!("it replied with status {other}, which gRPC does not define")),
     };
     CallRefusal { fault, status: Some(status) }
 }
 
 /// Returns the error for a server that did not respond for this long.
 pub fn stalled(stall: Duration) -> Fault {
-    Fault::Transient(format!("it says nothing for {}", millstream_base::units::show_time(stall)))
+    Fault::Transient(format!("it sent nothing for {}", millstream_base::units::show_time(stall)))
 }
 
 #[cfg(test)]
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn urls_say_where_and_who() {
-        let of = |url: &str, token: Option<&str>| Server::of(url, token, None, Path::new(""));
+        let of = |url: &str, token: Option<&str>| Server::new(url, token, None, Path::new(""));
         let server = of("grpc://me:a%20b@localhost:8815", None).unwrap();
         assert_eq!(
             (server.address.user.as_deref(), server.address.password.as_deref()),
@@ -209,7 +209,7 @@ mod tests {
         );
         for (url, token, why) in [
             ("grpc://localhost", None, "names no port"),
-            ("http://localhost:1", None, "is not that of a server of"),
+            ("http://localhost:1", None, "is not the URL of a"),
             ("grpc://localhost:1/x", None, "after host and port"),
             ("grpc://me@localhost:1", Some("x"), "remove one of them"),
         ] {

@@ -80,7 +80,7 @@ pub struct Reply {
 
 impl Server {
     /// Parses the URL of a server. `tls` applies to `https`.
-    pub fn of(url: &str, tls: Tls) -> Result<Server, String> {
+    pub fn parse(url: &str, tls: Tls) -> Result<Server, String> {
         let help = "write it as \"https://host:port/path\"";
         let uri: Uri = url.parse().map_err(|error| format!("is not a URL ({error}); {help}"))?;
         let (tls, usual_port) = match uri.scheme_str() {
@@ -90,7 +90,7 @@ impl Server {
         };
         let authority = uri.authority().ok_or_else(|| format!("names no host; {help}"))?;
         if authority.as_str().contains('@') {
-            return Err("has a login in it; give it as `token`, or in `headers`".into());
+            return Err("contains a login; set `token` or `headers` instead".into());
         }
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).to_owned();
@@ -110,7 +110,7 @@ impl Server {
         // The query may be secret.
         let display_url = format!("{scheme}://{authority}{}", uri.path());
         let authority =
-            HeaderValue::from_str(authority.as_str()).map_err(|_| format!("has no host that is one; {help}"))?;
+            HeaderValue::from_str(authority.as_str()).map_err(|_| format!("has an invalid host; {help}"))?;
         Ok(Server { host, port, tls, authority, path, display_url })
     }
 
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn urls_are_taken_apart() {
         let of = |url: &str| {
-            Server::of(url, Tls::default())
+            Server::parse(url, Tls::default())
                 .map(|server| (server.host, server.port, server.tls.is_some(), server.path, server.display_url))
         };
         let parts = |host: &str, port, tls, path: &str, display_url: &str| {

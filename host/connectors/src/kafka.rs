@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Maximum time of one response.
-pub const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+pub const RESPONSE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Pause before the first retry, doubled with each retry.
 pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Maximum pause before a retry; see [`PAUSE_MIN`].
@@ -48,7 +48,7 @@ pub fn settings(cluster: &KafkaCluster, dir: &Path, name: &str) -> Result<Client
     };
     config.set("security.protocol", protocol);
     if let Some(tls) = &cluster.tls {
-        let tls = Tls::of(tls, dir);
+        let tls = Tls::from_spec(tls, dir);
         tls.config()?;
         let text = |path: &Path| path.display().to_string();
         config.set("ssl.ca.location", tls.ca.as_deref().map_or("probe".into(), text));
@@ -86,7 +86,7 @@ impl ClientLog {
         if let Some(rejection) = self.rejection() {
             return rejection;
         }
-        let fault = KafkaFault::of(error);
+        let fault = KafkaFault::from_error(error);
         match fault.kind {
             KafkaFaultKind::Transient => self.lock().unreachable.clone().unwrap_or(fault),
             _ => fault,

@@ -49,7 +49,7 @@ pub struct Stream {
 
 impl Stream {
     /// Creates the stream of this name. Settings are environment variables. The error has the invalid key.
-    pub fn of(
+    pub fn new(
         name: &str,
         region: Option<&str>,
         settings: &[(String, String)],
@@ -60,7 +60,7 @@ impl Stream {
         let region = region.filter(|region| !region.is_empty()).ok_or_else(|| {
             (
                 "stream",
-                "the region of the stream is not known; write region = \"eu-west-1\", or set AWS_REGION".to_owned(),
+                "the region of the stream is unknown; write region = \"eu-west-1\", or set AWS_REGION".to_owned(),
             )
         })?;
         if !region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -74,7 +74,7 @@ impl Stream {
             None if region.starts_with("cn-") => format!("https://kinesis.{region}.amazonaws.com.cn/"),
             None => format!("https://kinesis.{region}.amazonaws.com/"),
         };
-        let server = Server::of(&url, Tls::default()).map_err(|message| {
+        let server = Server::parse(&url, Tls::default()).map_err(|message| {
             ("stream", format!("{} {message}", endpoint.map_or("the endpoint", |(name, _)| name)))
         })?;
         let not_made = |error: NoClient| ("stream", error.into_error("the stream").message);
@@ -175,7 +175,7 @@ impl KinesisClient {
             }
         };
         if !reply.status.is_success() {
-            return Err(fault::of(&reply, &self.stream));
+            return Err(fault::parse(&reply, &self.stream));
         }
         let none: &[u8] = if reply.body.is_empty() { b"null" } else { &reply.body };
         serde_json::from_slice(none).map_err(|error| {
@@ -193,7 +193,7 @@ mod tests {
 
     fn of(region: Option<&str>, settings: &[(&str, &str)]) -> Result<String, String> {
         let settings: Vec<_> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let stream = Stream::of("orders", region, &settings);
+        let stream = Stream::new("orders", region, &settings);
         stream
             .map(|stream| format!("{} {}", stream.region, stream.server.display_url()))
             .map_err(|(_, message)| message)
@@ -228,7 +228,7 @@ mod tests {
             [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_SESSION_TOKEN", token)]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
         };
-        let stream = Stream::of("orders", Some("eu-west-1"), &settings("token")).ok().unwrap();
+        let stream = Stream::new("orders", Some("eu-west-1"), &settings("token")).ok().unwrap();
         let headers = stream.signed("ListShards", &Bytes::from("{}")).await.ok().unwrap();
         let authorization = headers["authorization"].to_str().unwrap();
         assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=id/"), "{authorization}");
@@ -236,7 +236,7 @@ mod tests {
         assert!(authorization.contains("host;"), "{authorization}");
         assert_eq!(headers["host"], "kinesis.eu-west-1.amazonaws.com");
         assert_eq!(headers["x-amz-security-token"], "token");
-        let stream = Stream::of("orders", Some("eu-west-1"), &settings("to\nken")).ok().unwrap();
+        let stream = Stream::new("orders", Some("eu-west-1"), &settings("to\nken")).ok().unwrap();
         assert!(matches!(stream.signed("ListShards", &Bytes::new()).await, Err(KinesisFault::Permanent(_))));
     }
 }

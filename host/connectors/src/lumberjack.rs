@@ -59,9 +59,9 @@ const TCP_KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Starts listening. Windows received before the inbox is closed are still acknowledged, as long as this runtime lives.
 fn start(reads: &LumberjackReads, start: &SourceStart<'_>) -> Result<()> {
     let SourceStart { source, origin, inbox, from, .. } = start;
-    let listening = Listening::of(start, reads.spread);
+    let listening = Listening::new(start, reads.spread);
     let listener = bind_listener(start, &reads.listen, &listening)?;
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir));
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::from_spec(tls, &origin.dir));
     let rows = listening.rows_before(from);
     inbox.idle(true);
     let intake = Arc::new(Intake {
@@ -168,7 +168,7 @@ async fn serve(stream: TcpStream, (peer, slot): (SocketAddr, &Slot), intake: &Ar
             let why = tls::describe_client_error(&error, "set `ssl.enabled: true` for its output");
             intake.rejection_log.log(peer, &format!("TLS: {why}"));
         }
-        Err(_) => intake.rejection_log.log(peer, "TLS: it did not finish its greeting in time"),
+        Err(_) => intake.rejection_log.log(peer, "TLS: it did not finish the handshake in time"),
     }
 }
 
@@ -231,9 +231,10 @@ async fn read<S: AsyncRead + AsyncWrite>(
         WindowError::Wrong(message) => Err(message),
         WindowError::TooLarge => {
             let max = units::show_size(bytes_max);
-            Err(format!("a window has more than {max} (`window_bytes_max`); let it send fewer events together"))
+            Err(format!("a window has more than {max} (`window_bytes_max`); configure it to send fewer events at a \
+                time"))
         }
-        WindowError::NoRoom => Err("too many windows are coming in at the same time; it may try again".into()),
+        WindowError::NoRoom => Err("too many windows are arriving at the same time; it may retry".into()),
     };
     loop {
         let count = match timeout(idle_max, read_window_start(&mut stream)).await {

@@ -26,7 +26,7 @@ pub const FORM: UrlForm = UrlForm {
     secure: ("mqtts", 8883),
     help: "write it as \"mqtt://user:${MQTT_PASSWORD}@host:1883\", or mqtts:// with TLS",
     // Some servers give no reason.
-    closed: "it closed the connection, as it does when another client of the same `client_id` comes",
+    closed: "it closed the connection; a server does that if another client has the same `client_id`",
 };
 
 /// Interprets an error code, of at least 0x80, and its reason string.
@@ -44,7 +44,7 @@ pub fn reason_fault(code: u8, reason: Option<&str>) -> Fault {
         0x88 => transient("it is not available"),
         0x89 => transient("it is busy"),
         0x8a => permanent("it has banned this client"),
-        0x8b => transient("it shuts down"),
+        0x8b => transient("it is shutting down"),
         0x8c => permanent("it requires an authentication method other than user and password"),
         0x8d => transient("it received nothing for too long"),
         0x8e => transient(
@@ -52,11 +52,11 @@ pub fn reason_fault(code: u8, reason: Option<&str>) -> Fault {
         ),
         0x8f => permanent("it rejected the topic of the subscription; check `topic`"),
         0x90 => permanent("it rejected the topic"),
-        0x93 => transient("it was sent more than its receive maximum"),
+        0x93 => transient("it received more messages than its receive maximum"),
         0x95 => permanent("the message is too large for it"),
         0x97 => transient("a quota is used up"),
         0x98 => transient("an administrator closed the connection"),
-        0x99 => permanent("it does not accept what is in the message"),
+        0x99 => permanent("it rejected the content of the message"),
         0x9a => permanent("it does not support retained messages; remove `retain`"),
         0x9b => permanent("it does not support QoS 1; set qos = 0"),
         0x9c | 0x9d => permanent("it has moved; check `url`"),

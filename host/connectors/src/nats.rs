@@ -44,13 +44,13 @@ pub struct Server {
 
 impl Server {
     /// Reads `url`, `credentials` and `tls` of a job file. The error is the wrong key, and why.
-    pub fn of(
+    pub fn new(
         url: &str,
         credentials: Option<&Path>,
         tls: Option<&TlsSpec>,
         dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = ServerAddress::of(url, &FORM, tls, dir)?;
+        let place = ServerAddress::parse(url, &FORM, tls, dir)?;
         if let (Some(token), None) = (&place.user, &place.password) {
             secrets::keep(token, "(token)");
         }

@@ -76,8 +76,8 @@ impl Bucket {
     /// apply. Sends no request.
     pub fn open(url: &str, settings: &[(String, String)], retry: RetryConfig) -> JobResult<Bucket> {
         let wrong =
-            || Error::job(format!("\"{url}\" is not a bucket and prefix; write them as in \"s3://bucket/prefix\""));
-        let (cloud, rest) = Cloud::of(url).ok_or_else(wrong)?;
+            || Error::job(format!("\"{url}\" is not a bucket and prefix; write for example \"s3://bucket/prefix\""));
+        let (cloud, rest) = Cloud::from_url(url).ok_or_else(wrong)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_end_matches('/');
         let bucket_url = format!("{}{bucket}/{prefix}", cloud.scheme()).trim_end_matches('/').to_owned();
@@ -211,7 +211,7 @@ impl Bucket {
             Ok(Ok(result)) => result.map_err(|error| self.failed(what, name, &error)),
             // A retry would fail in the same way.
             Ok(Err(ended)) => Err(self.error(what, name, format!("the request panicked: {ended}"), false)),
-            Err(_) => Err(self.error(what, name, "the request ended without an answer", true)),
+            Err(_) => Err(self.error(what, name, "the request ended without a response", true)),
         }
     }
 
@@ -230,7 +230,7 @@ impl Bucket {
             reason.push_str("; nothing is overwritten: is another job writing here?");
         } else if error_response::denied(error) {
             let credentials = self.cloud.credentials();
-            reason.push_str(&format!("; check {credentials} and their permissions at this place"));
+            reason.push_str(&format!("; check {credentials} and their permissions for this path"));
         } else if reason.contains(cloud::MACHINE_IDENTITY) {
             reason.push_str(&format!(
                 "; no credentials are configured, and the instance metadata service gave none; set {}",

@@ -48,7 +48,7 @@ impl Protocol for OtlpReads {
             let paths: Vec<_> = self.signals.iter().map(|signal| signal.path()).collect();
             (
                 StatusCode::NOT_FOUND,
-                format!("nothing is taken at this path; what is taken comes to {}", paths.join(", ")),
+                format!("nothing is received at this path; send to {}", paths.join(", ")),
             )
         })?;
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -56,7 +56,8 @@ impl Protocol for OtlpReads {
         let is_json = kind.eq_ignore_ascii_case(JSON.as_bytes());
         if !is_json && !kind.eq_ignore_ascii_case(PROTOBUF.as_bytes()) {
             let why = format!(
-                "write Content-Type: {PROTOBUF} or {JSON}; gRPC is not spoken: set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+                "write Content-Type: {PROTOBUF} or {JSON}; gRPC is not supported: set \
+                OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
             );
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         }
@@ -67,7 +68,7 @@ impl Protocol for OtlpReads {
             } else if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
                 return Err((
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "bodies may be compressed with gzip, and in no other way".into(),
+                    "bodies may be compressed with gzip only".into(),
                 ));
             }
         }
@@ -112,7 +113,8 @@ impl Call for OtlpCall {
             left = left.checked_sub(line.len() as u64).ok_or_else(|| {
                 let max = units::show_size(source.bytes_per_batch_max);
                 let why =
-                    format!("the rows of the request take more than {max} (`bytes_per_batch_max`); send it in several");
+                    format!("the rows of the request take more than {max} (`bytes_per_batch_max`); split it into \
+                        several requests");
                 (StatusCode::PAYLOAD_TOO_LARGE, why)
             })?;
             records.add(line);
@@ -158,7 +160,7 @@ fn message(signal: OtlpSignal) -> &'static Message {
 }
 
 fn too_many() -> (StatusCode, String) {
-    let why = format!("the request holds more than {VALUES_MAX} values; send it in several");
+    let why = format!("the request holds more than {VALUES_MAX} values; split it into several requests");
     (StatusCode::PAYLOAD_TOO_LARGE, why)
 }
 
@@ -183,7 +185,8 @@ fn decompress(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, Strin
     read.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be decompressed: {error}")))?;
     if decompressed.len() as u64 > bytes_max {
         let max = units::show_size(bytes_max);
-        let why = format!("decompressed, the request has more than {max} (`request_bytes_max`); send it in several");
+        let why = format!("decompressed, the request has more than {max} (`request_bytes_max`); split it into \
+            several requests");
         return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     Ok(decompressed)

@@ -148,7 +148,7 @@ impl DatabaseError {
     }
 
     /// Interprets an error of the driver. Without a code it concerns the connection, unless a value was rejected before it was sent.
-    pub fn of(error: &tokio_postgres::Error) -> DatabaseError {
+    pub fn from_driver(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {
             // For copied rows the server reports the row number and the column.
             let position = db
@@ -181,7 +181,7 @@ impl DatabaseError {
 
 impl From<tokio_postgres::Error> for DatabaseError {
     fn from(error: tokio_postgres::Error) -> DatabaseError {
-        DatabaseError::of(&error)
+        DatabaseError::from_driver(&error)
     }
 }
 
@@ -307,7 +307,7 @@ impl Connection {
         let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
         DatabaseError::within(
             time_max,
-            "to the greeting: the server does not respond, or is not PostgreSQL",
+            "to the first message: the server does not respond, or is not PostgreSQL",
             connecting,
         )
         .await
@@ -393,7 +393,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HandshakeStream<S> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if !self.allowed.take(buf.filled().len() - before) {
-            let message = format!("it says more than {} KiB before it lets the job in", GREETING_BYTES_MAX >> 10);
+            let message = format!("it sent more than {} KiB before the login was complete", GREETING_BYTES_MAX >> 10);
             return Poll::Ready(Err(io::Error::other(message)));
         }
         read

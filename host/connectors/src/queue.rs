@@ -81,8 +81,8 @@ fn wrong(source: &SourceSpec, path: &Path, line: u64, reason: &str) -> Error {
 fn shrunk_error(source: &SourceSpec, path: &Path, from: Position, bytes: u64) -> Error {
     let (name, path, read) = (&source.name, path.display(), from.offset);
     Error::job(format!(
-        "source `{name}`: cannot read on in `{path}`, and batches hold its first {read} bytes: it has shrunk to \
-         {bytes} bytes; restore the original file, or drop what was read with `--drop-state {name}`"
+        "source `{name}`: cannot continue in `{path}`, whose first {read} bytes are in batches: it has shrunk to \
+         {bytes} bytes; restore the original file, or discard its position with `--drop-state {name}`"
     ))
 }
 

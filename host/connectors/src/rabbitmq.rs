@@ -37,7 +37,7 @@ pub struct Server {
 
 impl Server {
     /// Reads `url` and `tls` of a job file. The error is the wrong key, and why.
-    pub fn of(url: &str, tls: Option<&TlsSpec>, dir: &Path) -> Result<Server, (&'static str, String)> {
+    pub fn new(url: &str, tls: Option<&TlsSpec>, dir: &Path) -> Result<Server, (&'static str, String)> {
         let wrong = |why: &str| ("url", format!("`url` {why}; {}", FORM.help));
         let url = http_url::url(url).map_err(|message| ("url", message))?;
         // The path is the virtual host.

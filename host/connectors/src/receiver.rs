@@ -64,7 +64,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         }
         SourceKind::Follow { path, .. } => check_followed(source, &origin.dir.join(path), origin)?,
         SourceKind::Table(enrich) => {
-            let to_error = |error: Error| error.within(table_source::place(source, origin));
+            let to_error = |error: Error| error.within(table_source::error_prefix(source, origin));
             return table::check(enrich).map_err(to_error);
         }
         // Files to retry are checked when the user submits them.
@@ -251,13 +251,14 @@ pub(crate) fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl 
 
 pub(crate) fn check_path(source: &SourceSpec, path: &Path, dir_wanted: bool, origin: &Origin) -> Result<()> {
     let shown = path.display();
-    let (wanted, not_wanted) = if dir_wanted { ("folder", "file") } else { ("file", "folder") };
+    let (wanted, not_wanted) = if dir_wanted { ("directory", "file") } else { ("file", "directory") };
     let metadata = std::fs::metadata(path).map_err(|error| {
         let hint = format!("relative paths start from `{}`", origin.dir.display());
         wrong(source, origin, "path", format!("`{shown}`: {}; {hint}", plain(&error)))
     })?;
     if metadata.is_dir() != dir_wanted {
-        let hint = if dir_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
+        let hint = if dir_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a \
+            directory" };
         return Err(wrong(source, origin, "path", format!("`{shown}` is a {not_wanted}, not a {wanted}; {hint}")));
     }
     let opened = if dir_wanted {
@@ -281,7 +282,7 @@ fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(()),
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
             let what =
-                format!("`{}` is not a regular file, which alone can be followed; remove `follow`", path.display());
+                format!("`{}` is not a regular file, so it cannot be followed; remove `follow`", path.display());
             Err(wrong(source, origin, "path", what))
         }
         _ => check_path(source, path, false, origin),
@@ -297,8 +298,8 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
             Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
         }
         Format::Binary { .. } if columns != 1 && row_bytes(source).is_none() => {
-            let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, \
-                        where the format is binary";
+            let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, if \
+                        the format is binary";
             Err(wrong(source, origin, "schema", what))
         }
         _ => Ok(()),
@@ -328,7 +329,7 @@ fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
 
 fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
     match (record_bytes, row_bytes(source)) {
-        (None, None) => Err(wrong(source, origin, "record_bytes", "is missing: nothing else says where a record ends")),
+        (None, None) => Err(wrong(source, origin, "record_bytes", "is missing; it defines the end of a record")),
         (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
         (Some(given), Some(needed)) if given as usize != needed => Err(wrong(
             source,

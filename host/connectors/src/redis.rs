@@ -45,7 +45,7 @@ pub struct Server {
 
 impl Server {
     /// Creates the server of a job file's URL. `rediss://` enables TLS.
-    pub fn of(
+    pub fn new(
         url: &str,
         tls: Option<&millstream_base::job::spec::TlsSpec>,
         dir: &Path,
@@ -71,8 +71,8 @@ impl Server {
         }
         let tls = match url.scheme() {
             "rediss" => {
-                let used = Tls::of(&tls.cloned().unwrap_or_default(), dir);
-                Some(used.config().map_err(|refusal| ("tls", format!("`tls` cannot be used: {refusal}")))?)
+                let used = Tls::from_spec(&tls.cloned().unwrap_or_default(), dir);
+                Some(used.config().map_err(|tls_error| ("tls", format!("`tls` cannot be used: {tls_error}")))?)
             }
             _ => None,
         };

@@ -228,9 +228,9 @@ impl SchemaRegistry {
                 StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => RegistryFault::Incompatible,
                 _ => RegistryFault::Permanent,
             };
-            return Err(kind(format!("it answers {status}{reported}")));
+            return Err(kind(format!("it replied {status}{reported}")));
         }
-        let foreign = |error| RegistryFault::Permanent(format!("its answer is not that of a schema registry: {error}"));
+        let foreign = |error| RegistryFault::Permanent(format!("its response is not from a schema registry: {error}"));
         serde_json::from_slice(body).map_err(foreign)
     }
 
@@ -262,12 +262,12 @@ impl SchemaRegistry {
             return Err(RegistryFault::Permanent(message.into()));
         }
         if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
-            return Err(RegistryFault::Transient(format!("it answers {status}")));
+            return Err(RegistryFault::Transient(format!("it replied {status}")));
         }
         let mut body = BytesMut::new();
         while let Some(more) = response.chunk().await.map_err(|error| self.request_fault(&error))? {
             if body.len() + more.len() > ANSWER_BYTES_MAX {
-                return Err(RegistryFault::Permanent(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
+                return Err(RegistryFault::Permanent(format!("its response is longer than {ANSWER_BYTES_MAX} bytes")));
             }
             body.extend_from_slice(&more);
         }
@@ -277,7 +277,7 @@ impl SchemaRegistry {
     /// Certificates may be renewed while the job runs, and requests are few.
     fn client(&self) -> Result<Client, RegistryFault> {
         let tls = TlsSpec { ca: self.spec.ca.clone(), ..TlsSpec::default() };
-        let config = Tls::of(&tls, &self.dir).config().map_err(|refusal| RegistryFault::Permanent(refusal.0))?;
+        let config = Tls::from_spec(&tls, &self.dir).config().map_err(|tls_error| RegistryFault::Permanent(tls_error.0))?;
         let client = Client::builder().tls_backend_preconfigured((*config).clone());
         client
             .no_proxy()
@@ -298,8 +298,8 @@ impl SchemaRegistry {
             if let Some(error) = inner.downcast_ref::<io::Error>() {
                 let url = Url::parse(&self.spec.url).ok();
                 let name = url.as_ref().and_then(Url::host_str).unwrap_or_default();
-                if let Some(refusal) = tls::to_tls_error(error, name) {
-                    return RegistryFault::Permanent(format!("TLS: {refusal}"));
+                if let Some(tls_error) = tls::to_tls_error(error, name) {
+                    return RegistryFault::Permanent(format!("TLS: {tls_error}"));
                 }
                 innermost = Some(match error.kind() {
                     io::ErrorKind::ConnectionRefused => "connection refused".into(),

@@ -73,7 +73,7 @@ impl Server {
         let (name, address) = (self.source.name.clone(), self.address.clone());
         let mut pause = PAUSE_MIN;
         let mut last_error = None;
-        let mut schemas = Schemas::of(&self.source, dir);
+        let mut schemas = Schemas::new(&self.source, dir);
         self.report_rows(inbox);
         loop {
             match connect(&self.source, &address, dir).await {

@@ -105,7 +105,7 @@ impl Rows {
         self.bytes.push(b'\n');
         let reason = format!("{length} bytes, record_bytes_max is {}", self.record_bytes_max);
         let dropped = length.saturating_sub(kept.len()) as u64;
-        self.next.refused.push(RejectedRecord { row: self.next.ends.len() as u32, reason, dropped });
+        self.next.rejected.push(RejectedRecord { row: self.next.ends.len() as u32, reason, dropped });
         self.end_row();
     }
 
@@ -300,7 +300,7 @@ async fn receive_datagrams(
         }
         if dropped > 0 && logged_at.is_none_or(|logged_at| logged_at.elapsed() >= DROPPED_LOG_INTERVAL) {
             warn!(
-                "{who}: {dropped} datagrams were dropped, because they come faster than the job reads them; let senders use TCP"
+                "{who}: {dropped} datagrams were dropped, because they arrive faster than the job reads them; use TCP"
             );
             (dropped, logged_at) = (0, Some(Instant::now()));
         }

@@ -62,7 +62,7 @@ impl std::error::Error for TlsError {}
 
 impl Tls {
     /// Creates the settings from a job file; paths are relative to `dir`.
-    pub fn of(spec: &TlsSpec, dir: &Path) -> Tls {
+    pub fn from_spec(spec: &TlsSpec, dir: &Path) -> Tls {
         let own = spec.own.as_ref().map(|(cert, key)| (dir.join(cert), dir.join(key)));
         Tls { check: Check::Name, ca: spec.ca.as_ref().map(|ca| dir.join(ca)), own }
     }
@@ -130,7 +130,7 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::other(TlsError(format!("`{name}` cannot be the name of a certificate"))))?;
+            .map_err(|_| io::Error::other(TlsError(format!("`{name}` is not a valid certificate name"))))?;
         let mut config = self.config().map_err(io::Error::other)?;
         if !protocols.is_empty() {
             Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
@@ -209,7 +209,7 @@ fn pem(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display, what: &str) -> TlsError {
-    TlsError(format!("`{}` does not give {what} in PEM (`-----BEGIN …`): {error}", path.display()))
+    TlsError(format!("`{}` does not contain {what} in PEM (`-----BEGIN …`): {error}", path.display()))
 }
 
 /// Replaces an error of a connection by a [`TlsError`] if TLS caused it.
@@ -239,7 +239,7 @@ fn describe(error: &rustls::Error, name: &str) -> String {
     use CertificateError as Wrong;
     let alert = |alert: &AlertDescription| match alert {
         AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure => {
-            "it may want a certificate of the job; give `cert` and `key`".to_owned()
+            "it may require a client certificate; set `cert` and `key`".to_owned()
         }
         AlertDescription::UnknownCA | AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
             "it rejected the job's certificate; set `cert` and `key` from a CA that it trusts".to_owned()
@@ -250,16 +250,16 @@ fn describe(error: &rustls::Error, name: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Wrong::Expired | Wrong::ExpiredContext { .. } => {
-                "the server's certificate has expired; renew it there, and check this machine's clock".into()
+                "the server's certificate has expired; renew it on the server, and check this machine's clock".into()
             }
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
                 "the server's certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
-                format!("the server's certificate is not for the name `{name}`; use a name it is for")
+                format!("the server's certificate is not for the name `{name}`; use a name in it")
             }
             Wrong::NotValidForNameContext { presented, .. } => format!(
-                "the server's certificate is not for the name `{name}` but for {}; use a name it is for",
+                "the server's certificate is not for the name `{name}` but for {}; use a name in it",
                 if presented.is_empty() { "no name at all".into() } else { presented.join(", ") }
             ),
             // A CA of the expected name with another key signed it.
@@ -284,8 +284,8 @@ fn describe(error: &rustls::Error, name: &str) -> String {
 /// Self-signed certificates are often CA certificates.
 fn describe_certificate_error(message: &str) -> String {
     match message.contains("CaUsedAsEndEntity") {
-        true => "it is a CA certificate (`CA:TRUE`), not a server certificate; make it with `-addext basicConstraints=CA:FALSE`, or \
-                 make one for the server and sign it with this one"
+        true => "it is a CA certificate (`CA:TRUE`), not a server certificate; create it with `-addext \
+                 basicConstraints=CA:FALSE`, or create one for the server and sign it with this one"
             .into(),
         false => message.to_owned(),
     }

@@ -73,7 +73,7 @@ impl Peer {
         let mut peer = Peer { stream, buffer: BytesMut::new(), decoder };
         match timeout(GREETING_MAX, peer.greet(wants)).await {
             Ok(greeted) => greeted.map(|()| peer),
-            Err(_) => Err(Fault::Transient(format!("it does not greet within {} s", GREETING_MAX.as_secs()))),
+            Err(_) => Err(Fault::Transient(format!("it does not send its greeting within {} s", GREETING_MAX.as_secs()))),
         }
     }
 
@@ -172,7 +172,7 @@ impl Peer {
                         }
                     });
                 }
-                Some(_) => return Err(Fault::Transient(format!("it sends something else before {expected}"))),
+                Some(_) => return Err(Fault::Transient(format!("it sent something else instead of {expected}"))),
                 None => self.more().await?,
             }
         }

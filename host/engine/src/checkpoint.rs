@@ -106,8 +106,8 @@ impl JobCheckpoints {
             return;
         }
         tracing::info!(
-            "`{job}` resumes after the checkpoint of batch {batch} (start {generation}): {rows} state rows{}, {again} batch{} to \
-             run again, loaded in {:.2} s",
+            "`{job}` resumes after the checkpoint of batch {batch} (start {generation}): {rows} state rows{}, \
+             {again} batch{} to replay, loaded in {:.2} s",
             if stay > 0 { format!(" ({stay} of them stay in its files)") } else { String::new() },
             if again == 1 { "" } else { "es" },
             took.as_secs_f64(),

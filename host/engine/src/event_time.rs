@@ -64,7 +64,7 @@ impl EventClock {
             && let Some(stage) = self.warns_for.take()
         {
             tracing::warn!(
-                "stage `{stage}`: its event time has ended with its sources, so rows that come now are late; a job that \
+                "stage `{stage}`: its event time has ended with its sources, so new rows are late; a job that \
                  continues later needs at_end = \"keep\", and `--fresh` starts from scratch"
             );
         }

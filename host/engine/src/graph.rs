@@ -109,7 +109,7 @@ impl Graph {
             graph.streams.insert(source.name.clone(), schema);
             graph.streams.insert(rejected_name(&source.name), decode::rejected_schema());
             for name in [source.name.clone(), rejected_name(&source.name)] {
-                graph.clocks.insert(name, [ClockId::of(number)].into());
+                graph.clocks.insert(name, [ClockId::for_stream(number)].into());
             }
         }
         graph.spec.sources.append(&mut retry::sources(&graph.spec));
@@ -163,7 +163,7 @@ impl Graph {
             OperatorSpec::Plugin(of) | OperatorSpec::Cogroup { plugin: of, .. } => {
                 *of = plugin::check::replace(of.clone(), path, file, signers)?;
             }
-            _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own that could be replaced"))),
+            _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own to replace"))),
         }
         self.stage(&spec, &self.host).map_err(|error| error.within(format!("stage `{stage}`")))
     }
@@ -181,7 +181,7 @@ impl Graph {
     pub fn check_tables(&self) -> Result<()> {
         self.spec.sources.iter().try_for_each(|source| match source.kind.table() {
             Some(enrich) => table::check_file(enrich, &self.spec.origin)
-                .map_err(|error| error.within(table_source::place(source, &self.spec.origin))),
+                .map_err(|error| error.within(table_source::error_prefix(source, &self.spec.origin))),
             None => Ok(()),
         })
     }
@@ -190,7 +190,7 @@ impl Graph {
     pub fn union(&self, from: &[String]) -> Result<SchemaRef> {
         let stream = |name: &String| {
             let schema = self.streams.get(name);
-            schema.ok_or_else(|| Error::job(format!("there is no stream `{name}`")))
+            schema.ok_or_else(|| Error::job(format!("stream `{name}` not found")))
         };
         let Some((first, others)) = from.split_first() else { return Err(Error::job("`from` is empty")) };
         let schema = stream(first)?;
@@ -245,7 +245,7 @@ impl Graph {
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
         // Rows replaced in sessions are emitted in addition to those of an input, and are not rejected.
         let own = if matches!(stage.operator, OperatorSpec::Newest { .. }) { 1 } else { inputs.len() };
-        let rejected = RejectedRows::of(&first.schema, own, rejection_origin(stage, &made.operator));
+        let rejected = RejectedRows::new(&first.schema, own, rejection_origin(stage, &made.operator));
         let rejected = rejected.at_most(&stage.name, rejected_bytes_max(stage));
         Ok(StageNode {
             name: stage.name.clone(),
@@ -366,7 +366,7 @@ impl Graph {
             return clock;
         }
         let index = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
-        ClockId::of((self.spec.sources.len() + index) as u32)
+        ClockId::for_stream((self.spec.sources.len() + index) as u32)
     }
 }
 
@@ -411,10 +411,10 @@ fn key_indices(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
     let mut indices = Vec::new();
     for name in &stage.key {
         let index = types::column(input, name).map_err(|e| e.within(format!("key `{name}`")))?;
-        let kind = ColumnType::of(input.field(index).data_type());
+        let kind = ColumnType::from_arrow(input.field(index).data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "key `{name}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
+                "key `{name}` is of type {kind}, which cannot be a key; convert it to text in a stage with `select`"
             )));
         }
         indices.push(index);
@@ -428,7 +428,7 @@ fn distinct_columns(schema: &Schema) -> Result<()> {
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
         Some(pair) => Err(Error::job(format!(
-            "its rows would have two columns `{}` ({}); name one of them otherwise",
+            "its rows would have two columns `{}` ({}); rename one of them",
             pair[0],
             types::describe(schema),
         ))),

@@ -79,7 +79,7 @@ pub fn process(
     let reads = prepared.reads.first().ok_or_else(|| Error::bug("a call without a table"))?;
     for part in parts.iter().filter(|part| part.num_rows() > 0) {
         let read = reads.fit(part)?;
-        for slice in RowBytes::of([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
+        for slice in RowBytes::measure([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
             let (complete, nulls) = without(sliced(&read, &slice), prepared, 0)?;
             let Processed { rows: emitted, rejections } = caller.process(context.call(), &complete)?;

@@ -51,17 +51,17 @@ pub struct ColumnSelection {
 
 impl ColumnSelection {
     /// Selects the wanted columns, which must exist and have convertible types.
-    pub fn of(wanted: &Schema, has: &Schema, reader_name: &str) -> Result<ColumnSelection> {
+    pub fn select(wanted: &Schema, has: &Schema, reader_name: &str) -> Result<ColumnSelection> {
         let (mut indexes, mut fields) = (Vec::new(), Vec::new());
         for field in wanted.fields() {
             let (index, own) = has.column_with_name(field.name()).ok_or_else(|| missing(has, field, reader_name))?;
             let (own, wanted) = (own.data_type(), field.data_type());
             let usual_type = usual(own);
-            let kind = match fits(&ColumnType::of(&usual_type), &ColumnType::of(wanted)) {
+            let kind = match fits(&ColumnType::from_arrow(&usual_type), &ColumnType::from_arrow(wanted)) {
                 true => usual_type,
                 false if usual_type == usual(wanted) || *own == DataType::Null => wanted.clone(),
                 false => {
-                    let (needs, has) = (ColumnType::of(wanted), ColumnType::of(own));
+                    let (needs, has) = (ColumnType::from_arrow(wanted), ColumnType::from_arrow(own));
                     return Err(Error::job(format!(
                         "{reader_name} reads column `{}` as {needs}, but in the table it is {has}",
                         field.name()
@@ -85,13 +85,13 @@ impl ColumnSelection {
             let found = has.field_with_name(name).map_err(|_| {
                 Error::job(format!(
                     "`key` names a column `{name}`, which the table does not have; it has: {}",
-                    there(has)
+                    existing_columns(has)
                 ))
             })?;
             Ok(Field::new(name, usual(found.data_type()), true))
         };
         let schema = Schema::new(names.iter().map(field).collect::<Result<Vec<_>>>()?);
-        ColumnSelection::of(&schema, has, "the call")
+        ColumnSelection::select(&schema, has, "the call")
     }
 
     /// Returns their types.
@@ -114,12 +114,12 @@ fn missing(has: &Schema, wanted: &Field, reader_name: &str) -> Error {
     Error::job(format!(
         "{reader_name} reads a column `{}` ({}), which the table does not have; it has: {}",
         wanted.name(),
-        ColumnType::of(wanted.data_type()),
-        there(has)
+        ColumnType::from_arrow(wanted.data_type()),
+        existing_columns(has)
     ))
 }
 
-fn there(has: &Schema) -> String {
+fn existing_columns(has: &Schema) -> String {
     types::describe(&plugin_columns(has))
 }
 
@@ -133,7 +133,7 @@ fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
         Error::job(format!(
             "column `{}` is {has} and is read as {}: {why}; cast it, or filter out such rows",
             field.name(),
-            ColumnType::of(wanted)
+            ColumnType::from_arrow(wanted)
         ))
     };
     let cast_column = cast_with_options(column, wanted, &options).map_err(|error| reject(error.to_string()))?;

@@ -56,7 +56,7 @@ impl PreparedTables {
         let plugin_name = format!("plugin {} {}", description.name, description.version);
         if let Some(wanted) = description.key.as_deref().filter(|wanted| kinds(wanted) != kinds(&key_schema)) {
             return Err(Error::job(format!(
-                "{plugin_name} needs a key of {}, and the call's key is {}; correct `key`",
+                "{plugin_name} needs a key of {}, but the call's key is {}; correct `key`",
                 types::describe(wanted),
                 types::describe(&key_schema)
             )));
@@ -67,9 +67,9 @@ impl PreparedTables {
         };
         if needs.len() != tables.len() {
             let (reads, has) = (needs.len(), tables.len());
-            return Err(Error::job(format!("{plugin_name} reads {reads} tables, and the call has {has}")));
+            return Err(Error::job(format!("{plugin_name} reads {reads} tables, but the call has {has}")));
         }
-        let reads = needs.iter().zip(&tables).map(|(needs, table)| ColumnSelection::of(needs, table, &plugin_name));
+        let reads = needs.iter().zip(&tables).map(|(needs, table)| ColumnSelection::select(needs, table, &plugin_name));
         let reads = reads.collect::<Result<Vec<_>>>()?;
         let blame = (used.on_error == OnError::Reject).then(|| RejectionOrigin {
             stage: used.stage.clone(),
@@ -78,7 +78,7 @@ impl PreparedTables {
             digest: plugin.digest(),
         });
         let first = tables.first().cloned().unwrap_or_else(|| Arc::new(Schema::empty()));
-        let rejected = RejectedRows::of(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
+        let rejected = RejectedRows::new(&first, tables.len(), blame).at_most(&used.stage, ready.rejected_bytes_max);
         Ok(PreparedTables { tables, description, reads, needs, keys, rejected, key, callers: Mutex::default() })
     }
 
@@ -125,5 +125,5 @@ impl PreparedTables {
 }
 
 fn kinds(schema: &Schema) -> Vec<types::ColumnType> {
-    schema.fields().iter().map(|field| types::ColumnType::of(field.data_type())).collect()
+    schema.fields().iter().map(|field| types::ColumnType::from_arrow(field.data_type())).collect()
 }

@@ -53,7 +53,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ConfiguredPlugin> 
     if let Some(grant) = &spec.grant.http {
         check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.component_path(&settings.dir), &LoadOptions::of(&spec))?;
+    let plugin = host.load(&spec.component_path(&settings.dir), &LoadOptions::new(&spec))?;
     let world = plugin.world();
     if world.is_end() {
         return Err(Error::job(format!("`{}` is of world {world}, which works only in a job", settings.plugin)));
@@ -110,7 +110,7 @@ fn fetched(settings: &Settings, wanted: &PackageRequest, registry: &str) -> Resu
         obtained.pin.registry = place::for_lock(&chosen, Some(registry), &settings.dir)?;
         lock::add::pin(&settings.dir, obtained.pin)?;
     }
-    let missing = || Error::environment(format!("{wanted} was just removed from the store; try again"));
+    let missing = || Error::environment(format!("{wanted} was just removed from the store; retry"));
     Ok((store.file(&layer)?.ok_or_else(missing)?, layer, obtained.signers))
 }
 

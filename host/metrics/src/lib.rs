@@ -147,7 +147,7 @@ pub struct PluginId {
 
 impl PluginId {
     /// Creates it from a plugin's description.
-    pub fn of(plugin: &Plugin, description: &Description) -> PluginId {
+    pub fn new(plugin: &Plugin, description: &Description) -> PluginId {
         let (name, version) = (description.name.clone(), description.version.clone());
         PluginId { name, version, digest: plugin.digest(), signed_by: plugin.signers().map(<[String]>::to_vec) }
     }
@@ -209,7 +209,7 @@ impl Snapshot {
 
 impl Metrics {
     /// Returns the counts of this source, stage or sink.
-    pub fn of(&self, name: &str) -> Counts {
+    pub fn counts(&self, name: &str) -> Counts {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let new =
             || Counts(Arc::new(CountsInner { keep_batches: self.keep_batches.clone(), ..CountsInner::default() }));

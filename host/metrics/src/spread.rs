@@ -32,7 +32,7 @@ pub struct GroupSize {
 
 impl Spread {
     /// Creates it from rows and bytes by key group.
-    pub fn of(sizes: &BTreeMap<u64, (u64, u64)>) -> Spread {
+    pub fn new(sizes: &BTreeMap<u64, (u64, u64)>) -> Spread {
         let all = sizes.iter().map(|(group, (rows, bytes))| GroupSize { group: *group, rows: *rows, bytes: *bytes });
         let mut spread = Spread::default();
         spread.add(Spread {
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_largest_groups_of_all_workers_are_told() {
-        let of = |from: u64| Spread::of(&(from..from + 100).map(|group| (group, (1, group))).collect());
+        let of = |from: u64| Spread::new(&(from..from + 100).map(|group| (group, (1, group))).collect());
         let mut sum = of(0);
         sum.add(of(100));
         assert_eq!((sum.groups, sum.rows, sum.bytes, sum.largest.len()), (200, 200, 199 * 100, LARGEST_MAX));

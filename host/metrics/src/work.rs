@@ -47,7 +47,7 @@ impl OperatorWork {
     }
 
     /// Creates it for this part.
-    pub fn of(batches: &Batches, part: PartIndex) -> OperatorWork {
+    pub fn new(batches: &Batches, part: PartIndex) -> OperatorWork {
         OperatorWork(Some((batches.clone(), part)))
     }
 
@@ -66,7 +66,7 @@ impl OperatorWork {
         if let (Some((batches, part)), Some(begun)) = (&self.0, begun) {
             let busy_us = batches.record_work(*part, batch, begun);
             BUSY_US.set(BUSY_US.get().saturating_add(busy_us));
-            if calls::wanted() {
+            if calls::are_requested() {
                 let noted = calls::take();
                 if noted.all > 0 {
                     batches.record_calls(*part, batch, &noted);

@@ -1,6 +1,6 @@
 //! `millstream.lock`: which packages the jobs of a directory use, exactly, and the store that holds their bytes.
 //!
-//! A job that names a package (`plugin = "split-words@0.1.0"`) runs what the lock file next to it pins, and nothing else.
+//! A job that names a package (`plugin = "split-cause@0.1.0"`) runs what the lock file next to it pins, and nothing else.
 //!
 //! ```text
 //! name@version -> lock file -> obtain (store, or registry -> store) -> resolve: the component's file
@@ -32,8 +32,8 @@ pub fn shown(dir: &Path) -> String {
 }
 
 /// The comment at the top of the file.
-const HEAD: &str = "# Which packages the jobs of this folder use, exactly. `millstream add`, `upgrade` and `rollback` write it; keep it \
-                    with the jobs.\n";
+const HEAD: &str = "# The exact packages of the jobs in this directory. `millstream add`, `upgrade` and `rollback` \
+                    write it; keep it with the jobs.\n";
 
 /// The content of a lock file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,9 +89,9 @@ impl LockFile {
 
     /// Parses the text of the lock file at this path.
     fn parse(text: &str, path: &Path) -> Result<LockFile> {
-        let wrong = |words: String| {
+        let wrong = |cause: String| {
             Error::job(format!(
-                "{}{words}. `millstream add` writes this file: restore it from a copy, or remove it and add the \
+                "{}{cause}. `millstream add` writes this file: restore it from a copy, or remove it and add the \
                  packages again.",
                 path.display()
             ))
@@ -100,7 +100,7 @@ impl LockFile {
             let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.split('\n').count());
             wrong(format!("{}: {}", line.map(|line| format!(":{line}")).unwrap_or_default(), error.message()))
         })?;
-        lock.check().map_err(|words| wrong(format!(": {words}")))?;
+        lock.check().map_err(|cause| wrong(format!(": {cause}")))?;
         Ok(lock)
     }
 

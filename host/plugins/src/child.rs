@@ -128,7 +128,7 @@ fn read(pipe: Option<impl Read>, bytes_max: u64) -> io::Result<Vec<u8>> {
 fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<ProcessEnd> {
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(ProcessEnd::of(status));
+            return Ok(ProcessEnd::from_status(status));
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             child.kill()?;
@@ -151,7 +151,7 @@ impl ProcessEnd {
         }
     }
 
-    fn of(status: ExitStatus) -> ProcessEnd {
+    fn from_status(status: ExitStatus) -> ProcessEnd {
         match (status.code(), status.signal()) {
             (Some(code), _) => ProcessEnd::Exit(code),
             (None, signal) => ProcessEnd::Signal(signal.unwrap_or_default()),

@@ -74,7 +74,7 @@ pub struct Producer {
 impl PackageSections {
     /// Reads the custom sections of a component; of several with the same name, the last one wins. Sections of inner modules and components
     /// are ignored.
-    pub fn of(component: &[u8]) -> PackageSections {
+    pub fn parse(component: &[u8]) -> PackageSections {
         let mut package = PackageSections::default();
         each_section(component, |name, data, offset| package.read(name, data, offset));
         package
@@ -144,8 +144,8 @@ pub struct Declarations {
 }
 
 impl Declarations {
-    /// Reads the custom sections of a component, as [`PackageSections::of`] does.
-    pub fn of(component: &[u8]) -> Declarations {
+    /// Reads the custom sections of a component, as [`PackageSections::parse`] does.
+    pub fn parse(component: &[u8]) -> Declarations {
         let mut declared = Declarations { grants: Value::Object(Map::new()), ..Declarations::default() };
         each_section(component, |name, data, _| match name {
             section::SCHEMAS => declared.schemas = json(data).and_then(objects),

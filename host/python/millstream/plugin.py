@@ -164,7 +164,7 @@ class Plugin:
         """
         key = _key(key)
         if not key:
-            raise _native.UsageError('a plugin of world update keeps a state by key: write which columns, as key="user"')
+            raise _native.UsageError('a plugin of world update keeps a state per key; write the key columns, for example key="user"')
         made = self._native.update(table, key, (states, timers, on == "all"), (batch, _microseconds(time)))
         return Updates(*made)
 

@@ -42,7 +42,7 @@ impl From<Error> for PythonCallError {
 }
 
 /// Runs `work` on this thread, whose stack is large enough. Ctrl-C interrupts a plugin in it.
-pub fn here<T>(py: Python<'_>, work: impl FnOnce(&CancelCheck) -> Result<T> + Send) -> Result<T, PythonCallError>
+pub fn on_this_thread<T>(py: Python<'_>, work: impl FnOnce(&CancelCheck) -> Result<T> + Send) -> Result<T, PythonCallError>
 where
     T: Send,
 {
@@ -153,7 +153,7 @@ fn wait<T>(result: &Receiver<Result<T>>) -> Result<T, PythonCallError> {
                 Python::attach(|py| py.check_signals()).map_err(PythonCallError::Python)?;
             }
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::bug("a call of a plugin ended without a word").into());
+                return Err(Error::bug("a call of a plugin ended without a result").into());
             }
         }
     }

@@ -6,19 +6,20 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-create_exception!(millstream, MillstreamError, PyException, "What went wrong in Millstream; its text says what to do.");
-create_exception!(millstream, UsageError, MillstreamError, "The call, its settings or its table must be fixed.");
+create_exception!(millstream, MillstreamError, PyException, "Base class of Millstream errors; the message says what \
+    to do.");
+create_exception!(millstream, UsageError, MillstreamError, "The call, its settings or its table are invalid.");
 create_exception!(
     millstream,
     PluginError,
     MillstreamError,
-    "The plugin failed or broke its limits. The text names it, and holds its traceback."
+    "The plugin failed or exceeded its limits. The message contains its name and traceback."
 );
 create_exception!(
     millstream,
     EnvironmentError,
     MillstreamError,
-    "Something outside failed: a file, a registry, a limit of the process."
+    "An external cause: a file, a registry or a limit of the process."
 );
 create_exception!(millstream, InternalError, MillstreamError, "A bug in Millstream: please report it.");
 

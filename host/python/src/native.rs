@@ -254,13 +254,13 @@ impl Call<'_> {
         let loaded = plugin.loaded(py)?.clone();
         loaded.check_world(world).map_err(PythonCallError::Error)?;
         let CallMoment(batch, time_us) = moment;
-        let (asked, numbers) = (CallRequest { schemas, key, batch, time_us, world }, plugin.calls.clone());
+        let (request, numbers) = (CallRequest { schemas, key, batch, time_us, world }, plugin.calls.clone());
         let (stack_bytes, runs_here) = (loaded.stack_bytes(), loaded.runs_here());
         let call = move |wanted: &CancelCheck| {
-            loaded.call(&numbers, &asked, |prepared, caller, context| work(prepared, caller, context, parts, wanted))
+            loaded.call(&numbers, &request, |prepared, caller, context| work(prepared, caller, context, parts, wanted))
         };
         if runs_here {
-            return Ok(call_threads::here(py, call)?);
+            return Ok(call_threads::on_this_thread(py, call)?);
         }
         let threads = &Shared::get().map_err(PythonCallError::Error)?.threads;
         Ok(threads.run(py, stack_bytes, call)?)

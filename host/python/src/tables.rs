@@ -20,8 +20,8 @@ pub fn read(table: &Bound<'_, PyAny>) -> PyResult<(SchemaRef, Vec<RecordBatch>)>
     let capsule = capsule.cast_into::<PyCapsule>().map_err(|error| {
         let kind = error.into_inner().get_type().name().map_or_else(|_| "an object".into(), |name| name.to_string());
         PyTypeError::new_err(format!(
-            "a table is needed that hands out Arrow's C stream (`__arrow_c_stream__`), as those of pyarrow, pandas, Polars and \
-             DuckDB do; this is {kind}"
+            "a table with an Arrow C stream (`__arrow_c_stream__`) is required, for example of pyarrow, pandas, \
+             Polars or DuckDB; this is {kind}"
         ))
     })?;
     let pointer = capsule.pointer_checked(Some(STREAM))?.cast::<CStream>();

@@ -60,7 +60,8 @@ pub fn listen(cluster: &Cluster, own: Hello) -> Result<PeerPort> {
     let (option, host) = cluster.listen.as_ref().map_or(("--hosts", host), |listen| ("--listen", listen));
     let listener = TcpListener::bind(host).map_err(|error| {
         Error::environment(format!(
-            "process {process} cannot listen on {host}: {error}; stop what uses the address, or name another with {option}"
+            "process {process} cannot listen on {host}: {error}; stop the program that uses the address, or set \
+            another one with {option}"
         ))
     })?;
     PeerPort::open(listener, own, cluster)
@@ -114,7 +115,7 @@ fn reach_same_start(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPur
             _ => return Err(lost_connection()),
         }
         let process = caller.process;
-        tracing::info!("process {process} belongs to an earlier start of the job; waiting until it has ended");
+        tracing::info!("process {process} belongs to a previous run of the job; waiting until it has exited");
         std::thread::sleep(PORT_CHECK_INTERVAL);
     }
 }
@@ -176,7 +177,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         }
         let index = (process as usize).checked_sub(own.process as usize + 1).and_then(|index| later.get_mut(index));
         let Some(peer) = index.filter(|peer| peer.accepts(purpose)) else {
-            tracing::warn!("a second process {process} tries to join; it is rejected");
+            tracing::warn!("a second process {process} tried to join; it was rejected");
             // The client need not receive it.
             let _ = send_status(connection, Status::Taken);
             continue;

@@ -132,7 +132,7 @@ fn public_message(error: &Error) -> String {
 }
 
 impl ControlAnswer {
-    fn of(upgrade: Result<UpgradeStatus>) -> ControlAnswer {
+    fn from_upgrade(upgrade: Result<UpgradeStatus>) -> ControlAnswer {
         match upgrade {
             Ok(status) => ControlAnswer::Upgrade(Box::new(status)),
             Err(error) if error.kind == Kind::Environment => ControlAnswer::Error(public_message(&error)),
@@ -165,7 +165,7 @@ impl Control {
         let served = ControlledJob { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
         let failure = served.job.running.failure.clone();
         let failed = move |error| failure.set(error);
-        let thread = threads::start("millstream-control", "the thread that answers questions", failed, move || {
+        let thread = threads::start("millstream-control", "the thread that handles status requests", failed, move || {
             if let Err(error) = listen_until(stopped, served) {
                 tracing::warn!("`millstream status` does not find this run: {error}");
             }
@@ -173,7 +173,7 @@ impl Control {
         match thread {
             Ok(thread) => Control { stop: Some(stop), thread: Some(thread) },
             Err(error) => {
-                tracing::warn!("`millstream status` does not find this run: no thread for it: {error}");
+                tracing::warn!("`millstream status` does not find this run: cannot start its thread: {error}");
                 Control { stop: None, thread: None }
             }
         }
@@ -261,10 +261,10 @@ fn status_answer(question: &ControlQuestion, served: &ControlledJob) -> Option<C
     let running = &served.job.running;
     match question {
         ControlQuestion::Status => {
-            Some(ControlAnswer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since))))
+            Some(ControlAnswer::Status(Box::new(ProcessStatus::new(running, &served.file, served.since))))
         }
         ControlQuestion::View(known) => {
-            Some(ControlAnswer::View(Box::new(ProcessView::of(running, &served.file, served.since, *known))))
+            Some(ControlAnswer::View(Box::new(ProcessView::new(running, &served.file, served.since, *known))))
         }
         _ => None,
     }
@@ -297,7 +297,7 @@ async fn listen(process: usize, served: Arc<ControlledJob>) -> Result<()> {
                 });
                 tokio::spawn(async move {
                     if let Some(panic) = serving.await.err().and_then(|error| error.try_into_panic().ok()) {
-                        failure.set(threads::panicked("the answer to a question", &*panic));
+                        failure.set(threads::panicked("the response to a request", &*panic));
                     }
                 });
             }
@@ -340,11 +340,11 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
         ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
         ControlQuestion::Upgrade { id } => {
             let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
-            ControlAnswer::of(running.plugins.upgrades.status(id, committed))
+            ControlAnswer::from_upgrade(running.plugins.upgrades.status(id, committed))
         }
-        ControlQuestion::Shadow { id, batches } => ControlAnswer::of(upgrade::shadow(running, id, batches)),
-        ControlQuestion::Commit { id } => ControlAnswer::of(upgrade::commit(running, id)),
-        ControlQuestion::Drop { id, why } => ControlAnswer::of(running.plugins.upgrades.give_up(id, &why)),
+        ControlQuestion::Shadow { id, batches } => ControlAnswer::from_upgrade(upgrade::shadow(running, id, batches)),
+        ControlQuestion::Commit { id } => ControlAnswer::from_upgrade(upgrade::commit(running, id)),
+        ControlQuestion::Drop { id, why } => ControlAnswer::from_upgrade(running.plugins.upgrades.give_up(id, &why)),
         ControlQuestion::Supervisor(_) => ControlAnswer::Error("only another process of the job may send this".into()),
         ControlQuestion::Stop => {
             served.job.stop(Stop::Graceful);
@@ -360,7 +360,7 @@ async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
 /// Compiles on a separate thread, since that takes time.
 async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlAnswer {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
-        return ControlAnswer::Error("another plugin is being loaded for this job; try again".into());
+        return ControlAnswer::Error("another plugin is being loaded for this job; retry".into());
     };
     let job = served.job.clone();
     let prepared = tokio::task::spawn_blocking(move || {
@@ -369,7 +369,7 @@ async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlAnswe
         prepared
     });
     match prepared.await {
-        Ok(prepared) => ControlAnswer::of(prepared),
+        Ok(prepared) => ControlAnswer::from_upgrade(prepared),
         Err(error) => ControlAnswer::Error(format!("the plugin could not be loaded: {error}")),
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn launch(
 ) -> Result<Stopper> {
     for stage in graph.stages.iter().filter(|stage| stage.window.is_some_and(|window| window.leaves_gaps())) {
         tracing::warn!(
-            "stage `{}`: its windows are further apart than long; rows between them are dropped",
+            "stage `{}`: its windows are shorter than the distance between them; rows between windows are dropped",
             stage.name
         );
     }
@@ -90,7 +90,7 @@ pub(super) fn launch(
             )));
         }
         let rows_max = rows_max.unwrap_or(u64::MAX);
-        let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
+        let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("the waiting rows of source `{}`", source.name)));
         // Without a limit in the job file, the number of rows only bounds memory use, as the number of bytes does.
         let is_configured = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
         let batch_rows_max = match source.kind.gives_batches() {
@@ -140,13 +140,13 @@ pub(super) fn launch(
         running.metrics.keep_counted_batches();
     }
     for (name, source) in &running.graph.readers {
-        source.node().share_tally(&running.metrics.of(name));
+        source.node().share_tally(&running.metrics.counts(name));
     }
     for (name, sink) in &running.graph.writers {
-        sink.node().share_tally(&running.metrics.of(&running.graph.spec.counts_of_sink(name)));
+        sink.node().share_tally(&running.metrics.counts(&running.graph.spec.counts_of_sink(name)));
     }
     let job = running.failure.clone();
-    memory::tell(move |error| job.set(error));
+    memory::set_limit_handler(move |error| job.set(error));
     if running.options.replay_until.is_none() {
         let received = receive(&running, receivers.handle());
         if let Err(error) = received {
@@ -168,7 +168,7 @@ pub(super) fn launch(
     let (ending, failing) = (done.clone(), done);
     threads::start(
         "millstream-end",
-        "the thread that ends the job",
+        "the thread that stops the job",
         move |error| failing.set(Err(error)),
         move || {
             // timely passes panics of its connections on to the thread that waits for the workers.
@@ -225,7 +225,7 @@ impl Workers {
 impl Drop for Workers {
     fn drop(&mut self) {
         if self.guards.is_some() {
-            self.failure.set(Error::bug("no thread waits for the workers any longer"));
+            self.failure.set(Error::bug("no thread waits for the workers"));
         }
     }
 }

@@ -21,7 +21,7 @@ impl LocalPorts {
             Ok(socket.local_addr()?.as_socket().map(|address| address.to_string()))
         };
         let hosts: std::io::Result<Vec<String>> = self.0.iter().filter_map(|socket| host(socket).transpose()).collect();
-        hosts.map_err(|error| Error::environment(format!("a port of this machine is not known: {error}")))
+        hosts.map_err(|error| Error::environment(format!("a port of this machine is unknown: {error}")))
     }
 }
 

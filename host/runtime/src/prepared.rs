@@ -34,8 +34,8 @@ pub(super) enum StandbyPort {
 impl StandbyPort {
     /// Returns whether only the order of the supervisor is missing. Waits at most `time`.
     pub(super) fn is_admitted_within(&mut self, time: Duration) -> Result<bool> {
-        let StandbyPort::Connecting(hello, answer) = self else { return Ok(true) };
-        match answer.recv_timeout(time) {
+        let StandbyPort::Connecting(hello, response) = self else { return Ok(true) };
+        match response.recv_timeout(time) {
             Ok(peers) => {
                 *self = peers?.map_or(StandbyPort::None, |peers| StandbyPort::Admitted(*hello, Box::new(peers)));
                 Ok(true)

@@ -139,7 +139,7 @@ pub fn decide(
         unknown = meanings::compare(graph, store, &mut found, &mut wanted);
     }
     let resolved = resolve::resolve(&found, &wanted);
-    let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.location())))?;
+    let resume = resolved.map_err(|cause| Error::job(format!("{}: {cause}", store.location())))?;
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
         inputs::check(graph, store, manifest, &logs, &resume, processes)?;
@@ -161,8 +161,8 @@ impl RecoveryPlan {
         let first = self.rollbacks.first().map(|first| first.batch).unwrap_or_default();
         for Rollback { stage, plugin, .. } in &self.rollbacks {
             tracing::info!(
-                "stage `{stage}` was rolled back to {plugin} since the last start: the job returns to the state \
-                 after batch {first} and replays later batches"
+                "stage `{stage}` was rolled back to {plugin} since the last run: the job returns to the state after \
+                 batch {first} and replays later batches"
             );
         }
         if !self.wanted.fresh {
@@ -170,17 +170,17 @@ impl RecoveryPlan {
         }
         if let Some(why) = &self.unknown {
             tracing::warn!(
-                "the job was changed, and what its state was computed from cannot be compared: {why}; the state is \
-                 kept unchanged. If an expression upstream of it was changed, restart with `--drop-state`"
+                "the job was changed, and the definition of its state cannot be compared: {why}; the state is kept \
+                 unchanged. If an expression upstream of it was changed, restart with `--drop-state`"
             );
         }
         for (path, reason) in &self.found.damaged {
-            tracing::warn!("`{path}` cannot be read: {reason}; the job continues, as this start does not need it");
+            tracing::warn!("`{path}` cannot be read: {reason}; the job continues, because this run does not need it");
         }
         if let Some((first, last)) = self.resume.repeated {
             tracing::warn!(
                 "sinks have committed batches {first} to {last}, which are abandoned: their input is read again, \
-                 and the results are committed again under new batch IDs"
+                 and the results are committed again with new batch IDs"
             );
         }
     }
@@ -257,8 +257,8 @@ fn committed_before(
         };
         asked.unwrap_or_else(|error| {
             tracing::warn!(
-                "sink `{}` was changed or removed, and what it has committed can no longer be read: {error}; \
-                 batches that it committed since the last checkpoint are committed again to the job's present sinks",
+                "sink `{}` was changed or removed, and its committed batches can no longer be read: {error}; \
+                 batches that it committed since the last checkpoint are committed again to the job's current sinks",
                 sink.name
             );
             None
@@ -279,7 +279,7 @@ fn warn_of_sinks(found: &StartFacts) {
         let holds = found.committed.get(sink).copied().unwrap_or_default();
         if holds < *marker {
             tracing::warn!(
-                "sink `{sink}` held batches up to {marker} when the checkpoint was written and holds them up to \
+                "sink `{sink}` had batches up to {marker} when the checkpoint was written and has batches up to \
                  {holds} now: it was replaced, emptied or renamed; the missing batches are not written again"
             );
         }
@@ -382,7 +382,7 @@ pub fn prepare(
     )?;
     graph.budget.iter().for_each(|budget| writer.limit(budget.bytes_max()));
     let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
-    let progress = LoadProgress::of(tables.iter().chain(old_columns.values()));
+    let progress = LoadProgress::new(tables.iter().chain(old_columns.values()));
     let loaded = LoadedCheckpoint {
         store,
         last_batch: (start.checkpoint, saved.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),

@@ -74,7 +74,7 @@ impl Standby {
     pub(super) fn new(spec: &JobSpec, options: &Options) -> Result<Standby> {
         memory::limit(spec.memory_bytes_max, processes_sharing_memory(options))?;
         let Some(checkpoint) = &spec.checkpoint else {
-            return Err(Error::job("a job without [checkpoint] has nothing that another process could take over"));
+            return Err(Error::job("a job without [checkpoint] has no state that another process could take over"));
         };
         let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
         let plugins = PluginHost::new()?;
@@ -145,13 +145,13 @@ impl Standby {
         if hello.process == 0 {
             return Ok(StandbyPort::Open(hello, port));
         }
-        let (sender, answer) = channel();
+        let (sender, response) = channel();
         let (options, failure, failing) = (self.options.clone(), failure.clone(), sender.clone());
         // The receiver is dropped when this process ends.
         let failed = move |error| drop(failing.send(Err(error)));
         let knock = move || drop(sender.send(connect_peers(&options, Some((hello, port)), Generation(0), &failure)));
         threads::start("millstream-knock", "the thread that waits for process 0", failed, knock)?;
-        Ok(StandbyPort::Connecting(hello, answer))
+        Ok(StandbyPort::Connecting(hello, response))
     }
 
     /// Loads the newest checkpoint, unless it is the one after the batch `last`. Batch 0 means that there is none yet.

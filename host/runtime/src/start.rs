@@ -171,7 +171,7 @@ fn settle(
         // This happens twice if a sink could not be read completely before that start of the job had fenced it.
         let Some(start) = decided.before.clone().filter(|_| until > ran_as_before) else {
             return Err(Error::bug(format!(
-                "batches up to {until} ran again as they were, and no checkpoint came of it"
+                "batches up to {until} were replayed unchanged, but no checkpoint was written"
             )));
         };
         let first = decided.resume.replay.first().map_or(until, |(batch, _)| *batch);
@@ -195,7 +195,7 @@ fn settle(
                     return Err(error);
                 }
                 if first == until {
-                    tracing::warn!("{error}; so nothing of batch {until} was sent, and it runs with the present job");
+                    tracing::warn!("{error}; so nothing of batch {until} was sent, and it runs with the current job");
                 }
             }
         }
@@ -316,8 +316,8 @@ fn start_follower(
     }
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
-            "{}: process 0 runs generation {generation} of the job, which is not the one in this directory; all \
-             processes must see the same checkpoints: use a shared directory or s3://",
+            "{}: process 0 runs generation {generation} of the job, but this directory has another one; all \
+             processes must use the same checkpoints: use a shared directory or s3://",
             store.location()
         )));
     };

@@ -63,7 +63,7 @@ impl Stopper {
     pub fn go_back(&self, batch: BatchId) -> Result<()> {
         if !self.running.options.supervised {
             return Err(Error::job(
-                "this process has no supervisor that would restart it; stop the job, and start it with `--replay-from`",
+                "this process has no supervisor to restart it; stop the job, and start it with `--replay-from`",
             ));
         }
         let wanted = *self.running.requests.go_back.get_or_init(|| batch);

@@ -56,7 +56,7 @@ impl Traces {
         };
         let mut seed = [0; 16];
         if SystemRandom::new().fill(&mut seed).is_err() {
-            tracing::warn!("no traces are sent: the system gives no random numbers");
+            tracing::warn!("no traces are sent: the system provides no random numbers");
             return None;
         }
         let spec = &running.graph.spec;
@@ -153,7 +153,7 @@ impl Sending {
                 let trace = spans::trace_of(&self.job, traced.facts.batch.0);
                 let sampled = sampler.should_sample(None, trace, "batch", &SpanKind::Internal, &[], &[]);
                 if sampled.decision == SamplingDecision::RecordAndSample {
-                    spans.extend(spans::of(&self.job, &traced));
+                    spans.extend(spans::for_batch(&self.job, &traced));
                 }
                 if spans.len() >= SPANS_ENOUGH {
                     break;

@@ -125,7 +125,7 @@ impl ScalarUDFImpl for CheckedArithmetic {
                 let numbers = by.cast_to(&DataType::Int64, None)?.into_array(1)?;
                 let numbers = numbers.as_primitive::<Int64Type>();
                 match numbers.iter().flatten().find(|by| !(0..bits).contains(by)) {
-                    Some(by) => exec_err!("a shift by {by}: it goes from 0 to {} bits", bits - 1),
+                    Some(by) => exec_err!("a shift by {by} bits; the range is 0 to {}", bits - 1),
                     None => Ok(by.clone()),
                 }
             }

@@ -22,7 +22,7 @@ pub fn in_batch<T>(context: BatchContext, work: impl FnOnce() -> T) -> T {
 
 /// Returns the current batch; fails during planning.
 pub fn current() -> Result<BatchContext> {
-    BATCH.get().ok_or_else(|| DataFusionError::Plan("there is no batch yet".into()))
+    BATCH.get().ok_or_else(|| DataFusionError::Plan("no batch has started yet".into()))
 }
 
 /// Returns the functions, which replace DataFusion's own.

@@ -70,7 +70,7 @@ pub fn panicked(function: Option<&str>, message: &str) -> DataFusionError {
     let what = function.map_or("a function".to_owned(), |name| format!("`{name}`"));
     let message = message.lines().next().unwrap_or_default();
     DataFusionError::Execution(format!(
-        "{what} does not accept such values: the library that computes it failed ({message})"
+        "{what} does not accept these values: its library failed ({message})"
     ))
 }
 
@@ -100,7 +100,7 @@ pub fn check() -> Result<()> {
         Some(since) if since.elapsed() > Duration::from_millis(SQL_STOP_MS) => {
             let seconds = SQL_STOP_MS / 1000;
             let message = format!(
-                "the job is to stop, and it was still not done {seconds} s later; nothing of this batch is committed"
+                "the job is stopping, and it was still running {seconds} s later; nothing of this batch is committed"
             );
             Err(used_up(message, true))
         }

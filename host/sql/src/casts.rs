@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 use std::sync::Arc;
 
 /// Returns the replacement of `cast(… as …)` or `try_cast(… as …)`; `None` for another expression, or a lossless cast.
-pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result<Option<Expr>> {
+pub fn replacement(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result<Option<Expr>> {
     let (value, field, fails) = match part {
         Expr::Cast(Cast { expr, field }) => (expr, field, true),
         Expr::TryCast(TryCast { expr, field }) => (expr, field, false),

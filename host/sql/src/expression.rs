@@ -53,15 +53,15 @@ impl Expression {
             return Ok(Expression::column(index, schema));
         }
         let (text, schema) = (text.to_owned(), schema.clone());
-        planned(move || Expression::of(&text, &schema))
+        planned(move || Expression::parse(&text, &schema))
     }
 
-    pub(super) fn of(text: &str, schema: &SchemaRef) -> Result<Expression> {
+    pub(super) fn parse(text: &str, schema: &SchemaRef) -> Result<Expression> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
         let parsed = parsed.map_err(|error| to_error(text, &names, &error))?;
         if parsed.alias.is_some() {
-            return Err(error_at(text, "a name with `as` has no use here; remove it", None));
+            return Err(error_at(text, "a name with `as` is not allowed here; remove it", None));
         }
         let made = Compiler { text, names: &names, schema }.expression(parsed.expr)?;
         Ok(Expression { text: text.trim().into(), ..made })

@@ -94,7 +94,7 @@ impl PluginFunction {
         let error_text = format!("function `{}` (plugin {} {})", self.name, description.name, description.version);
         if wants.fields().len() != given.len() {
             let values = if given.len() == 1 { "1 value".to_owned() } else { format!("{} values", given.len()) };
-            return Err(Error::job(format!("{error_text} takes {}, but gets {values}", describe(wants))));
+            return Err(Error::job(format!("{error_text} takes {}, but got {values}", describe(wants))));
         }
         for (field, given) in wants.fields().iter().zip(given) {
             let wanted = field.data_type();
@@ -102,9 +102,9 @@ impl PluginFunction {
                 &if **given == DataType::Null { wanted.clone() } else { to_job_type(given, KeptTypes::default()) };
             let wider = (given, wanted) == (&DataType::Int64, &DataType::Float64);
             if given != wanted && !wider {
-                let (wanted, given) = (ColumnType::of(wanted), ColumnType::of(given));
+                let (wanted, given) = (ColumnType::from_arrow(wanted), ColumnType::from_arrow(given));
                 return Err(Error::job(format!(
-                    "{error_text} takes `{}` as {wanted}, but gets {given}; cast it, for example `cast(… as double)`",
+                    "{error_text} takes `{}` as {wanted}, but got {given}; cast it, for example `cast(… as double)`",
                     field.name()
                 )));
             }
@@ -237,7 +237,7 @@ impl Callable {
             let caller = self.function.plugin.caller(self.function.stage.clone(), description);
             if let Some(counts) = &self.counts {
                 counts.share_counters(caller.counters().clone());
-                counts.share_account(PluginId::of(&self.function.plugin, description), caller.account().clone());
+                counts.share_account(PluginId::new(&self.function.plugin, description), caller.account().clone());
             }
             callers.push((kinds, caller));
             callers.len() - 1
@@ -252,7 +252,7 @@ impl Callable {
             )))
         };
         let mut made = Vec::new();
-        for slice in RowBytes::of([given]).slices(given.num_rows(), PLUGIN_CALL_MAX) {
+        for slice in RowBytes::measure([given]).slices(given.num_rows(), PLUGIN_CALL_MAX) {
             let Processed { rows, rejections } =
                 caller.process(context.call(), &given.slice(slice.start, slice.len()))?;
             if let Some(rejection) = rejections.first() {

@@ -160,7 +160,7 @@ impl ScalarUDFImpl for GuardedFunction {
         self.plain.return_field_from_args(arguments)
     }
 
-    #[expect(deprecated, reason = "it is called as long as DataFusion has it")]
+    #[expect(deprecated, reason = "it is called while DataFusion has it")]
     fn is_nullable(&self, arguments: &[Expr], schema: &dyn ExprSchema) -> bool {
         self.plain.is_nullable(arguments, schema)
     }

@@ -149,7 +149,7 @@ impl ExecutionPlan for InputScan {
                 Some(next) => {
                     Ok(Box::pin(StreamedRows { schema, projection, next: Some(next), pieces: VecDeque::new() }))
                 }
-                None => Err(DataFusionError::Execution("its rows come once, and it reads them again".into())),
+                None => Err(DataFusionError::Execution("its rows can be read once, and it reads them again".into())),
             },
         }
     }

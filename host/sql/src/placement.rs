@@ -27,7 +27,7 @@ pub fn placement_of(plan: &LogicalPlan, keys: &[String]) -> QueryPlacement {
     if keys.is_empty() {
         return QueryPlacement::One(reason(plan));
     }
-    match held(plan, keys) {
+    match kept_columns(plan, keys) {
         Err(why) => QueryPlacement::One(why),
         Ok(held) => {
             let index = |columns: &Vec<Column>| columns.iter().find_map(|column| index_of(plan.schema(), column));
@@ -73,8 +73,8 @@ fn has_query(plan: &LogicalPlan) -> bool {
 fn reason(plan: &LogicalPlan) -> String {
     let message = match plan {
         LogicalPlan::Sort(_) => "it orders all rows",
-        LogicalPlan::Limit(_) => "it takes the first of all rows",
-        LogicalPlan::TableScan(scan) if scan.fetch.is_some() => "it takes the first of all rows",
+        LogicalPlan::Limit(_) => "it selects the first of all rows",
+        LogicalPlan::TableScan(scan) if scan.fetch.is_some() => "it selects the first of all rows",
         LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => "it aggregates all rows",
         LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => "it groups rows",
         LogicalPlan::Window(_) => "it has window functions",
@@ -88,18 +88,18 @@ fn reason(plan: &LogicalPlan) -> String {
     message.to_owned()
 }
 
-fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String> {
+fn kept_columns(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String> {
     if has_query(plan) {
         return Err("it has a subquery".into());
     }
     match plan {
         LogicalPlan::TableScan(scan) => of_scan(scan, keys),
-        LogicalPlan::Filter(filter) => held(&filter.input, keys),
+        LogicalPlan::Filter(filter) => kept_columns(&filter.input, keys),
         LogicalPlan::Projection(projection) => {
-            Ok(of_expressions(&held(&projection.input, keys)?, &projection.expr, &projection.schema))
+            Ok(of_expressions(&kept_columns(&projection.input, keys)?, &projection.expr, &projection.schema))
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            Ok(at_index(&held(&alias.input, keys)?, alias.input.schema(), &alias.schema))
+            Ok(at_index(&kept_columns(&alias.input, keys)?, alias.input.schema(), &alias.schema))
         }
         LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate, keys),
         LogicalPlan::Window(window) => of_window(window, keys),
@@ -107,7 +107,7 @@ fn held(plan: &LogicalPlan, keys: &[String]) -> Result<PartitionColumns, String>
         LogicalPlan::Union(union) => {
             let mut all: Option<PartitionColumns> = None;
             for input in &union.inputs {
-                let one = at_index(&held(input, keys)?, input.schema(), &union.schema);
+                let one = at_index(&kept_columns(input, keys)?, input.schema(), &union.schema);
                 all = Some(match all {
                     None => one,
                     Some(before) => before.into_iter().zip(&one).map(|(a, b)| merge_columns(a, b)).collect(),
@@ -125,7 +125,7 @@ fn merge_columns(columns: Vec<Column>, others: &[Column]) -> Vec<Column> {
 
 fn of_scan(scan: &TableScan, keys: &[String]) -> Result<PartitionColumns, String> {
     if scan.fetch.is_some() {
-        return Err("it takes the first of all rows".into());
+        return Err("it selects the first of all rows".into());
     }
     let columns = scan.projected_schema.columns();
     let key = |key: &String| columns.iter().filter(|column| column.name == *key).cloned().collect::<Vec<_>>();
@@ -158,7 +158,7 @@ fn at_index(held: &PartitionColumns, from: &DFSchema, to: &DFSchema) -> Partitio
 }
 
 fn of_aggregate(aggregate: &Aggregate, keys: &[String]) -> Result<PartitionColumns, String> {
-    let held = held(&aggregate.input, keys)?;
+    let held = kept_columns(&aggregate.input, keys)?;
     for (columns, key) in held.iter().zip(keys) {
         if !aggregate.group_expr.iter().any(|group| is_held(group, columns)) {
             return Err(match aggregate.group_expr.is_empty() {
@@ -171,7 +171,7 @@ fn of_aggregate(aggregate: &Aggregate, keys: &[String]) -> Result<PartitionColum
 }
 
 fn of_window(window: &Window, keys: &[String]) -> Result<PartitionColumns, String> {
-    let held = held(&window.input, keys)?;
+    let held = kept_columns(&window.input, keys)?;
     for expression in &window.window_expr {
         let function = match expression {
             Expr::Alias(alias) => &alias.expr,
@@ -188,7 +188,7 @@ fn of_window(window: &Window, keys: &[String]) -> Result<PartitionColumns, Strin
 }
 
 fn of_join(join: &Join, keys: &[String]) -> Result<PartitionColumns, String> {
-    let (left, right) = (held(&join.left, keys)?, held(&join.right, keys)?);
+    let (left, right) = (kept_columns(&join.left, keys)?, kept_columns(&join.right, keys)?);
     if join.null_aware {
         return Err("`not in` looks at all rows".into());
     }

@@ -34,6 +34,6 @@ pub fn planned<T: Send + 'static>(plan: impl FnOnce() -> Result<T> + Send + 'sta
             "it is too complex: planning it takes longer than {} s; split it, or nest less",
             SQL_PLAN_MS_MAX / 1000
         ))),
-        Err(RecvTimeoutError::Disconnected) => Err(broke_off("without a word")),
+        Err(RecvTimeoutError::Disconnected) => Err(broke_off("without a message")),
     }
 }

@@ -279,7 +279,7 @@ fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionErro
     let plan = finish(state().query_planner().create_physical_plan(&plan, state()))?;
     let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
     if plan.exists(unknown)? {
-        let message = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
+        let message = "it needs an operation that stages cannot run; write it another way".to_owned();
         return Err(DataFusionError::Plan(message));
     }
     accumulators::check(&plan)?;

@@ -113,15 +113,15 @@ impl ReferringText {
     /// Finds the references of a text. `steps` are the names of the steps that may have rows in a match.
     pub fn new(text: &str, steps: &[String]) -> Result<ReferringText> {
         let (text, steps) = (text.to_owned(), steps.to_vec());
-        planned(move || ReferringText::of(&text, &steps))
+        planned(move || ReferringText::parse(&text, &steps))
     }
 
-    fn of(text: &str, steps: &[String]) -> Result<ReferringText> {
+    fn parse(text: &str, steps: &[String]) -> Result<ReferringText> {
         let names = VisibleNames::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
         let parsed = parsed.map_err(|error| to_error(text, &names, &error))?;
         if parsed.alias.is_some() {
-            return Err(error_at(text, "a name with `as` has no use here; remove it", None));
+            return Err(error_at(text, "a name with `as` is not allowed here; remove it", None));
         }
         let mut parsed = parsed.expr;
         let mut finder = Finder { steps, references: Vec::new(), columns: BTreeSet::new() };
@@ -237,8 +237,8 @@ impl Finder<'_> {
                 [row, column] => self.row(row, column),
                 [row, ..] if self.is_step(row) || row.value.eq_ignore_ascii_case(BEFORE) => {
                     let reason = format!(
-                        "a member of a struct of another row cannot be named here; make a column of it in a stage before, as \
-                         select = \"*, {} as value\"",
+                        "a field of a struct of another row cannot be used here; make it a column in a previous \
+                         stage, for example select = \"*, {} as value\"",
                         names.iter().skip(1).map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
                     );
                     return ControlFlow::Break((row.value.clone(), reason));

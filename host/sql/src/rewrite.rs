@@ -74,7 +74,7 @@ impl VisitorMut for Rewriter<'_> {
             }
             Meaning::Unclear => {
                 let message =
-                    format!("`{name}` may be a column of several tables here; write its table, as in `a.{name}`");
+                    format!("`{name}` may be a column of several tables here; write its table, for example `a.{name}`");
                 return ControlFlow::Break((name.value.clone(), message));
             }
         }

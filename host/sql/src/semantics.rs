@@ -200,7 +200,7 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             let negated = list.negated;
             Transformed::yes(Expr::InList(InList { expr, list: all_compared(list.list, columns)?, negated }))
         }
-        Expr::Cast(_) | Expr::TryCast(_) => match casts::kept(&part, kind)? {
+        Expr::Cast(_) | Expr::TryCast(_) => match casts::replacement(&part, kind)? {
             Some(kept) => Transformed::yes(kept),
             None => Transformed::no(part),
         },

@@ -44,7 +44,7 @@ pub fn build_all(dirs: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -
 fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     let work = tempfile::tempdir()
         .map_err(|error| Error::environment(format!("cannot create a temporary directory: {error}")))?;
-    let doing = |what: &str| progress::of(&format!("building {}{place}: {what}", project.about.name));
+    let doing = |what: &str| progress::start(&format!("building {}{place}: {what}", project.about.name));
     // cargo shows its own progress.
     let shown = match project.code {
         Code::Rust { .. } => None,
@@ -61,7 +61,7 @@ fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
         Code::C { .. } => c::component(project, work.path()),
     };
     drop(shown);
-    let _shown = doing("what it says of itself");
+    let _shown = doing("its description");
     let named = |error: Error| error.within(format!("plugin `{}`", project.about.name));
     let component = component.map_err(named)?;
     if let Some(version) = older_sdk(project) {

@@ -161,7 +161,7 @@ fn run_with(dir: &Path, accepts: bool, runner: &Runner) -> Result<CasesReport> {
 }
 
 fn plugin_dir(dir: &Path) -> Result<PathBuf> {
-    fs::canonicalize(dir).map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", dir.display())))
+    fs::canonicalize(dir).map_err(|cause| Error::job(format!("no plugin directory {}: {cause}", dir.display())))
 }
 
 /// Compares the output with a case in this directory. If the output is to be accepted, adds the files that were
@@ -193,7 +193,7 @@ fn case_dirs(dir: &Path) -> Result<Vec<PathBuf>> {
     let cases = dir.join("cases");
     let none = |why: String| {
         Error::job(format!(
-            "no cases in {}{why}; a case is a folder there with case.toml, input.jsonl and expected.jsonl",
+            "no cases in {}{why}; a case is a directory there with case.toml, input.jsonl and expected.jsonl",
             cases.display()
         ))
     };
@@ -272,7 +272,7 @@ enum ExpectedOutcome<T = Vec<BatchLine>> {
 
 impl<T> ExpectedOutcome<T> {
     /// Returns these rows, from the file with this name, or the error in the case's directory.
-    fn of(dir: &Path, name: &str, rows: Option<T>) -> Result<ExpectedOutcome<T>> {
+    fn read(dir: &Path, name: &str, rows: Option<T>) -> Result<ExpectedOutcome<T>> {
         let error = dir.join("expected-error.txt");
         Ok(match (rows, error.exists()) {
             (Some(rows), false) => ExpectedOutcome::Rows(rows),
@@ -329,7 +329,7 @@ impl TestCase {
         }
         let rows = dir.join("expected.jsonl");
         let rows = rows.exists().then(|| compare::read_lines(&rows)).transpose()?;
-        let expected = ExpectedOutcome::of(dir, "expected.jsonl", rows)?;
+        let expected = ExpectedOutcome::read(dir, "expected.jsonl", rows)?;
         let rejected = dir.join("expected-rejected.jsonl");
         let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
         Ok(TestCase { dir: dir.into(), text, file, inputs, expected, rejected })
@@ -346,8 +346,8 @@ impl TestCase {
             let keep = toml::Value::from("keep");
             if difference.is_some() && self.differs_at_end(plugin, None, runner, Some(&keep))?.is_none() {
                 tracing::warn!(
-                    "{} was written for a version in which event time did not end with the input, and runs as it did then: write \
-                     at_end = \"keep\" and version = {CASE_VERSION} into it to keep it so",
+                    "{} was written for a version in which event time did not end with the input, and still runs \
+                     that way: write at_end = \"keep\" and version = {CASE_VERSION} into it to keep that",
                     self.dir.join("case.toml").display()
                 );
                 return Ok(None);
@@ -473,7 +473,7 @@ impl TestCase {
             job.insert("at_end".into(), at_end.clone());
         }
         toml::to_string(&job).map_err(|cause| {
-            Error::job(format!("{}: cannot make a job of it: {cause}", self.dir.join("case.toml").display()))
+            Error::job(format!("{}: cannot create a job from it: {cause}", self.dir.join("case.toml").display()))
         })
     }
 }
@@ -482,7 +482,8 @@ impl TestCase {
 fn check_version(version: Option<u64>) -> Result<(), String> {
     match version {
         Some(version) if !(1..=CASE_VERSION).contains(&version) => Err(format!(
-            "its `version` is {version}, and this program knows 1 to {CASE_VERSION}; use a newer Millstream, or write version = {CASE_VERSION}"
+            "its `version` is {version}, but this program supports 1 to {CASE_VERSION}; use a newer Millstream, or \
+            write version = {CASE_VERSION}"
         )),
         _ => Ok(()),
     }

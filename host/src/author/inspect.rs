@@ -32,7 +32,7 @@ struct Inspected {
 
 /// Returns the text of `millstream inspect` for a component file or plugin directory. Errors as [`PluginHost::load`].
 pub fn plugin(path: &Path) -> Result<String> {
-    Ok(text::of(&Inspected::read(path)?))
+    Ok(text::render(&Inspected::read(path)?))
 }
 
 /// Returns the same as JSON.
@@ -42,11 +42,11 @@ pub fn as_json(path: &Path) -> Result<Value> {
 
 /// Returns the text for the bytes of a component, without running it. `shown` names it.
 pub fn component(bytes: &[u8], shown: &str) -> Result<String> {
-    let mut inspected = Inspected::of(bytes, shown.into())?;
+    let mut inspected = Inspected::from_component(bytes, shown.into())?;
     if !inspected.facts.is_described {
-        inspected.refusal = "nothing, as it is not run".into();
+        inspected.refusal = "nothing, because it is not run".into();
     }
-    Ok(text::of(&inspected))
+    Ok(text::render(&inspected))
 }
 
 /// Returns the README in a component, from its bytes alone.
@@ -55,9 +55,9 @@ pub fn component(bytes: &[u8], shown: &str) -> Result<String> {
 /// `Job`: there is no plugin, or it has no README. `Environment`: it cannot be read.
 pub fn readme(path: &Path) -> Result<String> {
     let file = component_file(path)?;
-    let readme = PackageSections::of(&read_component(&file)?).readme;
+    let readme = PackageSections::parse(&read_component(&file)?).readme;
     if readme.is_empty() {
-        return Err(Error::job(format!("{} carries no README", file.display())));
+        return Err(Error::job(format!("{} has no README", file.display())));
     }
     Ok(readme.trim_end().to_owned() + "\n")
 }
@@ -65,7 +65,7 @@ pub fn readme(path: &Path) -> Result<String> {
 impl Inspected {
     fn read(path: &Path) -> Result<Inspected> {
         let file = component_file(path)?;
-        let mut inspected = Inspected::of(&read_component(&file)?, file)?;
+        let mut inspected = Inspected::from_component(&read_component(&file)?, file)?;
         if !inspected.facts.is_described {
             // Everything that a job could grant may be imported. Nothing of it is provided.
             let options = LoadOptions { http: true, ..LoadOptions::default() };
@@ -75,11 +75,11 @@ impl Inspected {
     }
 
     /// Reads what its bytes contain.
-    fn of(component: &[u8], file: PathBuf) -> Result<Inspected> {
-        let facts = PackageFacts::of(component, &file.display().to_string())?;
+    fn from_component(component: &[u8], file: PathBuf) -> Result<Inspected> {
+        let facts = PackageFacts::read(component, &file.display().to_string())?;
         Ok(Inspected {
             bytes: component.len(),
-            digest: Digest::of(component),
+            digest: Digest::compute(component),
             responses: facts.schemas.clone(),
             refusal: String::new(),
             cached: None,
@@ -160,18 +160,18 @@ impl Inspected {
 #[cfg(test)]
 pub fn of_loaded(plugin: &Plugin) -> Result<(String, Value)> {
     let component = read_component(plugin.file())?;
-    let facts = PackageFacts::of(&component, "plugin")?;
+    let facts = PackageFacts::read(&component, "plugin")?;
     let mut inspected = Inspected {
         file: plugin.file().to_owned(),
         bytes: component.len(),
-        digest: Digest::of(&component),
+        digest: Digest::compute(&component),
         responses: Vec::new(),
         refusal: String::new(),
         cached: None,
         facts,
     };
     inspected.ask(plugin)?;
-    Ok((text::of(&inspected), inspected.as_json()?))
+    Ok((text::render(&inspected), inspected.as_json()?))
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Tool {
     }
 
     /// Returns the tools of a language. cargo manages Rust's itself.
-    pub fn of(language: Language) -> impl Iterator<Item = Tool> {
+    pub fn for_language(language: Language) -> impl Iterator<Item = Tool> {
         Tool::ALL.into_iter().filter(move |tool| tool.facts().language == language)
     }
 }
@@ -231,8 +231,8 @@ pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
 pub fn output(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot be run: {error}"))?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
-        let line = words.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         return Err(format!("does not run ({}): {}", output.status, line.trim()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

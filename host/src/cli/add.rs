@@ -54,7 +54,8 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     if differences.iter().any(|difference| difference.needs_accept) && !accept {
         return Err(Error::job(format!(
             "{reference} differs from {}:\n{}nothing was changed; add --accept to accept it",
-            stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("what stage `{stage}` has now")),
+            stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("the current plugin of stage \
+                `{stage}`")),
             lines(&differences),
         )));
     }
@@ -95,11 +96,11 @@ pub(super) fn describe(Obtained { pin, facts, signers }: &Obtained) -> String {
         let _ = writeln!(text, "  {name:<11}{value}");
     };
     line("world", &format!("{world} of millstream:plugin@{interface}"));
-    line("asks for", &list(asks, "nothing"));
+    line("grants", &list(asks, "nothing"));
     if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         line("grant", &grants.to_string());
     }
-    line("signed by", &list(signers, "no one whose key you trust"));
+    line("signed by", &list(signers, "no trusted key"));
     line("manifest", &pin.manifest.to_string());
     line("component", &pin.layer.to_string());
     text

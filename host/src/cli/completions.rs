@@ -21,7 +21,7 @@ pub struct CompletionsArguments {
 #[derive(Args)]
 pub struct ManPagesArguments {
     /// Directory, for example ~/.local/share/man/man1
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "DIR")]
     dir: PathBuf,
 }
 

@@ -67,14 +67,14 @@ pub fn infer(arguments: &InferArguments) -> Result<String> {
         || !name.chars().all(is_name_char)
     {
         return Err(Error::job(format!(
-            "--name: `{name}` is not a valid name; use letters, digits, `-` and `_`, with a letter first"
+            "--name: `{name}` is not a valid name; use a-z, A-Z, 0-9, `-` and `_`, with a letter first"
         )));
     }
-    let Inferred { source, notes, records, rejected, is_complete: whole } = infer::infer(&name, path, &sample)?;
+    let Inferred { source, notes, records, rejected, is_complete: is_all } = infer::infer(&name, path, &sample)?;
     for note in &notes {
         let _ = writeln!(LogOutput, "{}", shown::message(&format!("note: {note}")));
     }
-    let of = if whole && records < *rows { "all" } else { "the first" };
+    let of = if is_all && records < *rows { "all" } else { "the first" };
     let summary = match rejected {
         0 => "all of them decode".to_owned(),
         1 => "1 of them would be rejected".to_owned(),

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct InspectArguments {
     /// Component file, plugin directory, checkpoint or job file
     ///
-    /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/folder.
+    /// /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/dir.
     what: PathBuf,
     /// Print JSON
     #[arg(long)]
@@ -84,8 +84,8 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
     let dir = path.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8 text", path.display())))?;
     let store = store::open(dir, Path::new(""))?;
     let dir = (!is_url(path)).then_some(path);
-    let facts = DirFacts::of(&*store, &manifest_of(&*store)?, dir)?;
-    if json { as_json(&facts) } else { Ok(text::of(&facts)) }
+    let facts = DirFacts::read(&*store, &manifest_of(&*store)?, dir)?;
+    if json { as_json(&facts) } else { Ok(text::render(&facts)) }
 }
 
 /// Returns the job as `validate` shows it, and its checkpoint if there is one.
@@ -99,7 +99,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
         let dir = graph.spec.origin.dir.join(&checkpoint.dir);
         let dir = (!is_url(Path::new(&checkpoint.dir))).then_some(&*dir);
         let manifest = manifest::read(&*store)?;
-        facts = manifest.map(|(manifest, _)| DirFacts::of(&*store, &manifest, dir)).transpose()?;
+        facts = manifest.map(|(manifest, _)| DirFacts::read(&*store, &manifest, dir)).transpose()?;
     }
     if json {
         let streams = graph.streams.iter();
@@ -108,7 +108,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
         return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
     }
     let told = match (&facts, &graph.spec.checkpoint) {
-        (Some(facts), _) => text::of(facts),
+        (Some(facts), _) => text::render(facts),
         (None, Some(checkpoint)) => {
             format!("no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
         }

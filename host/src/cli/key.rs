@@ -107,7 +107,7 @@ fn show(name: &Signer) -> Result<String> {
     keys.sort();
     keys.dedup();
     if keys.is_empty() {
-        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows the known keys")));
+        return Err(Error::job(format!("key {name} not found; `millstream key list` shows all keys")));
     }
     Ok(keys.iter().map(|key| format!("millstream key trust {name} {key}\n")).collect())
 }

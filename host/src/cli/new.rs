@@ -29,7 +29,7 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     // Omit `./`, as people do.
     let dir = dir.strip_prefix(".").unwrap_or(&dir).display().to_string();
     let mut text = format!("created {dir}\n\nnext:\n");
-    if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&dir)).is_err()) {
+    if tools::Tool::for_language(language).any(|tool| tools::look(tool, Path::new(&dir)).is_err()) {
         let _ = writeln!(text, "  millstream doctor --install {}", language.word());
     }
     let _ = write!(

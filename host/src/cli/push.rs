@@ -42,17 +42,17 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
         )));
     }
     let component = read_component(&file)?;
-    let facts = PackageFacts::of(&component, &shown)?;
+    let facts = PackageFacts::read(&component, &shown)?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Err(Error::job(format!(
-            "plugin {shown} has no name and version, which a package needs; `millstream build` writes them into \
-             it from the manifest of its folder"
+            "plugin {shown} has no name and version, which a package needs; `millstream build` adds them from the \
+             manifest of its directory"
         )));
     }
     let within = |error: Error| error.within(format!("plugin {shown}"));
     let name: PackageName = facts.name.parse().map_err(within)?;
     let version = package_name::version(&facts.version).map_err(within)?;
-    let made = PackedPackage::of(component, &facts)?;
+    let made = PackedPackage::pack(component, &facts)?;
     let digest = made.digest();
     // Without the key, nothing is pushed.
     let key = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;

@@ -75,8 +75,8 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     check(&spec, &arguments.stage)?;
     let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
-    let target = RetryStage::of(&graph, &arguments.stage)?;
-    let dirs = target.inputs.iter().map(|input| RetryDir::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
+    let target = RetryStage::find(&graph, &arguments.stage)?;
+    let dirs = target.inputs.iter().map(|input| RetryDir::new(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
     let units = match arguments.files.as_slice() {
         [] => files::read(&kept_files(&graph.spec, &arguments.stage)?)?,
         files => files::read(files)?,
@@ -101,18 +101,18 @@ pub fn retry(arguments: &RetryArguments) -> Result<String> {
 
 /// Returns the files in which sinks of the job have stored the rows that this stage rejected.
 fn kept_files(spec: &JobSpec, stage: &str) -> Result<Vec<PathBuf>> {
-    let kept = retry_source::kept(spec, stage);
+    let kept = retry_source::sinks_of_rejected(spec, stage);
     if kept.is_empty() {
         return Err(Error::job(format!(
-            "no sink of the job `{}` keeps `{stage}.rejected`, and nothing else, as files on this machine; name the files or \
-             directories that hold the rows",
+            "no sink of the job `{}` writes only `{stage}.rejected` to files on this machine; name the files or \
+             directories with the rows",
             spec.name
         )));
     }
     if let [(first, _), (second, _), ..] = kept.as_slice() {
         return Err(Error::job(format!(
-            "the sinks `{}` and `{}` both keep what stage `{stage}` rejects, and each row must be retried once; name the file or directory of \
-             one of them",
+            "the sinks `{}` and `{}` both store the rejected rows of stage `{stage}`, but each row must be retried \
+             once; name the file or directory of one of them",
             first.name, second.name
         )));
     }

@@ -39,9 +39,9 @@ const CHECKS_MAX: usize = 5;
 /// The arguments of `millstream rollback`.
 #[derive(Args)]
 #[command(
-    after_help = "A stage with state returns to the checkpoint at the upgrade: the batches since then run again with the previous \
-                  plugin, and sinks keep what they hold of them. A stage without state, a source and a sink return to the \
-                  previous plugin between two batches."
+    after_help = "A stage with state returns to the checkpoint at the upgrade: later batches are replayed with the \
+                  previous plugin, and sinks keep what they have of them. A stage without state, a source and a \
+                  sink return to the previous plugin between two batches."
 )]
 pub struct RollbackArguments {
     /// Path of the job file
@@ -59,7 +59,7 @@ pub struct RollbackArguments {
 pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
     let stage = &edit::part_of(job, stage)?;
-    let part = PluginPart::of(stage);
+    let part = PluginPart::parse(stage);
     let spec = job::load(job, kinds::all(), &[])?;
     let dir = edit::dir_of(job);
     let Some(before) = LockFile::read(dir)?.before(&spec.name, stage).cloned() else {
@@ -106,7 +106,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
         Error::job(format!(
             "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is wrong: {}; nothing was \
              changed",
-            PluginPart::of(&before.stage),
+            PluginPart::parse(&before.stage),
             millstream_packages::lock::FILE,
             before.plugin,
             error.message
@@ -124,7 +124,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     Err(Error::job(format!(
         "{}: {} is not the component that ran before the last upgrade (sha256:{ran}); restore that one, or upgrade to the \
          current one with millstream upgrade; nothing was changed",
-        PluginPart::of(&before.stage),
+        PluginPart::parse(&before.stage),
         before.plugin
     )))
 }
@@ -139,7 +139,7 @@ fn digest_of(dir: &Path, plugin: &str) -> Result<Option<Digest>> {
     }
     // If it cannot be read, loading reports that.
     let bytes = component_file(&dir.join(plugin)).ok().and_then(|file| millstream_base::regular::read(file).ok());
-    Ok(bytes.map(|bytes| Digest::of(&bytes)))
+    Ok(bytes.map(|bytes| Digest::compute(&bytes)))
 }
 
 /// Returns the batch whose checkpoint has the previous state, and its store. `None` if the plugin keeps no state. Fails
@@ -191,7 +191,7 @@ fn upgrade_back(job: &Path, before: &PreviousVersion) -> Result<String> {
     let next = NextVersion::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
     let prepared = running.prepare(&before.stage, &next.component())?;
     let status: UpgradeStatus = promote(&running, &before.stage, &next, &prepared)?;
-    Ok(report::words(&status))
+    Ok(report::render(&status))
 }
 
 /// Restores job file and lock file to their state before the upgrade. They stay unchanged if the job would not start.

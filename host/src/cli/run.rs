@@ -48,7 +48,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     }
     processes::settle(&mut arguments)?;
     if arguments.stand_by && arguments.own_number() == 0 {
-        return Err(Error::job("--stand-by is for machines that join a running job; process 0 stays where it is"));
+        return Err(Error::job("--stand-by is for processes that join a running job, which process 0 cannot"));
     }
     if arguments.own_number() != 0 {
         // Process 0 shows the status of all.
@@ -74,7 +74,8 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         let back = arguments.resume_from.or(arguments.replay_from);
         if arguments.fresh || back.is_some() || !arguments.drop_state.is_empty() {
             return Err(Error::job(format!(
-                "{}: --fresh, --resume-from, --replay-from and --drop-state are about checkpoints, and the job has no [checkpoint]",
+                "{}: --fresh, --resume-from, --replay-from and --drop-state need checkpoints, but the job has no \
+                [checkpoint]",
                 arguments.job.display()
             )));
         }
@@ -113,7 +114,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
             (vec![None], trust.and_then(|trust| trust.key().cloned()))
         }
     };
-    let layout = Layout { _ports: ports, ..Layout::of(&arguments, numbers, key) };
+    let layout = Layout { _ports: ports, ..Layout::new(&arguments, numbers, key) };
     supervise::supervise(&arguments, layout, page.as_ref())
 }
 

@@ -115,7 +115,7 @@ fn describe(step: &ScaleStep) -> String {
         ScaleStep::Waiting => "the job is starting; the new workers start as soon as it runs".into(),
         ScaleStep::Loading => "new workers start next to the old ones and load the newest checkpoint".into(),
         ScaleStep::Following { batch } => format!("the new workers have loaded the checkpoint after batch {batch}"),
-        ScaleStep::Ending => "the old workers commit what they have received and write their last checkpoint".into(),
+        ScaleStep::Ending => "the old workers commit the received rows and write their last checkpoint".into(),
         ScaleStep::TakingOver => "the new workers take over".into(),
         ScaleStep::Done { pause_us: Some(us) } => {
             format!("batches continue after a pause of {:.2} s", *us as f64 / 1e6)

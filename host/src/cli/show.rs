@@ -35,16 +35,16 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     let (version, digest) = registry.find(wanted)?;
     let fetched = registry.fetch(&wanted.name, &digest)?;
     let reference = format!("{}@{version}", wanted.name);
-    let facts = PackageFacts::of(&fetched.component, &reference)?;
+    let facts = PackageFacts::read(&fetched.component, &reference)?;
     if facts.name != wanted.name.as_str() || facts.version != version.to_string() {
         return Err(Error::environment(format!(
-            "{reference} of {registry} says of itself that it is `{}@{}`; do not use it",
+            "{reference} of {registry} describes itself as `{}@{}`; do not use it",
             facts.name, facts.version
         )));
     }
     if *readme {
         return match facts.said.readme.trim_end() {
-            "" => Err(Error::job(format!("{reference} carries no README"))),
+            "" => Err(Error::job(format!("{reference} has no README"))),
             text => Ok(format!("{text}\n")),
         };
     }
@@ -52,12 +52,12 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
     };
-    let place = if matches!(registry, Registry::Dir(_)) { "folder" } else { "registry" };
+    let place = if matches!(registry, Registry::Dir(_)) { "directory" } else { "registry" };
     line(place, &registry.to_string());
     line("manifest", &digest.to_string());
     let signatures = registry.signatures(&wanted.name, &digest)?;
     match policy.check(&registry.to_string(), &wanted.name, &version, &digest, &signatures) {
-        Ok(signers) if signers.is_empty() => line("signed by", "no one whose key you trust"),
+        Ok(signers) if signers.is_empty() => line("signed by", "no trusted key"),
         Ok(signers) => line("signed by", &signers.join(", ")),
         Err(refused) => line("refused", &refused.message.replace('\n', "\n               ")),
     }

@@ -123,7 +123,7 @@ fn select_checkpoint<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Optio
     let kept: Vec<String> = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch.to_string()).collect();
     found.ok_or_else(|| match batch {
         Some(batch) if !kept.is_empty() => {
-            Error::job(format!("no checkpoint of batch {batch}; there are those of batches {}", kept.join(", ")))
+            Error::job(format!("no checkpoint of batch {batch}; available: {}", kept.join(", ")))
         }
         _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.location())),
     })
@@ -161,17 +161,17 @@ fn show_results(job: &JobSpec, checkpoint: &Checkpoint, tables: &mut [StageState
         let is_same = |kept: &Table| {
             let same =
                 |own: &Table| (&own.name, &own.identity, &own.reads) == (&kept.name, &kept.identity, &kept.reads);
-            node.tables.iter().any(same) && kept.state == Column::of(accumulators.fields())
+            node.tables.iter().any(same) && kept.state == Column::from_fields(accumulators.fields())
         };
         let table = tables.iter_mut().find(|table| table.name == node.name);
         let Some(table) = table.filter(|_| kept.is_some_and(is_same)) else { continue };
         let (own, keys) = (&table.rows, table.key.len());
-        let behind: Vec<usize> = (keys..own.num_columns()).collect();
-        let results = functions.lower(&own.project(&behind).map_err(Error::arrow)?)?;
+        let value_columns: Vec<usize> = (keys..own.num_columns()).collect();
+        let results = functions.lower(&own.project(&value_columns).map_err(Error::arrow)?)?;
         let fields =
             own.schema().fields().iter().take(keys).chain(results.schema().fields()).cloned().collect::<Vec<_>>();
         let columns = own.columns().iter().take(keys).chain(results.columns()).cloned().collect();
-        table.columns = Column::of(results.schema().fields());
+        table.columns = Column::from_fields(results.schema().fields());
         let options = RecordBatchOptions::new().with_row_count(Some(own.num_rows()));
         table.rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(Error::arrow)?;

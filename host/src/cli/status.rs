@@ -26,15 +26,15 @@ pub struct StatusArguments {
 
 /// Returns the output of the command. Fails if the job is not running.
 pub fn status(arguments: &StatusArguments) -> Result<String> {
-    let status = of(&arguments.job)?;
+    let status = query(&arguments.job)?;
     match arguments.json {
         true => serde_json::to_string(&status).map(|json| json + "\n").map_err(Error::bug),
-        false => Ok(text::of(&status)),
+        false => Ok(text::render(&status)),
     }
 }
 
 /// Returns the status of the job of this file. Fails if the job is not running.
-pub fn of(file: &Path) -> Result<JobStatus> {
+pub fn query(file: &Path) -> Result<JobStatus> {
     let responses = responses(file)?;
     let job = file.display();
     let silent =

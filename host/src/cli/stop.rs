@@ -54,9 +54,9 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
             }
             (false, false) => {
                 let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
-                let silent: String =
+                let causes: String =
                     silent.map(|(process, message)| format!("\n  process {process}: {message}")).collect();
-                return Err(Error::environment(format!("the job {job} is running but does not respond{silent}")));
+                return Err(Error::environment(format!("the job {job} is running but does not respond{causes}")));
             }
             (false, true) => {}
         }

@@ -28,7 +28,7 @@ pub fn gc() -> Result<String> {
     let swept = gc::gc(&store)?;
     let mut text = String::new();
     for gone in &swept.gone {
-        let _ = writeln!(text, "{} does not exist any longer", gone.display());
+        let _ = writeln!(text, "{} no longer exists", gone.display());
     }
     let _ = writeln!(
         text,

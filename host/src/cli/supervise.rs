@@ -167,7 +167,7 @@ impl Supervisor<'_> {
                     tracing::warn!("{message}");
                     self.show_restart(message);
                     if let Some(why) = self.interrupted_within(pause) {
-                        tracing::info!("{why}; what was not committed comes when the job is started the next time");
+                        tracing::info!("{why}; uncommitted rows follow in the next run");
                         return Ok(ExitCode::FAILURE);
                     }
                 }

@@ -24,7 +24,7 @@ const CLEAR: &str = "\x1b[2J\x1b[3J\x1b[H";
 #[derive(Args)]
 pub struct TestArguments {
     /// Directory of the plugin
-    #[arg(value_name = "FOLDER", default_value = ".")]
+    #[arg(value_name = "DIR", default_value = ".")]
     dir: PathBuf,
     /// Build and test whenever a file of the project is saved
     ///

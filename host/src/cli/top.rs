@@ -63,7 +63,7 @@ pub fn top(arguments: &TopArguments) -> Result<()> {
     // Before any other thread starts.
     signals::block().map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
     // Fails with a message if the job is not running.
-    status::of(job)?;
+    status::query(job)?;
     let ended = Arc::new(AtomicBool::new(false));
     let (signalled, unheard) = (ended.clone(), ended.clone());
     let failed = move |_| unheard.store(true, Ordering::Release);

@@ -64,7 +64,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
     let UpgradeArguments { job, stage, to, registry, shadow, .. } = arguments;
     let stage = &edit::part_of(job, stage)?;
     if shadow.is_some() {
-        if let part @ (PluginPart::Source(_) | PluginPart::Sink(_)) = PluginPart::of(stage) {
+        if let part @ (PluginPart::Source(_) | PluginPart::Sink(_)) = PluginPart::parse(stage) {
             return Err(Error::job(format!(
                 "{part}: a {} cannot have a shadow, as both versions would {}; upgrade it without --shadow, and test the new \
                  version with millstream test or in a separate job",
@@ -87,7 +87,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
         let shadow = status.shadow.take();
         status = UpgradeStatus { shadow, ..promote(&running, stage, &next, &status)? };
     }
-    let shown = if arguments.json { report::json(&status, &ruled)? } else { differs + &report::words(&status) };
+    let shown = if arguments.json { report::json(&status, &ruled)? } else { differs + &report::render(&status) };
     Ok((shown, ruled.map_err(|why| dropped_error(&status, &why))))
 }
 
@@ -118,7 +118,7 @@ fn run_shadow(
 }
 
 fn dropped_error(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> Error {
-    Error::environment(format!("{} still runs {}, and {} was dropped: {why}", PluginPart::of(stage), from.0, to.0))
+    Error::environment(format!("{} still runs {}, and {} was dropped: {why}", PluginPart::parse(stage), from.0, to.0))
 }
 
 /// The plugin that is to run in a stage, source or sink.
@@ -144,11 +144,11 @@ impl NextVersion {
     pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<NextVersion> {
         let before = edit::plugin_of(job, stage)?;
         let Some(before) = before else {
-            let part = PluginPart::of(stage);
+            let part = PluginPart::parse(stage);
             return Err(Error::job(format!("{}: {part} has no plugin of its own", job.display())));
         };
         let store = PackageStore::of_user()?;
-        match package(to, &before, PluginPart::of(stage))? {
+        match package(to, &before, PluginPart::parse(stage))? {
             Some(wanted) => NextVersion::of_package(job, stage, before, &wanted, registry, &store),
             None => NextVersion::of_path(job, stage, before, to, &store),
         }
@@ -180,11 +180,11 @@ impl NextVersion {
         let file = std::path::absolute(component_file(Path::new(path))?)
             .map_err(|error| Error::environment(format!("{path}: {error}")))?;
         let bytes = read_component(&file)?;
-        let facts = PackageFacts::of(&bytes, &file.display().to_string())?;
+        let facts = PackageFacts::read(&bytes, &file.display().to_string())?;
         Ok(NextVersion {
             plugin: from_dir(Path::new(path), edit::dir_of(job))?,
             before,
-            digest: Digest::of(&bytes),
+            digest: Digest::compute(&bytes),
             file,
             pin: None,
             signers: None,
@@ -202,9 +202,9 @@ impl NextVersion {
         let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
         if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
             return Err(Error::job(format!(
-                "{} differs from what {} has now:\n{lines}nothing was changed; add --accept to accept it",
+                "{} differs from the current plugin of {}:\n{lines}nothing was changed; add --accept to accept it",
                 self.plugin,
-                PluginPart::of(stage)
+                PluginPart::parse(stage)
             )));
         }
         Ok(if lines.is_empty() { lines } else { format!("differences from the previous version:\n{lines}") })
@@ -276,14 +276,14 @@ pub fn promote(
                 lock.before.extend(held);
                 Ok(())
             })?;
-            Err(Error::environment(format!("{} still runs {}: {why}", PluginPart::of(stage), from.0)))
+            Err(Error::environment(format!("{} still runs {}: {why}", PluginPart::parse(stage), from.0)))
         }
         Ok(UpgradeStatus { step, .. }) => Err(Error::bug(format!("an upgrade that ended as {step:?}"))),
         Err(error) => Err(error.within(format!(
             "the job file and the lock file now name {} in {}, and the job will start with it; `millstream status` shows whether \
              it already runs",
             next.plugin,
-            PluginPart::of(stage)
+            PluginPart::parse(stage)
         ))),
     }
 }

@@ -159,16 +159,16 @@ mod tests {
         for host in
             ["evil.example:8080", "127.0.0.1:8081", "127.0.0.1", "127.0.0.1.evil.example:8080", "10.0.0.1:8080", ""]
         {
-            let refused = entry(&access, "/", &[("host", host), token]);
-            assert!(matches!(refused, Entry::Refused(StatusCode::MISDIRECTED_REQUEST, _)), "{host}");
+            let rejected = entry(&access, "/", &[("host", host), token]);
+            assert!(matches!(rejected, Entry::Refused(StatusCode::MISDIRECTED_REQUEST, _)), "{host}");
         }
         for host in ["localhost:8080", "[::1]:8080", "127.0.0.1:8080"] {
             assert_eq!(entry(&access, "/", &[("host", host), token]), Entry::Granted, "{host}");
             let own = format!("http://{host}");
             assert_eq!(entry(&access, "/", &[("host", host), token, ("origin", &own)]), Entry::Granted, "{host}");
             for origin in ["http://evil.example", "null", "http://127.0.0.1:9"] {
-                let refused = entry(&access, "/", &[("host", host), token, ("origin", origin)]);
-                assert!(matches!(refused, Entry::Refused(StatusCode::FORBIDDEN, _)), "{origin}");
+                let rejected = entry(&access, "/", &[("host", host), token, ("origin", origin)]);
+                assert!(matches!(rejected, Entry::Refused(StatusCode::FORBIDDEN, _)), "{origin}");
             }
         }
         let open = Access::new("secret".into(), "stream.example", "0.0.0.0:80".parse().unwrap(), false);

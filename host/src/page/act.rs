@@ -137,10 +137,10 @@ fn stage_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal>
 /// Returns the requested stage, source or sink of the job.
 fn plugin_part_of(jobs: &Jobs, id: &str, query: &str) -> Result<String, ActionRefusal> {
     let named = text(query, "stage").unwrap_or_default();
-    let part = PluginPart::of(&named);
+    let part = PluginPart::parse(&named);
     match jobs.has_part(id, part) {
         true => Ok(part.id()),
-        false => reject(StatusCode::NOT_FOUND, format!("the job has no {part}, or has not answered yet")),
+        false => reject(StatusCode::NOT_FOUND, format!("the job has no {part}, or has not responded yet")),
     }
 }
 
@@ -157,8 +157,8 @@ fn plugin(job: &Path, to: &str) -> Result<String, ActionRefusal> {
         None => reject(
             StatusCode::BAD_REQUEST,
             format!(
-                "`{to}` does not exist in the directory of the job file, and the page takes no other files; to use one, run \
-                 millstream upgrade JOB STAGE PATH"
+                "`{to}` does not exist in the directory of the job file, and the page accepts no other files; to \
+                 use one, run millstream upgrade JOB STAGE PATH"
             ),
         ),
     }

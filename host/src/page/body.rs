@@ -33,19 +33,19 @@ const HEADERS: [(&str, &str); 7] = [
 ];
 
 /// Returns a response of this type.
-pub fn of(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
+pub fn response(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
     with(status, kind, Full::new(text.into()).boxed())
 }
 
 /// Returns a plain text response.
 pub fn plain_text(status: StatusCode, text: &str) -> Answer {
-    of(status, "text/plain; charset=utf-8", format!("{text}\n"))
+    response(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
 /// Returns a value as JSON.
 pub fn json(value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(text) => of(StatusCode::OK, "application/json", text),
+        Ok(text) => response(StatusCode::OK, "application/json", text),
         Err(error) => plain_text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }

@@ -21,9 +21,9 @@ const IDLE_MS: u64 = 60_000;
 const CHECKPOINT_OLD_US: i64 = 300_000_000;
 
 /// Returns the diagnosis of a job.
-pub fn of(view: &JobView) -> Diagnosis {
+pub fn diagnose(view: &JobView) -> Diagnosis {
     match view.state {
-        JobState::Starting => return summary_only(None, "The job has not answered yet: it is starting."),
+        JobState::Starting => return summary_only(None, "The job has not responded yet: it is starting."),
         JobState::Silent => {
             let since = time(view.now_us.saturating_sub(view.answered_us).max(0).unsigned_abs());
             let why = match (&view.trouble, view.restarts.last()) {
@@ -31,7 +31,7 @@ pub fn of(view: &JobView) -> Diagnosis {
                 (None, Some(restart)) if restart.at_us >= view.answered_us - 2_000_000 => format!(" {}.", restart.why),
                 (None, _) => " It has no running process: it is stopping or restarting.".into(),
             };
-            return summary_only(Some(false), &format!("The job has not answered for {since}.{why}"));
+            return summary_only(Some(false), &format!("The job has not responded for {since}.{why}"));
         }
         JobState::Running => {}
     }
@@ -110,7 +110,7 @@ fn keeping_up(view: &JobView, busiest: Option<(&GraphPart, f64)>) -> (Option<boo
         _ if recent.took_p50_us > interval_us => format!(", though the interval is {}", time(interval_us)),
         _ => format!(" of {}", time(interval_us)),
     };
-    (Some(true), format!("Keeping up: a batch takes {p50}{of}, 99 of 100 take no more than {p99}."))
+    (Some(true), format!("Keeping up: a batch takes {p50}{of}, 99 of 100 take at most {p99}."))
 }
 
 fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
@@ -160,9 +160,9 @@ fn about_parts(view: &JobView, sentences: &mut Vec<Sentence>) {
         if part.role == "source" && facts.idle_ms >= IDLE_MS && !facts.finished {
             say(Level::Note, format!("Source `{name}` has been idle for {}.", time(facts.idle_ms * 1000)));
         }
-        if let Some(behind) = now.lag_us.filter(|behind| *behind > WATERMARK_BEHIND_US) {
-            let behind = time(behind);
-            say(Level::Note, format!("The watermark of `{name}` is {behind} behind: windows close that late."));
+        if let Some(lag) = now.lag_us.filter(|lag| *lag > WATERMARK_BEHIND_US) {
+            let lag = time(lag);
+            say(Level::Note, format!("The watermark of `{name}` is delayed by {lag}: windows close that late."));
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Newest<T> {
 }
 
 impl<T: Clone> Newest<T> {
-    pub fn of(max: usize) -> Newest<T> {
+    pub fn new(max: usize) -> Newest<T> {
         Newest { count: 0, max, all: VecDeque::new() }
     }
 

@@ -53,9 +53,9 @@ impl Jobs {
     /// Returns the job of one file, which was started with these replaced values. `supervised`: its processes are not
     /// this one.
     pub fn of_file(file: &Path, sets: &[(String, String)], supervised: bool) -> Result<Arc<Jobs>> {
-        let whole = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        let full = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let id = job_id(file)?;
-        let record = Record::new(&id, &whole.display().to_string(), supervised);
+        let record = Record::new(&id, &full.display().to_string(), supervised);
         let jobs = Jobs::new(BTreeMap::from([(id, record)]), false, supervised);
         jobs.lock().sets = sets.iter().map(|(key, value)| format!("--set={key}={value}").into()).collect();
         Ok(jobs)

@@ -115,7 +115,7 @@ const NAMES: [(&str, Kind, &str); 34] = [
     ("millstream_batches_in_flight", Gauge, "Batches started and not committed"),
     ("millstream_in_flight_bytes", Gauge, "Received bytes of the batches in flight"),
     ("millstream_last_batch_time_seconds", Gauge, "Time of the last committed batch"),
-    ("millstream_batch_duration_seconds", Histogram, "Time from the start of a batch to its commit"),
+    ("millstream_batch_duration_seconds", Histogram, "Duration of a batch until its commit"),
     ("millstream_batch_interval_seconds", Gauge, "Batch interval"),
     ("millstream_checkpoint_time_seconds", Gauge, "Publication time of the last checkpoint"),
     ("millstream_checkpoint_duration_seconds", Gauge, "Duration of the last checkpoint"),

@@ -24,11 +24,11 @@ pub async fn state(job: PathBuf, sets: Vec<OsString>, sql: String) -> Result<Str
     let Ok(permit) = RUNNING.try_acquire() else {
         return Err(Error::environment("another query is running; retry when it has ended"));
     };
-    let asked = tokio::task::spawn_blocking(move || {
+    let queried = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         ask(&job, sets, &sql)
     });
-    asked.await.map_err(Error::environment)?
+    queried.await.map_err(Error::environment)?
 }
 
 /// Returns the body of a response with these JSON lines as `rows`, and the names of their columns in the query's order
@@ -84,7 +84,7 @@ fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
     match outcome.status {
         Some(status) if status.success() => Ok(outcome.output),
         Some(_) => Err(Error::job(outcome.errors)),
-        None => Err(Error::job(format!("the query did not end within {TIME_MAX:?}; let it read less"))),
+        None => Err(Error::job(format!("the query did not finish within {TIME_MAX:?}; make it read less"))),
     }
 }
 

@@ -42,9 +42,9 @@ impl Record {
         let view = JobView { id: id.into(), file: file.into(), supervised, ..JobView::default() };
         Record {
             view,
-            batches: Newest::of(BATCHES_MAX),
-            log: Newest::of(LOG_MAX),
-            refused: Newest::of(REFUSED_MAX),
+            batches: Newest::new(BATCHES_MAX),
+            log: Newest::new(LOG_MAX),
+            refused: Newest::new(REFUSED_MAX),
             shared: Shared::default(),
             known: BTreeMap::new(),
         }
@@ -114,7 +114,7 @@ impl Record {
             None if self.view.state == JobState::Running => self.view.state = JobState::Silent,
             None => {}
         }
-        self.view.diagnosis = diagnosis::of(&self.view);
+        self.view.diagnosis = diagnosis::diagnose(&self.view);
     }
 
     /// Adds batches, rows and lines that the process has not reported before.

@@ -37,7 +37,7 @@ pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
         (&Method::GET, "/readyz") => ready(site).await,
         (&Method::GET, "/metrics") => {
             let views = site.jobs.each(|record| record.view.clone()).await;
-            body::of(StatusCode::OK, prometheus::KIND, prometheus::text(&views))
+            body::response(StatusCode::OK, prometheus::KIND, prometheus::text(&views))
         }
         (&Method::GET, path) if path.starts_with("/api/v1/") => {
             let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
@@ -48,7 +48,7 @@ pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
             act::act(site, &parts, query).await
         }
         (&Method::GET, path) => match assets::find(path) {
-            Some((kind, text)) => body::of(StatusCode::OK, kind, text),
+            Some((kind, text)) => body::response(StatusCode::OK, kind, text),
             None => body::plain_text(StatusCode::NOT_FOUND, "not found"),
         },
         _ => body::plain_text(StatusCode::METHOD_NOT_ALLOWED, "this address is read-only"),
@@ -124,7 +124,7 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
         );
     }
     match query::state(file, site.jobs.sets(), sql).await {
-        Ok(rows) => body::of(StatusCode::OK, "application/json", query::answer(&rows)),
+        Ok(rows) => body::response(StatusCode::OK, "application/json", query::answer(&rows)),
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
     }
 }

@@ -39,15 +39,15 @@ fn job(busy_us: [u64; 3]) -> JobView {
 
 #[test]
 fn a_job_that_keeps_up_says_so() {
-    let told = diagnosis::of(&job([100_000, 200_000, 50_000]));
-    assert_eq!(told.keeps_up, Some(true));
-    assert_eq!(told.summary, "Keeping up: a batch takes 20 ms of 1.0 s, 99 of 100 take no more than 40 ms.");
-    assert_eq!((told.bottleneck, told.sentences), (None, Vec::new()));
+    let diagnosed = diagnosis::diagnose(&job([100_000, 200_000, 50_000]));
+    assert_eq!(diagnosed.keeps_up, Some(true));
+    assert_eq!(diagnosed.summary, "Keeping up: a batch takes 20 ms of 1.0 s, 99 of 100 take at most 40 ms.");
+    assert_eq!((diagnosed.bottleneck, diagnosed.sentences), (None, Vec::new()));
     let mut side_by_side = job([100_000, 200_000, 50_000]);
     side_by_side.batches.last_10_s.took_p50_us = 1_500_000;
-    let told = diagnosis::of(&side_by_side);
-    assert_eq!(told.keeps_up, Some(true));
-    assert!(told.summary.contains("takes 1.5 s, though the interval is 1.0 s, 99 of 100"), "{}", told.summary);
+    let diagnosed = diagnosis::diagnose(&side_by_side);
+    assert_eq!(diagnosed.keeps_up, Some(true));
+    assert!(diagnosed.summary.contains("takes 1.5 s, though the interval is 1.0 s, 99 of 100"), "{}", diagnosed.summary);
 }
 
 #[test]
@@ -55,11 +55,11 @@ fn the_cause_is_named_and_not_those_that_wait_for_it() {
     let mut view = job([100_000, 200_000, 9_700_000]);
     view.batches.last_10_s.waits.in_flight_us = 6_000_000;
     view.parts[0] = PartFacts { waiting_bytes: 95, waiting_bytes_max: 100, ..PartFacts::default() };
-    let told = diagnosis::of(&view);
-    assert_eq!(told.keeps_up, Some(false));
-    assert!(told.summary.ends_with("Sink `out` commits for 97 % of the time."), "{}", told.summary);
-    assert_eq!(told.bottleneck.map(|cause| cause.part), Some("out".into()));
-    assert_eq!(told.sentences[0].text, "Sink `out` waits for its database: 97 % of the last minute.");
+    let diagnosed = diagnosis::diagnose(&view);
+    assert_eq!(diagnosed.keeps_up, Some(false));
+    assert!(diagnosed.summary.ends_with("Sink `out` commits for 97 % of the time."), "{}", diagnosed.summary);
+    assert_eq!(diagnosed.bottleneck.map(|cause| cause.part), Some("out".into()));
+    assert_eq!(diagnosed.sentences[0].text, "Sink `out` waits for its database: 97 % of the last minute.");
 }
 
 #[test]
@@ -67,13 +67,13 @@ fn what_is_lost_or_silent_is_said() {
     let mut view = job([0, 0, 0]);
     view.status.stages[0].counts =
         Snapshot { rows: 10, rejected: 3, unread_rejected: 2, late: 1, ..Snapshot::default() };
-    let texts: Vec<String> = diagnosis::of(&view).sentences.into_iter().map(|sentence| sentence.text).collect();
+    let texts: Vec<String> = diagnosis::diagnose(&view).sentences.into_iter().map(|sentence| sentence.text).collect();
     assert!(texts[0].starts_with("`s` has rejected 2 rows that no sink reads"), "{texts:?}");
     assert!(texts.contains(&"1 row came too late for `s`.".to_owned()), "{texts:?}");
     view.state = JobState::Silent;
     view.answered_us = 95_000_000;
-    let told = diagnosis::of(&view);
-    assert!(told.summary.starts_with("The job has not answered for 5.0 s."), "{}", told.summary);
+    let diagnosed = diagnosis::diagnose(&view);
+    assert!(diagnosed.summary.starts_with("The job has not responded for 5.0 s."), "{}", diagnosed.summary);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn metrics_hold_what_the_view_holds_and_names_cannot_break_out() {
         &format!("millstream_batch_duration_seconds_count{label}}} 2"),
         "# EOF",
     ] {
-        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+        assert!(text.lines().any(|diagnosed| diagnosed == line), "{line}\n{text}");
     }
     assert_eq!(text.matches("millstream_plugin_counter_total{").count(), 50);
     assert!(text.contains("le=\"0.005\""), "{text}");

@@ -42,7 +42,7 @@ pub enum PipeStage<'a> {
 
 impl PipeGraph {
     /// Builds the job, loads its plugins, and checks everything.
-    pub fn of(options: &Options, sample: &Sample) -> Result<PipeGraph> {
+    pub fn build(options: &Options, sample: &Sample) -> Result<PipeGraph> {
         let (text, sets) = text(options, sample)?;
         let mut spec = job::of_command("pipe", &text, kinds::all(), Path::new("."), &sets)?;
         let host = PluginHost::new()?;
@@ -193,7 +193,7 @@ fn config_of(text: &str) -> Result<Value> {
         return Err(wrong("not a JSON object".into()));
     }
     Value::try_from(config)
-        .map_err(|_| wrong("it has a null or a number that is too large, which configs cannot have".into()))
+        .map_err(|_| wrong("it has a null or a number that is too large, which configs cannot contain".into()))
 }
 
 fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String, String)>> {
@@ -202,7 +202,8 @@ fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String
         if !keys.contains(&first) {
             let keys = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
             return Err(Error::job(format!(
-                "--set {key}: of `{stage}` a pipe can set {keys} and their parts; everything else needs a job file"
+                "--set {key}: a pipe can set only {keys} and their parts for `{stage}`; everything else needs a job \
+                file"
             )));
         }
         Ok((format!("stages.{stage}.{key}"), value.clone()))
@@ -213,7 +214,7 @@ fn sets_of(stage: &str, step: &StepOptions, keys: &[&str]) -> Result<Vec<(String
 /// Rejects plugins of other worlds, since a pipe has no place for their state.
 fn check_worlds(spec: &JobSpec, host: &PluginHost) -> Result<()> {
     for (stage, plugin) in spec.plugins().filter(|(stage, _)| *stage != QUERY) {
-        let loaded = host.load(&plugin.component_path(&spec.origin.dir), &LoadOptions::of(plugin));
+        let loaded = host.load(&plugin.component_path(&spec.origin.dir), &LoadOptions::new(plugin));
         let world = loaded.map_err(|error| error.within(format!("plugin `{stage}`")))?.world();
         let why = match world {
             World::Transform => continue,

@@ -100,10 +100,10 @@ impl Input {
         (retry, mut late): (Duration, impl FnMut()),
     ) -> Result<bool, Error> {
         let mut given = std::mem::take(&mut self.ahead);
-        let (began, mut told) = (Instant::now(), false);
+        let (began, mut reported) = (Instant::now(), false);
         while wanted(&given)? && !self.ended {
-            if !told && !self.has_input_within(retry.saturating_sub(began.elapsed())) {
-                told = true;
+            if !reported && !self.has_input_within(retry.saturating_sub(began.elapsed())) {
+                reported = true;
                 late();
             }
             given.extend_from_slice(self.read()?);

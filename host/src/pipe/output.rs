@@ -92,7 +92,7 @@ impl Output {
                 stream.write(&rows).map_err(Error::arrow)?;
                 self.flush_stream()
             }
-            (OutputRows::Rows(_), None) => Err(Error::bug("rows for a stream that there is not")),
+            (OutputRows::Rows(_), None) => Err(Error::bug("rows for a stream that does not exist")),
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Sample {
 impl Sample {
     /// Determines the columns. Input that was read for this is read again. `None`: the input has no rows, and its
     /// columns are not defined.
-    pub fn of(input: &mut Input, options: &Options) -> Result<Option<Sample>> {
+    pub fn read(input: &mut Input, options: &Options) -> Result<Option<Sample>> {
         let named = options.schema.as_deref().map(named).transpose()?;
         let schema = match (options.from, named) {
             (PipeFormat::Arrow, named) => return arrow(input, named.unwrap_or_default()),

@@ -121,7 +121,7 @@ impl Steps {
 impl PluginStep {
     fn work(&mut self, context: BatchContext, part: &RecordBatch, worked: &mut StepsResult) -> Result<()> {
         // A previous plugin may have emitted many rows for few.
-        for slice in RowBytes::of([part]).slices(part.num_rows(), PLUGIN_CALL_MAX) {
+        for slice in RowBytes::measure([part]).slices(part.num_rows(), PLUGIN_CALL_MAX) {
             let rows = part.slice(slice.start, slice.len());
             let (complete, nulls) = without_nulls(rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
             let read = complete.project(&self.reads).map_err(Error::arrow)?;

@@ -64,7 +64,7 @@ impl<'a> Conversation<'a> {
     fn begin(&self) -> Result<Option<OpenConversation>> {
         let said =
             Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), Some(HELLO_TIME_MAX))
-                .and_then(|frame| ClientMessage::of(frame.header()));
+                .and_then(|frame| ClientMessage::parse(frame.header()));
         let hello = match said {
             Ok(ClientMessage::Hello(hello)) => *hello,
             Ok(ClientMessage::Call(_)) => {
@@ -96,11 +96,12 @@ impl<'a> Conversation<'a> {
     /// Reads and answers the next call. Returns whether there may be another one.
     fn serve_call(&self, called: &OpenConversation) -> bool {
         let frame = Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), None);
-        let said = frame.and_then(|frame| ClientMessage::of(frame.header()).map(|said| (said, frame)));
+        let said = frame.and_then(|frame| ClientMessage::parse(frame.header()).map(|said| (said, frame)));
         let (call, frame) = match said {
             Ok((ClientMessage::Call(call), frame)) => (call, frame),
             Ok((ClientMessage::Hello(_), _)) => {
-                self.send_error(&Error::job("a second hello; a connection is for one plugin, so open another one"));
+                self.send_error(&Error::job("a second hello; a connection serves one plugin, so open another \
+                    connection"));
                 return false;
             }
             Err(none) => {
@@ -123,8 +124,8 @@ impl<'a> Conversation<'a> {
         match frame::encode(header, tables, self.served.frame_bytes_max) {
             Ok(bytes) => frame::send(&self.stream, &bytes),
             Err(length) if !tables.is_empty() => self.send_error(&Error::job(format!(
-                "what the call made takes {length} bytes, and a frame has {} at most; send fewer rows at a time, or serve with a \
-                 larger --frame",
+                "the result takes {length} bytes, but a frame has at most {}; send fewer rows at a time, or serve \
+                 with a larger --frame",
                 self.served.frame_bytes_max
             ))),
             Err(_) => false,
@@ -179,13 +180,13 @@ impl OpenConversation {
         };
         if !(wanted_min..=wanted_max).contains(&given.len()) {
             return Err(Error::job(match world {
-                World::Update => format!("{} tables, and `update` takes rows, states and timers", given.len()),
-                World::Cogroup => format!("{} tables, and the hello names {wanted_min} `inputs`", given.len()),
-                _ => format!("{} tables, and one is needed", given.len()),
+                World::Update => format!("{} tables, but `update` takes rows, states and timers", given.len()),
+                World::Cogroup => format!("{} tables, but the hello names {wanted_min} `inputs`", given.len()),
+                _ => format!("{} tables, but one is required", given.len()),
             }));
         }
         if world == World::Update && self.hello.key.is_empty() {
-            return Err(Error::job("a plugin of world update keeps a state by key, and the hello names no `key`"));
+            return Err(Error::job("a plugin of world update keeps a state per key, but the hello has no `key`"));
         }
         match world {
             World::Update => self.update(call, given),

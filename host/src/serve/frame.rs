@@ -69,13 +69,13 @@ impl Frame {
         read_exact_until(stream, first, retry.map(|retry| Instant::now() + retry))?;
         let deadline = Some(Instant::now() + FRAME_TIME_MAX);
         match read_exact_until(stream, rest, deadline) {
-            Err(NoFrame::Gone) => return invalid("a frame breaks off"),
+            Err(NoFrame::Gone) => return invalid("a frame is incomplete"),
             read => read?,
         }
         let length = u32::from_be_bytes(length) as usize;
         if length > bytes_max {
             return invalid(format!(
-                "a frame of {length} bytes, and {bytes_max} are the most; send fewer rows at a time"
+                "a frame of {length} bytes; the maximum is {bytes_max}; send fewer rows at a time"
             ));
         }
         let mut bytes = Vec::new();
@@ -84,18 +84,18 @@ impl Frame {
             room.grow(READ_BYTES.min(length - begin)).map_err(NoFrame::NoRoom)?;
             bytes.resize(length.min(begin + READ_BYTES), 0);
             match read_exact_until(stream, bytes.get_mut(begin..).unwrap_or_default(), deadline) {
-                Err(NoFrame::Gone) => return invalid("a frame breaks off"),
+                Err(NoFrame::Gone) => return invalid("a frame is incomplete"),
                 read => read?,
             }
         }
-        Ok(Frame { _room: Some(room), ..Frame::of(bytes)? })
+        Ok(Frame { _room: Some(room), ..Frame::parse(bytes)? })
     }
 
     /// Parses the bytes after a frame's length.
-    pub fn of(bytes: Vec<u8>) -> Result<Frame, NoFrame> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Frame, NoFrame> {
         let header = part(&bytes, 0)?;
         if header.len() > HEADER_BYTES_MAX {
-            return invalid(format!("a header of {} bytes, and {HEADER_BYTES_MAX} are the most", header.len()));
+            return invalid(format!("a header of {} bytes; the maximum is {HEADER_BYTES_MAX}", header.len()));
         }
         let (mut tables, mut at) = (Vec::new(), header.end);
         while at < bytes.len() {
@@ -135,7 +135,7 @@ fn read_exact_until(mut stream: &UnixStream, mut to: &mut [u8], deadline: Option
     while !to.is_empty() {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            return invalid("a frame takes too long to come");
+            return invalid("a frame takes too long to arrive");
         }
         stream.set_read_timeout(left).map_err(|_| NoFrame::Gone)?;
         match stream.read(to) {
@@ -195,14 +195,14 @@ mod tests {
     #[test]
     fn frames_come_back_as_they_were_written() {
         let bytes = encode(b"{}", &[vec![1, 2, 3], Vec::new()], 100).unwrap();
-        let frame = Frame::of(bytes[4..].to_vec()).unwrap();
+        let frame = Frame::parse(bytes[4..].to_vec()).unwrap();
         assert_eq!((frame.header(), frame.tables()), (&b"{}"[..], vec![&[1_u8, 2, 3][..], &[]]));
         assert_eq!(encode(b"{}", &[vec![0; 10]], 19), Err(20));
     }
 
     #[test]
     fn what_a_frame_says_of_lengths_is_checked() {
-        let of = |bytes: &[u8]| Frame::of(bytes.to_vec()).map(|_| ()).unwrap_err();
+        let of = |bytes: &[u8]| Frame::parse(bytes.to_vec()).map(|_| ()).unwrap_err();
         assert_eq!(of(&[]), NoFrame::Wrong("a frame that ends within a length".into()));
         assert_eq!(of(&[0, 0, 0, 9, 1]), NoFrame::Wrong("a part of a frame that is longer than the frame".into()));
         assert_eq!(of(&[0xff; 8]), NoFrame::Wrong("a part of a frame that is longer than the frame".into()));

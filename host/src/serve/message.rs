@@ -88,7 +88,7 @@ pub enum KeysCalled {
 
 impl ClientMessage {
     /// Parses a header.
-    pub fn of(header: &[u8]) -> Result<ClientMessage, NoFrame> {
+    pub fn parse(header: &[u8]) -> Result<ClientMessage, NoFrame> {
         serde_json::from_slice(header).map_err(|error| NoFrame::Wrong(format!("the header of a frame: {error}")))
     }
 }
@@ -103,7 +103,8 @@ impl Hello {
     pub fn settings(&self) -> Result<Settings> {
         if self.millstream != VERSION {
             return Err(Error::job(format!(
-                "the protocol has version {VERSION} here, and the client speaks {}; give both the same version of Millstream",
+                "the protocol version is {VERSION}, but the client uses {}; install the same version of Millstream \
+                on both",
                 self.millstream
             )));
         }

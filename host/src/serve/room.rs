@@ -29,12 +29,12 @@ impl Rooms {
     /// Creates the limit from the budget of this process. It allows at least one frame of `frame_bytes_max` bytes.
     pub fn new(frame_bytes_max: usize) -> Arc<Rooms> {
         match memory::budget::state() {
-            (0, _) => Rooms::of(u64::MAX),
-            (budget, _) => Rooms::of((budget / PART_OF_MEMORY).max(frame_bytes_max as u64)),
+            (0, _) => Rooms::with_bytes_max(u64::MAX),
+            (budget, _) => Rooms::with_bytes_max((budget / PART_OF_MEMORY).max(frame_bytes_max as u64)),
         }
     }
 
-    fn of(bytes_max: u64) -> Arc<Rooms> {
+    fn with_bytes_max(bytes_max: u64) -> Arc<Rooms> {
         Arc::new(Rooms { bytes_max, taken: Mutex::new(0), given_back: Condvar::new() })
     }
 
@@ -57,7 +57,8 @@ impl FrameRoom {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(format!(
-                    "the frames of all connections take {} bytes, and may take {}: send smaller ones, or serve with more --memory",
+                    "the frames of all connections take {} bytes; the maximum is {}; send smaller frames, or raise \
+                    --memory",
                     *taken, rooms.bytes_max
                 ));
             }
@@ -84,12 +85,12 @@ mod tests {
 
     #[test]
     fn a_frame_waits_for_what_others_have_and_no_longer_than_it_may() {
-        let rooms = Rooms::of(100);
+        let rooms = Rooms::with_bytes_max(100);
         let (mut first, mut second) = (rooms.room(), rooms.room());
         first.grow(60).unwrap();
         second.grow(40).unwrap();
-        let words = second.grow_within(1, Duration::from_millis(1)).unwrap_err();
-        assert!(words.starts_with("the frames of all connections take 100 bytes, and may take 100"), "{words}");
+        let message = second.grow_within(1, Duration::from_millis(1)).unwrap_err();
+        assert!(message.starts_with("the frames of all connections take 100 bytes; the maximum is 100"), "{message}");
         thread::scope(|scope| {
             let waits = scope.spawn(|| rooms.room().grow(50));
             drop(first);

@@ -28,11 +28,11 @@ impl Socket {
             |what: &str, error: io::Error| Error::environment(format!("socket {}: {what}: {error}", path.display()));
         // While it is held, no other process considers the socket stale while it is being created.
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let lock = File::open(dir).map_err(|error| failed("its folder cannot be opened", error))?;
-        locked(&lock).map_err(|error| failed("its folder cannot be locked", error))?;
+        let lock = File::open(dir).map_err(|error| failed("its directory cannot be opened", error))?;
+        locked(&lock).map_err(|error| failed("its directory cannot be locked", error))?;
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("it cannot be looked at", error)),
+            Err(error) => return Err(failed("it cannot be inspected", error)),
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(Error::job(format!(
                     "socket {}: the file there is not a socket; choose another path",
@@ -45,12 +45,12 @@ impl Socket {
                         format!("socket {}: another process listens there; choose another path", path.display());
                     return Err(Error::environment(message));
                 }
-                fs::remove_file(path).map_err(|error| failed("it is left over, and cannot be removed", error))?;
+                fs::remove_file(path).map_err(|error| failed("it is stale and cannot be removed", error))?;
             }
         }
         let listener = with_private_umask(|| UnixListener::bind(path));
         let listener = listener.map_err(|error| failed("cannot create a socket there", error))?;
-        let found = fs::symlink_metadata(path).map_err(|error| failed("it cannot be looked at", error))?;
+        let found = fs::symlink_metadata(path).map_err(|error| failed("it cannot be inspected", error))?;
         Ok(Socket { path: path.to_owned(), listener, identity: (found.dev(), found.ino()) })
     }
 

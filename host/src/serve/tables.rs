@@ -60,12 +60,12 @@ pub fn decode_states((schema, rows): Table) -> Result<Option<Table>> {
         let mut states = Vec::with_capacity(rows.num_rows());
         for row in 0..rows.num_rows() {
             if bytes.is_null(row) {
-                return Err(invalid("a state is null; leave keys out that have none"));
+                return Err(invalid("a state is null; omit keys without state"));
             }
             let (own, state) = read("the bytes of a state", bytes.value(row))?;
             let state = match state.as_slice() {
                 [state] if state.num_rows() == 1 => state.clone(),
-                _ => return Err(invalid("the bytes of a state are not those of one row; return them unchanged")),
+                _ => return Err(invalid("the bytes of a state are not one row; return them unchanged")),
             };
             match &columns {
                 None => columns = Some(own),

@@ -1,8 +1,8 @@
-//! Reads lines from servers that forget what they were told to be safe.
+//! Reads lines from servers that drop acknowledged lines.
 //!
-//! Each address is a partition. The plugin sends `FROM n`, and the server sends its lines from number `n` on, each as its number, a
-//! space and its text; what does not look so is refused, and takes the place of the line that was due. `ACK n` tells that
-//! the lines below `n` are safe, `DONE n` that nobody will ever ask for them again. `END` says that there are no more lines.
+//! Each address is a partition. The plugin sends `FROM n`, and the server sends its lines from number `n` on, each as its number,
+//! a space and its text; a line in another format is rejected, and replaces the expected line. `ACK n` reports that the lines
+//! below `n` are durable, `DONE n` that they will never be requested again. `END` says that there are no more lines.
 
 use millstream_sdk::net::{Connection, Fault, Lines};
 use millstream_sdk::source::{Arrivals, Polled};

@@ -1,4 +1,4 @@
-//! How often a character is in a text: the function of Nexmark's query 14.
+//! Counts a character in a text: the function of Nexmark's query 14.
 
 use millstream_sdk::{Row, transform};
 

@@ -22,7 +22,7 @@ enum Column<'x> {
     Float(Values<'x, Option<f64>>),
     Text(Values<'x, Option<&'static str>>),
     Time(Values<'x, Option<Timestamp>>),
-    /// Only asked for nulls.
+    /// Used only for null checks.
     Other(&'x Batch, usize),
 }
 
@@ -45,7 +45,7 @@ impl<'x> Column<'x> {
             Column::Float(values) => values.get(row).map_or(Value::Null, Value::Float),
             Column::Text(values) => values.get(row).map_or(Value::Null, Value::Text),
             Column::Time(values) => values.get(row).map_or(Value::Null, |time| Value::Int(time.0)),
-            // The check lets these only be tested for null: any value will do.
+            // The check permits only null tests for these: any value will do.
             Column::Other(batch, index) if batch.is_null(*index, row) => Value::Null,
             Column::Other(..) => Value::Bool(true),
         }
@@ -62,7 +62,7 @@ enum Value<'x> {
 }
 
 impl Value<'_> {
-    /// The order of two values; `None` where one is null, or no number.
+    /// Returns the order of two values; `None` if one is null, or not a number.
     fn compare(self, other: Value<'_>) -> Option<Ordering> {
         match (self, other) {
             (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),

@@ -15,7 +15,7 @@ use millstream_sdk::Error;
 /// Levels of parentheses and `not`: the parser calls itself for each.
 const DEPTH_MAX: usize = 100;
 
-/// What is wrong, and where it begins: a byte of the text.
+/// An error and its position: a byte of the text.
 #[derive(Debug)]
 pub struct Mistake {
     pub at: usize,
@@ -27,7 +27,7 @@ impl Mistake {
         Mistake { at, message: message.into() }
     }
 
-    /// An error that shows the text and points at the mistake.
+    /// Returns an error that shows the text and points at the position.
     pub fn point(&self, text: &str) -> Error {
         let before = text.get(..self.at).unwrap_or(text);
         let line = text.replace(['\n', '\r', '\t'], " ");
@@ -35,14 +35,14 @@ impl Mistake {
     }
 }
 
-/// A part of the expression, and where it begins.
+/// A part of the expression, and its position.
 #[derive(Debug)]
 pub struct Expression {
     pub at: usize,
     pub kind: Kind,
 }
 
-/// What a part of the expression is.
+/// The kind of a part of the expression.
 #[derive(Debug)]
 pub enum Kind {
     Column(String),
@@ -68,7 +68,7 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// Reads a whole expression.
+/// Parses a complete expression.
 pub fn parse(text: &str) -> Result<Expression, Mistake> {
     if text.trim().is_empty() {
         return Err(Mistake::new(0, "the expression is empty"));
@@ -109,7 +109,7 @@ fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Mistake> {
     Ok(tokens)
 }
 
-/// The token that a text begins with, and its length in bytes.
+/// Returns the first token of a text, and its length in bytes.
 fn token(rest: &str, first: char) -> Result<(usize, Token), String> {
     const SIGNS: [(&str, Token); 11] = [
         ("==", Token::Compare(Comparison::Equal)),
@@ -142,7 +142,7 @@ fn token(rest: &str, first: char) -> Result<(usize, Token), String> {
     }
 }
 
-/// A text in quotes, in which the quote is doubled, and its length with quotes.
+/// Returns a string in quotes, in which the quote is doubled, and its length with quotes.
 fn quoted(rest: &str, quote: char) -> Result<(usize, String), String> {
     let mut text = String::new();
     let mut characters = rest.char_indices().skip(1).peekable();
@@ -183,7 +183,7 @@ impl Parser {
         self.tokens.get(self.next).map(|(_, token)| token)
     }
 
-    /// Where the next token begins.
+    /// Returns the position of the next token.
     fn at(&self) -> usize {
         self.tokens.get(self.next).map_or(self.end, |(at, _)| *at)
     }
@@ -204,7 +204,7 @@ impl Parser {
         taken
     }
 
-    /// Goes one level down; the caller comes up again by subtracting from `depth`.
+    /// Descends one level; the caller ascends by subtracting from `depth`.
     fn descend(&mut self) -> Result<(), Mistake> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {

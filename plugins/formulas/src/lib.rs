@@ -1,4 +1,4 @@
-//! Works out formulas of whole numbers.
+//! Computes integer formulas.
 
 mod parse;
 

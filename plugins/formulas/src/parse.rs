@@ -1,6 +1,6 @@
 //! A parser by recursive descent that works out as it reads (Wirth, "Compilerbau", 1977).
 
-/// What a formula comes to; an error says what is wrong with it.
+/// Returns the value of a formula; an error says what is wrong with it.
 pub fn value(formula: &str) -> Result<i64, String> {
     let mut rest = Rest { text: formula };
     let value = rest.sum()?;
@@ -10,7 +10,7 @@ pub fn value(formula: &str) -> Result<i64, String> {
     }
 }
 
-/// What is still to be read.
+/// The unparsed rest.
 struct Rest<'a> {
     text: &'a str,
 }
@@ -90,7 +90,7 @@ impl Rest<'_> {
         fits(number.parse().ok())
     }
 
-    /// Where it stands, for messages.
+    /// Returns the position, for messages.
     fn shown(&self) -> String {
         if self.text.is_empty() { "the end".into() } else { self.text.chars().take(20).collect() }
     }

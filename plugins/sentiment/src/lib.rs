@@ -1,6 +1,6 @@
-//! How friendly a text is, by the words in it.
+//! Rates how friendly a text is, by its words.
 //!
-//! A lexicon with negation, as in Taboada et al., "Lexicon-Based Methods for Sentiment Analysis" (2011), at its plainest.
+//! A lexicon with negation, as in Taboada et al., "Lexicon-Based Methods for Sentiment Analysis" (2011), in its simplest form.
 
 mod words;
 
@@ -50,7 +50,7 @@ pub fn sentiment(text: Text, config: &Config) -> Score {
     Score { score: text.value.map(|text| score(text, &config.words)) }
 }
 
-/// The mean weight of the words that have one.
+/// Returns the mean weight of the known words.
 fn score(text: &str, more: &BTreeMap<String, f64>) -> f64 {
     let (mut sum, mut known, mut negated) = (0.0, 0_u32, 0);
     for word in text::words(text) {
@@ -65,11 +65,11 @@ fn score(text: &str, more: &BTreeMap<String, f64>) -> f64 {
         }
         negated = negated.saturating_sub(1);
     }
-    // A weight of the config may lie outside of the bounds that its schema tells.
+    // A weight of the config may be outside of the range in its schema.
     if known == 0 { 0.0 } else { (sum / f64::from(known)).clamp(-1.0, 1.0) }
 }
 
-/// A word in lower case without what stands around it, and with a plain apostrophe.
+/// Returns a word in lower case, without surrounding punctuation, and with a plain apostrophe.
 fn bare(word: &str) -> String {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     word.to_lowercase().replace('’', "'")

@@ -1,6 +1,6 @@
-//! The words that the plugin knows.
+//! The lexicon of the plugin.
 
-/// How friendly a word is, which must be in lower case: from -1 to 1.
+/// Returns the sentiment of a lower-case word, from -1 to 1.
 pub fn weight(word: &str) -> Option<f64> {
     Some(match word {
         "adore" | "amazing" | "awesome" | "beautiful" | "best" | "brilliant" | "delicious" | "excellent"

@@ -1,4 +1,4 @@
-//! Text into words.
+//! Splits text into words.
 
 use millstream_sdk::{Out, Row, text, transform};
 use serde::Deserialize;

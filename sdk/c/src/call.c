@@ -1,4 +1,4 @@
-/* What functions may do beside returning rows. */
+/* What functions can do besides returning rows. */
 #include "engine.h"
 
 #include <stdio.h>
@@ -45,8 +45,10 @@ ms_status ms_refuse_input(ms_call *call, const char *format, ...)
     return MS_FAILED;
 }
 
-/* The host sees no more of a trap than the functions that were being called: the log tells it the rest. Memory may be what
- * is missing, so none is asked for. */
+/*
+ * The host sees no more of a trap than the backtrace: the log has the rest. Memory may be what is missing, so none is
+ * allocated.
+ */
 void ms_stop(const char *file, int line, const char *function, const char *condition)
 {
     char message[512];

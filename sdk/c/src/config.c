@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-/* A key that has been asked for. */
+/* A key that has been read. */
 typedef struct asked_key {
     struct asked_key *before;
     const char *key;
@@ -125,7 +125,7 @@ const ms_text *ms_config_texts(ms_config *from, const char *key, size_t *count)
     return texts;
 }
 
-/* The keys that were asked for, as `a`, `b`. */
+/* The keys that were read, as `a`, `b`. */
 static ms_text list_asked(const asked_key *asked)
 {
     ms_text list = {"", 0};

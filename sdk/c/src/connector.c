@@ -1,9 +1,9 @@
-/* What worlds `source` and `sink` have in common: an instance is opened once, and called again and again. */
+/* The common parts of worlds `source` and `sink`: an instance is opened once, and called repeatedly. */
 #include "engine.h"
 
 #include <stdlib.h>
 
-/* The config of `open`, for the calls after it, which are not told it again. */
+/* The config of `open`, for the calls after it, which do not get it again. */
 static ms_text opened_with;
 
 ms_status ms_refuse_config(ms_call *call, const char *format, ...)

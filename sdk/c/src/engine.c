@@ -14,7 +14,7 @@
 #define MS_PLUGIN_DOC ""
 #endif
 
-/* Rows for which room is made because the input has as much text. */
+/* The maximum number of rows reserved because of the amount of text in the input. */
 #define ROWS_RESERVED_MAX (1u << 18)
 
 bool ms_engine_begin(ms_call *call, ms_engine *engine, ms_text config)
@@ -132,7 +132,7 @@ static bool finish(ms_call *call, ms_status status, ms_out *out, const ms_batch 
     return true;
 }
 
-/* Where a plugin works on any columns, it has no kind of row, and what it said of itself is asked for again. */
+/* A plugin that works on any columns has no kind of row, and is called again for its description. */
 static bool schema_of(ms_call *call, const ms_row *row, bool is_state, ms_schema *schema)
 {
     ms_description description;
@@ -142,7 +142,7 @@ static bool schema_of(ms_call *call, const ms_row *row, bool is_state, ms_schema
     if (!ms_engine_describe(call, &description))
         return false;
     *schema = is_state ? description.state : description.output;
-    /* The columns of the key are not the function's to put out. */
+    /* The columns of the key are not the function's to write. */
     if (!is_state && ms_the_plugin.keyed) {
         size_t width = ms_key_schema(call).width;
         *schema = (ms_schema){schema->fields + width, schema->width - width};
@@ -218,7 +218,7 @@ bool ms_engine_update(ms_call *call, const ms_groups *groups, ms_output *output)
         ms_failed(call, MS_ERROR_INTERNAL, "%u states for %u keys", (unsigned)states.rows, (unsigned)count);
         return false;
     }
-    /* Bits behind the last group mean nothing, and are clear. */
+    /* Bits after the last group have no meaning, and are clear. */
     if (count % 8)
         kept[count / 8] &= (uint8_t)((1u << (count % 8)) - 1);
     output->kept = (ms_buffer){kept, kept_bytes};

@@ -34,7 +34,7 @@ typedef struct ms_failure {
     ms_text message;
 } ms_failure;
 
-/* A row that is refused. */
+/* A rejected row. */
 typedef struct ms_rejection {
     uint32_t input;
     uint32_t row;
@@ -52,7 +52,7 @@ typedef struct ms_missing {
 /* The state of a call. */
 typedef struct ms_engine {
     ms_failure failure;
-    /* What the function that runs has refused its row with. */
+    /* The reason with which the running function has rejected its row. */
     bool has_refused;
     ms_text reason;
     ms_rejection *rejections;
@@ -60,7 +60,7 @@ typedef struct ms_engine {
     size_t rejections_capacity;
     ms_missing *missing;
     void *key;
-    /* The group whose function runs, and the timers that it has asked for. */
+    /* The group whose function runs, and the timers that it has requested. */
     uint32_t group;
     struct ms_asked *asked;
     void (*set_timers)(struct ms_engine *engine, bool done);
@@ -81,7 +81,7 @@ typedef struct ms_output {
     size_t rejections_count;
 } ms_output;
 
-/* Makes the failure of a call; the first one counts. */
+/* Records the failure of a call; the first one wins. */
 void ms_failed(ms_call *call, ms_error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* Begins a call: reads the config if it is another one than before. False: the call has failed. */
@@ -111,7 +111,7 @@ bool ms_engine_poll(ms_call *call, ms_poll *poll, ms_batch *rows);
 bool ms_engine_durable(ms_call *call, ms_binary position);
 bool ms_engine_published(ms_call *call, ms_binary position);
 
-/* World `sink`. The last batch is 0 where there is none. */
+/* World `sink`. The last batch is 0 if there is none. */
 bool ms_engine_promise(ms_call *call, ms_promise *promise);
 bool ms_engine_committed(ms_call *call, const ms_identity *identity, uint64_t *last);
 bool ms_engine_take_over(ms_call *call, ms_text config, const ms_owner *owner, uint64_t *last);
@@ -119,25 +119,25 @@ bool ms_engine_begin_batch(ms_call *call, uint64_t batch, ms_timestamp time);
 bool ms_engine_write(ms_call *call, const ms_batch *batch, const ms_rejection **refused, size_t *count);
 bool ms_engine_commit(ms_call *call, uint64_t batch);
 
-/* Finds the rows of an input that are null where their struct has no `ms_opt_`, and refuses them. */
+/* Finds the rows of an input that are null in a field without `ms_opt_`, and rejects them. */
 void ms_find_missing(ms_call *call, uint32_t input, const ms_batch *batch, const ms_row *row, ms_missing *missing);
-/* What was refused, by input and row. */
+/* The rejections, by input and row. */
 const ms_rejection *ms_sorted_rejections(ms_engine *engine);
 
 /* The schema of a kind of row. */
 ms_schema ms_row_schema(const ms_row *row);
 /* An empty output with room for rows, and for bytes in each column of text or binary. */
 void ms_out_init(ms_out *out, ms_schema schema, bool keyed, uint32_t rows, size_t bytes);
-/* What has been put out, with the keys of its groups before it where it is keyed. False: the call has failed. */
+/* The output, with the keys of its groups before it if it is keyed. False: the call has failed. */
 bool ms_out_finish(ms_call *call, ms_out *out, const ms_batch *keys, ms_batch *batch);
 /* Whether a batch has the columns of this schema, each with buffers that are long enough. */
 bool ms_check_batch(ms_call *call, const ms_batch *batch, const ms_row *row);
 /* Bytes of values. */
 size_t ms_batch_bytes(const ms_batch *batch);
 
-/* Parses JSON. NULL where it is none, with what is wrong. `relaxed`: texts may stand in single quotes. */
+/* Parses JSON. NULL if it is invalid, with the error. `relaxed`: strings may be in single quotes. */
 const ms_json *ms_json_parse(ms_arena *arena, ms_text text, bool relaxed, const char **wrong);
-/* Reads the config of the plugin; NULL where it does not fit, with why. */
+/* Reads the config of the plugin; NULL if it is invalid, with the reason. */
 const void *ms_config_of(ms_text text, ms_text *wrong);
 
 /* The host: its imports in a component, stand-ins in tests. */

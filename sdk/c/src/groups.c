@@ -20,7 +20,7 @@ static ms_text reason_of(ms_engine *engine)
     return reason;
 }
 
-/* Whether a status is that of a refusal; otherwise the call fails. */
+/* Whether a status is a rejection; otherwise the call fails. */
 static bool is_refusal(ms_call *call, ms_status status)
 {
     if (status == MS_REJECTED)
@@ -97,7 +97,7 @@ bool ms_group_begin(ms_call *call, const ms_groups *groups, uint32_t group, ms_r
     return true;
 }
 
-/* Refuses all rows of a group but those that were not shown to the function. */
+/* Rejects all rows of a group except those that were not passed to the function. */
 static void refuse_rows(ms_call *call, const ms_grouped *grouped, uint32_t input, uint32_t group, ms_text reason)
 {
     const ms_missing *missing = &call->engine->missing[input];

@@ -1,4 +1,4 @@
-/* A strict reader of JSON. */
+/* A strict JSON parser. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -83,7 +83,7 @@ static bool read_number(reader *from, ms_json *to)
     }
     ms_text text = ms_arena_copy(from->arena, (ms_text){start, (size_t)(from->at - start)});
     to->number = strtod(text.data, NULL);
-    /* At most 18 digits always fit. Longer ones do where they come out again as they went in. */
+    /* At most 18 digits always fit. Longer ones do if they survive a round trip. */
     to->integer = is_integer ? strtoll(text.data, NULL, 10) : 0;
     bool fits = whole < 19 || (whole == 19 && to->integer != INT64_MAX && to->integer != INT64_MIN);
     fits |= ms_text_is(text, "9223372036854775807") || ms_text_is(text, "-9223372036854775808");
@@ -158,7 +158,7 @@ static bool read_text(reader *from, ms_text *to)
     char quote = from->relaxed && peek(from) == '\'' ? '\'' : '"';
     if (!take(from, quote))
         return is_wrong(from, "expected a string");
-    /* No escape is shorter than what it stands for. */
+    /* No escape is shorter than its character. */
     const char *close = from->at;
     while (close < from->end && *close != quote)
         close += *close == '\\' ? 2 : 1;

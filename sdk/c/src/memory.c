@@ -14,7 +14,7 @@ typedef struct ms_block {
     size_t unused;
 } ms_block;
 
-/* A block's memory begins behind its head, aligned to sixteen bytes. */
+/* A block's memory begins after its header, aligned to sixteen bytes. */
 #define HEAD_BYTES ((sizeof(ms_block) + 15) / 16 * 16)
 
 ms_arena ms_call_memory;
@@ -22,7 +22,7 @@ ms_arena ms_config_memory;
 
 static void link_block(ms_arena *arena, ms_block *block)
 {
-    /* The first block is the one that small pieces are taken of; others stand behind it. */
+    /* Small pieces are allocated from the first block; others follow it. */
     ms_block *first = arena->blocks;
     block->previous = first;
     block->next = first ? first->next : NULL;

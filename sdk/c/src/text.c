@@ -61,7 +61,7 @@ static bool is_white_space(int32_t code)
            code == 0x3000;
 }
 
-/* Finds one separator character by character; the search goes on behind it, or ends. */
+/* Finds one separator character by character; the search continues after it, or ends. */
 static void search_characters(ms_parts *parts)
 {
     ms_text rest = {parts->text.data + parts->next, parts->text.length - parts->next};
@@ -90,7 +90,7 @@ bool ms_parts_search_slowly(ms_parts *parts)
     }
     bool is_found;
     if (parts->text.length >= sizeof last) {
-        /* There are enough bytes before the last ones that may be looked at once more. */
+        /* There are enough bytes before the last ones that may be searched again. */
         is_found = ms_find_separators(parts->text.data + parts->text.length - sizeof last, parts->separator, &found);
         found >>= sizeof last - left;
     } else {
@@ -138,7 +138,7 @@ const char *ms_number(double number)
     if (isinf(number))
         return number < 0 ? "-inf" : "inf";
     int power = shortest(fabs(number), digits), length = (int)strlen(digits);
-    /* At most 308 digits before the point or 324 behind it, and the shortest digits. */
+    /* At most 308 digits before the point or 324 after it, and the shortest digits. */
     char *text = ms_alloc(400), *at = text;
     if (signbit(number))
         *at++ = '-';

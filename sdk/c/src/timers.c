@@ -1,7 +1,7 @@
 /* Timers of world `update`. */
 #include "engine.h"
 
-/* What the function of a group has asked for: a time, and whether it is set or cancelled. The last comes first. */
+/* The requests of a group's function: a time, and whether it is set or cancelled. The last comes first. */
 typedef struct ms_asked {
     struct ms_asked *before;
     int64_t at;

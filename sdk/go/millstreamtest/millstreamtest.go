@@ -19,16 +19,17 @@ import (
 type Stage struct {
 	// Config is the stage's config, a JSON object; empty: none.
 	Config string
-	// Key is the stage's key columns, as in "user text, day int64".
+	// Key is the stage's key columns, for example "user text, day int64".
 	Key string
-	// Inputs is the columns of each input, as in "user text, amount int64". Only plugins that work on any input need it.
+	// Inputs is the columns of each input, for example "user text, amount int64". Only plugins that work on any
+	// input need it.
 	Inputs []string
 }
 
-// Rejected is a row that was refused.
+// Rejected is a rejected row.
 type Rejected struct {
-	// Row is its index in the rows passed in; in worlds update and cogroup in these sorted by key, where rows of the second
-	// input are counted behind those of the first.
+	// Row is its index in the passed rows. In worlds update and cogroup these are sorted by key, with the rows
+	// of the second input after those of the first.
 	Row int
 	// Reason is for a person to read.
 	Reason string
@@ -45,11 +46,12 @@ type Run struct {
 	t *testing.T
 	// Rows is an array of objects.
 	Rows string
-	// Rejected is the rows refused.
+	// Rejected is the rejected rows.
 	Rejected []Rejected
 }
 
-// New makes a test of the plugin that this program registers. It ends the test where the plugin rejects the stage.
+// New returns a test of the plugin that this program registers. It fails the test if the plugin rejects the
+// stage.
 func New(t *testing.T, stage Stage) *Test {
 	t.Helper()
 	runner, err := bridge.New(bridge.Stage(stage))
@@ -59,7 +61,8 @@ func New(t *testing.T, stage Stage) *Test {
 	return &Test{t, runner}
 }
 
-// Refused gives the error with which the plugin refuses a stage; it ends the test where the plugin takes it.
+// Refused returns the error with which the plugin rejects a stage; it fails the test if the plugin accepts
+// it.
 func Refused(t *testing.T, stage Stage) error {
 	t.Helper()
 	_, err := bridge.New(bridge.Stage(stage))
@@ -69,9 +72,10 @@ func Refused(t *testing.T, stage Stage) error {
 	return err
 }
 
-// Run runs one batch, an array of objects for each input, and ends the test where the call fails. In world update states and
-// timers are kept for the next run. The time of the first run is second 1, that of the next second 2, and so on. Keys come
-// in the order of their first rows, then those without rows whose timers are due.
+// Run runs one batch, an array of objects for each input, and fails the test if the call fails. In world
+// update, states and timers are kept for the next run. The time of the first run is second 1, that of the
+// next second 2, and so on. Keys are in the order of their first rows, followed by those without rows whose
+// timers are due.
 func (test *Test) Run(inputs ...string) *Run {
 	test.t.Helper()
 	return test.made(test.runner.Run(inputs))
@@ -92,7 +96,7 @@ func (test *Test) TimeOut(key string) *Run {
 	return test.made(test.runner.TimeOut(key))
 }
 
-// Watermark sets the watermark of the runs that follow, as in a stage with event time: timers go by it.
+// Watermark sets the watermark of the following runs, as in a stage with event time: it drives timers.
 func (test *Test) Watermark(at millstream.Timestamp) { test.runner.Watermark(int64(at)) }
 
 // WantStates compares the states, in world update: objects with the columns of key and state.
@@ -124,7 +128,7 @@ func (run *Run) WantRows(want string) *Run {
 	return run
 }
 
-// WantRejected compares the rows refused.
+// WantRejected compares the rejected rows.
 func (run *Run) WantRejected(want ...Rejected) *Run {
 	run.t.Helper()
 	if !slices.Equal(run.Rejected, want) {

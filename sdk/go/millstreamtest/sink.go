@@ -20,16 +20,16 @@ type Writing struct {
 	Last uint64
 }
 
-// RefusedRow is a row that a sink refuses.
+// RefusedRow is a row that a sink rejects.
 type RefusedRow struct {
-	// Row is its place in the rows that were written.
+	// Row is its index in the written rows.
 	Row int
 	// Reason is for a person to read.
 	Reason string
 }
 
-// NewSink makes a test of the sink that this program registers, with a config, which is a JSON object; empty: none. It ends
-// the test where the sink refuses it.
+// NewSink returns a test of the sink that this program registers, with a config, which is a JSON object;
+// empty: none. It fails the test if the sink rejects it.
 func NewSink(t *testing.T, config string) *Sink {
 	t.Helper()
 	sink, err := bridge.NewSink(config)
@@ -39,7 +39,8 @@ func NewSink(t *testing.T, config string) *Sink {
 	return &Sink{t, sink}
 }
 
-// SinkRefused gives the error with which the sink refuses a config; it ends the test where the sink takes it.
+// SinkRefused returns the error with which the sink rejects a config; it fails the test if the sink accepts
+// it.
 func SinkRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSink(config)
@@ -49,7 +50,7 @@ func SinkRefused(t *testing.T, config string) error {
 	return err
 }
 
-// AtLeastOnce tells whether the sink promises no more than that.
+// AtLeastOnce reports whether the sink guarantees no more than that.
 func (sink *Sink) AtLeastOnce() bool {
 	sink.t.Helper()
 	promised, err := sink.sink.AtLeastOnce()
@@ -59,7 +60,7 @@ func (sink *Sink) AtLeastOnce() bool {
 	return promised
 }
 
-// Committed tells the last batch that is there of the job with this id; 0: none.
+// Committed returns the last stored batch of the job with this id; 0: none.
 func (sink *Sink) Committed(jobID string) uint64 {
 	sink.t.Helper()
 	last, err := sink.sink.Committed(jobID)
@@ -69,7 +70,7 @@ func (sink *Sink) Committed(jobID string) uint64 {
 	return last
 }
 
-// Open begins to write for the job with this id, as the start of this number.
+// Open opens the sink for the job with this id, as the start with this number.
 func (sink *Sink) Open(jobID string, generation uint64) *Writing {
 	sink.t.Helper()
 	writing, err := sink.TryOpen(jobID, generation)
@@ -88,7 +89,7 @@ func (sink *Sink) TryOpen(jobID string, generation uint64) (*Writing, error) {
 	return &Writing{sink.t, writer, last}, nil
 }
 
-// Batch writes a batch, an array of objects, and commits it. It gives the rows that were refused.
+// Batch writes a batch, an array of objects, and commits it. It returns the rejected rows.
 func (writing *Writing) Batch(batch uint64, rows string) []RefusedRow {
 	writing.t.Helper()
 	refused, err := writing.Begun(batch, rows)
@@ -101,7 +102,7 @@ func (writing *Writing) Batch(batch uint64, rows string) []RefusedRow {
 	return refused
 }
 
-// Begun is Batch without the commit: what is there of a batch when something fails.
+// Begun is Batch without the commit: the part of a batch that exists when something fails.
 func (writing *Writing) Begun(batch uint64, rows string) ([]RefusedRow, error) {
 	rejected, err := writing.writer.Begun(batch, rows)
 	var refused []RefusedRow

@@ -13,7 +13,7 @@ type Source struct {
 	source bridge.Source
 }
 
-// Partition is one that is read.
+// Partition is an open partition.
 type Partition struct {
 	t         *testing.T
 	partition bridge.Partition
@@ -24,9 +24,9 @@ type Poll struct {
 	t *testing.T
 	// Rows is an array of objects.
 	Rows string
-	// Refused is what came and is no row.
+	// Refused is received data that is not a row.
 	Refused []Refusal
-	// Position is where to go on; nil: where the partition stood before.
+	// Position is where to resume; nil: unchanged.
 	Position []byte
 	// Pause is when there may be more.
 	Pause time.Duration
@@ -34,7 +34,7 @@ type Poll struct {
 	Ended bool
 }
 
-// Refusal is what came and is no row.
+// Refusal is received data that is not a row.
 type Refusal struct {
 	// Data is what came.
 	Data string
@@ -42,8 +42,8 @@ type Refusal struct {
 	Reason string
 }
 
-// NewSource makes a test of the source that this program registers, with a config, which is a JSON object; empty: none. It
-// ends the test where the source refuses it.
+// NewSource returns a test of the source that this program registers, with a config, which is a JSON object;
+// empty: none. It fails the test if the source rejects it.
 func NewSource(t *testing.T, config string) *Source {
 	t.Helper()
 	source, err := bridge.NewSource(config)
@@ -53,7 +53,8 @@ func NewSource(t *testing.T, config string) *Source {
 	return &Source{t, source}
 }
 
-// SourceRefused gives the error with which the source refuses a config; it ends the test where the source takes it.
+// SourceRefused returns the error with which the source rejects a config; it fails the test if the source
+// accepts it.
 func SourceRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSource(config)
@@ -63,7 +64,7 @@ func SourceRefused(t *testing.T, config string) error {
 	return err
 }
 
-// Partitions tells which partitions there are.
+// Partitions returns the names of the partitions.
 func (source *Source) Partitions() []string {
 	source.t.Helper()
 	names, err := source.source.Partitions()
@@ -83,7 +84,7 @@ func (source *Source) Open(partition string, position []byte) *Partition {
 	return &Partition{source.t, opened}
 }
 
-// Poll takes the next rows, and ends the test where the call fails.
+// Poll reads the next rows, and fails the test if the call fails.
 func (partition *Partition) Poll(rowsMax int, wait time.Duration) *Poll {
 	partition.t.Helper()
 	poll, err := partition.Try(rowsMax, wait)
@@ -108,12 +109,12 @@ func (partition *Partition) Try(rowsMax int, wait time.Duration) (*Poll, error) 
 	return made, nil
 }
 
-// Durable tells the source that the rows up to a position are safe.
+// Durable reports to the source that the rows up to a position are durable.
 func (partition *Partition) Durable(position []byte) error {
 	return partition.partition.Durable(position)
 }
 
-// Published tells the source that a checkpoint with a position is published.
+// Published reports to the source that a checkpoint with a position is published.
 func (partition *Partition) Published(position []byte) error {
 	return partition.partition.Published(position)
 }

@@ -9,7 +9,7 @@ import type { Context, Stage } from "./stage.ts";
 import type { Description } from "./types.ts";
 import { refusable } from "./update.ts";
 
-/** A plugin of world `aggregate` on whole batches: what {@link aggregate} makes of functions. */
+/** A plugin of world `aggregate` that works on batches: what {@link aggregate} makes of functions. */
 export interface Aggregate {
   /** Called when a job is loaded: describes output and accumulator, or says that config or input do not fit. */
   describe(stage: Stage): Description;
@@ -17,7 +17,10 @@ export interface Aggregate {
   lift(context: Context, rows: Batch): Batch;
   /** Combines accumulators pair by pair; must be associative. */
   combine(context: Context, left: Batch, right: Batch): Batch;
-  /** Makes the output row of each accumulator. `keys` has one row an accumulator, without columns where there is no key. */
+  /**
+   * Returns the output row of each accumulator. `keys` has one row per accumulator, without columns if there is no
+   * key.
+   */
   lower(context: Context, keys: Batch, accumulators: Batch): Batch;
   /** Takes accumulators out again, pair by pair: `inverse(combine(a, b), a) = b`. */
   inverse?(context: Context, whole: Batch, part: Batch): Batch;
@@ -38,21 +41,21 @@ export interface AggregateSpec<K, I, A, O, S> {
   readonly accumulator: RowType<A>;
   /** The columns of the row that comes out, after those of the key. */
   readonly output: RowType<O>;
-  /** The columns of the key, where `lower` wants to see it; any key if left out. */
+  /** The columns of the key, if `lower` needs it; any key by default. */
   readonly key?: RowType<K>;
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** What the functions get beside their rows. */
+/** The arguments of the functions besides their rows. */
 export interface AggregateCall<C> {
   readonly config: C;
   readonly context: Context;
 }
 
-/** The functions of a plugin. One that throws or returns a `Rejection` fails the call. */
+/** The functions of a plugin. A function that throws or returns a `Rejection` fails the call. */
 export interface AggregateFunctions<K, I, A, O, C> {
   /** Makes an accumulator of a row. */
   lift(row: I, call: AggregateCall<C>): A | Rejection;
@@ -114,17 +117,17 @@ export function aggregate<I, A, O, K = {}, S extends ConfigSpec<unknown> | undef
   });
 }
 
-/** Makes a plugin of functions on whole batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may work on any columns. */
 function batches(create: (stage: Stage) => Aggregate): AggregatePlugin {
   return { world: "aggregate", create };
 }
 
 aggregate.batches = batches;
 
-/** The functions of a plugin, of which one is called. */
+/** The functions of a plugin, one of which is called. */
 type Functions = AggregateFunctions<any, any, any, any, any>;
 
-/** A row for each of so many. */
+/** Calls a function for this number of rows. */
 function each<O>(
   of: Functions,
   name: keyof Functions,

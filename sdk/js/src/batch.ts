@@ -1,4 +1,4 @@
-/** Whole batches, for plugins that work on any columns. */
+/** Batches, for plugins that work on any columns. */
 
 import { isWritten } from "./written.ts";
 import { inputError, internalError } from "./error.ts";
@@ -40,7 +40,7 @@ export class Batch {
     return validity ? !bit(validity, row) : false;
   }
 
-  /** Where a column has values, a bit a row; `null`: everywhere. */
+  /** The rows of a column that have values, one bit per row; `null`: all. */
   validity(index: number): Uint8Array | null {
     const { validity } = this.column(index);
     if (validity && validity.length < Math.ceil(this.rows / 8)) throw internalError(`column ${index}: its validity is too short`);
@@ -67,7 +67,10 @@ export class Batch {
     return decode(this.column(index).data, this.offsets(index));
   }
 
-  /** Where the rows of a column of `text` or `binary` begin in its `data`, in bytes; the last one where they end. */
+  /**
+   * The start of each row of a `text` or `binary` column in its `data`, in bytes, followed by the end of the last
+   * row.
+   */
   offsets(index: number): Int32Array {
     const { offsets } = this.column(index);
     if (!offsets) throw internalError(`column ${index}: it has no offsets`);
@@ -120,7 +123,7 @@ export class Batch {
     return new Batch(this.rows, columns.map((index) => this.column(index)));
   }
 
-  /** The columns of both batches, which must have as many rows. */
+  /** Returns the columns of both batches, which must have the same number of rows. */
   beside(other: Batch): Batch {
     if (this.rows !== other.rows) throw internalError(`columns of ${this.rows} and of ${other.rows} rows`);
     return new Batch(this.rows, [...this.columns, ...other.columns]);
@@ -131,7 +134,7 @@ export class Batch {
 export interface Output {
   /** Any number of rows, with the columns that `describe` said. */
   readonly rows: Batch;
-  /** The rows of the input that are refused. */
+  /** The rejected rows of the input. */
   readonly rejected: readonly Rejected[];
 }
 
@@ -151,7 +154,7 @@ export class Bits {
   }
 }
 
-/** A bit of a bitmap; false behind its end. */
+/** Returns a bit of a bitmap; false after its end. */
 export function bit(bits: Uint8Array, index: number): boolean {
   return ((bits[index >> 3]! >> (index & 7)) & 1) === 1;
 }
@@ -165,7 +168,7 @@ export function bitmap(bits: ArrayLike<boolean>): Uint8Array {
   return bytes;
 }
 
-/** Byte strings one behind the other. */
+/** Concatenates byte strings. */
 export function joined(parts: readonly Uint8Array[]): { data: Uint8Array; offsets: Uint8Array } {
   const offsets = new Int32Array(parts.length + 1);
   let end = 0;
@@ -185,7 +188,7 @@ export function uint32(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(...aligned(bytes, 4, bytes.length >> 2));
 }
 
-/** What a typed array of `count` elements of `size` bytes is made of; copies bytes that begin at an odd place. */
+/** Returns the buffer of a typed array of `count` elements of `size` bytes; copies bytes that are not aligned. */
 function aligned(bytes: Uint8Array, size: number, count: number): [ArrayBuffer, number, number] {
   const at = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   return [at.buffer as ArrayBuffer, at.byteOffset, count];

@@ -25,34 +25,35 @@ export const bool: Cell<boolean> = { type: "bool", kind: "bool", nullable: false
 /** A 64-bit integer, exactly: a `bigint`. */
 export const int64: Cell<bigint> = { type: "int64", kind: "int64", nullable: false };
 /**
- * A 64-bit integer as a `number`, which holds whole numbers up to 2^53 - 1. A row with one beyond that is rejected; so is
- * the call that returns one, or a fraction. Nothing is rounded.
+ * A 64-bit integer as a `number`, which represents integers up to 2^53 - 1. A row with a larger one is rejected; so
+ * is a call that returns one, or a fraction. Nothing is rounded.
  */
 export const integer: Cell<number> = { type: "int64", kind: "integer", nullable: false };
 /** A `number`. */
 export const float64: Cell<number> = { type: "float64", kind: "float64", nullable: false };
-/** A `string`; when it is written, halves of surrogate pairs that stand alone become U+FFFD. */
+/** A `string`; when it is written, unpaired surrogates become U+FFFD. */
 export const text: Cell<string> = { type: "text", kind: "text", nullable: false };
-/** Bytes; what is read is a view, to be copied (`slice`) where it must outlive the call. */
+/** Bytes. A value that is read is a view; copy it (`slice`) if it must outlive the call. */
 export const binary: Cell<Uint8Array> = { type: "binary", kind: "binary", nullable: false };
 /** A point in time: a `bigint` of microseconds since 1970-01-01 00:00 UTC. */
 export const timestamp: Cell<Timestamp> = { type: "timestamp", kind: "int64", nullable: false };
 
-/** A day, as in `"2026-11-20"`; years of other than four digits have a sign. */
+/** A day, for example `"2026-11-20"`; years with other than four digits have a sign. */
 export const date: Cell<string> = { type: "date", kind: "text", nullable: false };
 
 /**
- * A decimal number of at most so many digits, and so many of them behind the point: a `string`, as in `"12.50"`. What is read has all
- * digits of the scale, so that `BigInt(price.replace(".", ""))` is the number of cents; what is written may have fewer.
+ * A decimal number with this precision and scale: a `string`, for example `"12.50"`. A value that is read has all
+ * digits of the scale, so that `BigInt(price.replace(".", ""))` is the number of cents; a value that is written may
+ * have fewer.
  */
 export function decimal(precision: number, scale: number): Cell<string> {
   return { type: `decimal(${precision},${scale})`, kind: "text", nullable: false };
 }
 
 /**
- * A struct or a list, named as job files name it: `nested<{ id: number; tags: string[] }>("struct<id: int64, tags: list<text>>")`.
- * The values are those that JSON has: times and dates are strings, bytes hexadecimal digits, decimals numbers, and any of them may be
- * `null`. Whole numbers beyond 2^53 - 1 are bigints.
+ * A struct or a list, named as in job files: `nested<{ id: number; tags: string[] }>("struct<id: int64, tags:
+ * list<text>>")`. The values are those of JSON: times and dates are strings, bytes hexadecimal digits, decimals
+ * numbers, and any of them may be `null`. Integers beyond 2^53 - 1 are bigints.
  */
 export function nested<T = unknown>(type: NestedType): Cell<T> {
   return { type, kind: "nested", nullable: false };

@@ -10,7 +10,7 @@ import type { Returned } from "./transform.ts";
 import type { Description, Rejected } from "./types.ts";
 import { GroupedRows, newOutput, NOTHING, refusable } from "./update.ts";
 
-/** A plugin of world `cogroup` on whole batches: what {@link cogroup} makes of a function. */
+/** A plugin of world `cogroup` that works on batches: what {@link cogroup} makes of a function. */
 export interface Cogroup {
   /** Called when a job is loaded: says what is read of each input and what is returned, or that something does not fit. */
   describe(stage: Stage): Description;
@@ -37,7 +37,7 @@ export interface CogroupGroups {
 export interface Cogrouped {
   /** Rows to emit, any number. */
   readonly rows: Batch;
-  /** For each input the rows that are refused. */
+  /** For each input, the rejected rows. */
   readonly rejected: readonly (readonly Rejected[])[];
 }
 
@@ -47,11 +47,11 @@ export interface CogroupSpec<K, I extends readonly (RowType<any> | null)[], O, S
   readonly inputs: I;
   /** The columns of the rows that it returns, or {@link keyed} ones after those of the key. */
   readonly output: OutputType<O>;
-  /** The columns of the key; any key if left out. */
+  /** The columns of the key; any key by default. */
   readonly key?: RowType<K>;
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
@@ -60,9 +60,9 @@ export type RowsOf<I extends readonly (RowType<any> | null)[]> = {
   readonly [N in keyof I]: readonly (I[N] extends null ? {} : Row<I[N]>)[];
 };
 
-/** What a plugin function gets beside its rows. */
+/** The arguments of a plugin function besides its rows. */
 export interface CogroupCall<K, O, C> {
-  /** The key of this call; an empty object where the plugin works with any key. */
+  /** The key of this call; an empty object if the plugin works with any key. */
   readonly key: K;
   readonly out: Out<O>;
   readonly config: C;
@@ -122,7 +122,7 @@ export function cogroup<
   });
 }
 
-/** Makes a plugin of functions on whole batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may work on any columns. */
 function batches(create: (stage: Stage) => Cogroup): CogroupPlugin {
   return { world: "cogroup", create };
 }

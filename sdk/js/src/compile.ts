@@ -1,6 +1,6 @@
 /**
- * Code for each row type, written when the type is made: an interpreter runs straight code over named columns several times
- * as fast as loops over descriptions of columns.
+ * Code for each row type, generated when the type is created: an interpreter runs straight code over named columns
+ * several times as fast as loops over descriptions of columns.
  */
 
 import { bitmap, bytesOf, joined } from "./batch.ts";
@@ -14,13 +14,13 @@ export type RowReader<T> = (row: number) => T;
 
 /** Builds columns row by row. */
 export interface RowWriter<T> {
-  /** Appends a row; throws where a field is not of its type. */
+  /** Appends a row; throws if a field does not match its type. */
   push(row: T): void;
   /** Appends a row of nulls, zeros and empty values. */
   pushEmpty(): void;
   /** Rows so far. */
   rows(): number;
-  /** Forgets all rows from this one on. */
+  /** Removes all rows from this one on. */
   truncate(rows: number): void;
   /** The columns. */
   finish(): Column[];
@@ -148,7 +148,7 @@ function finishColumn(cell: Cell<unknown>, values: unknown[]): Column {
   }
 }
 
-/** Puts empty values in the place of nulls; returns where there are values, or `null` where that is everywhere. */
+/** Replaces nulls by empty values; returns which rows have values, or `null` if all have. */
 function takeNulls(values: unknown[], empty: unknown): Uint8Array | null {
   let validity: Uint8Array | null = null;
   for (let i = 0; i < values.length; i++) {

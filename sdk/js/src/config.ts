@@ -7,18 +7,18 @@ import type { Stage } from "./stage.ts";
 export interface ConfigField<T> {
   /** JSON Schema. */
   readonly schema: Readonly<Record<string, unknown>>;
-  /** Whether it may be left out. */
+  /** Whether it is optional. */
   readonly optional: boolean;
   /** What it is then. */
   readonly fallback?: T;
-  /** Checks a value; throws a text. */
+  /** Checks a value; throws a string. */
   parse(value: unknown): T;
 }
 
 /** The fields of a config, by name. */
 export type ConfigFields = Readonly<Record<string, ConfigField<unknown>>>;
 
-/** What a plugin reads its config with: fields; or a function that takes what JSON has, and throws where it does not fit. */
+/** How a plugin reads its config: fields; or a function that takes the JSON value, and throws if it is invalid. */
 export type ConfigSpec<T> = ConfigFields | ((value: unknown) => T);
 
 /** The type of a config: `Config<typeof fields>`. */
@@ -29,7 +29,7 @@ export type Config<S> = S extends (value: unknown) => infer T
     : undefined;
 
 interface Options<T> {
-  /** Makes the field one that may be left out. */
+  /** Makes the field optional. */
   readonly default?: T;
 }
 
@@ -56,7 +56,7 @@ export function number(options?: Options<number>): ConfigField<number> {
   return withDefault({ schema: { type: "number" }, optional: false, parse }, options);
 }
 
-/** A whole number of 64 bits, exactly: a `bigint`. */
+/** A 64-bit integer, exactly: a `bigint`. */
 export function int64(options?: Options<bigint>): ConfigField<bigint> {
   const parse = (value: unknown): bigint => {
     const exact = typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value as bigint | number) : undefined;
@@ -66,12 +66,12 @@ export function int64(options?: Options<bigint>): ConfigField<bigint> {
   return withDefault({ schema: { type: "integer" }, optional: false, parse }, options);
 }
 
-/** A whole number up to 2^53 - 1. */
+/** An integer up to 2^53 - 1. */
 export function whole(options?: Options<number>): ConfigField<number> {
   return field("i64", { type: "integer" }, (value): value is number => Number.isSafeInteger(value), options);
 }
 
-/** A text. */
+/** A string. */
 export function string(options?: Options<string>): ConfigField<string> {
   return field("a string", { type: "string" }, (value) => typeof value === "string", options);
 }
@@ -81,7 +81,7 @@ export function boolean(options?: Options<boolean>): ConfigField<boolean> {
   return field("a boolean", { type: "boolean" }, (value) => typeof value === "boolean", options);
 }
 
-/** One of these texts. */
+/** One of these strings. */
 export function oneOf<const T extends string>(values: readonly T[], options?: Options<T>): ConfigField<T> {
   const parse = (value: unknown): T => {
     if (typeof value !== "string") throw new TypeError(mismatch(value, "a string"));
@@ -106,7 +106,7 @@ export function object<F extends ConfigFields>(fields: F): ConfigField<Config<F>
   return { schema: schemaOf(fields), optional: false, parse: (value) => parseFields(fields, value) as Config<F> };
 }
 
-/** The same, or `undefined` where it is left out. */
+/** The same, or `undefined` if it is missing. */
 export function optional<T>(field: ConfigField<T>): ConfigField<T | undefined> {
   return { schema: field.schema, optional: true, parse: (value) => field.parse(value) };
 }
@@ -126,7 +126,7 @@ export function readConfig(spec: ConfigSpec<unknown> | undefined, stage: Stage):
   }
 }
 
-/** The JSON Schema of a config; empty where it cannot be told. */
+/** The JSON Schema of a config; empty if it is unknown. */
 export function configSchema(spec: ConfigSpec<unknown> | undefined): string {
   return spec === undefined || typeof spec === "function" ? "" : JSON.stringify(schemaOf(spec));
 }
@@ -158,7 +158,7 @@ function parseFields(fields: ConfigFields, value: unknown): unknown {
   return Object.fromEntries(parsed);
 }
 
-/** What is wrong with a value, and where it stands in the config. */
+/** An error of a value, and its path in the config. */
 class Mistake extends TypeError {
   readonly path: string;
   readonly words: string;
@@ -170,7 +170,7 @@ class Mistake extends TypeError {
   }
 }
 
-/** Checks a value that stands at a place: a field's name, or an index in brackets. */
+/** Checks a value at a path: a field's name, or an index in brackets. */
 function within<T>(place: string, parse: () => T): T {
   try {
     return parse();

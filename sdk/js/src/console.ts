@@ -13,7 +13,7 @@ declare global {
     warn(...values: unknown[]): void;
     /** To the log, as an error. */
     error(...values: unknown[]): void;
-    /** To the log, for whoever develops the plugin. */
+    /** For the log, for the plugin's developer. */
     debug(...values: unknown[]): void;
   }
   // eslint-disable-next-line no-var

@@ -1,6 +1,6 @@
-/** Why a call fails, and why a row is refused. */
+/** Why a call fails, and why a row is rejected. */
 
-/** Whose mistake it is: `config` and `input` are for the author of the job to mend, `internal` for that of the plugin. */
+/** Who can fix the error: the author of the job (`config` and `input`), or that of the plugin (`internal`). */
 export type ErrorKind = "config" | "input" | "internal";
 
 /** A call that fails, said by kind. Any other exception is an `internal` one. */
@@ -24,14 +24,14 @@ export function inputError(message: string): PluginError {
   return new PluginError("input", message);
 }
 
-/** Anything else: the plugin itself is wrong, or meets what it cannot go on with. */
+/** Any other error: a bug of the plugin, or a condition that it cannot handle. */
 export function internalError(message: string): PluginError {
   return new PluginError("internal", message);
 }
 
 /**
- * Why a plugin refuses a row: throw it, or return it, which is cheaper. The row then goes to the stage's rejected rows, and
- * the job goes on.
+ * Why a plugin rejects a row: throw it, or return it, which is cheaper. The row then goes to the stage's rejected
+ * rows, and the job continues.
  */
 export class Rejection {
   // No `Error`: a stack trace for each row that is refused would cost more than the row.

@@ -22,7 +22,7 @@ export function readText(name: string): string {
   return decodeOne(readAll(name));
 }
 
-/** The host's own words are in `payload`. */
+/** The host's own message is in `payload`. */
 function messageOf(error: unknown): string {
   const { payload, message } = error as { payload?: unknown; message?: unknown };
   return String(payload ?? message ?? error);

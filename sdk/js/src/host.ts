@@ -1,4 +1,4 @@
-/** What a plugin can ask of the outside: the host's imports in a component, stand-ins in tests. */
+/** What a plugin can request from outside: the host's imports in a component, fakes in tests. */
 
 import type { HttpHost } from "./http.ts";
 import type { WireSchema } from "./types.ts";
@@ -8,7 +8,7 @@ export type Level = "debug" | "info" | "warn" | "error";
 export interface Host {
   log(level: Level, message: string): void;
   count(counter: string, amount: number): void;
-  /** The whole of a granted file; throws a text where there is none of this name. */
+  /** The content of a granted file; throws a string if there is none of this name. */
   file(name: string): Uint8Array;
   input(): WireSchema;
   inputs(): readonly WireSchema[];
@@ -17,7 +17,7 @@ export interface Host {
   readonly timers: TimersHost | undefined;
   /** Worlds `source` and `sink`: connections and datagrams. */
   readonly net: NetHost | undefined;
-  /** Requests over HTTP, where the plugin's manifest wants them. */
+  /** HTTP requests, if the plugin's manifest requests them. */
   readonly http: HttpHost | undefined;
 }
 
@@ -50,7 +50,7 @@ export function setHost(host: Host): void {
   current = host;
 }
 
-/** Writes lines to the log; nothing where there is no host yet, while a plugin is being built. */
+/** Writes lines to the log; does nothing without a host, while a plugin is being built. */
 export function writeLog(level: Level, message: string): void {
   for (const line of message.toWellFormed().split("\n")) current?.log(level, line);
 }

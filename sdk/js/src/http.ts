@@ -9,27 +9,27 @@ import { host } from "./host.ts";
 import { Fault } from "./net.ts";
 import { encodeOne } from "./utf8.ts";
 
-/** How long an answer may take, if a request does not say. */
+/** The time limit of a response, unless a request sets one. */
 export const TIMEOUT_MS = 10_000;
-/** A longer body of an answer is a fault, if a request does not say. */
+/** The maximum size of a response's body, unless a request sets one. */
 export const BODY_BYTES_MAX = 8 << 20;
 
-/** What a request says beside its address. */
+/** The options of a request besides its address. */
 export interface Options {
-  /** `GET` if left out. */
+  /** `GET` by default. */
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
-  /** How long connecting, the answer and each part of it may take. */
+  /** The time limit of connecting, of the response and of each part of it. */
   readonly timeoutMs?: number;
   readonly bodyBytesMax?: number;
 }
 
-/** An answer. */
+/** A response. */
 export interface Response {
   /** 200, 404 and so on. */
   readonly status: number;
-  /** The fields of the head, names in small letters; of several of a name the last. */
+  /** The header fields, with lower-case names; of several with the same name, the last. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
 }
@@ -46,19 +46,19 @@ export interface HttpRequest {
   readonly bodyBytesMax: number;
 }
 
-/** An answer, as hosts give it. */
+/** A response, in the host's format. */
 export interface HttpAnswer {
   readonly status: number;
   readonly headers: readonly (readonly [name: string, value: string])[];
   readonly body: Uint8Array;
 }
 
-/** What makes requests; a text that it throws says why there is no answer. */
+/** Sends requests; a string that it throws says why there is no response. */
 export type HttpHost = (request: HttpRequest) => HttpAnswer;
 
 /**
- * Makes a request, and waits for the whole answer. Throws a `net.Fault` where there is none; it names server and method, and
- * not the rest of the address, which may be a secret.
+ * Sends a request, and waits for the complete response. Throws a `net.Fault` without one; it names server and method,
+ * but not the rest of the address, which may be a secret.
  */
 export function request(url: string, options: Options = {}): Response {
   const found = /^(https?):\/\/([^/?#\s]+)([^#\s]*)(?:#\S*)?$/i.exec(url);
@@ -91,7 +91,7 @@ export function request(url: string, options: Options = {}): Response {
   return { status: answer.status, headers: Object.fromEntries(names), body: answer.body };
 }
 
-/** Asks for what is at an address. Throws a `net.Fault` where there is no answer. */
+/** Gets an address. Throws a `net.Fault` without a response. */
 export function get(url: string, options: Omit<Options, "method" | "body"> = {}): Response {
   return request(url, options);
 }

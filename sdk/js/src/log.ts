@@ -1,13 +1,13 @@
-/** Words for the operator. The host shows them with stage, plugin and batch, and drops what is above its limits. */
+/** Log lines for the operator. The host shows them with stage, plugin and batch, and drops lines above its limits. */
 
 import { writeLog } from "./host.ts";
 
-/** For whoever develops the plugin. */
+/** For the plugin's developer. */
 export function debug(message: unknown): void {
   writeLog("debug", String(message));
 }
 
-/** For whoever runs the job. `console.log` does the same. */
+/** For the job's operator. `console.log` does the same. */
 export function info(message: unknown): void {
   writeLog("info", String(message));
 }

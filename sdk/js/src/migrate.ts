@@ -8,11 +8,11 @@ import type { Field } from "./types.ts";
 
 /** States that another version of the plugin made. */
 export interface OldStates {
-  /** That version; empty where it is not known. */
+  /** That version; empty if it is not known. */
   readonly version: string;
   /** Their columns. */
   readonly fields: readonly Field[];
-  /** The states, a row a key. */
+  /** The states, one row per key. */
   readonly states: Batch;
 }
 

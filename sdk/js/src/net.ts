@@ -10,9 +10,9 @@ import { host, type NetHost } from "./host.ts";
 import { decodeOne, encodeOne } from "./utf8.ts";
 
 /**
- * - `timeout`: nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+ * - `timeout`: nothing was received or sent within the time. Nothing is lost: it can be retried.
  * - `closed`: the other side has closed the connection.
- * - `failed`: anything else: not granted, refused, unknown host.
+ * - `failed`: anything else: not granted, connection refused, unknown host.
  */
 export type FaultKind = "timeout" | "closed" | "failed";
 
@@ -47,12 +47,14 @@ export class Connection {
     this.#socket = asked((net) => net.connect(...parts(address), millis(timeoutMs)));
   }
 
-  /** What is there: at least one byte, and at most so many. Waits for the first. Throws a {@link Fault}. */
+  /**
+   * Returns available data: at least one byte, and at most the maximum. Waits for the first. Throws a {@link Fault}.
+   */
   read(bytesMax: number, timeoutMs: number): Uint8Array {
     return asked((net) => net.read(this.#socket, bytesMax, millis(timeoutMs)));
   }
 
-  /** Writes all of these bytes. After a `timeout` some of them may have gone out. Throws a {@link Fault}. */
+  /** Writes all of these bytes. After a `timeout` some of them may have been sent. Throws a {@link Fault}. */
   write(data: Uint8Array | string, timeoutMs: number): void {
     asked((net) => net.write(this.#socket, bytes(data), millis(timeoutMs)));
   }
@@ -67,13 +69,13 @@ const READ_BYTES = 1 << 16;
 const NEWLINE = 10;
 const RETURN = 13;
 
-/** The lines that come over a connection, whole, however they are sent. */
+/** Complete lines from a connection, however they are sent. */
 export class Lines {
   /** The connection, to write to it. */
   readonly connection: Connection;
   readonly #lineBytesMax: number;
   #buffer = new Uint8Array(0);
-  /** Where the next line begins, and up to where no end of it was found. */
+  /** The start of the next line, and the position before which there is no line end. */
   #start = 0;
   #searched = 0;
 
@@ -83,8 +85,9 @@ export class Lines {
   }
 
   /**
-   * The next line, without its end (`\n` or `\r\n`); waits for more of it no longer than this. A part of a line that has come by
-   * then is kept for the next call, and a part before the end of the connection is no line. Throws a {@link Fault}.
+   * Returns the next line without its end (`\n` or `\r\n`), and waits for it no longer than the timeout. A part of a
+   * line that has arrived by then is kept for the next call; a part before the end of the connection is not a line.
+   * Throws a {@link Fault}.
    */
   next(timeoutMs: number): Uint8Array {
     for (let waitMs = timeoutMs; ; ) {
@@ -111,7 +114,7 @@ export class Lines {
     }
   }
 
-  /** The same as text; what is no UTF-8 throws a `URIError`, and is gone. */
+  /** The same as text; a line that is not UTF-8 throws a `URIError`, and is lost. */
   nextText(timeoutMs: number): string {
     return decodeOne(this.next(timeoutMs));
   }
@@ -129,12 +132,15 @@ export interface Datagram {
 export class Datagrams {
   readonly #socket: number;
 
-  /** Listens at an address of this machine, as `0.0.0.0:514`; port 0: any free one. Throws a {@link Fault}. */
+  /**
+   * Listens at an address of this machine, for example `0.0.0.0:514`; port 0 selects any free port. Throws a {@link
+   * Fault}.
+   */
   constructor(address: string) {
     this.#socket = asked((net) => net.bind(...parts(address)));
   }
 
-  /** The next datagram; what is longer than so many bytes is cut. Throws a {@link Fault}. */
+  /** Returns the next datagram, truncated to the maximum. Throws a {@link Fault}. */
   receive(bytesMax: number, timeoutMs: number): Datagram {
     return asked((net) => net.receive(this.#socket, bytesMax, millis(timeoutMs)));
   }
@@ -150,7 +156,7 @@ export class Datagrams {
   }
 }
 
-/** Asks the host, whose faults are thrown as ours. */
+/** Calls the host, and throws its faults as ours. */
 function asked<T>(ask: (net: NetHost) => T): T {
   const { net } = host();
   if (net === undefined) throw new Fault("failed", "only plugins of worlds source and sink have connections and datagrams");

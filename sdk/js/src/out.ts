@@ -72,15 +72,15 @@ export class Output<T> {
     }
   }
 
-  /** What plugin functions push to, as the property `out` of a call; tells {@link addOf} that it was asked for. */
+  /** The property `out` of a call, to which plugin functions push; tells {@link addOf} that it was read. */
   ask(): Out<T> {
     this.#isAsked = true;
     return this.out;
   }
 
   /**
-   * Appends what a plugin function has returned for a row or a key. Nothing at all is what functions return that push their
-   * rows; where it did not even look at `out`, a `return` was forgotten, and the rows would be lost.
+   * Appends the result of a plugin function for a row or a key. Functions that push their rows return nothing at all.
+   * If the function did not even read `out`, a `return` was forgotten, and the rows would be lost.
    */
   addOf(function_: Function, what: string, returned: unknown): void {
     if (returned !== undefined) this.add(returned);

@@ -1,4 +1,4 @@
-/** Functions that have returned nothing where they must return something: most often a `return` was forgotten. */
+/** Functions that return nothing but must return something: most often a `return` was forgotten. */
 
 import { internalError, type PluginError } from "./error.ts";
 import { placeOf } from "./stack.ts";
@@ -9,7 +9,7 @@ export function missingReturn(function_: Function, what: string, returned: null 
   return internalError(`${name} returned ${returned}: is a \`return\` missing? ${hint}${placeOf(function_)}`);
 }
 
-/** What a function that is called for all rows of a batch must return, checked where it returned it. */
+/** Checks the result of a function that is called for all rows of a batch. */
 export function returnedBy<T>(function_: Function, what: string, returned: T): T {
   if (returned === undefined || returned === null) throw missingReturn(function_, what, returned as null | undefined, "");
   return returned;

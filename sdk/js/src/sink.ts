@@ -23,46 +23,49 @@ export type AnyRow = Readonly<Record<string, unknown>>;
 /** What a sink says of itself. */
 export interface SinkSpec<I, S> {
   /**
-   * The columns that it reads, or a function that picks them from those that there are (see {@link columns}); all, whatever they are,
-   * if left out. A row with a null where none may be is refused before the sink sees it.
+   * The columns that it reads, or a function that selects them from the existing ones (see {@link columns}); all by
+   * default. A row with a null in a column that is not nullable is rejected before the sink sees it.
    */
   readonly input?: RowType<I> | ((config: Config<S>, given: readonly Field[]) => RowType<I>);
   /** What it promises; `exactly-once` needs `committed`, and a writer's `last`. */
   readonly promise: SinkPromise | ((config: Config<S>) => SinkPromise);
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** Whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else. */
+/** Identifies the rows: the same at every start of a job that resumes from its checkpoints, and unique to it. */
 export interface Identity {
   /** The job's name, for people. */
   readonly job: string;
-  /** What tells this job from all others, those of the same name as well: 32 hexadecimal digits. */
+  /** Identifies this job, also among those with the same name: 32 hexadecimal digits. */
   readonly jobId: string;
   /** The sink's name in the job. */
   readonly sink: string;
 }
 
-/** Who writes. */
+/** The writing start of a job. */
 export interface Owner {
   /** Whose rows they are. */
   readonly identity: Identity;
   /**
-   * Which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever has a smaller one
-   * has lost the job, and must not commit any more.
+   * The number of the job's start: later starts have larger numbers. Once a larger one has opened the sink, a start
+   * with a smaller one has lost the job, and must not commit any more.
    */
   readonly generation: number;
 }
 
 /** The functions of a sink. */
 export interface SinkFunctions<I, C> {
-  /** Called when a job is loaded: throws a {@link configError} for a config that can be read and is wrong. There is no network yet. */
+  /**
+   * Called when a job is loaded: throws a {@link configError} for a config that can be read but is invalid. There is
+   * no network yet.
+   */
   check?(config: C): void;
   /**
-   * The last batch of these rows that is there, `null` where there is none; asked before a start of the job decides where to go on.
-   * Changes nothing: an earlier start may still be writing.
+   * Returns the last stored batch of these rows, `null` if there is none; called before a start of the job decides
+   * where to resume. Must change nothing: an earlier start may still be writing.
    */
   committed?(config: C, identity: Identity): number | null;
   /** Begins to write rows with these columns, and takes the sink over from all owners of smaller generations. */
@@ -71,19 +74,22 @@ export interface SinkFunctions<I, C> {
 
 /** What writes the batches of a sink: `begin`, `write` for each piece of the rows, `commit`; then the next one. */
 export interface Writer<I> {
-  /** The last batch of these rows that was there when it was opened; `null` or left out: none. */
+  /** The last stored batch of these rows when it was opened; `null` or missing: none. */
   readonly last?: number | null;
   /** A batch begins: its id, and the end of its interval. Batches without rows do not come. */
   begin?(batch: number, time: Timestamp): void;
-  /** More rows of the batch, in order. Those that cannot be taken are refused, and the job says what becomes of them. */
+  /**
+   * Writes more rows of the batch, in order. Rows that cannot be written are rejected, and the job decides what
+   * happens to them.
+   */
   write(rows: Departures<I>): void;
   /** All rows of the batch were written: makes them visible together with its id. They are durable when it returns. */
   commit(batch: number): void;
 }
 
-/** Rows that leave, in order; and those of them that the sink refuses. */
+/** The rows to write, in order, and the rejected ones among them. */
 export class Departures<I> {
-  /** The rows as columns, refused ones included. */
+  /** The rows as columns, including rejected ones. */
   readonly batch: Batch;
   readonly #read: (row: number) => I;
   readonly #refused: Map<number, string>;
@@ -94,24 +100,24 @@ export class Departures<I> {
     this.#refused = new Map(type.missing(batch).map(({ row, reason }) => [row, reason]));
   }
 
-  /** How many there are, refused ones included. */
+  /** The number of rows, including rejected ones. */
   get length(): number {
     return this.batch.rows;
   }
 
-  /** The rows, but for those that are refused by then. */
+  /** The rows, except those that are rejected by then. */
   *[Symbol.iterator](): Generator<I, void> {
     for (const [, row] of this.entries()) yield row;
   }
 
-  /** The same with the place of each, which {@link refuse} takes. */
+  /** The same with the index of each, which {@link refuse} takes. */
   *entries(): Generator<[place: number, row: I], void> {
     for (let place = 0; place < this.length; place++) {
       if (!this.#refused.has(place)) yield [place, this.#read(place)];
     }
   }
 
-  /** Refuses the row at this place. */
+  /** Rejects the row with this index. */
   refuse(place: number, reason: unknown): void {
     if (!Number.isInteger(place) || place < 0 || place >= this.length) {
       throw internalError(`row ${place} is rejected, but there are ${this.length} rows`);
@@ -119,7 +125,7 @@ export class Departures<I> {
     this.#refused.set(place, reason instanceof Error ? reason.message : String(reason));
   }
 
-  /** What is refused, in order. */
+  /** The rejected rows, in order. */
   refused(): Rejected[] {
     return Array.from(this.#refused, ([row, reason]) => ({ row, reason })).sort((a, b) => a.row - b.row);
   }
@@ -187,7 +193,9 @@ export function sink<I = AnyRow, S extends ConfigSpec<unknown> | undefined = und
   };
 }
 
-/** Any columns as a row type, for {@link SinkSpec.input}: those of these names, where they are among the given ones, else all of them. */
+/**
+ * Any columns as a row type, for {@link SinkSpec.input}: those with these names, if they are given, else all of them.
+ */
 export function columns(given: readonly Field[], names?: readonly string[]): RowType<AnyRow> {
   const found = (names ?? given.map(({ name }) => name)).map((name) => {
     const field = given.find((field) => field.name === name);

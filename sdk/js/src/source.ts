@@ -13,35 +13,38 @@ import { encodeOne } from "./utf8.ts";
 export interface SourceSpec<O, S> {
   /** The columns of the rows that it returns. */
   readonly output: RowType<O>;
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
 /** The functions of a source. */
 export interface SourceFunctions<O, C> {
-  /** Called when a job is loaded: throws a {@link configError} for a config that can be read and is wrong. There is no network yet. */
+  /**
+   * Called when a job is loaded: throws a {@link configError} for a config that can be read but is invalid. There is
+   * no network yet.
+   */
   check?(config: C): void;
   /**
-   * The partitions that there are, by names that stay the same; asked when the job starts, and now and then. Each is read in
-   * order, by itself, and keeps its own position. Without this function there is one, without a name.
+   * Returns the partitions, by stable names; called when the job starts, and periodically. Each is read in order,
+   * independently, and keeps its own position. Without this function there is one, without a name.
    */
   partitions?(config: C): readonly string[];
-  /** Begins to read a partition, where an earlier poll left off; `null`: at its beginning. */
+  /** Opens a partition at the position of an earlier poll; `null`: at its beginning. */
   open(config: C, partition: string, position: Uint8Array | null): Reader<O>;
 }
 
 /** What reads one partition. */
 export interface Reader<O> {
   /**
-   * Takes the next rows; waits for them, but no longer than so many milliseconds. Calls come one after the other, and none while
-   * there is nothing to be done with more rows.
+   * Reads the next rows, and waits for them no longer than this number of milliseconds. Calls are sequential, and
+   * there are none while more rows cannot be processed.
    */
   poll(rows: Arrivals<O>, waitMs: number): Polled;
   /**
-   * The rows up to this position are safe: whoever sent them may be told. Later positions include earlier ones. After `open` the
-   * last one comes again, as it may not have been heard.
+   * The rows up to this position are durable and may be acknowledged. Later positions include earlier ones. After
+   * `open` the last call is repeated, as it may not have been received.
    */
   durable?(position: Uint8Array): void;
   /** A checkpoint with this position is published: no earlier one is ever opened again. */
@@ -49,19 +52,19 @@ export interface Reader<O> {
 }
 
 /**
- * What a poll says beside its rows. `{}`: there may be more at once; so say also after a poll that waited for rows and had none,
- * the next one waits again.
+ * The result of a poll besides its rows. `{}`: there may be more immediately. Also return this after a poll that
+ * waited without a row: the next one waits again.
  */
 export interface Polled {
-  /** Where to go on behind all of its rows, in words of your own; where the partition stood before if left out. */
+  /** The position after all of its rows, in a format of your own; unchanged if missing. */
   readonly position?: Uint8Array | string;
-  /** There is nothing for now: the host asks again after so many milliseconds, or sooner. */
+  /** There is nothing for now: the host polls again after this number of milliseconds, or sooner. */
   readonly pauseMs?: number;
   /** The partition has come to its end. */
   readonly ended?: boolean;
 }
 
-/** What came and is no row. It goes to the source's rejected rows. */
+/** Received data that is not a row. It goes to the source's rejected rows. */
 export interface Refused {
   /** What came, or the beginning of it. */
   readonly data: Uint8Array;
@@ -69,7 +72,7 @@ export interface Refused {
   readonly reason: string;
 }
 
-/** Where a poll puts what came: rows, and what is none. */
+/** The result of a poll: rows, and data that is not a row. */
 export class Arrivals<O> {
   readonly #writer: RowWriter<O>;
   readonly #max: number;
@@ -80,12 +83,12 @@ export class Arrivals<O> {
     this.#max = max;
   }
 
-  /** Appends a row. One more than asked for fails the poll, so look at `left` before. */
+  /** Appends a row. One more than requested fails the poll, so check `left` first. */
   push(row: O): void {
     this.#writer.push(row);
   }
 
-  /** Refuses what came and is no row. It counts as rows do. */
+  /** Rejects data that is not a row. It counts like a row. */
   refuse(data: Uint8Array | string, reason: string): void {
     this.#refused.push({ data: bytes(data), reason });
   }

@@ -6,7 +6,7 @@ interface SourceMap {
   readonly mappings: string;
 }
 
-/** A place in the program: line, column, and the source that it was made of; counted from 0. */
+/** A location in the program: line, column, and its source file; counted from 0. */
 interface Place {
   readonly column: number;
   readonly source: number;
@@ -32,7 +32,7 @@ export function describeError(error: unknown): string {
   return [head, ...frames].join("\n") + cause;
 }
 
-/** A function that was being called, as the engine tells of it where a program makes its own traces. */
+/** A stack frame, as the engine passes it to programs that format their own traces. */
 interface CallSite {
   getFunctionName(): string | null;
   getFileName(): string | null;
@@ -40,7 +40,7 @@ interface CallSite {
   getColumnNumber(): number;
 }
 
-/** The trace of an error, as the engine asks for it while `Error.prepareStackTrace` is this function. */
+/** Formats the trace of an error: the engine calls it while `Error.prepareStackTrace` is this function. */
 export function traceOf(_: unknown, sites: readonly CallSite[]): string {
   const lines = sites.map((site) => {
     const name = site.getFunctionName() || "<anonymous>";
@@ -49,7 +49,7 @@ export function traceOf(_: unknown, sites: readonly CallSite[]): string {
   return `${mapStack(lines.join("\n")).join("\n")}\n`;
 }
 
-/** The place of a function as the last line of a message, where the engine knows it. */
+/** The location of a function as the last line of a message, if the engine knows it. */
 export function placeOf(function_: Function): string {
   const { fileName, lineNumber, columnNumber } = function_ as { fileName?: string; lineNumber?: number; columnNumber?: number };
   if (fileName === undefined || lineNumber === undefined) return "";
@@ -57,12 +57,12 @@ export function placeOf(function_: Function): string {
   return line === undefined ? "" : `\n${line}`;
 }
 
-/** The mappings that were read last, as places of each line of the program. */
+/** The mappings that were decoded last, as locations for each line of the program. */
 let read: { readonly mappings: string; readonly places: Place[][] } | undefined;
 
 /**
- * The lines of a trace, with the places of the sources. `mappings`: those to look into, if not the program's; `columnOf`: where in
- * the program's line a column of the trace is.
+ * The lines of a trace, with source locations. `mappings`: the source map, if not the program's; `columnOf`: the
+ * column in the program's line for a column of the trace.
  */
 export function mapStack(stack: string, mappings?: string, columnOf?: (line: number, column: number) => number): string[] {
   const lines = stack.split("\n").filter((line) => line.trimStart().startsWith("at "));
@@ -85,12 +85,12 @@ export function mapStack(stack: string, mappings?: string, columnOf?: (line: num
   });
 }
 
-/** The last place of a line that begins at this column or before. */
+/** The last location of a line that begins at this column or before. */
 function find(line: readonly Place[], column: number): Place | undefined {
   return line.findLast((place) => place.column <= column) ?? line[0];
 }
 
-/** The places of each line. */
+/** The locations of each line. */
 function decodeMappings(mappings: string): Place[][] {
   let [source, line, sourceColumn] = [0, 0, 0];
   return mappings.split(";").map((segments) => {

@@ -1,4 +1,4 @@
-/** What a plugin may know of the stage that uses it, and of the call. */
+/** The stage that uses a plugin, and the context of a call. */
 
 import type { Timestamp } from "./cell.ts";
 import { configError, inputError } from "./error.ts";
@@ -11,7 +11,7 @@ export class Stage {
   readonly #inputs: readonly (readonly Field[])[] | undefined;
   readonly #key: readonly Field[] | undefined;
 
-  /** Schemas that are left out are asked of the host. */
+  /** Missing schemas are requested from the host. */
   constructor(config: string, inputs?: readonly (readonly Field[])[], key?: readonly Field[]) {
     this.#config = config;
     this.#inputs = inputs;
@@ -19,7 +19,7 @@ export class Stage {
   }
 
   /**
-   * The stage's `config`, as JSON has it; an empty object where there is none. Whole numbers that a `number` does not hold
+   * The stage's `config` as a JSON value; an empty object if there is none. Integers that a `number` cannot represent
    * exactly are bigints.
    */
   config(): unknown {
@@ -38,7 +38,7 @@ export class Stage {
 
   /**
    * The columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
-   * description named. Of several inputs the first.
+   * description named. With several inputs, the first one.
    */
   input(): readonly Field[] {
     return this.#inputs === undefined ? fieldsOf(host().input()) : (this.#inputs[0] ?? []);
@@ -49,15 +49,15 @@ export class Stage {
     return this.#inputs ?? host().inputs().map(fieldsOf);
   }
 
-  /** The stage's key columns; none where it has no key. */
+  /** The stage's key columns; none if it has no key. */
   key(): readonly Field[] {
     return this.#key ?? fieldsOf(host().key());
   }
 }
 
-/** Texts, which may hold digits, and numbers. */
+/** Strings, which may contain digits, and numbers. */
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-/** What a large number is hidden behind while JSON is parsed: no text of a config begins so. */
+/** The prefix that hides a large number while JSON is parsed: no string of a config begins like this. */
 const HIDDEN = "\u0000bigint ";
 
 function parseExactly(json: string): unknown {
@@ -69,7 +69,7 @@ function parseExactly(json: string): unknown {
   return JSON.parse(hidden, show);
 }
 
-/** Where the column of this name and type stands; an error of kind `input` where there is none. */
+/** Returns the index of the column with this name and type; throws an error of kind `input` if there is none. */
 export function position(fields: readonly Field[], name: string, type: Type): number {
   const place = fields.findIndex((field) => field.name === name);
   const found = fields[place];

@@ -27,8 +27,8 @@ export interface Run {
   /** The rows returned. */
   readonly rows: TestRow[];
   /**
-   * The rows refused: their index in the rows passed in (for worlds `update` and `cogroup`: sorted by key; for `cogroup`
-   * those of the second input are counted behind those of the first), and the reason.
+   * The rejected rows: their index in the passed rows, and the reason. For worlds `update` and `cogroup`, rows are
+   * sorted by key; for `cogroup`, those of the second input are counted after those of the first.
    */
   readonly rejected: Rejected[];
 }
@@ -79,7 +79,7 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
     return this;
   }
 
-  /** The stage's key columns, as in `"user text, day int64"`. */
+  /** The stage's key columns, for example `"user text, day int64"`. */
   key(columns: string): this {
     this.keyFields = fieldsOf(columns);
     return this;
@@ -91,13 +91,13 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
     return this;
   }
 
-  /** The watermark of the runs that follow, as in a stage with event time: timers go by it. */
+  /** The watermark of the following runs, as in a stage with event time: it drives timers. */
   watermark(watermark: bigint): this {
     this.#watermark = watermark;
     return this;
   }
 
-  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
   http(address: string, answer: (request: TestRequest) => TestResponse): this {
     this.#http.servers.set(address, answer);
     return this;
@@ -159,8 +159,8 @@ class UpdateTest extends Test<UpdatePlugin> {
   #timers: { key: TestRow; at: bigint }[] = [];
 
   /**
-   * Runs one batch: rows with the key columns and the others. Keys come in the order of their first rows, then those without
-   * rows whose timers are due; states and timers are kept for the next run.
+   * Runs one batch: rows with the key columns and the others. Keys are in the order of their first rows, followed by
+   * those without rows whose timers are due; states and timers are kept for the next run.
    */
   run(rows: readonly TestRow[]): Run {
     return this.#call(byKey(this.keyFields, rows), false);
@@ -251,8 +251,8 @@ class AggregateTest extends Test<AggregatePlugin> {
 /** A plugin of world `cogroup` under test. */
 class CogroupTest extends Test<CogroupPlugin> {
   /**
-   * Runs one batch: for each input its rows, with the key columns and the others. Keys come in the order of their first rows,
-   * those of the first input first.
+   * Runs one batch: for each input its rows, with the key columns and the others. Keys are in the order of their
+   * first rows, those of the first input first.
    */
   run(inputs: readonly (readonly TestRow[])[]): Run {
     const description = this.describe();

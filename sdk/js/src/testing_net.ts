@@ -4,25 +4,25 @@ import type { NetHost } from "./host.ts";
 import type { HttpHost } from "./http.ts";
 import { decodeOne, encodeOne } from "./utf8.ts";
 
-/** What a server answers to what it is told; `null`: it closes the connection. */
+/** A server's response to received data; `null`: it closes the connection. */
 export type Answer = string | Uint8Array | null;
 
 /** A request over HTTP. */
 export interface TestRequest {
   readonly method: string;
   readonly path: string;
-  /** Names in small letters. */
+  /** Names are lower case. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string;
 }
 
-/** What a server of HTTP answers: a status, or more; `null`: nothing. */
+/** The response of an HTTP server: a status, or more; `null`: none. */
 export type TestResponse =
   | number
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string | Uint8Array }
   | null;
 
-/** Servers of HTTP by their address, as in `http://example.com:8080`. */
+/** HTTP servers by their address, for example `http://example.com:8080`. */
 export class TestHttp {
   readonly servers = new Map<string, (request: TestRequest) => TestResponse>();
 
@@ -101,7 +101,7 @@ export class TestSockets implements NetHost {
   }
 }
 
-/** Bytes, of a text those of UTF-8. */
+/** Bytes; those of a string in UTF-8. */
 export function bytes(data: Uint8Array | string): Uint8Array {
   return typeof data === "string" ? encodeOne(data) : data;
 }

@@ -20,14 +20,14 @@ export class WriterTest {
     this.#begin = begin;
   }
 
-  /** Writes a batch and commits it. Returns the rows that were refused. */
+  /** Writes a batch and commits it. Returns the rejected rows. */
   batch(batch: number, rows: readonly TestRow[]): Rejected[] {
     const refused = this.begun(batch, rows);
     this.#writer.commit(batch);
     return refused;
   }
 
-  /** The same without the commit: what is there of a batch when something fails. */
+  /** The same without the commit: the part of a batch that exists when something fails. */
   begun(batch: number, rows: readonly TestRow[]): Rejected[] {
     const fields = this.#begin();
     this.#writer.begin(batch, BigInt(batch) * 1_000_000n);
@@ -55,19 +55,22 @@ export class SinkTest {
     return this;
   }
 
-  /** The columns of the sink's input, as in `"user text, amount int64"`; only sinks that take any columns need it. */
+  /**
+   * The columns of the sink's input, for example `"user text, amount int64"`; only sinks that accept any columns need
+   * it.
+   */
   input(columns: string): this {
     this.#input = this.#fieldsOf(columns);
     return this;
   }
 
-  /** A server at an address, which answers what it is told. What it has answered can be read, and nothing else comes. */
+  /** A server at an address, which responds to received data. Only its responses can be read. */
   server(address: string, answer: (told: string) => Answer): this {
     this.#sockets.servers.set(address, answer);
     return this;
   }
 
-  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
   http(address: string, answer: (request: TestRequest) => TestResponse): this {
     this.#http.servers.set(address, answer);
     return this;
@@ -78,12 +81,12 @@ export class SinkTest {
     return this.#sink().describe(this.#input);
   }
 
-  /** The last batch that is there of the job with this id. */
+  /** The last stored batch of the job with this id. */
   committed(jobId: string): number | null {
     return this.#sink().committed(identity(jobId));
   }
 
-  /** Begins to write for the job with this id, as the start of this number. */
+  /** Opens the sink for the job with this id, as the start with this number. */
   open(jobId = "job", generation = 1): WriterTest {
     const { input } = this.describe();
     const writer = this.#sink().open(input, { identity: identity(jobId), generation });

@@ -10,9 +10,9 @@ import type { Description } from "./types.ts";
 /** What a poll gave. */
 export interface TestPoll extends Required<Pick<Polled, "pauseMs" | "ended">> {
   readonly rows: TestRow[];
-  /** What came and is no row. */
+  /** Received data that is not a row. */
   readonly refused: readonly { readonly data: Uint8Array; readonly reason: string }[];
-  /** Where to go on; `null`: where the partition stood before. */
+  /** The position to resume at; `null`: unchanged. */
   readonly position: Uint8Array | null;
 }
 
@@ -26,7 +26,7 @@ export class PartitionTest {
     this.#begin = begin;
   }
 
-  /** The next rows; throws where there are more than so many, as a host does. */
+  /** Returns the next rows; throws if there are more than the maximum, as a host does. */
   poll(rowsMax = 16384, waitMs = 500): TestPoll {
     const { output } = this.#begin();
     const { rows, ...others } = this.#partition.poll(rowsMax, waitMs);
@@ -35,13 +35,13 @@ export class PartitionTest {
     return { rows: toRows(output, rows), ...others };
   }
 
-  /** Tells it that the rows up to a position are safe. */
+  /** Reports that the rows up to a position are durable. */
   durable(position: Uint8Array | string): void {
     this.#begin();
     this.#partition.durable(bytes(position));
   }
 
-  /** Tells it that a checkpoint with a position is published. */
+  /** Reports that a checkpoint with a position is published. */
   published(position: Uint8Array | string): void {
     this.#begin();
     this.#partition.published(bytes(position));
@@ -65,13 +65,13 @@ export class SourceTest {
     return this;
   }
 
-  /** A server at an address, which answers what it is told. What it has answered can be read, and nothing else comes. */
+  /** A server at an address, which responds to received data. Only its responses can be read. */
   server(address: string, answer: (told: string) => Answer): this {
     this.#sockets.servers.set(address, answer);
     return this;
   }
 
-  /** A server of HTTP at an address as `https://example.com`, which answers requests. */
+  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
   http(address: string, answer: (request: TestRequest) => TestResponse): this {
     this.#http.servers.set(address, answer);
     return this;

@@ -5,8 +5,8 @@ import type { Timestamp } from "./cell.ts";
 import { host } from "./host.ts";
 
 /**
- * Asks to be called for a key at a time: event time where the stage has `time`, and processing time elsewhere. A key has one
- * timer a time. A timer waits until it is due or cancelled, also where the key's state is removed.
+ * Requests calls for a key at a time: event time if the stage has `time`, otherwise processing time. A key has one
+ * timer per time. A timer waits until it is due or cancelled, even if the key's state is removed.
  */
 export class Timers {
   readonly #ends: Uint32Array;
@@ -26,25 +26,27 @@ export class Timers {
   }
 
   /**
-   * The times that were asked for and have come, the earliest first: why the key is called, where it has no rows. They are
-   * not told again.
+   * The due times of this key, the earliest first. They are why a key without rows is called. Each is returned in one
+   * call only.
    */
   due(): Timestamp[] {
     const start = this.#group === 0 ? 0 : (this.#ends[this.#group - 1] ?? 0);
     return Array.from(this.#times.subarray(start, this.#ends[this.#group] ?? 0));
   }
 
-  /** Whether a time that was asked for has come. */
+  /** Whether a timer is due. */
   isDue(): boolean {
     return this.due().length > 0;
   }
 
-  /** Asks to be called for this key, with rows or without, in the first batch after this one that has reached this time. */
+  /**
+   * Requests a call for this key, with rows or without, in the first batch after this one that has reached this time.
+   */
   set(at: Timestamp): void {
     this.#ask(at, true);
   }
 
-  /** Takes back what `set` asked for, in this call or in one before. */
+  /** Cancels a timer that `set` requested in this call or an earlier one. */
   cancel(at: Timestamp): void {
     this.#ask(at, false);
   }
@@ -60,7 +62,7 @@ export class Timers {
     this.#group = group;
   }
 
-  /** The function has returned; `done`: it did not refuse its rows. */
+  /** The function has returned; `done`: it did not reject its rows. */
   end(done: boolean): void {
     if (this.#asked.length === 0) return;
     for (const { at, isSet } of done ? this.#asked : []) {

@@ -10,7 +10,7 @@ import type { RowType } from "./row.ts";
 import type { Context, Stage } from "./stage.ts";
 import type { Column, Description } from "./types.ts";
 
-/** A plugin of world `transform` on whole batches: what {@link transform} makes of a function. */
+/** A plugin of world `transform` that works on batches: what {@link transform} makes of a function. */
 export interface Transform {
   /** Called when a job is loaded: says what is read and what is returned, or that config or input do not fit. */
   describe(stage: Stage): Description;
@@ -31,23 +31,23 @@ export interface TransformSpec<I, O, S> {
   readonly input: RowType<I>;
   /** The columns of the rows that it returns. */
   readonly output: RowType<O>;
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** What a plugin function gets beside its row. */
+/** The arguments of a plugin function besides its row. */
 export interface TransformCall<O, C> {
   readonly config: C;
   readonly context: Context;
-  /** Takes rows to return, beside those that the function returns. */
+  /** Takes output rows, in addition to those that the function returns. */
   readonly out: Out<O>;
 }
 
 /**
- * What a plugin function may return: a row, `null` for none, any number of rows, or why it refuses its own. Only a function that
- * has taken `out` from its call may return nothing at all.
+ * The result of a plugin function: a row, `null` for none, any number of rows, or why it rejects its own. Only a
+ * function that has read `out` from its call may return nothing at all.
  */
 export type Returned<O> = O | Iterable<O> | Rejection | null | undefined | void;
 
@@ -104,12 +104,12 @@ function describe<I, O>(spec: TransformSpec<I, O, ConfigSpec<unknown> | undefine
   };
 }
 
-/** Makes a plugin of functions on whole batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may work on any columns. */
 function batches(create: (stage: Stage) => Transform): TransformPlugin {
   return { world: "transform", create };
 }
 
-/** The values of a column: a typed array where there is one for the type. */
+/** The values of a column: a typed array if there is one for the type. */
 export type ColumnOf<T> = [T] extends [bigint]
   ? BigInt64Array
   : [T] extends [number]
@@ -119,19 +119,20 @@ export type ColumnOf<T> = [T] extends [bigint]
 /** The columns of a row type. */
 export type Columns<T> = { readonly [K in keyof T]: ColumnOf<T[K]> };
 
-/** What a function on columns gets beside them. */
+/** The arguments of a function on columns besides them. */
 export interface ColumnsCall<C> {
   readonly config: C;
   readonly context: Context;
   /** How many rows there are. */
   readonly rows: number;
-  /** Refuses a row. The columns that the function returns have a row for it all the same, which is left out. */
+  /** Rejects a row. The columns that the function returns still have a row for it, which is skipped. */
   reject(row: number, reason: string): void;
 }
 
 /**
- * Makes a function on whole columns a plugin, which returns a row for each row: `float64` comes as a `Float64Array` and
- * `int64` as a `BigInt64Array` over the bytes that the host has passed, other types and columns with nulls as arrays.
+ * Creates a plugin from a function on columns, which returns one row for each row. `float64` is passed as a
+ * `Float64Array` and `int64` as a `BigInt64Array` over the bytes that the host has passed, other types and columns
+ * with nulls as arrays.
  */
 function columns<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: TransformSpec<I, O, S>,

@@ -26,13 +26,13 @@ export interface Column {
   readonly data: Uint8Array;
 }
 
-/** A row that is refused, by its index in the batch passed in. */
+/** A rejected row, by its index in the passed batch. */
 export interface Rejected {
   readonly row: number;
   readonly reason: string;
 }
 
-/** What a plugin says of itself for a given stage. What is left out is empty. */
+/** A plugin's description of itself for a given stage. Missing parts are empty. */
 export interface Description {
   /** The columns that it reads, by name, in the order in which calls pass them. */
   readonly input?: readonly Field[];
@@ -42,13 +42,13 @@ export interface Description {
   readonly output: readonly Field[];
   /** The columns of a state (world `update`) or of an accumulator (world `aggregate`). */
   readonly state?: readonly Field[];
-  /** The types that the key columns must have; any if left out. */
+  /** The required types of the key columns; any by default. */
   readonly key?: readonly Field[] | undefined;
   /** Whether `inverse` works (world `aggregate`). */
   readonly inverse?: boolean;
-  /** What it is for; what `package.json` says if left out. */
+  /** What it is for; the text of `package.json` by default. */
   readonly doc?: string | undefined;
-  /** A JSON Schema of the config; any config if left out. */
+  /** A JSON Schema of the config; any config by default. */
   readonly configSchema?: string;
 }
 

@@ -12,7 +12,7 @@ import { missingReturn } from "./returned.ts";
 import { NO_TIMERS, Timers } from "./timers.ts";
 import type { Description, Rejected } from "./types.ts";
 
-/** A plugin of world `update` on whole batches: what {@link update} makes of a function. */
+/** A plugin of world `update` that works on batches: what {@link update} makes of a function. */
 export interface Update {
   /** Called when a job is loaded: describes output and state, or says that config, input or key do not fit. */
   describe(stage: Stage): Description;
@@ -25,7 +25,7 @@ export interface UpdatePlugin {
   readonly world: "update";
   /** Reads the config. Called before everything else, and again when the config changes. */
   create(stage: Stage): Update;
-  /** Where the world is `update-migrating`: the states of this version, of those of another one. */
+  /** In world `update-migrating`: returns the states of this version for those of another one. */
   readonly migrate?: Migrate | undefined;
 }
 
@@ -40,7 +40,7 @@ export interface Groups {
   readonly rows: Batch;
   /** Where each group's rows end in `rows`. */
   readonly ends: Uint32Array;
-  /** The old states, one row a group; what stands in the row of a key without a state means nothing. */
+  /** The old states, one row per group; the row of a key without a state has no meaning. */
   readonly states: Batch;
   /** A bit a group: whether the key had a state. */
   readonly known: Uint8Array;
@@ -52,37 +52,37 @@ export interface Groups {
 export interface Updated {
   /** The new states, one row a group. */
   readonly states: Batch;
-  /** A bit a group: set where the new state is kept, clear where the key is removed. */
+  /** One bit per group: set if the new state is kept, clear if the key is removed. */
   readonly kept: Uint8Array;
   /** Rows to emit, any number. */
   readonly output: Batch;
-  /** The rows of the groups that are refused. */
+  /** The rejected rows of the groups. */
   readonly rejected: readonly Rejected[];
 }
 
 /** What a plugin function says of itself. */
 export interface UpdateSpec<K, I, T, O, S> {
-  /** The columns of the key; any key if left out. */
+  /** The columns of the key; any key by default. */
   readonly key?: RowType<K>;
-  /** The columns that it reads; if left out, rows of any input are only counted. */
+  /** The columns that it reads; without them, rows of any input are only counted. */
   readonly input?: RowType<I>;
   /** The columns of the state. */
   readonly state: RowType<T>;
-  /** The columns of the rows that it returns, or {@link keyed} ones after those of the key; no rows if left out. */
+  /** The columns of the rows that it returns, or {@link keyed} ones after those of the key; no rows by default. */
   readonly output?: OutputType<O>;
-  /** The fields of its config; none if left out. */
+  /** The fields of its config; none by default. */
   readonly config?: S;
   /** Whether it uses timers. */
   readonly timers?: boolean;
   /** How it takes over states of other versions, each with columns of its own; the world is `update-migrating` then. */
   readonly migrations?: readonly Migration<T>[];
-  /** What it is for; the `description` of `package.json` if left out. */
+  /** What it is for; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** What a plugin function gets beside rows and state. */
+/** The arguments of a plugin function besides rows and state. */
 export interface UpdateCall<K, O, C> {
-  /** The key of this call; an empty object where the plugin works with any key. */
+  /** The key of this call; an empty object if the plugin works with any key. */
   readonly key: K;
   readonly out: Out<O>;
   readonly config: C;
@@ -90,7 +90,7 @@ export interface UpdateCall<K, O, C> {
   readonly timers: Timers;
 }
 
-/** A state, `null` (the key is removed), or why the rows are refused (the state stays as it was). */
+/** A state, `null` (the key is removed), or why the rows are rejected (the state stays unchanged). */
 export type NewState<T> = T | Rejection | null;
 
 /** Makes a function a plugin: it is called for each key with its new rows and its state, and returns the new state. */
@@ -163,7 +163,7 @@ export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknow
   return batches(create, migrate);
 }
 
-/** Makes a plugin of functions on whole batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may work on any columns. */
 function batches(create: (stage: Stage) => Update, migrate?: Migrate): UpdatePlugin {
   return { world: "update", create, migrate };
 }
@@ -189,7 +189,7 @@ export function refusable<T>(function_: () => T): T | Rejection {
   }
 }
 
-/** The rows of an input by group, without those that cannot be read, and which of them are refused. */
+/** The rows of an input by group, without unreadable ones, and which of them are rejected. */
 export class GroupedRows<I> {
   readonly #read: RowReader<I>;
   readonly #ends: Uint32Array;
@@ -223,14 +223,14 @@ export class GroupedRows<I> {
     return rows;
   }
 
-  /** Refuses all rows of a group. */
+  /** Rejects all rows of a group. */
   reject(group: number, reason: string): void {
     for (let row = this.#start(group); row < this.#ends[group]!; row++) {
       if (!this.#missing.has(row)) this.#rejected.push({ row, reason });
     }
   }
 
-  /** Those that are refused, in order. */
+  /** The rejected rows, in order. */
   rejected(): Rejected[] {
     return this.#rejected.sort((a, b) => a.row - b.row);
   }

@@ -32,13 +32,13 @@ const bytesOf: (characters: string) => Uint8Array<ArrayBuffer> = base64.fromBase
   ? (characters) => base64.fromBase64!(btoa(characters))
   : (characters) => Uint8Array.from(characters, (character) => character.charCodeAt(0));
 
-/** Texts one behind the other: text i is `text.substring(offsets[i], offsets[i + 1])`. */
+/** Concatenated strings: string i is `text.substring(offsets[i], offsets[i + 1])`. */
 export interface Texts {
   readonly text: string;
   readonly offsets: Int32Array;
 }
 
-/** Decodes texts that stand in UTF-8 one behind the other; `offsets` says in bytes where each begins, and the last ends. */
+/** Decodes concatenated UTF-8 strings; `offsets` has the start of each in bytes, and the end of the last. */
 export function decode(data: Uint8Array, offsets: Int32Array): Texts {
   const raw = characters(data);
   if (isAscii(data)) return { text: raw, offsets };
@@ -78,12 +78,12 @@ export function decodeOne(data: Uint8Array): string {
   return isAscii(data) ? raw : decodeURIComponent(escape(raw));
 }
 
-/** Encodes one text; halves of surrogate pairs that stand alone become U+FFFD. */
+/** Encodes one string; unpaired surrogates become U+FFFD. */
 export function encodeOne(text: string): Uint8Array<ArrayBuffer> {
   return bytesOf(toCharacters(text));
 }
 
-/** Encodes texts; halves of surrogate pairs that stand alone become U+FFFD. */
+/** Encodes strings; unpaired surrogates become U+FFFD. */
 export function encode(texts: readonly string[]): { data: Uint8Array; offsets: Uint8Array } {
   const offsets = new Int32Array(texts.length + 1);
   let joined = texts.join("");
@@ -107,7 +107,7 @@ export function encode(texts: readonly string[]): { data: Uint8Array; offsets: U
   return { data: bytesOf(joined), offsets: new Uint8Array(offsets.buffer) };
 }
 
-/** The UTF-8 of a text as a string with a character a byte. */
+/** The UTF-8 of a string as a string with one character per byte. */
 function toCharacters(text: string): string {
   return unescape(encodeURIComponent(text.toWellFormed()));
 }
@@ -122,7 +122,7 @@ function bytesIfAscii(text: string): Uint8Array<ArrayBuffer> | null {
   return isAscii(bytes) ? bytes : null;
 }
 
-/** The text itself; throws where it has characters above U+00FF. */
+/** The string itself; throws if it has characters above U+00FF. */
 function latin1(text: string): string {
   if (!base64.fromBase64 && /[^\x00-\xff]/.test(text)) throw new RangeError("not Latin-1");
   return text;

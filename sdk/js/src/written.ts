@@ -15,13 +15,13 @@ export function isNested(type: string): type is NestedType {
   return type.startsWith("list<") || type.startsWith("struct<");
 }
 
-/** Stands before the digits of a bigint within a string of JSON. */
+/** Precedes the digits of a bigint within a JSON string. */
 const MARK = "\u0000";
-/** A string, or a whole number that may be more than 2^53 - 1. */
+/** A string, or an integer that may be more than 2^53 - 1. */
 const LONG = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
 const MARKED = /"\\u0000(-?\d+)"/g;
 
-/** The value of a struct or list; whole numbers beyond 2^53 - 1 in it are bigints. */
+/** The value of a struct or list; integers beyond 2^53 - 1 in it are bigints. */
 export function parse(text: string): unknown {
   // What stands under a null.
   if (text === "") return undefined;

@@ -2,23 +2,20 @@
 
 use crate::{Batch, Context, Description, Error, Out, Rejection, Row, Stage};
 
-/// A plugin of world `aggregate` on whole batches. `#[aggregate]` on an `impl` block with functions on rows
-/// implements it for you; implement it yourself for plugins that work on any columns, and put `#[aggregate]` on
-/// `impl Aggregate for …`.
+/// A plugin of world `aggregate` that works on batches. `#[aggregate]` on an `impl` block with functions on rows implements it
+/// for you. Implement it yourself for plugins that work on any columns, and put `#[aggregate]` on `impl Aggregate for …`.
 pub trait Aggregate: Sized + 'static {
     /// Reads the config. Called once an instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
-    /// Called when a job is loaded: describes output and accumulator, or says that config or input do not fit.
+    /// Called when a job is loaded: describes output and accumulator, or reports that config or input are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
     /// Makes an accumulator of each row.
     fn lift(&mut self, context: &Context, rows: Batch) -> Result<Batch, Error>;
     /// Combines accumulators pair by pair; must be associative.
     fn combine(&mut self, context: &Context, left: Batch, right: Batch) -> Result<Batch, Error>;
-    /// Makes the output row of each accumulator. `keys` has one row an accumulator, and no columns where the stage has
-    /// no key.
+    /// Returns the output row of each accumulator. `keys` has one row per accumulator, and no columns if the stage has no key.
     fn lower(&mut self, context: &Context, keys: Batch, accumulators: Batch) -> Result<Batch, Error>;
-    /// Takes accumulators out again, pair by pair: `inverse(combine(a, b), a) = b`. Only called where the description
-    /// says `inverse`.
+    /// Removes accumulators, pair by pair: `inverse(combine(a, b), a) = b`. Only called if the description says `inverse`.
     fn inverse(&mut self, _context: &Context, _whole: Batch, _part: Batch) -> Result<Batch, Error> {
         Err(Error::internal("this aggregate has no inverse"))
     }

@@ -1,4 +1,4 @@
-//! Whole batches, for plugins that work on any columns.
+//! Batches, for plugins that work on any columns.
 
 use crate::bindings::transform::millstream::plugin::types::{Batch as WireBatch, Column};
 use crate::written::is_written;
@@ -26,12 +26,12 @@ impl Batch {
         Batch { rows, columns }
     }
 
-    /// How many rows there are.
+    /// Returns the number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How many columns there are.
+    /// Returns the number of columns.
     pub fn width(&self) -> usize {
         self.columns.len()
     }
@@ -41,7 +41,7 @@ impl Batch {
         self.columns.iter().map(|column| column.data.len()).sum()
     }
 
-    /// Whether a row of a column is null; of any type. False for columns that are not there.
+    /// Whether a row of a column of any type is null. False for columns that do not exist.
     pub fn is_null(&self, column: usize, row: usize) -> bool {
         let validity = self.columns.get(column).and_then(|column| column.validity.as_deref());
         validity.is_some_and(|validity| !bit(validity, row))
@@ -58,8 +58,8 @@ impl Batch {
         Ok(Values { reader: C::reader(column, self.rows).map_err(wrong)?, rows: self.rows })
     }
 
-    /// The rows of these indexes, in this order; an index may come any number of times. An error where an index is
-    /// not below [`rows`](Batch::rows), and for columns that reach plugins as an Arrow IPC stream.
+    /// Returns the rows with these indexes, in this order; an index may occur any number of times. Returns an error if an index
+    /// is not below [`rows`](Batch::rows), and for columns that reach plugins as an Arrow IPC stream.
     pub fn take(&self, rows: &[u32], types: &[Type]) -> Result<Batch, Error> {
         if rows.iter().any(|&row| row as usize >= self.rows) {
             return Err(Error::internal("a row was taken that the batch does not have"));
@@ -71,7 +71,7 @@ impl Batch {
         Ok(Batch { rows: rows.len(), columns: columns.collect::<Result<_, Error>>()? })
     }
 
-    /// These columns of the batch, in this order.
+    /// Returns these columns of the batch, in this order.
     pub fn select(mut self, columns: &[usize]) -> Result<Batch, Error> {
         let missing = || Error::internal("a column was selected that the batch does not have");
         let chosen = columns.iter().map(|&i| self.columns.get(i).cloned().ok_or_else(missing));
@@ -79,7 +79,7 @@ impl Batch {
         Ok(self)
     }
 
-    /// The columns of both batches, which must have as many rows.
+    /// Returns the columns of both batches, which must have the same number of rows.
     pub fn beside(mut self, other: Batch) -> Result<Batch, Error> {
         if self.rows != other.rows {
             return Err(Error::internal(format!("columns of {} and of {} rows", self.rows, other.rows)));
@@ -94,8 +94,8 @@ impl Batch {
         texts.map(|column| column.data.as_slice()).max_by_key(|data| data.len()).unwrap_or_default()
     }
 
-    /// The rows as structs of a row type whose columns these are, as [`crate::sink::columns`] names them. An error where they are
-    /// not.
+    /// Returns the rows as structs of a row type with these columns, as named by [`crate::sink::columns`]. Returns an error for
+    /// other columns.
     pub fn each<R: Row>(&self) -> Result<impl Iterator<Item = R::Of<'_>>, Error> {
         let reader = self.reader::<R>()?;
         Ok((0..self.rows).map(move |row| R::read(&reader, row)))
@@ -105,7 +105,7 @@ impl Batch {
         R::reader(&self.columns, self.rows)
     }
 
-    /// The rows that are null where a row type has no `Option`, in order.
+    /// Returns the rows that are null in a field without `Option`, in order.
     pub(crate) fn missing<R: Row>(&self) -> Vec<Rejected> {
         let mut missing: Vec<Rejected> = Vec::new();
         for (column, field) in self.columns.iter().zip(R::fields()) {
@@ -137,13 +137,13 @@ impl<'x, C: Cell> Values<'x, C> {
         C::read(&self.reader, row)
     }
 
-    /// All values, in order.
+    /// Returns all values, in order.
     pub fn iter(&self) -> impl Iterator<Item = C::Of<'x>> {
         (0..self.rows).map(|row| self.get(row))
     }
 }
 
-/// The offset of a row in an offsets buffer; 0 where it is too short.
+/// Returns the offset of a row in an offsets buffer; 0 if it is too short.
 pub(crate) fn offset(offsets: &[u8], row: usize) -> usize {
     offsets.as_chunks().0.get(row).map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
 }
@@ -153,7 +153,7 @@ pub(crate) fn words(data: &[u8]) -> &[[u8; 8]] {
     data.as_chunks().0
 }
 
-/// A bit of a bitmap; false behind its end.
+/// Returns a bit of a bitmap; false after its end.
 #[inline]
 pub(crate) fn bit(bits: &[u8], row: usize) -> bool {
     bits.get(row / 8).is_some_and(|byte| byte >> (row % 8) & 1 == 1)

@@ -1,5 +1,6 @@
-//! The bindings of each world, made of `wit/` by `bindgen/`. One module a world, because a component exports exactly
-//! one, and `migrate` for what world `update-migrating` exports beside; types and imports are those of the first module, so that all worlds share them.
+//! The bindings of each world, generated from `wit/` by `bindgen/`. One module per world, because a component exports exactly
+//! one, and `migrate` for the additional export of world `update-migrating`. Types and imports are those of the first module, so
+//! that all worlds share them.
 #![allow(missing_docs, unsafe_op_in_unsafe_fn)]
 #![allow(clippy::all, clippy::expect_used, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 

@@ -28,7 +28,7 @@ pub trait Cell: sealed::Sealed {
     fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;
     /// Appends a value.
     fn write(writer: &mut Self::Writer<'_>, value: Self::Of<'_>);
-    /// Appends what stands under a null.
+    /// Appends a placeholder for a null.
     fn write_empty(writer: &mut Self::Writer<'_>);
 }
 
@@ -139,9 +139,9 @@ impl<'x> BytesReader<'x> {
     /// The text in a row.
     #[inline]
     fn text(&self, row: usize) -> &'x str {
-        // SAFETY: a reader of text is made of a column that was described as `text`. The host promises UTF-8 in every
-        // row of such a column and has checked it when it made the Arrow array, `testing` makes them of `str`, and
-        // `Batch::column`, which takes any column, checks before it makes a reader.
+        // SAFETY: a reader of text is created for a column that was described as `text`. The host guarantees UTF-8 in every row
+        // of such a column and has checked it when it created the Arrow array. `testing` creates them from `str`, and
+        // `Batch::column`, which takes any column, checks before it creates a reader.
         unsafe { std::str::from_utf8_unchecked(self.get(row)) }
     }
 }

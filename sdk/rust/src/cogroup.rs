@@ -5,15 +5,15 @@ use crate::{Append, Batch, Context, Error, Rejected, Rejection, Row, Schema, Sta
 
 pub use crate::bindings::cogroup::exports::millstream::plugin::cogrouper::Description;
 
-/// A plugin of world `cogroup` on whole batches. `#[cogroup]` on a function implements it for you; implement it yourself
-/// for plugins that work on any columns, and put `#[cogroup]` on the `impl` block.
+/// A plugin of world `cogroup` that works on batches. `#[cogroup]` on a function implements it for you. Implement it yourself for
+/// plugins that work on any columns, and put `#[cogroup]` on the `impl` block.
 pub trait Cogroup: Sized + 'static {
     /// Reads the config. Called once an instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
-    /// Called when a job is loaded: says what is read of each input and what is returned, or that config, inputs or key do
-    /// not fit.
+    /// Called when a job is loaded: describes what is read of each input and what is returned, or reports that config, inputs or
+    /// key are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
-    /// Called with groups of a batch or a window; every key comes once.
+    /// Called with groups of a batch or a window; every key occurs once.
     fn cogroup(&mut self, stage: &Stage, context: &Context, groups: Groups) -> Result<Cogrouped, Error>;
 }
 
@@ -50,7 +50,7 @@ pub struct Grouped {
 }
 
 impl Grouped {
-    /// Where the rows of a group end: they begin where those of the group before end.
+    /// Returns the end of a group's rows, which begin at the end of the previous group.
     pub fn end(&self, group: usize) -> usize {
         crate::batch::offset(&self.ends, group)
     }
@@ -60,15 +60,15 @@ impl Grouped {
     }
 }
 
-/// What a call of world `cogroup` returns.
+/// The result of a call of world `cogroup`.
 pub struct Cogrouped {
     /// Rows to emit, any number.
     pub rows: Batch,
-    /// For each input the rows that are refused.
+    /// For each input, the rejected rows.
     pub rejected: Vec<Vec<Rejected>>,
 }
 
-/// One input as rows of a type; for the code that `#[cogroup]` writes.
+/// One input as rows of a type, for the code that `#[cogroup]` generates.
 #[doc(hidden)]
 pub struct Input<'x, R: Row> {
     reader: R::Reader<'x>,
@@ -77,7 +77,7 @@ pub struct Input<'x, R: Row> {
 }
 
 impl<'x, R: Row> Input<'x, R> {
-    /// The input at this place; `missing`: its rows that cannot be read as this type.
+    /// Returns the input with this index; `missing` are its rows that cannot be read as this type.
     pub fn new(inputs: &'x [Grouped], missing: &'x [Vec<Rejected>], place: usize) -> Result<Self, Error> {
         let (Some(grouped), Some(missing)) = (inputs.get(place), missing.get(place)) else {
             return Err(Error::internal(format!("{} inputs where {} are needed", inputs.len(), place + 1)));
@@ -93,13 +93,13 @@ impl<'x, R: Row> Input<'x, R> {
     }
 }
 
-/// The rows of an input that are null where a row type has no `Option`.
+/// Returns the rows of an input that are null in a field without `Option`.
 #[doc(hidden)]
 pub fn missing<R: Row>(inputs: &[Grouped], place: usize) -> Vec<Rejected> {
     inputs.get(place).map(|grouped| grouped.rows.missing::<R>()).unwrap_or_default()
 }
 
-/// Those of the rows from `start` to `end`, of rows in order.
+/// Returns the rows from `start` to `end`; `rejected` is in order.
 fn within(rejected: &[Rejected], start: usize, end: usize) -> &[Rejected] {
     let first = rejected.partition_point(|rejected| (rejected.row as usize) < start);
     let rest = rejected.get(first..).unwrap_or_default();
@@ -107,9 +107,9 @@ fn within(rejected: &[Rejected], start: usize, end: usize) -> &[Rejected] {
     rest.get(..count).unwrap_or_default()
 }
 
-/// Calls a function for each group; called by the code that `#[cogroup]` writes, which makes the output of what comes back:
-/// rows, and for each input those refused. A function that refuses refuses all rows of the group, of every input, and what
-/// it has pushed is taken back.
+/// Calls a function for each group. Called by the code that `#[cogroup]` generates, which builds the output from the result:
+/// rows, and for each input the rejected ones. If the function rejects, all rows of the group, of every input, are rejected, and
+/// the rows that it has pushed are removed.
 #[doc(hidden)]
 pub fn each<'x, K: Row, O: Append>(
     keys: &'x Batch,

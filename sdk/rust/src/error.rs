@@ -1,4 +1,4 @@
-//! Why a call fails, and why a row is refused.
+//! Why a call fails, and why a row is rejected.
 
 pub use crate::bindings::transform::millstream::plugin::types::Error;
 
@@ -13,7 +13,7 @@ impl Error {
         Error::Input(message.to_string())
     }
 
-    /// Anything else: the plugin itself is wrong, or meets what it cannot go on with.
+    /// Any other error: a bug of the plugin, or a condition that it cannot handle.
     pub fn internal(message: impl std::fmt::Display) -> Error {
         Error::Internal(message.to_string())
     }
@@ -26,8 +26,8 @@ impl Error {
     }
 }
 
-/// Why a plugin refuses a row: the `Err` of a plugin function. Whatever can be displayed becomes one with `?` or
-/// `into()`: a text, or any error. The row then goes to the stage's rejected rows, and the job goes on.
+/// Why a plugin rejects a row: the `Err` of a plugin function. Anything that can be displayed converts with `?` or `into()`: a
+/// string, or any error. The row then goes to the stage's rejected rows, and the job continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     reason: String,
@@ -40,14 +40,14 @@ impl Rejection {
     }
 }
 
-// A `Rejection` is no `Display` itself, or this would meet `impl From<T> for T`.
+// `Rejection` does not implement `Display`, as that would conflict with `impl From<T> for T`.
 impl<E: std::fmt::Display> From<E> for Rejection {
     fn from(error: E) -> Rejection {
         Rejection { reason: error.to_string() }
     }
 }
 
-/// A refused row of a batch.
+/// A rejected row of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
     /// The row's index in the batch passed in.

@@ -22,11 +22,11 @@ use std::time::Duration;
 pub struct Exported<P>(PhantomData<P>);
 
 thread_local! {
-    /// The plugin of this component, made on its first call, and the config that it was made of.
+    /// The plugin of this component, created on its first call, and the config that it was created with.
     static PLUGIN: RefCell<Option<(String, Box<dyn Any>)>> = const { RefCell::new(None) };
 }
 
-/// Runs `call` on the component's plugin, which is made anew when the config changes.
+/// Runs `call` on the component's plugin, which is created again if the config changes.
 fn with_plugin<P: 'static, T>(
     config: String,
     new: impl FnOnce(&Stage) -> Result<P, Error>,
@@ -55,7 +55,7 @@ fn without_plugin<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error
     returned
 }
 
-/// Runs `call` on the source, or the sink, that `open` has made.
+/// Runs `call` on the source or sink that `open` has created.
 fn with_opened<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> Result<T, Error> {
     without_plugin(|| {
         PLUGIN.with_borrow_mut(|opened| match opened.as_mut().and_then(|(_, opened)| opened.downcast_mut::<S>()) {
@@ -65,7 +65,7 @@ fn with_opened<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> 
     })
 }
 
-/// Asks a plugin about itself.
+/// Returns a plugin's description of itself.
 fn described<P, T>(
     stage: Stage,
     new: impl FnOnce(&Stage) -> Result<P, Error>,
@@ -77,8 +77,8 @@ fn described<P, T>(
     said
 }
 
-/// Sends the message and place of a panic to the host's log; all that the host sees of it otherwise is a trap. What is printed
-/// goes there as well.
+/// Sends the message and location of a panic to the host's log; otherwise the host sees only a trap. Printed output goes there as
+/// well.
 fn begin_call() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,7 +1,7 @@
 //! Read-only files that the job grants by name (broadcast variables): `grant = { files = { name = "path" } }`.
 
-/// The contents of a granted file; an error where the job grants none of this name. In tests, the file of this name
-/// under `testdata/` of the package.
+/// Returns the content of a granted file; an error if the job grants no file of this name. In tests, the file of this name under
+/// `testdata/` of the package.
 #[cfg(target_arch = "wasm32")]
 pub fn read_all(name: &str) -> Result<Vec<u8>, crate::Error> {
     use crate::bindings::transform::millstream::plugin::files;
@@ -20,8 +20,8 @@ pub fn read_all(name: &str) -> Result<Vec<u8>, crate::Error> {
     Ok(bytes)
 }
 
-/// The contents of a granted file; an error where the job grants none of this name. In tests, the file of this name
-/// under `testdata/` of the package.
+/// Returns the content of a granted file; an error if the job grants no file of this name. In tests, the file of this name under
+/// `testdata/` of the package.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn read_all(name: &str) -> Result<Vec<u8>, crate::Error> {
     let path = std::path::Path::new("testdata").join(name);

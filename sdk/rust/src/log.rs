@@ -1,16 +1,16 @@
-//! Words for the operator. The host shows them with stage, plugin and batch, and drops what is above its limits. In
-//! tests they go to standard error.
+//! Log lines for the operator. The host shows them with stage, plugin and batch, and drops lines above its limits. In tests they
+//! go to standard error.
 //!
-//! What `println!`, `eprintln!` and `dbg!` print is logged as information, when the call ends.
+//! The output of `println!`, `eprintln!` and `dbg!` is logged as information when the call ends.
 
 use std::fmt::Display;
 
-/// For whoever develops the plugin.
+/// For the plugin's developer.
 pub fn debug(message: impl Display) {
     write(Level::Debug, &message.to_string());
 }
 
-/// For whoever runs the job.
+/// For the job's operator.
 pub fn info(message: impl Display) {
     write(Level::Info, &message.to_string());
 }
@@ -28,7 +28,7 @@ pub fn error(message: impl Display) {
 pub(crate) use crate::bindings::transform::millstream::plugin::log::Level;
 
 fn write(level: Level, message: &str) {
-    // What was printed before stands before.
+    // Earlier printed output comes first.
     crate::printed::flush();
     write_line(level, message);
 }

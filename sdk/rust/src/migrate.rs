@@ -3,22 +3,22 @@
 use crate::writer::Writer;
 use crate::{Batch, Error, Row, Schema, Stage, Update, row};
 
-/// A plugin of world `update` that takes over states of its other versions. `#[update(migrates_from = …)]` on a function
-/// implements it for you; implement it yourself on whole batches, and put `#[update]` on the `impl` block as well.
+/// A plugin of world `update` that migrates states of its other versions. `#[update(migrates_from = …)]` on a function implements
+/// it for you. Implement it yourself on batches, and put `#[update]` on the `impl` block as well.
 pub trait Migrate: Update {
-    /// Called where another version of the plugin made the states, and with other columns than this one describes. Row i of
-    /// what it returns is the new state of the key whose old state is row i. An error says that they cannot be taken over.
+    /// Called if another version of the plugin made the states, with other columns than this one describes. Row i of the result
+    /// is the new state of the key whose old state is row i. An error reports that they cannot be migrated.
     fn migrate(&mut self, stage: &Stage, old: OldStates) -> Result<Batch, Error>;
 }
 
-/// States that another version of the plugin made.
+/// States of another version of the plugin.
 #[derive(Clone, Debug)]
 pub struct OldStates {
-    /// That version; empty where it is not known.
+    /// That version; empty if it is not known.
     pub version: String,
     /// Their columns.
     pub schema: Schema,
-    /// The states, a row a key.
+    /// The states, one row per key.
     pub states: Batch,
 }
 
@@ -28,7 +28,7 @@ impl OldStates {
         self.schema == row::schema::<R>()
     }
 
-    /// The error where they have the columns of none of these; called by the code that `#[update]` writes.
+    /// Returns the error for states with none of these schemas; called by the code that `#[update]` generates.
     #[doc(hidden)]
     pub fn unknown(&self, known: &[Schema]) -> Error {
         let known = known.iter().map(|schema| format!("({schema})")).collect::<Vec<_>>().join(" or ");
@@ -39,7 +39,7 @@ impl OldStates {
     }
 }
 
-/// Makes a new state of each old one, by a function that gets all of them and one; called by the code that `#[update]` writes.
+/// Converts each old state with a function that gets all of them and one; called by the code that `#[update]` generates.
 pub fn each<O: Row, N: Row>(
     states: &Batch,
     mut function: impl for<'x> FnMut(&'x Batch, O::Of<'x>) -> Result<N::Of<'x>, Error>,

@@ -1,8 +1,8 @@
-//! Connections over TCP, and datagrams over UDP, to where the job lets the plugin go: `grant = { tcp = ["host:port"] }` and
-//! `udp = ["host:port"]`. Worlds `source` and `sink` only.
+//! Connections over TCP, and datagrams over UDP, to the addresses that the job grants: `grant = { tcp = ["host:port"] }` and `udp
+//! = ["host:port"]`. Worlds `source` and `sink` only.
 //!
-//! Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
-//! machine, and nothing is refused.
+//! Every wait has a time limit; data that has not arrived by then can be waited for again. In tests the sockets are those of the
+//! machine, and nothing is denied.
 
 mod lines;
 
@@ -11,15 +11,15 @@ pub use lines::Lines;
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-/// Why something could not be done. In a function that returns [`crate::Error`], `?` makes of it one that passes: the host opens
-/// the partition, or the sink, anew after a while.
+/// Why an operation failed. In a function that returns [`crate::Error`], `?` converts it to a transient error: the host opens the
+/// partition, or the sink, again after a while.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
     Timeout,
     /// The other side has closed the connection.
     Closed,
-    /// Anything else: not granted, refused, unknown host.
+    /// Anything else: not granted, connection refused, unknown host.
     Failed(String),
 }
 
@@ -53,12 +53,12 @@ impl Connection {
         Ok(Connection { socket: host::Tcp::connect(host, port, millis(timeout))? })
     }
 
-    /// What is there: at least one byte, and at most so many. Waits for the first.
+    /// Returns available data: at least one byte, and at most `bytes_max`. Waits for the first.
     pub fn read(&mut self, bytes_max: usize, timeout: Duration) -> Result<Vec<u8>, Fault> {
         self.socket.read(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
     }
 
-    /// Writes all of these bytes. After a [`Fault::Timeout`] some of them may have gone out.
+    /// Writes all of these bytes. After a [`Fault::Timeout`] some of them may have been sent.
     pub fn write(&mut self, data: &[u8], timeout: Duration) -> Result<(), Fault> {
         self.socket.write(data, millis(timeout))
     }
@@ -79,13 +79,13 @@ pub struct Datagram {
 }
 
 impl Datagrams {
-    /// Listens at an address of this machine, as `0.0.0.0:514`; port 0: any free one.
+    /// Listens at an address of this machine, for example `0.0.0.0:514`; port 0 selects any free port.
     pub fn bind(address: &str) -> Result<Datagrams, Fault> {
         let (host, port) = parts(address)?;
         Ok(Datagrams { socket: host::Udp::bind(host, port)? })
     }
 
-    /// The next datagram; what is longer than so many bytes is cut.
+    /// Returns the next datagram, truncated to `bytes_max`.
     pub fn receive(&mut self, bytes_max: usize, timeout: Duration) -> Result<Datagram, Fault> {
         self.socket.receive(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
     }
@@ -187,7 +187,7 @@ mod host {
         }
     }
 
-    /// The system takes no wait of nothing.
+    /// The system does not accept a zero timeout.
     fn wait(timeout_ms: u32) -> Duration {
         Duration::from_millis(timeout_ms.max(1).into())
     }

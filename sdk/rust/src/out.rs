@@ -1,10 +1,10 @@
-//! Where plugin functions put the rows that they return.
+//! The output of plugin functions.
 
 use crate::writer::Writer;
 use crate::{Batch, Error, Row, Schema, Stage, row};
 
-/// Rows to return. Pushing one appends its fields to the output columns; text and binary are copied, nothing is
-/// allocated for a single row.
+/// Output rows. Pushing one appends its fields to the output columns; text and binary are copied, and a single row needs no
+/// allocation.
 pub struct Out<'a, R: Row> {
     writer: R::Writer<'a>,
     rows: usize,
@@ -47,13 +47,13 @@ impl<R: Row> KeyedOut<'_, R> {
     }
 }
 
-/// What [`Out`] and [`KeyedOut`] have in common, for the code that the macros write.
+/// The common interface of [`Out`] and [`KeyedOut`], for the code that the macros generate.
 pub trait Append: Sized {
     /// An empty output with room for this many rows, and bytes in each column of text or binary.
     fn with_capacity(rows: usize, bytes: usize) -> Self;
     /// Rows so far.
     fn rows(&self) -> usize;
-    /// Forgets all rows from this one on.
+    /// Removes all rows from this one on.
     fn truncate(&mut self, rows: usize);
     /// Says which group the rows that follow belong to.
     fn begin(&mut self, group: u32);

@@ -1,9 +1,9 @@
-//! What `println!`, `eprintln!` and `dbg!` print, in the plugin and in crates that it uses, goes to the host's log.
+//! Sends the output of `println!`, `eprintln!` and `dbg!`, in the plugin and in crates that it uses, to the host's log.
 //!
-//! The standard library of wasm32-unknown-unknown throws away what is printed, unless it is captured, as it is in tests. That
-//! is not stable, so `millstream build` allows it for this crate, and sets `millstream_captures` where its compiler has it. What
-//! is captured comes in one piece, standard output and standard error alike: all of it is logged as information, when the call
-//! ends, before other words of the plugin, and when it panics.
+//! The standard library of wasm32-unknown-unknown discards printed output unless it is captured, as in tests. Capturing is not
+//! stable, so `millstream build` permits it for this crate, and sets `millstream_captures` if its compiler supports it. Captured
+//! output is in one piece, standard output and standard error alike. It is logged as information when the call ends, before other
+//! log lines of the plugin, and when it panics.
 
 #[cfg(all(target_arch = "wasm32", millstream_captures))]
 mod captured {
@@ -11,14 +11,14 @@ mod captured {
 
     static PRINTED: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(Arc::default);
 
-    /// What is printed from now on is kept.
+    /// Keeps printed output from now on.
     pub fn begin() {
         std::io::set_output_capture(Some(PRINTED.clone()));
     }
 
-    /// What was printed, which is kept no longer.
+    /// Returns and removes the printed output.
     pub fn take() -> Vec<u8> {
-        // It is locked only where words are logged while others are printed.
+        // It is locked only if a line is logged during printing.
         PRINTED.try_lock().map(|mut printed| std::mem::take(&mut *printed)).unwrap_or_default()
     }
 }

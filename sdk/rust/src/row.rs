@@ -15,7 +15,7 @@ pub trait Row: Sized {
     type Writer<'a>: Writer<'a>;
     /// The columns.
     fn fields() -> Vec<Field>;
-    /// Checks that these are the columns of as many rows.
+    /// Checks that these are the columns, with this number of rows.
     fn reader(columns: &[Column], rows: usize) -> Result<Self::Reader<'_>, Error>;
     /// The row of this index.
     fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;

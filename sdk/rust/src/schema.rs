@@ -1,4 +1,4 @@
-//! Schemas, and what a plugin says of itself.
+//! Schemas, and a plugin's description of itself.
 
 use crate::written::is_written;
 
@@ -22,7 +22,7 @@ impl Schema {
         Schema { fields }
     }
 
-    /// Where the column of this name stands.
+    /// Returns the index of the column of this name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }

@@ -5,39 +5,40 @@ use crate::{Append, Batch, Error, Out, Row, Schema};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
-/// A plugin of world `source`, which is what reads one of its partitions: put `#[source]` on the `impl` block.
+/// A plugin of world `source`, which reads one of its partitions: put `#[source]` on the `impl` block.
 ///
-/// The host keeps the rows of a poll and the position behind them together, so that each row comes exactly once where the
-/// source can go on at a position. An [`Error::config`] ends the job. Any other is taken for something that passes: what reads
-/// the partition is thrown away, and after a while opened anew where the last poll left off.
+/// The host keeps the rows of a poll and the position after them together, so that each row arrives exactly once if the source
+/// can resume at a position. An [`Error::config`] ends the job. Any other error is treated as transient: the reader is dropped
+/// and opened again after a while at the position of the last poll.
 pub trait Source: Sized + 'static {
-    /// The source's `config`, read by serde; `()`: it takes none.
+    /// The source's `config`, read by serde; `()` means none.
     type Config: DeserializeOwned;
-    /// The rows. One that borrows is named with `'static`, as in `type Row = Line<'static>`; what is pushed may borrow from anything.
+    /// The rows. A borrowing type is named with `'static`, for example `type Row = Line<'static>`; pushed rows may borrow from
+    /// anything.
     type Row: Row;
 
-    /// Called when a job is loaded: says what is wrong with a config that can be read. There is no network yet.
+    /// Called when a job is loaded: reports errors of a config that can be read. There is no network yet.
     fn check(config: &Self::Config) -> Result<(), Error> {
         let _ = config;
         Ok(())
     }
 
-    /// The partitions that there are, by names that stay the same; asked when the job starts, and now and then. Each is read
-    /// in order, by itself, and keeps its own position. Unless you say otherwise there is one, without a name.
+    /// Returns the partitions, by stable names; called when the job starts, and periodically. Each is read in order,
+    /// independently, and keeps its own position. By default there is one, without a name.
     fn partitions(config: &Self::Config) -> Result<Vec<String>, Error> {
         let _ = config;
         Ok(vec![String::new()])
     }
 
-    /// Begins to read a partition, where an earlier poll left off; `None`: at its beginning.
+    /// Opens a partition at the position of an earlier poll; `None`: at its beginning.
     fn open(config: Self::Config, partition: &str, position: Option<&[u8]>) -> Result<Self, Error>;
 
-    /// Takes the next rows; waits for them, but no longer than this. Calls come one after the other, and none while there is
-    /// nothing to be done with more rows.
+    /// Reads the next rows, and waits for them no longer than `wait`. Calls are sequential, and there are none while more rows
+    /// cannot be processed.
     fn poll(&mut self, rows: &mut Arrivals<Self::Row>, wait: Duration) -> Result<Polled, Error>;
 
-    /// The rows up to this position are safe: whoever sent them may be told. Later positions include earlier ones. After
-    /// `open` the last one comes again, as it may not have been heard.
+    /// The rows up to this position are durable and may be acknowledged. Later positions include earlier ones. After `open` the
+    /// last call is repeated, as it may not have been received.
     fn durable(&mut self, position: &[u8]) -> Result<(), Error> {
         let _ = position;
         Ok(())
@@ -50,7 +51,7 @@ pub trait Source: Sized + 'static {
     }
 }
 
-/// Where a poll puts what came: rows, and what is none.
+/// The result of a poll: rows, and data that is not a row.
 pub struct Arrivals<R: Row> {
     out: Out<'static, R>,
     refused: Vec<Refused>,
@@ -71,29 +72,29 @@ impl<R: Row> Arrivals<R> {
         Arrivals { out: Out::with_capacity(0, 0), refused: Vec::new(), max }
     }
 
-    /// Appends a row. One more than asked for fails the poll, so look at [`left`](Arrivals::left) before.
+    /// Appends a row. One more than requested fails the poll, so check [`left`](Arrivals::left) first.
     #[inline]
     pub fn push(&mut self, row: R::Of<'_>) {
         self.out.push(row);
     }
 
-    /// Refuses what came and is no row. It counts as rows do.
+    /// Rejects data that is not a row. It counts like a row.
     pub fn refuse(&mut self, data: impl Into<Vec<u8>>, reason: impl std::fmt::Display) {
         self.refused.push(Refused { data: data.into(), reason: reason.to_string() });
     }
 
-    /// How many came so far.
+    /// Returns the number of rows so far.
     #[inline]
     pub fn len(&self) -> usize {
         self.out.rows() + self.refused.len()
     }
 
-    /// Whether nothing came so far.
+    /// Whether nothing has arrived so far.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many more may come in this poll.
+    /// Returns how many more rows this poll may return.
     #[inline]
     pub fn left(&self) -> usize {
         self.max.saturating_sub(self.len())
@@ -104,12 +105,12 @@ impl<R: Row> Arrivals<R> {
     }
 }
 
-/// What a poll says beside its rows: [`ready`](Polled::ready), [`pause`](Polled::pause) or [`ended`](Polled::ended), and
+/// The result of a poll besides its rows: [`ready`](Polled::ready), [`pause`](Polled::pause) or [`ended`](Polled::ended), and
 /// [`at`](Polled::at).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Polled {
-    /// Where to go on behind all of its rows; `None`: where the partition stood before.
+    /// The position after all of its rows; `None`: unchanged.
     pub position: Option<Vec<u8>>,
     /// When there may be more.
     pub next: Next,
@@ -120,36 +121,36 @@ pub struct Polled {
 pub enum Next {
     /// At once.
     Ready,
-    /// There is nothing for now: after this time, or sooner.
+    /// There is nothing for now; the host polls again after this time, or sooner.
     Pause(Duration),
     /// Never: the partition has come to its end.
     Ended,
 }
 
 impl Polled {
-    /// There may be more at once. So say also after a poll that waited for rows and had none: the next one waits again.
+    /// There may be more immediately. Also return this after a poll that waited without a row: the next one waits again.
     pub fn ready() -> Polled {
         Polled { position: None, next: Next::Ready }
     }
 
-    /// There is nothing for now: the host asks again after this time, or sooner.
+    /// There is nothing for now: the host polls again after this time, or sooner.
     pub fn pause(time: Duration) -> Polled {
         Polled { position: None, next: Next::Pause(time) }
     }
 
-    /// The partition has come to its end.
+    /// The partition has ended.
     pub fn ended() -> Polled {
         Polled { position: None, next: Next::Ended }
     }
 
-    /// Where to go on behind all rows of the poll, in words of your own.
+    /// Sets the position after all rows of the poll, in a format of your own.
     pub fn at(mut self, position: impl Into<Vec<u8>>) -> Polled {
         self.position = Some(position.into());
         self
     }
 }
 
-/// What a source says of itself; written by `#[source]`.
+/// A source's description of itself; generated by `#[source]`.
 #[doc(hidden)]
 pub trait Described {
     fn described() -> Description;
@@ -165,7 +166,7 @@ impl Description {
     }
 }
 
-/// Reads the config. `()` stands for none, for which a job has `{}`.
+/// Reads the config. `()` means none, for which a job has `{}`.
 pub(crate) fn config<C: DeserializeOwned>(text: &str) -> Result<C, Error> {
     let text = match text.trim() {
         "" => "{}",
@@ -177,7 +178,7 @@ pub(crate) fn config<C: DeserializeOwned>(text: &str) -> Result<C, Error> {
     })
 }
 
-/// What `describe` of a component answers.
+/// The result of a component's `describe`.
 pub(crate) fn describe<S: Source + Described>(text: &str) -> Result<Description, Error> {
     S::check(&config(text)?)?;
     Ok(Description { output: crate::row::schema::<S::Row>(), ..S::described() })

@@ -1,4 +1,4 @@
-//! What a plugin may know of the stage that uses it, and of the call.
+//! The stage that uses a plugin, and the context of a call.
 
 use crate::bindings::transform::millstream::plugin::types::Context as WireContext;
 use crate::{Error, Schema, Timestamp};
@@ -13,12 +13,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage of a call. The host is asked for the schemas only when the plugin wants them.
+    /// The stage of a call. Its schemas are requested from the host only when the plugin needs them.
     pub(crate) fn of_call(config: String) -> Stage {
         Stage { config, inputs: None, key: None }
     }
 
-    /// The stage as `describe` is told it.
+    /// The stage as passed to `describe`.
     pub(crate) fn described(config: String, inputs: Vec<Schema>) -> Stage {
         Stage { config, inputs: Some(inputs), key: None }
     }
@@ -33,7 +33,7 @@ impl Stage {
         serde_json::from_str(&self.config).map_err(Error::config)
     }
 
-    /// An error unless the stage's `config` is absent or empty.
+    /// Returns an error unless the stage's `config` is absent or empty.
     pub fn no_config(&self) -> Result<(), Error> {
         if matches!(self.config.trim(), "" | "{}" | "null") {
             return Ok(());
@@ -41,8 +41,8 @@ impl Stage {
         Err(Error::config("this plugin takes no config"))
     }
 
-    /// The columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
-    /// description named. Of several inputs the first.
+    /// Returns the columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
+    /// description named. With several inputs, the first one.
     pub fn input(&self) -> Schema {
         match &self.inputs {
             Some(inputs) => inputs.first().cloned().unwrap_or_else(|| Schema::new(Vec::new())),
@@ -55,18 +55,18 @@ impl Stage {
         self.inputs.clone().unwrap_or_else(host::inputs)
     }
 
-    /// The stage's key columns; none where it has no key.
+    /// Returns the stage's key columns; none if it has no key.
     pub fn key(&self) -> Schema {
         self.key.clone().unwrap_or_else(host::key)
     }
 }
 
-/// What a call may know about the outside. A replay of the batch gives the same.
+/// The information that a call has about its environment. A replay of the batch gives the same.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Context {
     /// The batch id: 1, 2, 3 … since the job's first start.
     pub batch: u64,
-    /// The batch time: the end of the batch's interval. The only clock that a plugin has.
+    /// The batch time: the end of the batch's interval. The only clock of a plugin.
     pub time: Timestamp,
     /// Event time up to which input is considered complete.
     pub watermark: Option<Timestamp>,
@@ -86,7 +86,7 @@ impl Context {
     }
 }
 
-/// The import `stage`; outside of a component, in tests, a [`Stage`] knows its schemas and never asks.
+/// The import `stage`. Outside of a component, in tests, a [`Stage`] knows its schemas and never calls it.
 mod host {
     use crate::Schema;
 

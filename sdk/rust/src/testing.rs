@@ -1,7 +1,7 @@
-//! Runs plugins in a plain `cargo test`, without a host: rows go in and come out as JSON.
+//! Runs plugins in a plain `cargo test`, without a host: input and output rows are JSON.
 //!
-//! Timestamps are numbers of microseconds, binary is text of hexadecimal digits. `log` writes to standard error,
-//! `counter` does nothing, `files` reads from `testdata/`, and `net` has the sockets of the machine.
+//! Timestamps are numbers of microseconds, binary is a string of hexadecimal digits. `log` writes to standard error, `counter`
+//! does nothing, `files` reads from `testdata/`, and `net` has the sockets of the machine.
 
 mod json;
 mod sink;
@@ -21,13 +21,13 @@ pub use sink::Writing;
 pub use source::{Partition, Poll};
 use std::marker::PhantomData;
 
-/// What a run gave.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     /// The rows returned: an array of objects.
     pub rows: Value,
-    /// The rows refused: their index in the rows passed in (for worlds `update` and `cogroup`: sorted by key; for
-    /// `cogroup` those of the second input are counted behind those of the first), and the reason.
+    /// The rejected rows: their index in the passed rows, and the reason. For worlds `update` and `cogroup`, rows are sorted by
+    /// key; for `cogroup`, those of the second input are counted after those of the first.
     pub rejected: Vec<(u32, String)>,
 }
 
@@ -111,21 +111,21 @@ impl<P, W> Test<P, W> {
         self
     }
 
-    /// The stage's key columns, as in `"user text, day int64"`.
+    /// Sets the stage's key columns, for example `"user text, day int64"`.
     ///
     /// # Panics
-    /// Where this is no list of names and types.
+    /// If this is not a list of names and types.
     #[must_use]
     pub fn key(mut self, columns: &str) -> Self {
         self.key = json::schema(columns);
         self
     }
 
-    /// The columns of the stage's input, as in `"user text, amount int64"`; only plugins that work on any input need it.
-    /// In world `cogroup` once for each input.
+    /// Sets the columns of the stage's input, for example `"user text, amount int64"`; only plugins that work on any input need
+    /// it. In world `cogroup` call it once for each input.
     ///
     /// # Panics
-    /// Where this is no list of names and types.
+    /// If this is not a list of names and types.
     #[must_use]
     pub fn input(mut self, columns: &str) -> Self {
         self.inputs.push(json::schema(columns));
@@ -149,7 +149,7 @@ impl<P, W> Test<P, W> {
 }
 
 impl<P: Transform> Test<P, TransformWorld> {
-    /// What the plugin says of itself.
+    /// Returns the plugin's description of itself.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
@@ -165,15 +165,15 @@ impl<P: Transform> Test<P, TransformWorld> {
 }
 
 impl<P: Update> Test<P, UpdateWorld> {
-    /// What the plugin says of itself.
+    /// Returns the plugin's description of itself.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Runs one batch: an array of objects with the key columns and the others. Keys come in the order of their first
-    /// rows, then those without rows whose timers are due; states and timers are kept for the next run. The time of the
-    /// first run is second 1, that of the next second 2, and so on.
+    /// Runs one batch: an array of objects with the key columns and the others. Keys are in the order of their first rows,
+    /// followed by those without rows whose timers are due; states and timers are kept for the next run. The time of the first
+    /// run is second 1, that of the next second 2, and so on.
     pub fn run(&mut self, rows: Value) -> Result<Run, Error> {
         let groups = by_key(&self.key, &rows)?;
         self.call(groups, false)
@@ -184,7 +184,7 @@ impl<P: Update> Test<P, UpdateWorld> {
         self.call(vec![(json::object(&self.key, &key), Vec::new())], true)
     }
 
-    /// The states that the plugin makes of those of another version, which had these columns: both are arrays of objects.
+    /// Returns the states that the plugin makes of those of another version, which had these columns: both are arrays of objects.
     pub fn migrate<Old: Row>(&self, version: &str, states: Value) -> Result<Value, Error>
     where
         P: Migrate,
@@ -196,7 +196,7 @@ impl<P: Update> Test<P, UpdateWorld> {
         to_json(&description.state, &new)
     }
 
-    /// The watermark of the runs that follow, as in a stage with event time: timers go by it.
+    /// Sets the watermark of the following runs, as in a stage with event time: it drives timers.
     pub fn watermark(&mut self, watermark: Timestamp) {
         self.watermark = Some(watermark);
     }
@@ -262,14 +262,14 @@ impl<P: Update> Test<P, UpdateWorld> {
 }
 
 impl<P: Cogroup> Test<P, CogroupWorld> {
-    /// What the plugin says of itself.
+    /// Returns the plugin's description of itself.
     pub fn describe(&self) -> Result<cogroup::Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Runs one batch: for each input an array of objects with the key columns and the others. Keys come in the order of
-    /// their first rows, those of the first input first.
+    /// Runs one batch: for each input an array of objects with the key columns and the others. Keys are in the order of their
+    /// first rows, those of the first input first.
     pub fn run(mut self, inputs: Value) -> Result<Run, Error> {
         let description = self.describe()?;
         let inputs = inputs.as_array().ok_or_else(|| Error::internal("inputs are an array of arrays of objects"))?;
@@ -304,14 +304,14 @@ impl<P: Cogroup> Test<P, CogroupWorld> {
 }
 
 impl<P: Aggregate> Test<P, AggregateWorld> {
-    /// What the plugin says of itself.
+    /// Returns the plugin's description of itself.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Aggregates an array of objects: lifts all rows, combines those of each key from first to last, lowers. A plugin
-    /// with an inverse also takes out the first row of each key again and puts it back by `combine`.
+    /// Aggregates an array of objects: lifts all rows, combines those of each key from first to last, lowers. For a plugin with
+    /// an inverse, it also removes the first row of each key and adds it again with `combine`.
     pub fn run(mut self, rows: Value) -> Result<Run, Error> {
         let description = self.describe()?;
         let mut plugin = P::new(&self.called(&description))?;
@@ -337,7 +337,7 @@ impl<P: Aggregate> Test<P, AggregateWorld> {
     }
 }
 
-/// The rows of each key, keys in the order of their first rows.
+/// Returns the rows of each key, keys in the order of their first rows.
 fn by_key(key: &Schema, rows: &Value) -> Result<Vec<(Value, Vec<Value>)>, Error> {
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
     for row in rows.as_array().ok_or_else(|| Error::internal("rows are an array of objects"))? {
@@ -350,7 +350,7 @@ fn by_key(key: &Schema, rows: &Value) -> Result<Vec<(Value, Vec<Value>)>, Error>
     Ok(groups)
 }
 
-/// Where each group ends, by how many rows it has.
+/// Returns the end of each group from its number of rows.
 fn ends(rows: impl Iterator<Item = usize>) -> Vec<u8> {
     let mut end = 0u32;
     let ends = rows.flat_map(|rows| {

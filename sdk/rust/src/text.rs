@@ -12,25 +12,25 @@ use swar as piece;
 
 use piece::{BITS, Piece, WIDTH};
 
-/// The words of a text: its parts between white space, as [`str::split_whitespace`] gives them.
+/// Returns the words of a text: its parts between white space, like [`str::split_whitespace`].
 pub fn words(text: &str) -> Parts<'_, WhiteSpace> {
     Parts::new(text, WhiteSpace)
 }
 
-/// The parts of a text between single bytes of ASCII, without the empty ones.
+/// Returns the parts of a text between single ASCII bytes, without the empty ones.
 ///
 /// # Panics
-/// Where `separator` is no ASCII.
+/// If `separator` is not ASCII.
 pub fn parts(text: &str, separator: u8) -> Parts<'_, Byte> {
     assert!(separator.is_ascii(), "a separator of one byte is ASCII");
     Parts::new(text, Byte(separator))
 }
 
-/// Says which bytes of a text separate its parts. Only this crate implements it.
+/// Defines which bytes of a text separate its parts. Only this crate implements it.
 pub trait Separator: sealed::Sealed + Copy {
     /// Marks the separators in a piece of the text; or `None` where characters that are not ASCII may be some.
     fn find(self, piece: &[u8; WIDTH]) -> Option<u64>;
-    /// Where the first separator at or after `from` begins, and its length.
+    /// Returns the position and the length of the first separator at or after `from`.
     fn find_slowly(self, text: &str, from: usize) -> Option<(usize, usize)>;
 }
 
@@ -52,7 +52,7 @@ impl Separator for WhiteSpace {
     #[inline]
     fn find(self, piece: &[u8; WIDTH]) -> Option<u64> {
         let piece = Piece::new(piece);
-        // Tab, line feed, vertical tab, form feed and carriage return stand in a row.
+        // Tab, line feed, vertical tab, form feed and carriage return are consecutive.
         piece.is_ascii().then(|| piece.equal(b' ') | piece.between(b'\t', b'\r'))
     }
 
@@ -79,14 +79,14 @@ impl Separator for Byte {
 pub struct Parts<'x, S> {
     text: &'x str,
     separator: S,
-    /// Where the part begins that comes next.
+    /// The start of the next part.
     start: usize,
     /// Separators found and not yet used, relative to `base`: a bit in every `BITS` of them.
     found: u64,
     base: usize,
     /// Bytes of each separator found.
     length: usize,
-    /// Where the search goes on.
+    /// Where the search continues.
     next: usize,
 }
 
@@ -96,11 +96,11 @@ impl<'x, S: Separator> Parts<'x, S> {
         Parts { text, separator, start: 0, found: 0, base: 0, length: 1, next: 0 }
     }
 
-    /// The text from `start` to `end`, both beside an ASCII byte or at an end of the text.
+    /// Returns the text from `start` to `end`, both next to an ASCII byte or at an end of the text.
     #[inline]
     fn part(&self, start: usize, end: usize) -> &'x str {
-        // SAFETY: `start <= end <= text.len()`: separators are found in the text from left to right. Both are
-        // boundaries of characters: `start` is 0 or follows a whole separator, `end` is where one begins or the end.
+        // SAFETY: `start <= end <= text.len()`: separators are found in the text from left to right. Both are character
+        // boundaries: `start` is 0 or follows a complete separator, `end` is the start of one or the end.
         unsafe { self.text.get_unchecked(start..end) }
     }
 
@@ -128,7 +128,7 @@ impl<'x, S: Separator> Parts<'x, S> {
     /// Marks the separators in the last bytes, less than `WIDTH`.
     #[inline]
     fn find_last(&self, rest: &[u8]) -> Option<u64> {
-        // Mostly there are enough bytes before them that may be looked at once more.
+        // Usually there are enough bytes before them that may be searched again.
         if let Some(piece) = self.text.as_bytes().last_chunk() {
             return self.separator.find(piece).map(|found| found >> ((WIDTH - rest.len()) * BITS));
         }
@@ -147,7 +147,7 @@ impl<'x, S: Separator> Parts<'x, S> {
         (start < end).then(|| self.part(start, end))
     }
 
-    /// Finds one separator character by character. The search goes on behind it, or ends.
+    /// Finds one separator character by character. The search continues after it, or ends.
     #[cold]
     fn search_slowly(&mut self) {
         match self.separator.find_slowly(self.text, self.next) {
@@ -183,8 +183,8 @@ impl<'x, S: Separator> Iterator for Parts<'x, S> {
         }
     }
 
-    /// In a component every turn of a loop looks whether the call has used up its time, so there are few turns: one for a piece
-    /// of the text, and one for two separators in it.
+    /// In a component, every iteration of a loop checks whether the call has used up its time. So there are few iterations: one
+    /// per piece of the text, and one per two separators in it.
     #[inline]
     fn fold<B, F: FnMut(B, &'x str) -> B>(mut self, init: B, mut f: F) -> B {
         let mut folded = init;
@@ -216,7 +216,7 @@ impl<'x, S: Separator> Iterator for Parts<'x, S> {
 mod tests {
     use super::*;
 
-    /// All texts of up to seven characters out of these, and some long ones.
+    /// All strings of up to seven of these characters, and some long ones.
     fn texts() -> Vec<String> {
         let alphabet = ["a", " ", "\t", "ü", "\u{2003}", "\0"];
         let mut texts = vec![String::new()];

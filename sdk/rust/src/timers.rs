@@ -1,7 +1,7 @@
 //! Timers of world `update`: a key is called again when a time has come.
 //!
-//! A function with `#[update]` takes `&mut Timers`. Plugins that work on whole batches call [`set`], [`cancel`] and
-//! [`due`]. The times are event time, told by the watermark, where the stage has `time`, and processing time elsewhere.
+//! A function with `#[update]` takes `&mut Timers`. Plugins that work on batches call [`set`], [`cancel`] and [`due`]. The times
+//! are event time, given by the watermark, if the stage has `time`, and otherwise processing time.
 
 use crate::Timestamp;
 use crate::batch::{offset, words};
@@ -27,29 +27,29 @@ use crate::batch::{offset, words};
 pub struct Timers {
     all: Due,
     group: usize,
-    /// What the function asked for: a time, and whether it is set or cancelled.
+    /// The function's requests: a time, and whether it is set or cancelled.
     asked: Vec<(Timestamp, bool)>,
 }
 
 impl Timers {
-    /// The times that were asked for and have come, the earliest first: why the key is called, where it has no rows. They
-    /// are not told again.
+    /// Returns the due times of this key, the earliest first. They are why a key without rows is called. Each is returned in one
+    /// call only.
     pub fn due(&self) -> impl Iterator<Item = Timestamp> + '_ {
         self.all.of(self.group)
     }
 
-    /// Whether a time that was asked for has come.
+    /// Whether a timer is due.
     pub fn is_due(&self) -> bool {
         self.due().next().is_some()
     }
 
-    /// Asks to be called for this key, with rows or without, in the first batch after this one that has reached this time.
-    /// A key has one timer a time. A timer waits until it is due or cancelled, also where the key's state is removed.
+    /// Requests a call for this key, with rows or without, in the first batch after this one that has reached this time. A key
+    /// has one timer per time. A timer waits until it is due or cancelled, even if the key's state is removed.
     pub fn set(&mut self, at: Timestamp) {
         self.asked.push((at, true));
     }
 
-    /// Takes back what `set` asked for, in this call or in one before.
+    /// Cancels a timer that `set` requested in this call or an earlier one.
     pub fn cancel(&mut self, at: Timestamp) {
         self.asked.push((at, false));
     }
@@ -63,7 +63,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// Those of a group, the earliest first.
+    /// Returns the due times of a group, the earliest first.
     pub fn of(&self, group: usize) -> impl Iterator<Item = Timestamp> + '_ {
         let start = if group == 0 { 0 } else { offset(&self.ends, group - 1) };
         let times = words(&self.times).get(start..offset(&self.ends, group)).unwrap_or_default();
@@ -71,12 +71,12 @@ impl Due {
     }
 }
 
-/// Asks to be called for the key of a group of this call; see [`Timers::set`].
+/// Requests a call for the key of a group of this call; see [`Timers::set`].
 pub fn set(group: u32, at: Timestamp) {
     host::set(group, at.0);
 }
 
-/// Takes back what [`set`] asked for.
+/// Cancels a timer that [`set`] requested.
 pub fn cancel(group: u32, at: Timestamp) {
     host::cancel(group, at.0);
 }
@@ -86,13 +86,12 @@ pub fn due() -> Due {
     host::due()
 }
 
-/// What the code that `#[update]` writes does about timers: nothing with `()`, so that plugins without them do not import
-/// them.
+/// The timer support of the code that `#[update]` generates: none with `()`, so that plugins without timers do not import them.
 #[doc(hidden)]
 pub trait Uses {
     fn of_call() -> Self;
     fn begin(&mut self, group: usize);
-    /// The function has returned; `done`: it did not refuse its rows.
+    /// The function has returned; `done`: it did not reject its rows.
     fn end(&mut self, done: bool);
 }
 
@@ -125,7 +124,7 @@ impl Uses for Timers {
     }
 }
 
-/// What a call asked for: group, time, and whether it is set or cancelled.
+/// The requests of a call: group, time, and whether it is set or cancelled.
 type Asked = Vec<(u32, i64, bool)>;
 
 #[cfg(target_arch = "wasm32")]
@@ -139,7 +138,7 @@ pub(crate) mod host {
         Due { ends, times }
     }
 
-    /// Within a component the host itself begins calls.
+    /// In a component the host itself begins calls.
     pub fn begin(_due: &[Vec<i64>]) {}
 
     pub fn end() -> Asked {
@@ -147,7 +146,7 @@ pub(crate) mod host {
     }
 }
 
-/// Outside of a component, in tests: [`crate::testing`] takes the place of the host.
+/// Outside of a component, in tests: [`crate::testing`] replaces the host.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod host {
     use super::{Asked, Due};
@@ -169,7 +168,7 @@ pub(crate) mod host {
         CALL.with_borrow(|(due, _)| due.clone())
     }
 
-    /// A call begins, with the times that are due in each group.
+    /// Begins a call with the due times of each group.
     pub fn begin(due: &[Vec<i64>]) {
         let mut end = 0u32;
         let ends = due.iter().flat_map(|times| {
@@ -180,7 +179,7 @@ pub(crate) mod host {
         CALL.set((due, Asked::new()));
     }
 
-    /// A call has ended: what it asked for.
+    /// Ends a call and returns its requests.
     pub fn end() -> Asked {
         CALL.take().1
     }

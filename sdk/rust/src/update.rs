@@ -5,12 +5,12 @@ use crate::writer::{BitWriter, Writer};
 use crate::{Append, Batch, Context, Description, Error, Rejected, Rejection, Row, Stage, timers};
 use std::marker::PhantomData;
 
-/// A plugin of world `update` on whole batches. `#[update]` on a function implements it for you; implement it yourself
-/// for plugins that work on any columns, and put `#[update]` on the `impl` block.
+/// A plugin of world `update` that works on batches. `#[update]` on a function implements it for you. Implement it yourself for
+/// plugins that work on any columns, and put `#[update]` on the `impl` block.
 pub trait Update: Sized + 'static {
     /// Reads the config. Called once an instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
-    /// Called when a job is loaded: describes output and state, or says that config, input or key do not fit.
+    /// Called when a job is loaded: describes output and state, or reports that config, input or key are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
     /// Called with groups of a batch; every key comes at most once a batch.
     fn update(&mut self, stage: &Stage, context: &Context, groups: Groups) -> Result<Updated, Error>;
@@ -23,7 +23,7 @@ pub struct Groups {
     pub keys: Batch,
     /// The rows, those of the first group first, within a group in the order of arrival.
     pub rows: Batch,
-    /// The old states, one row a group; what stands in the row of a key without a state means nothing.
+    /// The old states, one row per group; the row of a key without a state has no meaning.
     pub states: Batch,
     pub(crate) ends: Vec<u8>,
     pub(crate) known: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Where the rows of a group end: they begin where those of the group before end.
+    /// Returns the end of a group's rows, which begin at the end of the previous group.
     pub fn end(&self, group: usize) -> usize {
         crate::batch::offset(&self.ends, group)
     }
@@ -47,25 +47,26 @@ impl Groups {
     }
 }
 
-/// What a call of world `update` returns.
+/// The result of a call of world `update`.
 pub struct Updated {
     /// The new states, one row a group.
     pub states: Batch,
-    /// A bit a group: set where the new state is kept, clear where the key is removed.
+    /// One bit per group: set if the new state is kept, clear if the key is removed.
     pub(crate) kept: Vec<u8>,
     /// Rows to emit, any number.
     pub output: Batch,
-    /// The rows of the groups that are refused.
+    /// The rejected rows of the groups.
     pub rejected: Vec<Rejected>,
 }
 
-/// The rows of one key in a batch, in the order of arrival; none where the key is called without (`on = "all"`, its
-/// timeout or a timer; in world `cogroup` where another input has rows). `Rows` alone, without a row type, are only counted: the plugin then works on any input.
+/// The rows of one key in a batch, in the order of arrival; empty if the key is called without rows (`on = "all"`, its timeout or
+/// a timer; in world `cogroup` if another input has rows). `Rows` alone, without a row type, are only counted: the plugin then
+/// works on any input.
 pub struct Rows<'x, R: Row = ()> {
     reader: R::Reader<'x>,
     next: usize,
     end: usize,
-    /// Rows to leave out, in order; see [`Batch::missing`].
+    /// Rows to skip, in order; see [`Batch::missing`].
     skip: &'x [Rejected],
     row: PhantomData<R>,
 }
@@ -101,11 +102,11 @@ impl<'x, R: Row> Iterator for Rows<'x, R> {
 
 impl<R: Row> ExactSizeIterator for Rows<'_, R> {}
 
-/// What a function returns for a key: its new state.
+/// The new state of a key, returned by a function.
 type NewState<R> = Result<Option<R>, Rejection>;
 
-/// Calls a function for each group; called by the code that `#[update]` writes. A function that refuses refuses all
-/// rows of the group: the state stays as it was and nothing is emitted.
+/// Calls a function for each group; called by the code that `#[update]` generates. If the function rejects, all rows of the group
+/// are rejected: the state stays unchanged and nothing is emitted.
 #[inline]
 pub fn each<K: Row, I: Row, S, O: Append>(
     stage: &Stage,
@@ -121,7 +122,7 @@ where
     })
 }
 
-/// As [`each`], for a function that also gets the timers of its key, [`crate::Timers`]. Where it refuses, none is set.
+/// Like [`each`], for a function that also gets the timers of its key, [`crate::Timers`]. If it rejects, none is set.
 #[inline]
 pub fn each_timed<K: Row, I: Row, S, O: Append, T: timers::Uses>(
     stage: &Stage,

@@ -9,7 +9,7 @@ pub trait Writer<'a>: Sized {
     /// A builder with room for this many rows, and this many bytes in each column of text or binary. Values that are
     /// parts of `source` are appended faster than others.
     fn with_capacity(rows: usize, bytes: usize, source: &'a [u8]) -> Self;
-    /// Forgets all rows from this one on.
+    /// Removes all rows from this one on.
     fn truncate(&mut self, rows: usize);
     /// Appends the finished columns.
     fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error>;
@@ -100,7 +100,7 @@ impl Writer<'_> for BitWriter {
     fn truncate(&mut self, rows: usize) {
         self.bits.truncate(rows.div_ceil(8));
         self.rows = rows;
-        // Bits are set by `|=`: those behind the last row must be clear.
+        // Bits are set with `|=`: those after the last row must be clear.
         if let (Some(last), used @ 1..) = (self.bits.last_mut(), rows % 8) {
             *last &= (1 << used) - 1;
         }
@@ -116,7 +116,7 @@ impl Writer<'_> for BitWriter {
 pub struct BytesWriter<'a> {
     offsets: Vec<u8>,
     data: Vec<u8>,
-    /// Where values mostly come from: a column of the input.
+    /// The usual origin of values: a column of the input.
     source: &'a [u8],
 }
 
@@ -131,13 +131,13 @@ impl BytesWriter<'_> {
     pub(crate) fn push(&mut self, value: &[u8]) {
         let (before, rows) = (self.data.len(), self.offsets.len());
         let has_room = self.data.capacity() - before >= PIECE && self.offsets.capacity() - rows >= 4;
-        // Far out of the source's range where the value is not a part of it.
+        // Far out of the source's range if the value is not a part of it.
         let at = (value.as_ptr() as usize).wrapping_sub(self.source.as_ptr() as usize);
         match self.source.get(at..).and_then(|rest| rest.first_chunk::<PIECE>()) {
             Some(piece) if value.len() <= PIECE && has_room => {
                 let after = before + value.len();
-                // SAFETY: there is room for `PIECE` bytes behind `before`, of which `value.len()` are kept, and for
-                // four behind `rows`. The buffers do not overlap: those written to are borrowed mutably.
+                // SAFETY: there is room for `PIECE` bytes after `before`, of which `value.len()` are kept, and for four after
+                // `rows`. The buffers do not overlap: those written to are borrowed mutably.
                 unsafe {
                     piece.as_ptr().copy_to_nonoverlapping(self.data.as_mut_ptr().add(before), PIECE);
                     self.data.set_len(after);
@@ -153,7 +153,7 @@ impl BytesWriter<'_> {
     #[inline(never)]
     fn append(&mut self, value: &[u8]) {
         self.data.extend_from_slice(value);
-        // May wrap for columns above 2 GiB, which `finish` refuses.
+        // May wrap for columns above 2 GiB, which `finish` rejects.
         self.offsets.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
     }
 }

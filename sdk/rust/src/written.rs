@@ -11,12 +11,12 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(pub i32);
 
-/// A decimal number of at most `P` digits, `S` of them behind the point, as the whole number that it is without the point: 12.50 of
-/// scale 2 is 1250. The column is a `decimal(P,S)`.
+/// A decimal number of at most `P` digits, `S` of them after the point, as the integer without the point: 12.50 of scale 2 is
+/// 1250. The column is a `decimal(P,S)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal<const P: u8, const S: u8>(pub i128);
 
-/// A text that is no date, or no decimal number of so many digits.
+/// A string that is not a date, or not a decimal number with this precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotWritten;
 
@@ -29,7 +29,7 @@ impl fmt::Display for NotWritten {
 impl std::error::Error for NotWritten {}
 
 impl Date {
-    /// Of a year, a month from 1 and a day from 1. `None` where there is no such day.
+    /// Returns the date of a year, a month from 1 and a day from 1. `None` if there is no such day.
     pub fn of(year: i64, month: u8, day: u8) -> Option<Date> {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.unsigned_abs() > 6_000_000 {
             return None;
@@ -68,7 +68,7 @@ impl fmt::Display for Date {
 impl FromStr for Date {
     type Err = NotWritten;
 
-    /// As in `2026-11-20`; years of other than four digits have a sign.
+    /// For example `2026-11-20`; years with other than four digits have a sign.
     fn from_str(text: &str) -> Result<Date, NotWritten> {
         let (sign, digits) = match text.strip_prefix('-') {
             Some(digits) => (-1, digits),
@@ -96,7 +96,7 @@ impl<const P: u8, const S: u8> fmt::Display for Decimal<P, S> {
 impl<const P: u8, const S: u8> FromStr for Decimal<P, S> {
     type Err = NotWritten;
 
-    /// As in `12.5`; no more digits behind the point than `S`.
+    /// For example `12.5`; at most `S` digits after the point.
     fn from_str(text: &str) -> Result<Decimal<P, S>, NotWritten> {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -126,7 +126,7 @@ macro_rules! written {
                 BytesReader::new(column, rows)
             }
 
-            // The host writes out what it has checked; what stands under a null is read as zero.
+            // The host writes values that it has checked; the placeholder of a null is read as zero.
             fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x> {
                 let text = std::str::from_utf8(reader.get(row)).ok();
                 text.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -146,8 +146,7 @@ macro_rules! written {
 written!([] Date, "date".to_owned());
 written!([const P: u8, const S: u8] Decimal<P, S>, format!("decimal({P},{S})"));
 
-/// A field of text that may stand for a column of another type, which `#[row(type = "…")]` names: the text is what the value looks
-/// like written out.
+/// A text field that may represent a column of another type, which `#[row(type = "…")]` names: the text is the formatted value.
 pub trait Text: Cell {}
 
 impl Text for &str {}
@@ -160,7 +159,7 @@ pub fn field<C: Text>(name: &str, type_: &str) -> Field {
     Field { type_, ..row::field::<C>(name) }
 }
 
-/// Whether the values of a type that is no plain one are written out: whether it is named as job files name it.
+/// Whether the values of a type that is not primitive are formatted: whether it is named as in job files.
 pub fn is_written(name: &str) -> bool {
     name == "date" || ["decimal(", "list<", "struct<"].iter().any(|start| name.starts_with(start))
 }

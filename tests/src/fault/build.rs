@@ -10,8 +10,8 @@ const HEAD_BYTES: usize = 8;
 /// Length of the section that holds an empty module or component.
 const EMPTY_BYTES: usize = 10;
 
-/// Makes a plugin of parts of a core module, and of those in `fault/prelude` that it does not export itself. `wit`: a
-/// package with a world `w`, where the world is not one of ours.
+/// Builds a plugin from parts of a core module and the parts of `fault/prelude` that it does not export itself. `wit` is a
+/// package with a world `w`, for worlds that are not ours.
 pub fn plugin(world: &str, parts: &str, wit: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (ours, _) = resolve.push_dir(root().join("wit")).expect("our interface is whole");
@@ -23,15 +23,15 @@ pub fn plugin(world: &str, parts: &str, wit: &str) -> Vec<u8> {
         resolve.select_world(&[package], Some("w"))
     };
     let selected = selected.expect("there is such a world");
-    let text = format!("(module\n{}\n)", names(&whole(world, parts), world, &version));
+    let text = format!("(module\n{}\n)", names(&with_prelude(world, parts), world, &version));
     let mut module = encoded(&text);
     embed_component_metadata(&mut module, &resolve, selected, StringEncoding::UTF8).expect("the world can be told");
     let encoder = ComponentEncoder::default().module(&module);
     encoder.and_then(|mut encoder| encoder.encode()).unwrap_or_else(|error| panic!("{parts}\n{error:?}"))
 }
 
-/// Puts parts of a component behind a plugin. Names in them count from what the plugin has.
-pub fn behind(plugin: &[u8], parts: &str) -> Vec<u8> {
+/// Appends component parts to a plugin. Indexes in them continue after the plugin's.
+pub fn append_parts(plugin: &[u8], parts: &str) -> Vec<u8> {
     let (modules, components) = (count(plugin, 1), count(plugin, 4));
     let own = format!("{}{}", "(core module)".repeat(modules), "(component)".repeat(components));
     let all = encoded(&format!("(component {own}\n{parts})"));
@@ -51,12 +51,12 @@ pub fn section(kind: u8, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A component that holds nothing but this one.
+/// Returns a component that contains only this component.
 pub fn nested(component: &[u8]) -> Vec<u8> {
     [&component[..HEAD_BYTES], &section(4, component)].concat()
 }
 
-/// Bytes of a text.
+/// Encodes a string with its length.
 pub fn encoded(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -78,7 +78,7 @@ fn count(component: &[u8], kind: u8) -> usize {
     sections(component).into_iter().filter(|section| component.get(section.start) == Some(&kind)).count()
 }
 
-/// The sections of a module or component, as far as they are whole.
+/// Returns the sections of a module or component, as far as they are complete.
 pub fn sections(bytes: &[u8]) -> Vec<Range<usize>> {
     let (mut all, mut start) = (Vec::new(), HEAD_BYTES);
     while let Some(behind) = bytes.get(start + 1..) {
@@ -95,8 +95,8 @@ pub fn sections(bytes: &[u8]) -> Vec<Range<usize>> {
     all
 }
 
-/// The parts of a case, and behind them those of the prelude that it lacks.
-fn whole(world: &str, parts: &str) -> String {
+/// Returns the parts of a case, followed by the prelude parts that it lacks.
+fn with_prelude(world: &str, parts: &str) -> String {
     let functions: &[&str] = match world {
         "aggregate" => &["lift", "combine", "lower", "inverse"],
         "update" => &["update"],

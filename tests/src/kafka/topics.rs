@@ -1,7 +1,7 @@
 //! What tests do with the topics of a broker.
 
 use super::Broker;
-use crate::until;
+use crate::wait_until;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -17,25 +17,25 @@ use std::future::Future;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// No single answer of the broker may take longer.
+/// The limit for a single response of the broker.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
-/// How long one attempt waits where others follow.
+/// How long one attempt waits if others follow.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A record of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Where it lies; in a record to be written, −1 leaves the choice to the client library.
+    /// The partition; in a record to be written, −1 leaves the choice to the client library.
     pub partition: i32,
-    /// In its partition, once it is written.
+    /// The offset in its partition, once it is written.
     pub offset: i64,
     /// `None` is null.
     pub key: Option<Vec<u8>>,
     /// `None` is null.
     pub value: Option<Vec<u8>>,
-    /// In order; a name may stand there twice.
+    /// In order; a name may occur twice.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// In milliseconds; `None`: it gets the time when it is written.
+    /// In milliseconds; `None` means the time at which it is written.
     pub timestamp_ms: Option<i64>,
 }
 
@@ -50,25 +50,25 @@ impl Record {
         Record { partition, value: Some(value.into()), ..Record::default() }
     }
 
-    /// Its key as text.
+    /// Its key as a string.
     pub fn key_text(&self) -> String {
         String::from_utf8_lossy(self.key.as_deref().unwrap_or_default()).into_owned()
     }
 
-    /// Its value as text.
+    /// Its value as a string.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(self.value.as_deref().unwrap_or_default()).into_owned()
     }
 }
 
 impl Broker {
-    /// Whether it answers, and has become the broker of its cluster.
+    /// Whether it responds and has become the broker of its cluster.
     pub(super) fn answers(&self) -> bool {
         let consumer: BaseConsumer = self.client().create().expect("the settings of a client are right");
         consumer.fetch_metadata(None, ATTEMPT_TIME_MAX).is_ok_and(|known| !known.brokers().is_empty())
     }
 
-    /// Makes a topic with so many partitions, with settings as `retention.ms`.
+    /// Creates a topic with this number of partitions and with settings such as `retention.ms`.
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
         self.topic_with_copies(name, partitions, 1, settings);
     }
@@ -78,17 +78,17 @@ impl Broker {
         topic.config = settings.to_vec();
         let made = self.admin(|admin, options| wait(admin.create_topics([&topic], options)));
         each(name, made);
-        until(&format!("the topic {name} is there"), || self.partitions(name) == partitions);
+        wait_until(&format!("the topic {name} is there"), || self.partitions(name) == partitions);
     }
 
-    /// Lets a topic have so many partitions.
+    /// Increases the number of partitions of a topic.
     pub fn add_partitions(&self, topic: &str, partitions: usize) {
         let more = NewPartitions::new(topic, partitions);
         each(topic, self.admin(|admin, options| wait(admin.create_partitions([&more], options))));
-        until(&format!("{topic} has {partitions} partitions"), || self.partitions(topic) as usize == partitions);
+        wait_until(&format!("{topic} has {partitions} partitions"), || self.partitions(topic) as usize == partitions);
     }
 
-    /// How many partitions a topic has; none where it is not there.
+    /// The number of partitions of a topic; 0 if it does not exist.
     pub fn partitions(&self, topic: &str) -> i32 {
         let consumer: BaseConsumer = self.client().create().expect("the settings of a client are right");
         let known = consumer.fetch_metadata(None, ANSWER_TIME_MAX).expect("the broker answers");
@@ -99,7 +99,7 @@ impl Broker {
     /// Deletes a topic.
     pub fn delete_topic(&self, name: &str) {
         each(name, self.admin(|admin, options| wait(admin.delete_topics(&[name], options))));
-        until(&format!("the topic {name} does not exist"), || self.partitions(name) == 0);
+        wait_until(&format!("the topic {name} does not exist"), || self.partitions(name) == 0);
     }
 
     /// Deletes the records of a partition before this offset, as retention does.
@@ -112,7 +112,7 @@ impl Broker {
         }
     }
 
-    /// Changes settings of a topic; those that are not named get their defaults.
+    /// Changes settings of a topic; all other settings get their defaults.
     pub fn set(&self, topic: &str, settings: &[(&str, &str)]) {
         let change =
             AlterConfig { specifier: ResourceSpecifier::Topic(topic), entries: settings.iter().copied().collect() };
@@ -124,7 +124,7 @@ impl Broker {
     pub fn produce<'a>(&self, topic: &str, records: impl IntoIterator<Item = &'a Record>) {
         let mut config = self.client();
         config.set("linger.ms", "0").set("partitioner", "murmur2_random");
-        // A record that is sent again, as its broker went away, is there once.
+        // A record that is resent after its broker was lost is stored once.
         config.set("enable.idempotence", "true");
         let producer: BaseProducer<Refused> =
             config.create_with_context(Refused::default()).expect("the settings of a client are right");
@@ -134,8 +134,8 @@ impl Broker {
         assert_eq!(refused, Vec::<String>::new(), "{topic}");
     }
 
-    /// Writes records in a transaction, which is left open: readers of what is committed see nothing of it, nor of what comes
-    /// behind it, until it is committed or aborted, or times out.
+    /// Writes records in a transaction and leaves it open. Readers of committed records see neither these records nor any after
+    /// them until the transaction is committed or aborted, or times out.
     pub fn transaction<'a>(
         &self,
         id: &str,
@@ -156,12 +156,12 @@ impl Broker {
         OpenTransaction(producer)
     }
 
-    /// All committed records of a topic, partition by partition.
+    /// Returns all committed records of a topic, partition by partition.
     pub fn read(&self, topic: &str) -> Vec<Record> {
         self.read_as(topic, "read_committed")
     }
 
-    /// All records of a topic, also those of transactions that are open or aborted.
+    /// Returns all records of a topic, including those of open or aborted transactions.
     pub fn read_uncommitted(&self, topic: &str) -> Vec<Record> {
         self.read_as(topic, "read_uncommitted")
     }
@@ -171,12 +171,12 @@ impl Broker {
         self.read(topic).iter().map(Record::text).collect()
     }
 
-    /// A reader of what is committed that goes on with the topic: it sees each record once, as it comes.
+    /// Returns a reader that follows the committed records of a topic. It sees each record once, as it arrives.
     pub fn follow(&self, topic: &str) -> Follower {
         Follower(self.reader(topic, "read_committed").0)
     }
 
-    /// The offset behind the last record of a partition, whatever became of its transaction.
+    /// Returns the offset after the last record of a partition, whatever the state of its transaction.
     pub fn end(&self, topic: &str, partition: i32) -> i64 {
         let mut config = self.client();
         config.set("isolation.level", "read_uncommitted");
@@ -216,7 +216,7 @@ impl Broker {
                 Some(Ok(message)) => records.push(record(&message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
                 // Another broker of the cluster has the partition.
-                Some(Err(cause)) if self.member.is_some() && cause.rdkafka_error_code().is_some_and(is_passing) => {}
+                Some(Err(cause)) if self.member.is_some() && cause.rdkafka_error_code().is_some_and(is_transient) => {}
                 Some(Err(cause)) => panic!("cannot read {topic}: {cause}"),
                 None => panic!("{topic}: the broker says nothing"),
             }
@@ -235,11 +235,11 @@ impl Broker {
     }
 }
 
-/// A reader that goes on with a topic.
+/// A reader that follows a topic.
 pub struct Follower(BaseConsumer);
 
 impl Follower {
-    /// What has come since it was last asked, and comes within this time. A broker that is away is waited for.
+    /// Returns the records since the last call and those that arrive within this time. Waits for an unreachable broker.
     pub fn more(&self, time: Duration) -> Vec<Record> {
         let until = std::time::Instant::now() + time;
         let mut records = Vec::new();
@@ -247,7 +247,7 @@ impl Follower {
             match self.0.poll(Duration::from_millis(20)) {
                 Some(Ok(message)) => records.push(record(&message)),
                 None | Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(cause)) if cause.rdkafka_error_code().is_some_and(is_passing) => {}
+                Some(Err(cause)) if cause.rdkafka_error_code().is_some_and(is_transient) => {}
                 Some(Err(cause)) => panic!("cannot read on: {cause}"),
             }
         }
@@ -255,8 +255,8 @@ impl Follower {
     }
 }
 
-/// What the client tells of a broker that is away.
-fn is_passing(code: RDKafkaErrorCode) -> bool {
+/// Whether the client reports this code for an unreachable broker.
+fn is_transient(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
     [AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve].contains(&code)
 }
@@ -331,7 +331,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Each of what was asked for was done.
+/// Checks that each part of a request succeeded.
 fn each<C: std::fmt::Debug>(what: &str, done: Vec<Result<String, (String, C)>>) {
     for done in done {
         done.unwrap_or_else(|(_, cause)| panic!("{what}: {cause:?}"));

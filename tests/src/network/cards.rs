@@ -1,5 +1,5 @@
-//! Machines as network namespaces. The card of each is a tun device, whose other end is a switch in this process: so it is we who
-//! decide which packet arrives, and when. Namespaces have no names that others would see, and are gone with this process.
+//! Machines as network namespaces. Each has a tun device as its network card, whose other end is a switch in this process. So the
+//! test decides which packet arrives, and when. The namespaces have no names visible to others, and disappear with this process.
 
 use super::{Fate, Ways};
 use std::cmp::Reverse;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 const LOOK_EVERY_MS: i32 = 100;
 const PACKET_BYTES_MAX: usize = 2048;
-/// Where an IP packet has the last byte of the address that it goes to.
+/// The offset of the last byte of the destination address in an IP packet.
 const TO: usize = 19;
 
 /// The address of a machine.
@@ -32,8 +32,8 @@ pub struct Cards {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// A packet that is on its way until then; of several that arrive at once the first comes first.
-type OnItsWay = Reverse<(Instant, u64, usize, Vec<u8>)>;
+/// A packet in transit and its arrival time; packets that arrive at the same time keep their order.
+type InTransit = Reverse<(Instant, u64, usize, Vec<u8>)>;
 
 impl Cards {
     /// Needs the rights of root, and `/dev/net/tun`.
@@ -59,7 +59,8 @@ impl Cards {
     /// Makes a command run on this machine.
     pub fn place(&self, machine: usize, command: &mut Command) {
         let namespace = self.namespaces[machine].as_raw_fd();
-        // SAFETY: between fork and exec only one system call is made, with a file that is open for as long as the machine is there.
+        // SAFETY: between fork and exec only one system call is made, with a file that stays open for as long as the machine
+        // exists.
         unsafe { command.pre_exec(move || enter(namespace)) };
     }
 }
@@ -80,30 +81,30 @@ fn enter(namespace: RawFd) -> io::Result<()> {
 
 /// Makes a namespace for the thread that calls this, with its card: the namespace, and the other end of the card.
 fn make(machine: usize) -> io::Result<(File, File)> {
-    let told = |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+    let message = |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
     // SAFETY: it takes a number. Only this thread is in another namespace afterwards, and what it starts.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-        return Err(told("no network namespace")(io::Error::last_os_error()));
+        return Err(message("no network namespace")(io::Error::last_os_error()));
     }
     let namespace = File::open("/proc/thread-self/ns/net")?;
-    let card = File::options().read(true).write(true).open("/dev/net/tun").map_err(told("/dev/net/tun"))?;
+    let card = File::options().read(true).write(true).open("/dev/net/tun").map_err(message("/dev/net/tun"))?;
     // SAFETY: all zeroes are a request.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(*b"eth0") {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    // SAFETY: the request lives for the call, which writes no more than a name into it.
+    // SAFETY: the request outlives the call, which writes only a name into it.
     if unsafe { libc::ioctl(card.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
-        return Err(told("no tun device")(io::Error::last_os_error()));
+        return Err(message("no tun device")(io::Error::last_os_error()));
     }
     let own = format!("{}/24", address(machine));
-    for words in
+    for text in
         [&["addr", "add", &own, "dev", "eth0"][..], &["link", "set", "eth0", "up"], &["link", "set", "lo", "up"]]
     {
-        let ended = Command::new("ip").args(words).output()?;
+        let ended = Command::new("ip").args(text).output()?;
         if !ended.status.success() {
-            return Err(io::Error::other(format!("ip {words:?}: {}", String::from_utf8_lossy(&ended.stderr))));
+            return Err(io::Error::other(format!("ip {text:?}: {}", String::from_utf8_lossy(&ended.stderr))));
         }
     }
     Ok((namespace, card))
@@ -114,7 +115,7 @@ fn switch(from: usize, cards: &[Arc<File>], ways: &Ways, ended: &AtomicBool, lat
     let mut packet = [0; PACKET_BYTES_MAX];
     while !ended.load(Ordering::Relaxed) {
         let mut waits = libc::pollfd { fd: cards[from].as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: it is told of one file, which is open.
+        // SAFETY: `poll` gets one file, which is open.
         if unsafe { libc::poll(&raw mut waits, 1, LOOK_EVERY_MS) } <= 0 {
             continue;
         }
@@ -125,7 +126,7 @@ fn switch(from: usize, cards: &[Arc<File>], ways: &Ways, ended: &AtomicBool, lat
         let Some(to) = to.filter(|to| *to < cards.len()) else { continue };
         match ways.fate(from, to) {
             Fate::Lost => {}
-            // A card that takes nothing is a packet lost.
+            // A packet that the card does not accept is lost.
             Fate::Arrives(Duration::ZERO) => drop((&*cards[to]).write(packet)),
             Fate::Arrives(delay) => drop(late.send((Instant::now() + delay, to, packet.to_vec()))),
         }
@@ -134,7 +135,7 @@ fn switch(from: usize, cards: &[Arc<File>], ways: &Ways, ended: &AtomicBool, lat
 
 /// Brings what is late.
 fn deliver(late: &Receiver<(Instant, usize, Vec<u8>)>, cards: &[Arc<File>]) {
-    let mut under_way: BinaryHeap<OnItsWay> = BinaryHeap::new();
+    let mut under_way: BinaryHeap<InTransit> = BinaryHeap::new();
     let mut number = 0;
     loop {
         let now = Instant::now();

@@ -1,5 +1,5 @@
-//! Machines that are all this one: a relay stands between each two, and holds up their connections. TCP would send again what a
-//! network loses, so nothing of a connection is lost here; it comes later.
+//! Machines that are all this one: a relay between each two delays their connections. TCP would resend what a network loses, so
+//! here nothing of a connection is lost; it only arrives later.
 
 use super::{Fate, Ways};
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ impl Relays {
         Relays { own, between, ended }
     }
 
-    /// Where a machine finds another one, or itself.
+    /// The port at which a machine reaches another one, or itself.
     pub fn port(&self, from: usize, to: usize) -> u16 {
         self.between.get(&(from, to)).copied().unwrap_or_else(|| self.own[to])
     }
@@ -48,7 +48,7 @@ impl Drop for Relays {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::Relaxed);
         for port in self.between.values() {
-            // It looks whether it has ended when somebody comes.
+            // The relay checks whether it should stop when a client connects.
             let _ = TcpStream::connect(("127.0.0.1", *port));
         }
     }
@@ -68,8 +68,8 @@ fn listen(listener: &TcpListener, target: u16, (from, to): (usize, usize), ways:
             let Ok((back_from, back_to)) = far.try_clone().and_then(|far| Ok((far, near.try_clone()?))) else { return };
             for (source, sink, way) in [(near, far, (from, to)), (back_from, back_to, (to, from))] {
                 let (sender, pieces) = channel();
-                let Ok(heard) = source.try_clone() else { return };
-                thread::spawn(move || hear(heard, &sender));
+                let Ok(received) = source.try_clone() else { return };
+                thread::spawn(move || hear(received, &sender));
                 let (ways, ended) = (ways.clone(), ended.clone());
                 thread::spawn(move || pass(&pieces, (&source, &sink), &ways, way, &ended));
             }
@@ -77,7 +77,7 @@ fn listen(listener: &TcpListener, target: u16, (from, to): (usize, usize), ways:
     }
 }
 
-/// Waits until the way is open; false: nobody needs it any more.
+/// Waits until the link is open. Returns false if it is no longer needed.
 fn open(ways: &Ways, (from, to): (usize, usize), ended: &AtomicBool) -> bool {
     while ways.link(from, to).cut {
         if ended.load(Ordering::Relaxed) {
@@ -88,7 +88,7 @@ fn open(ways: &Ways, (from, to): (usize, usize), ended: &AtomicBool) -> bool {
     true
 }
 
-/// Takes what one end says, and when.
+/// Reads what one end sends, with the time.
 fn hear(mut source: TcpStream, pieces: &Sender<(Instant, Vec<u8>)>) {
     let mut bytes = [0; 16384];
     while let Ok(count @ 1..) = source.read(&mut bytes) {
@@ -98,7 +98,7 @@ fn hear(mut source: TcpStream, pieces: &Sender<(Instant, Vec<u8>)>) {
     }
 }
 
-/// Says it to the other, as late as the way wants it. The end of a connection passes a way that is cut as little as its bytes do.
+/// Sends it to the other end, with the delay of the link. A cut link also holds back the end of a connection.
 fn pass(
     pieces: &Receiver<(Instant, Vec<u8>)>,
     (source, mut sink): (&TcpStream, &TcpStream),
@@ -106,10 +106,10 @@ fn pass(
     way: (usize, usize),
     ended: &AtomicBool,
 ) {
-    for (heard, piece) in pieces {
+    for (received, piece) in pieces {
         let arrives = loop {
             match ways.fate(way.0, way.1) {
-                Fate::Arrives(delay) => break heard + delay,
+                Fate::Arrives(delay) => break received + delay,
                 Fate::Lost if ways.link(way.0, way.1).cut => {
                     if !open(ways, way, ended) {
                         return;
@@ -120,7 +120,7 @@ fn pass(
         };
         thread::sleep(arrives.saturating_duration_since(Instant::now()));
         if sink.write_all(&piece).is_err() {
-            // Nobody is there any more, which the other hears as soon as something can come back.
+            // The other end has closed. This end is notified as soon as the way back is open.
             if open(ways, (way.1, way.0), ended) {
                 let _ = source.shutdown(Shutdown::Both);
             }

@@ -1,5 +1,5 @@
-//! What the program says about jobs that cannot run: every mistake by its exact words (`errors/<test>.expected`), with exit
-//! code 2 and nothing else said or done.
+//! The program's messages for jobs that cannot run: every error by its exact text (`errors/<test>.expected`), with exit code 2
+//! and without any other output or effect.
 
 use millstream_tests::{Expected, Process, Trial, free_port, plugin, root};
 use std::fs;
@@ -30,23 +30,23 @@ fn trial(job: &str) -> Trial {
     trial
 }
 
-/// Each of the jobs is refused in the words that stand in the test's file, below what is changed in the job.
+/// Each of the jobs is rejected with the message in the test's file, after the change of the job.
 #[track_caller]
-fn refused(test: &str, jobs: &[&str]) {
+fn check_rejected(test: &str, jobs: &[&str]) {
     let mut expected = Expected::of(file!(), test);
     for job in jobs {
-        expected.error(&change(job), &told(job));
+        expected.error(&change(job), &error_message(job));
     }
     expected.check();
 }
 
-/// `validate` and `run` refuse the job in these words, both in the same.
+/// `validate` and `run` reject the job with the same message, which this returns.
 #[track_caller]
-fn told(job: &str) -> String {
+fn error_message(job: &str) -> String {
     let trial = trial(job);
-    let told = trial.refused(&["validate", "job.toml"]);
-    assert_eq!(trial.refused(&["run", "job.toml"]), told);
-    told
+    let output = trial.rejected_message(&["validate", "job.toml"]);
+    assert_eq!(trial.rejected_message(&["run", "job.toml"]), output);
+    output
 }
 
 /// The lines in which a job differs from the right one.
@@ -72,8 +72,8 @@ fn changed(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn the_right_job_is_right() {
-    trial(RIGHT).run_well(&[]);
+fn a_valid_job_is_accepted() {
+    trial(RIGHT).run_ok(&[]);
     let ended = Process::start(&mut trial(RIGHT).command(&["validate", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stdout.ends_with("job.toml: valid\n"), "{}", ended.stdout);
@@ -82,7 +82,7 @@ fn the_right_job_is_right() {
 
 #[test]
 fn typos() {
-    refused(
+    check_rejected(
         "typos",
         &[
             &changed("kind = \"queue\"", "kind = \"quueue\""),
@@ -96,7 +96,7 @@ fn typos() {
 
 #[test]
 fn not_toml() {
-    refused(
+    check_rejected(
         "not_toml",
         &[&changed("kind = \"print\"", "kind = print"), "[sources.a]\nkind = \"queue\"\n[sources.a]\n"],
     );
@@ -104,7 +104,7 @@ fn not_toml() {
 
 #[test]
 fn wrong_units_and_types() {
-    refused(
+    check_rejected(
         "wrong_units_and_types",
         &[
             &changed("clock = \"manual\"", "batch = \"1 fortnight\""),
@@ -117,13 +117,13 @@ fn wrong_units_and_types() {
 #[test]
 fn several_mistakes_are_told_together() {
     let job = changed("kind = \"queue\"", "kind = \"qeue\"").replace("sum(n)", "sum()");
-    refused("several_mistakes_are_told_together", &[&job]);
+    check_rejected("several_mistakes_are_told_together", &[&job]);
 }
 
 #[test]
 fn cycles() {
     let stages = "[stages.a]\nfrom = [\"lines\", \"b\"]\n[stages.b]\nfrom = \"a\"\n[stages.counts]";
-    refused(
+    check_rejected(
         "cycles",
         &[
             &changed("[stages.counts]", stages),
@@ -134,7 +134,7 @@ fn cycles() {
 
 #[test]
 fn names() {
-    refused(
+    check_rejected(
         "names",
         &[
             &changed("[stages.counts]", "[stages.lines]"),
@@ -146,7 +146,7 @@ fn names() {
 
 #[test]
 fn nothing_to_read_or_to_write() {
-    refused("nothing_to_read_or_to_write", &["name = \"empty\"\n", RIGHT.split("[sinks").next().unwrap()]);
+    check_rejected("nothing_to_read_or_to_write", &["name = \"empty\"\n", RIGHT.split("[sinks").next().unwrap()]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn columns() {
     let other =
         "[sources.other]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.counts]";
     let job = changed("[stages.counts]", other).replace("from = \"lines\"", "from = [\"lines\", \"other\"]");
-    refused(
+    check_rejected(
         "columns",
         &[
             &changed("key = \"value\"", "key = \"word\""),
@@ -172,7 +172,7 @@ fn columns_of_plugins() {
     let aggregate = "key = \"value\"\naggregate = { n_sum = \"sum(n)\" }";
     let job = |stage: String| changed(aggregate, &stage);
     let count = plugin("running-count");
-    refused(
+    check_rejected(
         "columns_of_plugins",
         &[
             &job(stage("")).replace("value = \"text\"", "text = \"text\""),
@@ -196,7 +196,7 @@ fn inputs_of_cogroups_and_clocks_of_timers() {
             .replace("[stages.counts]", others)
     };
     let alarm = job("alarm", "key = \"k\"\nwindow = { size = \"1s\", time = \"ts\" }");
-    refused(
+    check_rejected(
         "inputs_of_cogroups_and_clocks_of_timers",
         &[
             &job("beside", "key = \"value\""),
@@ -219,18 +219,18 @@ fn with_plugin(path: &str) -> String {
     changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &format!("plugin = \"{path}\""))
 }
 
-/// What is told of a job whose plugin is a file of these bytes.
+/// The message for a job whose plugin is a file of these bytes.
 #[track_caller]
-fn told_of(name: &str, bytes: &[u8]) -> String {
+fn plugin_error(name: &str, bytes: &[u8]) -> String {
     let trial = trial(&with_plugin(name));
     trial.write(name, bytes);
-    trial.refused(&["run", "job.toml"])
+    trial.rejected_message(&["run", "job.toml"])
 }
 
 #[test]
 fn plugins_that_are_none() {
     let mut expected = Expected::of(file!(), "plugins_that_are_none");
-    expected.error("plugins/none", &told(&with_plugin("plugins/none")));
+    expected.error("plugins/none", &error_message(&with_plugin("plugins/none")));
     for (name, bytes) in [
         ("text.wasm", &b"hello"[..]),
         ("empty.wasm", b""),
@@ -238,13 +238,13 @@ fn plugins_that_are_none() {
         ("module.wasm", b"\0asm\x01\0\0\0"),
         ("nothing.wasm", b"\0asm\x0d\0\x01\0"),
     ] {
-        expected.error(name, &told_of(name, bytes));
+        expected.error(name, &plugin_error(name, bytes));
     }
     let trial = trial(&with_plugin("folder"));
     fs::create_dir(trial.path("folder")).unwrap();
-    expected.error("folder, which is empty", &trial.refused(&["run", "job.toml"]));
+    expected.error("folder, which is empty", &trial.rejected_message(&["run", "job.toml"]));
     trial.write("folder/Cargo.toml", "[package]\nname = \"fresh\"\n");
-    expected.error("folder, which is not built", &trial.refused(&["run", "job.toml"]));
+    expected.error("folder, which is not built", &trial.rejected_message(&["run", "job.toml"]));
     expected.check();
 }
 
@@ -255,12 +255,12 @@ fn a_component_that_is_cut_or_damaged() {
     trial.write("cut.wasm", &component[..component.len() / 2]);
     let ended = Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = ended.stderr.replace(&trial.dir().display().to_string(), "TRIAL");
-    assert!(told.starts_with("error: job.toml:9: stage `counts`: plugin ./cut.wasm does not compile: "), "{told}");
-    assert!(told.ends_with("\n  Build it again: `millstream build`.\n"), "{told}");
+    let output = ended.stderr.replace(&trial.dir().display().to_string(), "TRIAL");
+    assert!(output.starts_with("error: job.toml:9: stage `counts`: plugin ./cut.wasm does not compile: "), "{output}");
+    assert!(output.ends_with("\n  Build it again: `millstream build`.\n"), "{output}");
 }
 
-/// The component of a plugin, made to name another version or interface of the same length.
+/// The component of a plugin, patched with another version or interface of the same length.
 fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut component = fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
@@ -279,9 +279,9 @@ fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
 fn plugins_of_another_interface_or_world() {
     let mut expected = Expected::of(file!(), "plugins_of_another_interface_or_world");
     let newer = patched("misbehave", "@0.1.3", "@0.2.1");
-    expected.error("newer.wasm", &told_of("newer.wasm", &newer));
+    expected.error("newer.wasm", &plugin_error("newer.wasm", &newer));
     let other = patched("misbehave", "millstream:plugin/transformer@", "millstream:plugin/transfarmer@");
-    expected.error("other.wasm", &told_of("other.wasm", &other));
+    expected.error("other.wasm", &plugin_error("other.wasm", &other));
     expected.check();
 }
 
@@ -294,7 +294,7 @@ fn files_and_dirs() {
     let sink = |text: &str| changed("kind = \"print\"", text);
     let stage =
         "plugin = \"PLUGIN\"\ninitial = \"none.csv\"".replace("PLUGIN", &plugin("running-count").display().to_string());
-    refused(
+    check_rejected(
         "files_and_folders",
         &[
             &changed("input.jsonl", "inputs.jsonl"),
@@ -309,7 +309,7 @@ fn files_and_dirs() {
     );
 }
 
-/// A job that would write over what it reads is refused before it does.
+/// A job that would overwrite its input is rejected before it does.
 #[test]
 fn sinks_that_write_where_they_must_not() {
     let sink = |text: &str| changed("kind = \"print\"", text);
@@ -325,7 +325,7 @@ fn sinks_that_write_where_they_must_not() {
         let job = changed("kind = \"queue\"\npath = \"input.jsonl\"", dir).replace("clock = \"manual\"\n", "");
         job.replace("kind = \"print\"", sink)
     };
-    refused(
+    check_rejected(
         "sinks_that_write_where_they_must_not",
         &[
             &over_itself,
@@ -336,12 +336,12 @@ fn sinks_that_write_where_they_must_not() {
         ],
     );
     let kept = trial(&over_itself);
-    kept.refused(&["run", "job.toml"]);
+    kept.rejected_message(&["run", "job.toml"]);
     assert_eq!(kept.text("input.jsonl"), "[]\n", "it is as it was");
     trial(&sink(
         "kind = \"queue\"\npath = \"/dev/null\"\n[sinks.b]\nfrom = \"lines\"\nkind = \"queue\"\npath = \"/dev/null\"",
     ))
-    .run_well(&[]);
+    .run_ok(&[]);
 }
 
 #[test]
@@ -352,27 +352,27 @@ fn initial_states_that_are_wrong() {
     let mut expected = Expected::of(file!(), "initial_states_that_are_wrong");
     for states in ["value,count\na,1\nb,2\na,3\n", "value,count\na,1\nb,\n", "value,count\na,many\n", "value\na\n"] {
         trial.write("states.csv", states);
-        expected.error(states, &trial.refused(&["run", "job.toml"]));
+        expected.error(states, &trial.rejected_message(&["run", "job.toml"]));
     }
     expected.check();
     trial.write("states.csv", "value,count\na,1\n,2\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
 }
 
 #[test]
 fn job_files_that_cannot_be_read() {
     let trial = trial(RIGHT);
     trial.write("latin1.toml", b"name = \"right\"\n# caf\xe9\n");
-    commands_are_refused("job_files_that_cannot_be_read", &trial, &["run none.toml", "run .", "run latin1.toml"]);
+    check_commands_rejected("job_files_that_cannot_be_read", &trial, &["run none.toml", "run .", "run latin1.toml"]);
 }
 
-/// Each of these commands is refused, in the words that stand in the test's file below it.
+/// Each of these commands is rejected with the message in the test's file.
 #[track_caller]
-fn commands_are_refused(test: &str, trial: &Trial, commands: &[&str]) {
+fn check_commands_rejected(test: &str, trial: &Trial, commands: &[&str]) {
     let mut expected = Expected::of(file!(), test);
     for command in commands {
         let arguments: Vec<&str> = command.split(' ').collect();
-        expected.error(command, &trial.refused(&arguments));
+        expected.error(command, &trial.rejected_message(&arguments));
     }
     expected.check();
 }
@@ -380,14 +380,14 @@ fn commands_are_refused(test: &str, trial: &Trial, commands: &[&str]) {
 #[test]
 fn set_that_sets_nothing() {
     let commands = ["run job.toml --set sources.line.path=x", "run job.toml --set sinks.screen.rows=many"];
-    commands_are_refused("set_that_sets_nothing", &trial(RIGHT), &commands);
+    check_commands_rejected("set_that_sets_nothing", &trial(RIGHT), &commands);
 }
 
 #[test]
 fn addresses_of_processes() {
     let trial = trial(RIGHT);
     let commands = ["run job.toml --processes 2 --process 2", "run job.toml --processes 2 --hosts 127.0.0.1:1"];
-    commands_are_refused("addresses_of_processes", &trial, &commands);
+    check_commands_rejected("addresses_of_processes", &trial, &commands);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let hosts = format!("{},127.0.0.1:{}", taken.local_addr().unwrap(), free_port());
     let arguments = ["run", "job.toml", "--processes", "2", "--process", "0", "--hosts", &hosts];
@@ -396,8 +396,8 @@ fn addresses_of_processes() {
     assert_eq!(
         ended.stderr,
         format!(
-            "error: process 0 cannot listen on {}: Address already in use (os error 98); stop what uses the address, or \
-             name another with --hosts\n",
+            "error: process 0 cannot listen on {}: Address already in use (os error 98); stop the program that uses \
+             the address, or set another one with --hosts\n",
             taken.local_addr().unwrap()
         )
     );
@@ -405,7 +405,7 @@ fn addresses_of_processes() {
 
 #[test]
 fn versions_to_come() {
-    refused(
+    check_rejected(
         "versions_to_come",
         &[
             &changed("[sinks.screen]", "[checkpoint]\ndir = \"c\"\nkeep = 3\n\n[sinks.screen]"),
@@ -419,7 +419,7 @@ fn versions_to_come() {
 fn windows_that_are_not_of_whole_batches() {
     let window = |window: &str| changed("key = \"value\"", &format!("key = \"value\"\nwindow = {window}"));
     let no_interval = window("{ size = \"30s\" }").replace("clock = \"manual\"", "batch = \"0s\"");
-    refused(
+    check_rejected(
         "windows_that_are_not_of_whole_batches",
         &[
             &window("{ size = \"2500ms\" }"),
@@ -430,19 +430,19 @@ fn windows_that_are_not_of_whole_batches() {
     );
 }
 
-/// `validate` tells what nobody wrote: the slide of a window, and that rows between windows are dropped.
+/// `validate` shows implicit settings: the slide of a window, and that rows between windows are dropped.
 #[test]
 fn windows_as_they_are_understood() {
     let mut expected = Expected::of(file!(), "windows_as_they_are_understood");
     for window in ["window = { size = \"30s\" }", "window = { size = \"30s\", slide = \"1m\" }"] {
-        expected.told(window, &understood(window));
+        expected.add(window, &validated(window));
     }
     expected.check();
-    assert_eq!(understood(""), "", "without a window nothing is told");
+    assert_eq!(validated(""), "", "without a window nothing is told");
 }
 
-/// What `validate` says below the stage, which has these lines as well.
-fn understood(window: &str) -> String {
+/// The output of `validate` for a stage with these lines.
+fn validated(window: &str) -> String {
     let trial = trial(&changed("key = \"value\"", &format!("key = \"value\"\n{window}")));
     let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -450,7 +450,7 @@ fn understood(window: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Which world a plugin is of, only the plugin tells.
+/// Only the plugin shows its world.
 #[test]
 fn what_only_aggregates_can_do() {
     let stage = |keys: &str| {
@@ -459,7 +459,10 @@ fn what_only_aggregates_can_do() {
         let job = changed("aggregate = { n_sum = \"sum(n)\" }", &stage);
         job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\"")
     };
-    refused("what_only_aggregates_can_do", &[&stage("inverse = false"), &stage("time = \"ts\"\nemit = \"update\"")]);
+    check_rejected(
+        "what_only_aggregates_can_do",
+        &[&stage("inverse = false"), &stage("time = \"ts\"\nemit = \"update\"")],
+    );
 }
 
 #[test]
@@ -468,7 +471,7 @@ fn the_first_of_all_rows_and_what_deletes_them() {
         let keys = format!("window = \"all\"\n{keys}");
         changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &keys)
     };
-    refused(
+    check_rejected(
         "the_first_of_all_rows_and_what_deletes_them",
         &[
             &stage("top = { n = 2, by = \"n\", rank = \"value\" }"),
@@ -481,7 +484,7 @@ fn the_first_of_all_rows_and_what_deletes_them() {
 #[test]
 fn joins_that_would_keep_all_rows() {
     let stage = |keys: &str| changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", keys);
-    refused(
+    check_rejected(
         "joins_that_would_keep_all_rows",
         &[
             &stage("time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"value\" }"),
@@ -495,13 +498,13 @@ fn sessions_of_several_inputs() {
     let stage = "time = \"ts\"\nwindow = { gap = \"3s\" }\njoin = { with = \"lines.rejected\", on = \"value\" }";
     let job = changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", stage);
     let job = job.replace("time = \"ts\"", "time = [\"ts\", \"to_timestamp_micros(0)\"]");
-    refused("sessions_of_several_inputs", &[&job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\"")]);
+    check_rejected("sessions_of_several_inputs", &[&job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\"")]);
 }
 
 #[test]
 fn streams_beside_the_rows_of_a_stage() {
     let split = "[stages.parts]\nfrom = \"lines\"\nsplit = { errors = \"n > 5\" }\n[sinks.screen]";
-    refused(
+    check_rejected(
         "streams_beside_the_rows_of_a_stage",
         &[
             &changed("from = \"counts\"", "from = \"counts.late\""),
@@ -512,13 +515,13 @@ fn streams_beside_the_rows_of_a_stage() {
 
 #[test]
 fn stages_with_two_operators() {
-    refused(
+    check_rejected(
         "stages_with_two_operators",
         &[&changed("key = \"value\"", "sql = \"select 1\""), &changed("schema =", "time = \"ts\"\nschema =")],
     );
 }
 
-/// Windows behind windows: two columns of one name are refused with what to write, and that is right.
+/// Windows over windows: two columns with the same name are rejected with a fix, and the fix works.
 #[test]
 fn a_window_over_a_window_needs_other_names_for_the_first_bounds() {
     let job = |select: &str, time: &str, rest: &str| {
@@ -551,7 +554,7 @@ kind = "print"
     let select = "value, window_start as window_start_before, window_end as window_end_before, n";
     let mut expected = Expected::of(file!(), "a_window_over_a_window_needs_other_names_for_the_first_bounds");
     for (name, rest) in [("sql", sql), ("top", "top = { n = 3, by = \"n\" }"), ("nothing behind the window", "")] {
-        expected.error(name, &told(&job("", "window_start", rest)));
+        expected.error(name, &error_message(&job("", "window_start", rest)));
         let right = trial(&job(&format!("select = '{select}'"), "window_start_before", rest));
         let ended = Process::start(&mut right.command(&["validate", "job.toml"])).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -1,15 +1,15 @@
-//! Text that somebody else chose, on its way to a person: it steers no terminal, and no line of it passes for one of
-//! Millstream's. Each way to a terminal is fed with it here.
+//! Untrusted text on its way to a user: it controls no terminal, and none of its lines looks like Millstream's. Each way to a
+//! terminal is tested here.
 
 use millstream_tests::{Ended, Postgres, Process, Trial, plugin};
 use serde_json::json;
 
-/// Moves the cursor, wipes the screen, sets the title, turns the direction of text, begins lines, and looks like an error.
+/// Moves the cursor, clears the screen, sets the title, reverses the text direction, begins lines, and looks like an error.
 const HOSTILE: &str = "a\u{1b}[2J\u{1b}]0;owned\u{7}\r\nerror: forged\n2026-01-01T00:00:00Z  INFO forged\u{9b}31m\u{85}\u{202e}\u{2067}\u{2028}\u{7f}z";
 
-/// Nothing of it came through, though something of the text did.
+/// Checks that no control character came through, though a part of the text did.
 #[track_caller]
-fn harmless(what: &str, ended: &Ended) {
+fn check_harmless(what: &str, ended: &Ended) {
     let all = format!("{}\n{}", ended.stdout, ended.stderr);
     let is_unsafe = |c: char| {
         (c.is_control() && c != '\n')
@@ -40,41 +40,41 @@ fn rows_errors_and_names_of_a_job() {
     // Cells on a print sink.
     let trial = job("v = \"text\"", "", "from = \"in\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
-    harmless("a cell", &ended(&trial, &["run", "job.toml"]));
+    check_harmless("a cell", &ended(&trial, &["run", "job.toml"]));
 
-    // A cast that fails, and what a plugin says of a row.
+    // A cast that fails, and a plugin's message for a row.
     let trial = job("v = \"text\"", "[stages.s]\nfrom = \"in\"\nselect = \"cast(v as bigint) as n\"", "from = \"s\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
-    harmless("a cast", &ended(&trial, &["run", "job.toml"]));
+    check_harmless("a cast", &ended(&trial, &["run", "job.toml"]));
     let stage = "[stages.s]\nfrom = \"in\"\nsql = \"select arrow_cast(v, 'Int64') as n from \\\"in\\\"\"\n";
     let trial = job("v = \"text\"", stage, "from = \"s\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
-    let told = ended(&trial, &["run", "job.toml"]);
-    if told.stderr.contains("forged") {
-        harmless("a cast of sql", &told);
+    let output = ended(&trial, &["run", "job.toml"]);
+    if output.stderr.contains("forged") {
+        check_harmless("a cast of sql", &output);
     }
 
-    // Columns of a job that somebody else wrote.
+    // Columns of a job that another user wrote.
     let name = serde_json::to_string(HOSTILE).unwrap().replace('\u{7f}', "");
     let trial = job(&format!("{name} = \"text\""), "", "from = \"in\"");
     trial.write("input.jsonl", "[]\n");
     for command in ["validate", "inspect"] {
-        harmless(&format!("a column, {command}"), &ended(&trial, &[command, "job.toml"]));
+        check_harmless(&format!("a column, {command}"), &ended(&trial, &[command, "job.toml"]));
     }
     let json = ended(&trial, &["inspect", "--json", "job.toml"]);
-    harmless("a column, as JSON", &json);
+    check_harmless("a column, as JSON", &json);
     if json.code == Some(0) {
-        let told: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-        assert!(told["streams"]["in"].to_string().contains("forged"), "JSON stays JSON: {told}");
+        let output: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+        assert!(output["streams"]["in"].to_string().contains("forged"), "JSON stays JSON: {output}");
     }
 
     // The command line itself, and names of files.
-    let told = ended(&trial, &["validate", &format!("{HOSTILE}.toml")]);
-    harmless("the name of a job file", &told);
+    let output = ended(&trial, &["validate", &format!("{HOSTILE}.toml")]);
+    check_harmless("the name of a job file", &output);
 }
 
 #[test]
-fn files_and_tables_from_others() {
+fn untrusted_files_and_tables() {
     // The header and a cell of a table.
     let stage = "[stages.s]\nfrom = \"in\"\nenrich = { file = \"table.csv\", on = \"v\", schema = { v = \"text\", n = \"int64\" } }";
     let quoted = format!("\"{HOSTILE}\"");
@@ -84,23 +84,23 @@ fn files_and_tables_from_others() {
             trial.write("input.jsonl", "[{\"v\":\"a\"}]\n");
             trial.write("table.csv", &content);
             for command in ["run", "validate"] {
-                let told = ended(&trial, &[command, "job.toml"]);
-                if format!("{}{}", told.stdout, told.stderr).contains("forged") {
-                    harmless(&format!("a table, {command}"), &told);
+                let output = ended(&trial, &[command, "job.toml"]);
+                if format!("{}{}", output.stdout, output.stderr).contains("forged") {
+                    check_harmless(&format!("a table, {command}"), &output);
                 }
             }
         }
     }
-    // A file of a folder, by its name and by what is in it.
+    // A file of a directory, by its name and by its content.
     let source = "kind = \"directory\"\npath = \"inbox\"\nformat = \"json\"";
     let trial = job("v = \"int64\"", "", "from = \"in\"");
     let text = trial.text("job.toml").replace("kind = \"queue\"\npath = \"input.jsonl\"", source);
     trial.write("job.toml", text.replace("clock = \"manual\"\n", ""));
     let name = HOSTILE.replace('/', "");
     trial.write(&format!("inbox/{name}"), format!("{}\n", json!({ "v": HOSTILE })));
-    let told = ended(&trial, &["run", "job.toml", "--until-idle"]);
-    if format!("{}{}", told.stdout, told.stderr).contains("forged") {
-        harmless("a file of a folder", &told);
+    let output = ended(&trial, &["run", "job.toml", "--until-idle"]);
+    if format!("{}{}", output.stdout, output.stderr).contains("forged") {
+        check_harmless("a file of a folder", &output);
     }
 }
 
@@ -116,7 +116,7 @@ fn servers() {
     let sink = format!("kind = \"postgres\"\nurl = \"{}\"\ntable = \"t\"", server.url());
     trial.write("job.toml", trial.text("job.toml").replace("kind = \"print\"", &sink));
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
-    harmless("a server's message", &ended(&trial, &["run", "job.toml"]));
+    check_harmless("a server's message", &ended(&trial, &["run", "job.toml"]));
 }
 
 #[test]
@@ -126,9 +126,12 @@ fn checkpoints_and_states() {
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
     let ran = ended(&trial, &["run", "job.toml"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    harmless("a key of a state", &ended(&trial, &["state", "job.toml", "--sql", "select * from s"]));
-    harmless("a key of a state, as JSON", &ended(&trial, &["state", "job.toml", "--sql", "select * from s", "--json"]));
-    harmless("a batch that is run again", &ended(&trial, &["replay", "job.toml", "--batch", "1"]));
+    check_harmless("a key of a state", &ended(&trial, &["state", "job.toml", "--sql", "select * from s"]));
+    check_harmless(
+        "a key of a state, as JSON",
+        &ended(&trial, &["state", "job.toml", "--sql", "select * from s", "--json"]),
+    );
+    check_harmless("a batch that is run again", &ended(&trial, &["replay", "job.toml", "--batch", "1"]));
     // Names of columns are kept in the manifest.
     let name = HOSTILE.replace('\u{7f}', "");
     let quoted = serde_json::to_string(&name).unwrap();
@@ -137,10 +140,10 @@ fn checkpoints_and_states() {
     let trial = job(&format!("{quoted} = \"text\""), &stage, "from = \"s\"\n[checkpoint]\ndir = \"checkpoint\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ name: "x" }])));
     let ran = ended(&trial, &["run", "job.toml"]);
-    harmless("a column", &ran);
+    check_harmless("a column", &ran);
     if ran.code == Some(0) {
-        harmless("a manifest", &ended(&trial, &["inspect", "checkpoint"]));
-        harmless("a manifest, as JSON", &ended(&trial, &["inspect", "--json", "checkpoint"]));
+        check_harmless("a manifest", &ended(&trial, &["inspect", "checkpoint"]));
+        check_harmless("a manifest, as JSON", &ended(&trial, &["inspect", "--json", "checkpoint"]));
     }
 }
 
@@ -161,7 +164,7 @@ fn packages() {
     }
     trial.write("hostile.wasm", &hostile);
     for arguments in [&["inspect", "hostile.wasm"][..], &["inspect", "--json", "hostile.wasm"]] {
-        harmless("a package", &ended(&trial, arguments));
+        check_harmless("a package", &ended(&trial, arguments));
     }
 }
 

@@ -4,12 +4,12 @@ use millstream_tests::{Expected, Trial, millstream};
 use serde_json::json;
 use std::process::Command;
 
-/// What `millstream infer` says of a file in the trial's folder: its lines, and what it is not certain of.
+/// Runs `millstream infer` on a file in the trial's directory; returns its lines, and what it is not certain of.
 fn infer(trial: &Trial, arguments: &[&str]) -> (String, String) {
     let ended = Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.dir()).output().unwrap();
-    let (out, said) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
-    assert!(ended.status.success(), "{said}");
-    (out, said)
+    let (out, printed) = (String::from_utf8(ended.stdout).unwrap(), String::from_utf8(ended.stderr).unwrap());
+    assert!(ended.status.success(), "{printed}");
+    (out, printed)
 }
 
 #[test]
@@ -20,15 +20,15 @@ fn the_lines_that_it_prints_run_as_a_job() {
         "{\"user\":{\"id\":7,\"na.me\":\"a\"},\"at\":\"2024-05-01T12:00:00Z\",\"price\":1,\"${x}\":true,\"k\\u202e\":\"\\u001b[2J\"}\n\
          {\"user\":null,\"price\":2.5,\"tags\":[1,2]}\n",
     );
-    let (lines, said) = infer(&trial, &["clicks.jsonl"]);
+    let (lines, printed) = infer(&trial, &["clicks.jsonl"]);
     assert!(
-        said.contains(
+        printed.contains(
             "column `price`: an integer in 1 record (the first `1` in record 1), a number with a fraction in 1 record (the \
              first `2.5` in record 2): float64"
         ),
-        "{said}"
+        "{printed}"
     );
-    assert!(said.contains("looked at all 2 records: all of them decode"), "{said}");
+    assert!(printed.contains("looked at all 2 records: all of them decode"), "{printed}");
     assert_eq!(
         lines,
         "[sources.clicks]\nkind = \"file\"\npath = \"clicks.jsonl\"\nformat = \"json\"\n\n[sources.clicks.schema]\n\
@@ -54,13 +54,13 @@ fn the_lines_that_it_prints_run_as_a_job() {
 fn csv_and_bounds_and_mistakes() {
     let trial = Trial::new("");
     trial.write("2026 stock.csv", "sku;count\n007;1\n008;2\n009;x\n");
-    let (lines, said) = infer(&trial, &["2026 stock.csv", "--rows", "2", "--name", "stock"]);
+    let (lines, printed) = infer(&trial, &["2026 stock.csv", "--rows", "2", "--name", "stock"]);
     assert_eq!(
         lines,
         "[sources.stock]\nkind = \"file\"\npath = \"2026 stock.csv\"\nformat = \"csv\"\nseparator = \";\"\n\n\
          [sources.stock.schema]\nsku = \"text\"\ncount = \"int64\"\n"
     );
-    assert!(said.contains("looked at the first 2 records"), "{said}");
+    assert!(printed.contains("looked at the first 2 records"), "{printed}");
     let mut expected = Expected::of(file!(), "csv_and_bounds_and_mistakes");
     for arguments in [
         &["no.csv"][..],
@@ -69,9 +69,9 @@ fn csv_and_bounds_and_mistakes() {
         &["2026 stock.csv", "--format", "xml"],
     ] {
         let ended = Command::new(millstream()).arg("infer").args(arguments).current_dir(trial.dir()).output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {said}");
-        expected.told(&arguments.join(" "), &said);
+        let printed = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {printed}");
+        expected.add(&arguments.join(" "), &printed);
     }
     expected.check_parts();
 }

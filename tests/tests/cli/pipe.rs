@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 const PAGE: &str = "docs/how-to/use-plugins-in-a-shell.md";
 
-/// Such a command in this folder. `{name}` stands for the folder of a plugin.
+/// A `pipe` command in this directory. `{name}` is replaced by the directory of a plugin.
 fn command(dir: &Path, arguments: &[&str]) -> Command {
     let named = |argument: &&str| match argument.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
         Some(name) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') => {
@@ -24,13 +24,13 @@ fn command(dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// The folder of a plugin. Where its code is not kept any more it is compiled here, once, and not where a test reads all that is said.
+/// The directory of a plugin. If its code is no longer cached it is compiled here, once, and not in a test that reads all output.
 fn compiled(name: &str) -> PathBuf {
     static COMPILED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let dir = plugin(name);
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if compiled.insert(name.to_owned()) {
-        // That it may need a config is found behind that.
+        // A missing config is detected after that.
         Command::new(millstream()).arg("pipe").arg(&dir).stdin(Stdio::null()).output().unwrap();
     }
     dir
@@ -51,24 +51,24 @@ fn piped(arguments: &[&str], input: &str) -> Ended {
     piped_in(&root(), arguments, input)
 }
 
-/// What it puts out, where nothing is wrong.
+/// Its output, without any error.
 #[track_caller]
-fn made(arguments: &[&str], input: &str) -> String {
+fn output_of(arguments: &[&str], input: &str) -> String {
     let ended = piped(arguments, input);
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
     ended.stdout
 }
 
 #[test]
-fn lines_go_through_plugins_in_a_row() {
+fn lines_pass_through_several_plugins() {
     let lines = "To be\nor NOT\n";
     assert_eq!(
-        made(&["{split-words}"], lines),
+        output_of(&["{split-words}"], lines),
         "{\"word\":\"To\"}\n{\"word\":\"be\"}\n{\"word\":\"or\"}\n{\"word\":\"NOT\"}\n"
     );
-    assert_eq!(made(&["{split-words}", "--to", "text"], lines), "To\nbe\nor\nNOT\n");
-    assert_eq!(made(&["{split-words}", "--to", "csv"], ""), "word\n");
-    // What stands behind a plugin is its own.
+    assert_eq!(output_of(&["{split-words}", "--to", "text"], lines), "To\nbe\nor\nNOT\n");
+    assert_eq!(output_of(&["{split-words}", "--to", "csv"], ""), "word\n");
+    // Arguments after a plugin belong to it.
     let two = [
         "{filter-expr}",
         "--config",
@@ -79,7 +79,7 @@ fn lines_go_through_plugins_in_a_row() {
         "--to",
         "jsonl",
     ];
-    assert_eq!(made(&two, "A\nx\nB"), "{\"word\":\"a\"}\n{\"word\":\"b\"}\n");
+    assert_eq!(output_of(&two, "A\nx\nB"), "{\"word\":\"a\"}\n{\"word\":\"b\"}\n");
     let twice = [
         "{split-words}",
         "--config",
@@ -90,22 +90,22 @@ fn lines_go_through_plugins_in_a_row() {
         "--to",
         "text",
     ];
-    assert_eq!(made(&twice, "a,b,c d\n"), "a\nc d\n");
-    assert_eq!(made(&["--to", "text"], "as it is\r\n\nand no end"), "as it is\n\nand no end\n");
+    assert_eq!(output_of(&twice, "a,b,c d\n"), "a\nc d\n");
+    assert_eq!(output_of(&["--to", "text"], "as it is\r\n\nand no end"), "as it is\n\nand no end\n");
 }
 
 #[test]
-fn forms_become_each_other() {
+fn formats_convert_to_each_other() {
     let csv = "name,n,at\nann,1,2026-01-05T12:00:00Z\n\"b,c\",,\n";
     let json = "{\"name\":\"ann\",\"n\":1,\"at\":\"2026-01-05T12:00:00.000000Z\"}\n{\"name\":\"b,c\",\"n\":null,\"at\":null}\n";
-    assert_eq!(made(&["--from", "csv"], csv), json);
+    assert_eq!(output_of(&["--from", "csv"], csv), json);
     assert_eq!(
-        made(&["--from", "json", "--to", "csv"], json),
+        output_of(&["--from", "json", "--to", "csv"], json),
         "name,n,at\nann,1,2026-01-05T12:00:00.000000Z\n\"b,c\",,\n"
     );
     let named = ["--from", "csv", "--schema", "n = text, l=list<struct<a: int64, b: text>>,x=decimal(9,2)"];
-    assert_eq!(made(&named, "n,l,x\n007,,1.50\n"), "{\"n\":\"007\",\"l\":null,\"x\":1.50}\n");
-    assert_eq!(made(&["--schema", "line=text"], "a\n"), "{\"line\":\"a\"}\n");
+    assert_eq!(output_of(&named, "n,l,x\n007,,1.50\n"), "{\"n\":\"007\",\"l\":null,\"x\":1.50}\n");
+    assert_eq!(output_of(&["--schema", "line=text"], "a\n"), "{\"line\":\"a\"}\n");
 }
 
 #[test]
@@ -151,15 +151,15 @@ writer.close()
     // Some of the columns, as text.
     let rows = read(&["--from", "arrow", "--schema", "n=text", "--to", "text"], "in.arrows");
     assert_eq!(rows.stdout, "1\n\n-3\n", "{}", rows.stderr);
-    let words = ["--from", "arrow", "{split-words}", "--to", "arrow", "--on-error", "reject"];
-    let mut child = command(trial.dir(), &words);
+    let texts = ["--from", "arrow", "{split-words}", "--to", "arrow", "--on-error", "reject"];
+    let mut child = command(trial.dir(), &texts);
     let out = child.stdin(File::open(trial.path("in.arrows")).unwrap()).output().unwrap();
     trial.write("out.arrows", &out.stdout);
-    let told = String::from_utf8_lossy(&out.stderr);
-    assert!(told.starts_with("1 row was rejected and skipped"), "{told}");
+    let message = String::from_utf8_lossy(&out.stderr);
+    assert!(message.starts_with("1 row was rejected and skipped"), "{message}");
     let back = "import pyarrow as pa; t = pa.ipc.open_stream('out.arrows').read_all(); print(t.schema.field('word').type, t.to_pylist())";
     assert_eq!(run(back, &[]), "string [{'word': 'to'}, {'word': 'be'}, {'word': 'or'}, {'word': 'not'}]\n");
-    // Back as it was, by the way of our types.
+    // Back to the original, through our types.
     let all = command(trial.dir(), &["--from", "arrow", "--to", "arrow"])
         .stdin(File::open(trial.path("in.arrows")).unwrap())
         .output()
@@ -168,53 +168,53 @@ writer.close()
     let back = "import pyarrow as pa; a, b = (pa.ipc.open_stream(f).read_all().to_pylist() for f in ('in.arrows', 'out.arrows'))\n\
                 b = [{**r, 'at': r['at'] and r['at'].replace(tzinfo=None)} for r in b]\nprint(a == b)";
     assert_eq!(run(back, &[]), "True\n");
-    for (file, cut, told) in [
-        ("in.arrow", 0, "it is a file of Arrow, and not a stream"),
+    for (file, cut, message) in [
+        ("in.arrow", 0, "it is an Arrow file, not a stream"),
         ("in.arrows", 20, "it breaks off in the middle of a message"),
     ] {
         let bytes = fs::read(trial.path(file)).unwrap();
         let ended = piped_in(trial.dir(), &["--from", "arrow"], &bytes[..bytes.len() - cut]);
-        assert!(ended.code == Some(1) && ended.stderr.contains(told), "{file}: {ended:?}");
+        assert!(ended.code == Some(1) && ended.stderr.contains(message), "{file}: {ended:?}");
     }
-    for (bytes, told) in [
+    for (bytes, message) in [
         (&b"{\"a\": 1}\n{\"a\": 2}\n"[..], "it is not an Arrow IPC stream"),
         (b"\xff\xff\xff\xff\xff\xff\xff\x7f........", "a header of 2147483647 bytes"),
         (b"\xff\xff\xff\xff\x08\x00\x00\x00........", "a message cannot be read"),
     ] {
         let ended = piped_in(trial.dir(), &["--from", "arrow"], bytes);
-        assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
+        assert!(ended.code == Some(1) && ended.stderr.contains(message), "{ended:?}");
     }
 }
 
 #[test]
-fn a_query_is_over_all_rows_or_each() {
+fn a_query_covers_all_rows_or_each_row() {
     let text = "to be or not to be\n".repeat(1_000);
     let count =
         ["{split-words}", "--sql", "select word, count(*) as n from rows group by word order by n desc, word limit 2"];
-    assert_eq!(made(&count, &text), "{\"word\":\"be\",\"n\":2000}\n{\"word\":\"to\",\"n\":2000}\n");
+    assert_eq!(output_of(&count, &text), "{\"word\":\"be\",\"n\":2000}\n{\"word\":\"to\",\"n\":2000}\n");
     let each =
         ["{split-words}", "--sql", "select upper(word) as loud from rows where length(word) > 2", "--to", "text"];
-    assert_eq!(made(&each, "to be\nor not\n"), "NOT\n");
+    assert_eq!(output_of(&each, "to be\nor not\n"), "NOT\n");
     let numbers = ["--from", "csv", "--sql", "select sum(n) as n, avg(x) as x from rows", "--to", "csv"];
-    assert_eq!(made(&numbers, "n,x\n1,0.5\n2,1.5\n"), "n,x\n3,1.0\n");
-    // Of nothing there is one row, as SQL has it.
-    assert_eq!(made(&["--sql", "select count(*) as n from rows"], ""), "{\"n\":0}\n");
-    assert_eq!(made(&["--sql", "select distinct value from rows", "--to", "text"], "a\nb\na\n"), "a\nb\n");
+    assert_eq!(output_of(&numbers, "n,x\n1,0.5\n2,1.5\n"), "n,x\n3,1.0\n");
+    // Without input there is one row, as in SQL.
+    assert_eq!(output_of(&["--sql", "select count(*) as n from rows"], ""), "{\"n\":0}\n");
+    assert_eq!(output_of(&["--sql", "select distinct value from rows", "--to", "text"], "a\nb\na\n"), "a\nb\n");
     let union = ["--sql", "select value from rows union all select upper(value) from rows", "--to", "text"];
-    assert_eq!(made(&union, "a\nb\n"), "a\nb\nA\nB\n");
-    for (query, code, told) in [
+    assert_eq!(output_of(&union, "a\nb\n"), "a\nb\nA\nB\n");
+    for (query, code, message) in [
         ("select wrod from rows", 2, "unknown column `wrod`"),
         ("select a.value from rows a join rows b on a.value = b.value", 2, "reads `rows` more than once"),
         ("select count(*) / 0 from rows", 1, "stage `sql`: the query cannot be computed: division by zero"),
         ("delete from rows", 2, "`sql`"),
     ] {
         let ended = piped(&["--sql", query], "a\n");
-        assert!(ended.code == Some(code) && ended.stderr.contains(told), "{query}: {ended:?}");
+        assert!(ended.code == Some(code) && ended.stderr.contains(message), "{query}: {ended:?}");
     }
     let held = ["--sql", "select array_agg(value) as a from rows", "--set", "limits.memory=1MiB"];
     let ended = piped(&held, &format!("{}\n", "x".repeat(1_000)).repeat(3_000));
     assert!(ended.code == Some(1) && ended.stderr.contains("raise `limits.memory`"), "{ended:?}");
-    // It wants no more, though more would come.
+    // It needs no more input, though more would come.
     let mut process = Process::start(&mut command(&root(), &["--sql", "select value from rows limit 1"]));
     process.say("a\nb\n");
     let ended = process.wait();
@@ -222,7 +222,7 @@ fn a_query_is_over_all_rows_or_each() {
 }
 
 #[test]
-fn a_row_comes_out_before_the_next_comes_in() {
+fn a_row_is_output_before_the_next_is_read() {
     let split = &["{split-words}"][..];
     let query = &["{split-words}", "--sql", "select word from rows where word <> 'x'"][..];
     let csv = &["--from", "csv", "--schema", "value=text", "{split-words}"][..];
@@ -233,28 +233,28 @@ fn a_row_comes_out_before_the_next_comes_in() {
         }
         for number in 0..20 {
             process.say(&format!("word-{number}\n"));
-            process.until("the row is out", |process| {
+            process.wait_until("the row is out", |process| {
                 process.stdout().contains(&format!("{{\"word\":\"word-{number}\"}}\n"))
             });
         }
-        // Half a line is none yet.
+        // Half a line is not a line yet.
         process.say("half");
         process.say(" line\n");
-        process.until("the line is out", |process| {
+        process.wait_until("the line is out", |process| {
             process.stdout().ends_with("{\"word\":\"half\"}\n{\"word\":\"line\"}\n")
         });
         process.hang_up();
         assert_eq!(process.wait().code, Some(0));
     }
-    // Who waits for lines that tell the columns says so.
+    // It reports that it waits for lines that determine the columns.
     let mut process = Process::start(&mut command(&root(), &["--from", "json"]));
     process.say("{\"a\":1}\n");
-    process.until_stderr("waiting for the first 1000 lines, to infer the columns; --schema names them\n");
+    process.wait_for_stderr("waiting for the first 1000 lines, to infer the columns; --schema names them\n");
     process.hang_up();
     assert_eq!(process.wait().stdout, "{\"a\":1}\n");
 }
 
-/// What bash makes of a line, with the program and the plugins where its reader has them.
+/// Runs a line in bash, with the program and the plugins at their usual paths.
 fn shell(dir: &Path, line: &str) -> Ended {
     let bin = millstream().canonicalize().unwrap();
     let path = format!("{}:{}", bin.parent().unwrap().display(), std::env::var("PATH").unwrap());
@@ -263,14 +263,14 @@ fn shell(dir: &Path, line: &str) -> Ended {
 }
 
 #[test]
-fn it_ends_as_programs_in_a_shell_do() {
+fn pipe_exits_like_other_shell_programs() {
     let split = compiled("split-words");
     let split = split.display();
     assert_eq!(shell(&root(), &format!("echo a | millstream pipe {split}")).code, Some(0));
     let ended = shell(&root(), &format!("yes a b | millstream pipe {split} | head -1; echo ${{PIPESTATUS[*]}}"));
-    // Pipefail ends bash with the code of those that a signal ended.
+    // With pipefail, bash exits with the code of a process that a signal ended.
     assert_eq!((ended.code, ended.stdout.as_str(), ended.stderr.as_str()), (Some(141), "{\"word\":\"a\"}\n", ""));
-    // Not by way of a shell, which may take the signal for itself before it is the program.
+    // Without a shell, which may take the signal for itself before it becomes the program.
     let count = ["pipe", "--sql", "select count(*) from rows"];
     let mut process = Process::start(Command::new(millstream()).args(count).current_dir(root()));
     process.say("a\n");
@@ -284,7 +284,7 @@ fn it_ends_as_programs_in_a_shell_do() {
 }
 
 #[test]
-fn rows_that_are_refused_end_it_or_are_left_out() {
+fn rejected_rows_fail_pipe_or_are_omitted() {
     let trial = Trial::new("");
     let run = |arguments: &[&str], input: &str| piped_in(trial.dir(), arguments, input);
     let lines = "{\"n\":1}\n\n{\"n\":2}\n{\"n\":\"\u{1b}[2J\"}\n{\"n\":4}\nno\n";
@@ -305,13 +305,13 @@ fn rows_that_are_refused_end_it_or_are_left_out() {
     );
     assert!(!ended.stderr.contains('\u{1b}') && ended.stderr.lines().count() == 3, "{}", ended.stderr);
 
-    // A plugin refuses a row, or fails on one.
-    for (word, code, told) in [
+    // A plugin rejects a row, or fails on one.
+    for (word, code, message) in [
         ("refuse", 1, "a row was rejected: `poison`: refused by itself: {\"value\":\"refuse\"}"),
         ("panic", 1, "stage `poison`: plugin poison"),
     ] {
         let ended = run(&["{poison}"], &format!("a\n{word}\nb\n"));
-        assert!(ended.code == Some(code) && ended.stderr.contains(told), "{}", ended.stderr);
+        assert!(ended.code == Some(code) && ended.stderr.contains(message), "{}", ended.stderr);
         assert_eq!(ended.stdout, "");
         let ended = run(&["{poison}", "--rejected", "refused.jsonl", "--to", "text"], &format!("a\n{word}\nb\n"));
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(0), "a\nb\n"), "{}", ended.stderr);
@@ -347,14 +347,14 @@ fn mistakes_say_what_to_write() {
     ] {
         let ended = null(arguments);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {}", ended.stderr);
-        expected.told(&arguments.join(" "), &ended.stderr.replace(&root().display().to_string(), "PROJECT"));
+        expected.add(&arguments.join(" "), &ended.stderr.replace(&root().display().to_string(), "PROJECT"));
         assert_eq!(ended.stdout, "", "{arguments:?}");
         assert!(!ended.stderr.contains("job.toml") && !ended.stderr.contains("pipe:1"), "{}", ended.stderr);
     }
     expected.check_parts();
     let ended = piped(&["{split-words}", "--set", "limits.memory=64KiB"], "a\n");
     assert!(ended.code.is_some_and(|code| code > 0), "{ended:?}");
-    // A folder cannot be read.
+    // A directory cannot be read.
     let ended = shell(&root(), &format!("millstream pipe {} < /tmp", plugin("split-words").display()));
     assert!(ended.code == Some(1) && ended.stderr.contains("standard input: Is a directory"), "{ended:?}");
 }
@@ -362,16 +362,16 @@ fn mistakes_say_what_to_write() {
 #[test]
 fn an_empty_input_is_not_an_error() {
     for (from, input) in [("json", ""), ("csv", ""), ("arrow", ""), ("json", "\n \n"), ("csv", "\r\n")] {
-        assert_eq!(made(&["--from", from, "--sql", "select count(*) as n from rows"], input), "", "{from}");
+        assert_eq!(output_of(&["--from", from, "--sql", "select count(*) as n from rows"], input), "", "{from}");
     }
-    assert_eq!(made(&["--from", "csv", "--schema", "a=int64", "--to", "csv"], ""), "a\n");
+    assert_eq!(output_of(&["--from", "csv", "--schema", "a=int64", "--to", "csv"], ""), "a\n");
     let count = ["--from", "json", "--schema", "a=int64", "--sql", "select count(a) as n from rows"];
-    assert_eq!(made(&count, ""), "{\"n\":0}\n");
+    assert_eq!(output_of(&count, ""), "{\"n\":0}\n");
 }
 
 /// What may not run in a job may not run here.
 #[test]
-fn policies_hold() {
+fn policies_apply_to_pipe() {
     let trial = Trial::new("");
     trial.write("config/policy.toml", "paths = false\n");
     let mut refused = command(trial.dir(), &["{split-words}"]);
@@ -379,9 +379,9 @@ fn policies_hold() {
     assert!(ended.code == Some(2) && ended.stderr.contains("allows no plugins by path"), "{}", ended.stderr);
 }
 
-/// The rows of a job over the same input, and those that it refuses, to the byte.
+/// The rows of a job over the same input, and its rejected rows, byte for byte.
 #[test]
-fn a_job_does_the_same() {
+fn pipe_equals_a_job() {
     let mut text = String::new();
     for number in 0..120_000 {
         let line = match number % 9_001 {
@@ -403,7 +403,7 @@ fn a_job_does_the_same() {
     );
     let trial = Trial::new(&job);
     trial.write("in.txt", &text);
-    trial.run_well(&["--workers", "2"]);
+    trial.run_ok(&["--workers", "2"]);
     let parts = |dir: &str| {
         let entries = fs::read_dir(trial.path(dir)).unwrap().map(|entry| entry.unwrap().path());
         let mut parts: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
@@ -434,7 +434,7 @@ fn memory_does_not_grow_with_the_input() {
     process.hang_up();
     let ended = process.wait();
     assert!(ended.stdout.starts_with("word,n\nword,200000\n"), "{} {}", ended.stdout, ended.stderr);
-    // What a query keeps is bounded as all else.
+    // The memory of a query is limited like all other memory.
     let sorted = ["--sql", "select value from rows order by value", "--memory", "128MiB"];
     let ended = piped(&sorted, &lines.repeat(200));
     assert!([Some(1), Some(3)].contains(&ended.code), "{:?} {}", ended.code, ended.stderr);
@@ -442,23 +442,23 @@ fn memory_does_not_grow_with_the_input() {
 
 #[test]
 fn a_panic_in_any_thread_ends_it_with_its_name() {
-    for (thread, told) in [
-        ("millstream-pipe-worker", "a thread that works on rows"),
+    for (thread, message) in [
+        ("millstream-pipe-worker", "a thread that processes rows"),
         ("millstream-pipe-input", "the thread that reads standard input"),
         ("millstream-pipe-query", "the thread of the query"),
     ] {
         let mut command = command(&root(), &["--sql", "select count(*) from rows"]);
         command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1")).env("RUST_BACKTRACE", "0");
         let mut process = Process::start(&mut command);
-        process.until("it ends", |process| process.stderr().contains("error: "));
+        process.wait_until("it ends", |process| process.stderr().contains("error: "));
         let ended = process.wait();
         assert_eq!(ended.code, Some(1), "{thread}: {}", ended.stderr);
-        assert!(ended.stderr.contains(&format!("error: {told} panicked")), "{thread}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("error: {message} panicked")), "{thread}: {}", ended.stderr);
     }
 }
 
 #[test]
-fn what_the_page_shows_is_so() {
+fn the_examples_of_the_page_work() {
     let trial = Trial::new("");
     std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
     fs::create_dir(trial.path("demo")).unwrap();
@@ -474,6 +474,6 @@ fn what_the_page_shows_is_so() {
     }
     assert!(ran > 3, "{ran}");
     let shown = block(PAGE, "text", "rejected and skipped");
-    let told = shell(trial.dir(), &block(PAGE, "sh", "on-error").text);
-    assert!(told.stderr.trim().ends_with(shown.text.trim()), "{}", told.stderr);
+    let message = shell(trial.dir(), &block(PAGE, "sh", "on-error").text);
+    assert!(message.stderr.trim().ends_with(shown.text.trim()), "{}", message.stderr);
 }

@@ -1,13 +1,13 @@
 //! The program as a process: several of them, signals, ways to end, exit codes.
 
-use millstream_tests::{Process, Relay, Trial, free_port, plugin, two_hosts, until};
+use millstream_tests::{Process, Relay, Trial, free_port, plugin, two_hosts, wait_until};
 use serde_json::json;
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// A job that reads lines of a server for ever.
+/// A job that reads lines of a server without end.
 fn socket_job(port: u16, more: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -31,11 +31,11 @@ fn stops_gracefully(signal: &str) {
     // An hour: what was received is committed because of the signal alone.
     let trial = socket_job(port, "");
     let mut job = trial.start(&["--set", "batch=1h"]);
-    job.until_stderr("connected to 127.0.0.1");
+    job.wait_for_stderr("connected to 127.0.0.1");
     nc.say("one\ntwo\n");
     let sent = Instant::now();
-    // Nothing tells from outside that lines were received but not committed.
-    until("the lines are read by the job", || received(port) && sent.elapsed() > Duration::from_millis(200));
+    // It is not visible from outside that lines were received but not committed.
+    wait_until("the lines are read by the job", || received(port) && sent.elapsed() > Duration::from_millis(200));
     job.signal(signal);
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -48,7 +48,7 @@ fn stops_gracefully(signal: &str) {
     assert!(ended.stderr.contains("done: 1 batch in "), "{}", ended.stderr);
 }
 
-/// Whether no connection of this port has bytes that nobody has read: `rx_queue` of `/proc/net/tcp`.
+/// Whether no connection of this port has unread bytes: `rx_queue` of `/proc/net/tcp`.
 fn received(port: u16) -> bool {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let end = format!(":{port:04X}");
@@ -70,7 +70,7 @@ fn sigterm_stops_gracefully() {
 }
 
 #[test]
-fn a_second_signal_stops_at_once() {
+fn a_second_signal_stops_immediately() {
     let plugin = plugin("misbehave");
     let trial = Trial::new(&format!(
         r#"
@@ -93,9 +93,9 @@ fn a_second_signal_stops_at_once() {
     ));
     trial.write("input.jsonl", "[\"a\"]\n");
     let mut job = trial.start(&[]);
-    job.until_stderr("round and round");
+    job.wait_for_stderr("round and round");
     job.signal("INT");
-    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
+    job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert!(ended.stderr.contains("stopping immediately"), "{}", ended.stderr);
@@ -118,14 +118,14 @@ fn timeout_stops_gracefully() {
 }
 
 #[test]
-fn until_idle_waits_for_silence() {
+fn until_idle_waits_for_an_idle_period() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = socket_job(port, "");
     let mut job = trial.start(&["--until-idle"]);
-    job.until_stderr("connected to 127.0.0.1");
+    job.wait_for_stderr("connected to 127.0.0.1");
     nc.say("one\n");
-    until("the first line is there", || trial.values("out.jsonl") == ["one"]);
+    wait_until("the first line is there", || trial.values("out.jsonl") == ["one"]);
     nc.say("two\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -148,7 +148,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn a_log_that_nobody_can_read_does_not_end_the_job() {
+fn a_closed_log_does_not_end_the_job() {
     let trial = Trial::new(
         "batch = \"0s\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 1000\nrows_max = 10\n[sinks.out]\nfrom = \
          \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
@@ -169,9 +169,9 @@ fn a_sum_that_does_not_fit_fails_the_job() {
     trial.write("input.jsonl", "[9223372036854775807,1,-1]\n[-9223372036854775808]\n[9223372036854775807,1]\n");
     let ended = trial.run(&["--set", "in_flight_max=1"]);
     assert_eq!(ended.code, Some(1));
-    let told = "error: stage `s`: batch 3: `total`: the sum does not fit int64; make the column float64, or the batches \
+    let output = "error: stage `s`: batch 3: `total`: the sum does not fit int64; make the column float64, or the batches \
                 smaller\n";
-    assert!(ended.stderr.ends_with(told), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(output), "{}", ended.stderr);
     let totals: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["total"].as_i64()).collect();
     assert_eq!(totals, [Some(i64::MAX), Some(i64::MIN)]);
 }
@@ -184,7 +184,7 @@ fn two(trial: &Trial, hosts: &str, more: &[&str]) -> [Process; 2] {
     })
 }
 
-/// Two sources, of which each process receives one, and a count over both.
+/// Two sources, each received by one process, and a count over both.
 fn shared_job(ports: [u16; 2]) -> Trial {
     Trial::new(&format!(
         r#"
@@ -216,14 +216,14 @@ fn two_processes_share_sources_and_keys_and_stop_together() {
     let mut servers = ports.map(Process::nc);
     let trial = shared_job(ports);
     let [mut first, mut second] = two(&trial, &two_hosts(), &[]);
-    first.until_stderr("source `left`: connected");
-    second.until_stderr("source `right`: connected");
-    let words = ["a", "b", "c", "d", "e", "f"];
-    let text = words.map(|word| format!("{word}\n")).concat();
+    first.wait_for_stderr("source `left`: connected");
+    second.wait_for_stderr("source `right`: connected");
+    let message = ["a", "b", "c", "d", "e", "f"];
+    let text = message.map(|word| format!("{word}\n")).concat();
     servers.iter_mut().for_each(|server| server.say(&text));
-    until("every word was counted twice", || {
+    wait_until("every word was counted twice", || {
         let rows = trial.rows("out.jsonl");
-        words.iter().all(|word| rows.contains(&json!({"value": word, "count": 2})))
+        message.iter().all(|word| rows.contains(&json!({"value": word, "count": 2})))
     });
     second.signal("TERM");
     let (first, second) = (first.wait(), second.wait());
@@ -238,7 +238,7 @@ fn the_death_of_a_process_is_an_error_of_the_other() {
         let trial = shared_job(ports);
         let [first, second] = two(&trial, &two_hosts(), &[]);
         servers.iter_mut().for_each(|server| server.say("a\n"));
-        until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+        wait_until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
         let survivor = if dying == 0 {
             first.kill();
             second
@@ -253,8 +253,8 @@ fn the_death_of_a_process_is_an_error_of_the_other() {
     }
 }
 
-/// Two processes no longer hear each other, or one of them not the other, and both still hear the first: all end, so that whoever watches
-/// them starts the job again, in place of waiting for a batch that never comes.
+/// Two processes are disconnected, in one direction or both, and both still reach the first: all exit, so that a supervisor
+/// restarts the job, instead of waiting for a batch that never arrives.
 #[test]
 fn a_cut_between_two_processes_is_noticed() {
     for cut in [[true, true], [true, false], [false, true]] {
@@ -269,7 +269,7 @@ fn a_cut_between_two_processes_is_noticed() {
         };
         let processes = [start(0, hosts), start(1, hosts), start(2, [hosts[0], relay.port, hosts[2]])];
         servers.iter_mut().for_each(|server| server.say("a\n"));
-        until("all work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+        wait_until("all work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
         relay.cut.iter().zip(cut).for_each(|(way, is_cut)| way.store(is_cut, Ordering::Relaxed));
         for process in processes {
             let ended = process.wait_within(Duration::from_secs(30));
@@ -279,21 +279,21 @@ fn a_cut_between_two_processes_is_noticed() {
     }
 }
 
-/// The first process dies while another waits for the third: that one does not wait on for a start that is over.
+/// The first process dies while another waits for the third: it does not continue to wait for a start that is over.
 #[test]
-fn who_waits_for_others_notices_that_the_first_is_gone() {
+fn a_waiting_process_notices_that_the_first_has_exited() {
     let trial = shared_job([free_port(), free_port()]);
     let hosts = millstream_tests::hosts(3);
     let [first, mut second] = ["0", "1"]
         .map(|number| trial.start(&["--workers", "1", "--processes", "3", "--process", number, "--hosts", &hosts]));
-    second.until_stderr("waiting for 1 of 3 processes");
+    second.wait_for_stderr("waiting for 1 of 3 processes");
     first.kill();
     let ended = second.wait_within(Duration::from_secs(30));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("the connection to another process of the job broke"), "{}", ended.stderr);
 }
 
-/// Whoever else connects to a process is left out, and standard output is for sinks alone.
+/// Other clients of a process are ignored, and standard output is only for sinks.
 #[test]
 fn processes_find_each_other_among_strangers() {
     let ports = [free_port(), free_port()];
@@ -305,17 +305,17 @@ fn processes_find_each_other_among_strangers() {
         trial.start(&arguments)
     };
     let mut early = process("1");
-    early.until_stderr("cannot connect to process 0 at ");
+    early.wait_for_stderr("cannot connect to process 0 at ");
     assert_eq!(early.stdout(), "");
     early.kill();
     let mut first = process("0");
-    first.until_stderr("waiting for 1 of 2 processes");
+    first.wait_for_stderr("waiting for 1 of 2 processes");
     let stranger = TcpStream::connect(hosts.split(',').next().unwrap()).unwrap();
     (&stranger).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    first.until_stderr("is not a process of a job");
+    first.wait_for_stderr("is not a process of a job");
     let second = process("1");
     servers.iter_mut().for_each(|server| server.say("a\n"));
-    until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+    wait_until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
     first.signal("INT");
     let (first, second) = (first.wait(), second.wait());
     assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
@@ -351,13 +351,16 @@ fn a_failure_in_one_process_ends_both_with_an_error() {
     let [first, second] = two(&trial, &two_hosts(), &[]);
     let (first, second) = (first.wait(), second.wait());
     assert_eq!((first.code, second.code), (Some(1), Some(1)), "{}\n--- other\n{}", first.stderr, second.stderr);
-    for told in [first.stderr, second.stderr] {
-        assert!(told.contains("plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking"), "{told}");
+    for output in [first.stderr, second.stderr] {
+        assert!(
+            output.contains("plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking"),
+            "{output}"
+        );
     }
 }
 
 #[test]
-fn a_process_that_runs_something_else_says_so_and_the_others_wait_on() {
+fn a_process_with_another_job_is_reported_and_the_others_keep_waiting() {
     let job = |key: &str| {
         let trial = Trial::new(&format!(
             r#"
@@ -390,7 +393,7 @@ fn a_process_that_runs_something_else_says_so_and_the_others_wait_on() {
         trial.start(&all)
     };
     let mut first = start(&right, "0", "1");
-    first.until_stderr("waiting for 1 of 2 processes");
+    first.wait_for_stderr("waiting for 1 of 2 processes");
     let ended = start(&right, "1", "2").wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("process 0 has another --workers than process 1 (1, not 2)"), "{}", ended.stderr);
@@ -402,9 +405,9 @@ fn a_process_that_runs_something_else_says_so_and_the_others_wait_on() {
     assert_eq!(right.rows("out.jsonl").len(), 1);
 }
 
-/// Of the ways from the source to the last stage there are 2^40: nothing may follow all of them.
+/// There are 2^40 paths from the source to the last stage: no code may follow all of them.
 #[test]
-fn a_job_through_which_there_are_very_many_ways_starts_and_ends() {
+fn a_job_with_very_many_paths_starts_and_ends() {
     let mut text = String::from(
         "name = \"ways\"\nbatch = \"100ms\"\n[sources.p0]\nkind = \"queue\"\npath = \"rows.jsonl\"\nschema = { k = \"text\" }\n",
     );
@@ -419,5 +422,5 @@ fn a_job_through_which_there_are_very_many_ways_starts_and_ends() {
              [sinks.out]\nfrom = \"counted\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
     let trial = Trial::new(&text);
     trial.write("rows.jsonl", "");
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
 }

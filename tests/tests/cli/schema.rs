@@ -24,15 +24,15 @@ fn jobs() -> Vec<(String, Value)> {
     paths.iter().map(|path| (path.display().to_string(), read(path))).collect()
 }
 
-/// What of a value is not as a schema says: the paths of what is wrong. Knows the words that our schema uses, and
-/// fails on others, so that none is passed over.
+/// The paths of values that violate a schema. Supports the keywords that our schema uses, and fails on others, so that none is
+/// skipped.
 fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
-    let Value::Object(words) = schema else {
+    let Value::Object(message) = schema else {
         return if *schema == json!(false) { vec![path.into()] } else { Vec::new() };
     };
     let holds = |schema: &Value| wrong(schema, value, path).is_empty();
     let mut found = Vec::new();
-    for (word, says) in words {
+    for (word, says) in message {
         let fits = match word.as_str() {
             "$schema" | "title" | "description" | "then" => true,
             "type" => kind(value) == says || (says == "number" && kind(value) == "integer"),
@@ -54,8 +54,8 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
                 says.as_object().unwrap().iter().all(|(key, needs)| !table.contains_key(key) || has_all(table, needs))
             }),
             "dependentSchemas" => {
-                let asked = says.as_object().unwrap().iter().filter(|(key, _)| value.get(key.as_str()).is_some());
-                found.extend(asked.flat_map(|(_, schema)| wrong(schema, value, path)));
+                let requests = says.as_object().unwrap().iter().filter(|(key, _)| value.get(key.as_str()).is_some());
+                found.extend(requests.flat_map(|(_, schema)| wrong(schema, value, path)));
                 true
             }
             "anyOf" => says.as_array().unwrap().iter().any(holds),
@@ -65,7 +65,7 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
             }
             "not" => !holds(says),
             "if" => {
-                found.extend(if holds(says) { wrong(&words["then"], value, path) } else { Vec::new() });
+                found.extend(if holds(says) { wrong(&message["then"], value, path) } else { Vec::new() });
                 true
             }
             "items" => {
@@ -78,7 +78,7 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
             }
             "properties" | "additionalProperties" => {
                 for (key, value) in value.as_object().into_iter().flatten() {
-                    let own = words.get("properties").and_then(|properties| properties.get(key));
+                    let own = message.get("properties").and_then(|properties| properties.get(key));
                     let says = if word == "properties" { own } else { Some(says).filter(|_| own.is_none()) };
                     found.extend(says.into_iter().flat_map(|schema| wrong(schema, value, &format!("{path}.{key}"))));
                 }
@@ -134,7 +134,7 @@ fn a_standard_validator_accepts_every_job_of_the_project() {
 
 /// A string with a variable may become anything, whatever its form.
 #[test]
-fn variables_may_stand_in_any_string() {
+fn variables_may_occur_in_any_string() {
     let schema = schema();
     let job = json!({
         "batch": "${BATCH:-1s}",
@@ -150,9 +150,9 @@ fn variables_may_stand_in_any_string() {
     assert!(!wrong(&schema, &changed, "").is_empty(), "a kafka sink has no url");
 }
 
-/// A letter more in any key that is not a name, and in any word that is one of several.
+/// An additional character in any key that is not a name, and in any value that is one of several.
 #[test]
-fn no_job_with_a_typing_error_satisfies_the_schema() {
+fn the_schema_rejects_every_typing_error() {
     let schema = schema();
     for (path, job) in jobs() {
         let tables = ["sources", "stages", "sinks"].iter().filter(|part| job.get(part).is_some());

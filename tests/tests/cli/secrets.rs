@@ -1,6 +1,6 @@
 //! `${NAME}` in a job file: values get where they belong, and nowhere else.
 
-use millstream_tests::{Process, Trial, free_port, plugin, until};
+use millstream_tests::{Process, Trial, free_port, plugin, wait_until};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -47,7 +47,7 @@ fn job() -> Trial {
 }
 
 fn command(trial: &Trial, arguments: &[&str], token: &str, port: u16) -> Command {
-    let mut command = trial.command_apart(arguments);
+    let mut command = trial.isolated_command(arguments);
     command
         .env("FOLDER", DIR)
         .env("TOKEN", token)
@@ -63,7 +63,7 @@ fn holds(bytes: &[u8]) -> bool {
     forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form.as_bytes()))
 }
 
-/// All files below a folder whose content holds one of the values.
+/// All files below a directory whose content has one of the values.
 fn files_with_values(dir: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
@@ -76,17 +76,17 @@ fn files_with_values(dir: &Path, found: &mut Vec<String>) {
 }
 
 #[test]
-fn values_of_variables_are_seen_by_the_job_alone() {
+fn values_of_variables_are_visible_only_to_the_job() {
     let (trial, port) = (job(), free_port());
     let mut texts = Vec::new();
     for (round, token) in [TOKEN, "another value"].into_iter().enumerate() {
         let host = Process::nc(port);
         let mut process =
             Process::start(&mut command(&trial, &["run", "job.toml", "--set", "sources.lines.poll=1ms"], token, port));
-        process.until_stderr("source `away`: connected to ${HOST}");
+        process.wait_for_stderr("source `away`: connected to ${HOST}");
         trial.move_in(&format!("{DIR}/{round}.txt"), format!("{token}\n{OF_FILE}\nline\n"));
-        until("all rows", || trial.rows("out.jsonl").len() == 3 * (round + 1));
-        process.until_stderr(&format!("reading `./${{FOLDER}}/{round}.txt`"));
+        wait_until("all rows", || trial.rows("out.jsonl").len() == 3 * (round + 1));
+        process.wait_for_stderr(&format!("reading `./${{FOLDER}}/{round}.txt`"));
         for arguments in [
             &["status", "job.toml"][..],
             &["status", "job.toml", "--json"],
@@ -94,9 +94,9 @@ fn values_of_variables_are_seen_by_the_job_alone() {
             &["inspect", "checkpoints"],
             &["inspect", "job.toml"],
         ] {
-            let told = Process::start(&mut command(&trial, arguments, token, port)).wait();
-            assert_eq!(told.code, Some(0), "{arguments:?}: {}", told.stderr);
-            texts.extend([told.stdout, told.stderr]);
+            let output = Process::start(&mut command(&trial, arguments, token, port)).wait();
+            assert_eq!(output.code, Some(0), "{arguments:?}: {}", output.stderr);
+            texts.extend([output.stdout, output.stderr]);
         }
         for id in process.children().into_iter().chain([process.id()]) {
             texts.push(fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap());
@@ -113,7 +113,7 @@ fn values_of_variables_are_seen_by_the_job_alone() {
     for text in &texts {
         assert!(!holds(text.as_bytes()), "{text}");
     }
-    // The rows are data, and the folder is where it is.
+    // The rows are data, and the directory is at its path.
     for data in ["out.jsonl", "secret", &format!("{DIR}/0.txt"), &format!("{DIR}/1.txt")] {
         fs::remove_file(trial.path(data)).unwrap();
     }
@@ -126,7 +126,7 @@ fn values_of_variables_are_seen_by_the_job_alone() {
 #[test]
 fn errors_name_the_variable_and_its_line_and_no_value() {
     let trial = job();
-    let told = |token: Option<&str>, host: &str| {
+    let output = |token: Option<&str>, host: &str| {
         let mut command = trial.command(&["validate", "job.toml"]);
         command.env("FOLDER", DIR).env("HOST", host).env("MILLSTREAM_LOG", "off").env_remove("TOKEN");
         let ended = Process::start(command.envs(token.map(|token| ("TOKEN", token)))).wait();
@@ -134,23 +134,23 @@ fn errors_name_the_variable_and_its_line_and_no_value() {
         ended.stderr
     };
     let line = |text: &str| 1 + trial.text("job.toml").lines().position(|line| line.contains(text)).unwrap();
-    let unset = told(None, "127.0.0.1:1");
+    let unset = output(None, "127.0.0.1:1");
     for at in [line("config = "), line("sql = ")] {
         assert!(unset.contains(&format!("job.toml:{at}: stage `")), "{unset}");
     }
-    assert!(unset.contains("needs the environment variable `TOKEN`, which is not set; set it"), "{unset}");
-    let wrong = told(Some("abcd'efg"), "geheimer-host-ohne-port");
+    assert!(unset.contains("refers to the environment variable `TOKEN`, which is not set; set it"), "{unset}");
+    let wrong = output(Some("abcd'efg"), "geheimer-host-ohne-port");
     assert!(wrong.contains("`address = \"${HOST}\"` is not host and port") && !wrong.contains("geheim"), "{wrong}");
     fs::remove_file(trial.path("secret")).unwrap();
-    let missing = told(Some(TOKEN), "127.0.0.1:1");
-    assert!(missing.contains("needs the file `secret`, which cannot be read: file not found"), "{missing}");
+    let missing = output(Some(TOKEN), "127.0.0.1:1");
+    assert!(missing.contains("refers to the file `secret`, which cannot be read: file not found"), "{missing}");
     trial.write("secret", "x");
     trial.change("name = \"hidden\"", "name = \"${HOST}\"");
-    let named = told(Some(TOKEN), "127.0.0.1:1");
-    assert!(named.contains("`name` has `${`, and a job's name is kept"), "{named}");
+    let named = output(Some(TOKEN), "127.0.0.1:1");
+    assert!(named.contains("`name` must not contain `${`, because checkpoints and logs"), "{named}");
     trial.change("name = \"${HOST}\"", "batch = \"${1A}\"");
     trial.change("batch = \"20ms\"", "");
-    let named = told(Some(TOKEN), "127.0.0.1:1");
+    let named = output(Some(TOKEN), "127.0.0.1:1");
     assert!(
         named.contains("`batch` has `${1A}`, which names no environment variable; write ${NAME} for one, or $${"),
         "{named}"

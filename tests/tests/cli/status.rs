@@ -1,6 +1,6 @@
-//! `millstream status`: a running job tells its owner how it stands, and is not disturbed by whoever asks.
+//! `millstream status`: a running job reports its status to its owner, and is not disturbed by clients.
 
-use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, holds_within, plugin, until};
+use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, holds_within, plugin, wait_until};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A status must not take longer, also where others ask and say nothing.
+/// The maximum time of a status, also with clients that send nothing.
 const SOON: Duration = Duration::from_secs(60);
 
 /// A job that passes lines on: with `config` for the plugin that does.
@@ -37,7 +37,7 @@ fn job(port: u16, config: &str, more: &str) -> Trial {
     ))
 }
 
-/// A command of the program whose sockets are in the trial's folder, where no other job's are.
+/// A command of the program whose sockets are in the trial's directory, separate from other jobs.
 fn command(trial: &Trial, arguments: &[&str]) -> Command {
     let mut command = trial.command(arguments);
     command.env("XDG_RUNTIME_DIR", trial.dir());
@@ -53,7 +53,7 @@ fn status(trial: &Trial, arguments: &[&str]) -> Ended {
 }
 
 /// The status as JSON; `None`: the job does not run.
-fn told(trial: &Trial) -> Option<Value> {
+fn job_status(trial: &Trial) -> Option<Value> {
     let ended = status(trial, &["job.toml", "--json"]);
     match ended.code {
         Some(0) => Some(serde_json::from_str(&ended.stdout).expect("one JSON object")),
@@ -63,10 +63,10 @@ fn told(trial: &Trial) -> Option<Value> {
 }
 
 /// Waits until the status is as it should be, and returns it.
-fn told_so(trial: &Trial, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_status(trial: &Trial, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     let mut last = None;
     let came = holds_within(DEADLINE, || {
-        last = told(trial);
+        last = job_status(trial);
         last.as_ref().is_some_and(&so)
     });
     assert!(came, "waited in vain for {what}: {last:?}");
@@ -91,7 +91,7 @@ fn lines(count: usize) -> String {
     (0..count).map(|line| format!("line {line}\n")).collect()
 }
 
-fn stopped_well(job: Process) -> Ended {
+fn stop_ok(job: Process) -> Ended {
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -99,15 +99,15 @@ fn stopped_well(job: Process) -> Ended {
 }
 
 #[test]
-fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
+fn status_shows_rows_batches_and_plugin_cost() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = job(port, "how = \"count\"", "");
     let job = start(&trial, &[]);
     nc.say(&lines(1000));
-    let status = told_so(&trial, "all rows in the sink", |status| part(status, "sinks", "out")["rows"] == 1000);
-    let told = &status["job"];
-    assert_eq!((told.as_str(), &status["processes"], &status["answered"]), (Some("lines"), &1.into(), &1.into()));
+    let status = wait_for_status(&trial, "all rows in the sink", |status| part(status, "sinks", "out")["rows"] == 1000);
+    let output = &status["job"];
+    assert_eq!((output.as_str(), &status["processes"], &status["answered"]), (Some("lines"), &1.into(), &1.into()));
     assert_eq!(status["workers"], 2);
     let busy = status["busy"].as_array().unwrap();
     assert_eq!(busy.iter().map(|busy| number(&busy["worker"])).collect::<Vec<_>>(), [0, 1], "{status}");
@@ -137,8 +137,8 @@ fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
     assert!(number(&costs["memory_bytes_max"]) >= 64 << 10, "{costs}");
     assert_eq!((&costs["traps"], &costs["log_lines_dropped"]), (&serde_json::json!({}), &0.into()));
 
-    // And for people, and at the end.
-    let words = self::status(&trial, &["job.toml"]).stdout;
+    // Also as text, and at the end.
+    let message = self::status(&trial, &["job.toml"]).stdout;
     for expected in [
         "job      lines\n         running for ",
         "2 workers in 1 process\n",
@@ -146,15 +146,15 @@ fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
         "\n    in      1,000 rows, ",
         "\n    counted rows_seen 1,000\n",
     ] {
-        assert!(words.contains(expected), "{expected:?}\n{words}");
+        assert!(message.contains(expected), "{expected:?}\n{message}");
     }
-    assert!(words.lines().all(|line| line.chars().count() <= 80), "{words}");
-    let ended = stopped_well(job);
+    assert!(message.lines().all(|line| line.chars().count() <= 80), "{message}");
+    let ended = stop_ok(job);
     assert!(ended.stderr.contains(" `passed` called misbehave 0.1.0 "), "{}", ended.stderr);
 }
 
 #[test]
-fn rejected_rows_and_lines_that_were_dropped_are_counted() {
+fn rejected_rows_and_dropped_lines_are_counted() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let more = format!(
@@ -165,18 +165,19 @@ fn rejected_rows_and_lines_that_were_dropped_are_counted() {
     let trial = job(port, "", &more);
     let job = start(&trial, &[]);
     nc.say(&lines(10));
-    let status = told_so(&trial, "rejected rows", |status| part(status, "stages", "refused")["unread_rejected"] == 10);
+    let status =
+        wait_for_status(&trial, "rejected rows", |status| part(status, "stages", "refused")["unread_rejected"] == 10);
     let refused = part(&status, "stages", "refused");
     assert_eq!((&refused["rejected"], &refused["plugins"][0]["traps"]), (&10.into(), &serde_json::json!({})));
-    told_so(&trial, "dropped lines", |status| {
+    wait_for_status(&trial, "dropped lines", |status| {
         number(&part(status, "stages", "loud")["plugins"][0]["log_lines_dropped"]) > 0
     });
-    let ended = stopped_well(job);
+    let ended = stop_ok(job);
     assert!(ended.stderr.contains("; 10 rows rejected\n"), "{}", ended.stderr);
 }
 
 #[test]
-fn the_end_of_a_run_tells_of_late_rows() {
+fn the_end_of_a_run_reports_late_rows() {
     let trial = Trial::new(
         r#"
         clock = "manual"
@@ -196,8 +197,8 @@ fn the_end_of_a_run_tells_of_late_rows() {
     );
     let batches = ["[[\"1970-01-01T00:00:14Z\"]]", "[[\"1970-01-01T00:00:08Z\"]]"];
     trial.write("input.jsonl", batches.join("\n") + "\n");
-    let told = trial.run_well(&[]).stderr;
-    assert!(told.contains(" WARN `counted` had 1 late row: older than the watermark allows\n"), "{told}");
+    let output = trial.run_ok(&[]).stderr;
+    assert!(output.contains(" WARN `counted` had 1 late row: older than the watermark allows\n"), "{output}");
 }
 
 #[test]
@@ -227,7 +228,7 @@ fn the_processes_of_a_job_add_up() {
     let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
     ncs[0].say(&lines(300));
     ncs[1].say(&lines(200));
-    let status = told_so(&trial, "the rows of both", |status| {
+    let status = wait_for_status(&trial, "the rows of both", |status| {
         part(status, "sinks", "out")["rows"] == 300 && part(status, "sinks", "also-out")["rows"] == 200
     });
     assert_eq!((&status["processes"], &status["answered"], &status["workers"]), (&2.into(), &2.into(), &4.into()));
@@ -238,31 +239,31 @@ fn the_processes_of_a_job_add_up() {
     }
     let listening = sockets(&trial).into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "sock"));
     assert_eq!(listening.count(), 3, "theirs, and that of their supervisor");
-    stopped_well(job);
+    stop_ok(job);
     // Nor is a mark left of the job that ran.
     assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
 }
 
 #[test]
-fn a_job_is_found_by_any_path_of_its_file_and_is_gone_when_it_has_ended() {
+fn a_job_is_found_by_any_path_of_its_file_until_it_ends() {
     let trial = job(free_port(), "", "");
     let not_running = "error: the job job.toml is not running (no process of yours responds); start it with `millstream run \
                        job.toml`\n";
     let before = status(&trial, &["job.toml"]);
     assert_eq!((before.code, before.stdout.as_str(), before.stderr.as_str()), (Some(1), "", not_running));
     let job = start(&trial, &[]);
-    told_so(&trial, "the job", |_| true);
+    wait_for_status(&trial, "the job", |_| true);
     std::fs::create_dir(trial.path("folder")).unwrap();
     symlink("../job.toml", trial.path("folder/link.toml")).unwrap();
-    let whole = trial.path("job.toml").display().to_string();
-    for path in ["./folder/../job.toml", "folder/link.toml", &whole] {
+    let complete = trial.path("job.toml").display().to_string();
+    for path in ["./folder/../job.toml", "folder/link.toml", &complete] {
         assert_eq!(status(&trial, &[path]).code, Some(0), "{path}");
     }
     trial.write("other.toml", trial.text("job.toml"));
     assert_eq!(status(&trial, &["other.toml"]).code, Some(1), "another file is another job");
     let none = status(&trial, &["none.toml"]);
     assert_eq!(none.code, Some(2), "{}", none.stderr);
-    stopped_well(job);
+    stop_ok(job);
     assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
     let after = status(&trial, &["job.toml", "--json"]);
     assert_eq!((after.code, after.stdout.as_str(), after.stderr.as_str()), (Some(1), "", not_running));
@@ -272,70 +273,70 @@ fn a_job_is_found_by_any_path_of_its_file_and_is_gone_when_it_has_ended() {
 fn the_socket_of_a_job_that_was_killed_is_replaced() {
     let trial = job(free_port(), "", "");
     let killed = start(&trial, &[]);
-    told_so(&trial, "the job", |_| true);
+    wait_for_status(&trial, "the job", |_| true);
     killed.kill();
     let left = sockets(&trial);
     assert_eq!(left.len(), 1);
     assert_eq!(status(&trial, &["job.toml"]).code, Some(1));
     let job = start(&trial, &[]);
-    told_so(&trial, "the job again", |_| true);
+    wait_for_status(&trial, "the job again", |_| true);
     assert_eq!(sockets(&trial), left);
-    stopped_well(job);
+    stop_ok(job);
 }
 
 #[test]
-fn of_two_runs_of_a_job_the_first_answers() {
+fn the_first_of_two_runs_of_a_job_responds() {
     let trial = job(free_port(), "", "");
     let first = start(&trial, &[]);
-    let since = told_so(&trial, "the first", |_| true)["since_us"].clone();
+    let since = wait_for_status(&trial, "the first", |_| true)["since_us"].clone();
     let mut second = start(&trial, &["--set", "sinks.out.path=second.jsonl"]);
-    second.until_stderr("`millstream status` does not find this run: another run of the job answers for it");
-    let words = second.stderr();
-    assert_eq!(told(&trial).unwrap()["since_us"], since, "{words}");
-    stopped_well(second);
-    assert_eq!(told(&trial).unwrap()["since_us"], since, "the second run took the first one's socket along");
-    stopped_well(first);
+    second.wait_for_stderr("`millstream status` does not find this run: another run of the job uses it");
+    let message = second.stderr();
+    assert_eq!(job_status(&trial).unwrap()["since_us"], since, "{message}");
+    stop_ok(second);
+    assert_eq!(job_status(&trial).unwrap()["since_us"], since, "the second run took the first one's socket along");
+    stop_ok(first);
 }
 
 #[test]
-fn nobody_else_can_connect() {
+fn other_users_cannot_connect() {
     let trial = job(free_port(), "", "");
     let job = start(&trial, &[]);
-    told_so(&trial, "the job", |_| true);
+    wait_for_status(&trial, "the job", |_| true);
     let [socket] = sockets(&trial).try_into().unwrap();
     let mode = |path: &PathBuf| std::fs::symlink_metadata(path).unwrap().mode() & 0o777;
     assert_eq!((mode(&trial.path("millstream")), mode(&socket)), (0o700, 0o600));
-    // Only root can be somebody else.
+    // Only root can become another user.
     if std::fs::metadata(trial.dir()).unwrap().uid() == 0 {
         Command::new("chmod").arg("755").arg(trial.dir()).status().unwrap();
         let other = Process::start(Command::new("nc").arg("-U").arg(&socket).uid(65_534).gid(65_534)).wait();
         assert!(other.code != Some(0) && other.stderr.contains("Permission denied"), "{other:?}");
     }
-    stopped_well(job);
+    stop_ok(job);
 }
 
 #[test]
-fn a_dir_that_is_open_to_others_is_not_used_and_the_job_runs_on() {
+fn a_directory_open_to_others_is_not_used_and_the_job_continues() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = job(port, "", "");
     std::fs::create_dir(trial.path("millstream")).unwrap();
     Command::new("chmod").arg("777").arg(trial.path("millstream")).status().unwrap();
     let mut job = start(&trial, &[]);
-    job.until_stderr("is open to others; close it: chmod 700 ");
+    job.wait_for_stderr("is open to other users; run chmod 700 ");
     nc.say(&lines(3));
-    job.until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
+    job.wait_until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
     assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
-    let asked = status(&trial, &["job.toml"]);
-    assert!(asked.code == Some(1) && asked.stderr.contains("is open to others"), "{asked:?}");
-    stopped_well(job);
+    let requests = status(&trial, &["job.toml"]);
+    assert!(requests.code == Some(1) && requests.stderr.contains("is open to other users"), "{requests:?}");
+    stop_ok(job);
 }
 
-/// What a process answers to these bytes.
+/// The response of a process to these bytes.
 fn answer(socket: &PathBuf, question: &[u8]) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
-    // It may have heard enough before the end.
+    // It may have received enough before the end.
     let _ = stream.write_all(question);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answer = String::new();
@@ -344,14 +345,14 @@ fn answer(socket: &PathBuf, question: &[u8]) -> String {
 }
 
 #[test]
-fn clients_without_manners_disturb_neither_the_job_nor_others() {
+fn misbehaving_clients_disturb_neither_the_job_nor_others() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = job(port, "", "");
     let mut job = start(&trial, &[]);
-    told_so(&trial, "the job", |_| true);
+    wait_for_status(&trial, "the job", |_| true);
     let [socket] = sockets(&trial).try_into().unwrap();
-    for (question, words) in [
+    for (question, message) in [
         (&b"{\"ask\":\"dance\"}\n"[..], "write a request as"),
         (b"{\"ask\":\"commit\"}\n", "write a request as"),
         (b"status\n", "write a request as"),
@@ -361,20 +362,20 @@ fn clients_without_manners_disturb_neither_the_job_nor_others() {
         (&[b'x'; 16384], "a request is one line of at most 16384 bytes"),
     ] {
         let answer: Value = serde_json::from_str(&answer(&socket, question)).unwrap();
-        assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(message), "{answer}");
     }
     let answer: Value = serde_json::from_str(&answer(&socket, b"{\"ask\":\"status\",\"more\":1}\n")).unwrap();
     assert_eq!(answer["status"]["pid"], job.id());
-    // Who says nothing, and who reads nothing.
+    // Clients that send nothing, and clients that read nothing.
     let mut silent: Vec<UnixStream> = (0..50).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     for stream in silent.iter_mut().skip(25) {
         stream.write_all(b"{\"ask\":\"status\"}\n").unwrap();
     }
     nc.say(&lines(3));
-    job.until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
+    job.wait_until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
     let began = Instant::now();
-    until("it answers again", || told(&trial).is_some());
+    wait_until("it answers again", || job_status(&trial).is_some());
     assert!(began.elapsed() < SOON);
     drop(silent);
-    stopped_well(job);
+    stop_ok(job);
 }

@@ -1,11 +1,11 @@
-//! What commands draw on a terminal beside their output: the line of `millstream run`, and how far something has come.
+//! What commands draw on a terminal in addition to their output: the status line of `millstream run`, and progress.
 
-use millstream_tests::{Process, Screen, Trial, plugin, shown_block, signal, until};
+use millstream_tests::{Process, Screen, Trial, plugin, shown_block, signal, wait_until};
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A job that prints a row a batch.
+/// A job that prints one row per batch.
 fn job(more: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -31,7 +31,7 @@ fn job(more: &str) -> Trial {
 const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"\n";
 
 fn run(trial: &Trial, columns: u16, arguments: &[&str]) -> Screen {
-    Screen::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()), columns, 40)
+    Screen::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()), columns, 40)
 }
 
 fn is_line(row: &str) -> bool {
@@ -43,9 +43,9 @@ fn last(text: &str) -> String {
     text.lines().rfind(|row| !row.is_empty()).unwrap_or_default().to_owned()
 }
 
-/// No row of the screen is a mixture: each line of a table, and of the log, stands alone.
+/// Checks that no row of the screen is mixed: each line of a table, and of the log, is on its own row.
 #[track_caller]
-fn is_clean(screen: &Screen) {
+fn check_clean(screen: &Screen) {
     let text = screen.text();
     let rows: Vec<&str> = text.lines().filter(|row| !row.is_empty()).collect();
     for (at, row) in rows.iter().enumerate() {
@@ -58,19 +58,19 @@ fn is_clean(screen: &Screen) {
 }
 
 #[test]
-fn a_line_below_rows_and_log_tells_how_the_job_stands() {
+fn a_line_below_rows_and_log_shows_the_job_status() {
     for more in ["", CHECKPOINT] {
         let trial = job(more);
         let mut screen = run(&trial, 100, &[]);
-        let text = screen.until("the line is there", |text| is_line(&last(text)) && text.contains("| n "));
+        let text = screen.wait_until("the line is there", |text| is_line(&last(text)) && text.contains("| n "));
         let line = last(&text);
         assert!(line.contains(" · delay ") && line.contains(" · Keeping up"), "{line}");
         let words = |line: &str| line.split(' ').filter(|word| !word.contains(char::is_numeric)).count();
         assert_eq!(words(&line), words(shown_block("text", "rows/s").text.trim()), "{line}");
-        // Rows go on, the line stays the last.
+        // Rows continue, and the status line stays last.
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(37));
-            is_clean(&screen);
+            check_clean(&screen);
         }
         screen.press("\x03");
         assert_eq!(screen.wait(), Some(0), "{}", screen.text());
@@ -81,72 +81,72 @@ fn a_line_below_rows_and_log_tells_how_the_job_stands() {
 }
 
 #[test]
-fn the_line_is_cut_where_the_terminal_is_narrow_and_comes_back_with_the_job() {
+fn the_line_is_truncated_on_a_narrow_terminal_and_returns_with_the_job() {
     let trial = job(CHECKPOINT);
     let mut screen = run(&trial, 30, &[]);
-    screen.until("the line is there", |text| last(text).starts_with("batch "));
-    screen.until("it is cut", |text| last(text).starts_with("batch ") && last(text).ends_with('…'));
+    screen.wait_until("the line is there", |text| last(text).starts_with("batch "));
+    screen.wait_until("it is cut", |text| last(text).starts_with("batch ") && last(text).ends_with('…'));
     let children = Process::children_of(screen.id());
     signal("KILL", children[0]);
-    screen.until_shows("worker process died");
-    screen.until("the line is back", |text| last(text).starts_with("batch "));
+    screen.wait_until_shows("worker process died");
+    screen.wait_until("the line is back", |text| last(text).starts_with("batch "));
     signal("TERM", screen.id());
     assert_eq!(screen.wait(), Some(0));
 }
 
 #[test]
-fn no_line_is_drawn_where_nobody_would_see_it_or_wants_it() {
+fn no_line_is_drawn_without_a_terminal_or_if_disabled() {
     let trial = job("");
     let lines = |screen: &mut Screen| {
         screen.wait();
         screen.bytes().matches("rows/s").count()
     };
     let arguments = ["run", "job.toml", "--timeout", "2s"];
-    assert_ne!(lines(&mut Screen::start(&mut trial.command_apart(&arguments), 100, 40)), 0);
-    let mut quiet = trial.command_apart(&[&arguments[..], &["--quiet"]].concat());
+    assert_ne!(lines(&mut Screen::start(&mut trial.isolated_command(&arguments), 100, 40)), 0);
+    let mut quiet = trial.isolated_command(&[&arguments[..], &["--quiet"]].concat());
     assert_eq!(lines(&mut Screen::start(&mut quiet, 100, 40)), 0);
     for (name, value) in [("MILLSTREAM_LOG_FORMAT", "json"), ("MILLSTREAM_LOG", "warn"), ("TERM", "dumb")] {
-        let mut command = trial.command_apart(&arguments);
+        let mut command = trial.isolated_command(&arguments);
         let mut screen = Screen::with(&mut command, 100, 40, |command| command.env(name, value));
         assert_eq!(lines(&mut screen), 0, "{name}={value}");
         assert!(!screen.bytes().contains("\x1b[K"), "{name}={value}");
     }
-    // What stands behind a pipe may write to the terminal as well.
+    // A command at the end of a pipe may write to the terminal as well.
     let mut piped =
-        Screen::with(&mut trial.command_apart(&arguments), 100, 40, |command| command.stdout(Stdio::piped()));
+        Screen::with(&mut trial.isolated_command(&arguments), 100, 40, |command| command.stdout(Stdio::piped()));
     assert_eq!(lines(&mut piped), 0);
-    // A file gets rows alone, and the terminal the line.
+    // A file gets only rows, and the terminal the status line.
     let rows = trial.path("rows.txt");
-    let mut command = trial.command_apart(&arguments);
+    let mut command = trial.isolated_command(&arguments);
     let mut screen = Screen::with(&mut command, 100, 40, |command| command.stdout(File::create(&rows).unwrap()));
     assert_ne!(lines(&mut screen), 0);
     let rows = trial.text("rows.txt");
     assert!(rows.contains("| n ") && !rows.contains('\x1b') && !rows.contains("rows/s"), "{rows}");
-    // And without a terminal nothing is as it was not before.
-    let told = trial.told(&arguments);
-    assert!(!told.stderr.contains('\x1b') && !told.stdout.contains('\x1b') && !told.stderr.contains("rows/s"));
+    // Without a terminal the output is unchanged.
+    let output = trial.run_command(&arguments);
+    assert!(!output.stderr.contains('\x1b') && !output.stdout.contains('\x1b') && !output.stderr.contains("rows/s"));
 }
 
 #[test]
 fn a_job_in_the_background_does_not_draw() {
     let trial = job("");
-    // A shell that knows jobs, and has this one in front or behind itself.
+    // A shell with job control, with this job in the foreground or background.
     for (script, draws) in [("set -m; \"$@\"; true", true), ("set -m; \"$@\" & wait", false)] {
-        let run = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+        let run = trial.isolated_command(&["run", "job.toml", "--timeout", "2s"]);
         let mut shell = Command::new("bash");
         shell.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args()).current_dir(trial.dir());
         shell.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let mut screen = Screen::start(&mut shell, 100, 40);
-        screen.until_shows("done: ");
+        screen.wait_until_shows("done: ");
         screen.wait();
         assert_eq!(screen.bytes().contains("rows/s"), draws, "{script}: {}", screen.bytes());
     }
 }
 
 #[test]
-fn a_panic_of_the_line_is_none_of_the_jobs() {
+fn a_panic_of_the_line_does_not_affect_the_job() {
     let trial = job("");
-    let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "2s"]);
+    let mut command = trial.isolated_command(&["run", "job.toml", "--timeout", "2s"]);
     command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-line:1").env("RUST_BACKTRACE", "0");
     let mut screen = Screen::start(&mut command, 140, 60);
     assert_eq!(screen.wait(), Some(0), "{}", screen.text());
@@ -155,7 +155,7 @@ fn a_panic_of_the_line_is_none_of_the_jobs() {
 }
 
 #[test]
-fn what_takes_long_is_told_on_a_terminal_and_gives_way_to_what_is_said() {
+fn slow_steps_show_progress_that_yields_to_output() {
     let trial = Trial::new(&format!(
         "[sources.in]\nkind = \"rate\"\nrows_per_second = 10\n[stages.text]\nfrom = \"in\"\n\
          sql = \"select 'a b' as value from \\\"in\\\"\"\n[stages.words]\nfrom = \"text\"\nplugin = \"{}\"\n\
@@ -164,18 +164,17 @@ fn what_takes_long_is_told_on_a_terminal_and_gives_way_to_what_is_said() {
     ));
     // Nothing is compiled yet.
     let validate = |name: &str| {
-        let mut command = trial.command_apart(&["validate", "job.toml"]);
+        let mut command = trial.isolated_command(&["validate", "job.toml"]);
         command.env("XDG_CACHE_HOME", trial.path(name));
         command
     };
     let mut screen = Screen::start(&mut validate("one"), 120, 40);
     let compiler = || Process::children_of(screen.id()).first().copied();
-    until("the compiler is started", || compiler().is_some());
+    wait_until("the compiler is started", || compiler().is_some());
     let compiler = i32::try_from(compiler().expect("it has just begun")).unwrap();
-    // It needs longer than anybody waits in silence.
-    // SAFETY: it takes two numbers.
+    // It takes so long that a message is due. SAFETY: it takes two numbers.
     assert_eq!(unsafe { libc::kill(compiler, libc::SIGSTOP) }, 0);
-    let text = screen.until_shows(", for the first time (");
+    let text = screen.wait_until_shows(", for the first time (");
     assert!(last(&text).contains("compiling plugin "), "{text}");
     // SAFETY: as before.
     assert_eq!(unsafe { libc::kill(compiler, libc::SIGCONT) }, 0);
@@ -183,13 +182,13 @@ fn what_takes_long_is_told_on_a_terminal_and_gives_way_to_what_is_said() {
     let text = screen.text();
     assert!(last(&text).ends_with("job.toml: valid"), "{text}");
     assert!(!text.contains("for the first time"), "the line is gone: {text}");
-    let told = Process::start(&mut validate("two")).wait();
-    assert!(!told.stderr.contains('\x1b') && !told.stderr.contains("for the first time"), "{}", told.stderr);
+    let output = Process::start(&mut validate("two")).wait();
+    assert!(!output.stderr.contains('\x1b') && !output.stderr.contains("for the first time"), "{}", output.stderr);
 }
 
 #[test]
-fn whoever_asks_a_registry_sees_that_it_has_not_answered() {
-    // It listens, and says nothing.
+fn a_slow_registry_request_shows_that_it_waits() {
+    // It listens, and sends nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let registry = format!("oci://127.0.0.1:{}/plugins", silent.local_addr().unwrap().port());
     let trial = Trial::new("");
@@ -200,12 +199,12 @@ fn whoever_asks_a_registry_sees_that_it_has_not_answered() {
         (&["pull", "words@1.0.0", "--registry", &registry], "looking for words in"),
         (&push, "pushing split-words 0.1.0 ("),
     ] {
-        let mut screen = Screen::start(&mut trial.command_apart(arguments), 100, 20);
-        let text = screen.until_shows(words);
+        let mut screen = Screen::start(&mut trial.isolated_command(arguments), 100, 20);
+        let text = screen.wait_until_shows(words);
         assert!(last(&text).contains(words), "{text}");
         // A narrow terminal has one line of it as well.
         screen.resize(30, 20);
-        screen.until("it is cut", |text| last(text).chars().count() < 30 && last(text).ends_with('…'));
+        screen.wait_until("it is cut", |text| last(text).chars().count() < 30 && last(text).ends_with('…'));
         screen.press("\x03");
         assert_eq!(screen.wait(), None, "Ctrl-C ends it: {}", screen.text());
     }
@@ -214,7 +213,7 @@ fn whoever_asks_a_registry_sees_that_it_has_not_answered() {
 #[test]
 fn cases_are_counted_while_they_run() {
     let trial = Trial::new("");
-    let mut command = trial.command_apart(&["test"]);
+    let mut command = trial.isolated_command(&["test"]);
     command.arg(plugin("running-count"));
     let mut screen = Screen::start(&mut command, 120, 40);
     assert_eq!(screen.wait(), Some(0), "{}", screen.text());

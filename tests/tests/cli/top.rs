@@ -1,8 +1,8 @@
-//! `millstream top`, on a terminal of its own: what its screen shows, what keys do, and what it leaves behind.
+//! `millstream top` on its own terminal: its screen, its keys, and its effects on the terminal.
 
 use millstream_tests::{Process, Screen, Trial, free_port, plugin, shown_block, signal};
 
-/// A job of a plugin that is slow enough to be seen, with a second way and rows that are refused.
+/// A job of a plugin that is slow enough to be visible, with a second path and rejected rows.
 fn job(more: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -36,21 +36,21 @@ fn job(more: &str) -> Trial {
 const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"\n";
 
 fn run(trial: &Trial) -> Process {
-    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--no-ui"]));
-    job.until("it runs", |_| trial.told(&["status", "job.toml"]).code == Some(0));
+    let mut job = Process::start(&mut trial.isolated_command(&["run", "job.toml", "--no-ui"]));
+    job.wait_until("it runs", |_| trial.run_command(&["status", "job.toml"]).code == Some(0));
     job
 }
 
 fn top(trial: &Trial, columns: u16, rows: u16) -> Screen {
-    Screen::start(&mut trial.command_apart(&["top", "job.toml"]), columns, rows)
+    Screen::start(&mut trial.isolated_command(&["top", "job.toml"]), columns, rows)
 }
 
-/// It has ended well, and the terminal is as it was.
+/// Checks that it has exited successfully, and the terminal is restored.
 #[track_caller]
-fn is_put_back(screen: &mut Screen, code: i32) {
+fn check_restored(screen: &mut Screen, code: i32) {
     assert_eq!(screen.wait(), Some(code), "{}", screen.text());
     assert!(!screen.is_taken(), "{}", screen.text());
-    assert!(screen.is_as_a_shell_leaves_it());
+    assert!(screen.is_restored());
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn the_graph_rates_and_costs_of_a_job_are_on_the_screen_and_keys_show_more() {
     let trial = job("");
     let job = run(&trial);
     let mut screen = top(&trial, 130, 30);
-    let text = screen.until("rows flow", |text| {
+    let text = screen.wait_until("rows flow", |text| {
         let row = |name: &str| text.lines().find(|line| line.contains(name)).map(str::to_owned).unwrap_or_default();
         text.contains("Keeping up: ") && row("└ all").contains("nothing") && !row("├ split").contains(" 0 ")
     });
@@ -71,28 +71,28 @@ fn the_graph_rates_and_costs_of_a_job_are_on_the_screen_and_keys_show_more() {
     assert_eq!(names[..3], ["in", "└ words", ""], "{text}");
     assert!(text.contains("  ├ split") && text.contains("  │ └ all") && text.contains("  └ odd"), "{text}");
 
-    // The plugin: costs come from two answers.
-    screen.until("the plugin costs something", |text| {
+    // The plugin's cost needs two responses.
+    screen.wait_until("the plugin costs something", |text| {
         text.lines()
             .find(|line| line.contains("├ split"))
             .is_some_and(|line| line.contains(" KiB") || line.contains(" MiB"))
     });
     screen.press("\x1b[Bj\r");
-    let text = screen.until_shows("stage split (plugin)");
+    let text = screen.wait_until_shows("stage split (plugin)");
     for words in ["reads    words", "plugin  split-words 0.1.0, sha256:", "calls   ", "guest ", "now      ", "Esc back"]
     {
         assert!(text.contains(words), "{words}: {text}");
     }
     screen.press("\x1b");
-    screen.until("the parts are back", |text| text.contains("NAME") && text.contains("sort: graph"));
+    screen.wait_until("the parts are back", |text| text.contains("NAME") && text.contains("sort: graph"));
     screen.press("s");
-    screen.until_shows("sort: work");
+    screen.wait_until_shows("sort: work");
     screen.press("?");
-    screen.until_shows("CPU time of the plugin, as a share of one core");
+    screen.wait_until_shows("CPU time of the plugin, as a share of one core");
     screen.press("?");
-    screen.until_shows("sort: work");
+    screen.wait_until_shows("sort: work");
     screen.press("q");
-    is_put_back(&mut screen, 0);
+    check_restored(&mut screen, 0);
     assert!(!job.stop().contains("panicked"));
 }
 
@@ -101,30 +101,30 @@ fn a_small_screen_shows_the_most_important_and_a_screen_may_change() {
     let trial = job("");
     let _job = run(&trial);
     let mut screen = top(&trial, 40, 10);
-    let text = screen.until("it is drawn", |text| text.contains("NAME") && text.contains("└ words"));
+    let text = screen.wait_until("it is drawn", |text| text.contains("NAME") && text.contains("└ words"));
     let rows = screen.rows();
     assert_eq!(rows.len(), 10);
     assert!(rows[9].starts_with("q quit  Enter details"), "{text}");
     let heads: Vec<&str> = rows.iter().find(|row| row.starts_with("NAME")).expect("heads").split_whitespace().collect();
     assert_eq!(heads, ["NAME", "ROWS/S", "WORK"], "{text}");
-    // What does not fit is scrolled to.
+    // Scrolls to what does not fit.
     screen.press("G");
-    screen.until_shows("└ odds");
+    screen.wait_until_shows("└ odds");
     for (columns, rows) in [(100, 24), (1, 1), (7, 3), (200, 60), (40, 10)] {
         screen.resize(columns, rows);
         if columns >= 40 {
-            screen.until("it is drawn anew", |text| text.contains("NAME") && text.contains("q quit"));
+            screen.wait_until("it is drawn anew", |text| text.contains("NAME") && text.contains("q quit"));
         }
         screen.press("\r");
         screen.press("\r");
         screen.press("??");
     }
     screen.press("\x03");
-    is_put_back(&mut screen, 0);
+    check_restored(&mut screen, 0);
 }
 
 #[test]
-fn no_colours_are_used_where_nobody_wants_them() {
+fn no_colors_are_used_if_disabled() {
     let trial = job("");
     let _job = run(&trial);
     let colours = |screen: &Screen| {
@@ -132,73 +132,73 @@ fn no_colours_are_used_where_nobody_wants_them() {
         ["\x1b[0;1;36m", ";31m", ";32m", ";90m"].iter().any(|sign| bytes.contains(sign))
     };
     let mut screen = top(&trial, 80, 24);
-    screen.until_shows("NAME");
+    screen.wait_until_shows("NAME");
     assert!(colours(&screen));
     screen.press("q");
-    is_put_back(&mut screen, 0);
+    check_restored(&mut screen, 0);
     for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
-        let mut command = trial.command_apart(&["top", "job.toml"]);
+        let mut command = trial.isolated_command(&["top", "job.toml"]);
         let mut screen = Screen::with(&mut command, 80, 24, |command| command.env(name, value));
-        screen.until_shows("NAME");
+        screen.wait_until_shows("NAME");
         assert!(!colours(&screen), "{name}={value}: {:?}", screen.bytes());
         screen.press("\x1b");
-        is_put_back(&mut screen, 0);
+        check_restored(&mut screen, 0);
     }
 }
 
 #[test]
-fn a_job_that_dies_or_ends_is_told_and_seen_again_when_it_is_back() {
+fn a_job_that_exits_is_reported_and_shown_again_when_it_is_back() {
     let trial = job(CHECKPOINT);
     let mut job = run(&trial);
     let mut screen = top(&trial, 100, 24);
-    screen.until_shows("checkpoint ");
+    screen.wait_until_shows("checkpoint ");
     let child = job.children()[0];
     signal("KILL", child);
-    screen.until_shows("restarted 1 time, ");
-    job.until("another process runs it", |job| job.children().iter().any(|other| *other != child));
+    screen.wait_until_shows("restarted 1 time, ");
+    job.wait_until("another process runs it", |job| job.children().iter().any(|other| *other != child));
     job.stop();
-    let text = screen.until_shows("The job has not answered for ");
+    let text = screen.wait_until_shows("The job has not responded for ");
     assert!(text.contains("It has no running process"), "{text}");
     let job = run(&trial);
-    screen.until_shows("restarted 2 times, ");
-    screen.until("it is told again", |text| text.contains("running for ") && !text.contains("has not answered"));
+    screen.wait_until_shows("restarted 2 times, ");
+    screen.wait_until("it is told again", |text| text.contains("running for ") && !text.contains("has not responded"));
     job.stop();
-    screen.until_shows("The job has not answered for ");
+    screen.wait_until_shows("The job has not responded for ");
     screen.press("q");
-    is_put_back(&mut screen, 0);
+    check_restored(&mut screen, 0);
 }
 
 #[test]
-fn every_way_out_puts_the_terminal_back() {
+fn every_exit_restores_the_terminal() {
     let trial = job("");
     let _job = run(&trial);
     for (name, code) in [("TERM", 0), ("INT", 0)] {
         let mut screen = top(&trial, 80, 24);
-        screen.until_shows("NAME");
-        assert!(screen.is_taken() && !screen.is_as_a_shell_leaves_it());
+        screen.wait_until_shows("NAME");
+        assert!(screen.is_taken() && !screen.is_restored());
         signal(name, screen.id());
-        is_put_back(&mut screen, code);
+        check_restored(&mut screen, code);
     }
-    let mut command = trial.command_apart(&["top", "job.toml"]);
+    let mut command = trial.isolated_command(&["top", "job.toml"]);
     command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-top:2").env("RUST_BACKTRACE", "0");
     let mut screen = Screen::start(&mut command, 80, 24);
-    is_put_back(&mut screen, 101);
+    check_restored(&mut screen, 101);
     assert!(screen.text().contains("a test wants the thread `millstream-top` to panic"), "{}", screen.text());
 }
 
 #[test]
-fn where_there_is_no_terminal_or_no_job_it_says_what_to_do() {
+fn without_a_terminal_or_a_job_top_says_what_to_do() {
     let trial = job("");
-    let told = trial.told(&["top", "job.toml"]);
-    assert_eq!((told.code, told.stdout.as_str()), (Some(2), ""), "{}", told.stderr);
-    assert!(told.stderr.contains("run `millstream status job.toml`"), "{}", told.stderr);
+    let output = trial.run_command(&["top", "job.toml"]);
+    assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{}", output.stderr);
+    assert!(output.stderr.contains("run `millstream status job.toml`"), "{}", output.stderr);
     let mut screen = top(&trial, 100, 24);
-    is_put_back(&mut screen, 1);
+    check_restored(&mut screen, 1);
     assert!(screen.text().contains("the job job.toml is not running"), "{}", screen.text());
 }
 
 #[test]
-fn what_a_job_brings_steers_no_terminal() {
+fn data_of_a_job_controls_no_terminal() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = Trial::new(&format!(
@@ -215,13 +215,13 @@ fn what_a_job_brings_steers_no_terminal() {
         kind = "nothing"
         "#
     ));
-    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--no-ui"]));
-    job.until("it runs", |_| trial.told(&["status", "job.toml"]).code == Some(0));
+    let mut job = Process::start(&mut trial.isolated_command(&["run", "job.toml", "--no-ui"]));
+    job.wait_until("it runs", |_| trial.run_command(&["status", "job.toml"]).code == Some(0));
     nc.say("\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}31m\u{202e}\n");
     let mut screen = top(&trial, 120, 24);
-    screen.until("the row is refused", |text| text.lines().any(|line| line.contains("has rejected 1 row")));
+    screen.wait_until("the row is refused", |text| text.lines().any(|line| line.contains("has rejected 1 row")));
     screen.press("\r");
-    let text = screen.until_shows("last rejected or late rows");
+    let text = screen.wait_until_shows("last rejected or late rows");
     assert!(text.contains("owned") && text.contains(r"[2J"), "the words are there: {text}");
     screen.press("\x1bq");
     screen.press("q");
@@ -232,7 +232,7 @@ fn what_a_job_brings_steers_no_terminal() {
 }
 
 #[test]
-fn the_documentation_shows_what_is_on_the_screen() {
+fn the_documentation_shows_the_screen() {
     let trial = Trial::new(&format!(
         r#"
         name = "word-count"
@@ -274,22 +274,22 @@ fn the_documentation_shows_what_is_on_the_screen() {
     ));
     let _job = run(&trial);
     let mut screen = top(&trial, 80, 14);
-    screen.until("all of it is there", |text| {
+    screen.wait_until("all of it is there", |text| {
         ["Keeping up: ", "delay ", "takes ", "checkpoint ", "└ nothing"].iter().all(|words| text.contains(words))
     });
     let (page, shown) = (shown_block("text", "NAME").text, screen.rows());
     let page: Vec<&str> = page.lines().collect();
     assert_eq!(page.len(), shown.len());
-    // Names and kinds, heads and keys are the same; of what counts, the words are.
+    // Names, kinds, heads and keys are the same; of the numbers, the labels are.
     let words =
         |line: &str| line.split(|c: char| !c.is_alphabetic()).filter(|w| w.len() > 3).collect::<Vec<_>>().join(" ");
-    for (at, (told, shown)) in page.iter().zip(&shown).enumerate() {
+    for (at, (output, shown)) in page.iter().zip(&shown).enumerate() {
         match at {
-            0..=3 => assert_eq!(words(told), words(shown)),
-            4 | 13 => assert_eq!(told, shown),
+            0..=3 => assert_eq!(words(output), words(shown)),
+            4 | 13 => assert_eq!(output, shown),
             _ => {
                 let start = |line: &str| line.chars().take(36).collect::<String>().replace(" ◄", "  ");
-                assert_eq!(start(told), start(shown), "{}", screen.text());
+                assert_eq!(start(output), start(shown), "{}", screen.text());
             }
         }
     }

@@ -1,8 +1,8 @@
-//! `millstream run --watch`: a component that is built anew takes the place of the one that runs, and a broken one does not.
+//! `millstream run --watch`: a rebuilt component replaces the running one, and a broken one does not.
 
 use millstream_tests::{Feeder, Process, Trial, free_port, varied, write_varied};
 
-/// A job that passes on what a feeder sends, in `made.wasm`.
+/// A job that passes a feeder's lines through `made.wasm`.
 fn job(port: u16, more: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
@@ -26,31 +26,31 @@ fn job(port: u16, more: &str) -> Trial {
     trial
 }
 
-/// Waits until this number comes out, behind what is there.
-fn comes_out(trial: &Trial, job: &mut Process, n: i64) {
+/// Waits until this number is output, after the existing rows.
+fn wait_for_number(trial: &Trial, job: &mut Process, n: i64) {
     let before = trial.rows("out.jsonl").len();
-    job.until(&format!("{n} comes out"), |_| trial.rows("out.jsonl").iter().skip(before).any(|row| row["n"] == n));
+    job.wait_until(&format!("{n} comes out"), |_| trial.rows("out.jsonl").iter().skip(before).any(|row| row["n"] == n));
 }
 
 #[test]
-fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
+fn a_rebuilt_component_replaces_the_old_one_and_a_broken_one_is_reported() {
     for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
         let feeder = Feeder::start(|number| format!("w,{}", number % 5 * 10 + 9));
         let port = feeder.port();
         let trial = job(port, more);
         let mut run = trial.command(&["run", "job.toml", "--watch"]);
         let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()));
-        comes_out(&trial, &mut job, 9);
+        wait_for_number(&trial, &mut job, 9);
         // The version `plus` makes 10 of 9.
         write_varied("varied", "plus", &trial.path("made.wasm"));
-        job.until_stderr(" instead of ");
-        comes_out(&trial, &mut job, 10);
+        job.wait_for_stderr(" instead of ");
+        wait_for_number(&trial, &mut job, 10);
         trial.move_in("made.wasm", "no component at all");
-        job.until_stderr("made.wasm was rebuilt but is not used: ");
-        comes_out(&trial, &mut job, 20);
+        job.wait_for_stderr("made.wasm was rebuilt but is not used: ");
+        wait_for_number(&trial, &mut job, 20);
         write_varied("varied", "same", &trial.path("made.wasm"));
-        job.until("it is replaced again", |job| job.stderr().matches(" instead of ").count() == 2);
-        comes_out(&trial, &mut job, 9);
+        job.wait_until("it is replaced again", |job| job.stderr().matches(" instead of ").count() == 2);
+        wait_for_number(&trial, &mut job, 9);
         drop(feeder);
         job.signal("TERM");
         let ended = job.wait();
@@ -65,26 +65,26 @@ fn compiled(job: &Process) -> usize {
 }
 
 #[test]
-fn versions_that_were_replaced_are_gone() {
+fn replaced_versions_are_deleted() {
     let feeder = Feeder::start(|_| "w,9".to_owned());
     let trial = job(feeder.port(), "");
     let copies = trial.path("copies");
     std::fs::create_dir(&copies).unwrap();
     let mut run = trial.command(&["run", "job.toml", "--watch"]);
     let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()).env("TMPDIR", &copies));
-    comes_out(&trial, &mut job, 9);
+    wait_for_number(&trial, &mut job, 9);
     let mut counts = Vec::new();
     for version in 1..=10 {
         let (way, n) = if version % 2 == 0 { ("same", 9) } else { ("plus", 10) };
         // A custom section without a name makes it another file.
         let component = [varied("varied", way), vec![0, 2, 0, version]].concat();
         trial.move_in("made.wasm", component);
-        job.until("it is replaced", |job| job.stderr().matches(" instead of ").count() == usize::from(version));
-        comes_out(&trial, &mut job, n);
+        job.wait_until("it is replaced", |job| job.stderr().matches(" instead of ").count() == usize::from(version));
+        wait_for_number(&trial, &mut job, n);
         counts.push(compiled(&job));
     }
     assert!(counts[0] > 0, "compiled components are found");
-    // The one of the start, the one that runs, and the one before, which would take over.
+    // The one of the start, the running one, and the previous one, which would take over.
     assert!(counts.iter().all(|count| *count <= 4), "{counts:?} components are kept");
     job.kill();
     let left = std::fs::read_dir(&copies).unwrap().filter(|file| {
@@ -95,20 +95,20 @@ fn versions_that_were_replaced_are_gone() {
 }
 
 #[test]
-fn a_version_that_throws_is_given_up_and_the_job_goes_on_without_a_lost_row() {
+fn a_version_that_fails_is_dropped_and_the_job_continues_without_losing_a_row() {
     for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
         let feeder = Feeder::start(|number| format!("w,{}", if number % 2 == 0 { 9 } else { 13 }));
         let trial = job(feeder.port(), more);
         let mut run = trial.command(&["run", "job.toml", "--watch"]);
         let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.dir()));
-        comes_out(&trial, &mut job, 9);
+        wait_for_number(&trial, &mut job, 9);
         // The version `fail` throws at 13.
         write_varied("varied", "fail", &trial.path("made.wasm"));
-        job.until_stderr(" replaces ");
-        job.until_stderr("made.wasm again, and waits for the next build");
-        comes_out(&trial, &mut job, 13);
+        job.wait_for_stderr(" replaces ");
+        job.wait_for_stderr("made.wasm again, and waits for the next build");
+        wait_for_number(&trial, &mut job, 13);
         write_varied("varied", "plus", &trial.path("made.wasm"));
-        comes_out(&trial, &mut job, 10);
+        wait_for_number(&trial, &mut job, 10);
         assert!(job.stderr().contains("not the number 13"), "{}", job.stderr());
         drop(feeder);
         job.signal("TERM");
@@ -124,6 +124,6 @@ fn a_version_that_throws_is_given_up_and_the_job_goes_on_without_a_lost_row() {
 fn a_job_without_a_local_component_has_nothing_to_watch() {
     let trial = job(free_port(), "");
     trial.write("job.toml", trial.text("job.toml").replace("plugin = \"made.wasm\"", "filter = \"n > 0\""));
-    let told = trial.refused(&["run", "job.toml", "--watch"]);
-    assert!(told.contains("no local component that could be rebuilt"), "{told}");
+    let output = trial.rejected_message(&["run", "job.toml", "--watch"]);
+    assert!(output.contains("no local component that could be rebuilt"), "{output}");
 }

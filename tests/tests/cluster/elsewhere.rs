@@ -1,4 +1,4 @@
-//! How a job of several machines stands, asked on any of them: what the process there does not know, it asks the others.
+//! The status of a job on several machines, requested on any of them: a process requests what it does not know from the others.
 
 use millstream_tests::page::Seen;
 use millstream_tests::{DEADLINE, Process, Trial, holds_within, hosts};
@@ -39,7 +39,7 @@ fn start(trial: &Trial, machine: usize, hosts: &str, more: &[&str]) -> Process {
 }
 
 /// The status on a machine, as soon as it is so.
-fn told_so(trial: &Trial, machine: usize, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+fn wait_for_status(trial: &Trial, machine: usize, what: &str, so: impl Fn(&Value) -> bool) -> Value {
     let mut last = String::new();
     let mut status = Value::Null;
     let came = holds_within(DEADLINE, || {
@@ -53,7 +53,7 @@ fn told_so(trial: &Trial, machine: usize, what: &str, so: impl Fn(&Value) -> boo
 }
 
 #[test]
-fn every_machine_tells_of_the_whole_job_and_stops_it() {
+fn every_machine_shows_the_complete_job_and_can_stop_it() {
     let trial = Trial::new(JOB);
     let hosts = hosts(3);
     let processes = [
@@ -63,8 +63,8 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
     ];
     let [first, mut second, third] = processes;
     for machine in 0..3 {
-        let whole = |status: &Value| status["answered"] == 3 && status["batches_committed"].as_u64() > Some(0);
-        let status = told_so(&trial, machine, "all three to answer", whole);
+        let complete = |status: &Value| status["answered"] == 3 && status["batches_committed"].as_u64() > Some(0);
+        let status = wait_for_status(&trial, machine, "all three to answer", complete);
         assert_eq!((&status["processes"], &status["workers"]), (&Value::from(3), &Value::from(3)));
         // Process 0 reads the source, and only it.
         assert!(status["sources"][0]["rows"].as_u64() > Some(0), "{status}");
@@ -73,9 +73,9 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
     }
     // The page of a process that is not the first shows the same, and lines of the log of all.
     let page = Seen::of(&mut second);
-    let came = holds_within(DEADLINE, || page.told("")["status"]["answered"] == 3);
-    assert!(came, "{}", page.told(""));
-    let view = page.told("");
+    let came = holds_within(DEADLINE, || page.get_json("")["status"]["answered"] == 3);
+    assert!(came, "{}", page.get_json(""));
+    let view = page.get_json("");
     assert_eq!((view["state"].as_str(), view["pids"].as_array().map(Vec::len)), (Some("running"), Some(3)));
     assert!(view["batches"]["last_10_s"]["committed"].as_u64() > Some(0) || view["status"]["last_batch"].is_u64());
     assert!(!third.stderr().contains("page: "), "{}", third.stderr());
@@ -87,7 +87,7 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
         "{:?}",
         all.get("/api/v1/jobs")
     );
-    assert!(holds_within(DEADLINE, || all.told("")["status"]["answered"] == 3), "{}", all.told(""));
+    assert!(holds_within(DEADLINE, || all.add("")["status"]["answered"] == 3), "{}", all.add(""));
     ui.kill();
     let stopped = Process::start(&mut command(&trial, 2, &["stop", "job.toml"])).wait();
     assert_eq!((stopped.code, &*stopped.stdout), (Some(0), "job.toml: stopped\n"), "{}", stopped.stderr);
@@ -98,27 +98,27 @@ fn every_machine_tells_of_the_whole_job_and_stops_it() {
     }
 }
 
-/// Nothing but how it stands is told to another process, and an upgrade still needs all processes on one machine.
+/// Other processes get only the status, and an upgrade still needs all processes on one machine.
 #[test]
-fn other_machines_only_ask() {
+fn other_machines_can_only_request_the_status() {
     use std::io::{Read, Write};
     let trial = Trial::new(JOB);
     let hosts = hosts(2);
     let processes = [start(&trial, 0, &hosts, &["--no-ui"]), start(&trial, 1, &hosts, &[])];
-    told_so(&trial, 1, "both to answer", |status| status["answered"] == 2);
+    wait_for_status(&trial, 1, "both to answer", |status| status["answered"] == 2);
     let dir = trial.path("machine-1").join("millstream");
     let socket = fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
     let socket = socket.into_iter().find(|path| path.to_string_lossy().ends_with(".1.sock")).unwrap();
     let ask = |question: &str| {
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
         writeln!(stream, "{question}").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     };
     for question in [r#"{"ask":"stop"}"#, r#"{"ask":"restart","replay_from":1}"#, r#"{"ask":"upgrade","id":1}"#] {
-        let told = ask(&format!(r#"{{"ask":"elsewhere","process":0,"question":{question}}}"#));
-        assert!(told.contains("another process may only request the job status"), "{told}");
+        let output = ask(&format!(r#"{{"ask":"elsewhere","process":0,"question":{question}}}"#));
+        assert!(output.contains("another process may only request the job status"), "{output}");
     }
     let itself =
         r#"{"ask":"elsewhere","process":0,"question":{"ask":"elsewhere","process":1,"question":{"ask":"status"}}}"#;
@@ -133,21 +133,20 @@ fn other_machines_only_ask() {
 }
 
 #[test]
-fn a_panic_in_an_answer_to_another_process_ends_the_job_with_its_name() {
+fn a_panic_in_a_response_to_another_process_ends_the_job_with_its_name() {
     let trial = Trial::new(JOB);
     let hosts = hosts(2);
     let mut first = start(&trial, 0, &hosts, &["--no-ui", "--quiet"]);
     let mut command = command(&trial, 1, &["run", "job.toml", "--process", "1", "--hosts", &hosts]);
     let mut second = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-peer-answer:1"));
-    // Nobody may be asked before both are there.
+    // The status needs both processes.
     for process in [&mut first, &mut second] {
-        process.until_stderr("the job keeps no checkpoints");
+        process.wait_for_stderr("the job keeps no checkpoints");
     }
-    let status = told_so(&trial, 0, "the first to answer", |_| true);
+    let status = wait_for_status(&trial, 0, "the first to answer", |_| true);
     assert_eq!((&status["answered"], &status["processes"]), (&Value::from(1), &Value::from(2)));
     let ended = second.wait();
-    let told =
-        "error: the answer to another process's question panicked: a test wants the thread `millstream-peer-answer`";
-    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
+    let output = "error: the response to another process panicked: a test wants the thread `millstream-peer-answer`";
+    assert!(ended.code == Some(1) && ended.stderr.contains(output), "{}", ended.stderr);
     assert_eq!(first.wait().code, Some(1));
 }

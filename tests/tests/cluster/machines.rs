@@ -1,9 +1,9 @@
-//! Jobs of several machines: what `deploy/` has for Kubernetes, compose and systemd, and the pages about them. No Kubernetes runs
-//! here: its manifest is compared with what Kubernetes takes, and what it says is run as pods are, in networks of their own.
+//! Jobs on several machines: the files of `deploy/` for Kubernetes, compose and systemd, and the pages about them. No Kubernetes
+//! runs here. Its manifest is compared with what Kubernetes accepts, and its commands run like pods, in their own networks.
 
 use millstream_tests::{
-    DEADLINE, HttpClient, Process, S3Server, Trial, block_of, blocks, free_port, hosts, lives, millstream, python_with,
-    root, signal, stopped, until,
+    DEADLINE, HttpClient, Process, S3Server, Trial, block_of, blocks, free_port, hosts, is_alive, millstream,
+    python_with, root, signal, stopped, wait_until,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,11 +12,11 @@ use std::process::Command;
 use std::time::Duration;
 
 const MANIFEST: &str = "deploy/kubernetes/millstream.yaml";
-/// What tells how to run a job on several machines, and on Kubernetes.
+/// The pages about jobs on several machines and on Kubernetes.
 const PAGES: [&str; 2] = ["docs/how-to/run-on-several-machines.md", "docs/how-to/run-on-kubernetes.md"];
 /// The version of Kubernetes that the page names.
 const KUBERNETES: &str = "1.33";
-/// Pods are killed, deleted and cut off, each time until the job goes on, on a busy machine.
+/// Pods are killed, deleted and disconnected, each time until the job continues, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(900);
 
 const JOB: &str = r#"
@@ -46,7 +46,7 @@ fn job() -> Trial {
 }
 
 #[test]
-fn kubernetes_takes_the_manifest() {
+fn kubernetes_accepts_the_manifest() {
     let mut command = python_with("kubernetes");
     command.args([
         "-c",
@@ -62,7 +62,7 @@ fn kubernetes_takes_the_manifest() {
     assert!(page.contains(&format!("against Kubernetes {KUBERNETES}.")));
 }
 
-/// Who is not root here becomes it in a namespace.
+/// A user other than root becomes root in a namespace.
 #[test]
 fn pods_find_each_other_and_survive() {
     let python = python_with("kubernetes");
@@ -77,7 +77,7 @@ fn pods_find_each_other_and_survive() {
 
 /// Addresses in a file, numbers by the machine's name, and ports that are not those of the addresses.
 #[test]
-fn processes_find_their_places_by_the_names_of_their_machines() {
+fn processes_find_their_indexes_by_the_names_of_their_machines() {
     let trial = job();
     let (first, second) = (free_port(), free_port());
     trial.write("hosts", format!("localhost:{first} # the first\n127.0.0.1:{second}\n"));
@@ -97,9 +97,9 @@ fn processes_find_their_places_by_the_names_of_their_machines() {
         Process::start(&mut command)
     };
     let stranger = named("elsewhere", &["--process=auto"]).wait();
-    let told = "--hosts has no address of this machine, whose name is elsewhere";
-    assert!(stranger.code == Some(2) && stranger.stderr.contains(told), "{}", stranger.stderr);
-    // It has every address of its machine, and not only the one that others know.
+    let output = "--hosts has no address of this machine, whose name is elsewhere";
+    assert!(stranger.code == Some(2) && stranger.stderr.contains(output), "{}", stranger.stderr);
+    // It listens on every address of its machine, not only the one that others know.
     let listen = format!("--listen=0.0.0.0:{first}");
     let both = [named("localhost", &["--process=auto", &listen]), named("127.0.0.1", &["--process=auto"])];
     for process in both {
@@ -110,21 +110,24 @@ fn processes_find_their_places_by_the_names_of_their_machines() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_key() {
+fn an_address_reachable_by_others_needs_a_key() {
     let trial = job();
     let arguments = ["run", "job.toml", "--process", "0", "--hosts", "127.0.0.1:1,127.0.0.1:2"];
-    let told = trial.refused(&[&arguments[..], &["--listen", "0.0.0.0:1"]].concat());
-    assert!(told.contains("--listen names 0.0.0.0:1, which others may reach, and --cluster-key is missing"), "{told}");
-    let told = trial.refused(&["run", "job.toml", "--process", "1"]);
-    assert!(told.contains("neither --processes nor --hosts says how many there are"), "{told}");
-    let told = trial.refused(&["run", "job.toml", "--process", "0", "--hosts", "@none"]);
-    assert!(told.contains("--hosts: none: "), "{told}");
+    let output = trial.rejected_message(&[&arguments[..], &["--listen", "0.0.0.0:1"]].concat());
+    assert!(
+        output.contains("--listen names 0.0.0.0:1, which other machines may reach, but --cluster-key is missing"),
+        "{output}"
+    );
+    let output = trial.rejected_message(&["run", "job.toml", "--process", "1"]);
+    assert!(output.contains("set --processes or --hosts"), "{output}");
+    let output = trial.rejected_message(&["run", "job.toml", "--process", "0", "--hosts", "@none"]);
+    assert!(output.contains("--hosts: none: "), "{output}");
 }
 
-/// A machine stands still while it starts with another one, which takes its share of a sink over at its next start. Once it goes on, it
-/// is told so, and comes back by itself.
+/// A machine is suspended while it starts together with another one, which takes over its share of a sink at its next start. When
+/// it continues, it is notified and restarts on its own.
 #[test]
-fn a_machine_that_was_left_behind_at_a_start_comes_back() {
+fn a_machine_that_missed_a_start_rejoins() {
     let trial = job();
     trial.change("rows_max = 500", "rows_max = 3000");
     let text = trial.text("job.toml");
@@ -138,7 +141,7 @@ fn a_machine_that_was_left_behind_at_a_start_comes_back() {
         Process::start(trial.command(&arguments).env("MILLSTREAM_TEST_FAULT", faults))
     };
     let both = [start("0", ""), start("1", "")];
-    until("it commits", || trial.batches("out.jsonl").len() > 30);
+    wait_until("it commits", || trial.batches("out.jsonl").len() > 30);
     both.into_iter().for_each(Process::kill_all);
     let share = trial.path("parts/.millstream-001");
     let generation = || {
@@ -151,19 +154,19 @@ fn a_machine_that_was_left_behind_at_a_start_comes_back() {
     let before = generation();
     let (first, mut second) = (start("0", ""), start("1", "stop@start.shares:1"));
     let mut worker = None;
-    second.until("its worker process stands still", |supervisor| {
+    second.wait_until("its worker process stands still", |supervisor| {
         worker = supervisor.children().into_iter().find(|child| stopped(*child));
         worker.is_some()
     });
     let worker = worker.unwrap();
-    // As all of a machine does.
+    // As when the complete machine is suspended.
     second.signal("STOP");
-    until("the other machine has the share", || generation() > before + 1);
-    // Its supervisor would take it for one that hangs.
+    wait_until("the other machine has the share", || generation() > before + 1);
+    // Its supervisor would treat it as hanging.
     signal("CONT", worker);
-    until("its worker process has ended", || !lives(worker));
+    wait_until("its worker process has ended", || !is_alive(worker));
     second.signal("CONT");
-    second.until_stderr("the other processes continued without this one; starting it again");
+    second.wait_for_stderr("the job continued without this process; restarting it");
     for process in [first, second] {
         let ended = process.wait_within(DEADLINE * 2);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -198,7 +201,7 @@ fn compose_has_the_same_job() {
         assert_eq!(service["hostname"], **name);
         assert_eq!(same(&service["command"]), same(arguments));
     }
-    // A remark, and where it is kept: that is all that differs.
+    // They differ only in a comment and in where the file is stored.
     let lines = |text: &str| {
         let lines = text
             .lines()
@@ -208,17 +211,17 @@ fn compose_has_the_same_job() {
     let own = fs::read_to_string(dir.join("job.toml")).unwrap();
     assert_eq!(lines(&own), lines(kubernetes[0]["data"]["job.toml"].as_str().unwrap()));
     let trial = Trial::new(&own);
-    trial.well(&["validate", "job.toml"]);
+    trial.run_command_ok(&["validate", "job.toml"]);
 }
 
-/// What a machine's operator types, block by block.
+/// The commands of a machine's operator, block by block.
 #[test]
-fn the_page_says_what_is_there() {
+fn the_commands_of_the_page_work() {
     let manifest = fs::read_to_string(root().join(MANIFEST)).unwrap();
     for block in PAGES.into_iter().flat_map(blocks) {
         for line in block.text.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words[..] {
+            let texts: Vec<&str> = line.split_whitespace().collect();
+            match texts[..] {
                 ["millstream", "run", ..] => {}
                 ["(umask", ..] => assert!(line.starts_with("(umask 077; openssl rand -hex 32 > cluster.key)")),
                 // The head of the manifest has the same.
@@ -236,7 +239,7 @@ fn the_page_says_what_is_there() {
             }
         }
     }
-    // With the addresses of this machine, as it stands there.
+    // The page's commands with the addresses of this machine.
     let trial = job();
     let line = block_of(&PAGES, "sh", "--process 0 --cluster-key").text;
     let addresses = hosts(2);
@@ -244,8 +247,8 @@ fn the_page_says_what_is_there() {
         let line = line
             .replace("a.example:2101,b.example:2101", addresses)
             .replace("--process 0", &format!("--process {number}"));
-        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
-        Process::start(&mut trial.command(&words))
+        let texts: Vec<&str> = line.split_whitespace().skip(1).collect();
+        Process::start(&mut trial.command(&texts))
     };
     let both = |line: &str, addresses: &str| {
         for process in [run(line, addresses, "0"), run(line, addresses, "1")] {
@@ -255,7 +258,7 @@ fn the_page_says_what_is_there() {
         assert_eq!(trial.rows("out.jsonl").len(), 500);
     };
     both(&line, &addresses);
-    // The same with certificates, made as it stands there for the one name that this machine has.
+    // The same with certificates, created with the page's commands for the only name of this machine.
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
     trial.remove_queue("out.jsonl");
     let commands = block_of(&PAGES, "sh", "openssl req -x509 -CA").text.replace("a.example b.example", "localhost");
@@ -267,13 +270,14 @@ fn the_page_says_what_is_there() {
     both(&line, &addresses.replace("127.0.0.1", "localhost"));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// Who cannot send again need not: what was answered lies in the store that all machines see, and no disk of a machine is needed for it.
+    /// Senders need not be able to send again: confirmed rows are in the store that all machines share, and no machine's disk is
+    /// needed for them.
     #[test]
-    fn what_was_answered_comes_out_once_though_the_machines_that_answered_are_gone() {
+    fn confirmed_rows_are_output_once_after_the_loss_of_the_machines_that_confirmed_them() {
         const ANSWERED_EACH: usize = 12;
         let store = S3Server::start();
         let outside = Trial::new("");
@@ -307,8 +311,8 @@ mod long {
         let mut posts = 0..;
         for lost in [&[1][..], &[0], &[0, 1], &[1]] {
             let enough = answered.len() + ANSWERED_EACH;
-            // Each on a connection of its own, which either machine takes. What is not answered is given up, and may come or not.
-            until("enough is answered", || {
+            // Each on its own connection, to either machine. Requests without a response are abandoned, and may arrive or not.
+            wait_until("enough is answered", || {
                 let post: usize = posts.next().unwrap();
                 let reply = HttpClient::connect(port).and_then(|mut client| client.post(&[], format!("post {post}")));
                 if reply.is_ok_and(|reply| reply.status == 200) {
@@ -319,13 +323,13 @@ mod long {
             for process in lost {
                 let (machine, running) = machines[*process].take().unwrap();
                 running.kill_all();
-                // With all that it had.
+                // With all its files.
                 drop(machine);
                 machines[*process] = Some(start(*process));
             }
         }
         let came = || if outside.path("out.jsonl").exists() { outside.values("out.jsonl") } else { Vec::new() };
-        until("all that was answered comes out", || {
+        wait_until("all that was answered comes out", || {
             let came: BTreeSet<_> = came().into_iter().collect();
             came.is_superset(&answered)
         });

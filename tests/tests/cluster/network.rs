@@ -1,8 +1,9 @@
-//! A job of three machines, a supervisor on each, in a network that fails: ways between two of them are cut in one direction or
-//! both, slow or lossy; machines stand still, die, come back, and have clocks that are an hour off. All the while files of rows come
-//! in, which all three read, and a reader looks at what comes out: no row twice, none missing, and every account of a key as if nothing had happened.
+//! A job of three machines, with a supervisor on each, in a network that fails. Links between two of them are cut in one
+//! direction or both, slow or lossy. Machines are suspended, die, come back, and have clocks that are an hour off. All the while
+//! files of rows arrive, which all three read, and a reader checks the output: no row duplicated or missing, and every account of
+//! a key as if nothing had happened.
 //!
-//! `FAULTS` and `SEED` in the environment say how many faults and which ones; `make torture` runs more of them.
+//! `FAULTS` and `SEED` in the environment set the number of faults and the random seed; `make torture` runs more of them.
 
 mod faults;
 mod machines;
@@ -17,14 +18,14 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-/// Faults of a network of namespaces, where the environment does not say: one of each kind at each place.
+/// Faults of a network of namespaces, unless the environment sets another number: one of each kind at each machine or link.
 const FAULTS: u64 = 36;
-/// Of relays; they cannot tell as much.
+/// Faults of relays, which can simulate less.
 const RELAY_FAULTS: u64 = 8;
-/// After so many the job comes to its end, and all is compared; then another begins.
+/// After this many faults the job completes, and everything is compared; then another one begins.
 const FAULTS_OF_A_JOB: u64 = 40;
 const SEED: u64 = 1;
-/// How many faults may be there at a time.
+/// The maximum number of concurrent faults.
 const AT_ONCE: usize = 3;
 
 fn setting(name: &str) -> Option<u64> {
@@ -32,10 +33,10 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, and must be a number")))
 }
 
-/// What a loop has done.
+/// The counts of a loop.
 #[derive(Default)]
 struct Tally {
-    /// What the network was made of.
+    /// How the network was implemented.
     network: &'static str,
     faults: BTreeMap<&'static str, u64>,
     /// From when all faults were over until rows came out again.
@@ -80,7 +81,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Runs jobs, two at a time, until there were so many faults.
+/// Runs jobs, two at a time, until there were this many faults.
 fn torture(make: impl Fn(u64) -> (Network, Option<String>) + Sync, faults: u64, first: u64) {
     let began = Instant::now();
     let lanes: Vec<_> = std::thread::scope(|scope| {
@@ -93,10 +94,10 @@ fn torture(make: impl Fn(u64) -> (Network, Option<String>) + Sync, faults: u64, 
     let mut tally = Tally::default();
     lanes.into_iter().for_each(|lane| tally.add(lane));
     let kind = tally.network;
-    say(&format!("network of {kind}: {tally}; {:.0} s\n", began.elapsed().as_secs_f64()));
+    print_line(&format!("network of {kind}: {tally}; {:.0} s\n", began.elapsed().as_secs_f64()));
 }
 
-/// The half of all kinds of faults that this lane has, again and again.
+/// Repeats this lane's half of all kinds of faults.
 fn torture_one(make: impl Fn(u64) -> (Network, Option<String>), faults: u64, lane: u64, of: u64) -> Tally {
     let seed = setting("SEED").unwrap_or(SEED);
     let mut random = Random::new(seed.wrapping_mul(4).wrapping_add(lane));
@@ -106,19 +107,19 @@ fn torture_one(make: impl Fn(u64) -> (Network, Option<String>), faults: u64, lan
         let left = faults - tally.count();
         let (network, why) = make(random.number());
         if let Some(why) = why {
-            say(&format!("network: no network namespaces ({why}); the faults are made by relays\n"));
+            print_line(&format!("network: no network namespaces ({why}); the faults are made by relays\n"));
         }
         tally.network = network.kind();
-        if let Err(told) = trial(network, left.min(FAULTS_OF_A_JOB), &mut random, (&mut waiting, &half), &mut tally) {
+        if let Err(output) = trial(network, left.min(FAULTS_OF_A_JOB), &mut random, (&mut waiting, &half), &mut tally) {
             let repeat = format!("make torture FAULTS={of} SEED={seed}");
-            panic!("{}: after {tally}: {told}\nrepeat it with: {repeat}", tally.network);
+            panic!("{}: after {tally}: {output}\nrepeat it with: {repeat}", tally.network);
         }
     }
     tally
 }
 
-/// Not captured, as `print` would be.
-fn say(text: &str) {
+/// Writes directly, as the output of `print` would be captured.
+fn print_line(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -131,7 +132,7 @@ fn trial(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let mut machines = Machines::start(network, &[]);
-    machines.goes_on("the job begins")?;
+    machines.wait_for_progress("the job begins")?;
     let mut left = faults;
     while left > 0 {
         let episode = choose((left as usize).min(AT_ONCE), random, waiting, all);
@@ -140,11 +141,11 @@ fn trial(
             *tally.faults.entry(fault.kind()).or_default() += 1;
         }
         let shown = format!("{episode:?}");
-        let told = |error: String| format!("after {shown}: {error}");
-        machines.suffer(episode, random).map_err(told)?;
+        let output = |error: String| format!("after {shown}: {error}");
+        machines.run_faults(episode, random).map_err(output)?;
         // Some faults meet a job that has not recovered from those before.
         if left == 0 || random.from(1, 4) > 1 {
-            tally.back.push(machines.goes_on("rows come again").map_err(told)?);
+            tally.back.push(machines.wait_for_progress("rows are written again").map_err(output)?);
         }
     }
     tally.losses += machines.losses();
@@ -152,41 +153,41 @@ fn trial(
     Ok(())
 }
 
-/// Some faults at different places: those come first that were not there yet.
-fn choose(most: usize, random: &mut Random, waiting: &mut Vec<Fault>, all: &dyn Fn() -> Vec<Fault>) -> Vec<Fault> {
+/// Chooses some faults at different machines; faults that have not occurred yet come first.
+fn choose(max: usize, random: &mut Random, waiting: &mut Vec<Fault>, all: &dyn Fn() -> Vec<Fault>) -> Vec<Fault> {
     let mut episode: Vec<Fault> = Vec::new();
-    for _ in 0..random.from(1, most as u64) {
+    for _ in 0..random.from(1, max as u64) {
         if waiting.is_empty() {
             waiting.extend(all());
             for place in (1..waiting.len()).rev() {
                 waiting.swap(place, random.from(0, place as u64) as usize);
             }
         }
-        let fits = waiting.iter().position(|fault| episode.iter().all(|other| fault.goes_with(other)));
+        let fits = waiting.iter().position(|fault| episode.iter().all(|other| fault.is_compatible_with(other)));
         episode.extend(fits.map(|place| waiting.remove(place)));
     }
     episode
 }
 
 #[test]
-fn no_fault_of_a_network_loses_or_doubles_a_row() {
+fn no_network_fault_loses_or_duplicates_a_row() {
     let faults = setting("FAULTS").unwrap_or(FAULTS);
     torture(|seed| Network::new(3, seed), faults, 0);
 }
 
-/// As two of them cannot reach each other, none can do anything; but each lives, and waits, however often it may be started again.
+/// As two of the processes cannot reach each other, none can work; but each lives, and waits, however often it is restarted.
 #[test]
-fn a_way_that_stays_cut_ends_no_process() {
+fn a_link_that_stays_cut_ends_no_process() {
     let mut machines = Machines::start(Network::new(3, 0).0, &["--restarts-max", "1"]);
-    machines.goes_on("the job begins").unwrap_or_else(|told| panic!("{told}"));
-    machines.cut_for((1, 2), Duration::from_secs(5)).unwrap_or_else(|told| panic!("{told}"));
-    machines.goes_on("rows come again").unwrap_or_else(|told| panic!("{told}"));
-    machines.finish().unwrap_or_else(|told| panic!("{told}"));
+    machines.wait_for_progress("the job begins").unwrap_or_else(|output| panic!("{output}"));
+    machines.cut_for((1, 2), Duration::from_secs(5)).unwrap_or_else(|output| panic!("{output}"));
+    machines.wait_for_progress("rows are written again").unwrap_or_else(|output| panic!("{output}"));
+    machines.finish().unwrap_or_else(|output| panic!("{output}"));
 }
 
-/// As where namespaces cannot be made.
+/// As on a machine without namespaces.
 #[test]
-fn no_fault_of_connections_loses_or_doubles_a_row() {
+fn no_connection_fault_loses_or_duplicates_a_row() {
     let faults = setting("FAULTS").map_or(RELAY_FAULTS, |faults| faults.div_ceil(10));
     torture(|seed| (Network::of_relays(3, seed), None), faults, 2);
 }

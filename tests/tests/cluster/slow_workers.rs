@@ -1,12 +1,12 @@
-//! A worker that is slower than the others gets less of what any of them may have, and what comes out is the same.
+//! A worker that is slower than the others gets fewer of the rows that any worker may process, and the output is the same.
 
-use millstream_tests::{DEADLINE, Trial, at_a_quarter, root};
+use millstream_tests::{DEADLINE, Trial, root, run_at_quarter_speed};
 use std::fmt::Write as _;
 use std::time::Instant;
 
 const ROWS: i64 = 500_000;
 
-/// How many steps of a loop the plugin takes for a number.
+/// The number of loop steps of the plugin for a number.
 fn steps(n: i64) -> i64 {
     let (x0, y0) = ((n % 1000) as f64 / 500.0 - 1.5, (n / 1000 % 1000) as f64 / 1000.0 - 0.5);
     let (mut x, mut y, mut steps) = (0.0, 0.0, 0);
@@ -51,8 +51,8 @@ fn job() -> Trial {
 }
 
 /// The rows of a source that each process has decoded, as they say at their end.
-fn decoded(told: &str) -> Vec<i64> {
-    let done = told.lines().filter(|line| line.contains("done: "));
+fn decoded(output: &str) -> Vec<i64> {
+    let done = output.lines().filter(|line| line.contains("done: "));
     let count = |line: &str| line.split("points ").nth(1)?.split([',', ' ']).next()?.trim().parse().ok();
     done.filter_map(count).collect()
 }
@@ -62,9 +62,9 @@ fn a_slow_process_gets_less_and_the_rows_stay_in_order() {
     let expected: String = (0..ROWS).map(|row| format!("{}\n", steps(number(row)))).collect();
     let trial = job();
     let mut running = trial.start_processes(2, 1);
-    running.until("both processes are there", |running| running.children().len() == 2);
+    running.wait_until("both processes are there", |running| running.children().len() == 2);
     let (slow, began) = (running.children().into_iter().max().unwrap(), Instant::now());
-    at_a_quarter(slow, || running.ended() || began.elapsed() > DEADLINE);
+    run_at_quarter_speed(slow, || running.has_ended() || began.elapsed() > DEADLINE);
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let mut files: Vec<_> = std::fs::read_dir(trial.path("out")).unwrap().map(|file| file.unwrap().path()).collect();
@@ -77,9 +77,9 @@ fn a_slow_process_gets_less_and_the_rows_stay_in_order() {
     assert!(rows.collect::<String>() == expected, "rows are missing, or stand elsewhere");
     let decoded = decoded(&ended.stderr);
     assert_eq!(decoded.iter().sum::<i64>(), ROWS, "{}", ended.stderr);
-    let most = *decoded.iter().max().unwrap();
+    let maximum = *decoded.iter().max().unwrap();
     assert!(
-        most * 100 / ROWS >= 65,
+        maximum * 100 / ROWS >= 65,
         "{decoded:?}: a process at a quarter of its speed had nearly as much as the other"
     );
 }

@@ -1,5 +1,5 @@
-//! Whoever can reach a process's port: without the job's key nobody takes part, delays the start or fills memory; and
-//! nobody puts anything into a connection of two processes.
+//! Clients that can reach a process's port. Without the job's key they cannot take part, delay the start or fill memory, or
+//! inject anything into a connection of two processes.
 
 use millstream_tests::{DEADLINE, Process, Relay, Trial, free_port, holds_within};
 use ring::hmac;
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 const MAGIC: &[u8; 8] = b"mllstrm7";
 const HELLO_BYTES: usize = 80;
-/// Of what a process needs for itself and this job; thousands of strangers must not add to it.
+/// The memory of a process for itself and this job; thousands of strangers must not add to it.
 const MEMORY_BYTES_MAX: u64 = 400 << 20;
 
-/// A job that two processes or more do together, and that ends by itself.
+/// A job of two or more processes that ends on its own.
 fn job() -> Trial {
     let trial = Trial::new(
         r#"
@@ -76,7 +76,7 @@ fn connect(port: u16) -> TcpStream {
     socket
 }
 
-/// What goes over a connection, and how many bytes of it this end has sent.
+/// A connection, and how many bytes of it this end has sent.
 struct Counted {
     socket: TcpStream,
     sent: usize,
@@ -145,7 +145,7 @@ impl ServerCertVerifier for AnyKey {
 
 type Secured = StreamOwned<ClientConnection, Counted>;
 
-/// A connection on which both ends have greeted each other with TLS, as anybody can.
+/// A connection with a completed TLS handshake, which anyone can do.
 fn secured(port: u16) -> io::Result<Secured> {
     let socket = TcpStream::connect(("127.0.0.1", port))?;
     socket.set_read_timeout(Some(DEADLINE))?;
@@ -164,13 +164,14 @@ fn secured(port: u16) -> io::Result<Secured> {
     Ok(StreamOwned::new(connection, counted))
 }
 
-/// Bytes that a process has sent when the other knows who it is: the greeting of TLS, and records with the hello and the proof.
+/// The number of bytes that a process has sent when the other knows its identity: the TLS handshake, and records with the hello
+/// and the proof.
 fn greeting_bytes(port: u16) -> usize {
     let record_bytes = |plain: usize| 5 + plain + 1 + 16;
     secured(port).unwrap().sock.sent + record_bytes(HELLO_BYTES) + record_bytes(32)
 }
 
-/// A hello that is right in all its words: those that the process itself says.
+/// A valid hello: a copy of the process's own.
 fn right_hello(port: u16, process: u32, purpose: u32) -> [u8; HELLO_BYTES] {
     let mut hello = [0; HELLO_BYTES];
     hello[..8].copy_from_slice(MAGIC);
@@ -182,24 +183,24 @@ fn right_hello(port: u16, process: u32, purpose: u32) -> [u8; HELLO_BYTES] {
     hello
 }
 
-/// A process of the job as far as its port tells.
+/// A process of the job, as far as its port can tell.
 struct Guest(Secured);
 
 impl Guest {
-    /// With the key; returns once it is let in.
+    /// Connects with the key; returns once it is accepted.
     fn new(port: u16, process: u32, purpose: u32, key: &[u8]) -> Guest {
         let hello = right_hello(port, process, purpose);
         let mut socket = secured(port).unwrap();
         socket.write_all(&hello).unwrap();
-        let mut answer = [0; HELLO_BYTES + 32];
-        socket.read_exact(&mut answer).unwrap();
+        let mut response = [0; HELLO_BYTES + 32];
+        socket.read_exact(&mut response).unwrap();
         let exported = socket.conn.export_keying_material([0; 32], b"EXPORTER-millstream-peer", None).unwrap();
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
         let key = hmac::sign(&key, &[&b"millstream: a connection with TLS"[..], &exported].concat());
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_ref());
-        let said = [&hello[..], &answer[..HELLO_BYTES]].concat();
-        let proof = |label: &[u8; 31]| hmac::sign(&key, &[&label[..], &said[..]].concat());
-        assert_eq!(proof(b"millstream: this one listens   ").as_ref(), &answer[HELLO_BYTES..]);
+        let printed = [&hello[..], &response[..HELLO_BYTES]].concat();
+        let proof = |label: &[u8; 31]| hmac::sign(&key, &[&label[..], &printed[..]].concat());
+        assert_eq!(proof(b"millstream: this one listens   ").as_ref(), &response[HELLO_BYTES..]);
         socket.write_all(proof(b"millstream: this one connects  ").as_ref()).unwrap();
         socket.read_exact(&mut [0; 9]).unwrap();
         Guest(socket)
@@ -207,15 +208,16 @@ impl Guest {
 }
 
 #[test]
-fn who_has_another_key_or_none_takes_no_part() {
+fn processes_without_the_right_key_take_no_part() {
     let trial = job();
     let hosts = [free_port(), free_port()];
     let mut first = start(&trial, 0, &hosts, "right.key");
-    first.until_stderr("waiting for 1 of 2 processes");
+    first.wait_for_stderr("waiting for 1 of 2 processes");
     let mut other = start(&trial, 1, &hosts, "wrong.key");
-    other.until_stderr("does not have the key of this process; give all processes the same file with --cluster-key");
+    other
+        .wait_for_stderr("does not have the key of this process; start all processes with the same --cluster-key file");
     other.kill();
-    first.until_stderr("a connection was rejected: 127.0.0.1:");
+    first.wait_for_stderr("a connection was rejected: 127.0.0.1:");
     // Another user of this machine has a key of its own.
     let command = |home: &str, process: &str| {
         let hosts = hosts.map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -225,7 +227,7 @@ fn who_has_another_key_or_none_takes_no_part() {
         command
     };
     let mut other = Process::start(&mut command("nobody", "1"));
-    other.until_stderr("does not have the key of this process");
+    other.wait_for_stderr("does not have the key of this process");
     other.kill();
     assert_eq!(trial.text("out.jsonl"), "");
     let second = start(&trial, 1, &hosts, "right.key");
@@ -239,22 +241,25 @@ fn who_has_another_key_or_none_takes_no_part() {
 }
 
 #[test]
-fn a_key_file_that_others_may_use_or_that_is_missing_is_refused() {
+fn a_key_file_that_is_missing_or_open_to_others_is_rejected() {
     let trial = job();
     let run = |hosts: &str, more: &[&str]| {
         let arguments = ["run", "job.toml", "--processes", "2", "--process", "1", "--hosts", hosts];
-        trial.refused(&[&arguments[..], more].concat())
+        trial.rejected_message(&[&arguments[..], more].concat())
     };
-    let told = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "none.key"]);
-    assert!(told.contains("--cluster-key: none.key: "), "{told}");
+    let output = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "none.key"]);
+    assert!(output.contains("--cluster-key: none.key: "), "{output}");
     std::fs::set_permissions(trial.path("right.key"), PermissionsExt::from_mode(0o644)).unwrap();
-    let told = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "right.key"]);
-    assert!(told.contains("right.key: it must be a file of user "), "{told}");
-    let told = run("127.0.0.1:1,10.9.8.7:2", &[]);
-    assert!(told.contains("--hosts names 10.9.8.7:2, which others may reach, and --cluster-key is missing"), "{told}");
+    let output = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "right.key"]);
+    assert!(output.contains("right.key: it must be a file of user "), "{output}");
+    let output = run("127.0.0.1:1,10.9.8.7:2", &[]);
+    assert!(
+        output.contains("--hosts names 10.9.8.7:2, which other machines may reach, but --cluster-key is missing"),
+        "{output}"
+    );
 }
 
-/// Most memory that a process has had; 0 where it has just ended.
+/// The peak memory of a process; 0 if it has just exited.
 fn peak_bytes(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
@@ -265,23 +270,23 @@ fn peak_bytes(id: u32) -> u64 {
 fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     let trial = job();
     let (port, other) = (free_port(), free_port());
-    // What process 1 says goes through a relay, which keeps it.
+    // What process 1 sends goes through a relay, which records it.
     let relay = Relay::to(port);
     let mut first = start(&trial, 0, &[port, other, free_port()], "right.key");
-    first.until_stderr("waiting for 2 of 3 processes");
+    first.wait_for_stderr("waiting for 2 of 3 processes");
     let seen = start(&trial, 1, &[relay.port, other, free_port()], "right.key");
     let greeting = greeting_bytes(port);
-    let heard = holds_within(DEADLINE, || relay.seen.lock().unwrap().iter().any(|seen| seen.len() >= greeting));
-    assert!(heard, "{}", seen.stderr());
+    let received = holds_within(DEADLINE, || relay.seen.lock().unwrap().iter().any(|seen| seen.len() >= greeting));
+    assert!(received, "{}", seen.stderr());
     seen.kill();
     let replayed: Vec<Vec<u8>> = relay.seen.lock().unwrap().clone();
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut crowd = Vec::new();
-    // Some say nothing, some a byte every now and then, faster than any pause is noticed.
+    // Some send nothing, some a byte from time to time, before any idle timeout.
     let silent: Vec<TcpStream> = (0..300).map(|_| connect(port)).collect();
     let hello = right_hello(port, 1, 0);
-    let begun = replayed.iter().find(|said| said.len() >= greeting).unwrap().clone();
+    let begun = replayed.iter().find(|printed| printed.len() >= greeting).unwrap().clone();
     for _ in 0..20 {
         let (stop, begun) = (stop.clone(), begun.clone());
         crowd.push(thread::spawn(move || {
@@ -299,7 +304,7 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
             }
         }));
     }
-    // Junk, the beginning of a greeting with junk behind, and what another process has said before.
+    // Junk, the beginning of a handshake followed by junk, and a replay of another process.
     let junk = vec![0x55; 1 << 20];
     let texts = [junk.clone(), [&begun[..100], &junk].concat(), [&[0x16, 3, 1, 0x3f, 0xff][..], &junk].concat()];
     for text in texts.into_iter().chain(replayed) {
@@ -313,7 +318,7 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
             }
         }));
     }
-    // Behind the greeting, which anybody can say: a right hello with junk behind, and with a proof that is none.
+    // After the handshake, which anyone can do: a valid hello followed by junk, and one with an invalid proof.
     let texts = [
         junk.clone(),
         [&hello[..], &junk].concat(),
@@ -339,22 +344,22 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     let others = [1, 2].map(|process| start(&trial, process, &hosts, "right.key"));
     let [second, third] = others;
     let mut ended = false;
-    first.until("all is done", |first| {
+    first.wait_until("all is done", |first| {
         ended = trial.rows("out.jsonl").len() == 2;
-        let most = peak_bytes(first.id());
-        assert!(most < MEMORY_BYTES_MAX, "{most} bytes");
+        let max = peak_bytes(first.id());
+        assert!(max < MEMORY_BYTES_MAX, "{max} bytes");
         ended
     });
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     stop.store(true, Ordering::Relaxed);
     crowd.into_iter().for_each(|one| one.join().unwrap());
     drop(silent);
-    let told = first.stderr().matches("rejected").count();
-    assert!((1..20).contains(&told), "a line now and then, not one for each: {told}");
+    let output = first.stderr().matches("rejected").count();
+    assert!((1..20).contains(&output), "a line now and then, not one for each: {output}");
     done(&trial, vec![first, second, third]);
 }
 
-/// A process that was let in, and one that sits between two, send what timely would believe.
+/// An accepted process, and one between two others, send data that timely would accept.
 #[test]
 fn junk_in_a_connection_ends_the_job_without_a_panic() {
     let key = [b'1'; 40];
@@ -366,15 +371,15 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
         ("a message that exceeds the size limit", Some(large)),
         ("a message between workers that do not exist", Some(nobody)),
     ];
-    for (told, message) in sent {
+    for (output, message) in sent {
         let trial = job();
         let port = free_port();
         let mut first = start(&trial, 0, &[port, free_port()], "right.key");
-        first.until_stderr("waiting for 1 of 2 processes");
+        first.wait_for_stderr("waiting for 1 of 2 processes");
         let mut data = Guest::new(port, 1, 0, &key);
         let _more = [1, 2].map(|purpose| Guest::new(port, 1, purpose, &key));
         match message {
-            // It may be gone.
+            // It may have disconnected.
             Some(message) => drop(data.0.write_all(&message)),
             None => {
                 let junk = [&[0x17, 3, 3, 0x10, 0][..], &[0; 4096]].concat();
@@ -384,34 +389,34 @@ fn junk_in_a_connection_ends_the_job_without_a_panic() {
         let ended = first.wait_within(Duration::from_secs(20));
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("the connection to another process of the job broke"), "{}", ended.stderr);
-        if told.starts_with("a message") {
-            assert!(ended.stderr.contains(told), "{}", ended.stderr);
+        if output.starts_with("a message") {
+            assert!(ended.stderr.contains(output), "{}", ended.stderr);
         }
         assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
-    // Somebody between the two puts bytes in.
+    // A relay between the two injects bytes.
     let trial = job();
     let (port, other) = (free_port(), free_port());
     let relay = Relay::to(port);
     let mut first = start(&trial, 0, &[port, other], "right.key");
-    first.until_stderr("waiting for 1 of 2 processes");
+    first.wait_for_stderr("waiting for 1 of 2 processes");
     // The hello and the proof go through.
     *relay.junk_behind.lock().unwrap() = Some(greeting_bytes(port));
     let second = start(&trial, 1, &[relay.port, other], "right.key");
     let ended = second.wait_within(Duration::from_secs(20));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
-    // It ends as well where the job had begun, and waits for another process 1 where it had not.
+    // It also ends if the job had begun; if not, it waits for another process 1.
     let waits = "process 1 has disconnected; waiting for it";
-    let told = holds_within(Duration::from_secs(20), || first.ended() || first.stderr().contains(waits));
-    assert!(told && !first.stderr().contains("panicked"), "{}", first.stderr());
-    if first.ended() {
+    let output = holds_within(Duration::from_secs(20), || first.has_ended() || first.stderr().contains(waits));
+    assert!(output && !first.stderr().contains("panicked"), "{}", first.stderr());
+    if first.has_ended() {
         assert_eq!(first.wait().code, Some(1));
     }
     assert!(trial.rows("out.jsonl").len() <= 2);
 }
 
-/// Processes that one supervisor starts share a key that nobody else can read anywhere.
+/// Processes that one supervisor starts share a key that no one else can read anywhere.
 #[test]
 fn processes_of_a_supervisor_keep_their_key_to_themselves() {
     let trial = job();
@@ -424,17 +429,17 @@ fn processes_of_a_supervisor_keep_their_key_to_themselves() {
     let hosts = [free_port(), free_port()];
     let addresses = hosts.map(|port| format!("127.0.0.1:{port}")).join(",");
     let mut job = trial.start(&["--workers", "1", "--processes", "2", "--hosts", &addresses]);
-    job.until("two processes run", |job| job.children().len() == 2);
+    job.wait_until("two processes run", |job| job.children().len() == 2);
     for child in job.children() {
         let of = |file: &str| std::fs::read(Path::new("/proc").join(child.to_string()).join(file)).unwrap();
         assert!(!String::from_utf8_lossy(&of("cmdline")).contains("key"));
         let environment = String::from_utf8_lossy(&of("environ")).into_owned();
         let names = environment.split('\0').filter_map(|line| line.split_once('=')).map(|(name, _)| name);
-        // What the test has as well says nothing of the job.
+        // Variables that the test has as well are unrelated to the job.
         let new: Vec<&str> = names.filter(|name| std::env::var_os(name).is_none()).collect();
         assert!(new.iter().all(|name| name.starts_with("RUST_") || *name == "MILLSTREAM_SUPERVISED"), "{new:?}");
     }
-    job.until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
+    job.wait_until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -449,11 +454,11 @@ fn locking() -> Trial {
     );
     let all = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(trial.dir(), all).unwrap();
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     trial
 }
 
-/// The lock files of a job that runs no more. Others may read what it wrote.
+/// The lock files of a job that no longer runs. Others may read what it wrote.
 const LOCKS: [&str; 2] = ["checkpoint/lock", "out/.millstream.lock"];
 
 fn mode(trial: &Trial, name: &str) -> u32 {
@@ -461,21 +466,21 @@ fn mode(trial: &Trial, name: &str) -> u32 {
 }
 
 #[test]
-fn nobody_else_can_open_what_a_job_locks() {
+fn other_users_cannot_open_the_lock_files_of_a_job() {
     let trial = locking();
     for name in LOCKS {
         assert_eq!(mode(&trial, name), 0o600, "{name}");
         // As an earlier version left it.
         std::fs::set_permissions(trial.path(name), std::fs::Permissions::from_mode(0o644)).unwrap();
     }
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     LOCKS.iter().for_each(|name| assert_eq!(mode(&trial, name), 0o600, "{name}"));
     assert!(!trial.path(".log.jsonl.lock").exists(), "it goes with the job");
 }
 
 /// Another user holds a lock that an earlier version left to all, or waits for it; or holds a file that others must read.
 #[test]
-fn another_user_keeps_no_job_from_starting() {
+fn another_user_cannot_prevent_a_start() {
     let stranger = |path: &Path| {
         let mut command = std::process::Command::new("setpriv");
         let flock = "echo waits; exec flock \"$1\" -c 'echo holds; exec sleep 1000'";
@@ -492,20 +497,20 @@ fn another_user_keeps_no_job_from_starting() {
         let path = trial.path(name);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let mut stranger = stranger(&path);
-        stranger.until("it holds the lock", |stranger| stranger.stdout().contains("holds"));
-        trial.run_well(&[]);
+        stranger.wait_until("it holds the lock", |stranger| stranger.stdout().contains("holds"));
+        trial.run_ok(&[]);
         stranger.kill_all();
     }
-    // Who waits for it gets what nothing goes by any more.
+    // A process that waits for it gets a file that is no longer used.
     let path = trial.path(LOCKS[0]);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     let held = std::fs::File::open(&path).unwrap();
     held.lock().unwrap();
     let mut waiting = stranger(&path);
-    waiting.until("it waits for the lock", |waiting| waiting.stdout().contains("waits"));
+    waiting.wait_until("it waits for the lock", |waiting| waiting.stdout().contains("waits"));
     let ended = trial.run(&[]);
     assert!(ended.code == Some(1) && ended.stderr.contains("a running job uses it"), "{}", ended.stderr);
     drop(held);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     waiting.kill_all();
 }

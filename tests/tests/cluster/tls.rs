@@ -1,5 +1,5 @@
-//! Processes that show certificates to each other (`--cluster-tls`): who shows no certificate of theirs takes no part, and hears why; nobody between
-//! them reads what they send.
+//! Processes that present certificates to each other (`--cluster-tls`). A process without a suitable certificate cannot take
+//! part, and gets the reason; no one in between can read their traffic.
 
 use millstream_tests::{Certificates, DEADLINE, Ended, Process, Relay, Trial, free_port, hosts};
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A job that two processes do together, and that ends by itself. Rows go from one to the other.
+/// A job of two processes that ends on its own. Rows go from one to the other.
 fn job() -> Trial {
     let trial = Trial::new(
         r#"
@@ -27,12 +27,12 @@ fn job() -> Trial {
         path = "out.jsonl"
         "#,
     );
-    let words: Vec<String> = (0..200).map(|word| format!("\"a-secret-{word}\"")).collect();
-    trial.write("input.jsonl", format!("[{}]\n", words.join(",")));
+    let texts: Vec<String> = (0..200).map(|word| format!("\"a-secret-{word}\"")).collect();
+    trial.write("input.jsonl", format!("[{}]\n", texts.join(",")));
     trial
 }
 
-/// The folder of a process: a certificate with its key, and whom it knows.
+/// Creates the directory of a process: a certificate with its key, and the trusted CA.
 fn dir(trial: &Trial, name: &str, (certificate, key): &(PathBuf, PathBuf), ca: &Certificates) {
     fs::create_dir(trial.path(name)).unwrap();
     for (file, from) in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", &ca.ca())] {
@@ -41,7 +41,7 @@ fn dir(trial: &Trial, name: &str, (certificate, key): &(PathBuf, PathBuf), ca: &
     }
 }
 
-/// An issuer, and folders of certificates that it made: `a` and `b` for the addresses of both processes.
+/// A CA, and directories of certificates that it issued: `a` and `b` for the addresses of both processes.
 fn two(trial: &Trial) -> Certificates {
     let ca = Certificates::make();
     dir(trial, "a", &ca.of("a", "IP:127.0.0.1", 1), &ca);
@@ -54,7 +54,7 @@ fn start(trial: &Trial, process: usize, hosts: &str, more: &[&str]) -> Process {
     trial.start(&[&["--process", &process, "--hosts", hosts][..], more].concat())
 }
 
-fn well(trial: &Trial, processes: Vec<Process>) {
+fn check_ok(trial: &Trial, processes: Vec<Process>) {
     for process in processes {
         let ended = process.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -63,7 +63,7 @@ fn well(trial: &Trial, processes: Vec<Process>) {
 }
 
 #[test]
-fn processes_know_each_other_by_certificates_and_nobody_reads_what_they_send() {
+fn processes_authenticate_by_certificates_and_encrypt_their_traffic() {
     let trial = job();
     let _ca = two(&trial);
     trial.write("key", "0123456789abcdef".repeat(4));
@@ -78,19 +78,19 @@ fn processes_know_each_other_by_certificates_and_nobody_reads_what_they_send() {
         // Others may reach the port, and no key is needed.
         let listen = format!("0.0.0.0:{port}");
         let first = start(&trial, 0, &far, &[&arguments("a")[..], &["--listen", &listen]].concat());
-        well(&trial, vec![first, second]);
+        check_ok(&trial, vec![first, second]);
         let seen = relay.seen.lock().unwrap();
         assert!(seen.len() >= 3, "{}", seen.len());
-        for said in seen.iter().filter(|said| !said.is_empty()) {
-            // A greeting of TLS, then nothing that anybody else could read.
-            assert_eq!(said[..2], [0x16, 3]);
-            assert!(!said.windows(8).any(|piece| piece == b"a-secret" || piece.starts_with(b"mllstrm")));
+        for printed in seen.iter().filter(|printed| !printed.is_empty()) {
+            // A TLS handshake, then nothing that others could read.
+            assert_eq!(printed[..2], [0x16, 3]);
+            assert!(!printed.windows(8).any(|piece| piece == b"a-secret" || piece.starts_with(b"mllstrm")));
         }
     }
 }
 
 #[test]
-fn a_certificate_that_others_would_refuse_is_told_before_anything_begins() {
+fn an_unsuitable_certificate_is_reported_before_the_start() {
     let trial = job();
     let ca = two(&trial);
     let other = Certificates::make();
@@ -100,24 +100,24 @@ fn a_certificate_that_others_would_refuse_is_told_before_anything_begins() {
     dir(&trial, "open", &ca.of("open", "IP:127.0.0.1", 1), &ca);
     fs::set_permissions(open.join("tls.key"), PermissionsExt::from_mode(0o644)).unwrap();
     fs::create_dir(trial.path("empty")).unwrap();
-    for (dir, told) in [
+    for (dir, output) in [
         ("expired", "--cluster-tls: `expired/tls.crt` has expired; renew it"),
         ("unknown", "--cluster-tls: `unknown/tls.crt` was not issued by a CA in `unknown/ca.crt`"),
-        ("b", "`b/tls.crt` is not for `127.0.0.1`, which --hosts has for this process, but for "),
+        ("b", "`b/tls.crt` is not for `127.0.0.1`, the name of this process in --hosts, but for "),
         ("open", "`open/tls.key` cannot be read: it must be a file of user "),
         ("empty", "`empty/tls.crt` cannot be read"),
     ] {
         let hosts = ["run", "job.toml", "--process", "0", "--hosts", "127.0.0.1:1,127.0.0.2:2"];
-        let refused = trial.refused(&[&hosts[..], &["--cluster-tls", dir]].concat());
-        assert!(refused.contains(told), "{dir}: {refused}");
+        let refused = trial.rejected_message(&[&hosts[..], &["--cluster-tls", dir]].concat());
+        assert!(refused.contains(output), "{dir}: {refused}");
     }
-    let refused = trial.refused(&["run", "job.toml", "--cluster-tls", "a"]);
-    assert!(refused.contains("neither --processes nor --hosts says how many there are"), "{refused}");
+    let refused = trial.rejected_message(&["run", "job.toml", "--cluster-tls", "a"]);
+    assert!(refused.contains("set --processes or --hosts"), "{refused}");
 }
 
-/// Each of them is refused by process 0, in these words; where it is a process, it hears these.
+/// Each of them is rejected by process 0 with this message; if it is a process, it gets the other one.
 #[test]
-fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
+fn clients_without_a_certificate_of_the_job_are_rejected_with_the_reason() {
     let trial = job();
     let ca = two(&trial);
     let other = Certificates::make();
@@ -128,12 +128,12 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
     let right = format!("127.0.0.1:{port},127.0.0.2:{second}");
     let first = || {
         let mut first = start(&trial, 0, &right, &["--cluster-tls", "a"]);
-        first.until_stderr("waiting for 1 of 2 processes");
+        first.wait_for_stderr("waiting for 1 of 2 processes");
         first
     };
     let wrong = format!("127.0.0.1:{port},127.0.0.9:{second}");
     let local = format!("127.0.0.1:{port},127.0.0.1:{second}");
-    for (hosts, arguments, refused, heard) in [
+    for (hosts, arguments, refused, received) in [
         (
             &right,
             &["--cluster-tls", "foreign"][..],
@@ -150,14 +150,14 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
             &local,
             &[],
             "it has no certificate; if it is a process of the job, start it with --cluster-tls as well",
-            "(it wants certificates, and this process has none; start all with the same --cluster-tls, or none)",
+            "(it requires certificates, but this process has none; start all with the same --cluster-tls, or none)",
         ),
     ] {
-        let filled = |words: &str| words.replace("{port}", &port.to_string()).replace("{second}", &second.to_string());
+        let filled = |texts: &str| texts.replace("{port}", &port.to_string()).replace("{second}", &second.to_string());
         let mut first = first();
         let mut stranger = start(&trial, 1, hosts, arguments);
-        stranger.until_stderr(&filled(heard));
-        first.until_stderr(&filled(refused));
+        stranger.wait_for_stderr(&filled(received));
+        first.wait_for_stderr(&filled(refused));
         stranger.kill();
         first.kill();
     }
@@ -170,62 +170,62 @@ fn who_shows_no_certificate_of_the_job_takes_no_part_and_hears_why() {
     };
     let (certificate, key) = expired;
     let paths = [certificate.to_str().unwrap(), key.to_str().unwrap()];
-    for (more, told) in [
-        (&["-tls1_3", "-ign_eof"][..], "it shows no certificate"),
+    for (more, output) in [
+        (&["-tls1_3", "-ign_eof"][..], "it presents no certificate"),
         (&["-tls1_3", "-ign_eof", "-cert", paths[0], "-key", paths[1]], "its certificate has expired; renew `tls.crt`"),
         (&["-tls1_2"], "it does not support TLS 1.3"),
     ] {
         let mut first = first();
         client(more);
-        first.until_stderr(told);
+        first.wait_for_stderr(output);
         first.kill();
     }
-    // The other way: what listens has a certificate that has expired.
+    // The other way around: the listening process has an expired certificate.
     let server = Certificates::server(port, &(certificate, key), &[&ca.ca()])
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn();
     let mut server = server.unwrap();
     let mut stranger = start(&trial, 1, &right, &["--cluster-tls", "b"]);
-    stranger.until_stderr("its certificate has expired; renew `tls.crt` there");
+    stranger.wait_for_stderr("its certificate has expired; renew `tls.crt` there");
     stranger.kill();
     server.kill().unwrap();
     server.wait().unwrap();
     assert_eq!(trial.text("out.jsonl"), "");
 }
 
-/// Those who only stand there, and those who greet and say no more, hold nobody up.
+/// Clients that only connect, or that stop after the handshake, hold nothing up.
 #[test]
-fn a_process_that_has_no_certificate_yet_is_told_of_it_and_strangers_hold_nobody_up() {
+fn a_process_without_a_certificate_is_told_so_and_strangers_delay_no_process() {
     let trial = job();
     let _ca = two(&trial);
     let (port, second) = (free_port(), free_port());
     let hosts = format!("127.0.0.1:{port},127.0.0.2:{second}");
     let plain = format!("127.0.0.1:{port},127.0.0.1:{second}");
     let mut first = start(&trial, 0, &plain, &[]);
-    first.until_stderr("waiting for 1 of 2 processes");
+    first.wait_for_stderr("waiting for 1 of 2 processes");
     let mut other = start(&trial, 1, &hosts, &["--cluster-tls", "b"]);
-    first.until_stderr(
-        "it wants certificates, and this process has none; start all with the same --cluster-tls, or none",
+    first.wait_for_stderr(
+        "it requires certificates, but this process has none; start all with the same --cluster-tls, or none",
     );
-    other.until_stderr("it may not have been started with --cluster-tls");
+    other.wait_for_stderr("it may not have been started with --cluster-tls");
     first.kill();
     let mut first = start(&trial, 0, &hosts, &["--cluster-tls", "a"]);
     let mut silent = Vec::new();
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
-    first.until("it listens", |_| connect().is_ok());
+    first.wait_until("it listens", |_| connect().is_ok());
     for _ in 0..100 {
         let mut stranger = connect().unwrap();
-        // The head of a record that does not come.
+        // The head of a record that never arrives.
         std::io::Write::write_all(&mut stranger, &[0x16, 3, 1, 0x3f, 0xff]).unwrap();
         silent.push(stranger);
     }
-    well(&trial, vec![first, other]);
+    check_ok(&trial, vec![first, other]);
 }
 
-/// A supervisor's children speak TLS as well, and go on after one of them was killed.
+/// A supervisor's children use TLS as well, and continue after one of them was killed.
 #[test]
-fn a_job_with_checkpoints_goes_on_with_tls() {
+fn a_job_with_checkpoints_continues_with_tls() {
     let trial = Trial::new(
         r#"
         batch = "10ms"
@@ -246,7 +246,7 @@ fn a_job_with_checkpoints_goes_on_with_tls() {
     let _ca = two(&trial);
     dir(&trial, "both", &_ca.of("both", "IP:127.0.0.1", 1), &_ca);
     let mut job = trial.start(&["--processes", "2", "--hosts", &hosts(2), "--cluster-tls", "both"]);
-    job.until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
+    job.wait_until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
     millstream_tests::kill(job.children()[1]);
     let ended = job.wait_within(DEADLINE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

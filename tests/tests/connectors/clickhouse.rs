@@ -1,13 +1,13 @@
 //! The sink `clickhouse`, with the engine of a new ClickHouse behind a part of its HTTP interface, and with an old server.
 
-use millstream_tests::{HttpServer, Process, Trial, free_port, holds_within, root, until};
+use millstream_tests::{HttpServer, Process, Trial, free_port, holds_within, root, wait_until};
 use std::process::Command;
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
-/// What answers at a port of 127.0.0.1, and keeps its data in the folder of a trial.
+/// Starts the server on a port of 127.0.0.1; it keeps its data in the directory of a trial.
 fn server(script: &str, port: u16, trial: &Trial) -> Process {
     let script = root().join("scripts").join(script);
     let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
@@ -23,11 +23,12 @@ fn server(script: &str, port: u16, trial: &Trial) -> Process {
     server
 }
 
-/// What it answers to a query; `None`: nothing, or an error.
+/// Returns the result of a query, or `None` if there is no response or an error.
 fn query(port: u16, text: &str) -> Option<String> {
     let url = format!("http://127.0.0.1:{port}/");
-    let told = Command::new("curl").args(["-sSf", "-m", "20", &url, "--data-binary", text]).output().expect("a curl");
-    told.status.success().then(|| String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    let message =
+        Command::new("curl").args(["-sSf", "-m", "20", &url, "--data-binary", text]).output().expect("a curl");
+    message.status.success().then(|| String::from_utf8_lossy(&message.stdout).trim().to_owned())
 }
 
 fn job(port: u16, sink: &str) -> Trial {
@@ -47,9 +48,9 @@ fn lines(range: std::ops::Range<u32>) -> String {
 
 const TABLE: &str = "create table shop.orders (n Int64, at DateTime64(6, 'UTC')) engine = MergeTree order by n";
 
-/// The table knows the last insertions again, so what comes again after a kill of the job, or of the server, changes nothing.
+/// The table deduplicates the last insertions, so repeating one after a kill of the job, or of the server, changes nothing.
 #[test]
-fn rows_are_there_once_though_job_and_server_are_killed() {
+fn rows_are_stored_once_though_job_and_server_are_killed() {
     let port = free_port();
     let trial = job(port, "");
     let running = server("chdb.sh", port, &trial);
@@ -60,21 +61,21 @@ fn rows_are_there_once_though_job_and_server_are_killed() {
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
     }
     let mut job = trial.start(&["--unsupervised"]);
-    job.until_stderr("the table knows the last 1000 insertions again");
+    job.wait_for_stderr("the table deduplicates the last 1000 inserts");
     running.kill();
     trial.move_in("in/b.jsonl", lines(1000..1500));
-    job.until_stderr("the job waits and retries until it works");
+    job.wait_for_stderr("the job waits and retries until it works");
     let running = server("chdb.sh", port, &trial);
     let count = || query(port, "select count() from shop.orders").and_then(|count| count.parse::<u32>().ok());
-    until("all rows are there", || count().is_some_and(|count| count >= 1500));
+    wait_until("all rows are there", || count().is_some_and(|count| count >= 1500));
     job.stop();
-    let told = query(port, "select count(), uniqExact(n), max(at) from shop.orders").expect("it answers");
-    assert_eq!(told, "1500\t1500\t2026-11-21 12:00:00.001499");
+    let message = query(port, "select count(), uniqExact(n), max(at) from shop.orders").expect("it answers");
+    assert_eq!(message, "1500\t1500\t2026-11-21 12:00:00.001499");
     running.kill();
 }
 
 #[test]
-fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
+fn a_table_without_deduplication_is_rejected_with_a_fix() {
     let port = free_port();
     let trial = job(port, "");
     let running = server("chdb.sh", port, &trial);
@@ -88,24 +89,24 @@ fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
         );
         ended.stderr
     };
-    let told = refused();
-    assert!(told.contains("sink `recent`: table `shop`.`orders` does not exist at http://127.0.0.1:"), "{told}");
+    let message = refused();
+    assert!(message.contains("sink `recent`: table `shop`.`orders` does not exist at http://127.0.0.1:"), "{message}");
     query(port, TABLE).expect("a table");
-    let told = refused();
+    let message = refused();
     let help = "run ALTER TABLE `shop`.`orders` MODIFY SETTING non_replicated_deduplication_window = 1000";
-    assert!(told.contains(help) && told.contains("or set exactly_once = false"), "{told}");
-    // As it says.
+    assert!(message.contains(help) && message.contains("or set exactly_once = false"), "{message}");
+    // As the message says.
     let alter = "ALTER TABLE `shop`.`orders` MODIFY SETTING non_replicated_deduplication_window = 1000";
     query(port, alter).expect("it is changed");
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(query(port, "select count() from shop.orders").as_deref(), Some("1000"));
 
     query(port, "drop table shop.orders").expect("it is dropped");
     query(port, "create table shop.orders (n Int64, at DateTime64(6)) engine = Memory").expect("a table");
-    let told = refused();
-    assert!(told.contains("has the engine Memory, which does not deduplicate inserts"), "{told}");
+    let message = refused();
+    assert!(message.contains("has the engine Memory, which does not deduplicate inserts"), "{message}");
     let other = job(port, "exactly_once = false");
-    other.run_well(&["--until-idle"]);
+    other.run_ok(&["--until-idle"]);
     assert_eq!(query(port, "select count() from shop.orders").as_deref(), Some("1000"));
 
     let stranger = job(port, "user = \"me\"\npassword = \"wr0ng\"");
@@ -116,7 +117,7 @@ fn a_table_that_knows_nothing_again_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_server_that_knows_no_tokens_or_is_none_is_refused() {
+fn a_server_without_tokens_or_of_another_kind_is_rejected() {
     let port = free_port();
     let trial = job(port, "");
     let running = server("clickhouse.sh", port, &trial);
@@ -125,13 +126,13 @@ fn a_server_that_knows_no_tokens_or_is_none_is_refused() {
     assert!(ended.stderr.contains("the server is version 18."), "{}", ended.stderr);
     assert!(ended.stderr.contains("inserts are deduplicated from 22.2 on"), "{}", ended.stderr);
     running.kill();
-    for (answer, told) in [
+    for (response, message) in [
         ("<html>\u{1b}[31m", "and inserts are deduplicated from 22.2 on"),
         ("25.1.1", "the server is not ClickHouse (it replied 25.1.1); check `url`"),
     ] {
-        let lying = HttpServer::start(free_port(), move |_, _| Some((200, String::new(), answer.into())));
+        let lying = HttpServer::start(free_port(), move |_, _| Some((200, String::new(), response.into())));
         let ended = job(lying.port(), "").start(&["--unsupervised", "--until-idle"]).wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains(told) && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
+        assert!(ended.stderr.contains(message) && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
     }
 }

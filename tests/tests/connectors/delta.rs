@@ -2,7 +2,7 @@
 
 mod upsert;
 
-use millstream_tests::{Hdfs, Process, Trial, WeedServer, python_with, root, until};
+use millstream_tests::{Hdfs, Process, Trial, WeedServer, python_with, root, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,16 +50,16 @@ fn other(trial: &Trial, settings: &Settings, arguments: &[&str]) -> Process {
 }
 
 #[track_caller]
-fn asked(trial: &Trial, settings: &Settings, arguments: &[&str]) -> String {
+fn run_script(trial: &Trial, settings: &Settings, arguments: &[&str]) -> String {
     let ended = other(trial, settings, arguments).wait_within(Duration::from_secs(120));
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}", ended.stderr);
     ended.stdout
 }
 
-/// What is in the table.
+/// Returns the content of the table.
 #[track_caller]
 fn read(trial: &Trial, settings: &Settings, path: &str) -> Value {
-    serde_json::from_str(&asked(trial, settings, &["read", path])).expect("JSON")
+    serde_json::from_str(&run_script(trial, settings, &["read", path])).expect("JSON")
 }
 
 fn numbers(table: &Value) -> Vec<u64> {
@@ -78,7 +78,7 @@ fn assert_rows(table: &Value, expected: impl IntoIterator<Item = u64>, what: &st
 }
 
 #[test]
-fn a_table_is_made_with_the_types_of_its_rows() {
+fn a_table_is_created_with_the_types_of_its_rows() {
     let trial = Trial::new(
         "[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\n[sources.in.schema]\nn = \"int64\"\nat = \
          \"timestamp\"\nprice = \"decimal(12,2)\"\nborn = \"date\"\nyes = \"bool\"\nshare = \"float64\"\nraw = \"binary\"\nwords = \
@@ -90,7 +90,7 @@ fn a_table_is_made_with_the_types_of_its_rows() {
          \"words\":[\"a\",null],\"of\":{\"a\":7,\"b\":\"x\"}}\n{\"n\":2}\n",
     );
     run(&trial, &[]);
-    let table: Value = serde_json::from_str(&asked(&trial, &[], &["read", "lake/orders", "rows"])).expect("JSON");
+    let table: Value = serde_json::from_str(&run_script(&trial, &[], &["read", "lake/orders", "rows"])).expect("JSON");
     let columns = &table["columns"];
     assert_eq!(columns["at"], "timestamp[us, tz=UTC]", "{columns}");
     assert_eq!(columns["price"], "decimal128(12, 2)");
@@ -118,7 +118,7 @@ fn a_job_without_checkpoints_adds_rows_each_time() {
 }
 
 #[test]
-fn rows_lie_in_partitions_and_files_grow() {
+fn rows_are_partitioned_and_files_grow() {
     let trial = job(600, &format!("path = \"out\"\n{PARTED}\n{ROLLED}"));
     run(&trial, &[]);
     let table = read(&trial, &[], "out");
@@ -127,12 +127,13 @@ fn rows_lie_in_partitions_and_files_grow() {
     assert_eq!(table["partitions"], serde_json::json!(["day"]));
     assert_eq!(table["days"], serde_json::json!(["None", "mon/day å", "tue"]));
     assert!(table["files"].as_array().expect("files").len() <= 25, "{}", table["files"]);
-    let told = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
-    assert!(told.stdout.contains("exactly once, with [checkpoint]"), "{}{}", told.stdout, told.stderr);
+    let output = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert!(output.stdout.contains("exactly once, with [checkpoint]"), "{}{}", output.stdout, output.stderr);
 }
 
-/// The steps at which a job dies: nothing of a batch is there, its rows are, the marker is, files have their names, right before and
-/// behind the commit of the table; at the end; in the start that brings it to its end; and about a checkpoint of the log.
+/// The steps at which a job dies: nothing of a batch is stored, its rows are, the marker is, files have their final names,
+/// directly before and after the commit of the table; at the end; in the start that completes it; and around a checkpoint of the
+/// log.
 const STEPS: [&str; 12] = [
     "delta.create:1",
     "commit.before:9",
@@ -148,7 +149,7 @@ const STEPS: [&str; 12] = [
     "store.append:3",
 ];
 
-/// Kills a job at a step, which may be one of the start after a kill, and lets it come to its end.
+/// Kills a job at a step, which may be one of the start after a kill, and lets it complete.
 #[track_caller]
 fn killed_and_run(trial: &Trial, settings: &Settings, step: &str) {
     if step.starts_with("start.") {
@@ -158,7 +159,7 @@ fn killed_and_run(trial: &Trial, settings: &Settings, step: &str) {
     run(trial, settings);
 }
 
-/// What an earlier start left open belongs to the job, whatever it calls its sink and however it writes now.
+/// What an earlier start left open belongs to the job, even if its sink has another name and another layout now.
 #[test]
 fn a_sink_may_get_another_name_and_another_layout() {
     let trial = job(610, &format!("path = \"out\"\n{ROLLED}"));
@@ -172,7 +173,7 @@ fn a_sink_may_get_another_name_and_another_layout() {
     assert_rows(&read(&trial, &[], "out"), 0..610, "another name");
 }
 
-/// The log is read from a checkpoint on, whoever made it, and does not grow without one.
+/// The log is read from a checkpoint on, whichever program wrote it, and does not grow without one.
 #[test]
 fn a_log_has_checkpoints() {
     let trial = job(5000, "path = \"out\"");
@@ -181,7 +182,7 @@ fn a_log_has_checkpoints() {
     let last: Value = serde_json::from_str(&trial.text("out/_delta_log/_last_checkpoint")).expect("JSON");
     let last = last["version"].as_u64().expect("a version");
     assert!((100..=110).contains(&last), "{last}");
-    // Nothing before it is looked at any more, by us and by others.
+    // Neither we nor others read anything before it.
     for version in 0..last {
         fs::remove_file(trial.path(&format!("out/_delta_log/{version:020}.json"))).expect("a commit");
     }
@@ -190,8 +191,8 @@ fn a_log_has_checkpoints() {
     let seen = numbers(&table);
     assert_rows(&table, 0..seen.len() as u64, "from our checkpoint on");
     assert_eq!(table["counted"].as_u64(), Some(seen.len() as u64));
-    // A checkpoint of somebody else, with files that replaced ours.
-    let compacted: u64 = asked(&trial, &[], &["compact", "out"]).trim().parse().expect("a version");
+    // A checkpoint of another program, with files that replaced ours.
+    let compacted: u64 = run_script(&trial, &[], &["compact", "out"]).trim().parse().expect("a version");
     for version in last..=compacted {
         fs::remove_file(trial.path(&format!("out/_delta_log/{version:020}.json"))).expect("a commit");
     }
@@ -200,14 +201,15 @@ fn a_log_has_checkpoints() {
     assert_rows(&table, 0..5000, "from their checkpoint on");
     let last: Value = serde_json::from_str(&trial.text("out/_delta_log/_last_checkpoint")).expect("JSON");
     assert!(last["version"].as_u64().expect("a version") >= compacted + 90, "{last}");
-    // The checkpoint that follows theirs knows which files they have replaced.
+    // The checkpoint after theirs knows which files they have replaced.
     let removed = table["files"].as_array().expect("files").len() as u64;
     assert!(removed < 250, "{removed} files");
 }
 
-/// Whatever letters the values of partitions have, others find the files by their paths, and ours do not come back in a checkpoint.
+/// Whatever characters the partition values have, others find the files by their paths, and deleted files of ours do not reappear
+/// in a checkpoint.
 #[test]
-fn what_others_delete_stays_deleted() {
+fn rows_deleted_by_others_stay_deleted() {
     let server = WeedServer::start();
     for (path, settings) in [("out", vec![]), ("s3://bucket/letters", server.settings())] {
         let trial = job(0, &format!("path = \"{path}\"\n{PARTED}"));
@@ -216,13 +218,13 @@ fn what_others_delete_stays_deleted() {
         trial.write("in.jsonl", (0..600).map(|n| format!("{}\n", row(n))).collect::<String>());
         killed(&trial, &settings, "commit.after:4");
         // From now on each commit gets a checkpoint of ours.
-        asked(&trial, &settings, &["property", path, "delta.checkpointInterval", "1"]);
+        run_script(&trial, &settings, &["property", path, "delta.checkpointInterval", "1"]);
         killed(&trial, &settings, "commit.after:8");
         let before = numbers(&read(&trial, &settings, path));
         let seen = before.len() as u64;
         assert!(seen < 600, "all rows are there already");
-        // All of some days, and rows of the others.
-        let removed: u64 = asked(&trial, &settings, &["delete", path, "day in ('a,b', '&$;()', '%2C') or n < 50"])
+        // All of some days, and some rows of the others.
+        let removed: u64 = run_script(&trial, &settings, &["delete", path, "day in ('a,b', '&$;()', '%2C') or n < 50"])
             .trim()
             .parse()
             .expect("files");
@@ -233,7 +235,7 @@ fn what_others_delete_stays_deleted() {
         assert_rows(&table, (0..600).filter(|n| !gone(n)), path);
         assert_eq!(table["days"].as_array().map(Vec::len), Some(days.len()), "{}", table["days"]);
         if settings.is_empty() {
-            // Our checkpoint alone says so.
+            // Only our checkpoint records it.
             let version = table["version"].as_u64().expect("a version");
             assert!(trial.path(&format!("out/_delta_log/{version:020}.checkpoint.parquet")).exists());
             for version in 0..version {
@@ -252,10 +254,10 @@ fn others_may_write_to_the_table_at_the_same_time() {
     for step in ["commit.after:40", "delta.commit:30", "delta.committed:20"] {
         killed(&trial, &[], step);
     }
-    // That one would not go on with columns that came meanwhile.
+    // It would not continue with columns that were added meanwhile.
     let ended = adds.wait_within(Duration::from_secs(120));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    asked(&trial, &[], &["widen", "out"]);
+    run_script(&trial, &[], &["widen", "out"]);
     run(&trial, &[]);
     // A job of its own in the same table.
     let second = job(50, &format!("path = \"{}\"", trial.path("out").display()));
@@ -263,7 +265,7 @@ fn others_may_write_to_the_table_at_the_same_time() {
     assert_rows(&read(&trial, &[], "out"), (0..3000).chain(10_000..10_030).chain(0..50), "four who write");
 }
 
-/// An older start that was taken for dead comes back right before it commits to the table.
+/// An older start that was taken for dead comes back directly before it commits to the table.
 #[test]
 fn an_older_start_adds_nothing_more() {
     let server = WeedServer::start();
@@ -274,7 +276,7 @@ fn an_older_start_adds_nothing_more() {
         trial.change("dir = \"kept\"", &format!("dir = \"{path}-kept\""));
         let mut old = start(&trial, &["--unsupervised"], &settings, &format!("stop@{step}"));
         let state = format!("/proc/{}/stat", old.id());
-        old.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
+        old.wait_until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
         run(&trial, &settings);
         old.signal("CONT");
         let ended = old.wait();
@@ -284,34 +286,37 @@ fn an_older_start_adds_nothing_more() {
 }
 
 #[test]
-fn what_does_not_fit_is_told() {
+fn unsuitable_settings_are_reported() {
     let trial = job(20, "path = \"out\"");
-    asked(&trial, &[], &["make", "out"]);
-    let words = trial.refused(&["validate", "job.toml"]);
+    run_script(&trial, &[], &["make", "out"]);
+    let message = trial.rejected_message(&["validate", "job.toml"]);
     for part in [
         "job.toml:15: sink `out`",
         "column `n` is string in the table, and long in the rows",
         "the table has no column `day`",
         "column `key` of the table is not nullable, and the rows do not have it",
     ] {
-        assert!(words.contains(part), "{part}: {words}");
+        assert!(message.contains(part), "{part}: {message}");
     }
 
     let trial = job(20, "path = \"out\"");
     run(&trial, &[]);
     trial.change("path = \"out\"", "path = \"out\"\npartition_by = \"day\"");
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("the table is partitioned by []; write partition_by = []"), "{words}");
+    let message = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(message.contains("the table is partitioned by []; write partition_by = []"), "{message}");
     trial.change("\npartition_by = \"day\"", "");
-    // Somebody else changes what the table needs, first while nobody runs, and then under a job.
-    asked(&trial, &[], &["constrain", "out"]);
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("the constraint `positive`"), "{words}");
+    // Another program changes the table's requirements, first while no job runs, and then under a job.
+    run_script(&trial, &[], &["constrain", "out"]);
+    let message = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(message.contains("the constraint `positive`"), "{message}");
     let property = job(20, "path = \"out\"");
     run(&property, &[]);
-    asked(&property, &[], &["property", "out", "delta.setTransactionRetentionDuration", "interval 30 days"]);
-    let words = property.refused(&["validate", "job.toml"]);
-    assert!(words.contains("drop which commits of a job it has (`delta.setTransactionRetentionDuration`)"), "{words}");
+    run_script(&property, &[], &["property", "out", "delta.setTransactionRetentionDuration", "interval 30 days"]);
+    let message = property.rejected_message(&["validate", "job.toml"]);
+    assert!(
+        message.contains("drop its record of a job's commits (`delta.setTransactionRetentionDuration`)"),
+        "{message}"
+    );
     let log = trial.path("out/_delta_log");
     let newest = fs::read_dir(&log).expect("a log").filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let newest = newest.filter(|name| name.ends_with(".json")).max().expect("a commit");
@@ -319,14 +324,14 @@ fn what_does_not_fit_is_told() {
     let unknown = "{\"protocol\":{\"minReaderVersion\":3,\"minWriterVersion\":7,\"readerFeatures\":[\"deletionVectors\"],\
                    \"writerFeatures\":[\"deletionVectors\",\"rowTracking\"]}}\n";
     trial.write(&format!("out/_delta_log/{newest}"), unknown);
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("not available in this version: `deletionVectors`, `rowTracking`"), "{words}");
+    let message = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(message.contains("this version does not support: `deletionVectors`, `rowTracking`"), "{message}");
 
     let trial = job(2000, "path = \"out\"");
     killed(&trial, &[], "commit.after:3");
     let mut running = start(&trial, &["--unsupervised"], &[], "stop@delta.commit:3");
     let state = format!("/proc/{}/stat", running.id());
-    running.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
+    running.wait_until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
     let next = fs::read_dir(trial.path("out/_delta_log")).expect("a log").count();
     trial.write(&format!("out/_delta_log/{next:020}.json"), unknown);
     running.signal("CONT");
@@ -339,25 +344,25 @@ fn what_does_not_fit_is_told() {
     trial.write("out/part-0000000001.parquet", "x");
     let ended = start(&trial, &["--unsupervised"], &[], "").wait();
     assert!(ended.stderr.contains("holds files that a sink of kind `files` wrote"), "{}", ended.stderr);
-    until("nothing was made", || !trial.path("out/_delta_log").exists());
+    wait_until("nothing was made", || !trial.path("out/_delta_log").exists());
 }
 
-/// What deletes rows elsewhere would only be one more row here.
+/// A deletion elsewhere would only be one more row here.
 #[test]
-fn changes_of_a_table_are_refused() {
+fn a_changelog_is_rejected() {
     let trial = Trial::new(
         "[sources.orders]\nkind = \"postgres-changes\"\nurl = \"postgres://u@127.0.0.1/x\"\ntable = \"t\"\n[sources.orders.schema]\nop = { type = \
          \"text\", from = \"op\" }\nid = \"int64\"\n[sinks.out]\nfrom = \"orders\"\nkind = \"delta\"\npath = \"out\"\n",
     );
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("write mode = \"upsert\" with the table's `key` and op = \"op\""), "{words}");
+    let message = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(message.contains("write mode = \"upsert\" with the table's `key` and op = \"op\""), "{message}");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// There a commit gets its name by a rename, and no reader of ours speaks its protocol: the table is read where it is copied to.
+    /// In HDFS a commit gets its name by a rename, and none of our readers speaks its protocol: the table is read from a copy.
     #[test]
     fn tables_in_hdfs_are_written_exactly_once() {
         let hdfs = Hdfs::start();
@@ -374,7 +379,7 @@ mod long {
     }
 
     #[test]
-    fn rows_are_there_once_whatever_step_a_kill_comes_at() {
+    fn rows_are_stored_once_after_a_kill_at_every_step() {
         for sink in ["", ROLLED, "parts = \"worker\"\npartition_by = \"day\""] {
             for step in STEPS {
                 if sink != ROLLED && ["finish.before:1", "start.settled:1"].contains(&step) {
@@ -405,9 +410,9 @@ mod long {
         }
     }
 
-    /// Job and server are killed again and again, while somebody else adds rows.
+    /// Job and server are killed repeatedly, while another program adds rows.
     #[test]
-    fn nothing_is_lost_or_added_twice_where_job_and_server_are_killed() {
+    fn nothing_is_lost_or_duplicated_while_job_and_server_are_killed() {
         let mut server = WeedServer::start();
         let settings = server.settings();
         let path = "s3://bucket/lake";
@@ -418,12 +423,12 @@ mod long {
             // While the server lives in this round.
             let adds = (round == 2).then(|| other(&trial, &settings, &["append", path, "10000", "10003"]));
             let mut job = start(&trial, &["--unsupervised"], &settings, "");
-            job.until("it commits", |_| commits(&server) > before + round % 3);
+            job.wait_until("it commits", |_| commits(&server) > before + round % 3);
             if round % 2 == 1 {
                 server.kill();
-                job.until_stderr("paused: cannot ");
+                job.wait_for_stderr("paused: cannot ");
                 server.start_again();
-                job.until_stderr("resumed after a pause");
+                job.wait_for_stderr("resumed after a pause");
             }
             job.kill();
             if let Some(adds) = adds {

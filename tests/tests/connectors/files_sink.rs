@@ -1,7 +1,7 @@
-//! Sinks of kind `files` whose parts lie in folders by their values, grow over batches, or are objects of a real S3 server that is
-//! killed and started again.
+//! Sinks of kind `files` whose parts are in directories by their values, grow over batches, or are objects of a real S3 server
+//! that is killed and restarted.
 
-use millstream_tests::{Expected, Process, Trial, WeedServer, kill, root, two_hosts, until};
+use millstream_tests::{Expected, Process, Trial, WeedServer, kill, root, two_hosts, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ fn day(n: u64) -> String {
     }
 }
 
-/// What the folder of the day of a row is called.
+/// The directory name of the day of a row.
 fn dir(n: u64) -> &'static str {
     match n % 10 {
         9 => "day=__HIVE_DEFAULT_PARTITION__",
@@ -37,7 +37,7 @@ fn dir(n: u64) -> &'static str {
     }
 }
 
-/// Files below a folder with their names from there on, without hidden ones.
+/// Files below a directory by relative path, without hidden ones.
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).into_iter().flatten() {
@@ -55,14 +55,14 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Objects below `out/` of the bucket, without hidden ones; `None`: the server does not answer.
+/// Objects below `out/` of the bucket, without hidden ones; `None` if the server does not respond.
 fn objects(server: &WeedServer) -> Option<BTreeMap<String, Vec<u8>>> {
     let names = server.names("out/")?;
     let seen = names.iter().map(|name| &name["out/".len()..]).filter(|name| !name.starts_with('.'));
     seen.map(|name| Some((name.to_owned(), server.get(&format!("out/{name}"))?))).collect()
 }
 
-/// The numbers in parts of JSON lines, each of which must be whole and in the folder that it belongs to.
+/// The numbers in parts of JSON lines, each of which must be complete and in the right directory.
 #[track_caller]
 fn numbers(parts: &BTreeMap<String, Vec<u8>>, partitioned: bool) -> Vec<u64> {
     let mut numbers = Vec::new();
@@ -106,12 +106,12 @@ fn killed(trial: &Trial, settings: &[(String, String)], step: &str) {
 const ROLLED: &str = "partition_by = [\"day\"]\nroll = { size = \"1KiB\", time = \"1h\" }";
 
 #[test]
-fn rows_lie_in_dirs_by_their_values() {
+fn rows_are_written_to_directories_by_their_values() {
     let trial = job(50, "path = \"out\"\npartition_by = \"day\"");
     run(&trial, &[]);
     let parts = files(&trial.path("out"));
     assert_eq!(numbers(&parts, true), (0..50).collect::<Vec<_>>());
-    // Each batch has a part in each folder that it has rows of.
+    // Each batch has a part in each directory for which it has rows.
     assert!(parts.keys().any(|name| name == "day=tue/part-0000000002.jsonl"), "{:?}", parts.keys());
     let hidden: Vec<_> = fs::read_dir(trial.path("out/.millstream-open")).expect("a folder").collect();
     assert!(hidden.is_empty(), "{hidden:?}");
@@ -123,7 +123,7 @@ fn parts_grow_over_batches_up_to_their_size_and_their_age() {
     run(&trial, &[]);
     let parts = files(&trial.path("out"));
     assert_eq!(numbers(&parts, true), (0..2000).collect::<Vec<_>>());
-    // 2,000 rows of about 10 bytes: at most as many parts as full ones and one of each folder that the end completed.
+    // 2,000 rows of about 10 bytes: at most as many parts as full ones, plus one per directory that the end completed.
     assert!(parts.len() <= 25, "{:?}", parts.keys());
     assert!(parts.values().filter(|bytes| bytes.len() < 1024).count() <= 4, "{:?}", parts.keys());
     assert!(parts.values().all(|bytes| bytes.len() < 1024 + 400), "one batch more at most");
@@ -137,7 +137,7 @@ fn parts_grow_over_batches_up_to_their_size_and_their_age() {
     trial.write("in.jsonl", rows.chunks(20).map(|batch| format!("[{}]\n", batch.join(","))).collect::<String>());
     run(&trial, &[]);
     assert_eq!(files(&trial.path("out")).len(), 10, "each batch is older than that");
-    // By the clock, while no batch comes.
+    // By the clock, without a batch.
     let trial = job(30, "path = \"out\"\nroll = { time = \"1s\" }");
     trial.change("kind = \"file\"\npath = \"in.jsonl\"", "kind = \"directory\"\npath = \"in\"\nsettle = \"0ms\"");
     trial.change("batch = \"5ms\"", "batch = \"0s\"");
@@ -145,7 +145,7 @@ fn parts_grow_over_batches_up_to_their_size_and_their_age() {
     fs::create_dir(trial.path("in")).expect("a folder");
     trial.write("in/1.jsonl", rows);
     let job = start(&trial, &[], &[], "");
-    until("the part is there while the job runs", || !files(&trial.path("out")).is_empty());
+    wait_until("the part is there while the job runs", || !files(&trial.path("out")).is_empty());
     assert_eq!(numbers(&files(&trial.path("out")), false), (0..30).collect::<Vec<_>>());
     job.stop();
 }
@@ -159,8 +159,8 @@ fn more_parts_than_may_be_open_are_completed_early() {
     assert!(parts.values().filter(|bytes| bytes.len() < 1024).count() > 10, "{:?}", parts.keys());
 }
 
-/// The steps at which a job dies: nothing of a batch is there, its rows are and the marker is not, parts are to get their names,
-/// they have them; at the end, where all that is open is completed; and in the start that brings it to its end.
+/// The steps at which a job dies: nothing of a batch is stored; its rows are but the marker is not; before and after parts get
+/// their names; at the end, when everything open is completed; and in the start that completes it.
 const STEPS: [&str; 8] = [
     "commit.before:9",
     "commit.written:9",
@@ -172,7 +172,7 @@ const STEPS: [&str; 8] = [
     "store.append:3",
 ];
 
-/// Kills a job at a step, which may be one of the start after a kill, and lets it come to its end.
+/// Kills a job at a step, which may be one of the start after a kill, and lets it complete.
 #[track_caller]
 fn killed_and_run(trial: &Trial, settings: &[(String, String)], step: &str) {
     if step.starts_with("start.") {
@@ -194,7 +194,7 @@ fn rows_of_open_parts_survive_a_kill_at_every_step() {
 }
 
 #[test]
-fn rows_of_open_parts_are_there_in_every_format() {
+fn rows_of_open_parts_are_stored_in_every_format() {
     for format in ["csv", "parquet", "avro"] {
         let trial = job(600, &format!("path = \"out\"\nformat = \"{format}\"\n{ROLLED}"));
         killed_and_run(&trial, &[], "commit.after:9");
@@ -221,9 +221,9 @@ fn rows_of_open_parts_are_there_in_every_format() {
     }
 }
 
-/// A sink that wrote a file a batch begins to roll, and ends to, with nothing lost between.
+/// A sink that wrote one file per batch starts to roll, and stops again, without losing anything in between.
 #[test]
-fn how_files_are_laid_out_may_change() {
+fn the_layout_of_files_may_change() {
     let trial = job(600, "path = \"out\"");
     killed(&trial, &[], "commit.marked:5");
     trial.change("path = \"out\"\n", "path = \"out\"\nroll = { size = \"1MiB\", time = \"1h\" }\n");
@@ -269,7 +269,7 @@ fn an_older_start_writes_no_more() {
     trial.change("dir = \"kept\"", "dir = \"s3://bucket/kept\"");
     let mut old = start(&trial, &["--unsupervised"], &settings, "stop@commit.written:9");
     let state = format!("/proc/{}/stat", old.id());
-    old.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
+    old.wait_until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
     run(&trial, &settings);
     let before = objects(&server).expect("the server answers");
     old.signal("CONT");
@@ -286,56 +286,56 @@ fn an_older_start_writes_no_more() {
 }
 
 #[test]
-fn a_server_that_is_away_is_waited_for_and_what_it_refuses_is_told() {
+fn an_unreachable_server_is_waited_for_and_its_errors_are_reported() {
     let mut server = WeedServer::start();
     let settings = server.settings();
     let trial = job(100, "path = \"s3://bucket/out\"");
     server.kill();
     let mut waiting = start(&trial, &["--unsupervised"], &settings, "");
-    waiting.until_stderr("paused: cannot ");
+    waiting.wait_for_stderr("paused: cannot ");
     server.start_again();
     let ended = waiting.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(numbers(&objects(&server).expect("the server answers"), false), (0..100).collect::<Vec<_>>());
 
-    let told = |path: &str, settings: &[(String, String)]| {
+    let message = |path: &str, settings: &[(String, String)]| {
         let trial = job(100, &format!("path = \"{path}\""));
         let ended = start(&trial, &["--unsupervised"], settings, "").wait();
         assert!(!matches!(ended.code, Some(0) | None), "{}", ended.stderr);
         ended.stderr
     };
-    let words = told("s3://bucket/out", &settings);
-    assert!(words.contains("s3://bucket/out belongs to another job"), "{words}");
+    let texts = message("s3://bucket/out", &settings);
+    assert!(texts.contains("s3://bucket/out belongs to another job"), "{texts}");
     let mut wrong = settings.clone();
     wrong.retain(|(name, _)| name != "AWS_SECRET_ACCESS_KEY");
     wrong.push(("AWS_SECRET_ACCESS_KEY".into(), "another".into()));
-    let words = told("s3://bucket/other", &wrong);
-    assert!(words.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
-    let words = told("s3://no-such-bucket/out", &settings);
-    assert!(words.contains("make the bucket first"), "{words}");
+    let texts = message("s3://bucket/other", &wrong);
+    assert!(texts.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{texts}");
+    let texts = message("s3://no-such-bucket/out", &settings);
+    assert!(texts.contains("create the bucket first"), "{texts}");
     server.put("taken/day=x/part-0000000001.jsonl", "{}\n");
-    let words = told("s3://bucket/taken", &settings);
-    assert!(words.contains("holds parts of an earlier run (day=x/part-0000000001.jsonl)"), "{words}");
+    let texts = message("s3://bucket/taken", &settings);
+    assert!(texts.contains("holds parts of an earlier run (day=x/part-0000000001.jsonl)"), "{texts}");
 }
 
 #[test]
 fn mistakes_are_told_with_their_lines() {
     let mut expected = Expected::of(file!(), "mistakes_are_told_with_their_lines");
-    let refused = |sink: &str| job(1, sink).refused(&["validate", "job.toml"]);
-    expected.told("no such column", &refused("path = \"out\"\npartition_by = \"hour\""));
-    expected.told("no column for the files", &refused("path = \"out\"\npartition_by = [\"n\", \"day\"]"));
-    expected.told("too small", &refused("path = \"out\"\nroll = { size = \"1B\" }"));
-    expected.told("open_parts_max without roll", &refused("path = \"out\"\nopen_parts_max = 3"));
-    expected.told("no bucket", &refused("path = \"s3:///x\""));
+    let refused = |sink: &str| job(1, sink).rejected_message(&["validate", "job.toml"]);
+    expected.add("no such column", &refused("path = \"out\"\npartition_by = \"hour\""));
+    expected.add("no column for the files", &refused("path = \"out\"\npartition_by = [\"n\", \"day\"]"));
+    expected.add("too small", &refused("path = \"out\"\nroll = { size = \"1B\" }"));
+    expected.add("open_parts_max without roll", &refused("path = \"out\"\nopen_parts_max = 3"));
+    expected.add("no bucket", &refused("path = \"s3:///x\""));
     let trial = job(1, "path = \"s3://bucket/a/b\"");
     trial.change("dir = \"kept\"", "dir = \"s3://bucket/a\"");
-    expected.told("checkpoints around the sink", &trial.refused(&["validate", "job.toml"]));
+    expected.add("checkpoints around the sink", &trial.rejected_message(&["validate", "job.toml"]));
     expected.check_parts();
 }
 
-/// Rows that come from a source as they are lie with whichever worker has them: a batch that runs again gives each the same ones.
+/// Rows of a source without a key are stored by whichever worker has them: a replayed batch gives each worker the same rows.
 #[test]
-fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
+fn parts_of_workers_have_each_row_once_with_any_number_of_workers() {
     const ROWS: u64 = 4_000;
     let trial = Trial::new(
         "batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5\n[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\n\
@@ -347,12 +347,12 @@ fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
     let hosts = two_hosts();
     let together = ["--workers", "1", "--processes", "2", "--hosts", &hosts];
     let out = || files(&trial.path("out"));
-    // Each is killed after batches that it has committed behind its last checkpoint; the next one runs these again.
+    // Each is killed after batches that it has committed since its last checkpoint; the next one replays these.
     for (place, layout) in
         [&["--workers", "2"][..], &together, &["--workers", "2"], &["--workers", "3"]].iter().enumerate()
     {
         let (mut job, parts) = (trial.start(layout), out().len());
-        job.until("there are more parts", |_| out().len() >= parts + 8);
+        job.wait_until("there are more parts", |_| out().len() >= parts + 8);
         let children = job.children();
         job.kill();
         for child in children {
@@ -360,17 +360,17 @@ fn parts_of_workers_hold_each_row_once_however_the_job_is_laid_out() {
         }
         assert!(out().len() < 60, "it was at its end too soon, layout {place}");
     }
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(numbers(&out(), false), (0..ROWS).collect::<Vec<_>>());
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// Job and server are killed again and again, while a reader looks: what it has seen stays as it is.
+    /// Job and server are killed repeatedly while a reader looks: what it has seen never changes.
     #[test]
-    fn nothing_is_lost_or_seen_twice_where_job_and_server_are_killed() {
+    fn no_row_is_lost_or_seen_twice_while_job_and_server_are_killed() {
         let mut server = WeedServer::start();
         let settings = server.settings();
         let trial = job(6000, &format!("path = \"s3://bucket/out\"\nparts = \"worker\"\n{ROLLED}"));
@@ -378,7 +378,7 @@ mod long {
         for round in 0..6 {
             let mut job = start(&trial, &["--unsupervised"], &settings, "");
             let before = seen.len();
-            job.until("it writes", |_| {
+            job.wait_until("it writes", |_| {
                 let Some(now) = objects(&server) else { return false };
                 for (name, bytes) in &seen {
                     assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
@@ -388,9 +388,9 @@ mod long {
             });
             if round % 2 == 1 {
                 server.kill();
-                job.until_stderr("paused: cannot ");
+                job.wait_for_stderr("paused: cannot ");
                 server.start_again();
-                job.until_stderr("resumed after a pause");
+                job.wait_for_stderr("resumed after a pause");
             }
             job.kill();
         }

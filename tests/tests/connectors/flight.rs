@@ -1,6 +1,6 @@
 //! Source and sink `flight` with a real server, whose streams are read and written by pyarrow, and with hostile ones.
 
-use millstream_tests::{Certificates, Flight, Process, Random, Trial, free_port, kill, lives, until};
+use millstream_tests::{Certificates, Flight, Process, Random, Trial, free_port, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -39,9 +39,9 @@ fn numbers(trial: &Trial) -> Vec<u64> {
     trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect()
 }
 
-/// Each of the rows is there once, and those of a part stand in their order.
+/// Checks that each row is there once, and those of a part are in order.
 #[track_caller]
-fn is_whole(trial: &Trial, rows: u64, parts: u64) {
+fn check_complete(trial: &Trial, rows: u64, parts: u64) {
     let found = numbers(trial);
     for part in 0..parts {
         let of_part: Vec<u64> = found.iter().copied().filter(|n| n / rows == part).collect();
@@ -50,7 +50,7 @@ fn is_whole(trial: &Trial, rows: u64, parts: u64) {
     assert_eq!(found.len() as u64, rows * parts);
 }
 
-/// Runs a job that ends by itself with this exit code; what it says.
+/// Runs a job that ends on its own with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
@@ -58,11 +58,11 @@ fn fails(trial: &Trial, code: i32) -> String {
     ended.stderr
 }
 
-/// Kills a job and all that it is made of.
+/// Kills all processes of a job.
 fn kill_all(running: Process) {
     let children = running.children();
     running.kill();
-    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+    wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
 }
 
 #[test]
@@ -74,9 +74,11 @@ fn columns_of_every_kind_are_read() {
             r#"path = ["a", "numbers"]
 schema = { n = "int64", text = "text", small = "int64", half = "float64", at = "timestamp", day = "date", word = "text", tags = "list<text>", raw = "binary", name = { type = "text", path = "who.name" }, id = { type = "int64", path = "who.id" }, view = "text" }"#,
         );
-        assert!(trial.well(&["validate", "job.toml"]).contains("gives the same rows in the same order again"));
-        trial.run_well(&[]);
-        is_whole(&trial, 50, 1);
+        assert!(
+            trial.run_command_ok(&["validate", "job.toml"]).contains("returns the same rows in the same order again")
+        );
+        trial.run_ok(&[]);
+        check_complete(&trial, 50, 1);
         assert_eq!(
             trial.rows("out.jsonl")[8],
             json!({ "n": 8, "text": "row 8", "small": 8, "half": 4.0, "at": "1970-01-01T00:00:08.000000Z", "day": "1970-01-09",
@@ -87,18 +89,18 @@ schema = { n = "int64", text = "text", small = "int64", half = "float64", at = "
     }
 }
 
-/// Types that the job's columns hold as they are, so that rows stay columns all the way.
+/// Types that the job's columns store unchanged, so that rows stay columns from end to end.
 #[test]
 fn columns_that_stay_columns_are_the_same() {
     let server = Flight::start(&json!({ "rows": 1_200, "parts": 1, "rows_of_batch": 500 }));
     let columns = r#"schema = { n = "int64", small = "int64", half = "float64", at = "timestamp", day = "date", word = "text", raw = "binary", view = "text", called = { type = "text", path = "text" } }"#;
-    // Rows that are read with one that stays text of JSON, and with a limit below which they need not be looked at.
+    // Rows that are read with a column that stays JSON text, and with a limit below which they need not be checked.
     let as_lines = columns.replace("schema = { ", "schema = { tags = \"text\", ");
     let mut found = Vec::new();
     for more in [columns.to_owned(), as_lines, format!("record_bytes_max = 400\n{columns}")] {
         let trial = reader(&server.address(), &format!("path = \"numbers\"\n{more}"));
-        trial.run_well(&["--workers", "2"]);
-        is_whole(&trial, 1_200, 1);
+        trial.run_ok(&["--workers", "2"]);
+        check_complete(&trial, 1_200, 1);
         assert!(trial.rows("bad.jsonl").is_empty());
         let mut rows = trial.rows("out.jsonl");
         rows.iter_mut().for_each(|row| drop(row.as_object_mut().unwrap().remove("tags")));
@@ -114,7 +116,7 @@ fn columns_that_stay_columns_are_the_same() {
 
 /// Whether its rows stay columns or not.
 #[test]
-fn a_time_that_microseconds_cannot_hold_rejects_its_row() {
+fn a_time_out_of_range_rejects_its_row() {
     let server = Flight::start(&json!({ "rows": 1_200, "parts": 1, "rows_of_batch": 500, "far": true }));
     for more in ["", ", tags = \"text\""] {
         let schema =
@@ -123,7 +125,7 @@ fn a_time_that_microseconds_cannot_hold_rejects_its_row() {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.after:3")).wait();
         assert_eq!(ended.code, None, "{}", ended.stderr);
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         assert_eq!(numbers(&trial), (0..1_200).filter(|n| n % 7 > 0).collect::<Vec<_>>(), "{more}");
         let rows = trial.rows("out.jsonl");
         assert_eq!(rows[3]["at"], "1969-12-31T23:00:04.000000Z", "{}", rows[3]);
@@ -135,20 +137,20 @@ fn a_time_that_microseconds_cannot_hold_rejects_its_row() {
     }
 }
 
-/// The length of a row is that of the line of JSON that it would be.
+/// The length of a row is that of its JSON line.
 #[test]
 fn rows_that_are_too_long_are_rejected() {
     let server = Flight::start(&json!({ "rows": 1_100, "parts": 1, "rows_of_batch": 300 }));
     let trial = reader(&server.address(), &format!("path = \"numbers\"\nrecord_bytes_max = 27\n{COLUMNS}"));
-    trial.run_well(&[]);
-    is_whole(&trial, 1_000, 1);
+    trial.run_ok(&[]);
+    check_complete(&trial, 1_000, 1);
     let bad = trial.rows("bad.jsonl");
     assert_eq!(bad.len(), 100);
     assert_eq!(bad[7]["value"], "{\"text\":\"row 1007\",\"n\":1007}");
     assert_eq!(bad[7]["reason"], "28 bytes, record_bytes_max is 27");
 }
 
-/// Batches that end within the record batches of a server, whose rows are kept as columns, and come again after a kill.
+/// Batches that end within a server's record batches, whose rows are kept as columns and come again after a kill.
 #[test]
 fn batches_end_within_record_batches() {
     let server = Flight::start(&json!({ "rows": 250, "parts": 2, "rows_of_batch": 100 }));
@@ -156,8 +158,8 @@ fn batches_end_within_record_batches() {
         let trial = reader(&server.address(), &format!("path = \"numbers\"\nrows_per_batch_max = 7\n{COLUMNS}"));
         let ended = trial.killed(step, &["--workers", "2"]);
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        trial.run_well(&["--workers", "2"]);
-        is_whole(&trial, 250, 2);
+        trial.run_ok(&["--workers", "2"]);
+        check_complete(&trial, 250, 2);
         let batches = trial.batches("out.jsonl");
         assert!(batches.iter().all(|batch| batch["rows"].as_array().unwrap().len() <= 7));
     }
@@ -178,8 +180,8 @@ fn rows_that_were_kept_are_read_by_a_job_with_other_columns() {
         trial.change(COLUMNS, "schema = { n = \"int64\", number = { type = \"text\", path = \"n\" } }");
         let files = std::fs::read_dir(trial.path("checkpoint/plans")).unwrap();
         were_planned |= before < 300 && files.flatten().any(|file| file.metadata().unwrap().len() > 1_000);
-        trial.run_well(&[]);
-        is_whole(&trial, 300, 1);
+        trial.run_ok(&[]);
+        check_complete(&trial, 300, 1);
         let is_written = |row: &serde_json::Value| {
             let n = row["n"].to_string();
             row["number"] == n.as_str()
@@ -189,20 +191,20 @@ fn rows_that_were_kept_are_read_by_a_job_with_other_columns() {
     assert!(were_planned);
 }
 
-/// What a version left that kept rows as lines, and told of them by a digest of lines.
+/// A checkpoint of a version that kept rows as lines, with a digest of lines.
 #[test]
-fn a_checkpoint_of_before_is_gone_on_from() {
+fn a_job_resumes_from_a_checkpoint_of_an_earlier_version() {
     for (seed, reads) in [(1, false), (0, true)] {
         let server = Flight::start(&json!({ "rows": 300, "parts": 1, "rows_of_batch": 40, "seed": seed }));
-        let trial = Trial::left_behind("lines/flight");
+        let trial = Trial::from_checkpoint("lines/flight");
         trial.change("127.0.0.1:28815", &server.address());
         assert!((1..300).contains(&trial.rows("out.jsonl").len()));
         if reads {
-            trial.run_well(&[]);
-            is_whole(&trial, 300, 1);
+            trial.run_ok(&[]);
+            check_complete(&trial, 300, 1);
         } else {
-            let told = fails(&trial, 2);
-            assert!(told.contains("differ from those that the job has read"), "{told}");
+            let output = fails(&trial, 2);
+            assert!(output.contains("differ from the rows that the job has read"), "{output}");
         }
     }
 }
@@ -212,15 +214,15 @@ fn a_checkpoint_of_before_is_gone_on_from() {
 fn all_parts_of_a_stream_are_read() {
     let mut server = Flight::start(&json!({ "rows": 40, "parts": 21 }));
     let trial = reader(&server.address(), &format!("command = \"SELECT numbers\"\n{COLUMNS}"));
-    trial.run_well(&["--workers", "2"]);
-    is_whole(&trial, 40, 21);
+    trial.run_ok(&["--workers", "2"]);
+    check_complete(&trial, 40, 21);
     server.kill();
-    trial.run_well(&[]);
-    is_whole(&trial, 40, 21);
-    // Nothing is there to be read.
+    trial.run_ok(&[]);
+    check_complete(&trial, 40, 21);
+    // There is nothing to read.
     server.start_again(&json!({ "parts": 0 }));
     let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert!(numbers(&trial).is_empty());
 }
 
@@ -250,8 +252,8 @@ fn each_row_is_read_once_whatever_is_killed() {
         }
     }
     kill_all(running.take().unwrap());
-    trial.run_well(&[]);
-    is_whole(&trial, rows, parts);
+    trial.run_ok(&[]);
+    check_complete(&trial, rows, parts);
 }
 
 /// At every step at which a batch can be interrupted.
@@ -263,8 +265,8 @@ fn each_row_is_read_once_at_every_step() {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        trial.run_well(&[]);
-        is_whole(&trial, 300, 2);
+        trial.run_ok(&[]);
+        check_complete(&trial, 300, 2);
     }
 }
 
@@ -275,80 +277,80 @@ fn interrupted(options: &Value) -> (Trial, Flight) {
     let server = Flight::start(&slow);
     let trial = reader(&server.address(), &format!("path = \"numbers\"\n{COLUMNS}"));
     let mut running = trial.start(&[]);
-    running.until("some rows came", |_| trial.rows("out.jsonl").len() > 60);
+    running.wait_until("some rows came", |_| trial.rows("out.jsonl").len() > 60);
     running.kill_all();
     (trial, server)
 }
 
 #[test]
-fn other_rows_than_before_stop_the_job() {
+fn changed_rows_stop_the_job() {
     let options = json!({ "rows": 2_000, "parts": 1 });
     for (changed, why) in [
-        (json!({ "rows": 2_000, "parts": 1, "seed": 1 }), "differ from those that the job has read"),
+        (json!({ "rows": 2_000, "parts": 1, "seed": 1 }), "differ from the rows that the job has read"),
         (json!({ "rows": 3, "parts": 1 }), "3 rows, and the job has read "),
-        (json!({ "rows": 2_000, "parts": 2 }), "2 parts, and there were 1"),
+        (json!({ "rows": 2_000, "parts": 2 }), "2 parts, previously 1"),
     ] {
         let (trial, mut server) = interrupted(&options);
         let before = trial.rows("out.jsonl").len();
         server.start_again(&changed);
-        let told = fails(&trial, 2);
-        assert!(told.contains("it returns other rows than before") && told.contains(why), "{told}");
+        let output = fails(&trial, 2);
+        assert!(output.contains("it returns other rows than before") && output.contains(why), "{output}");
         assert!(trial.rows("out.jsonl").len() >= before);
-        // With the same rows it goes on.
+        // With the same rows it continues.
         server.start_again(&options);
-        trial.run_well(&[]);
-        is_whole(&trial, 2_000, 1);
+        trial.run_ok(&[]);
+        check_complete(&trial, 2_000, 1);
     }
     // With other columns the rows that were read are only counted.
     let (trial, mut server) = interrupted(&options);
     server.start_again(&options);
     trial.change("text = \"text\"", "text = \"text\", small = \"int64\"");
-    trial.run_well(&[]);
-    is_whole(&trial, 2_000, 1);
+    trial.run_ok(&[]);
+    check_complete(&trial, 2_000, 1);
 }
 
 #[test]
-fn what_does_not_fit_is_told() {
+fn unsuitable_settings_are_reported() {
     let server = Flight::start(&json!({}));
     let of = |more: &str| fails(&reader(&server.address(), more), 2);
-    let told = of("path = \"numbers\"\nschema = { n = \"int64\", amount = \"float64\" }");
-    assert!(told.contains("source `in`: the server of Arrow Flight at 127.0.0.1:"), "{told}");
-    assert!(told.contains("the stream has no column `amount`, which the job reads; it has text"), "{told}");
-    let told = of("path = \"numbers\"\nschema = { n = \"bool\" }");
-    assert!(told.contains("column `n` of the job is bool, and in the stream it is Int64"), "{told}");
-    let told = of("path = \"numbers\"\nschema = { n = { type = \"int64\", path = \"who.number\" } }");
-    assert!(told.contains("the stream has no `who.number`"), "{told}");
-    let told = of(&format!("path = \"numbers\"\nmessage_bytes_max = 100\n{COLUMNS}"));
-    assert!(told.contains("more than 100 (message_bytes_max)"), "{told}");
+    let output = of("path = \"numbers\"\nschema = { n = \"int64\", amount = \"float64\" }");
+    assert!(output.contains("source `in`: the server of Arrow Flight at 127.0.0.1:"), "{output}");
+    assert!(output.contains("the stream has no column `amount`, which the job reads; it has text"), "{output}");
+    let output = of("path = \"numbers\"\nschema = { n = \"bool\" }");
+    assert!(output.contains("column `n` of the job is bool, but in the stream it is Int64"), "{output}");
+    let output = of("path = \"numbers\"\nschema = { n = { type = \"int64\", path = \"who.number\" } }");
+    assert!(output.contains("the stream has no `who.number`"), "{output}");
+    let output = of(&format!("path = \"numbers\"\nmessage_bytes_max = 100\n{COLUMNS}"));
+    assert!(output.contains("more than 100 (message_bytes_max)"), "{output}");
     let elsewhere = Flight::start(&json!({ "locations": ["grpc://localhost:1"] }));
-    let told = fails(&reader(&elsewhere.address(), &format!("path = \"numbers\"\n{COLUMNS}")), 2);
-    assert!(told.contains("its rows are at `grpc://localhost:1`, and the job does not go there"), "{told}");
-    // A part may be somewhere else, where the job says so.
+    let output = fails(&reader(&elsewhere.address(), &format!("path = \"numbers\"\n{COLUMNS}")), 2);
+    assert!(output.contains("its rows are at `grpc://localhost:1`, but the job does not connect there"), "{output}");
+    // A part may be on another server if the job says so.
     let options = json!({ "locations": [format!("grpc+tcp://{}", server.address())], "rows": 100 });
-    let asked = Flight::start(&options);
+    let requests = Flight::start(&options);
     let locations = format!("locations = \"grpc://127.0.0.*:*\"\npath = \"numbers\"\n{COLUMNS}");
-    let trial = reader(&asked.address(), &locations);
-    trial.run_well(&[]);
-    is_whole(&trial, 100, 2);
+    let trial = reader(&requests.address(), &locations);
+    trial.run_ok(&[]);
+    check_complete(&trial, 100, 2);
 }
 
 #[test]
-fn a_server_that_is_away_or_silent_is_waited_for() {
+fn an_unreachable_or_idle_server_is_waited_for() {
     let mut server = Flight::not_started();
     let trial = reader(&server.address(), &format!("path = \"numbers\"\nstall = \"1s\"\n{COLUMNS}"));
     let mut running = trial.start(&[]);
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1, "stalls": 100 }));
-    running.until("half came", |_| trial.rows("out.jsonl").len() >= 100);
-    running.until_stderr("it says nothing for 1s; retrying until it works");
+    running.wait_until("half came", |_| trial.rows("out.jsonl").len() >= 100);
+    running.wait_for_stderr("it sent nothing for 1s; retrying until it works");
     server.start_again(&json!({ "rows": 200, "parts": 1 }));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    is_whole(&trial, 200, 1);
+    check_complete(&trial, 200, 1);
 }
 
 #[test]
-fn who_wants_to_know_who_it_is_gets_to_know() {
+fn credentials_are_sent_to_a_server_that_requires_them() {
     let certificates = Certificates::make();
     let (certificate, key) = certificates.of("server", "IP:127.0.0.1", 10);
     let options = json!({ "token": "let-me-in", "login": "me:p@ss/w%rd", "certificate": certificate, "key": key });
@@ -356,26 +358,29 @@ fn who_wants_to_know_who_it_is_gets_to_know() {
     let tls = format!("tls = {{ ca = \"{}\" }}\npath = \"numbers\"\n{COLUMNS}", certificates.ca().display());
     let of =
         |who: &str, more: &str| reader(&format!("grpc+tls://{who}{}", server.address()), &format!("{more}\n{tls}"));
-    let told = fails(&of("", ""), 2);
-    assert!(told.contains("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"), "{told}");
-    let told = fails(&of("", "token = \"guessed-token\""), 2);
-    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
-    let told = fails(&of("me:guessed-password@", ""), 2);
-    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-password"), "{told}");
+    let output = fails(&of("", ""), 2);
+    assert!(output.contains("authentication failed; check `token` or the user in `url` (UNAUTHENTICATED)"), "{output}");
+    let output = fails(&of("", "token = \"guessed-token\""), 2);
+    assert!(output.contains("UNAUTHENTICATED") && !output.contains("guessed-token"), "{output}");
+    let output = fails(&of("me:guessed-password@", ""), 2);
+    assert!(output.contains("UNAUTHENTICATED") && !output.contains("guessed-password"), "{output}");
     for trial in [of("", "token = \"${FLIGHT_TOKEN}\""), of("me:${FLIGHT_PASSWORD}@", "")] {
         let mut command = trial.command(&["run", "job.toml"]);
         command.env("FLIGHT_TOKEN", "let-me-in").env("FLIGHT_PASSWORD", "p@ss/w%rd");
         let ended = Process::start(&mut command).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        is_whole(&trial, 100, 2);
+        check_complete(&trial, 100, 2);
     }
-    // Somebody whom nobody knows made the certificate.
+    // The certificate is signed by an unknown CA.
     let trial = reader(&format!("grpc+tls://{}", server.address()), &format!("path = \"numbers\"\n{COLUMNS}"));
-    let told = fails(&trial, 2);
-    assert!(told.contains("TLS: the server's certificate was issued by a CA that this job does not trust"), "{told}");
+    let output = fails(&trial, 2);
+    assert!(
+        output.contains("TLS: the server's certificate was issued by a CA that this job does not trust"),
+        "{output}"
+    );
 }
 
-/// Servers that say something else, or nothing that is right, do no harm.
+/// Servers that send invalid or no responses do no harm.
 #[test]
 fn hostile_servers_do_no_harm() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -386,15 +391,18 @@ fn hostile_servers_do_no_harm() {
         }
     });
     let trial = reader(&address, &format!("path = \"numbers\"\nstall = \"2s\"\n{COLUMNS}"));
-    // Each attempt meets another one; the last one says something that does not pass.
+    // Each attempt meets another response; the last one is a permanent error.
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let told = ended.stderr;
-    assert!(told.contains("it sends a message of 4294967295 bytes, more than 16777216 (message_bytes_max)"), "{told}");
-    assert!(!told.contains("panicked") && !told.contains("bug"), "{told}");
+    let output = ended.stderr;
+    assert!(
+        output.contains("it sends a message of 4294967295 bytes, more than 16777216 (message_bytes_max)"),
+        "{output}"
+    );
+    assert!(!output.contains("panicked") && !output.contains("bug"), "{output}");
 }
 
-/// Frames of HTTP/2: kind, flags and stream, with what is in them.
+/// HTTP/2 frames: kind, flags, stream and payload.
 fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
     let mut bytes = (content.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
@@ -403,7 +411,7 @@ fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The head of an answer of gRPC: status 200 of the static table, and a content type written out.
+/// The head of a gRPC response: status 200 of the static table, and a literal content type.
 fn head() -> Vec<u8> {
     let mut head = vec![0x88, 0x0f, 0x10, 16];
     head.extend(b"application/grpc");
@@ -412,12 +420,12 @@ fn head() -> Vec<u8> {
 
 fn hostile(mut client: TcpStream, turn: usize) {
     let data = |content: &[u8]| frame(0, 0, 1, content);
-    let said = match turn {
+    let printed = match turn {
         0 => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
         1 => (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
-        // A frame that says that it is larger than frames may be.
+        // A frame that claims to be larger than the maximum.
         2 => [frame(4, 0, 0, &[]), vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat(),
-        // It says that all is well, and ends without a status.
+        // A success that ends without a status.
         3 => [frame(4, 0, 0, &[]), head(), frame(0, 1, 1, &[])].concat(),
         // Half a message.
         4 => [frame(4, 0, 0, &[]), head(), data(&[0, 0, 0, 1, 0, 7]), frame(0, 1, 1, &[])].concat(),
@@ -426,22 +434,22 @@ fn hostile(mut client: TcpStream, turn: usize) {
         _ => [frame(4, 0, 0, &[]), head(), data(&[0, 0xff, 0xff, 0xff, 0xff])].concat(),
     };
     let _ = client.set_read_timeout(Some(Duration::from_secs(20)));
-    // An answer comes behind the request.
+    // A response comes after the request.
     if turn > 1 {
         let mut preface = [0; 24];
-        let mut asked = client.read_exact(&mut preface).is_ok();
-        while asked {
+        let mut requests = client.read_exact(&mut preface).is_ok();
+        while requests {
             let mut start = [0; 9];
-            asked = client.read_exact(&mut start).is_ok();
+            requests = client.read_exact(&mut start).is_ok();
             let length = u32::from_be_bytes([0, start[0], start[1], start[2]]);
-            asked &= client.read_exact(&mut vec![0; length as usize]).is_ok() && start[3] != 1;
+            requests &= client.read_exact(&mut vec![0; length as usize]).is_ok() && start[3] != 1;
         }
     }
-    let _ = client.write_all(&said);
+    let _ = client.write_all(&printed);
     while client.read(&mut [0; 1_000]).is_ok_and(|count| count > 0) {}
 }
 
-/// A job that makes rows and puts them.
+/// A job that generates rows and puts them.
 fn writer(address: &str, rows: u64, more: &str) -> Trial {
     Trial::new(&format!(
         r#"name = "writer"
@@ -462,24 +470,24 @@ url = "grpc://{address}"
     ))
 }
 
-/// Every row was put, and what came again is what came before: how often something came again.
+/// Checks that every row was put, and repeated rows are the same as before; returns the number of repetitions.
 #[track_caller]
 fn all_put(server: &Flight, rows: u64) -> usize {
     let (mut batches, mut again): (BTreeMap<u64, Vec<Value>>, usize) = (BTreeMap::new(), 0);
     for put in server.put() {
         assert_eq!(put["to"], json!(["a", "b"]));
-        let (said, rows) = (put["said"].as_array().unwrap(), put["rows"].as_array().unwrap());
-        for beside in said {
+        let (printed, rows) = (put["said"].as_array().unwrap(), put["rows"].as_array().unwrap());
+        for neighbor in printed {
             assert_eq!(
-                (beside["sink"].as_str(), beside["rows"].as_u64()),
+                (neighbor["sink"].as_str(), neighbor["rows"].as_u64()),
                 (Some("out"), Some(rows.len() as u64)),
-                "{beside}"
+                "{neighbor}"
             );
-            assert_eq!((&beside["batch"], &beside["job"]), (&said[0]["batch"], &said[0]["job"]));
+            assert_eq!((&neighbor["batch"], &neighbor["job"]), (&printed[0]["batch"], &printed[0]["job"]));
         }
-        match batches.insert(said[0]["batch"].as_u64().unwrap(), rows.clone()) {
+        match batches.insert(printed[0]["batch"].as_u64().unwrap(), rows.clone()) {
             Some(before) if before == *rows => again += 1,
-            Some(_) => panic!("batch {} has other rows when it comes again", said[0]["batch"]),
+            Some(_) => panic!("batch {} has other rows when it comes again", printed[0]["batch"]),
             None => {}
         }
     }
@@ -489,13 +497,15 @@ fn all_put(server: &Flight, rows: u64) -> usize {
 }
 
 #[test]
-fn rows_are_put_at_least_once_whatever_is_killed() {
+fn rows_are_put_at_least_once_after_any_kill() {
     let (mut random, rows) = (Random::new(5), 12_000);
     let options = json!({ "delay_ms": 5 });
     let mut server = Flight::start(&options);
     let trial = writer(&server.address(), rows, "path = [\"a\", \"b\"]");
     assert!(
-        trial.well(&["validate", "job.toml"]).contains("at least once: after a crash, or when a connection is lost")
+        trial
+            .run_command_ok(&["validate", "job.toml"])
+            .contains("at least once: after a crash, or when a connection is lost")
     );
     let mut running = Some(trial.start(&[]));
     for _ in 0..8 {
@@ -509,49 +519,49 @@ fn rows_are_put_at_least_once_whatever_is_killed() {
         }
     }
     kill_all(running.take().unwrap());
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     all_put(&server, rows);
 }
 
 #[test]
-fn a_batch_comes_again_where_it_is_not_known_to_be_there() {
+fn an_unconfirmed_batch_is_sent_again() {
     let server = Flight::start(&json!({}));
     let trial = writer(&server.address(), 2_000, "path = [\"a\", \"b\"]");
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.after:3")).wait();
     assert_eq!(ended.code, None, "{}", ended.stderr);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert!(all_put(&server, 2_000) > 0, "nothing came again");
 }
 
 #[test]
-fn a_server_that_takes_nothing_is_waited_for_or_told_of() {
+fn a_server_that_accepts_nothing_is_waited_for_or_reported() {
     let mut server = Flight::not_started();
     let trial = writer(&server.address(), 100, "command = \"here\"\nwait = \"60s\"\ntimeout = \"2s\"");
     let mut running = trial.start(&["--workers", "2"]);
-    running.until_stderr("the job waits");
+    running.wait_for_stderr("the job waits");
     server.start_again(&json!({}));
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(server.put()[0]["to"], "here");
-    // It hangs: the batch is sent again when it goes on.
+    // It hangs: the batch is sent again when it resumes.
     let trial = writer(&server.address(), 4_000, "path = [\"a\", \"b\"]\ntimeout = \"1s\"");
     let mut running = trial.start(&[]);
-    running.until("some are there", |_| server.put().len() > 3);
-    server.hang();
-    running.until_stderr("it says nothing for 1s; the job waits and retries until it works");
-    server.go_on();
+    running.wait_until("some are there", |_| server.put().len() > 3);
+    server.suspend();
+    running.wait_for_stderr("it sent nothing for 1s; the job waits and retries until it works");
+    server.resume();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // It does not let everybody in, and does not do everything.
+    // It requires a token, and does not support everything.
     let strict = Flight::start(&json!({ "token": "let-me-in" }));
-    let told = fails(&writer(&strict.address(), 10, "path = \"a\"\ntoken = \"guessed-token\""), 1);
+    let output = fails(&writer(&strict.address(), 10, "path = \"a\"\ntoken = \"guessed-token\""), 1);
     assert!(
-        told.contains("sink `out`: batch ") && told.contains(": the server of Arrow Flight at 127.0.0.1:"),
-        "{told}"
+        output.contains("sink `out`: batch ") && output.contains(": the server of Arrow Flight at 127.0.0.1:"),
+        "{output}"
     );
-    assert!(told.contains("UNAUTHENTICATED") && !told.contains("guessed-token"), "{told}");
+    assert!(output.contains("UNAUTHENTICATED") && !output.contains("guessed-token"), "{output}");
     let port = free_port();
-    let told = fails(&writer(&format!("127.0.0.1:{port}"), 10, "path = \"a\"\nwait = \"1ms\""), 1);
-    assert!(told.contains("start the server, or check `url`, or raise `wait`"), "{told}");
+    let output = fails(&writer(&format!("127.0.0.1:{port}"), 10, "path = \"a\"\nwait = \"1ms\""), 1);
+    assert!(output.contains("start the server, or check `url`, or raise `wait`"), "{output}");
 }

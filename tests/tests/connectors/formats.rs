@@ -6,7 +6,7 @@
 use millstream_tests::kafka::Record;
 use millstream_tests::{
     Answer, Broker, Expected, HttpClient, LyingRegistry, Process, Trial, free_port, millstream, passing, queue_sink,
-    root, shown_block, until,
+    root, shown_block, wait_until,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Making a Python may take as long as packages take to come.
+/// The time to create a Python environment includes that of downloading its packages.
 const PYTHON_WITHIN: Duration = Duration::from_secs(300);
 
 fn agrees(what: &str, rounds: u32) {
@@ -25,8 +25,8 @@ fn agrees(what: &str, rounds: u32) {
     let mut command = Command::new(python.stdout.trim());
     command.arg(root().join("tests/tests/connectors/formats/oracle.py")).arg(millstream()).arg(trial.dir());
     let ended = command.args(["1", &rounds.to_string(), what]).output().unwrap();
-    let said = String::from_utf8_lossy(&ended.stdout);
-    assert!(ended.status.success(), "{said}\n{}", String::from_utf8_lossy(&ended.stderr));
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{printed}\n{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn random_files_of_parquet_are_read_as_pyarrow_wrote_them() {
     agrees("parquet", 25);
 }
 
-/// A whole number as Avro writes it.
+/// An integer in Avro's encoding.
 fn long(value: i64) -> Vec<u8> {
     let mut left = ((value << 1) ^ (value >> 63)) as u64;
     let mut bytes = Vec::new();
@@ -68,7 +68,7 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
 const SCHEMA: &str =
     r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"},{"name":"s","type":"string"}]}"#;
 
-/// A file of the records `first` to `end`, so many in a block.
+/// A file of the records `first` to `end`, with this many per block.
 pub fn container(first: i64, end: i64, in_block: usize) -> Vec<u8> {
     let mark = [7_u8; 16];
     let mut file = [b"Obj\x01".to_vec(), long(1), sized(b"avro.schema"), sized(SCHEMA.as_bytes()), long(0)].concat();
@@ -93,7 +93,7 @@ fn files_of_avro_are_read_exactly_once_though_the_job_is_killed() {
          schema = { n = \"int64\", s = \"text\" }",
         &queue_sink("refused", "in.rejected", "refused"),
     );
-    // Blocks that hold several batches, and batches that hold several blocks; one file is compressed once more as a whole.
+    // Blocks with several batches, and batches with several blocks; one file is additionally compressed.
     trial.write("files/1.avro", container(0, 20_000, 5_000));
     trial.write("files/2.avro", container(20_000, 40_000, 90));
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -102,17 +102,17 @@ fn files_of_avro_are_read_exactly_once_though_the_job_is_killed() {
     let rows = || trial.text("out.jsonl").matches("\"n\"").count();
     for part in [3_000, 11_000, 21_000, 30_000, 45_000, 55_000] {
         let process = trial.start(&[]);
-        until("some more rows", || rows() >= part);
+        wait_until("some more rows", || rows() >= part);
         process.kill();
     }
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert!(numbers(&trial) == (0..60_000).collect::<Vec<_>>(), "each once, in their order");
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!((rows(), trial.rows("refused.jsonl").len()), (60_000, 0));
 }
 
 #[test]
-fn what_is_broken_in_a_file_is_rejected_with_its_reason_and_the_rest_is_read() {
+fn damaged_parts_of_a_file_are_rejected_with_a_reason_and_the_rest_is_read() {
     let trial = passing(
         "",
         "kind = \"directory\"\npath = \"files\"\nsettle = \"0s\"\nformat = \"avro\"\nschema = { n = \"int64\" }",
@@ -126,7 +126,7 @@ fn what_is_broken_in_a_file_is_rejected_with_its_reason_and_the_rest_is_read() {
     trial.write("files/2.avro", b"{\"n\":1}\n");
     let good = container(100, 110, 10);
     trial.write("files/3.avro", &good[..good.len() - 3]);
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let reasons: Vec<String> =
         trial.rows("refused.jsonl").iter().map(|row| row["reason"].as_str().unwrap().to_owned()).collect();
     for (name, why) in [("2.avro", "does not begin as Avro files do"), ("3.avro", "the file ends within a block")] {
@@ -137,7 +137,7 @@ fn what_is_broken_in_a_file_is_rejected_with_its_reason_and_the_rest_is_read() {
     assert!(found.len() >= 10 && found.len() < 30, "{found:?}: {reasons:?}");
 }
 
-/// Frames to whoever connects, when the test says so.
+/// Sends frames to its clients when the test requests it.
 struct Sender {
     port: u16,
     listener: TcpListener,
@@ -162,20 +162,20 @@ fn answer(schema: &str) -> Answer {
 }
 
 #[test]
-fn a_registry_may_be_away_and_schemas_may_change_while_the_job_runs() {
+fn a_registry_may_be_unreachable_and_schemas_may_change_while_the_job_runs() {
     let one = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}"#;
     let two = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"int"},{"name":"s","type":["null","string"],"default":null}]}"#;
     let three = r#"{"type":"record","name":"R","fields":[{"name":"other","type":"long"}]}"#;
     let failures = Arc::new(AtomicUsize::new(3));
     let left = failures.clone();
-    let registry = LyingRegistry::start(move |asked| {
+    let registry = LyingRegistry::start(move |requested| {
         if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
             return Answer::new(503, "text/plain", b"later");
         }
         assert!(
-            asked.head.to_lowercase().contains("authorization: basic cmVhZGVyOnNlY3JldA==".to_lowercase().as_str())
+            requested.head.to_lowercase().contains("authorization: basic cmVhZGVyOnNlY3JldA==".to_lowercase().as_str())
         );
-        match asked.path.as_str() {
+        match requested.path.as_str() {
             "/schemas/ids/1" => answer(one),
             "/schemas/ids/2" => answer(two),
             "/schemas/ids/3" => answer(three),
@@ -196,33 +196,33 @@ fn a_registry_may_be_away_and_schemas_may_change_while_the_job_runs() {
     );
     let mut job = trial.start(&[]);
     sender.send(1, 1, b"");
-    job.until_stderr("cannot get schema 1 from http://");
-    job.until_stderr("it answers 503");
-    job.until_stderr("is reachable again");
+    job.wait_for_stderr("cannot get schema 1 from http://");
+    job.wait_for_stderr("it replied 503");
+    job.wait_for_stderr("is reachable again");
     sender.send(2, 2, &[2, 2, b'x']);
     sender.send(9, 3, b"");
     sender.send(3, 4, b"");
     sender.send(1, 5, b"");
-    until("all rows", || trial.rows("out.jsonl").len() == 4 && trial.rows("refused.jsonl").len() == 1);
+    wait_until("all rows", || trial.rows("out.jsonl").len() == 4 && trial.rows("refused.jsonl").len() == 1);
     let expected = json!([{"n": 1, "s": null}, {"n": 2, "s": "x"}, {"n": null, "s": null}, {"n": 5, "s": null}]);
     assert_eq!(Value::from(trial.rows("out.jsonl")), expected);
-    assert_eq!(trial.rows("refused.jsonl")[0]["reason"], "schema 9 is not known to the registry");
-    job.until_stderr("schema 3 of http://");
+    assert_eq!(trial.rows("refused.jsonl")[0]["reason"], "the registry does not have schema 9");
+    job.wait_for_stderr("schema 3 of http://");
     assert!(job.stderr().contains("it has nothing for column `n`, which is null"), "{}", job.stderr());
     assert!(!job.stderr().contains("secret"), "{}", job.stderr());
-    let asked = registry.asked();
-    let times = |id: u32| asked.iter().filter(|path| path.ends_with(&format!("/{id}"))).count();
-    assert_eq!((times(2), times(3)), (1, 1), "{asked:?}");
-    // What the plan holds needs no registry when it runs again.
+    let requested = registry.requests();
+    let times = |id: u32| requested.iter().filter(|path| path.ends_with(&format!("/{id}"))).count();
+    assert_eq!((times(2), times(3)), (1, 1), "{requested:?}");
+    // Data in the plan needs no registry when it is replayed.
     job.kill();
     drop(registry);
     let mut job = trial.start(&[]);
-    job.until_stderr("connected to 127.0.0.1");
+    job.wait_for_stderr("connected to 127.0.0.1");
     assert_eq!(Value::from(trial.rows("out.jsonl")), expected);
 }
 
 #[test]
-fn a_registry_that_refuses_the_login_is_told_and_ends_the_job_after_its_time() {
+fn a_registry_that_rejects_the_login_ends_the_job_after_its_timeout() {
     let registry = LyingRegistry::start(|_| Answer::new(401, "application/json", b"{}"));
     let mut sender = Sender::new();
     let source = format!(
@@ -266,7 +266,7 @@ fn mistakes_of_a_job_are_told_with_what_to_write() {
         let trial = passing("", &source, "");
         trial.write("bad", "{\"never");
         trial.write("in", "");
-        expected.told(&source, &trial.refused(&["validate", "job.toml"]));
+        expected.add(&source, &trial.rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }
@@ -297,23 +297,23 @@ fn payments() -> Vec<u8> {
 }
 
 #[test]
-fn the_sources_of_the_page_are_good_ones() {
+fn the_sources_of_the_page_are_valid() {
     let page = shown_block("toml", "[sources.archive]");
     let sink = "[sinks.out]\nfrom = \"payments\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
     let trial = Trial::new(&format!("{}\n{sink}", page.text));
     trial.write("orders/1.avro", container(0, 3, 2));
     trial.write("payments.pb", payments());
-    // id 7, state OPEN, at one second behind 1970.
+    // id 7, state OPEN, one second after the start of 1970.
     trial.write("payments.bin", [6_u8, 1 << 3, 7, 3 << 3 | 2, 2, 1 << 3, 1]);
-    let shown = trial.well(&["validate", "job.toml"]);
+    let shown = trial.run_command_ok(&["validate", "job.toml"]);
     assert!(shown.contains("archive") && shown.contains("city"), "{shown}");
     let payments = page.text.split("\n\n").find(|text| text.contains("[sources.payments]")).unwrap();
     trial.write("job.toml", format!("{payments}\n{sink}"));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let at = "1970-01-01T00:00:01.000000Z";
     assert_eq!(Value::from(trial.rows("out.jsonl")), json!([{ "id": 7, "state": "OPEN", "at": at }]));
     trial.change("id = \"int64\"", "id = \"int64\", nothing = \"text\"");
-    let refused = trial.refused(&["validate", "job.toml"]);
+    let refused = trial.rejected_message(&["validate", "job.toml"]);
     assert!(refused.contains("message `shop.Payment` has no field `nothing`"), "{refused}");
 }
 
@@ -332,7 +332,7 @@ fn the_sink_of_the_page_writes_what_its_source_reads() {
     ));
     trial.write("payments.pb", payments());
     trial.write("input.jsonl", "[[7, \"OPEN\", \"1970-01-01T00:00:01.000000Z\"], [0, null, null]]\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let values: Vec<_> = broker.read(topic).into_iter().map(|record| record.value.unwrap()).collect();
     assert_eq!(values, [vec![1 << 3, 7, 3 << 3 | 2, 2, 1 << 3, 1], vec![]], "an enum's first value is a zero");
 }
@@ -352,26 +352,26 @@ fn the_body_of_a_request_is_a_record() {
         trial.write("payments.pb", payments());
         trial.write("r.avsc", SCHEMA);
         let mut job = trial.start(&[]);
-        job.until_stderr("listening on http");
+        job.wait_for_stderr("listening on http");
         let mut client = HttpClient::connect(port).unwrap();
         assert_eq!(client.post(&[], &body).unwrap().status, 200);
         client.post(&[], &body[..body.len() - 1]).unwrap();
-        job.until("both", |_| trial.rows("out.jsonl").len() == 1 && trial.rows("refused.jsonl").len() == 1);
+        job.wait_until("both", |_| trial.rows("out.jsonl").len() == 1 && trial.rows("refused.jsonl").len() == 1);
         assert_eq!(trial.rows("out.jsonl"), [row]);
         job.stop();
     }
     let without = passing("", &source("\"avro\"\nschema = { n = \"int64\" }"), "");
-    let said = without.refused(&["validate", "job.toml"]);
-    assert!(said.contains("write schema_file = \"order.avsc\""), "{said}");
+    let printed = without.rejected_message(&["validate", "job.toml"]);
+    assert!(printed.contains("write schema_file = \"order.avsc\""), "{printed}");
 }
 
 #[test]
-fn records_of_a_topic_have_schemas_of_a_registry_also_when_they_are_read_again() {
+fn records_of_a_topic_use_registry_schemas_also_when_replayed() {
     let one = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}"#;
     let two = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"int"},{"name":"s","type":["null","string"],"default":null}]}"#;
     let known = Arc::new(AtomicUsize::new(0));
     let later = known.clone();
-    let registry = LyingRegistry::start(move |asked| match asked.path.as_str() {
+    let registry = LyingRegistry::start(move |requested| match requested.path.as_str() {
         "/schemas/ids/1" => answer(one),
         "/schemas/ids/2" => answer(two),
         "/schemas/ids/9" if later.load(Ordering::Relaxed) > 0 => answer(one),
@@ -391,7 +391,7 @@ fn records_of_a_topic_have_schemas_of_a_registry_also_when_they_are_read_again()
         broker.address(),
         registry.host()
     );
-    // Without a checkpoint between, all that is planned runs again.
+    // Without a checkpoint in between, everything that is planned is replayed.
     let trial = passing(
         "batch = \"0s\"\n[checkpoint]\ndir = \"checkpoints\"\nevery = 1000",
         &source,
@@ -399,16 +399,16 @@ fn records_of_a_topic_have_schemas_of_a_registry_also_when_they_are_read_again()
     );
     let job = trial.start(&[]);
     let rows = || (trial.rows("out.jsonl").len(), trial.rows("refused.jsonl").len());
-    until("the first rows", || rows() == (2, 1));
+    wait_until("the first rows", || rows() == (2, 1));
     job.kill();
     known.store(1, Ordering::Relaxed);
     broker.produce(topic, &[record(2, 4, &[0])]);
     let job = trial.start(&[]);
-    until("the row that came later", || rows() == (3, 1));
+    wait_until("the row that came later", || rows() == (3, 1));
     let expected = json!([{"n": 1, "s": null}, {"n": 2, "s": "x"}, {"n": 4, "s": null}]);
     assert_eq!(Value::from(trial.rows("out.jsonl")), expected);
     job.kill();
-    // The bytes that the batch is made of again are those that the sink has.
-    let told = trial.well(&["replay", "job.toml", "--batch", "1"]);
-    assert!(told.contains("the same"), "{told}");
+    // The replayed batch has the same bytes as the sink.
+    let reported = trial.run_command_ok(&["replay", "job.toml", "--batch", "1"]);
+    assert!(reported.contains("the same"), "{reported}");
 }

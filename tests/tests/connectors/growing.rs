@@ -1,7 +1,8 @@
-//! Files that somebody still writes: folders, logs that grow and are rotated, pipes, and files and folders that are away.
+//! Files that are still being written: directories, logs that grow and are rotated, pipes, and files and directories that are
+//! missing.
 
 use millstream::internals::random::Random;
-use millstream_tests::{DEADLINE, Process, Trial, passing, queue_sink, until};
+use millstream_tests::{DEADLINE, Process, Trial, passing, queue_sink, wait_until};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -21,7 +22,7 @@ fn append(path: &Path, text: &str) {
 }
 
 #[test]
-fn a_file_that_is_being_written_is_read_when_it_stands_still_and_told_when_it_changes_later() {
+fn a_file_is_read_once_it_stops_changing_and_a_later_change_is_reported() {
     let trial = job("", "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"400ms\"");
     fs::create_dir(trial.path("in")).unwrap();
     let mut job = trial.start(&[]);
@@ -32,30 +33,30 @@ fn a_file_that_is_being_written_is_read_when_it_stands_still_and_told_when_it_ch
         append(&path, "\n");
     }
     assert_eq!(trial.values("out.jsonl"), [""; 0]);
-    until("the file is read", || trial.values("out.jsonl").len() == 12);
+    wait_until("the file is read", || trial.values("out.jsonl").len() == 12);
     assert!(trial.values("out.jsonl").iter().enumerate().all(|(i, value)| *value == format!("c,345{i:02}")));
     append(&path, "more\n");
-    job.until_stderr("slow.txt` has changed since it was read: 96 bytes were read, it has 101 now");
+    job.wait_for_stderr("slow.txt` has changed since it was read: 96 bytes were read, it has 101 now");
     fs::write(trial.path("in/next.txt"), "next\n").unwrap();
-    until("the next file is read", || trial.values("out.jsonl").len() == 13);
+    wait_until("the next file is read", || trial.values("out.jsonl").len() == 13);
     job.stop();
 }
 
 #[test]
-fn a_file_that_grows_after_its_end_is_told() {
+fn a_file_that_grows_after_its_end_is_reported() {
     let other = "kind = \"file\"\npath = \"in.txt\"\n[sources.other]\nkind = \"directory\"\npath = \"in\"";
     let trial = job(CHECKPOINT, other);
     fs::create_dir(trial.path("in")).unwrap();
     trial.write("in.txt", "one\n");
     let mut job = trial.start(&[]);
-    until("the file is read", || trial.values("out.jsonl") == ["one"]);
+    wait_until("the file is read", || trial.values("out.jsonl") == ["one"]);
     append(&trial.path("in.txt"), "two\n");
-    let told = "in.txt` has changed since it was read to its end: 4 bytes were read, it has 8 now. The rest is not read; \
+    let output = "in.txt` has changed since it was read to its end: 4 bytes were read, it has 8 now. The rest is not read; \
                 write `follow = true` for a file that grows";
-    job.until_stderr(told);
+    job.wait_for_stderr(output);
     job.stop();
     let mut job = trial.start(&[]);
-    job.until_stderr(told);
+    job.wait_for_stderr(output);
     job.stop();
     assert_eq!(trial.values("out.jsonl"), ["one"]);
 }
@@ -112,55 +113,55 @@ fn a_followed_log_is_read_once_through_rotations_and_kills() {
         millstream_tests::holds_within(DEADLINE, || trial.values("out.jsonl").len() >= written.len());
         append(&log, "the end\n");
         written.push("the end".into());
-        until("the last line is there", || trial.values("out.jsonl").last().is_some_and(|last| last == "the end"));
+        wait_until("the last line is there", || trial.values("out.jsonl").last().is_some_and(|last| last == "the end"));
         assert_eq!(trial.values("out.jsonl"), written, "seed {seed}: {}", job.stderr());
         job.stop();
     }
 }
 
-/// Who has begun a line when the file gets another name ends it there.
+/// A line that was begun before the rotation continues in the renamed file.
 #[test]
-fn a_line_that_is_ended_after_the_rotation_is_one() {
+fn a_line_completed_after_the_rotation_is_one_line() {
     let trial = job(CHECKPOINT, "kind = \"file\"\npath = \"app.log\"\nfollow = true\nsettle = \"0s\"\npoll = \"5ms\"");
     let log = trial.path("app.log");
     append(&log, "one\nha");
     let job = trial.start(&[]);
-    until("the line is read", || trial.values("out.jsonl") == ["one"]);
+    wait_until("the line is read", || trial.values("out.jsonl") == ["one"]);
     let mut writer = OpenOptions::new().append(true).open(&log).unwrap();
     fs::rename(&log, trial.path("app.log.1")).unwrap();
     append(&log, "two\n");
     // As long as a slow writer takes.
     std::thread::sleep(Duration::from_millis(200));
     writer.write_all(b"lf\n").unwrap();
-    until("the rest is read", || trial.values("out.jsonl").len() == 3);
+    wait_until("the rest is read", || trial.values("out.jsonl").len() == 3);
     assert_eq!(trial.values("out.jsonl"), ["one", "half", "two"]);
     job.stop();
 }
 
 #[test]
-fn what_a_rotation_took_away_is_told() {
+fn rows_lost_in_a_rotation_are_reported() {
     let source = "kind = \"file\"\npath = \"app.log\"\nfollow = true\nsettle = \"0s\"";
     let trial = job(CHECKPOINT, source);
     let log = trial.path("app.log");
     append(&log, "one\n");
     let job = trial.start(&[]);
-    until("the line is read", || trial.values("out.jsonl") == ["one"]);
+    wait_until("the line is read", || trial.values("out.jsonl") == ["one"]);
     job.stop();
     append(&log, "lost\n");
     fs::rename(&log, trial.path("app.log.1.gz")).unwrap();
     append(&log, "two\n");
-    // As a packed file has another inode.
+    // A compressed file has another inode.
     fs::copy(trial.path("app.log.1.gz"), trial.path("copy")).unwrap();
     fs::rename(trial.path("copy"), trial.path("app.log.1.gz")).unwrap();
     let mut job = trial.start(&[]);
-    job.until_stderr("was truncated or deleted after 4 bytes were read");
-    job.until_stderr("`app.log.1.gz` next to it is compressed and cannot be read");
-    until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
+    job.wait_for_stderr("was truncated or deleted after 4 bytes were read");
+    job.wait_for_stderr("`app.log.1.gz` next to it is compressed and cannot be read");
+    wait_until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
     job.stop();
 }
 
 #[test]
-fn a_dir_or_file_that_is_away_for_a_while_is_waited_for() {
+fn a_missing_directory_or_file_is_waited_for() {
     for (source, from) in [
         ("kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"", "in"),
         ("kind = \"file\"\npath = \"in/app.log\"\nfollow = true\nsettle = \"0s\"", "in"),
@@ -168,10 +169,10 @@ fn a_dir_or_file_that_is_away_for_a_while_is_waited_for() {
         let trial = job(CHECKPOINT, source);
         trial.write("in/app.log", "one\n");
         let mut job = trial.start(&[]);
-        until("the line is read", || trial.values("out.jsonl") == ["one"]);
+        wait_until("the line is read", || trial.values("out.jsonl") == ["one"]);
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         if source.contains("directory") {
-            job.until_stderr("cannot read `./in`: no such file or directory; it waits for up to 5m (`away_max`)");
+            job.wait_for_stderr("cannot read `./in`: no such file or directory; it waits for up to 5m (`away_max`)");
         }
         std::thread::sleep(Duration::from_millis(300));
         fs::rename(trial.path("away"), trial.path(from)).unwrap();
@@ -180,32 +181,32 @@ fn a_dir_or_file_that_is_away_for_a_while_is_waited_for() {
         if source.contains("follow") {
             append(&trial.path("in/app.log"), "two\n");
         }
-        until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
+        wait_until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
         job.stop();
-        // It is away when the job comes back.
+        // It is missing when the job comes back.
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         let mut job = trial.start(&[]);
-        job.until_stderr("no such file or directory; it waits for up to 5m (`away_max`)");
+        job.wait_for_stderr("no such file or directory; it waits for up to 5m (`away_max`)");
         fs::rename(trial.path("away"), trial.path(from)).unwrap();
-        job.until_stderr("can be read again, after");
-        until("it runs", || trial.path("checkpoint/manifest.json").exists());
-        job.until_stderr("batch");
+        job.wait_for_stderr("can be read again, after");
+        wait_until("it runs", || trial.path("checkpoint/manifest.json").exists());
+        job.wait_for_stderr("batch");
         job.kill();
     }
 }
 
 #[test]
-fn how_long_to_wait_can_be_set() {
+fn the_wait_is_configurable() {
     let trial = job("", "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"\naway_max = \"300ms\"");
     trial.write("in/a.txt", "one\n");
     let job = trial.start(&[]);
-    until("the line is read", || trial.values("out.jsonl") == ["one"]);
+    wait_until("the line is read", || trial.values("out.jsonl") == ["one"]);
     fs::remove_dir_all(trial.path("in")).unwrap();
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = "error: source `in`: cannot read `./in`: no such file or directory; it could not be read for 300ms \
+    let output = "error: source `in`: cannot read `./in`: no such file or directory; it could not be read for 300ms \
                 (`away_max`)";
-    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(ended.stderr.contains(output), "{}", ended.stderr);
 }
 
 fn make_pipe(path: &Path) {
@@ -213,14 +214,14 @@ fn make_pipe(path: &Path) {
 }
 
 #[test]
-fn rows_of_a_pipe_appear_when_they_come() {
+fn rows_of_a_pipe_appear_immediately() {
     let trial = job("", "kind = \"file\"\npath = \"pipe\"");
     make_pipe(&trial.path("pipe"));
     let job = trial.start(&[]);
     let mut pipe = OpenOptions::new().write(true).open(trial.path("pipe")).unwrap();
     for i in 1..4 {
         pipe.write_all(format!("line {i}\nhal").as_bytes()).unwrap();
-        until("the line is there", || trial.values("out.jsonl").len() == i);
+        wait_until("the line is there", || trial.values("out.jsonl").len() == i);
         pipe.write_all(b"f ").unwrap();
     }
     drop(pipe);
@@ -229,7 +230,7 @@ fn rows_of_a_pipe_appear_when_they_come() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+fn a_pipe_instead_of_a_file_is_rejected_immediately() {
     let refused = |trial: &Trial, what: &str, arguments: &[&str]| {
         let ended = Process::start(&mut trial.command(arguments)).wait_within(Duration::from_secs(10));
         assert!(matches!(ended.code, Some(1 | 2)), "{what}: {:?} {}", ended.code, ended.stderr);
@@ -255,7 +256,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
     {
         let trial = job(CHECKPOINT, "kind = \"file\"\npath = \"in.txt\"");
         trial.write("in.txt", "one\n");
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         let path = match what {
             "marker" => trial.dir().join(marker_of(&trial)),
             _ => trial.path(path),
@@ -270,7 +271,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
     refused(&trial, "job file", &["run", "pipe.toml"]);
 }
 
-/// The marker beside the queue sink's file.
+/// The marker next to the queue sink's file.
 fn marker_of(trial: &Trial) -> String {
     let names = fs::read_dir(trial.dir()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut markers: Vec<String> = names.filter(|name| name.contains("out.jsonl") && name != "out.jsonl").collect();
@@ -279,7 +280,7 @@ fn marker_of(trial: &Trial) -> String {
 }
 
 #[test]
-fn one_quote_that_nothing_closes_costs_one_line_of_a_large_file() {
+fn an_unclosed_quote_costs_one_line_of_a_large_file() {
     let trial = job(
         "",
         "kind = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\nschema = { value = \"text\" }\nrejected_bytes_max = \"8B\"",
@@ -289,18 +290,18 @@ fn one_quote_that_nothing_closes_costs_one_line_of_a_large_file() {
         text.push_str(&if i == 20_000 { "\"nothing closes this\n".to_owned() } else { format!("row {i}\n") });
     }
     trial.write("in.csv", &text);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.values("out.jsonl").len(), 39_999);
     let refused = trial.rows("refused.jsonl");
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["value"], "\"nothing");
     let reason = refused[0]["reason"].as_str().unwrap();
-    assert!(reason.starts_with("a quote opens here and nothing closes it"), "{reason}");
+    assert!(reason.starts_with("a quote opens here and is not closed"), "{reason}");
     assert!(reason.ends_with("(the first 8 of 21 bytes are here, by rejected_bytes_max)"), "{reason}");
 }
 
 #[test]
-fn the_sources_of_the_page_are_right() {
+fn the_sources_of_the_page_are_valid() {
     let page = fs::read_to_string(millstream_tests::root().join("docs/how-to/read-growing-files.md")).unwrap();
     let blocks: String = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     let trial = Trial::new(&format!("{blocks}[sinks.out]\nfrom = [\"clicks\", \"log\"]\nkind = \"print\"\n"));

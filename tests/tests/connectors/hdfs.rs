@@ -1,4 +1,4 @@
-//! HDFS as source, sink and place of checkpoints, against a real cluster that is killed and started again.
+//! HDFS as source, sink and store of checkpoints, with a real cluster that is killed and restarted.
 
 use millstream_tests::{Hdfs, Process, Trial};
 use serde_json::Value;
@@ -62,14 +62,14 @@ fn read(trial: &Trial) -> Vec<u32> {
     numbers
 }
 
-/// The files of the sink, without hidden ones; `None`: nobody answers.
+/// The files of the sink, without hidden ones; `None` if HDFS does not respond.
 fn parts(hdfs: &Hdfs) -> Option<BTreeMap<String, Vec<u8>>> {
     let paths = hdfs.paths("/out")?;
     let seen = paths.iter().filter(|path| !path.contains("/."));
     seen.map(|path| Some((path.to_owned(), hdfs.get(path)?))).collect()
 }
 
-/// The numbers in parts of JSON lines, each of which must be whole.
+/// The numbers in parts of JSON lines, each of which must be complete.
 #[track_caller]
 fn numbers(parts: &BTreeMap<String, Vec<u8>>) -> Vec<u64> {
     let mut numbers = Vec::new();
@@ -115,7 +115,7 @@ fn files_are_read_exactly_once() {
     assert!(rows.iter().enumerate().all(|(number, row)| *row == line(number)));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -125,7 +125,7 @@ mod long {
         let layouts = [("", "batch"), ("partition_by = \"day\"", "worker"), (ROLLED, "batch"), (ROLLED, "worker")];
         let steps = ["commit.before:9", "commit.written:9", "commit.marked:9", "commit.after:9", "finish.before:1"];
         for (number, (layout, by)) in layouts.iter().enumerate() {
-            // Of parts that do not grow none is left at the end. Each step comes with one layout in two.
+            // Without growing parts, none is open at the end. Each step is tested with every other layout.
             let steps = &steps[..steps.len() - usize::from(*layout != ROLLED)];
             for step in steps.iter().skip(number % 2).step_by(2) {
                 let trial = writing(&hdfs, 300, &format!("parts = \"{by}\"\n{layout}"));
@@ -155,17 +155,17 @@ mod long {
         assert_eq!(numbers(&written), (0..40_000).collect::<Vec<_>>());
     }
 
-    /// Job and cluster are killed again and again, while a reader looks: what it has seen stays as it is.
+    /// Job and cluster are killed repeatedly while a reader looks: what it has seen never changes.
     #[test]
-    fn nothing_is_lost_or_seen_twice_where_job_and_cluster_are_killed() {
+    fn no_row_is_lost_or_seen_twice_while_job_and_cluster_are_killed() {
         let mut hdfs = Hdfs::start();
         let trial = writing(&hdfs, 4000, &format!("parts = \"worker\"\n{ROLLED}"));
         let mut seen: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for round in 0..6 {
             let mut job = start(&trial, &["--unsupervised"], "");
             let before = seen.len();
-            job.until("it writes", |job| {
-                // What was seen last time is not all that the job had written before it was killed.
+            job.wait_until("it writes", |job| {
+                // The previous look may not have seen everything that the job had written before it was killed.
                 let Some(now) = parts(&hdfs).filter(|_| job.stderr().contains("`job` ")) else { return false };
                 for (name, bytes) in &seen {
                     assert_eq!(now.get(name), Some(bytes), "{name} was seen before and is not as it was");
@@ -175,9 +175,9 @@ mod long {
             });
             if round % 2 == 1 {
                 hdfs.kill();
-                job.until_stderr("paused: cannot ");
+                job.wait_for_stderr("paused: cannot ");
                 hdfs.start_again();
-                job.until_stderr("resumed after a pause");
+                job.wait_for_stderr("resumed after a pause");
             }
             job.kill();
         }
@@ -193,9 +193,9 @@ mod long {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// The job is killed again and again while files come, and so is the cluster, which keeps the checkpoints as well.
+    /// The job is killed repeatedly while files arrive, and so is the cluster, which also stores the checkpoints.
     #[test]
-    fn nothing_is_lost_or_read_twice_where_job_and_cluster_are_killed() {
+    fn no_row_is_lost_or_read_twice_while_job_and_cluster_are_killed() {
         let mut hdfs = Hdfs::start();
         let trial = copying(&hdfs, "rows_per_batch_max = 5");
         trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept/job")));
@@ -207,18 +207,18 @@ mod long {
             }
             let mut job = start(&trial, &["--unsupervised"], "");
             let some = read(&trial).len() + 1 + (round as usize * 7) % 19;
-            job.until("it commits", |_| read(&trial).len() >= some);
+            job.wait_until("it commits", |_| read(&trial).len() >= some);
             if round % 3 == 2 {
                 hdfs.kill();
-                job.until("it says that the cluster is away", |job| {
-                    let told = job.stderr();
-                    told.contains("it waits for up to 5m (`away_max`)") || told.contains("paused: cannot ")
+                job.wait_until("it says that the cluster is away", |job| {
+                    let output = job.stderr();
+                    output.contains("it waits for up to 5m (`away_max`)") || output.contains("paused: cannot ")
                 });
                 hdfs.start_again();
                 if round == 5 {
                     hdfs.put(&format!("/in/{number:05}.txt"), lines(number * 10..number * 10 + 10));
                     number += 1;
-                    job.until("it goes on by itself", |_| read(&trial).len() as u32 == number * 10);
+                    job.wait_until("it goes on by itself", |_| read(&trial).len() as u32 == number * 10);
                 }
             }
             job.signal("KILL");
@@ -226,11 +226,11 @@ mod long {
         }
         run(&trial);
         assert_eq!(read(&trial), (0..number * 10).collect::<Vec<_>>());
-        let told = Process::start(&mut trial.command(&["inspect", &hdfs.url("/kept/job")])).wait();
-        assert_eq!(told.code, Some(0), "{}", told.stderr);
-        // Old versions of what is replaced on condition go.
+        let output = Process::start(&mut trial.command(&["inspect", &hdfs.url("/kept/job")])).wait();
+        assert_eq!(output.code, Some(0), "{}", output.stderr);
+        // Old versions of conditionally replaced files are deleted.
         let mut versions = hdfs.paths("/kept/job/manifest.json").expect("the cluster answers");
-        // What a killed job was just writing stays for an hour.
+        // The temporary file of a killed job stays for an hour.
         versions.retain(|path| !path.ends_with(".tmp"));
         assert!((1..=2).contains(&versions.len()), "{versions:?}");
     }
@@ -243,7 +243,7 @@ mod long {
         trial.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
         let mut old = start(&trial, &["--unsupervised"], "stop@commit.written:9");
         let state = format!("/proc/{}/stat", old.id());
-        old.until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
+        old.wait_until("it stands still", |_| fs::read_to_string(&state).is_ok_and(|text| text.contains(") T ")));
         run(&trial);
         let before = parts(&hdfs).expect("the cluster answers");
         old.signal("CONT");
@@ -260,22 +260,22 @@ mod long {
     }
 
     #[test]
-    fn a_cluster_that_is_away_is_waited_for_and_what_is_wrong_is_told() {
+    fn an_unreachable_cluster_is_waited_for_and_errors_are_reported() {
         let mut hdfs = Hdfs::start();
         hdfs.put("/in/1.txt", lines(0..10));
         hdfs.kill();
         let (reads, writes) = (copying(&hdfs, ""), writing(&hdfs, 100, ""));
         let mut reading = start(&reads, &["--unsupervised"], "");
-        reading.until_stderr("it waits for up to 5m (`away_max`)");
+        reading.wait_for_stderr("it waits for up to 5m (`away_max`)");
         let mut write = start(&writes, &["--unsupervised"], "");
-        write.until_stderr("paused: cannot ");
+        write.wait_for_stderr("paused: cannot ");
         hdfs.start_again();
-        reading.until("the file is read", |_| read(&reads).len() == 10);
+        reading.wait_until("the file is read", |_| read(&reads).len() == 10);
         reading.signal("KILL");
         assert_eq!(write.wait().code, Some(0));
         assert_eq!(numbers(&parts(&hdfs).expect("the cluster answers")), (0..100).collect::<Vec<_>>());
 
-        let told = |trial: &Trial, user: &str| {
+        let output = |trial: &Trial, user: &str| {
             let all = ["run", "job.toml", "--until-idle", "--unsupervised"];
             let ended = Process::start(trial.command(&all).env("HADOOP_USER_NAME", user)).wait();
             assert!(!matches!(ended.code, Some(0) | None), "{}", ended.stderr);
@@ -284,51 +284,54 @@ mod long {
         let me = &std::env::var("USER").unwrap_or_else(|_| "root".into());
         let elsewhere = copying(&hdfs, "");
         elsewhere.change("/in\"", "/nowhere\"");
-        let words = told(&elsewhere, me);
-        assert!(words.contains(&format!("source `in`: cannot list {}", hdfs.url("/nowhere"))), "{words}");
-        assert!(words.contains("make the folder first, or write the path of another one"), "{words}");
+        let message = output(&elsewhere, me);
+        assert!(message.contains(&format!("source `in`: cannot list {}", hdfs.url("/nowhere"))), "{message}");
+        assert!(message.contains("create the directory first, or write another path"), "{message}");
         let file = copying(&hdfs, "");
         file.change("/in\"", "/in/1.txt\"");
-        let words = told(&file, me);
-        assert!(words.contains("it is a file; name its folder, and the file by `pattern`"), "{words}");
+        let message = output(&file, me);
+        assert!(
+            message.contains("it is a file; write its directory as the path, and its name as `pattern`"),
+            "{message}"
+        );
         hdfs.delete("/out");
-        let words = told(&writing(&hdfs, 100, ""), "stranger");
-        assert!(words.contains("Permission denied: user=stranger"), "{words}");
-        assert!(words.contains("look at HADOOP_USER_NAME"), "{words}");
-        assert!(!words.contains("\tat "), "no stack of Java: {words}");
+        let message = output(&writing(&hdfs, 100, ""), "stranger");
+        assert!(message.contains("Permission denied: user=stranger"), "{message}");
+        assert!(message.contains("look at HADOOP_USER_NAME"), "{message}");
+        assert!(!message.contains("\tat "), "no stack of Java: {message}");
         let kept = copying(&hdfs, "");
         kept.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));
-        let words = told(&kept, "stranger");
-        assert!(words.contains("Permission denied: user=stranger"), "{words}");
+        let message = output(&kept, "stranger");
+        assert!(message.contains("Permission denied: user=stranger"), "{message}");
         hdfs.put("/out/part-0000000001.jsonl", "{}\n");
-        let words = told(&writing(&hdfs, 100, ""), me);
-        assert!(words.contains("holds parts of an earlier run (part-0000000001.jsonl)"), "{words}");
+        let message = output(&writing(&hdfs, 100, ""), me);
+        assert!(message.contains("holds parts of an earlier run (part-0000000001.jsonl)"), "{message}");
         let nowhere = copying(&hdfs, "");
         nowhere.change(&hdfs.url("/in"), "hdfs:///in");
-        let words = nowhere.refused(&["validate", "job.toml"]);
-        assert!(words.contains("names no server; write hdfs://namenode:8020/folder"), "{words}");
+        let message = nowhere.rejected_message(&["validate", "job.toml"]);
+        assert!(message.contains("names no server; write hdfs://namenode:8020/dir"), "{message}");
     }
 
-    /// A batch is planned, and what it read is not as it was when it is to run again.
+    /// A batch is planned, and its input has changed when it is to be replayed.
     #[test]
     fn a_batch_of_another_file_is_not_replayed() {
         let hdfs = Hdfs::start();
-        for (change, words) in [("other", "the object was replaced"), ("gone", "it no longer exists")] {
+        for (change, message) in [("other", "the object was replaced"), ("gone", "it no longer exists")] {
             hdfs.put("/in/1.txt", lines(0..30));
             let trial = copying(&hdfs, "rows_per_batch_max = 7");
             trial.change("batch = \"20ms\"", "batch = \"0s\"");
             killed(&trial, "plan.durable:1");
             match change {
-                // As long as it was.
+                // Same length as before.
                 "other" => hdfs.put("/in/1.txt", lines(0..30).replace("line 1\n", "line 7\n")),
                 _ => hdfs.delete("/in/1.txt"),
             }
             let ended = start(&trial, &["--until-idle"], "").wait();
             assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-            // Who runs the batch again sees it, or who reads on, whichever looks first.
-            let seen = ["a batch cannot be replayed: bytes ", "cannot read on in "];
+            // The replay or the next read sees it, whichever looks first.
+            let seen = ["a batch cannot be replayed: bytes ", "cannot continue in "];
             assert!(seen.iter().any(|seen| ended.stderr.contains(&format!("source `in`: {seen}"))), "{}", ended.stderr);
-            assert!(ended.stderr.contains(words), "{}", ended.stderr);
+            assert!(ended.stderr.contains(message), "{}", ended.stderr);
         }
     }
 }

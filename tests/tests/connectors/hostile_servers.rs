@@ -1,4 +1,5 @@
-//! Servers of Redis, MQTT, NATS and RabbitMQ that send more than anybody asked for: it takes no memory of the job, and what passes is waited for.
+//! Servers of Redis, MQTT, NATS and RabbitMQ that send more than was requested. The job's memory stays bounded, and transient
+//! errors are retried.
 
 use millstream_tests::{Process, Trial, signal};
 use std::io::{Read, Write};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Listens, and serves everybody who comes; how many have come.
+/// Listens and serves all clients; counts them.
 fn serve(how: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -17,7 +18,7 @@ fn serve(how: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static)
         for client in listener.incoming().flatten() {
             counted.fetch_add(1, Ordering::SeqCst);
             let how = how.clone();
-            // Until the client goes away.
+            // Until the client disconnects.
             thread::spawn(move || how(client));
         }
     });
@@ -31,7 +32,7 @@ fn endless(mut client: TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// A job that may take no more memory than one needs that reads nothing large.
+/// A job that may use no more memory than one that reads nothing large.
 fn job(source: &str, sink: &str) -> Trial {
     Trial::new(&format!(
         "name = \"hostile\"\nbatch = \"20ms\"\nmemory = \"256MiB\"\n[sources.in]\n{source}\n[sinks.out]\nfrom = \"in\"\n{sink}\n[sinks.bad]\n\
@@ -48,7 +49,7 @@ fn stop(running: Process) {
 }
 
 #[test]
-fn an_answer_of_redis_takes_no_memory_however_long_it_is() {
+fn a_long_response_of_redis_takes_no_memory() {
     for (head, then) in [
         ("$9223372036854775807\r\n", "A"),
         ("$500000000\r\n", "A"),
@@ -69,16 +70,16 @@ fn an_answer_of_redis_takes_no_memory_however_long_it_is() {
         for trial in [source, sink] {
             let before = came.load(Ordering::SeqCst);
             let mut running = trial.start(&["--unsupervised"]);
-            running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
-            let told = running.stderr();
-            assert!(told.contains("retrying until it works") || told.contains("the job waits"), "{told}");
+            running.wait_until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+            let output = running.stderr();
+            assert!(output.contains("retrying until it works") || output.contains("the job waits"), "{output}");
         }
     }
 }
 
 /// The server acknowledges a subscription, and sends a message of the largest size that there is.
 #[test]
-fn a_message_of_mqtt_that_is_too_long_takes_no_memory_and_is_a_rejected_row() {
+fn a_too_long_mqtt_message_takes_no_memory_and_is_a_rejected_row() {
     let (port, _) = serve(|mut client| {
         let _ = client.read(&mut [0; 1000])?;
         client.write_all(b"\x20\x03\x00\x00\x00")?;
@@ -93,7 +94,7 @@ fn a_message_of_mqtt_that_is_too_long_takes_no_memory_and_is_a_rejected_row() {
             left -= now;
         }
         client.write_all(b"\x30\x0b\x00\x01t\x00{\"n\":7}")?;
-        // It waits for what it is asked next.
+        // It waits for the next request.
         client.read(&mut [0; 1]).map(drop)
     });
     let source = format!(
@@ -101,16 +102,16 @@ fn a_message_of_mqtt_that_is_too_long_takes_no_memory_and_is_a_rejected_row() {
     );
     let trial = job(&source, QUEUE);
     let mut running = trial.start(&["--unsupervised"]);
-    running.until("the message behind it came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 7));
-    running.until("it is told of", |_| !trial.rows("bad.jsonl").is_empty());
+    running.wait_until("the message behind it came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 7));
+    running.wait_until("it is told of", |_| !trial.rows("bad.jsonl").is_empty());
     let bad = &trial.rows("bad.jsonl")[0];
     assert_eq!(bad["reason"], "268435455 bytes, record_bytes_max is 16777216");
     stop(running);
 }
 
-/// Everything but a message is refused before it comes.
+/// Everything but a message is rejected before it arrives.
 #[test]
-fn a_packet_of_mqtt_that_is_no_message_and_too_long_is_refused() {
+fn a_too_long_mqtt_packet_of_another_kind_is_rejected() {
     let (port, came) = serve(|mut client| {
         let _ = client.read(&mut [0; 1000])?;
         client.write_all(b"\x20\xff\xff\xff\x7f")?;
@@ -123,17 +124,17 @@ fn a_packet_of_mqtt_that_is_no_message_and_too_long_is_refused() {
     for trial in [source, sink] {
         let before = came.load(Ordering::SeqCst);
         let mut running = trial.start(&["--unsupervised"]);
-        running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
-        running.until_stderr("it announces a packet longer than the requested maximum");
+        running.wait_until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+        running.wait_for_stderr("it announces a packet longer than the requested maximum");
     }
 }
 
-/// Runs a job until the server has seen three connections, and says this each time.
+/// Runs a job until the server has seen three connections with this message each time.
 fn fails_and_retries(trial: &Trial, came: &AtomicUsize, why: &str) {
     let before = came.load(Ordering::SeqCst);
     let mut running = trial.start(&["--unsupervised"]);
-    running.until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
-    running.until_stderr(why);
+    running.wait_until("it has tried three times", |_| came.load(Ordering::SeqCst) >= before + 3);
+    running.wait_for_stderr(why);
 }
 
 #[test]

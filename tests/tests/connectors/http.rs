@@ -21,7 +21,7 @@ fn listening(port: u16, head: &str, source: &str, more: &str) -> (Trial, Process
     let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\n{source}");
     let trial = passing(head, &source, more);
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
+    job.wait_for_stderr("listening on http");
     (trial, job)
 }
 

@@ -1,6 +1,6 @@
 //! Source and sink `kinesis`, with a server that speaks its protocol.
 
-use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, block, packed, until};
+use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, block, packed, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ fn start(trial: &Trial, port: u16, arguments: &[&str], fault: &str) -> Process {
     Process::start(command.envs(Kinesis::settings(port)).env("MILLSTREAM_TEST_FAULT", fault))
 }
 
-/// The same in so many processes, which a supervisor starts again when one of them dies.
+/// The same in this many processes, which a supervisor restarts if one of them dies.
 fn start_processes(trial: &Trial, port: u16, processes: usize) -> Process {
     let (number, hosts) = (processes.to_string(), millstream_tests::hosts(processes));
     let together = ["run", "job.toml", "--workers", "1", "--processes", &number, "--hosts", &hosts];
@@ -40,20 +40,20 @@ fn kill(running: &mut Option<Process>, all: bool) {
         true => {
             job.kill();
             children.iter().for_each(|child| millstream_tests::kill(*child));
-            until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
+            wait_until("its workers are gone", || children.iter().all(|child| !millstream_tests::is_alive(*child)));
         }
         false => *running = Some(job),
     }
 }
 
-/// Runs the job until nothing comes any more.
+/// Runs the job until no more rows arrive.
 #[track_caller]
 fn run_to_idle(trial: &Trial, port: u16) {
     let ended = start(trial, port, &["--until-idle"], "").wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// Runs a job that ends with this exit code; what it says.
+/// Runs a job that ends with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, port: u16, code: i32) -> String {
     let ended = start(trial, port, &["--until-idle"], "").wait();
@@ -66,7 +66,7 @@ fn texts<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
-fn a_job_begins_where_it_is_told_and_then_goes_on() {
+fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let server = Kinesis::start();
     server.create("orders", 1);
     server.put("orders", &texts(&["one", "two"]));
@@ -81,10 +81,10 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert_eq!(earliest.values("out.jsonl"), ["one", "two", "three"]);
     run_to_idle(&by_time, server.port());
     assert_eq!(by_time.values("out.jsonl"), ["three"]);
-    // A plan holds where it began, so a row has to come.
+    // A plan stores the starting position, so a row has to arrive.
     let running = start(&latest, server.port(), &[], "");
     let mut number = 0;
-    until("a row came", || {
+    wait_until("a row came", || {
         number += 1;
         server.put("orders", &texts(&[&format!("more {number}")]));
         std::thread::sleep(Duration::from_millis(200));
@@ -103,21 +103,21 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert!(more.ends_with(&latest), "{more:?} {latest:?}");
 }
 
-/// What time it is, as job files write it.
+/// The current time in the format of job files.
 fn now() -> String {
-    let told = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output().expect("a date");
-    String::from_utf8(told.stdout).expect("text").trim().to_owned()
+    let message = std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%S.%3NZ"]).output().expect("a date");
+    String::from_utf8(message.stdout).expect("text").trim().to_owned()
 }
 
 const COLUMNS: &str = "format = \"json\"\n[sources.in.schema]\nn = \"int64\"\nk = { type = \"text\", from = \"key\" }\nat = { type = \
                        \"timestamp\", from = \"timestamp\" }\nid = { type = \"text\", from = \"id\" }";
 
 #[test]
-fn what_comes_with_a_record_are_columns_and_packed_records_are_rows() {
+fn metadata_of_records_are_columns_and_aggregated_records_are_rows() {
     let server = Kinesis::start();
     server.create("orders", 1);
     let several = packed(&[("a", "{\"n\":2}"), ("ü", "{\"n\":3}"), ("c", "no json"), ("a", "{\"n\":4}")]);
-    // One whose digest is wrong is a record by itself.
+    // A record with a wrong digest is treated as a plain record.
     let mut broken = several.clone();
     *broken.last_mut().unwrap() ^= 1;
     server.put("orders", &[("x", b"{\"n\":1}".to_vec()), ("p", several), ("q", broken), ("y", b"{\"n\":5}".to_vec())]);
@@ -133,7 +133,7 @@ fn what_comes_with_a_record_are_columns_and_packed_records_are_rows() {
     assert_eq!(trial.rows("bad.jsonl").len(), 2);
 }
 
-/// Rows by ten, where the number of a row is the second that it is of.
+/// Counts of rows by ten; the number of a row is its second.
 const WINDOWS: &str = r#"
 [stages.windows]
 from = "in"
@@ -191,9 +191,9 @@ fn resharded(seed: u64, spread: bool) {
             }
             continue;
         }
-        // It dies by itself where it comes so far, else it is killed.
+        // It dies on its own if it gets that far, otherwise it is killed.
         let until = Instant::now() + Duration::from_secs(4);
-        while !running.ended() && Instant::now() < until {
+        while !running.has_ended() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(20));
         }
         running.kill();
@@ -207,11 +207,11 @@ fn resharded(seed: u64, spread: bool) {
         let [rows, windows] = ["out.jsonl", "windows.jsonl"].map(|file| trial.rows(file).len() as i64);
         rows >= written && windows >= written / 10 - 8
     };
-    while !all() && Instant::now() < deadline && !running.ended() {
+    while !all() && Instant::now() < deadline && !running.has_ended() {
         std::thread::sleep(Duration::from_millis(50));
     }
     // It may be just starting.
-    running.until("it has begun", |running| running.stderr().contains(" batch "));
+    running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
     running.stop();
     let rows = trial.rows("out.jsonl");
     let mut by_key: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -223,15 +223,15 @@ fn resharded(seed: u64, spread: bool) {
         assert_eq!(by_key[key], expected, "{key}");
     }
     assert_eq!(rows.len(), written as usize);
-    // The last ones are open as long as a row of them may come.
+    // The last ones are open as long as a row of them may arrive.
     let counts: Vec<i64> = trial.rows("windows.jsonl").iter().map(|row| row["rows"].as_i64().unwrap()).collect();
     assert_eq!(counts, vec![10; counts.len()]);
     assert!(counts.len() as i64 >= written / 10 - 8, "{} windows came out", counts.len());
 }
 
-/// What a server says now and then that is busy, moves, or forgets iterators.
+/// Errors of a server that is busy, moves, or loses iterators.
 #[test]
-fn throttling_iterators_that_expire_and_a_server_in_trouble_are_waited_out() {
+fn throttling_expired_iterators_and_server_errors_are_retried() {
     let server = Kinesis::start();
     server.create("orders", 1);
     let random = Mutex::new(Random::new(11));
@@ -250,21 +250,21 @@ fn throttling_iterators_that_expire_and_a_server_in_trouble_are_waited_out() {
     let mut running = start(&trial, proxy.port(), &[], "");
     for number in 0..10 {
         server.put("orders", &[("k", format!("{number}"))]);
-        until("it has come", || trial.rows("out.jsonl").len() > number);
+        wait_until("it has come", || trial.rows("out.jsonl").len() > number);
     }
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     running.stop();
     assert_eq!(trial.values("out.jsonl"), (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_server_that_hangs_or_is_away_is_waited_for() {
+fn a_hanging_or_unreachable_server_is_waited_for() {
     let server = Kinesis::start();
     server.create("orders", 1);
     let trial = job("");
     let (port, settings) = (millstream_tests::free_port(), server.port());
     let mut running = start(&trial, port, &[], "");
-    running.until_stderr("connection refused; retrying until it works");
+    running.wait_for_stderr("connection refused; retrying until it works");
     let _proxy = HttpServer::start(port, {
         let forward = server.proxy(|_, _, served| served());
         move |request, _| {
@@ -282,37 +282,37 @@ fn a_server_that_hangs_or_is_away_is_waited_for() {
         }
     });
     server.put("orders", &texts(&["one"]));
-    until("it has come", || trial.values("out.jsonl") == ["one"]);
-    server.hang();
+    wait_until("it has come", || trial.values("out.jsonl") == ["one"]);
+    server.suspend();
     std::thread::sleep(Duration::from_millis(500));
-    server.go_on();
+    server.resume();
     server.put("orders", &texts(&["two"]));
-    until("it has come as well", || trial.values("out.jsonl") == ["one", "two"]);
+    wait_until("it has come as well", || trial.values("out.jsonl") == ["one", "two"]);
     running.stop();
 }
 
 #[test]
-fn another_stream_of_the_name_is_not_read_on() {
+fn a_recreated_stream_is_not_read() {
     let server = Kinesis::start();
     server.create("orders", 1);
     server.put("orders", &texts(&["one"]));
     let trial = job("");
     run_to_idle(&trial, server.port());
     server.delete("orders");
-    // It is known by the second in which it was made.
+    // It is identified by the second of its creation.
     std::thread::sleep(Duration::from_millis(1100));
     server.create("orders", 1);
-    let told = fails(&trial, server.port(), 2);
-    assert!(told.contains("is not the stream that the job has read; give the source another name"), "{told}");
+    let message = fails(&trial, server.port(), 2);
+    assert!(message.contains("is not the stream that the job has read; give the source another name"), "{message}");
 }
 
 #[test]
-fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
+fn errors_of_streams_and_credentials_are_reported() {
     let server = Kinesis::start();
     let trial = job("");
-    let told = fails(&trial, server.port(), 2);
-    assert!(told.contains("ResourceNotFoundException"), "{told}");
-    assert!(told.contains("create the stream, or check `stream` or `region`"), "{told}");
+    let message = fails(&trial, server.port(), 2);
+    assert!(message.contains("ResourceNotFoundException"), "{message}");
+    assert!(message.contains("create the stream, or check `stream` or `region`"), "{message}");
     for (kind, help) in [
         ("UnrecognizedClientException", "set AWS_ACCESS_KEY_ID"),
         ("InvalidSignatureException", "check this machine's clock"),
@@ -320,9 +320,9 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
         ("AccessDeniedException", "grant it to these credentials"),
     ] {
         let proxy = server.proxy(move |_, _, _| (400, json!({ "__type": kind, "message": "no \u{1b}[31m" })));
-        let told = fails(&trial, proxy.port(), 2);
-        assert!(told.contains(help) && told.contains(kind), "{told}");
-        assert!(!told.contains('\u{1b}'), "{told}");
+        let message = fails(&trial, proxy.port(), 2);
+        assert!(message.contains(help) && message.contains(kind), "{message}");
+        assert!(!message.contains('\u{1b}'), "{message}");
     }
     let refused = |settings: &[(&str, &str)]| {
         let mut command = trial.command(&["validate", "job.toml"]);
@@ -335,10 +335,10 @@ fn what_is_wrong_with_a_stream_or_with_who_asks_is_told() {
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         ended.stderr
     };
-    let told = refused(&[]);
-    assert!(told.contains("the region of the stream is not known"), "{told}");
-    let told = refused(&[("AWS_REGION", "x"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
-    assert!(told.contains("set AWS_ALLOW_HTTP=true"), "{told}");
+    let message = refused(&[]);
+    assert!(message.contains("the region of the stream is unknown"), "{message}");
+    let message = refused(&[("AWS_REGION", "x"), ("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
+    assert!(message.contains("set AWS_ALLOW_HTTP=true"), "{message}");
 }
 
 /// A job that writes into a stream.
@@ -378,18 +378,21 @@ fn rows_become_records_with_the_partition_key_of_a_column() {
     assert_eq!(records[0].1, format!("{{\"n\":{},\"user\":\"{}\"}}", numbers(&records)[0], records[0].0));
 
     trial.move_in("in/b.jsonl", format!("{{\"n\":1,\"user\":\"{}\"}}\n", "x".repeat(300)));
-    let told = fails(&trial, server.port(), 1);
-    assert!(told.contains("row 0 of the batch: its partition key has 300 characters; the maximum is 256"), "{told}");
+    let message = fails(&trial, server.port(), 1);
+    assert!(
+        message.contains("row 0 of the batch: its partition key has 300 characters; the maximum is 256"),
+        "{message}"
+    );
 }
 
 /// A server takes some records of a request and not others; and the job is killed.
 #[test]
-fn records_that_are_not_taken_are_sent_again_in_order_and_all_of_them_at_least_once() {
+fn rejected_records_are_sent_again_in_order_and_all_at_least_once() {
     let server = Kinesis::start();
     server.create("orders", 1);
     let taken: Arc<Mutex<Vec<i64>>> = Arc::default();
-    let (told, count) = (taken.clone(), AtomicUsize::new(0));
-    let proxy = server.proxy(move |action, asked, served| {
+    let (message, count) = (taken.clone(), AtomicUsize::new(0));
+    let proxy = server.proxy(move |action, requests, served| {
         if action != "PutRecords" {
             return served();
         }
@@ -397,10 +400,10 @@ fn records_that_are_not_taken_are_sent_again_in_order_and_all_of_them_at_least_o
         if number % 5 == 4 {
             return (400, json!({ "__type": "ProvisionedThroughputExceededException", "message": "slow" }));
         }
-        let records = asked["Records"].as_array().expect("records");
-        // Of the first of three requests only the first half is taken.
+        let records = requests["Records"].as_array().expect("records");
+        // Of the first of three requests, only the first half is accepted.
         let half = if number % 3 == 0 { records.len() / 2 } else { records.len() };
-        let mut taken = told.lock().expect("nobody panics");
+        let mut taken = message.lock().expect("nobody panics");
         let answers = records.iter().enumerate().map(|(at, record)| {
             if at >= half {
                 return json!({ "ErrorCode": "ProvisionedThroughputExceededException", "ErrorMessage": "slow" });
@@ -433,33 +436,34 @@ fn number_of(record: &Value) -> i64 {
 
 /// The sources and sinks of the page are right.
 #[test]
-fn the_jobs_of_the_page_are_right() {
+fn the_jobs_of_the_page_are_valid() {
     let page = block("docs/reference/connectors/kinesis.md", "toml", "[sources.orders]");
     let trial = Trial::new(&page.text);
     let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// The same of a job whose processes share out the shards, and of which there are more and fewer.
+    /// The same with a job whose processes share the shards, whose number grows and shrinks.
     #[test]
-    fn shards_of_several_processes_follow_upon_each_other() {
+    fn shards_follow_their_parents_across_processes() {
         resharded(8, true);
     }
 
-    /// The job is killed again and again while shards are split and merged: each row comes once, and those of a key in their order, though
-    /// they lie in one shard after the other. None is late: a shard's time is its own, and goes on from where those ended that it was made of.
+    /// The job is killed repeatedly while shards are split and merged: each row arrives once, and those of a key in order, though
+    /// they are in one shard after the other. None is late: a shard has its own watermark, which continues from those of its
+    /// parents.
     #[test]
-    fn each_row_comes_once_and_in_order_though_shards_are_split_and_merged_and_the_job_is_killed() {
+    fn each_row_arrives_once_and_in_order_across_splits_merges_and_kills() {
         resharded(7, false);
     }
 
-    /// Rows of a packed record are cut into batches as others are, and a job that dies in the middle goes on in the middle.
+    /// Rows of an aggregated record are split into batches like others, and a job that dies in the middle resumes in the middle.
     #[test]
-    fn a_packed_record_that_is_cut_is_read_once() {
+    fn an_aggregated_record_split_across_batches_is_read_once() {
         let server = Kinesis::start();
         server.create("orders", 1);
         let data: Vec<String> = (0..90).map(|n| format!("{{\"n\":{n}}}")).collect();
@@ -485,16 +489,16 @@ mod long {
         let trial = job("");
         run_to_idle(&trial, server.port());
         let forgets = |record_is_there: bool| {
-            server.proxy(move |action, asked, served| {
-                let (status, mut told) = served();
+            server.proxy(move |action, requests, served| {
+                let (status, mut message) = served();
                 if action == "DescribeStreamSummary" {
-                    told["StreamDescriptionSummary"]["RetentionPeriodHours"] = json!(0);
+                    message["StreamDescriptionSummary"]["RetentionPeriodHours"] = json!(0);
                 }
-                let at_record = asked["ShardIteratorType"] == "AT_SEQUENCE_NUMBER";
+                let at_record = requests["ShardIteratorType"] == "AT_SEQUENCE_NUMBER";
                 if at_record && !record_is_there {
                     return (400, json!({ "__type": "InvalidArgumentException", "message": "trimmed" }));
                 }
-                (status, told)
+                (status, message)
             })
         };
         server.put("orders", &texts(&["two"]));
@@ -503,9 +507,9 @@ mod long {
         run_to_idle(&trial, there.port());
         assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
         let gone = forgets(false);
-        let told = fails(&trial, gone.port(), 2);
-        assert!(told.contains("shard `shardId-000000000000` was read up to "), "{told}");
-        assert!(told.contains("raise the stream's retention, and give the source another name"), "{told}");
+        let message = fails(&trial, gone.port(), 2);
+        assert!(message.contains("shard `shardId-000000000000` was read up to "), "{message}");
+        assert!(message.contains("raise the stream's retention, and give the source another name"), "{message}");
         assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     }
 }

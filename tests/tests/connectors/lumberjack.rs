@@ -2,7 +2,7 @@
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use millstream_tests::{Certificates, DEADLINE, Process, Trial, free_port, kill, root, until};
+use millstream_tests::{Certificates, DEADLINE, Process, Trial, free_port, kill, root, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What is fetched and built the first time takes its time.
+/// Includes the time to download and build it for the first time.
 const BUILT_WITHIN: Duration = Duration::from_secs(900);
 
 fn job(port: u16, source: &str) -> Trial {
@@ -21,16 +21,16 @@ fn job(port: u16, source: &str) -> Trial {
     ))
 }
 
-/// A running job, once it hears.
+/// Starts a job and waits until it listens.
 fn start(trial: &Trial) -> Process {
     let mut running = trial.start(&["--unsupervised"]);
-    running.until_stderr("listening for Beats on");
+    running.wait_for_stderr("listening for Beats on");
     running
 }
 
 const NUMBERS: &str = "schema = { number = \"int64\" }";
 
-/// Sends as Filebeat does: events from `first` on, so many, so many together, compressed or not, with these files for TLS.
+/// Sends as Filebeat does: events from `first` on, their number, events per window, compression level, with these files for TLS.
 fn beats(port: u16, [first, count, window, level]: [usize; 4], files: &[&str]) -> Process {
     let built = Process::start(&mut Command::new(root().join("scripts/beats.sh"))).wait_within(BUILT_WITHIN);
     assert_eq!(built.code, Some(0), "{}", built.stderr);
@@ -68,7 +68,7 @@ fn packed(frames: &[u8]) -> Vec<u8> {
     [b"2C", &(packed.len() as u32).to_be_bytes()[..], &packed].concat()
 }
 
-/// The number of the next answer; `None`: the connection has ended.
+/// The number of the next acknowledgement; `None`: the connection has ended.
 fn answer(socket: &mut TcpStream) -> Option<u32> {
     let mut bytes = [0; 6];
     socket.read_exact(&mut bytes).ok()?;
@@ -77,15 +77,15 @@ fn answer(socket: &mut TcpStream) -> Option<u32> {
 }
 
 #[test]
-fn what_filebeat_sends_becomes_rows() {
+fn events_of_filebeat_become_rows() {
     let port = free_port();
     let trial = job(port, "");
     let running = start(&trial);
     for (first, level) in [(0, 0), (250, 3)] {
-        let told = acknowledged(beats(port, [first, 250, 100, level], &[]));
-        assert_eq!(told.lines().count(), 3, "{told}");
-        // What is acknowledged is planned, and comes out.
-        until("all of it came", || trial.rows("out.jsonl").len() >= first + 250);
+        let output = acknowledged(beats(port, [first, 250, 100, level], &[]));
+        assert_eq!(output.lines().count(), 3, "{output}");
+        // Acknowledged events are planned and are output.
+        wait_until("all of it came", || trial.rows("out.jsonl").len() >= first + 250);
     }
     let rows = trial.rows("out.jsonl");
     assert_eq!(rows.len(), 500, "each once, as nothing went wrong");
@@ -95,7 +95,7 @@ fn what_filebeat_sends_becomes_rows() {
     assert_eq!(rows[7], expected);
     assert_eq!(rows[499]["message"], "line 499");
     running.stop();
-    // It goes on where it was, and rejects what is no event by itself.
+    // It resumes, and rejects what is not an event on its own.
     trial.change("[sources.in]", &format!("[sources.in]\n{NUMBERS}"));
     let running = start(&trial);
     let mut socket = connect(port);
@@ -103,20 +103,20 @@ fn what_filebeat_sends_becomes_rows() {
         [event(1, "{\"number\":1}"), event(2, "none"), packed(&event(3, "{\n\"number\" : 3}")), event(9, "{}")];
     socket.write_all(&[window(4), frames.concat()].concat()).unwrap();
     assert_eq!(answer(&mut socket), Some(9), "the number of the last event");
-    until("all of it came", || trial.rows("out.jsonl").len() == 503 && trial.rows("bad.jsonl").len() == 1);
+    wait_until("all of it came", || trial.rows("out.jsonl").len() == 503 && trial.rows("bad.jsonl").len() == 1);
     let numbers: Vec<Value> = trial.rows("out.jsonl")[500..].iter().map(|row| row["number"].clone()).collect();
     assert_eq!(numbers, [json!(1), json!(3), Value::Null]);
     running.stop();
 }
 
-/// However often the job dies, what was acknowledged comes out; what was not comes again.
+/// However often the job dies, acknowledged events are output; others are sent again.
 #[test]
 fn nothing_is_lost_when_the_job_is_killed() {
     loses_nothing(NUMBERS.to_owned(), &[]);
 }
 
 #[test]
-fn nothing_is_lost_where_all_processes_listen() {
+fn nothing_is_lost_if_all_processes_listen() {
     let processes = ["--processes", "2", "--hosts", &millstream_tests::two_hosts()];
     loses_nothing(format!("spread = true\n{NUMBERS}"), &processes);
 }
@@ -126,10 +126,10 @@ fn loses_nothing(source: String, processes: &[&str]) {
     let port = free_port();
     let trial = job(port, &source);
     let mut running = trial.start(&[&["--restarts-max", "100"], processes].concat());
-    running.until_stderr("listening for Beats on");
+    running.wait_for_stderr("listening for Beats on");
     let mut sender = beats(port, [0, EVENTS, 50, 3], &[]);
     let mut kills = 0;
-    sender.until("all is acknowledged", |sender| {
+    sender.wait_until("all is acknowledged", |sender| {
         let came = sender.stdout().lines().count();
         if came > 60 * (kills + 1)
             && kills < 4
@@ -143,35 +143,35 @@ fn loses_nothing(source: String, processes: &[&str]) {
     assert!(kills >= 3, "{kills}");
     acknowledged(sender);
     let rows = || trial.rows("out.jsonl").iter().map(|row| row["number"].as_u64().unwrap()).collect::<Vec<_>>();
-    until("all of it came", || rows().iter().collect::<BTreeSet<_>>().len() == EVENTS);
-    running.until("it ends", |running| {
+    wait_until("all of it came", || rows().iter().collect::<BTreeSet<_>>().len() == EVENTS);
+    running.wait_until("it ends", |running| {
         running.signal("TERM");
         true
     });
     assert_eq!(running.wait().code, Some(0));
     let all = rows();
-    // Windows that were taken and not acknowledged in time come twice, no more than a few at each kill.
+    // Windows that were accepted and not acknowledged in time are duplicated, only a few at each kill.
     assert!(all.len() < EVENTS + 50 * 40, "{}", all.len());
 }
 
-/// Somebody who waits for a batch hears that it need not give up.
+/// A sender that waits for a batch is notified to keep waiting.
 #[test]
-fn a_sender_that_waits_for_a_batch_hears_of_it() {
+fn a_sender_that_waits_for_a_batch_is_kept_alive() {
     let port = free_port();
     let trial = job(port, NUMBERS);
     trial.change("batch = \"20ms\"", "batch = \"5s\"");
     let running = start(&trial);
     let mut socket = connect(port);
-    // The first one may come with a batch at once; of the others, some wait.
-    let mut heard = Vec::new();
+    // The first one may come with a batch immediately; of the others, some wait.
+    let mut received = Vec::new();
     for number in 1..=2 {
         socket.write_all(&[window(1), event(number, "{\"number\":1}")].concat()).unwrap();
-        while heard.last() != Some(&number) {
-            heard.push(answer(&mut socket).unwrap());
+        while received.last() != Some(&number) {
+            received.push(answer(&mut socket).unwrap());
         }
     }
-    assert!(heard.contains(&0), "{heard:?}");
-    // Windows that follow one another need not wait for each other's answers, and those are in order.
+    assert!(received.contains(&0), "{received:?}");
+    // Consecutive windows need not wait for each other's acknowledgements, and those are in order.
     let began = Instant::now();
     for number in 3..=8 {
         socket.write_all(&[window(1), event(number, "{\"number\":1}")].concat()).unwrap();
@@ -186,17 +186,17 @@ fn a_sender_that_waits_for_a_batch_hears_of_it() {
 }
 
 #[test]
-fn strangers_neither_hold_anybody_up_nor_fill_memory() {
+fn strangers_neither_delay_senders_nor_fill_memory() {
     let port = free_port();
     let trial = job(
         port,
         &format!("{NUMBERS}\nwindow_bytes_max = \"2MiB\"\nwindow_time_max = \"1s\"\nconnections_max = 300\n"),
     );
     let mut running = start(&trial);
-    // A hundred times as much as may be, in little.
+    // A hundred times the limit, compressed to little.
     let bomb = packed(&event(1, &" ".repeat(200 << 20)));
     let large = [window(1), event(1, &" ".repeat(3 << 20))].concat();
-    for (bytes, told) in [
+    for (bytes, output) in [
         (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "it does not speak the protocol of Beats"),
         ([window(1), bomb].concat(), ""),
         (large, ""),
@@ -207,14 +207,14 @@ fn strangers_neither_hold_anybody_up_nor_fill_memory() {
         (vec![0x16, 3, 1, 2, 0, 1, 0], ""),
     ] {
         let mut socket = connect(port);
-        // It may be refused before all is written.
+        // It may be rejected before everything is written.
         let _ = socket.write_all(&bytes);
         assert_eq!(answer(&mut socket), None);
-        if !told.is_empty() {
-            running.until_stderr(told);
+        if !output.is_empty() {
+            running.wait_for_stderr(output);
         }
     }
-    // Connections that say nothing, or begin a window and say no more.
+    // Connections that send nothing, or begin a window and stop.
     let mut held: Vec<TcpStream> = (0..100).map(|_| connect(port)).collect();
     let begun = [window(1000), event(1, "{}"), b"2J\0\0\0\x02\x7f\xff\xff\xff{".to_vec()].concat();
     held.extend((0..100).map(|_| {
@@ -223,7 +223,7 @@ fn strangers_neither_hold_anybody_up_nor_fill_memory() {
         socket
     }));
     acknowledged(beats(port, [0, 1000, 100, 3], &[]));
-    until("those that began a window and said no more are gone", || {
+    wait_until("those that began a window and said no more are gone", || {
         held.iter_mut().rev().take(100).all(|socket| {
             socket.set_nonblocking(true).unwrap();
             !matches!(socket.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
@@ -231,8 +231,8 @@ fn strangers_neither_hold_anybody_up_nor_fill_memory() {
     });
     let (_, peak) = running.memory_bytes();
     assert!(peak < 300 << 20, "{peak} bytes");
-    let told = running.stderr().matches("rejected").count();
-    assert!((1..10).contains(&told), "a line now and then: {told}");
+    let output = running.stderr().matches("rejected").count();
+    assert!((1..10).contains(&output), "a line now and then: {output}");
     running.stop();
     assert_eq!(trial.rows("out.jsonl").len(), 1000);
 }
@@ -252,17 +252,17 @@ fn tls_with_certificates_of_senders() {
     let mut running = start(&trial);
     assert!(running.stderr().contains(&format!("127.0.0.1:{port} with TLS")), "{}", running.stderr());
     acknowledged(beats(port, [0, 100, 10, 3], &[&issuer, &theirs_cert, &theirs_key]));
-    until("all of it came", || trial.rows("out.jsonl").len() == 100);
-    // Without a certificate, with a strange one, and without TLS.
+    wait_until("all of it came", || trial.rows("out.jsonl").len() == 100);
+    // Without a certificate, with an unknown one, and without TLS.
     let mut socket = connect(port);
     socket.write_all(&[window(1), event(1, "{}")].concat()).unwrap();
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest);
     assert!(!rest.starts_with(b"2A"));
-    running.until_stderr("TLS: it does not use TLS; set `ssl.enabled: true` for its output");
+    running.wait_for_stderr("TLS: it does not use TLS; set `ssl.enabled: true` for its output");
     for files in [&[&*issuer][..], &[&issuer, &foreign_cert, &foreign_key]] {
         let mut sender = beats(port, [100, 10, 10, 0], files);
-        sender.until("it is refused", |sender| !sender.stderr().is_empty());
+        sender.wait_until("it is refused", |sender| !sender.stderr().is_empty());
         assert_eq!(sender.stdout(), "");
         sender.kill();
     }

@@ -1,6 +1,6 @@
 //! Sources and sinks of kind `mqtt` with a real server.
 
-use millstream_tests::{Certificates, Mosquitto, Process, Random, Trial, kill, lives, until};
+use millstream_tests::{Certificates, Mosquitto, Process, Random, Trial, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -59,7 +59,7 @@ fn lines(numbers: std::ops::Range<u64>) -> Vec<String> {
     numbers.map(|number| format!("line {number}")).collect()
 }
 
-/// Runs a job that ends by itself with this exit code; what it says.
+/// Runs a job that ends on its own with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
@@ -70,26 +70,26 @@ fn fails(trial: &Trial, code: i32) -> String {
 /// Ends a job in order, which may be just starting.
 #[track_caller]
 fn stop(mut running: Process) {
-    running.until("it has begun", |running| running.stderr().contains(" batch "));
+    running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
     running.stop();
 }
 
-/// The job makes its session, and is stopped.
+/// Runs the job until it has a session, and stops it.
 #[track_caller]
 fn subscribe(trial: &Trial, server: &Mosquitto) {
     let mut running = trial.start(&[]);
-    // It is subscribed when something comes.
-    until("it is subscribed", || {
+    // It is subscribed when a message arrives.
+    wait_until("it is subscribed", || {
         server.publish("t/first", &["first".into()], &[]);
         trial.values("out.jsonl").contains(&"first".to_owned())
     });
-    assert!(!running.ended());
+    assert!(!running.has_ended());
     stop(running);
 }
 
-/// Whatever dies, no message is lost; some come twice.
+/// Whatever dies, no message is lost; some are duplicated.
 #[test]
-fn messages_come_at_least_once_whatever_is_killed() {
+fn messages_arrive_at_least_once_after_any_kill() {
     let (mut random, mut server) = (Random::new(3), Mosquitto::start());
     let trial = job(&server.url(), "topic = \"t/#\"");
     subscribe(&trial, &server);
@@ -101,7 +101,7 @@ fn messages_come_at_least_once_whatever_is_killed() {
         sent.extend(more);
         thread::sleep(Duration::from_millis(random.from(0, 300)));
         match random.from(0, 3) {
-            // In order: one that is killed loses what it has not written down.
+            // In order: a killed server loses what it has not written to disk.
             0 => {
                 server.stop();
                 thread::sleep(Duration::from_millis(random.from(0, 300)));
@@ -110,21 +110,21 @@ fn messages_come_at_least_once_whatever_is_killed() {
             1 => {
                 let children = running.children();
                 running.kill();
-                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                 running = trial.start_processes(1, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
     let found = || trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect::<BTreeSet<_>>();
-    running.until("all came", |_| found().len() >= sent.len());
+    running.wait_until("all came", |_| found().len() >= sent.len());
     stop(running);
     assert_eq!(found(), sent);
 }
 
-/// What the server has while the job is away, it has when the job comes back; each once, where nobody dies.
+/// Messages that the server stores while the job is down arrive when it comes back; once each, if nothing dies.
 #[test]
-fn a_server_keeps_messages_for_a_job_that_is_away() {
+fn a_server_keeps_messages_for_a_stopped_job() {
     let mut server = Mosquitto::start();
     let trial = job(&server.url(), "topic = \"t/#\"");
     subscribe(&trial, &server);
@@ -132,31 +132,31 @@ fn a_server_keeps_messages_for_a_job_that_is_away() {
     server.stop();
     server.start_again();
     let mut running = trial.start(&[]);
-    running.until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 499"));
+    running.wait_until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 499"));
     stop(running);
     let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
     assert_eq!(found, lines(0..500));
-    until("all of it is acknowledged", || {
+    wait_until("all of it is acknowledged", || {
         let before = trial.values("out.jsonl").len();
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         trial.values("out.jsonl").len() == before
     });
 }
 
-/// A look at the first rows is that of another client: what the server keeps for the job stays, also of a job that runs.
+/// Previewing the first rows uses another client: what the server keeps for the job stays, also for a running job.
 #[test]
-fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
+fn a_preview_consumes_nothing_and_a_limit_repeats_nothing() {
     let server = Mosquitto::start();
     let trial = job(&server.url(), "topic = \"t/#\"");
     subscribe(&trial, &server);
     server.publish("t/x", &lines(0..30), &[]);
-    trial.run_well(&["--sample"]);
-    trial.run_well(&["--limit", "10"]);
+    trial.run_ok(&["--sample"]);
+    trial.run_ok(&["--limit", "10"]);
     let mut running = trial.start(&[]);
-    running.until("all came", |_| trial.values("out.jsonl").contains(&"line 29".to_owned()));
-    trial.run_well(&["--sample"]);
+    running.wait_until("all came", |_| trial.values("out.jsonl").contains(&"line 29".to_owned()));
+    trial.run_ok(&["--sample"]);
     server.publish("t/x", &lines(30..40), &[]);
-    running.until("it reads on", |_| trial.values("out.jsonl").contains(&"line 39".to_owned()));
+    running.wait_until("it reads on", |_| trial.values("out.jsonl").contains(&"line 39".to_owned()));
     assert!(!running.stderr().contains("closed the connection"), "{}", running.stderr());
     stop(running);
     let mut found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
@@ -166,7 +166,7 @@ fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
 
 /// A process that dies before and after the plan of a batch is durable: before it, nothing was acknowledged.
 #[test]
-fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
+fn a_message_is_acknowledged_once_its_plan_is_durable() {
     for step in ["plan.durable:1", "commit.before:1", "commit.after:1"] {
         let server = Mosquitto::start();
         let trial = job(&server.url(), "topic = \"t/#\"");
@@ -177,7 +177,7 @@ fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
         let mut running = trial.start(&[]);
         let found = || trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect::<BTreeSet<_>>();
-        running.until("all came", |_| found().len() >= 50);
+        running.wait_until("all came", |_| found().len() >= 50);
         stop(running);
         assert_eq!(found(), lines(0..50).into_iter().collect(), "{step}");
     }
@@ -190,7 +190,7 @@ fn topics_and_properties_are_columns() {
 schema = { n = "int64", topic = { type = "text", from = "topic" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
     let trial = job(&server.url(), &format!("topic = [\"plant/+/temperature\", \"other\"]\n{schema}"));
     let mut running = trial.start(&[]);
-    until("it is subscribed", || {
+    wait_until("it is subscribed", || {
         server.publish("other", &["{\"n\":0}".into()], &[]);
         !trial.rows("out.jsonl").is_empty()
     });
@@ -199,7 +199,7 @@ schema = { n = "int64", topic = { type = "text", from = "topic" }, all = { type 
     server.publish("plant/1/pressure", &["{\"n\":2}".into()], &[]);
     server.publish("plant/1/temperature", &["none".into()], &[]);
     server.publish("plant/2/temperature", &["{\"n\":3}".into()], &[]);
-    running.until("the last came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 3));
+    running.wait_until("the last came", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 3));
     stop(running);
     let rows: Vec<Value> = trial.rows("out.jsonl").into_iter().filter(|row| row["n"] != 0).collect();
     let first = json!({ "n": 1, "topic": "plant/ü 1/temperature", "all": "{\"trace\":\"t1\"}", "trace": "t1" });
@@ -209,18 +209,18 @@ schema = { n = "int64", topic = { type = "text", from = "topic" }, all = { type 
 }
 
 #[test]
-fn large_and_odd_messages_come_as_they_are() {
+fn large_and_unusual_messages_arrive_unchanged() {
     let server = Mosquitto::start();
     let schema = "schema = { value = \"text\", topic = { type = \"text\", from = \"topic\" } }";
     let trial = job(&server.url(), &format!("topic = \"t/#\"\nrecord_bytes_max = \"3MiB\"\n{schema}"));
     let mut running = trial.start(&[]);
-    until("it is subscribed", || {
+    wait_until("it is subscribed", || {
         server.publish("t", &["first".into()], &[]);
         !trial.rows("out.jsonl").is_empty()
     });
     let large = "x".repeat(2 << 20);
     server.publish("t/large", &[large.clone(), "y".repeat(4 << 20), String::new(), "last".into()], &[]);
-    running.until("the last came", |_| trial.values("out.jsonl").iter().any(|line| line == "last"));
+    running.wait_until("the last came", |_| trial.values("out.jsonl").iter().any(|line| line == "last"));
     stop(running);
     let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
     assert!(found == [large, String::new(), "last".into()], "{:?}", found.iter().map(String::len).collect::<Vec<_>>());
@@ -231,7 +231,7 @@ fn large_and_odd_messages_come_as_they_are() {
 
 /// The server still has the topics that the job named before.
 #[test]
-fn topics_that_the_job_does_not_name_any_more_are_passed_over() {
+fn topics_no_longer_in_the_job_are_skipped() {
     let server = Mosquitto::start();
     let trial = job(&server.url(), "topic = \"t/#\"");
     subscribe(&trial, &server);
@@ -239,53 +239,53 @@ fn topics_that_the_job_does_not_name_any_more_are_passed_over() {
     server.publish("t/a", &lines(0..5), &[]);
     server.publish("t/b", &lines(5..10), &[]);
     let mut running = trial.start(&[]);
-    running.until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 9"));
+    running.wait_until("all came", |_| trial.values("out.jsonl").iter().any(|line| line == "line 9"));
     stop(running);
     let found: Vec<String> = trial.values("out.jsonl").into_iter().filter(|line| line != "first").collect();
     assert_eq!(found, lines(5..10));
 }
 
 #[test]
-fn a_server_that_is_away_is_waited_for() {
+fn an_unreachable_server_is_waited_for() {
     let mut server = Mosquitto::not_started("allow_anonymous true\n");
     let trial = job(&server.url(), "topic = \"t/#\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     server.start_again();
-    until("it is subscribed", || {
+    wait_until("it is subscribed", || {
         server.publish("t", &["first".into()], &[]);
         !trial.rows("out.jsonl").is_empty()
     });
     server.stop();
-    running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
+    running.wait_until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
     server.start_again();
     server.publish("t", &["second".into()], &[]);
-    running.until("it came", |_| trial.values("out.jsonl").iter().any(|line| line == "second"));
+    running.wait_until("it came", |_| trial.values("out.jsonl").iter().any(|line| line == "second"));
     stop(running);
 }
 
 #[test]
-fn what_a_server_refuses_is_told() {
+fn errors_of_a_server_are_reported() {
     let (_passwords, settings) = Mosquitto::login("p@ss/w%rd");
     let server = Mosquitto::with(&settings);
     let url = |login: &str| server.url().replace("mqtt://", &format!("mqtt://{login}"));
-    let told = fails(&job(&url("me:guessed-password@"), "topic = \"t\""), 2);
-    assert!(told.contains("source `in`: MQTT at 127.0.0.1:"), "{told}");
-    assert!(told.contains("check user and password in `url`"), "{told}");
-    assert!(!told.contains("guessed-password"), "{told}");
-    let told = fails(&job(&url(""), "topic = \"t\""), 2);
-    assert!(told.contains("`url`"), "{told}");
+    let output = fails(&job(&url("me:guessed-password@"), "topic = \"t\""), 2);
+    assert!(output.contains("source `in`: MQTT at 127.0.0.1:"), "{output}");
+    assert!(output.contains("check user and password in `url`"), "{output}");
+    assert!(!output.contains("guessed-password"), "{output}");
+    let output = fails(&job(&url(""), "topic = \"t\""), 2);
+    assert!(output.contains("`url`"), "{output}");
     let trial = job(&url("me:${MQTT_PW}@"), "topic = \"t\"");
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
     let ended = Process::start(command.env("MQTT_PW", "p@ss/w%rd")).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for url in ["mqtt://me:top-secret@:port/", "mqtt://me:top-secret@127.0.0.1:99999", "mqtt://me:top-secret@h/x"] {
-        let told = fails(&job(url, "topic = \"t\""), 2);
-        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+        let output = fails(&job(url, "topic = \"t\""), 2);
+        assert!(output.contains("`url` ") && !output.contains("top-secret"), "{url}: {output}");
     }
     let open = Mosquitto::with("allow_anonymous true\nmax_qos 0\n");
-    let told = fails(&job(&open.url(), "topic = \"t\""), 2);
-    assert!(told.contains("set qos = 0"), "{told}");
+    let output = fails(&job(&open.url(), "topic = \"t\""), 2);
+    assert!(output.contains("set qos = 0"), "{output}");
     let old = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = old.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -295,21 +295,21 @@ fn what_a_server_refuses_is_told() {
             let _ = client.write_all(b"\x20\x02\x00\x01");
         }
     });
-    let told = fails(&job(&format!("mqtt://127.0.0.1:{port}"), "topic = \"t\""), 2);
-    assert!(told.contains("it does not support MQTT 5"), "{told}");
+    let output = fails(&job(&format!("mqtt://127.0.0.1:{port}"), "topic = \"t\""), 2);
+    assert!(output.contains("it does not support MQTT 5"), "{output}");
 }
 
 #[test]
-fn another_client_of_the_same_name_is_told_of() {
+fn another_client_with_the_same_name_is_reported() {
     let server = Mosquitto::start();
     let trial = job(&server.url(), "topic = \"t\"\nclient_id = \"same\"");
     let mut running = trial.start(&[]);
-    until("it is subscribed", || {
+    wait_until("it is subscribed", || {
         server.publish("t", &["first".into()], &[]);
         !trial.rows("out.jsonl").is_empty()
     });
     drop(server.subscribe("other", "same"));
-    running.until_stderr("another client");
+    running.wait_for_stderr("another client");
     assert!(running.stderr().contains("`client_id`"), "{}", running.stderr());
     stop(running);
 }
@@ -325,93 +325,93 @@ fn a_server_is_read_over_tls() {
     ));
     let url = server.url().replace("mqtt://", "mqtts://");
     let reading = |ca: &Certificates| job(&url, &format!("tls = {{ ca = \"{}\" }}\ntopic = \"t\"", ca.ca().display()));
-    reading(&certificates).run_well(&["--until-idle"]);
-    let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
+    reading(&certificates).run_ok(&["--until-idle"]);
+    let output = fails(&reading(&others), 2);
+    assert!(output.contains("the server's certificate was issued by a CA that this job does not trust"), "{output}");
 }
 
 /// Whatever dies, each row is there; some are there twice.
 #[test]
-fn rows_are_sent_at_least_once_whatever_is_killed() {
+fn rows_are_sent_at_least_once_after_any_kill() {
     const ROWS: u64 = 4000;
     let (mut random, mut server) = (Random::new(5), Mosquitto::start());
     let mut subscriber = server.subscribe("t/#", "reader");
     let trial = counting(&server.url(), ROWS, "topic_from = \"place\"");
     let mut running = trial.start_processes(1, 2);
-    let mut heard: BTreeSet<String> = BTreeSet::new();
+    let mut received_bytes: BTreeSet<String> = BTreeSet::new();
     for _ in 0..8 {
         thread::sleep(Duration::from_millis(random.from(100, 600)));
-        if running.ended() {
+        if running.has_ended() {
             break;
         }
         match random.from(0, 3) {
             0 => {
-                // The subscriber comes again by itself.
+                // The subscriber reconnects on its own.
                 server.stop();
                 server.start_again();
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let expected: BTreeSet<String> = (0..ROWS).map(|n| format!("t/{} {{\"n\":{n}}}", n % 2)).collect();
-    subscriber.until("all came", |subscriber| {
-        heard = Mosquitto::heard(subscriber).into_iter().collect();
-        heard.is_superset(&expected)
+    subscriber.wait_until("all came", |subscriber| {
+        received_bytes = Mosquitto::received(subscriber).into_iter().collect();
+        received_bytes.is_superset(&expected)
     });
     // Nothing else was sent.
-    assert_eq!(heard, expected);
+    assert_eq!(received_bytes, expected);
 }
 
 #[test]
 fn rows_are_messages_of_a_topic() {
     let server = Mosquitto::start();
     let more = "topic = \"t/all\"\nretain = true";
-    counting(&server.url(), 50, more).run_well(&[]);
-    // The last one was kept for who comes later.
+    counting(&server.url(), 50, more).run_ok(&[]);
+    // The last one was retained for later subscribers.
     let mut late = server.subscribe("t/#", "late");
-    late.until("the last came", |late| Mosquitto::heard(late).iter().any(|line| line.contains("\"n\":49")));
-    assert_eq!(Mosquitto::heard(&late), ["t/all {\"n\":49,\"place\":\"t/1\"}"]);
+    late.wait_until("the last came", |late| Mosquitto::received(late).iter().any(|line| line.contains("\"n\":49")));
+    assert_eq!(Mosquitto::received(&late), ["t/all {\"n\":49,\"place\":\"t/1\"}"]);
     let trial = counting(&server.url(), 50, "topic_from = \"place\"\nformat = \"text\"");
-    let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("format `text` writes a single text column next to the topic"), "{told}");
+    let output = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("format `text` writes a single text column next to the topic"), "{output}");
     trial.change("value as n", "concat('number ', value) as n");
-    trial.run_well(&[]);
-    late.until("they came", |late| Mosquitto::heard(late).iter().any(|line| line == "t/1 number 49"));
-    let told = counting(&server.url(), 5, "topic_from = \"n\"").refused(&["validate", "job.toml"]);
+    trial.run_ok(&[]);
+    late.wait_until("they came", |late| Mosquitto::received(late).iter().any(|line| line == "t/1 number 49"));
+    let output = counting(&server.url(), 5, "topic_from = \"n\"").rejected_message(&["validate", "job.toml"]);
     assert!(
-        told.contains("`topic_from` names `n`, and the rows have") && told.contains("write one of type text"),
-        "{told}"
+        output.contains("`topic_from` names `n`, and the rows have") && output.contains("write one of type text"),
+        "{output}"
     );
 }
 
 #[test]
-fn a_row_with_a_topic_that_none_can_be_ends_the_job() {
+fn a_row_with_an_invalid_topic_ends_the_job() {
     let server = Mosquitto::start();
     let trial = counting(&server.url(), 50, "topic_from = \"place\"");
     trial.change("concat('t/', value % 2)", "concat('t/#', value)");
-    let told = fails(&trial, 1);
-    assert!(told.contains("sink `out`: batch ") && told.contains("has the topic `t/#0`"), "{told}");
-    assert!(told.contains("remove such rows with `filter` before the sink"), "{told}");
+    let output = fails(&trial, 1);
+    assert!(output.contains("sink `out`: batch ") && output.contains("has the topic `t/#0`"), "{output}");
+    assert!(output.contains("remove such rows with `filter` before the sink"), "{output}");
 }
 
 #[test]
-fn a_server_that_allows_nothing_is_told_of() {
+fn a_server_without_permissions_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let acl = dir.path().join("acl");
     std::fs::write(&acl, "topic read t/#\n").unwrap();
     let server = Mosquitto::with(&format!("allow_anonymous true\nacl_file {}\n", acl.display()));
-    let told = fails(&counting(&server.url(), 50, "topic = \"t/all\""), 1);
-    assert!(told.contains("a message to `t/all`: permission denied"), "{told}");
+    let output = fails(&counting(&server.url(), 50, "topic = \"t/all\""), 1);
+    assert!(output.contains("a message to `t/all`: permission denied"), "{output}");
 }
 
 #[test]
-fn a_sink_waits_for_a_server_that_is_away() {
+fn a_sink_waits_for_an_unreachable_server() {
     let mut server = Mosquitto::not_started("allow_anonymous true\n");
     let trial = counting(&server.url(), 1000, "topic = \"t\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for up to 1h (`wait`)");
+    running.wait_for_stderr("the job waits for up to 1h (`wait`)");
     server.start_again();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Sources that read a bucket, against a real S3 server that is killed and started again.
+//! Sources that read a bucket, with a real S3 server that is killed and restarted.
 
 use super::formats::container;
 use flate2::write::GzEncoder;
@@ -71,7 +71,7 @@ fn packed(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn words_are_counted_in_objects_that_come_while_the_job_runs() {
+fn words_are_counted_in_objects_that_arrive_while_the_job_runs() {
     let server = WeedServer::start();
     let trial = Trial::new(&format!(
         "batch = \"20ms\"\n[sources.lines]\nkind = \"directory\"\npath = \"s3://bucket/in/**/*.txt*\"\npoll = \"20ms\"\n\
@@ -91,27 +91,27 @@ fn words_are_counted_in_objects_that_come_while_the_job_runs() {
     server.put("inside/b.txt", "wrong\n");
     server.put("in/empty.txt", "");
     let mut job = start(&trial, &[], &server);
-    job.until("the first object is read", |_| count("b") == 2);
+    job.wait_until("the first object is read", |_| count("b") == 2);
     server.put("in/c.txt.gz", packed("b c\n"));
-    job.until("one behind it is read", |_| count("b") == 3);
+    job.wait_until("one behind it is read", |_| count("b") == 3);
     server.put("in/a.txt", "a\n");
-    job.until("one before it is read", |_| count("a") == 2);
+    job.wait_until("one before it is read", |_| count("a") == 2);
     server.put("in/x/y/d.txt", "b\n");
-    job.until("one in a folder is read", |_| count("b") == 4);
-    // What was put anew as it was is not read again; another one of the name is.
+    job.wait_until("one in a folder is read", |_| count("b") == 4);
+    // An object that is replaced with the same content is not read again; one with other content is.
     server.put("in/a.txt", "a\n");
     server.put("in/b.txt", "d\n");
-    job.until("another object of a name is read", |_| count("d") == 1);
+    job.wait_until("another object of a name is read", |_| count("d") == 1);
     server.delete("in/b.txt");
     server.put("in/z.txt", "end\n");
-    job.until("the last one is read", |_| count("end") == 1);
+    job.wait_until("the last one is read", |_| count("end") == 1);
     assert_eq!((count("a"), count("b"), count("c"), count("wrong")), (2, 4, 1, 0));
     stop(job);
 }
 
 /// An object of many pieces, records of all lengths, and batches that end within it.
 #[test]
-fn a_large_object_is_read_whole_in_pieces() {
+fn a_large_object_is_read_completely_in_pieces() {
     let server = WeedServer::start();
     let line = |number: usize| "x".repeat(number * 7919 % 3000);
     let text: String = (0..9000).map(|number| line(number) + "\n").collect();
@@ -140,16 +140,16 @@ fn objects_are_read_exactly_once() {
         server.put("in/3.txt", lines(60..70));
         run(&trial, &server);
         let mut rows = written(&trial);
-        // Objects that are there together are read by the second in which they were written.
+        // Objects that exist at the same time are read by the second in which they were written.
         rows.sort_by_key(|line| line[5..].parse::<u32>().expect("a number"));
         assert_eq!(rows, expected(0..70), "{step}");
         server.delete("in/3.txt");
     }
 }
 
-/// The job is killed again and again while objects come, and so is the server.
+/// The job is killed repeatedly while objects arrive, and so is the server.
 #[test]
-fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
+fn no_row_is_lost_or_read_twice_while_job_and_server_are_killed() {
     let mut server = WeedServer::start();
     let trial = copying("rows_per_batch_max = 5");
     let mut number = 0;
@@ -161,7 +161,7 @@ fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
         let mut job = start(&trial, &["--unsupervised"], &server);
         let before = written(&trial).len();
         let some = before + 1 + (round as usize * 7) % 19;
-        job.until("it commits", |_| written(&trial).len() >= some);
+        job.wait_until("it commits", |_| written(&trial).len() >= some);
         if round % 4 == 3 {
             server.kill();
             job.signal("KILL");
@@ -177,7 +177,7 @@ fn nothing_is_lost_or_read_twice_where_job_and_server_are_killed() {
     assert_eq!(rows, expected(0..number * 10));
 }
 
-/// A batch is planned, and what it read is not as it was when it is to run again.
+/// A batch is planned, and its input has changed when it is to be replayed.
 #[test]
 fn a_batch_of_another_object_is_not_replayed() {
     let server = WeedServer::start();
@@ -186,27 +186,28 @@ fn a_batch_of_another_object_is_not_replayed() {
     {
         server.put("in/1.txt", lines(0..30));
         let trial = copying("rows_per_batch_max = 7");
-        // No batch begins before there is something for it: a plan holds rows. Nor does one begin behind the first before that is committed.
+        // No batch begins before there is something for it: a plan holds rows. Nor does one begin after the first before that is
+        // committed.
         trial.change("batch = \"20ms\"", "batch = \"0s\"\nin_flight_max = 1");
         killed(&trial, &server, "plan.durable:1");
         match change {
-            // As long as it was.
+            // Same length as before.
             "other" => server.put("in/1.txt", lines(0..30).replace("line 1\n", "line 7\n")),
             _ => server.delete("in/1.txt"),
         }
         let ended = start(&trial, &["--until-idle"], &server).wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        // Whoever looks first says so: who reads the batch again, or who reads on behind it.
+        // The replay or the next read reports it, whichever looks first.
         let path = "s3://bucket/in/1.txt";
         // The first 7 lines have 49 bytes.
         let again = format!(
             "source `in`: a batch cannot be replayed: bytes 0 to 49 of `{path}`: {words}; restore the original state"
         );
         let on = format!(
-            "source `in`: cannot read on in `{path}`, and batches hold its first 49 bytes: {words}; bring the file back"
+            "source `in`: cannot continue in `{path}`, whose first 49 bytes are in batches: {words}; restore the file"
         );
-        let told = |told: &str| ended.stderr.contains(told);
-        assert!(told(&again) || told(&on), "{}", ended.stderr);
+        let output = |output: &str| ended.stderr.contains(output);
+        assert!(output(&again) || output(&on), "{}", ended.stderr);
         let before = written(&trial);
         server.put("in/1.txt", lines(0..30));
         run(&trial, &server);
@@ -216,7 +217,7 @@ fn a_batch_of_another_object_is_not_replayed() {
 
 /// The rest of an object that was read in part is not the rest of another one.
 #[test]
-fn another_object_is_not_read_on() {
+fn a_replaced_object_is_not_continued() {
     let server = WeedServer::start();
     server.put("in/1.txt", lines(0..30));
     let trial = copying("rows_per_batch_max = 7");
@@ -226,7 +227,7 @@ fn another_object_is_not_read_on() {
     server.put("in/1.txt", lines(0..31));
     let ended = start(&trial, &["--until-idle"], &server).wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("cannot read on in `s3://bucket/in/1.txt`"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot continue in `s3://bucket/in/1.txt`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("--drop-state in"), "{}", ended.stderr);
     server.put("in/1.txt", lines(0..30));
     run(&trial, &server);
@@ -234,10 +235,10 @@ fn another_object_is_not_read_on() {
 }
 
 #[test]
-fn what_a_server_refuses_is_an_error_that_says_what_to_do() {
+fn an_error_of_a_server_says_what_to_do() {
     let server = WeedServer::start();
     server.put("in/1.txt", "a\n");
-    let told = |trial: &Trial, settings: &[(String, String)]| {
+    let output = |trial: &Trial, settings: &[(String, String)]| {
         let ended = start_with(trial, &["--until-idle"], settings, "").wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         ended.stderr
@@ -245,15 +246,15 @@ fn what_a_server_refuses_is_an_error_that_says_what_to_do() {
     let mut wrong = server.settings();
     wrong.retain(|(name, _)| name != "AWS_SECRET_ACCESS_KEY");
     wrong.push(("AWS_SECRET_ACCESS_KEY".into(), "another".into()));
-    let words = told(&copying(""), &wrong);
+    let words = output(&copying(""), &wrong);
     assert!(words.contains("source `in`: cannot list s3://bucket/in: "), "{words}");
     assert!(words.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{words}");
     let elsewhere = copying("");
     elsewhere.change("s3://bucket/in", "s3://no-such-bucket/in");
-    let words = told(&elsewhere, &server.settings());
-    assert!(words.contains("make the bucket first"), "{words}");
+    let words = output(&elsewhere, &server.settings());
+    assert!(words.contains("create the bucket first"), "{words}");
     let plain: Vec<_> = server.settings().into_iter().filter(|(name, _)| name != "AWS_ALLOW_HTTP").collect();
-    assert!(told(&copying(""), &plain).contains("set AWS_ALLOW_HTTP=true"));
+    assert!(output(&copying(""), &plain).contains("set AWS_ALLOW_HTTP=true"));
 }
 
 #[test]
@@ -262,24 +263,24 @@ fn mistakes_about_buckets_are_told_with_their_lines() {
     let refused = |from: &str, to: &str| {
         let trial = copying("");
         trial.change(from, to);
-        trial.refused(&["validate", "job.toml"])
+        trial.rejected_message(&["validate", "job.toml"])
     };
-    expected.told("settle", &refused("poll = \"20ms\"", "settle = \"1s\""));
-    expected.told("no bucket", &refused("s3://bucket/in", "s3:///in"));
-    expected.told(
+    expected.add("settle", &refused("poll = \"20ms\"", "settle = \"1s\""));
+    expected.add("no bucket", &refused("s3://bucket/in", "s3:///in"));
+    expected.add(
         "a file in a bucket",
         &refused(
             "kind = \"directory\"\npath = \"s3://bucket/in\"\npoll = \"20ms\"",
             "kind = \"file\"\npath = \"s3://b/x\"",
         ),
     );
-    expected.told("checkpoints where the source reads", &refused("dir = \"kept\"", "dir = \"s3://bucket/in\""));
+    expected.add("checkpoints where the source reads", &refused("dir = \"kept\"", "dir = \"s3://bucket/in\""));
     expected.check_parts();
 }
 
 /// Rows of the formats, from a bucket as from files.
 #[test]
-fn formats_are_those_of_files() {
+fn objects_have_the_same_formats_as_files() {
     let server = WeedServer::start();
     server.put("in/1.csv", "n,t\n1,a\n2,\"b\nc\"\n");
     server.put("in/2.csv", "t,n\nd,3\n");
@@ -294,11 +295,11 @@ fn formats_are_those_of_files() {
     assert_eq!(cells, [(Some(1), Some("a")), (Some(2), Some("b\nc")), (Some(3), Some("d"))]);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// Blocks that hold several batches, batches that hold several blocks, and an object that is compressed once more as a whole.
+    /// Blocks with several batches, batches with several blocks, and an object that is additionally compressed.
     #[test]
     fn avro_objects_are_read_exactly_once_though_job_and_server_are_killed() {
         let mut server = WeedServer::start();
@@ -323,7 +324,7 @@ mod long {
         let trial = copying(avro);
         for (round, part) in [1_500, 5_000, 8_000, 14_000].into_iter().enumerate() {
             let mut job = start(&trial, &["--unsupervised"], &server);
-            job.until("it commits", |_| numbers(&trial).len() >= part);
+            job.wait_until("it commits", |_| numbers(&trial).len() >= part);
             if round % 2 == 1 {
                 server.kill();
             }
@@ -353,24 +354,24 @@ mod long {
     }
 
     #[test]
-    fn a_server_that_is_away_is_waited_for_with_one_warning() {
+    fn an_unreachable_server_is_waited_for_with_one_warning() {
         let mut server = WeedServer::start();
         server.kill();
         let trial = copying("");
         let mut job = start(&trial, &["--unsupervised"], &server);
-        job.until_stderr("it waits for up to 5m (`away_max`)");
+        job.wait_for_stderr("it waits for up to 5m (`away_max`)");
         server.start_again();
         server.put("in/1.txt", lines(0..10));
-        job.until("the first object is read", |_| written(&trial).len() == 10);
+        job.wait_until("the first object is read", |_| written(&trial).len() == 10);
         server.kill();
         let warnings = |job: &Process| job.stderr().matches("it waits for up to 5m").count();
-        job.until("it says that the server is away", |job| warnings(job) == 2);
+        job.wait_until("it says that the server is away", |job| warnings(job) == 2);
         server.start_again();
         server.put("in/2.txt", lines(10..20));
-        job.until("it goes on", |_| written(&trial).len() == 20);
-        let told = stop(job);
-        assert_eq!(told.matches("it waits for up to 5m").count(), 2, "{told}");
-        assert!(told.matches("can be read again, after ").count() == 2, "{told}");
+        job.wait_until("it goes on", |_| written(&trial).len() == 20);
+        let output = stop(job);
+        assert_eq!(output.matches("it waits for up to 5m").count(), 2, "{output}");
+        assert!(output.matches("can be read again, after ").count() == 2, "{output}");
         assert_eq!(written(&trial), expected(0..20));
     }
 }

@@ -1,6 +1,6 @@
 //! The source `otlp`, with the exporters of OpenTelemetry for Python, and requests that tests write themselves.
 
-use millstream_tests::{Expected, HttpClient, Process, Reply, Trial, free_port, python_with, root, until};
+use millstream_tests::{Expected, HttpClient, Process, Reply, Trial, free_port, python_with, root, wait_until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
@@ -13,20 +13,20 @@ fn job(port: u16, source: &str) -> Trial {
     ))
 }
 
-/// A running job, once it hears.
+/// Starts a job and waits until it listens.
 fn start(trial: &Trial) -> Process {
     let mut running = trial.start(&["--unsupervised"]);
-    running.until_stderr("listening on http");
+    running.wait_for_stderr("listening on http");
     running
 }
 
-/// Sends a request, and waits for its answer; `None`: there is none.
+/// Sends a request and waits for its response; `None` without one.
 fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> Option<Reply> {
     let mut client = HttpClient::connect(port).ok()?;
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n{headers}\r\n");
     client.say(head.as_bytes()).ok()?;
-    // Who is refused early may not read all of it.
+    // A sender that is rejected early may not be able to write everything.
     let _ = client.say(body);
     client.reply().ok()
 }
@@ -47,25 +47,25 @@ fn export(port: u16, compression: &str) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// The rows of these words in a column.
+/// The rows with this value in a column.
 fn rows_with(trial: &Trial, column: &str, word: &str) -> Vec<Value> {
     trial.rows("out.jsonl").into_iter().filter(|row| row[column] == word).collect()
 }
 
-/// A text that is JSON.
+/// Parses a string that has JSON.
 fn inner(text: &Value) -> Value {
     serde_json::from_str(text.as_str().unwrap_or_else(|| panic!("{text} is no text"))).expect("JSON")
 }
 
 #[test]
-fn what_exporters_send_becomes_rows() {
+fn data_of_exporters_becomes_rows() {
     let port = free_port();
     let trial = job(port, "token = \"secret\"");
     let running = start(&trial);
     for compression in ["gzip", "none"] {
         let before = trial.rows("out.jsonl").len();
         export(port, compression);
-        until("all of it came", || trial.rows("out.jsonl").len() >= before + 11);
+        wait_until("all of it came", || trial.rows("out.jsonl").len() >= before + 11);
         assert_eq!(trial.rows("out.jsonl").len(), before + 11, "4 records, 2 spans and 5 points");
     }
     let logs = rows_with(&trial, "signal", "logs");
@@ -83,8 +83,8 @@ fn what_exporters_send_becomes_rows() {
     );
     assert_eq!(inner(&first["resource"])["host.cores"], 4);
     assert_eq!(inner(&logs[1]["body"]), json!({ "user": "å", "n": [1, 2.5, null] }));
-    let told = ["name", "severity"].map(|column| logs[1][column].as_str().unwrap_or_default().to_owned());
-    assert_eq!(told, ["cart.failed", "WARN"]);
+    let output = ["name", "severity"].map(|column| logs[1][column].as_str().unwrap_or_default().to_owned());
+    assert_eq!(output, ["cart.failed", "WARN"]);
     assert_eq!((&logs[2]["body"], &logs[3]["body"]), (&json!("7"), &Value::Null));
 
     let (order, pay) = (&rows_with(&trial, "name", "order")[0], &rows_with(&trial, "name", "pay")[0]);
@@ -121,7 +121,7 @@ fn what_exporters_send_becomes_rows() {
 }
 
 #[test]
-fn a_schema_leads_into_attributes_and_keeps_all_digits() {
+fn a_schema_reads_attributes_and_keeps_all_digits() {
     let port = free_port();
     let trial = job(
         port,
@@ -136,14 +136,14 @@ fn a_schema_leads_into_attributes_and_keeps_all_digits() {
         json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [{ "name": "orders", "sum": sum }, 7] }] }] });
     let reply = post(port, "/v1/metrics", JSON, body.to_string().as_bytes()).expect("an answer");
     assert_eq!((reply.status, reply.json()), (200, json!({})));
-    until("both came", || trial.rows("out.jsonl").len() == 1 && trial.rows("bad.jsonl").len() == 1);
+    wait_until("both came", || trial.rows("out.jsonl").len() == 1 && trial.rows("bad.jsonl").len() == 1);
     assert_eq!(trial.rows("out.jsonl")[0], json!({ "name": "orders", "value": 9_007_199_254_740_993_i64, "sku": "a" }));
     let reply = post(port, "/v1/logs", JSON, log("x").as_bytes()).expect("an answer");
     assert_eq!(reply.status, 404);
     assert!(reply.json()["message"].as_str().is_none(), "it is no call of this source");
     running.stop();
-    let told = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
-    assert!(told.stdout.contains("at least once, from exporters that repeat"), "{}{}", told.stdout, told.stderr);
+    let output = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert!(output.stdout.contains("at least once, if exporters repeat"), "{}{}", output.stdout, output.stderr);
 }
 
 /// A body as gzip packs it.
@@ -154,12 +154,12 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_such_request_is_refused_with_a_reason() {
+fn invalid_requests_are_rejected_with_a_reason() {
     let port = free_port();
     let trial = job(port, "request_bytes_max = \"64KiB\"\nbytes_per_batch_max = \"64KiB\"\nrows_per_batch_max = 100");
     let running = start(&trial);
     let packed = format!("{JSON}Content-Encoding: gzip\r\n");
-    let told = |path: &str, headers: &str, body: &[u8]| {
+    let output = |path: &str, headers: &str, body: &[u8]| {
         let reply = post(port, path, headers, body).expect("an answer");
         (reply.status, reply.body)
     };
@@ -168,7 +168,7 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let wide =
         json!({ "resource": { "attributes": [attribute] }, "scopeLogs": [{ "logRecords": vec![json!({}); 50] }] });
     let wide = json!({ "resourceLogs": [wide] }).to_string();
-    // The same where each scope has one row of its own.
+    // The same if each scope has its own row.
     let scopes = |scopes: &str, items: &str, item: Value| {
         let scope = json!({ "scope": { "name": "s" }, items: [item] });
         json!({ "resource": { "attributes": [attribute] }, scopes: vec![scope; 50] })
@@ -189,7 +189,7 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
     let bomb = gzip(&vec![b' '; 10_000_000]);
     let record = |fields: &str| format!("{{\"resourceLogs\":[{{\"scopeLogs\":[{{\"logRecords\":[{{{fields}}}]}}]}}]}}");
     let body = |value: &str| record(&format!("\"body\":{{{value}}}"));
-    for (path, headers, body, status, words) in [
+    for (path, headers, body, status, message) in [
         ("/v1/logs", JSON, &b"{"[..], 400, "the body is not JSON"),
         ("/v1/logs", JSON, b"[]", 400, "not a JSON object"),
         ("/v1/logs", PROTOBUF, b"\x0a\xff", 400, "cut short"),
@@ -219,30 +219,30 @@ fn what_is_no_such_request_is_refused_with_a_reason() {
         ("/v1/logs", JSON, record("\"body\":\"text\"").as_bytes(), 400, "`body`"),
         ("/v1/logs", JSON, record("\"attributes\":{\"a\":1}").as_bytes(), 400, "`attributes`"),
     ] {
-        let (code, text) = told(path, headers, body);
+        let (code, text) = output(path, headers, body);
         assert_eq!(code, status, "{text}");
-        assert!(text.contains(words), "{words}: {text}");
+        assert!(text.contains(message), "{message}: {text}");
     }
-    // A refusal is a Status, in the encoding of the request.
-    let (_, text) = told("/v1/logs", JSON, b"[]");
+    // An error is a Status, in the encoding of the request.
+    let (_, text) = output("/v1/logs", JSON, b"[]");
     let status: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(status["code"], 3);
     let reply = post(port, "/v1/logs", PROTOBUF, b"\x0a\xff").expect("an answer");
     assert_eq!(reply.header("content-type"), Some("application/x-protobuf"));
     assert!(reply.body.starts_with("\u{8}\u{3}\u{12}"), "{:?}", reply.body);
-    // What holds nothing is fine.
-    assert_eq!(told("/v1/logs", JSON, b"{}"), (200, "{}".into()));
-    // A byte order mark is none of a body.
-    assert_eq!(told("/v1/logs", JSON, b"\xef\xbb\xbf{}"), (200, "{}".into()));
-    assert_eq!(told("/v1/logs", &packed, &gzip(b"\xef\xbb\xbf{}")), (200, "{}".into()));
-    assert_eq!(told("/v1/traces", PROTOBUF, b""), (200, String::new()));
+    // An empty request is valid.
+    assert_eq!(output("/v1/logs", JSON, b"{}"), (200, "{}".into()));
+    // A byte order mark is not part of a body.
+    assert_eq!(output("/v1/logs", JSON, b"\xef\xbb\xbf{}"), (200, "{}".into()));
+    assert_eq!(output("/v1/logs", &packed, &gzip(b"\xef\xbb\xbf{}")), (200, "{}".into()));
+    assert_eq!(output("/v1/traces", PROTOBUF, b""), (200, String::new()));
     assert!(trial.rows("out.jsonl").is_empty());
     running.stop();
 }
 
 /// A count has 64 bits without a sign, and its column has one.
 #[test]
-fn a_count_that_fits_no_column_is_a_rejected_row() {
+fn a_count_out_of_range_is_a_rejected_row() {
     let port = free_port();
     let trial = job(port, "signals = \"metrics\"");
     let running = start(&trial);
@@ -251,7 +251,7 @@ fn a_count_that_fits_no_column_is_a_rejected_row() {
         let point = json!({ "dataPoints": [{ "count": count.to_string(), "bucketCounts": [count.to_string()] }] });
         let metric = json!({ "name": "json", "histogram": point });
         let body = json!({ "resourceMetrics": [{ "scopeMetrics": [{ "metrics": [metric] }] }] }).to_string();
-        // The same of a summary in Protobuf.
+        // The same for a summary in Protobuf.
         let within = |number: u8, inner: &[u8]| [&[number << 3 | 2, inner.len() as u8], inner].concat();
         let point = [&[4 << 3 | 1], &count.to_le_bytes()[..]].concat();
         let metric = [within(1, b"protobuf"), within(11, &within(1, &point))].concat();
@@ -260,7 +260,7 @@ fn a_count_that_fits_no_column_is_a_rejected_row() {
             assert_eq!(post(port, "/v1/metrics", headers, body).expect("an answer").status, 200);
         }
     }
-    until("all came", || trial.rows("out.jsonl").len() == 4 && trial.rows("bad.jsonl").len() == 4);
+    wait_until("all came", || trial.rows("out.jsonl").len() == 4 && trial.rows("bad.jsonl").len() == 4);
     let found: Vec<Value> = trial.rows("out.jsonl").iter().map(|row| row["count"].clone()).collect();
     assert_eq!(found, [json!(0), json!(0), json!(i64::MAX), json!(i64::MAX)]);
     for row in trial.rows("bad.jsonl") {
@@ -269,10 +269,10 @@ fn a_count_that_fits_no_column_is_a_rejected_row() {
     running.stop();
 }
 
-/// A sender repeats what was not answered with 200, and the job is killed at each step: nothing is lost, and what comes twice was not
-/// answered.
+/// A sender repeats requests until the response is 200, and the job is killed at each step: nothing is lost, and duplicates had
+/// no response.
 #[test]
-fn what_was_answered_is_there_though_the_job_is_killed() {
+fn confirmed_rows_survive_a_kill_of_the_job() {
     const STEPS: [&str; 5] =
         ["plan.durable:4", "commit.before:3", "commit.after:4", "store.append:3", "plan.durable:2"];
     let port = free_port();
@@ -280,7 +280,7 @@ fn what_was_answered_is_there_though_the_job_is_killed() {
     let start = |fault: &str| {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let mut running = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault));
-        running.until_stderr("listening on http");
+        running.wait_for_stderr("listening on http");
         running
     };
     let mut steps = STEPS.iter();
@@ -288,23 +288,23 @@ fn what_was_answered_is_there_though_the_job_is_killed() {
     let mut repeated = Vec::new();
     for number in 0..60 {
         let body = gzip(log(&format!("n{number}")).as_bytes());
-        let mut asked = 0;
+        let mut requests = 0;
         loop {
-            asked += 1;
+            requests += 1;
             let packed = format!("{JSON}Content-Encoding: gzip\r\n");
             if post(port, "/v1/logs", &packed, &body).is_some_and(|reply| reply.status == 200) {
                 break;
             }
-            if running.ended() {
+            if running.has_ended() {
                 running = start(&steps.next().map_or(String::new(), |step| format!("kill@{step}")));
             }
         }
-        if asked > 1 {
+        if requests > 1 {
             repeated.push(number);
         }
     }
     assert!(steps.next().is_none(), "it was killed at each step");
-    until("the last one is there", || !rows_with(&trial, "body", "n59").is_empty());
+    wait_until("the last one is there", || !rows_with(&trial, "body", "n59").is_empty());
     for number in 0..60 {
         let there = rows_with(&trial, "body", &format!("n{number}")).len();
         assert!(there == 1 || (there > 1 && repeated.contains(&number)), "n{number} is there {there} times");
@@ -322,7 +322,7 @@ fn mistakes_are_told() {
         "format = \"json\"",
         "request_bytes_max = \"1GiB\"",
     ] {
-        expected.told(source, &job(4318, source).refused(&["validate", "job.toml"]));
+        expected.add(source, &job(4318, source).rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }

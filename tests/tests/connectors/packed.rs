@@ -1,8 +1,8 @@
-//! Compressed files and folders in folders, as sources read them.
+//! Compressed files and nested directories, as sources read them.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use millstream_tests::{Expected, Process, Trial, passing, queue_sink, until};
+use millstream_tests::{Expected, Process, Trial, passing, queue_sink, wait_until};
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -39,13 +39,13 @@ fn compressed_files_are_read_exactly_once_though_the_job_is_killed() {
     let rows = || trial.text("out.jsonl").matches("\"value\"").count();
     for part in [5_000, 25_000, 50_000, 70_000] {
         let process = trial.start(&[]);
-        until("some more rows", || rows() >= part);
+        wait_until("some more rows", || rows() >= part);
         process.kill();
     }
     let mut process = trial.start(&[]);
-    // The one before may have come to the end, and this one must know what to do about a signal.
-    process.until_stderr("resumes after the checkpoint");
-    until("all rows", || rows() >= all);
+    // The previous run may have reached the end, and this one must be ready to handle a signal.
+    process.wait_for_stderr("resumes after the checkpoint");
+    wait_until("all rows", || rows() >= all);
     process.stop();
     let values = trial.values("out.jsonl");
     let expected: Vec<String> = [("a", 20_000), ("b", 20_000), ("c", 20_000), ("d", 20_000), ("e", 100)]
@@ -60,11 +60,11 @@ fn compressed_files_are_read_exactly_once_though_the_job_is_killed() {
 }
 
 #[test]
-fn what_is_before_damage_is_read_and_the_damage_is_told() {
+fn rows_before_damage_are_read_and_the_damage_is_reported() {
     let trial = job("kind = \"file\"\npath = \"in.gz\"", "");
     let whole = gzip(&lines("line with some more text that differs", 50_000));
     trial.write("in.gz", &whole[..whole.len() / 2]);
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert!(ended.stderr.contains("in.gz`: it is damaged or incomplete after"), "{}", ended.stderr);
     assert!(ended.stderr.contains("it ends in the middle. The rest is not read"), "{}", ended.stderr);
     let values = trial.values("out.jsonl");
@@ -77,15 +77,15 @@ fn what_is_before_damage_is_read_and_the_damage_is_told() {
 #[test]
 fn a_log_that_is_followed_is_not_compressed() {
     let trial = job("kind = \"file\"\npath = \"app.log.gz\"\nfollow = true", "");
-    let told = trial.refused(&["validate", "job.toml"]);
+    let output = trial.rejected_message(&["validate", "job.toml"]);
     assert!(
-        told.contains("is the name of a compressed file, and a growing log is not compressed; remove `follow`"),
-        "{told}"
+        output.contains("is the name of a compressed file, and a growing log is not compressed; remove `follow`"),
+        "{output}"
     );
 }
 
 #[test]
-fn files_of_dirs_in_the_dir_are_read_by_pattern() {
+fn files_in_nested_directories_are_read_by_pattern() {
     let trial =
         job("kind = \"directory\"\npath = \"logs/**/*.txt\"\nsettle = \"0s\"", "[checkpoint]\ndir = \"checkpoints\"");
     let named = |name: &str| format!("{name}\n");
@@ -95,15 +95,15 @@ fn files_of_dirs_in_the_dir_are_read_by_pattern() {
     std::os::unix::fs::symlink("..", trial.path("logs/2026/circle")).unwrap();
     let process = trial.start(&[]);
     let values = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
-    until("both files", || values().len() == 2);
+    wait_until("both files", || values().len() == 2);
     trial.write("logs/2026/12/.e", named("e"));
     std::fs::rename(trial.path("logs/2026/12/.e"), trial.path("logs/2026/12/e.txt")).unwrap();
-    until("a file in a new folder", || values().len() == 3);
+    wait_until("a file in a new folder", || values().len() == 3);
     process.stop();
     trial.write("logs/f.txt", named("f"));
     std::fs::remove_dir_all(trial.path("logs/2026/11")).unwrap();
     let process = trial.start(&[]);
-    until("only what is new", || values().len() == 4);
+    wait_until("only what is new", || values().len() == 4);
     process.stop();
     let expected = ["logs/a.txt", "logs/2026/11/b.txt", "e", "f"].map(str::to_owned);
     assert_eq!(trial.values("out.jsonl").len(), 4);
@@ -121,44 +121,44 @@ fn patterns_that_mean_nothing_are_told() {
         "kind = \"directory\"\npath = \"a\"\npattern = \"../*\"\nsubfolders = true",
         "kind = \"file\"\npath = \"a\"\nsubfolders = true",
     ] {
-        expected.told(source, &job(source, "").refused(&["validate", "job.toml"]));
+        expected.add(source, &job(source, "").rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }
 
 #[test]
-fn rows_that_go_nowhere_are_counted() {
+fn rows_without_a_destination_are_counted() {
     let trial = Trial::new(
         "name = \"nowhere\"\nbatch = \"20ms\"\n[checkpoint]\ndir = \"checkpoints\"\nevery = 1\n[sources.in]\nkind = \"rate\"\n\
          rows_per_second = 1000\n[sinks.out]\nfrom = \"in\"\nkind = \"nothing\"\n",
     );
     let counted = || {
-        let told = trial.told(&["status", "job.toml", "--json"]);
-        let status: serde_json::Value = serde_json::from_str(&told.stdout).unwrap_or_default();
+        let output = trial.run_command(&["status", "job.toml", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&output.stdout).unwrap_or_default();
         status["sinks"][0]["rows"].as_u64().unwrap_or(0)
     };
     for _ in 0..2 {
-        let process = Process::start(&mut trial.command_apart(&["run", "job.toml"]));
-        until("rows are counted", || counted() > 100);
+        let process = Process::start(&mut trial.isolated_command(&["run", "job.toml"]));
+        wait_until("rows are counted", || counted() > 100);
         process.stop();
     }
 }
 
 #[test]
-fn a_job_does_not_read_what_it_writes() {
+fn a_job_does_not_read_its_own_output() {
     let of = |more: &str| {
         let source = format!("kind = \"directory\"\npath = \".\"\nsubfolders = true\n{more}");
         job(&source, "[checkpoint]\ndir = \"state\"")
     };
-    let told = of("").refused(&["validate", "job.toml"]);
+    let output = of("").rejected_message(&["validate", "job.toml"]);
     assert!(
-        told.contains("the job keeps its checkpoints in state, and source `in` reads every file in that"),
-        "{told}"
+        output.contains("the job keeps its checkpoints in state, and source `in` reads every file in that"),
+        "{output}"
     );
-    let told = of("pattern = \"o*.jsonl\"").refused(&["validate", "job.toml"]);
+    let output = of("pattern = \"o*.jsonl\"").rejected_message(&["validate", "job.toml"]);
     assert!(
-        told.contains("sink `out` writes to out.jsonl, and source `in` would read what is written there"),
-        "{told}"
+        output.contains("sink `out` writes to out.jsonl, and source `in` would read the files written there"),
+        "{output}"
     );
-    of("pattern = \"**/*.csv\"").well(&["validate", "job.toml"]);
+    of("pattern = \"**/*.csv\"").run_command_ok(&["validate", "job.toml"]);
 }

@@ -1,4 +1,4 @@
-//! Files of Parquet as sources, written by another program.
+//! Parquet files as sources, written by another program.
 
 use millstream_tests::{Process, Trial, WeedServer, root};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Has pyarrow do something in a folder, where `pa` and `pq` are.
+/// Runs a pyarrow script in a directory, with `pa` and `pq` imported.
 fn python(dir: &Path, script: &str) {
     let python = Command::new(root().join("scripts/python.sh")).output().expect("a shell").stdout;
     let python = String::from_utf8(python).expect("a path");
@@ -15,7 +15,7 @@ fn python(dir: &Path, script: &str) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// A job with checkpoints that copies a folder to `out.jsonl`.
+/// A job with checkpoints that copies a directory to `out.jsonl`.
 fn copying(path: &str, schema: &str) -> Trial {
     Trial::new(&format!(
         "batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 3\n[sources.in]\nkind = \"directory\"\npath = \"{path}\"\n\
@@ -78,7 +78,7 @@ fn types_of_other_writers_become_those_of_the_job() {
 }
 
 #[test]
-fn bytes_are_what_they_are_or_text() {
+fn bytes_stay_bytes_or_become_text() {
     let trial = copying(
         "in",
         "b = \"binary\", wide = \"binary\", word = \"text\", inner = { type = \"binary\", path = \"s.b\" }",
@@ -110,9 +110,9 @@ fn bytes_are_what_they_are_or_text() {
     assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 5), "{}", ended.stderr);
 }
 
-/// As in all other formats, whatever the text looks like.
+/// As in all other formats, whatever the string looks like.
 #[test]
-fn text_as_binary_is_its_bytes() {
+fn text_read_as_binary_gives_its_bytes() {
     let schema = "s = \"binary\", d = \"binary\", l = \"list<binary>\", x = \"struct<x: binary>\", m = \"struct<k: binary>\", \
                   large = \"binary\", first = { type = \"binary\", path = \"l.0\" }, t = { type = \"text\", path = \"s\" }";
     let trial = copying("in", schema);
@@ -131,14 +131,14 @@ fn text_as_binary_is_its_bytes() {
         json!({ "s": "68656c6c6f", "d": "62656566", "l": [], "x": null, "m": { "k": null }, "large": null, "first": null, "t": "hello" }),
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
-    // Beside all of a struct as text it cannot be told, and is not guessed.
+    // Next to a complete struct as text it cannot be determined, and is not guessed.
     let trial = copying("in", "x = \"text\", b = { type = \"binary\", path = \"x.x\" }");
     fs::create_dir(trial.path("in")).expect("a folder");
     python(trial.dir(), "pq.write_table(pa.table({'x': [{'x': 'cafe'}, {'x': None}]}), 'in/1.parquet')");
     let ended = start(&trial, &[], "").wait();
     assert_eq!((ended.code, trial.rows("out.jsonl").len()), (Some(0), 1), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("column `b`: `x.x`, or what it is in, is `text` for another column"),
+        ended.stderr.contains("column `b`: `x.x`, or its parent, is `text` for another column"),
         "{}",
         ended.stderr
     );
@@ -161,7 +161,7 @@ fn a_pipe_is_refused() {
 
 /// Widths and layouts of other writers, at any depth.
 #[test]
-fn values_are_what_they_were_in_whatever_type() {
+fn values_are_unchanged_in_every_type() {
     let trial = copying(
         "in",
         "f = \"float64\", h = \"float64\", large = \"list<float64>\", fixed = \"list<float64>\", s = \"struct<b: text, f: float64>\", \
@@ -189,9 +189,9 @@ fn values_are_what_they_were_in_whatever_type() {
     assert_eq!(trial.rows("out.jsonl"), expected);
 }
 
-/// What cannot be read of a file is told, and the job reads on in others.
+/// Unreadable parts of a file are reported, and the job continues with other files.
 #[test]
-fn damaged_files_are_told() {
+fn damaged_files_are_reported() {
     let trial = copying("in", "n = \"int64\"");
     python(trial.dir(), NUMBERED);
     let bytes = fs::read(trial.path("numbered")).expect("it is there");
@@ -237,7 +237,7 @@ fn compressed_pages_are_read_and_written() {
             "[sources.in]\nkind = \"rate\"\nrows_per_second = 100000\nrows_max = 500\n[sinks.out]\nfrom = \"in\"\nkind = \"files\"\n\
              path = \"out\"\nformat = \"parquet\"\ncompression = \"{word}\"\n"
         ));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         python(
             trial.dir(),
             &format!(
@@ -251,13 +251,13 @@ fn compressed_pages_are_read_and_written() {
     }
     let trial = copying("in", "n = \"int64\"");
     trial.change("kind = \"queue\"\npath = \"out.jsonl\"", "kind = \"files\"\npath = \"out\"\ncompression = \"zstd\"");
-    let words = trial.refused(&["validate", "job.toml"]);
-    assert!(words.contains("`compression` of files is that of Parquet pages"), "{words}");
+    let text = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(text.contains("`compression` is for format `parquet`"), "{text}");
 }
 
-/// A part that a start completes after a crash is compressed as the others.
+/// A part that a start completes after a crash is compressed like the others.
 #[test]
-fn a_part_that_is_completed_later_keeps_its_compression() {
+fn a_part_completed_later_keeps_its_compression() {
     let trial = Trial::new(
         "batch = \"5ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 4\n[sources.in]\nkind = \"rate\"\nrows_per_second = 10000\n\
          rows_max = 500\nrows_per_batch_max = 50\n[sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\n\
@@ -265,7 +265,7 @@ fn a_part_that_is_completed_later_keeps_its_compression() {
     );
     let ended = start(&trial, &[], "kill@commit.after:3").wait();
     assert_eq!(ended.code, None, "{}", ended.stderr);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     python(
         trial.dir(),
         "import glob\nparts = sorted(glob.glob('out/*.parquet'))\n\
@@ -276,9 +276,9 @@ fn a_part_that_is_completed_later_keeps_its_compression() {
     );
 }
 
-/// A file that is whole is not passed over because of its codec.
+/// An intact file is not skipped because of its codec.
 #[test]
-fn a_codec_that_is_not_there_is_refused() {
+fn a_missing_codec_is_rejected() {
     let trial = copying("in", "n = \"int64\", x = \"text\"");
     fs::create_dir(trial.path("in")).expect("a folder");
     let brotli =
@@ -286,11 +286,11 @@ fn a_codec_that_is_not_there_is_refused() {
     python(trial.dir(), &brotli.replace("COLUMNS", "{'x': 'brotli', 'n': 'zstd'}"));
     let ended = start(&trial, &[], "").wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let words = "source `in`: cannot read `";
-    assert!(ended.stderr.contains(words) && ended.stderr.contains("in/1.parquet`: "), "{}", ended.stderr);
-    let words = "its column `x` is compressed with brotli, which is not read here; write the file with zstd, gzip, lz4, snappy or \
-                 no compression";
-    assert!(ended.stderr.contains(words), "{}", ended.stderr);
+    let text = "source `in`: cannot read `";
+    assert!(ended.stderr.contains(text) && ended.stderr.contains("in/1.parquet`: "), "{}", ended.stderr);
+    let text = "its column `x` is compressed with brotli, which is not supported; write the file with zstd, gzip, \
+                 lz4, snappy or no compression";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
     assert!(!trial.path("out.jsonl").exists() || trial.rows("out.jsonl").is_empty());
     // Columns that the job does not read may be what they are.
     trial.change(", x = \"text\"", "");
@@ -314,7 +314,7 @@ fn reasons(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_towards_the_past() {
+fn times_out_of_range_are_rejected_and_finer_ones_are_rounded_down() {
     let trial = reading(
         "n = \"int64\", ms = \"timestamp\", ns = \"timestamp\", first = { type = \"timestamp\", path = \"all.0\" }, \
          inner = { type = \"timestamp\", path = \"s.at\" }, day = \"date\"",
@@ -328,7 +328,7 @@ fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_t
          'all': pa.array([[0, far], [], [-1], None, [0], [far]], pa.list_(pa.timestamp('ms'))), 's': s,\n\
          'day': pa.array([2932897, -719529, 0, 0, 0, 0], pa.int32()).cast(pa.date32())}), 'in.parquet')",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let epoch = "1970-01-01T00:00:00.000000Z";
     let expected = [
         json!({ "n": 0, "ms": epoch, "ns": "1969-12-31T23:59:59.999999Z", "first": epoch, "inner": epoch, "day": "+10000-01-01" }),
@@ -350,7 +350,7 @@ fn times_that_microseconds_cannot_hold_are_rejected_and_finer_ones_are_cut_off_t
 
 /// Times of 96 bits, as Spark and Impala write them, of all years that these have.
 #[test]
-fn times_of_96_bits_are_of_any_year() {
+fn times_of_96_bits_cover_any_year() {
     let trial = reading("n = \"int64\", at = \"timestamp\", first = { type = \"timestamp\", path = \"all.0\" }");
     python(
         trial.dir(),
@@ -364,7 +364,7 @@ fn times_of_96_bits_are_of_any_year() {
          assert data.count(day) >= 2\n\
          open('in.parquet', 'wb').write(data.replace(day, struct.pack('<qI', 86399999999999, 2 ** 31 - 1), 1))",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let row = |n: u8, at: Option<&str>| json!({ "n": n, "at": at, "first": at });
     let expected = [
         row(0, Some("9999-12-31T23:59:59.999999Z")),
@@ -378,7 +378,7 @@ fn times_of_96_bits_are_of_any_year() {
 }
 
 #[test]
-fn times_without_an_offset_are_of_the_zone() {
+fn times_without_an_offset_use_the_zone() {
     let zoned = |name: &str, path: &str, zone: &str| {
         format!("{name} = {{ type = \"timestamp\", path = \"{path}\", zone = \"{zone}\" }}")
     };
@@ -397,7 +397,7 @@ fn times_without_an_offset_are_of_the_zone() {
          'day': pa.array([datetime.date(2026, 1, 1)] * 4), 'list': pa.array([[{'at': t}] for t in at], pa.list_(pa.struct([('at', pa.timestamp('us'))])))}),\n\
          'in.parquet')",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let (noon, half) = ("2026-07-01T12:00:00.000000Z", "2026-10-25T02:30:00.000000Z");
     let (noon_there, half_there) = ("2026-07-01T10:00:00.000000Z", "2026-10-25T00:30:00.000000Z");
     let day = "2025-12-31T23:00:00.000000Z";
@@ -409,7 +409,8 @@ fn times_without_an_offset_are_of_the_zone() {
         json!({ "at": null, "word": null, "berlin": null, "tokyo": null, "moment": null, "day": day, "inner": null }),
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
-    let skipped = "column `berlin`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin, where clocks were set forward over it";
+    let skipped = "column `berlin`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin: daylight saving \
+                  time skips it";
     assert_eq!(reasons(&trial), [skipped]);
 }
 
@@ -429,19 +430,19 @@ fn maps_have_keys_of_any_type() {
          'bytes': pa.array([[(b'k', b'\\xc3\\xa9'), (b'l', b'\\xff')], [(b'k', b'\\xff')]], pa.map_(pa.binary(), pa.binary())),\n\
          'deep': pa.array([[(1, {'a': [b'z', b'\\xff']})], []], pa.map_(pa.uint64(), pa.struct([('a', pa.list_(pa.binary()))])))}), 'in.parquet')",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let expected = json!({ "whole": "{\"-5\":0.5,\"7\":\"NaN\"}", "one": 0.5, "s": { "7": "NaN" }, "days": "{\"2026-01-01\":\"x\"}",
                            "day": "x", "yes": 1, "bytes": "é", "raw": "c3a9", "deep": "z" });
     assert_eq!(trial.rows("out.jsonl"), [expected]);
-    let told = "its column `bytes.k` holds bytes that are not UTF-8; declare it as `binary`";
-    assert_eq!(reasons(&trial), [told]);
+    let message = "its column `bytes.k` holds bytes that are not UTF-8; declare it as `binary`";
+    assert_eq!(reasons(&trial), [message]);
     let value = "{\"whole\":{},\"days\":null,\"flags\":{},\"bytes\":{\"k\":null},\"deep\":{}}";
     assert_eq!(trial.rows("refused.jsonl")[0]["value"], value);
 }
 
-/// Types of Parquet that have no name of their own here.
+/// Parquet types that have no equivalent here.
 #[test]
-fn types_without_a_name_are_written_out() {
+fn types_without_an_equivalent_are_written_out() {
     let trial = reading(
         "u = \"decimal(20,0)\", big = \"text\", clock = \"text\", id = \"text\", ids = \"list<text>\", raw = { type = \"binary\", path = \"id\" }, \
          nothing = \"text\", nested = \"list<list<int64>>\"",
@@ -456,7 +457,7 @@ fn types_without_a_name_are_written_out() {
          'ids': pa.ListArray.from_arrays([0, 1, 1], uuids([one])), 'nothing': pa.nulls(2), 'nested': pa.array([[[1, None], []], None], pa.list_(pa.list_(pa.int8())))}),\n\
          'in.parquet')",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let id = "00010203-0405-0607-0809-0a0b0c0d0e0f";
     let expected = [
         json!({ "u": 18_446_744_073_709_551_615_u64, "big": "-1.50", "clock": "01:02:03.000004", "id": id, "ids": [id],
@@ -468,7 +469,7 @@ fn types_without_a_name_are_written_out() {
 }
 
 #[test]
-fn durations_and_times_of_day_that_are_none_reject_their_rows() {
+fn invalid_durations_and_times_of_day_reject_their_rows() {
     let trial = reading("n = \"int64\", d = \"text\", t = \"text\"");
     python(
         trial.dir(),
@@ -480,7 +481,7 @@ fn durations_and_times_of_day_that_are_none_reject_their_rows() {
          assert data.count(values(86399999999)) == 1\n\
          open('in.parquet', 'wb').write(data.replace(values(86399999999), values(86400000000)))",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let row = |n: u8, d: &str, t: &str| json!({ "n": n, "d": d, "t": t });
     assert_eq!(trial.rows("out.jsonl"), [row(0, "PT1S", "00:00:00.000001"), row(3, "-PT4S", "00:00:00.000004")]);
     let expected = [
@@ -491,7 +492,7 @@ fn durations_and_times_of_day_that_are_none_reject_their_rows() {
 }
 
 #[test]
-fn a_table_has_the_times_of_its_file_or_is_refused() {
+fn a_table_has_the_times_of_its_file_or_is_rejected() {
     let trial = Trial::new(
         "batch = \"0s\"\n[sources.in]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = { n = \"int64\" }\n\
          [stages.named]\nfrom = \"in\"\nenrich = { file = \"t.parquet\", on = \"n\" }\n\
@@ -503,17 +504,17 @@ fn a_table_has_the_times_of_its_file_or_is_refused() {
         python(trial.dir(), &script);
     };
     write("pa.array([0, 9300000000000000], pa.int64()).cast(pa.timestamp('ms'))", "");
-    let refused = trial.refused(&["validate", "job.toml"]);
+    let refused = trial.rejected_message(&["validate", "job.toml"]);
     assert!(refused.contains("column `at`: 9300000000000000 is out of range of timestamp"), "{refused}");
     let times = "datetime.datetime(9999, 12, 31), datetime.datetime(1, 1, 1, 0, 0, 0, 1)";
     write(&format!("pa.array([{times}], pa.timestamp('us'))"), "use_deprecated_int96_timestamps=True");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let row = |n: u8, at: &str| json!({ "n": n, "at": at });
     let expected = [row(0, "9999-12-31T00:00:00.000000Z"), row(1, "0001-01-01T00:00:00.000001Z")];
     assert_eq!(trial.rows("out.jsonl"), expected);
 }
 
-/// `formats/duckdb.sql` says what is in the file.
+/// `formats/duckdb.sql` defines the content of the file.
 #[test]
 fn a_file_of_duckdb_is_read() {
     let trial = reading(
@@ -524,7 +525,7 @@ fn a_file_of_duckdb_is_read() {
     );
     let file = fs::read(root().join("tests/tests/connectors/formats/duckdb.parquet")).expect("it is there");
     trial.write("in.parquet", file);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let rows = trial.rows("out.jsonl");
     let first = json!({ "n": 1, "span": "1 mons 2 days 3.000 secs", "id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
                         "at": "2026-07-01T10:00:00.000000Z", "moment": "2026-07-01T12:00:00.000000Z", "ns": "1969-12-31T23:59:59.999999Z",
@@ -532,7 +533,7 @@ fn a_file_of_duckdb_is_read() {
                         "scores": { "7": [1, null] }, "raw": "é", "u": 18_446_744_073_709_551_615_u64,
                         "price": "123456789012345678901234567890.12", "f": 1.5, "ok": true, "since": "0001-01-01T00:00:00.000000Z" });
     assert_eq!(rows[0], first);
-    // No calendar of zones goes so far.
+    // No time zone database covers this date.
     assert_eq!(
         (rows.len(), reasons(&trial)),
         (1, vec!["column `at`: +294246-01-01T00:00:00.000000 is out of range of timestamp".to_owned()])

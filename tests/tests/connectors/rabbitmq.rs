@@ -1,6 +1,6 @@
 //! Sources and sinks of kind `rabbitmq` with a real server.
 
-use millstream_tests::{Certificates, Process, Rabbitmq, Random, Relay, Trial, kill, lives, until};
+use millstream_tests::{Certificates, Process, Rabbitmq, Random, Relay, Trial, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::Duration;
 
-/// A job that reads, keeps checkpoints, and puts rows into a queue of its own.
+/// A job that reads, keeps checkpoints, and puts rows into its own queue.
 fn job(url: &str, source: &str) -> Trial {
     Trial::new(&format!(
         r#"name = "reader"
@@ -60,7 +60,7 @@ fn lines(numbers: Range<u64>) -> Vec<String> {
     numbers.map(|number| format!("line {number}")).collect()
 }
 
-/// Runs a job that ends by itself with this exit code; what it says.
+/// Runs a job that ends on its own with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
@@ -71,7 +71,7 @@ fn fails(trial: &Trial, code: i32) -> String {
 /// Ends a job in order, which may be just starting.
 #[track_caller]
 fn stop(mut running: Process) {
-    running.until("it has begun", |running| running.stderr().contains(" batch "));
+    running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
     running.stop();
 }
 
@@ -91,37 +91,37 @@ fn disturbed(seed: u64, server: &mut Rabbitmq, trial: &Trial, to: &str) -> Proce
             1 => {
                 let children = running.children();
                 running.kill();
-                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                 running = trial.start_processes(2, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
-    // Nobody is killed any more.
+    // No more kills from here on.
     server.publish(to, &lines(600..610));
-    running.until("it reads again", |_| trial.values("out.jsonl").contains(&"line 609".to_owned()));
+    running.wait_until("it reads again", |_| trial.values("out.jsonl").contains(&"line 609".to_owned()));
     running
 }
 
-/// Whatever dies, no message of a queue is lost; some come twice.
+/// Whatever dies, no message of a queue is lost; some are duplicated.
 #[test]
-fn messages_of_a_queue_come_at_least_once_whatever_is_killed() {
+fn messages_of_a_queue_arrive_at_least_once_after_any_kill() {
     let mut server = Rabbitmq::start();
     server.queue("q");
     let trial = job(&server.url(), "queue = \"q\"");
     let mut running = disturbed(3, &mut server, &trial, "q");
     let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
-    running.until("all came", |_| found().len() >= 610);
+    running.wait_until("all came", |_| found().len() >= 610);
     stop(running);
     assert_eq!(found(), lines(0..610).into_iter().collect());
-    // What was read is gone there.
-    trial.run_well(&["--until-idle"]);
+    // Messages that were read no longer exist there.
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(server.count("q"), 0);
 }
 
 /// A process that dies after the plan of a batch is durable, and before it.
 #[test]
-fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
+fn a_message_is_acknowledged_once_its_plan_is_durable() {
     let server = Rabbitmq::start();
     for step in ["plan.durable:1", "commit.before:1", "commit.after:1"] {
         let queue = step.replace(':', "-");
@@ -133,25 +133,25 @@ fn a_message_is_acknowledged_when_a_durable_plan_holds_it() {
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
         let mut running = trial.start(&[]);
         let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
-        running.until("all came", |_| found().len() >= 50);
+        running.wait_until("all came", |_| found().len() >= 50);
         stop(running);
         assert_eq!(found(), lines(0..50).into_iter().collect(), "{step}");
     }
 }
 
 #[test]
-fn what_comes_with_a_message_are_columns() {
+fn metadata_of_messages_are_columns() {
     let server = Rabbitmq::start();
     let queue = "odd {name} = 'ü' #%";
     server.queue(queue);
-    server.ask(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": "key.ü" }));
+    server.send_request(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": "key.ü" }));
     let schema = r#"format = "json"
 schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "text", from = "id" }, at = { type = "timestamp", from = "timestamp" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
     let trial = job(&server.url(), &format!("queue = '''{queue}'''\n{schema}"));
     let headers = json!({ "trace": "t1", "number": 7, "list": [1] });
-    server.ask(&json!({ "do": "publish", "exchange": "e", "key": "key.ü", "bodies": ["{\"n\":1}"], "headers": headers, "id": "m1", "timestamp": 1_700_000_000 }));
+    server.send_request(&json!({ "do": "publish", "exchange": "e", "key": "key.ü", "bodies": ["{\"n\":1}"], "headers": headers, "id": "m1", "timestamp": 1_700_000_000 }));
     server.publish(queue, &["no JSON".into(), String::new(), "{\"n\":4}".into()]);
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let rows = trial.rows("out.jsonl");
     assert_eq!(
         (&rows[0]["n"], &rows[0]["key"], &rows[0]["id"], &rows[0]["trace"]),
@@ -163,49 +163,52 @@ schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "
     assert_eq!((rows.len(), &rows[1]["n"], &rows[1]["key"]), (2, &json!(4), &json!(queue)));
     assert_eq!(trial.rows("bad.jsonl").len(), 2);
     assert!(
-        trial.well(&["validate", "job.toml"]).contains("at least once, with [checkpoint]: a message is acknowledged")
+        trial
+            .run_command_ok(&["validate", "job.toml"])
+            .contains("at least once, with [checkpoint]: a message is acknowledged")
     );
     assert_eq!(server.count(queue), 0);
 }
 
-/// All of a stream that is made while it is waited for is new.
+/// If the stream is created while the job waits for it, all of its messages are new.
 #[test]
-fn the_latest_of_a_stream_begins_when_the_job_first_looked() {
+fn the_latest_position_of_a_stream_is_that_of_the_first_look() {
     let server = Rabbitmq::start();
     let trial = job(&server.url(), "stream = \"s\"\nstart = \"latest\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); retrying until it works");
+    running
+        .wait_for_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); retrying until it works");
     server.stream("s", &json!({}));
     server.publish("s", &lines(0..10));
-    running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
+    running.wait_until("rows came", |_| trial.rows("out.jsonl").len() == 10);
     stop(running);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
 }
 
-/// One that was deleted while the job runs, and made again.
+/// A stream that was deleted while the job runs, and created again.
 #[test]
-fn another_stream_of_the_name_is_not_read_on() {
+fn a_recreated_stream_is_not_read() {
     let server = Rabbitmq::start();
     server.stream("s", &json!({}));
     server.publish("s", &lines(0..10));
     let trial = job(&server.url(), "stream = \"s\"");
     let mut running = trial.start(&[]);
-    running.until("rows came", |_| trial.rows("out.jsonl").len() == 10);
-    server.ask(&json!({ "do": "delete", "queue": "s" }));
-    running.until_stderr("stream `s`: it no longer exists; retrying until it works");
+    running.wait_until("rows came", |_| trial.rows("out.jsonl").len() == 10);
+    server.send_request(&json!({ "do": "delete", "queue": "s" }));
+    running.wait_for_stderr("stream `s`: it no longer exists; retrying until it works");
     server.stream("s", &json!({}));
-    // It has a message of each offset.
+    // It has a message at each offset.
     server.publish("s", &lines(100..130));
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let told =
-        "stream `s`: the stream is not the one that the job has read up to message 9; give the source another name";
-    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let output =
+        "stream `s`: the job has read another stream of this name up to message 9; give the source another name";
+    assert!(ended.stderr.contains(output), "{}", ended.stderr);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
 }
 
 #[test]
-fn queues_and_streams_are_not_taken_for_each_other() {
+fn queues_and_streams_are_not_confused() {
     let server = Rabbitmq::start();
     server.queue("q");
     server.stream("s", &json!({}));
@@ -213,15 +216,15 @@ fn queues_and_streams_are_not_taken_for_each_other() {
     server.publish("s", &lines(0..1));
     let trial = job(&server.url(), "queue = \"s\"");
     let mut running = trial.start(&["--unsupervised"]);
-    until("it meets a message", || {
+    wait_until("it meets a message", || {
         server.publish("s", &lines(1..2));
-        running.ended()
+        running.has_ended()
     });
-    let told = running.wait().stderr;
-    assert!(told.contains("queue `s`: it is a stream, which is read by its offsets; write stream ="), "{told}");
-    let told = fails(&job(&server.url(), "stream = \"q\""), 2);
-    assert!(told.contains("stream `q`: "), "{told}");
-    assert!(told.contains("queue = "), "{told}");
+    let output = running.wait().stderr;
+    assert!(output.contains("queue `s`: it is a stream, which is read by its offsets; write stream ="), "{output}");
+    let output = fails(&job(&server.url(), "stream = \"q\""), 2);
+    assert!(output.contains("stream `q`: "), "{output}");
+    assert!(output.contains("queue = "), "{output}");
 }
 
 #[test]
@@ -229,9 +232,9 @@ fn rows_are_messages_of_an_exchange() {
     let server = Rabbitmq::start();
     for (queue, key) in [("a", "k0"), ("b", "k1")] {
         server.queue(queue);
-        server.ask(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": key }));
+        server.send_request(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": key }));
     }
-    counting(&server.url(), 4, "exchange = \"e\"\nrouting_key_from = \"place\"").run_well(&[]);
+    counting(&server.url(), 4, "exchange = \"e\"\nrouting_key_from = \"place\"").run_ok(&[]);
     let bodies = |queue: &str| server.take(queue).into_iter().map(|[body, key, _]| (body, key)).collect::<Vec<_>>();
     let row = |n: u64, key: &str| (format!("{{\"n\":{n}}}"), key.to_owned());
     assert_eq!(bodies("a"), [row(0, "k0"), row(2, "k0")]);
@@ -239,70 +242,71 @@ fn rows_are_messages_of_an_exchange() {
     // Large ones go in several frames.
     let trial = counting(&server.url(), 2, "routing_key = \"a\"\nformat = \"text\"");
     trial.change("value as n, concat('k', value % 2) as place", "repeat('x', 300000) as long");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(server.take("a").iter().map(|[body, ..]| body.len()).collect::<Vec<_>>(), [300_000; 2]);
-    let told = counting(&server.url(), 5, "routing_key_from = \"n\"").refused(&["validate", "job.toml"]);
-    assert!(told.contains("`routing_key_from` names `n`, and the rows have"), "{told}");
-    let told = counting(&server.url(), 5, "routing_key = \"nobody\"").refused(&["validate", "job.toml"]);
-    assert!(told.contains("`routing_key`") || told.contains("the server says: "), "{told}");
-    let told =
-        counting(&server.url(), 5, "exchange = \"none\"\nrouting_key = \"k\"").refused(&["validate", "job.toml"]);
-    assert!(told.contains("the server says: "), "{told}");
-    let told = fails(&counting(&server.url(), 5, "exchange = \"e\"\nrouting_key = \"other\""), 1);
-    assert!(told.contains("no queue is bound for the routing key `other`"), "{told}");
+    let output = counting(&server.url(), 5, "routing_key_from = \"n\"").rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("`routing_key_from` names `n`, and the rows have"), "{output}");
+    let output = counting(&server.url(), 5, "routing_key = \"nobody\"").rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("`routing_key`") || output.contains("the server says: "), "{output}");
+    let output = counting(&server.url(), 5, "exchange = \"none\"\nrouting_key = \"k\"")
+        .rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("the server says: "), "{output}");
+    let output = fails(&counting(&server.url(), 5, "exchange = \"e\"\nrouting_key = \"other\""), 1);
+    assert!(output.contains("no queue is bound for the routing key `other`"), "{output}");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_server_or_queue_that_is_away_is_waited_for() {
+    fn an_unreachable_server_or_missing_queue_is_waited_for() {
         let mut server = Rabbitmq::not_started();
         let trial = job(&server.url(), "queue = \"q\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("retrying until it works");
+        running.wait_for_stderr("retrying until it works");
         server.start_again();
-        running
-            .until_stderr("queue `q` does not exist (NOT_FOUND - no queue 'q' in vhost '/'); retrying until it works");
+        running.wait_for_stderr(
+            "queue `q` does not exist (NOT_FOUND - no queue 'q' in vhost '/'); retrying until it works",
+        );
         server.queue("q");
         server.publish("q", &lines(0..1));
-        running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+        running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
         let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
         let before = missed(&running);
         server.kill();
-        running.until("it is missed", |running| missed(running) > before);
+        running.wait_until("it is missed", |running| missed(running) > before);
         server.start_again();
         server.publish("q", &lines(1..2));
-        running.until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
-        server.ask(&json!({ "do": "delete", "queue": "q" }));
-        running.until_stderr("queue `q`: it no longer exists; retrying until it works");
+        running.wait_until("a row came", |_| trial.values("out.jsonl").contains(&"line 1".to_owned()));
+        server.send_request(&json!({ "do": "delete", "queue": "q" }));
+        running.wait_for_stderr("queue `q`: it no longer exists; retrying until it works");
         stop(running);
     }
 
     /// Whatever dies, each row is there; some are there twice, with the id that they had.
     #[test]
-    fn rows_are_published_at_least_once_whatever_is_killed() {
+    fn rows_are_published_at_least_once_after_any_kill() {
         const ROWS: u64 = 4000;
         let (mut random, mut server) = (Random::new(5), Rabbitmq::start());
         server.queue("q");
         let trial = counting(&server.url(), ROWS, "routing_key = \"q\"");
         assert!(
             trial
-                .well(&["validate", "job.toml"])
+                .run_command_ok(&["validate", "job.toml"])
                 .contains("at least once: after a crash, or when a connection is lost")
         );
         let mut running = trial.start_processes(2, 2);
         for round in 0..6 {
             thread::sleep(Duration::from_millis(random.from(100, 600)));
-            if running.ended() {
+            if running.has_ended() {
                 break;
             }
             if round == 3 {
                 server.kill();
                 server.start_again();
             } else {
-                running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child));
+                running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child));
             }
         }
         let ended = running.wait();
@@ -316,7 +320,7 @@ mod long {
     }
 
     #[test]
-    fn a_stream_is_read_where_the_job_is_told_and_then_goes_on() {
+    fn a_stream_is_read_from_the_configured_position_and_then_resumed() {
         let server = Rabbitmq::start();
         server.stream("s", &json!({}));
         server.publish("s", &lines(0..2500));
@@ -324,33 +328,33 @@ mod long {
         let (earliest, latest) = (of("earliest"), of("latest"));
         assert!(
             earliest
-                .well(&["validate", "job.toml"])
+                .run_command_ok(&["validate", "job.toml"])
                 .contains("exactly once, with [checkpoint]; messages that the stream deletes")
         );
-        earliest.run_well(&["--until-idle"]);
+        earliest.run_ok(&["--until-idle"]);
         assert_eq!(earliest.values("out.jsonl"), lines(0..2500));
-        latest.run_well(&["--until-idle"]);
+        latest.run_ok(&["--until-idle"]);
         assert!(latest.values("out.jsonl").is_empty());
         server.publish("s", &lines(2500..2510));
-        earliest.run_well(&["--until-idle"]);
+        earliest.run_ok(&["--until-idle"]);
         assert_eq!(earliest.values("out.jsonl"), lines(0..2510));
         // Another one of its name has fewer messages.
-        server.ask(&json!({ "do": "delete", "queue": "s" }));
+        server.send_request(&json!({ "do": "delete", "queue": "s" }));
         server.stream("s", &json!({}));
         server.publish("s", &lines(0..10));
         let running = earliest.start(&["--unsupervised"]);
         let ended = running.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         assert!(
-            ended.stderr.contains("the stream is not the one that the job has read up to message 2509"),
+            ended.stderr.contains("the job has read another stream of this name up to message 2509"),
             "{}",
             ended.stderr
         );
     }
 
-    /// A password may be changed while the job runs; it is asked for when the connection is another one.
+    /// A password may be changed while the job runs; it is needed only for a new connection.
     #[test]
-    fn a_password_that_becomes_wrong_stops_the_job() {
+    fn a_changed_password_stops_the_job() {
         let mut server = Rabbitmq::not_started();
         let is = |password| [("guest", "guest"), ("reader", password)];
         server.set_passwords(&is("first-password"));
@@ -359,7 +363,7 @@ mod long {
         server.publish("q", &lines(0..1));
         let trial = job(&server.url().replace("amqp://", "amqp://reader:first-password@"), "queue = \"q\"");
         let mut running = trial.start(&[]);
-        running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+        running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
         server.set_passwords(&is("second-password"));
         server.kill();
         server.start_again();
@@ -369,13 +373,14 @@ mod long {
         assert!(!ended.stderr.contains("first-password"), "{}", ended.stderr);
         server.publish("q", &lines(1..2));
         trial.change("first-password", "second-password");
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         assert_eq!(trial.values("out.jsonl").last(), Some(&"line 1".to_owned()));
     }
 
-    /// A job that ends when all is quiet does not take a server for quiet that is only slow to send the first message.
+    /// A job that ends when its sources are idle does not mistake a server that is slow to send the first message for an idle
+    /// one.
     #[test]
-    fn a_first_message_that_is_slow_to_come_is_waited_for() {
+    fn a_slow_first_message_is_waited_for() {
         let server = Rabbitmq::start();
         server.queue("q");
         server.stream("s", &json!({}));
@@ -385,24 +390,24 @@ mod long {
             let trial = job(&format!("amqp://127.0.0.1:{}", relay.port), kind);
             let deliver = [0, 60, 0, 60];
             *relay.held_back.lock().unwrap() = Some((deliver.to_vec(), Duration::from_secs(4)));
-            trial.run_well(&["--until-idle"]);
+            trial.run_ok(&["--until-idle"]);
             assert!(relay.held_back.lock().unwrap().is_none(), "{kind}: it was held back");
             assert_eq!(trial.values("out.jsonl"), lines(0..10), "{kind}");
         }
     }
 
-    /// Who publishes to a queue may write what a server writes into messages of streams.
+    /// A publisher to a queue may set the header that a server writes into messages of streams.
     #[test]
-    fn a_header_does_not_make_a_stream_of_a_queue() {
+    fn a_header_does_not_turn_a_queue_into_a_stream() {
         let server = Rabbitmq::start();
         server.queue("q");
         for header in [json!(7), json!("x")] {
             let headers = json!({ "x-stream-offset": header });
-            server.ask(&json!({ "do": "publish", "key": "q", "bodies": ["1", "2"], "headers": headers }));
+            server.send_request(&json!({ "do": "publish", "key": "q", "bodies": ["1", "2"], "headers": headers }));
         }
         let schema = "schema = { value = \"text\", offset = { type = \"text\", from = \"header.x-stream-offset\" } }";
         let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         let rows = trial.rows("out.jsonl");
         let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["offset"].as_str())).collect();
         let of = |value, offset| (Some(value), Some(offset));
@@ -410,37 +415,37 @@ mod long {
         assert_eq!(server.count("q"), 0);
     }
 
-    /// A server stores an ID in any encoding, and a message that could not be read would come again and again.
+    /// A server stores an ID in any encoding. A message that could not be read would be delivered repeatedly.
     #[test]
     fn an_id_in_another_encoding_does_not_block_a_queue() {
         let server = Rabbitmq::start();
         server.queue("q");
         let bodies = json!({ "do": "publish", "key": "q", "bodies": ["1"], "id": "\u{ff}", "latin1": true });
-        server.ask(&bodies);
+        server.send_request(&bodies);
         server.publish("q", &["2".into()]);
         let schema = "schema = { value = \"text\", id = { type = \"text\", from = \"id\" } }";
         let trial = job(&server.url(), &format!("queue = \"q\"\n{schema}"));
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         let rows = trial.rows("out.jsonl");
         let found: Vec<_> = rows.iter().map(|row| (row["value"].as_str(), row["id"].as_str())).collect();
         assert_eq!(found, [(Some("1"), Some("\u{fffd}")), (Some("2"), None)]);
     }
 
-    /// A look at the first rows takes none of them, and what was read up to a limit does not come again.
+    /// Previewing the first rows consumes none of them, and rows read up to a limit are not repeated.
     #[test]
-    fn a_look_takes_nothing_away_and_a_limit_repeats_nothing() {
+    fn a_preview_consumes_nothing_and_a_limit_repeats_nothing() {
         let server = Rabbitmq::start();
         server.queue("looked");
         server.publish("looked", &lines(0..60));
         let trial = job(&server.url(), "queue = \"looked\"");
-        let looked = trial.run_well(&["--sample"]);
+        let looked = trial.run_ok(&["--sample"]);
         assert!(looked.stdout.contains("line 9"), "{}", looked.stdout);
-        until("a limit is reached", || {
-            trial.run_well(&["--limit", "20"]);
+        wait_until("a limit is reached", || {
+            trial.run_ok(&["--limit", "20"]);
             trial.values("out.jsonl").len() >= 20
         });
         let mut running = trial.start(&[]);
-        running.until("all came", |_| trial.values("out.jsonl").contains(&"line 59".to_owned()));
+        running.wait_until("all came", |_| trial.values("out.jsonl").contains(&"line 59".to_owned()));
         stop(running);
         let mut found = trial.values("out.jsonl");
         found.sort_by_key(|line| (line.len(), line.clone()));
@@ -448,7 +453,7 @@ mod long {
     }
 
     #[test]
-    fn a_server_is_spoken_to_over_tls() {
+    fn a_server_is_read_over_tls() {
         let (certificates, others) = (Certificates::make(), Certificates::make());
         let (certificate, key) = certificates.of("rabbitmq", "DNS:localhost,IP:127.0.0.1", 2);
         let port = millstream_tests::free_port();
@@ -467,44 +472,47 @@ mod long {
             )
         };
         let trial = reading(&certificates);
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         assert_eq!(trial.values("out.jsonl"), lines(0..3));
-        let told = fails(&reading(&others), 2);
-        assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
+        let output = fails(&reading(&others), 2);
+        assert!(
+            output.contains("the server's certificate was issued by a CA that this job does not trust"),
+            "{output}"
+        );
     }
 
     #[test]
-    fn what_a_server_refuses_is_told() {
+    fn errors_of_a_server_are_reported() {
         let server = Rabbitmq::start();
         server.queue("q");
         let url = |login: &str| server.url().replace("amqp://", &format!("amqp://{login}"));
-        let told = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
-        assert!(told.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{told}");
-        assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
-        assert!(!told.contains("guessed-password"), "{told}");
-        let told = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
-        assert!(told.contains("permission denied") && told.contains("check `url`"), "{told}");
+        let output = fails(&job(&url("guest:guessed-password@"), "queue = \"q\""), 2);
+        assert!(output.contains("source `in`: queue `q`: RabbitMQ at 127.0.0.1:"), "{output}");
+        assert!(output.contains("authentication failed; check user and password in `url`"), "{output}");
+        assert!(!output.contains("guessed-password"), "{output}");
+        let output = fails(&job(&format!("{}/other", server.url()), "queue = \"q\""), 2);
+        assert!(output.contains("permission denied") && output.contains("check `url`"), "{output}");
         let trial = job(&format!("{}/%2F", url("guest:${RABBITMQ_PW}@")), "queue = \"q\"");
         let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
         let ended = Process::start(command.env("RABBITMQ_PW", "guest")).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         for url in ["amqp://me:top-secret@:port/", "amqp://me:top-secret@127.0.0.1:99999", "amqp://me:top-secret@h/x/y"]
         {
-            let told = fails(&job(url, "queue = \"q\""), 2);
-            assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+            let output = fails(&job(url, "queue = \"q\""), 2);
+            assert!(output.contains("`url` ") && !output.contains("top-secret"), "{url}: {output}");
         }
     }
 
-    /// Whatever dies, each message of a stream comes once.
+    /// Whatever dies, each message of a stream arrives once.
     #[test]
-    fn messages_of_a_stream_come_once_whatever_is_killed() {
+    fn messages_of_a_stream_arrive_once_after_any_kill() {
         let mut server = Rabbitmq::start();
         server.stream("s", &json!({}));
         let schema = "schema = { value = \"text\", at = { type = \"int64\", from = \"offset\" } }";
         let trial = job(&server.url(), &format!("stream = \"s\"\n{schema}"));
         let mut running = disturbed(4, &mut server, &trial, "s");
         let found = || trial.values("out.jsonl").into_iter().collect::<BTreeSet<_>>();
-        running.until("all came", |_| found().len() >= 610);
+        running.wait_until("all came", |_| found().len() >= 610);
         stop(running);
         assert_eq!(found(), lines(0..610).into_iter().collect());
         let offsets: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["at"].as_u64().unwrap()).collect();
@@ -512,15 +520,15 @@ mod long {
     }
 
     #[test]
-    fn a_sink_waits_for_a_server_that_is_away() {
+    fn a_sink_waits_for_an_unreachable_server() {
         let mut server = Rabbitmq::not_started();
-        let trial = counting(&server.url(), 1000, "routing_key_from = \"place\"");
+        let trial = counting(&server.url(), 1000, "routing_key_from = \"region\"");
         let mut running = trial.start(&[]);
-        running.until_stderr("the job waits for up to 1h (`wait`)");
+        running.wait_for_stderr("the job waits for up to 1h (`wait`)");
         running.kill();
         server.start_again();
         ["k0", "k1"].iter().for_each(|queue| server.queue(queue));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(server.count("k0") + server.count("k1"), 1000);
         let ended =
             counting("amqp://127.0.0.1:1", 10, "routing_key = \"q\"\nwait = \"100ms\"").run(&["--unsupervised"]);
@@ -528,46 +536,46 @@ mod long {
         assert!(ended.stderr.contains("start the server, or check `url`, or raise `wait`"), "{}", ended.stderr);
     }
 
-    /// What a stream deletes before it is read is missed.
+    /// Messages that a stream deletes before they are read are reported missing.
     #[test]
-    fn messages_that_a_stream_has_deleted_are_told_of() {
+    fn messages_deleted_by_a_stream_are_reported() {
         let server = Rabbitmq::start();
         server.stream("s", &json!({ "x-max-length-bytes": 50_000, "x-stream-max-segment-size-bytes": 20_000 }));
         server.publish("s", &lines(0..10));
         let trial = job(&server.url(), "stream = \"s\"");
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         assert_eq!(trial.values("out.jsonl"), lines(0..10));
-        until("the first are gone", || {
+        wait_until("the first are gone", || {
             server.publish("s", &["x".repeat(10_000)]);
             server.stream_begins() > 10
         });
         let before = server.stream_begins();
-        let told = fails(&trial, 2);
+        let output = fails(&trial, 2);
         // The first of a file may be an offset that the server has used itself.
         let told_of = (before..=server.stream_begins() + 1).any(|first| {
             let last = first - 1;
-            told.contains(&format!(
+            output.contains(&format!(
                 "stream `s`: its messages from offset 10 to {last} were deleted before the job read them"
             ))
         });
-        assert!(told_of, "from {before}: {told}");
-        assert!(told.contains("let the stream keep more (max-age, max-length-bytes)"), "{told}");
+        assert!(told_of, "from {before}: {output}");
+        assert!(output.contains("let the stream keep more (max-age, max-length-bytes)"), "{output}");
         assert_eq!(trial.values("out.jsonl"), lines(0..10));
     }
 
-    /// Somebody takes connections, and says nothing.
+    /// A server that accepts connections and sends nothing.
     #[test]
-    fn a_server_that_says_nothing_is_told_of() {
+    fn an_idle_server_is_reported() {
         let mute = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("amqp://{}", mute.local_addr().unwrap());
         let trial = job(&url, "queue = \"q\"");
         let mut running = trial.start(&[]);
-        let told = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
+        let output = fails(&counting(&url, 10, "routing_key = \"q\"\nwait = \"100ms\""), 1);
         assert!(
-            told.contains("it does not respond within 10 s; start the server, or check `url`, or raise `wait`"),
-            "{told}"
+            output.contains("it does not respond within 10 s; start the server, or check `url`, or raise `wait`"),
+            "{output}"
         );
-        running.until_stderr("queue `q`: it does not respond within 10 s; retrying until it works");
+        running.wait_for_stderr("queue `q`: it does not respond within 10 s; retrying until it works");
         running.kill();
     }
 }

@@ -1,5 +1,5 @@
-//! A server that a URL names goes away in the middle of a start: its sink waits for it and asks again, as it does where the server is away
-//! from the beginning. For PostgreSQL see `postgres_start`.
+//! A server becomes unreachable in the middle of a start: its sink waits for it and retries, as if it had been unreachable from
+//! the beginning. For PostgreSQL see `postgres/start.rs`.
 
 use millstream_tests::{Flight, Mosquitto, Nats, Process, Rabbitmq, Redis, Trial};
 use serde_json::json;
@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Connections that a start makes at most, before its first commit.
+/// The maximum number of connections of a start before its first commit.
 const CONNECTIONS_MAX: usize = 12;
 
-/// Stands between a job and its server, counts connections, and ends one of them at once.
+/// A proxy between a job and its server. It counts connections and closes one of them immediately.
 #[derive(Default)]
 struct Between {
     made: AtomicUsize,
@@ -49,8 +49,8 @@ fn port_of(url: &str) -> u16 {
     url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap()
 }
 
-/// Ends one connection after the other of a start, and of one that goes on from a checkpoint. `sink` is given the number of a round;
-/// `is_there` looks at what came in it.
+/// Closes one connection after the other of a start, and of one that resumes from a checkpoint. `sink` gets the number of a
+/// round; `is_there` checks its output.
 fn each_connection(url: &str, sink: impl Fn(usize) -> String, is_there: impl Fn(usize)) -> usize {
     let server = port_of(url);
     let (between, port) = Between::listen(server);
@@ -83,7 +83,7 @@ fn each_connection(url: &str, sink: impl Fn(usize) -> String, is_there: impl Fn(
 }
 
 #[test]
-fn redis_may_go_away_at_any_moment() {
+fn redis_may_become_unreachable_at_any_moment() {
     let server = Redis::start();
     let waited = each_connection(
         &server.url(),
@@ -94,7 +94,7 @@ fn redis_may_go_away_at_any_moment() {
 }
 
 #[test]
-fn nats_may_go_away_at_any_moment() {
+fn nats_may_become_unreachable_at_any_moment() {
     let server = Nats::start();
     let waited = each_connection(
         &server.url(),
@@ -108,7 +108,7 @@ fn nats_may_go_away_at_any_moment() {
 }
 
 #[test]
-fn rabbitmq_may_go_away_at_any_moment() {
+fn rabbitmq_may_become_unreachable_at_any_moment() {
     let server = Rabbitmq::start();
     server.queue("q");
     let waited = each_connection(
@@ -120,16 +120,16 @@ fn rabbitmq_may_go_away_at_any_moment() {
 }
 
 #[test]
-fn mqtt_may_go_away_at_any_moment() {
+fn mqtt_may_become_unreachable_at_any_moment() {
     let server = Mosquitto::start();
     let waited = each_connection(&server.url(), |_| "kind = \"mqtt\"\ntopic = \"t\"".into(), |_| ());
     assert!(waited > 0, "no start came upon a connection that ended");
 }
 
 #[test]
-fn flight_may_go_away_at_any_moment() {
+fn flight_may_become_unreachable_at_any_moment() {
     let server = Flight::start(&json!({}));
     let there = |round: usize| assert!(server.put().len() >= round);
-    // One that was lost while nothing was under way is made again without a word.
+    // A connection that was lost while idle is opened again without a message.
     each_connection(&format!("grpc://{}", server.address()), |_| "kind = \"flight\"\npath = \"a\"".into(), there);
 }

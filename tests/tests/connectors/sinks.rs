@@ -1,6 +1,6 @@
 //! Each sink as its reader sees it.
 
-use millstream_tests::{DEADLINE, Process, Trial, two_hosts, until};
+use millstream_tests::{DEADLINE, Process, Trial, two_hosts, wait_until};
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
@@ -26,7 +26,7 @@ fn job(sink: &str) -> Trial {
     trial
 }
 
-/// The files of a folder, hidden ones too, in order.
+/// The files of a directory, with hidden ones, in order.
 fn files(trial: &Trial, dir: &str) -> Vec<String> {
     let entries = fs::read_dir(trial.path(dir)).unwrap();
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -36,7 +36,7 @@ fn files(trial: &Trial, dir: &str) -> Vec<String> {
 
 #[test]
 fn print_shows_a_header_a_table_and_how_many_more() {
-    let ended = job("kind = \"print\"\nrows = 2").run_well(&[]);
+    let ended = job("kind = \"print\"\nrows = 2").run_ok(&[]);
     let expected = "\
 -------------------------------------------
 Time: 1970-01-01 00:00:01  (batch 1, sink out)
@@ -89,7 +89,7 @@ fn files_have_a_part_for_each_batch_with_rows() {
         ("csv", "csv", "k,n,x\na,1,0.5\n\"b, \"\"c\"\"\",,2.0\n,-3,1e21\n", "k,n,x\nd,4,\n"),
     ] {
         let trial = job(&format!("kind = \"files\"\npath = \"made/out\"\nformat = \"{format}\""));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         let names = [1, 3].map(|batch| format!("part-{batch:010}.{extension}"));
         assert_eq!(files(&trial, "made/out"), names, "and no temporary file is left");
         assert_eq!(trial.text(&format!("made/out/{}", names[0])), first);
@@ -98,19 +98,19 @@ fn files_have_a_part_for_each_batch_with_rows() {
 }
 
 #[test]
-fn files_of_text() {
+fn text_files() {
     let trial = job("kind = \"files\"\npath = \"out\"\nformat = \"text\"");
     let job = trial.text("job.toml").replace(", n = \"int64\", x = \"float64\"", "");
     trial.write("job.toml", job);
     trial.write("input.jsonl", "[\"to be\",null,\"größe\"]\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.text("out/part-0000000001.txt"), "to be\n\ngröße\n");
 }
 
 #[test]
-fn files_of_parquet() {
+fn parquet_files() {
     let trial = job("kind = \"files\"\npath = \"out\"\nformat = \"parquet\"");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let names = files(&trial, "out");
     assert_eq!(names, ["part-0000000001.parquet", "part-0000000003.parquet"]);
     for name in names {
@@ -122,36 +122,36 @@ fn files_of_parquet() {
 #[test]
 fn parts_of_an_earlier_run_are_not_overwritten() {
     let trial = job("kind = \"files\"\npath = \"out\"");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let before = trial.text("out/part-0000000001.jsonl");
-    let told = trial.refused(&["run", "job.toml"]);
+    let output = trial.rejected_message(&["run", "job.toml"]);
     assert_eq!(
-        told,
-        "error: job.toml:11: sink `out`: the folder ./out holds parts of an earlier run (part-0000000001.jsonl), and nothing \
-         is overwritten; empty it or choose another path (for one run: --set sinks.<name>.path=<folder>)\n"
+        output,
+        "error: job.toml:11: sink `out`: the directory ./out holds parts of an earlier run (part-0000000001.jsonl), \
+         and nothing is overwritten; empty it or choose another path (for one run: --set sinks.<name>.path=<dir>)\n"
     );
     assert_eq!(trial.text("out/part-0000000001.jsonl"), before);
 }
 
 #[test]
-fn what_an_interrupted_run_left_is_removed() {
+fn leftovers_of_an_interrupted_run_are_removed() {
     let trial = job("kind = \"files\"\npath = \"out\"");
     trial.write("out/.part-0000000007.jsonl.tmp", "half");
     trial.write("out/notes.txt", "not ours");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(files(&trial, "out"), ["notes.txt", "part-0000000001.jsonl", "part-0000000003.jsonl"]);
 }
 
-/// Whoever looks at the folder while it is written sees whole parts only.
+/// A reader of the directory never sees an incomplete part.
 #[test]
-fn parts_appear_whole() {
+fn parts_appear_atomically() {
     let (parts, rows) = (10, 100_000);
     let trial = job("kind = \"files\"\npath = \"out\"");
     let batch = format!("[{}]\n", vec!["[\"some text that makes the row longer\",1,1.5]"; rows].join(","));
     trial.write("input.jsonl", batch.repeat(parts));
-    let whole = "{\"k\":\"some text that makes the row longer\",\"n\":1,\"x\":1.5}\n".len() * rows;
+    let complete = "{\"k\":\"some text that makes the row longer\",\"n\":1,\"x\":1.5}\n".len() * rows;
     let job = trial.start(&[]);
-    until("the folder is there", || trial.path("out").is_dir());
+    wait_until("the folder is there", || trial.path("out").is_dir());
     let deadline = Instant::now() + DEADLINE;
     let mut seen = 0;
     // Looks without a pause, so as not to miss a part that is being written.
@@ -159,7 +159,7 @@ fn parts_appear_whole() {
         let names: Vec<String> = files(&trial, "out").into_iter().filter(|name| name.starts_with("part-")).collect();
         for name in &names[seen.min(names.len().saturating_sub(1))..] {
             let bytes = fs::metadata(trial.path("out").join(name)).unwrap().len();
-            assert_eq!(bytes, whole as u64, "{name}");
+            assert_eq!(bytes, complete as u64, "{name}");
         }
         seen = names.len();
         assert!(Instant::now() < deadline, "{seen} parts: {}", job.stderr());
@@ -168,9 +168,9 @@ fn parts_appear_whole() {
 }
 
 #[test]
-fn queue_begins_anew_with_every_run() {
+fn queue_starts_from_scratch_with_every_run() {
     let trial = job("kind = \"queue\"\npath = \"out.jsonl\"");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let first = trial.text("out.jsonl");
     assert_eq!(
         first,
@@ -179,13 +179,13 @@ fn queue_begins_anew_with_every_run() {
          {\"batch\":2,\"time\":\"1970-01-01T00:00:02.000000Z\",\"rows\":[]}\n\
          {\"batch\":3,\"time\":\"1970-01-01T00:00:03.000000Z\",\"rows\":[{\"k\":\"d\",\"n\":4,\"x\":null}]}\n"
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.text("out.jsonl"), first);
 }
 
-/// What is written as null is read as null, and an empty text as an empty text, also where there is but one column.
+/// What is written as null is read as null, and an empty string as an empty string, also with a single column.
 #[test]
-fn csv_is_read_as_it_was_written() {
+fn csv_survives_a_round_trip() {
     for columns in ["k = \"text\", n = \"int64\", raw = \"binary\"", "k = \"text\""] {
         let one = !columns.contains(',');
         let schema = format!("schema = {{ {columns} }}");
@@ -197,13 +197,13 @@ fn csv_is_read_as_it_was_written() {
         let row = |text: &&str| if one { format!("[{text}]") } else { format!("[{text},null,\"\"]") };
         let rows: Vec<String> = texts.iter().map(row).collect();
         write.write("input.jsonl", format!("[{}]\n", rows.join(",")));
-        write.run_well(&[]);
+        write.run_ok(&[]);
         let read = Trial::new(&format!(
             "[sources.in]\nkind = \"directory\"\npath = \"{}\"\nformat = \"csv\"\n{schema}\n\
              [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
             write.path("out").display()
         ));
-        read.run_well(&["--until-idle"]);
+        read.run_ok(&["--until-idle"]);
         let expected = [None, Some(""), Some(" "), Some("a,\"b\"\nc"), Some("null"), None];
         let found: Vec<Option<String>> =
             read.rows("out.jsonl").iter().map(|row| row["k"].as_str().map(str::to_owned)).collect();
@@ -215,19 +215,19 @@ fn csv_is_read_as_it_was_written() {
 }
 
 #[test]
-fn a_text_is_one_line_whatever_is_in_it() {
+fn a_string_is_one_line_whatever_its_content() {
     let trial = Trial::new(
         "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { k = \"text\" }\n\
          [sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\nformat = \"text\"\n",
     );
     trial.write("input.jsonl", "[[\"a\\nb\\r\\nc\"],[null],[\"\\n\"],[\"C:\\\\n\"]]\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.text("out/part-0000000001.txt"), "a\\nb\\r\\nc\n\n\\n\nC:\\n\n");
 }
 
-/// Files of fixed names in folders of sinks and checkpoints do not lead out of them.
+/// Files with fixed names in directories of sinks and checkpoints do not follow links out of them.
 #[test]
-fn links_in_the_place_of_our_files_lead_nowhere() {
+fn links_instead_of_our_files_are_not_followed() {
     let job = |to: &str| {
         let trial = Trial::new(&format!(
             "clock = \"manual\"\n[checkpoint]\ndir = \"ck\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\n\
@@ -257,13 +257,13 @@ fn links_in_the_place_of_our_files_lead_nowhere() {
     for link in ["out/.part-0000000001.jsonl.tmp", "out/.millstream.1.tmp"] {
         std::os::unix::fs::symlink(trial.path("precious.txt"), trial.path(link)).unwrap();
     }
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.text("precious.txt"), "precious");
     assert!(!fs::symlink_metadata(trial.path("out/part-0000000001.jsonl")).unwrap().is_symlink());
 }
 
 #[test]
-fn a_sink_may_have_the_name_of_what_it_reads() {
+fn a_sink_may_have_the_name_of_its_input() {
     let trial = Trial::new(
         "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { k = \"text\" }\n\
          [stages.counts]\nfrom = \"in\"\nkey = \"k\"\naggregate = { n = \"count(*)\" }\n\
@@ -271,13 +271,13 @@ fn a_sink_may_have_the_name_of_what_it_reads() {
          [sinks.in]\nfrom = \"in\"\nkind = \"queue\"\npath = \"in.jsonl\"\n",
     );
     trial.write("input.jsonl", "[[\"a\"],[\"a\"]]\n");
-    let told = trial.run_well(&[]).stderr;
+    let output = trial.run_ok(&[]).stderr;
     assert_eq!((trial.rows("counts.jsonl").len(), trial.rows("in.jsonl").len()), (1, 2));
-    assert!(told.contains("rows: counts 1, counts (sink) 1, in 2, in (sink) 2"), "{told}");
+    assert!(output.contains("rows: counts 1, counts (sink) 1, in 2, in (sink) 2"), "{output}");
 }
 
 #[test]
-fn each_worker_writes_parts_of_its_own_and_a_start_with_others_goes_on() {
+fn each_worker_writes_its_own_parts_and_a_start_with_other_workers_resumes() {
     let trial = Trial::new(
         r#"
         batch = "0s"
@@ -316,7 +316,7 @@ fn each_worker_writes_parts_of_its_own_and_a_start_with_others_goes_on() {
     };
     let run = |lines: usize, more: &[&str]| {
         trial.write(&format!("lines/{}.txt", files(&trial, "lines").len()), (0..lines).map(line).collect::<String>());
-        trial.well(&[&["run", "job.toml", "--until-idle"], more].concat());
+        trial.run_command_ok(&[&["run", "job.toml", "--until-idle"], more].concat());
     };
     fs::create_dir(trial.path("lines")).unwrap();
     run(9_700, &["--workers", "3"]);

@@ -1,6 +1,6 @@
-//! Each source against the real thing: `nc`, TCP servers, folders into which files are moved.
+//! Each source with the real thing: `nc`, TCP servers, directories into which files are moved.
 
-use millstream_tests::{Process, Trial, free_port, holds_within, passing, plugin, queue_sink, until};
+use millstream_tests::{Process, Trial, free_port, holds_within, passing, plugin, queue_sink, wait_until};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -16,30 +16,30 @@ fn column(trial: &Trial, sink: &str, name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn socket_reads_lines_of_nc_and_connects_again() {
+fn socket_reads_lines_of_nc_and_reconnects() {
     let port = free_port();
     let trial = job(&format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\""));
     // The job is there before its server.
     let mut job = trial.start(&[]);
-    job.until_stderr(&format!("source `in`: cannot connect to 127.0.0.1:{port} (connection refused); retrying"));
+    job.wait_for_stderr(&format!("source `in`: cannot connect to 127.0.0.1:{port} (connection refused); retrying"));
     assert!(job.stderr().contains(&format!("start a server with `nc -lk {port}`")), "{}", job.stderr());
     let mut nc = Process::nc(port);
-    job.until_stderr(&format!("source `in`: connected to 127.0.0.1:{port}"));
+    job.wait_for_stderr(&format!("source `in`: connected to 127.0.0.1:{port}"));
     nc.say("first\nwindows\r\n\nno end");
-    until("the whole lines are there", || column(&trial, "out.jsonl", "value").len() == 3);
+    wait_until("the whole lines are there", || column(&trial, "out.jsonl", "value").len() == 3);
     nc.kill();
-    job.until_stderr("closed by the peer; reconnecting");
-    job.until("it misses the server again", |job| job.stderr().matches("cannot connect").count() == 2);
-    until("the line without an end counts", || column(&trial, "out.jsonl", "value").len() == 4);
+    job.wait_for_stderr("closed by the peer; reconnecting");
+    job.wait_until("it misses the server again", |job| job.stderr().matches("cannot connect").count() == 2);
+    wait_until("the line without an end counts", || column(&trial, "out.jsonl", "value").len() == 4);
     let mut nc = Process::nc(port);
-    job.until("it is connected again", |job| job.stderr().matches("source `in`: connected to").count() == 2);
+    job.wait_until("it is connected again", |job| job.stderr().matches("source `in`: connected to").count() == 2);
     nc.say("second\n");
-    until("the line is there", || column(&trial, "out.jsonl", "value").len() == 5);
+    wait_until("the line is there", || column(&trial, "out.jsonl", "value").len() == 5);
     assert_eq!(column(&trial, "out.jsonl", "value"), ["first", "windows", "", "no end", "second"]);
     assert_eq!(job.stderr().matches("cannot connect").count(), 2, "trouble is told once each time: {}", job.stderr());
 }
 
-/// A server that sends these bytes to whoever connects first, and then keeps the connection.
+/// A server that sends these bytes to its first client, and then keeps the connection.
 fn server(bytes: Vec<u8>) -> (u16, std::thread::JoinHandle<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,7 +62,7 @@ fn raw_socket_reads_frames() {
     let (port, server) = server(frames);
     let trial = job(&format!("kind = \"raw-socket\"\naddress = \"127.0.0.1:{port}\"\nrecord_bytes_max = 2000"));
     let _job = trial.start(&[]);
-    until("all frames are there", || {
+    wait_until("all frames are there", || {
         column(&trial, "out.jsonl", "value").len() + column(&trial, "refused.jsonl", "reason").len() == 5
     });
     assert_eq!(column(&trial, "out.jsonl", "value"), ["6f6e650a74776f", "", "ff00", "656e64"]);
@@ -80,7 +80,7 @@ fn raw_socket_reads_columns_of_fixed_width() {
         "kind = \"raw-socket\"\naddress = \"127.0.0.1:{port}\"\nschema = {{ id = \"int64\", price = \"float64\", ok = \"bool\" }}"
     ));
     let _job = trial.start(&[]);
-    until("all frames are there", || trial.rows("out.jsonl").len() + trial.rows("refused.jsonl").len() == 4);
+    wait_until("all frames are there", || trial.rows("out.jsonl").len() + trial.rows("refused.jsonl").len() == 4);
     let expected = [json!({"id": 7, "price": 0.5, "ok": true}), json!({"id": -1, "price": 2.0, "ok": false})];
     assert_eq!(trial.rows("out.jsonl"), expected);
     let reasons = column(&trial, "refused.jsonl", "reason");
@@ -89,7 +89,7 @@ fn raw_socket_reads_columns_of_fixed_width() {
 }
 
 #[test]
-fn directory_reads_each_file_once_as_it_comes() {
+fn directory_reads_each_file_once_on_arrival() {
     let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"");
     trial.write("in/old.txt", "old\n");
     for left_out in [".hidden", "_hidden", "half.tmp", "half.part", "edited~", "copy._COPYING_", "sub/inner.txt"] {
@@ -97,16 +97,16 @@ fn directory_reads_each_file_once_as_it_comes() {
     }
     let mut job = trial.start(&[]);
     let values = || column(&trial, "out.jsonl", "value");
-    until("the file that was there is read", || values() == ["old"]);
+    wait_until("the file that was there is read", || values() == ["old"]);
     trial.move_in("in/new.txt", "new one\nnew two");
-    until("the file that came is read", || values().len() == 3);
+    wait_until("the file that came is read", || values().len() == 3);
     // Another file of a name that was read is a new one.
     trial.move_in("in/old.txt", "changed\n");
-    until("the file that took the name is read", || values().len() == 4);
+    wait_until("the file that took the name is read", || values().len() == 4);
     trial.move_in("in/last.txt", "last\n");
-    until("the last file is read", || values().len() >= 5);
+    wait_until("the last file is read", || values().len() >= 5);
     job.signal("TERM");
-    job.until_stderr("stopping");
+    job.wait_for_stderr("stopping");
     assert_eq!(job.wait().code, Some(0));
     assert_eq!(values(), ["old", "new one", "new two", "changed", "last"]);
     assert!(trial.rows("refused.jsonl").is_empty());
@@ -119,7 +119,7 @@ fn directory_of_csv_has_a_header_in_each_file() {
     let trial = job(source);
     trial.write("in/a.csv", "name;n\n\"Ann; the \"\"first\"\"\";1\nBob;\n;3\nCid;many\nDan;1;2\n");
     let job = trial.start(&["--until-idle"]);
-    until("the first file is read", || trial.rows("out.jsonl").len() == 3);
+    wait_until("the first file is read", || trial.rows("out.jsonl").len() == 3);
     trial.move_in("in/b.csv", "n;more;name\r\n4;x;\"two\nlines\"\r\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -141,7 +141,7 @@ fn directory_of_binary_records() {
     );
     let record = |at: i64, n: i64| [at.to_le_bytes(), n.to_le_bytes()].concat();
     trial.write("in/a.bin", [record(0, 1), record(1_000_000, -2), vec![1, 2, 3]].concat());
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let expected =
         [json!({"at": "1970-01-01T00:00:00.000000Z", "n": 1}), json!({"at": "1970-01-01T00:00:01.000000Z", "n": -2})];
     assert_eq!(trial.rows("out.jsonl"), expected);
@@ -152,16 +152,16 @@ fn directory_of_binary_records() {
 fn file_is_read_once_and_ends_the_job() {
     let trial = job("kind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\nschema = { id = \"int64\" }");
     trial.write("in.jsonl", "{\"id\":1}\n\n{\"id\":\"2\"}\nnonsense\n{\"id\":3,\"more\":[]}");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert_eq!(column(&trial, "out.jsonl", "id"), [1, 2, 3]);
     assert_eq!(column(&trial, "refused.jsonl", "value"), ["nonsense"]);
     assert!(ended.stderr.contains("done: "), "{}", ended.stderr);
 }
 
 #[test]
-fn rate_makes_so_many_rows() {
+fn rate_makes_the_configured_number_of_rows() {
     let trial = job("kind = \"rate\"\nrows_per_second = 2000\nrows_max = 1000");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let values: Vec<i64> = column(&trial, "out.jsonl", "value").iter().map(|v| v.as_i64().unwrap()).collect();
     assert!(values.iter().copied().eq(0..1000));
     let times = column(&trial, "out.jsonl", "timestamp");
@@ -172,7 +172,7 @@ fn rate_makes_so_many_rows() {
 fn text_that_is_not_utf8_is_a_rejected_row() {
     let trial = job("kind = \"file\"\npath = \"in.txt\"");
     trial.write("in.txt", b"good\nbad \xff\xfe byte\ncut \xc3\nfine \xc3\xa9\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(column(&trial, "out.jsonl", "value"), ["good", "fine é"]);
     let expected = [
         json!({"value": "bad \u{fffd}\u{fffd} byte", "reason": "not UTF-8 at byte 4"}),
@@ -181,7 +181,7 @@ fn text_that_is_not_utf8_is_a_rejected_row() {
     assert_eq!(trial.rows("refused.jsonl"), expected);
 }
 
-/// A line of 100 MB is a rejected row, of which little is kept, and it does not come to lie in memory.
+/// A line of 100 MB is a rejected row, of which little is kept, and it is never completely in memory.
 #[test]
 fn a_line_of_100_mb_is_a_rejected_row() {
     let (port, server) = {
@@ -199,20 +199,20 @@ fn a_line_of_100_mb_is_a_rejected_row() {
     };
     let trial = job(&format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\""));
     let job = trial.start(&[]);
-    until("both lines around it are there", || column(&trial, "out.jsonl", "value") == ["before", "after"]);
-    until("it is a rejected row", || trial.rows("refused.jsonl").len() == 1);
+    wait_until("both lines around it are there", || column(&trial, "out.jsonl", "value") == ["before", "after"]);
+    wait_until("it is a rejected row", || trial.rows("refused.jsonl").len() == 1);
     let refused = &trial.rows("refused.jsonl")[0];
     assert_eq!(refused["value"].as_str().unwrap().len(), 1024);
     let reason = refused["reason"].as_str().unwrap();
     assert!(reason.starts_with("104857600 bytes, record_bytes_max is 16777216"), "{reason}");
-    let (_, most) = job.memory_bytes();
-    assert!(most < 200 << 20, "{} MiB", most >> 20);
+    let (_, max) = job.memory_bytes();
+    assert!(max < 200 << 20, "{} MiB", max >> 20);
     server.join().unwrap();
 }
 
-/// A stage that does not go on holds the writer up, and not the memory of the machine.
+/// A blocked stage slows the writer down instead of filling the memory.
 #[test]
-fn a_stuck_stage_holds_the_writer_up() {
+fn a_blocked_stage_slows_the_writer_down() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let trial = Trial::new(&format!(
@@ -249,11 +249,11 @@ fn a_stuck_stage_holds_the_writer_up() {
         assert!(written < 64 << 20, "the writer was not held up after {} MiB", written >> 20);
     };
     assert_eq!(stopped, ErrorKind::WouldBlock);
-    let (now, most) = job.memory_bytes();
-    assert!(most < 250 << 20, "{} MiB, at most {} MiB", now >> 20, most >> 20);
+    let (now, max) = job.memory_bytes();
+    assert!(max < 250 << 20, "{} MiB, at most {} MiB", now >> 20, max >> 20);
 }
 
-/// A slow stage loses nothing and takes no more memory, however much comes.
+/// A slow stage loses nothing and takes no more memory, whatever the amount of input.
 #[test]
 fn a_slow_stage_slows_the_writer_down_and_loses_nothing() {
     let lines = 2_000_000;
@@ -288,15 +288,15 @@ fn a_slow_stage_slows_the_writer_down_and_loses_nothing() {
     (0..lines / 10_000).for_each(|_| stream.write_all(block.as_bytes()).unwrap());
     let count = || trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).sum::<u64>();
     assert!(holds_within(Duration::from_secs(60), || count() == lines), "{} of {lines} lines came", count());
-    let (_, most) = job.memory_bytes();
-    assert!(most < 250 << 20, "{} MiB", most >> 20);
+    let (_, max) = job.memory_bytes();
+    assert!(max < 250 << 20, "{} MiB", max >> 20);
     job.signal("TERM");
-    job.until_stderr("stopping");
+    job.wait_for_stderr("stopping");
     assert_eq!(job.wait().code, Some(0));
 }
 
 #[test]
-fn a_queue_that_is_no_json_fails_the_job() {
+fn an_invalid_queue_file_fails_the_job() {
     let trial = job("kind = \"queue\"\npath = \"in.jsonl\"\nschema = { k = \"text\" }");
     trial.write("in.jsonl", "[\"a\"]\n{\"k\":\"a\"}\n");
     let ended = trial.run(&[]);
@@ -311,11 +311,11 @@ fn a_queue_that_is_no_json_fails_the_job() {
 }
 
 #[test]
-fn a_dir_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
+fn a_deleted_directory_fails_a_job_that_does_not_wait_for_it() {
     let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"\naway_max = \"0s\"");
     trial.write("in/a.txt", "a\n");
     let job = trial.start(&[]);
-    until("the file is read", || column(&trial, "out.jsonl", "value") == ["a"]);
+    wait_until("the file is read", || column(&trial, "out.jsonl", "value") == ["a"]);
     std::fs::remove_dir_all(trial.path("in")).unwrap();
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -337,7 +337,7 @@ fn rows_of_many_columns_come_in_small_batches() {
         columns.join(", ")
     ));
     trial.write("in.jsonl", "{}\n".repeat(50_000));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let rows: Vec<i64> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
     assert_eq!(rows.iter().sum::<i64>(), 50_000);
     // A value and the note that it is missing are 12 bytes, and a batch has 128 MiB.
@@ -354,26 +354,26 @@ fn a_limit_ends_every_source() {
          [sinks.lines]\nfrom = \"in\"\nkind = \"queue\"\npath = \"lines.jsonl\"\n",
     );
     trial.write("in/a.txt", "1\n2\n3\n4\n5\n6\n7\n");
-    trial.run_well(&["--limit", "5"]);
+    trial.run_ok(&["--limit", "5"]);
     assert_eq!(column(&trial, "out.jsonl", "value"), [0, 1, 2, 3, 4]);
     assert_eq!(column(&trial, "lines.jsonl", "value"), ["1", "2", "3", "4", "5"]);
-    trial.refused(&["run", "job.toml", "--limit", "0"]);
+    trial.rejected_message(&["run", "job.toml", "--limit", "0"]);
 }
 
-/// With checkpoints the next start goes on behind the rows that were read.
+/// With checkpoints the next start resumes after the rows that were read.
 #[test]
-fn a_job_goes_on_behind_its_limit() {
+fn a_job_resumes_after_its_limit() {
     let trial = job("kind = \"file\"\npath = \"in.txt\"\n[checkpoint]\ndir = \"ck\"");
     trial.write("in.txt", "1\n2\n3\n4\n5\n");
-    trial.run_well(&["--limit", "2"]);
+    trial.run_ok(&["--limit", "2"]);
     assert_eq!(column(&trial, "out.jsonl", "value"), ["1", "2"]);
-    trial.run_well(&["--limit", "2"]);
-    trial.run_well(&[]);
+    trial.run_ok(&["--limit", "2"]);
+    trial.run_ok(&[]);
     assert_eq!(column(&trial, "out.jsonl", "value"), ["1", "2", "3", "4", "5"]);
 }
 
 #[test]
-fn a_sample_shows_the_first_rows_of_every_stream_and_writes_nothing() {
+fn a_preview_shows_the_first_rows_of_every_stream_and_writes_nothing() {
     let trial = Trial::new(
         "[checkpoint]\ndir = \"ck\"\n[sources.in]\nkind = \"directory\"\npath = \"in\"\nformat = \"json\"\n\
          schema = { k = \"text\", n = \"int64\" }\n\
@@ -383,20 +383,20 @@ fn a_sample_shows_the_first_rows_of_every_stream_and_writes_nothing() {
     );
     let rows: Vec<String> = (0..20).map(|n| format!("{{\"k\":\"k{n}\",\"n\":{n}}}")).collect();
     trial.write("in/a.jsonl", format!("{}\nnonsense\n", rows.join("\n")));
-    let shown = trial.run_well(&["--sample"]).stdout;
+    let shown = trial.run_ok(&["--sample"]).stdout;
     assert!(shown.contains("stream in)") && shown.contains("| k9 | 9 |") && !shown.contains("| k10 | 10 |"), "{shown}");
     assert!(shown.contains("… and 10 more rows") && shown.contains("| k11 | 11 |"), "{shown}");
     assert!(shown.contains("stream in.rejected)") && !shown.contains("stream none"), "{shown}");
     assert!(!trial.path("out.jsonl").exists() && !trial.path("ck").exists());
-    let few = trial.run_well(&["--sample", "--limit", "3"]).stdout;
+    let few = trial.run_ok(&["--sample", "--limit", "3"]).stdout;
     assert!(few.contains("| k2 | 2 |") && !few.contains("k3"), "{few}");
 }
 
 #[test]
-fn set_adds_what_the_file_does_not_have() {
+fn set_adds_missing_keys() {
     let trial = job("kind = \"file\"\npath = \"in.txt\"");
     trial.write("in.txt", "b\na\n");
-    trial.run_well(&[
+    trial.run_ok(&[
         "--set",
         "stages.sorted.from=in",
         "--set",
@@ -410,13 +410,13 @@ fn set_adds_what_the_file_does_not_have() {
     ]);
     assert_eq!(column(&trial, "sorted.jsonl", "value"), ["a", "b"]);
     assert!(trial.path("ck").exists());
-    let told = trial.refused(&["run", "job.toml", "--set", "sinks.sorte.path=x"]);
-    assert!(told.contains("the job has no sink `sorte`"), "{told}");
+    let output = trial.rejected_message(&["run", "job.toml", "--set", "sinks.sorte.path=x"]);
+    assert!(output.contains("the job has no sink `sorte`"), "{output}");
 }
 
-/// Nothing more would come: the last batch does not wait for its time, here two hours, and has the rows of all sources.
+/// No more rows can arrive: the last batch does not wait for its time, here two hours, and has the rows of all sources.
 #[test]
-fn the_last_batch_of_sources_that_have_ended_begins_at_once() {
+fn the_last_batch_of_ended_sources_begins_immediately() {
     let source = |name: &str| {
         format!(
             "[sources.{name}]\nkind = \"file\"\npath = \"{name}.jsonl\"\nformat = \"json\"\nschema = {{ k = \"int64\", {name} = \"text\" }}\n"
@@ -428,17 +428,17 @@ fn the_last_batch_of_sources_that_have_ended_begins_at_once() {
         let trial = Trial::new(&["batch = \"2h\"\n", &rest].concat());
         trial.write("a.jsonl", "{\"k\":1,\"a\":\"x\"}\n{\"k\":2,\"a\":\"y\"}\n");
         trial.write("b.jsonl", "{\"k\":2,\"b\":\"z\"}\n{\"k\":1,\"b\":\"w\"}\n");
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         let mut rows = trial.rows("both.jsonl");
         rows.sort_by_key(|row| row["k"].as_i64());
         assert_eq!(rows, [json!({ "k": 1, "a": "x", "b": "w" }), json!({ "k": 2, "a": "y", "b": "z" })]);
     }
 }
 
-/// What has piled up does not wait for the time of a batch each: twenty-odd batches, killed on the way, of which one each ten seconds would take
-/// longer than a test waits.
+/// A backlog does not wait for the duration of each batch: twenty-odd batches, killed on the way. At one every ten seconds, they
+/// would take longer than a test waits.
 #[test]
-fn a_backlog_is_worked_off_at_once() {
+fn a_backlog_is_processed_immediately() {
     const ROWS: u64 = 100_000;
     let stages = r#"batch = "10s"
 [checkpoint]
@@ -463,7 +463,7 @@ sql = "select count(*) as rows, sum(n) as total from numbers"
     let line = |n| format!("{{\"n\":{n},\"filler\":\"{}\"}}\n", "x".repeat(220));
     trial.write("in.jsonl", (0..ROWS).map(line).collect::<String>());
     trial.killed("commit.after:9", &["--workers", "2"]);
-    trial.run_well(&["--workers", "1"]);
+    trial.run_ok(&["--workers", "1"]);
     let (rows, total) = (ROWS, ROWS * (ROWS - 1) / 2);
     assert_eq!(trial.rows("counted.jsonl").last(), Some(&json!({ "rows": rows, "total": total })));
     let batches = trial.rows("batches.jsonl");

@@ -1,12 +1,12 @@
-//! A folder whose files are spread over the processes of a job: rows come once and in order whatever dies, and none is late that
-//! was in order in its file.
+//! A directory whose files are distributed over the processes of a job: rows arrive once and in order whatever dies, and none is
+//! late that was in order in its file.
 
 use millstream::internals::batch::partition::Share;
 use millstream_tests::{DEADLINE, Hdfs, Process, Random, Trial, WeedServer, holds_within, hosts, kill};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Stops a job, of which a process may just have been killed.
+/// Stops a job, one of whose processes may just have been killed.
 fn stop(job: Process) {
     job.signal("TERM");
     let ended = job.wait();
@@ -14,8 +14,8 @@ fn stop(job: Process) {
 }
 
 fn begun(job: &mut Process) {
-    // From then on a signal ends it in an orderly way.
-    job.until("it runs", |job| {
+    // From then on a signal stops it in an orderly way.
+    job.wait_until("it runs", |job| {
         ["resumes after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
     });
 }
@@ -46,12 +46,12 @@ path = "out.jsonl"
     trial
 }
 
-/// So many rows of a file, from a number on.
+/// This many rows of a file, starting with a number.
 fn rows(file: u64, numbers: std::ops::Range<u64>) -> String {
     numbers.map(|n| json!({ "f": file, "n": n, "at": 1_600_000_000 + n }).to_string() + "\n").collect()
 }
 
-/// What came of each file so far, in the order in which it came.
+/// The rows of each file so far, in the order in which they arrived.
 fn by_file(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
@@ -63,19 +63,19 @@ fn by_file(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
 /// Puts a file of this name and content there.
 type Put<'a> = Box<dyn Fn(&Trial, &str, String) + 'a>;
 
-/// Where the files of a job lie, and what it needs to get there.
+/// Where a job's files are, and the settings to reach them.
 struct FilesPlace<'a> {
-    /// As the job file names it.
+    /// As in the job file.
     path: String,
     settings: Vec<(String, String)>,
     put: Put<'a>,
 }
 
 #[test]
-fn files_move_between_processes_and_each_row_comes_once_and_in_order() {
-    // Folders are looked at while files come and go.
+fn files_move_between_processes_and_each_row_arrives_once_and_in_order() {
+    // Directories are listed while files appear and disappear.
     let put = |trial: &Trial, name: &str, content| trial.move_in(&format!("in/{name}"), content);
-    moves(&FilesPlace { path: "in".into(), settings: Vec::new(), put: Box::new(put) }, 9);
+    check_moves(&FilesPlace { path: "in".into(), settings: Vec::new(), put: Box::new(put) }, 9);
 }
 
 #[test]
@@ -83,18 +83,18 @@ fn objects_of_a_bucket_move_between_processes() {
     let server = WeedServer::start();
     let put = |_: &Trial, name: &str, content| server.put(&format!("spread/{name}"), content);
     let (path, settings) = ("s3://bucket/spread".to_owned(), server.settings());
-    moves(&FilesPlace { path, settings, put: Box::new(put) }, 5);
+    check_moves(&FilesPlace { path, settings, put: Box::new(put) }, 5);
 }
 
-/// Files come while processes die, and the job goes on with others.
-fn moves(place: &FilesPlace<'_>, rounds: u64) {
+/// Files arrive while processes die, and the job continues with others.
+fn check_moves(place: &FilesPlace<'_>, rounds: u64) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut random = Random::new(seed);
     // Files are read in several batches.
     let trial = reading("rows_per_batch_max = 40\nbytes_per_batch_max = 2000\n");
     if place.path != "in" {
         trial.change("path = \"in\"", &format!("path = \"{}\"", place.path));
-        // An object is whole from the first.
+        // An object is complete from the start.
         trial.change("settle = \"0s\"\n", "");
     }
     let start = |random: &mut Random| {
@@ -128,7 +128,7 @@ fn moves(place: &FilesPlace<'_>, rounds: u64) {
         assert!(holds_within(DEADLINE, || trial.rows("out.jsonl").len() >= some), "round {round}\n{}", job.stderr());
         match random.from(0, 3) {
             0 => {
-                // One process of the job; the supervisor starts all of them again.
+                // One process of the job; the supervisor restarts all of them.
                 let children = job.children();
                 let chosen = random.from(0, children.len().max(1) as u64 - 1) as usize;
                 children.get(chosen).into_iter().for_each(|child| kill(*child));
@@ -173,9 +173,9 @@ fn windows(trial: &Trial) -> Vec<u64> {
     trial.rows("windows.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect()
 }
 
-/// All files have the same times, each in order: with fewer clocks the rows of those that are read later would be late.
+/// All files have the same times, each in order: with fewer watermarks the rows of those that are read later would be late.
 #[test]
-fn no_row_is_late_that_is_in_order_in_its_file() {
+fn rows_in_order_within_their_file_are_never_late() {
     for (seed, processes) in [(1, 1), (2, 2), (3, 3)] {
         let mut random = Random::new(seed);
         let trial = reading(&format!("rows_per_batch_max = 60\nbytes_per_batch_max = 4000\n{WINDOWS}"));
@@ -187,44 +187,44 @@ fn no_row_is_late_that_is_in_order_in_its_file() {
         let all: u64 = counts.iter().sum();
         let mut job = trial.start_processes(processes, 2);
         let came = |trial: &Trial| trial.rows("out.jsonl").len() as u64;
-        job.until("some rows", |_| came(&trial) >= all / 3);
+        job.wait_until("some rows", |_| came(&trial) >= all / 3);
         job.kill_all();
         let mut job = trial.start_processes(if processes == 1 { 1 } else { random.from(1, 3) as usize }, 1);
-        job.until("all rows", |_| came(&trial) >= all);
-        // Of the files that were read the furthest counts, and what comes now moves the time behind it.
+        job.wait_until("all rows", |_| came(&trial) >= all);
+        // Of the files that were read, the latest time counts, and new rows advance the time after it.
         trial.move_in("in/empty.jsonl", "");
         trial.move_in("in/last.jsonl", rows(99, 5000..5001));
-        let wanted: Vec<u64> =
+        let required: Vec<u64> =
             (0..30).map(|window| counts.iter().filter(|count| **count / 10 > window).count() as u64 * 10).collect();
-        let wanted: Vec<u64> = wanted.into_iter().filter(|count| *count > 0).collect();
-        let done = holds_within(DEADLINE, || windows(&trial).len() >= wanted.len());
-        assert!(done, "seed {seed}: {:?} of {wanted:?}\n{}", windows(&trial), job.stderr());
+        let required: Vec<u64> = required.into_iter().filter(|count| *count > 0).collect();
+        let done = holds_within(DEADLINE, || windows(&trial).len() >= required.len());
+        assert!(done, "seed {seed}: {:?} of {required:?}\n{}", windows(&trial), job.stderr());
         stop(job);
         assert_eq!(trial.rows("late.jsonl"), [json!(null); 0], "seed {seed}");
-        assert_eq!(windows(&trial), wanted, "seed {seed}");
+        assert_eq!(windows(&trial), required, "seed {seed}");
     }
 }
 
-/// The clocks of files that are spread are others.
+/// Distributed files have other watermarks.
 #[test]
-fn a_job_that_spreads_its_files_does_not_go_on_where_one_was_that_did_not() {
+fn a_job_does_not_resume_after_files_become_distributed() {
     let trial = reading(WINDOWS);
     trial.move_in("in/0.jsonl", rows(0, 0..100));
     let mut job = trial.start_processes(1, 1);
-    job.until("all rows", |_| trial.rows("out.jsonl").len() == 100);
+    job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 100);
     stop(job);
     trial.change("spread = true", "spread = false");
-    let told = trial.refused(&["run", "job.toml"]);
-    assert!(told.contains("in with spread = true"), "{told}");
-    assert!(told.contains("--drop-state"), "{told}");
+    let output = trial.rejected_message(&["run", "job.toml"]);
+    assert!(output.contains("in with spread = true"), "{output}");
+    assert!(output.contains("--drop-state"), "{output}");
 }
 
-/// Names are read again where other files have them, and are forgotten by nobody who needs them.
+/// Names are read again if other files have them, and are kept as long as they are needed.
 #[test]
-fn a_file_in_the_place_of_one_that_was_read_is_read_by_its_process() {
+fn a_file_that_replaces_a_read_one_is_read_by_its_process() {
     let trial = reading("");
     let names: Vec<String> = (0..4).map(|file| format!("{file}.jsonl")).collect();
-    assert!((0..2).all(|process| names.iter().any(|name| Share::of(process, 2).owns(name))));
+    assert!((0..2).all(|process| names.iter().any(|name| Share::new(process, 2).owns(name))));
     let mut expected = BTreeMap::new();
     for (version, processes) in [(0_u64, 2), (1, 2), (2, 3), (3, 1)] {
         let mut job = trial.start_processes(processes, 1);
@@ -235,31 +235,31 @@ fn a_file_in_the_place_of_one_that_was_read_is_read_by_its_process() {
                 trial.move_in(&format!("in/{name}"), rows(number, 0..20));
                 expected.insert(number, (0..20).collect::<Vec<u64>>());
             }
-            job.until("all rows", |_| trial.rows("out.jsonl").len() >= expected.len() * 20);
+            job.wait_until("all rows", |_| trial.rows("out.jsonl").len() >= expected.len() * 20);
         }
-        // What has gone before anybody reads it, or behind that, holds nothing up.
+        // Files deleted before they are read, or after it, hold nothing up.
         std::fs::remove_file(trial.path(&format!("in/{}", names[0]))).unwrap();
         stop(job);
         assert_eq!(by_file(&trial), expected);
     }
 }
 
-/// A status tells which process reads which file, how far it is, and how far its time has come.
+/// The status shows which process reads which file, its position and its event time.
 #[test]
-fn a_status_tells_of_the_files_that_are_read() {
+fn a_status_lists_the_files_being_read() {
     let trial = reading(&format!("rows_per_batch_max = 1\nbytes_per_batch_max = 64\n{WINDOWS}"));
     trial.change("batch = \"10ms\"", "batch = \"200ms\"");
     let name = |process: usize| {
-        let share = Share::of(process, 2);
+        let share = Share::new(process, 2);
         (0..).map(|file| format!("{file}.jsonl")).find(|name| share.owns(name)).unwrap()
     };
     let names = [name(0), name(1)];
     names.iter().for_each(|name| drop(trial.write(&format!("in/{name}"), rows(7, 0..50_000))));
     let hosts = hosts(2);
     let arguments = ["run", "job.toml", "--processes", "2", "--hosts", &hosts];
-    let mut job = Process::start(&mut trial.command_apart(&arguments));
-    let told = || -> Vec<Value> {
-        let ended = trial.told(&["status", "job.toml", "--json"]);
+    let mut job = Process::start(&mut trial.isolated_command(&arguments));
+    let output = || -> Vec<Value> {
+        let ended = trial.run_command(&["status", "job.toml", "--json"]);
         let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
         status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default()
     };
@@ -267,8 +267,8 @@ fn a_status_tells_of_the_files_that_are_read() {
         of.len() == 2
             && of.iter().all(|file| file["position"].as_u64() > Some(0) && file["times_us"]["counts"].is_i64())
     };
-    job.until("both files are told of", |_| is_told(&told()));
-    let by_process: BTreeSet<(u64, String)> = told()
+    job.wait_until("both files are told of", |_| is_told(&output()));
+    let by_process: BTreeSet<(u64, String)> = output()
         .iter()
         .map(|file| (file["process"].as_u64().unwrap(), file["name"].as_str().unwrap().to_owned()))
         .collect();
@@ -276,7 +276,7 @@ fn a_status_tells_of_the_files_that_are_read() {
     job.kill_all();
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -284,7 +284,7 @@ mod long {
     fn files_of_hdfs_move_between_processes() {
         let hdfs = Hdfs::start();
         let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
-        moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
+        check_moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
     }
 
     /// Files may have the names that positions of other sources have.
@@ -302,13 +302,13 @@ mod long {
             let hosts = hosts(2);
             let arguments = ["--until-idle", "--processes", "2", "--hosts", &hosts];
             for _ in 0..2 {
-                trial.run_well(&arguments);
+                trial.run_ok(&arguments);
                 let expected: BTreeMap<u64, Vec<u64>> = (0..7).map(|file| (file, (0..50).collect())).collect();
                 assert_eq!(by_file(&trial), expected, "spread: {spread}");
             }
             // No file ends the time of all.
             trial.write("in/last", rows(99, 500..501));
-            trial.run_well(&arguments);
+            trial.run_ok(&arguments);
             let late = trial.rows("late.jsonl").len() as u64;
             assert_eq!(
                 (windows(&trial).iter().sum::<u64>() + late, late * u64::from(spread)),
@@ -318,14 +318,14 @@ mod long {
         }
     }
 
-    /// A job that ends when nothing is left to read has read what all processes own.
+    /// A job that ends when nothing is left to read has read the files of all processes.
     #[test]
-    fn a_job_ends_by_itself_when_all_processes_have_read_their_files() {
+    fn a_job_ends_when_all_processes_have_read_their_files() {
         for processes in [1, 2, 3] {
             let trial = reading(WINDOWS);
             let names: Vec<String> = (0..9).map(|file| format!("{file}.jsonl")).collect();
             let owners = (0..processes).filter(|process| {
-                let share = Share::of(*process, processes);
+                let share = Share::new(*process, processes);
                 names.iter().any(|name| share.owns(name))
             });
             assert_eq!(owners.count(), processes, "each has something to read");
@@ -335,13 +335,13 @@ mod long {
             let (number, addresses) = (processes.to_string(), hosts(processes));
             let together = ["--until-idle", "--workers", "1", "--processes", &number, "--hosts", &addresses];
             let arguments: &[&str] = if processes == 1 { &["--until-idle"] } else { &together };
-            trial.run_well(arguments);
+            trial.run_ok(arguments);
             let expected: BTreeMap<u64, Vec<u64>> = (1..9).map(|file| (file, (0..20 * file).collect())).collect();
             assert_eq!(by_file(&trial), expected);
-            trial.run_well(arguments);
+            trial.run_ok(arguments);
             assert_eq!(by_file(&trial), expected, "nothing is new");
             assert_eq!(trial.rows("late.jsonl"), [json!(null); 0]);
-            // All windows are out but the last one, as the files that were read to their ends hold nothing back.
+            // All windows but the last one are out, as files that were read to their ends hold nothing back.
             assert_eq!(windows(&trial).len(), 15, "{processes} processes: {:?}", windows(&trial));
         }
     }

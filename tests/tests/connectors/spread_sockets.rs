@@ -1,12 +1,12 @@
-//! A socket source of several servers, which are spread over the processes of the job: rows that a plan holds come once and in the order
-//! of their connection, whatever dies, each server has a clock of its own, and the list may change between starts.
+//! A socket source with several servers, which are distributed over the processes of the job. Planned rows arrive once and in the
+//! order of their connection, whatever dies. Each server has its own watermark, and the list may change between starts.
 
 use millstream::internals::batch::partition::Share;
 use millstream_tests::{DEADLINE, LineServer, Process, Random, Trial, holds_within, hosts, kill};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Stops a job, of which a process may just have been killed.
+/// Stops a job, one of whose processes may just have been killed.
 fn stop(job: Process) {
     job.signal("TERM");
     let ended = job.wait();
@@ -19,7 +19,7 @@ fn list<'a>(servers: impl IntoIterator<Item = &'a LineServer>) -> String {
     format!("address = [{}]", addresses.join(", "))
 }
 
-/// A job that reads these servers, with `more` keys of the source, and tables behind them.
+/// A job that reads these servers, with `more` keys of the source, followed by tables.
 fn reading(address: &str, more: &str) -> Trial {
     Trial::new(&format!(
         r#"name = "sockets"
@@ -58,12 +58,12 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// So many rows of a server, from a number on.
+/// This many rows of a server, starting with a number.
 fn rows(server: usize, numbers: std::ops::Range<u64>) -> String {
     numbers.map(|n| json!({ "s": server, "n": n, "at": 1_600_000_000 + n }).to_string() + "\n").collect()
 }
 
-/// What came of each server so far, in the order in which it came.
+/// The rows of each server so far, in the order in which they arrived.
 fn by_server(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
     let mut found: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
@@ -86,20 +86,20 @@ fn windows(trial: &Trial) -> BTreeMap<(u64, u64), u64> {
 }
 
 /// The windows of these servers up to a number, of ten rows each.
-fn whole(servers: std::ops::Range<u64>, end: u64) -> BTreeMap<(u64, u64), u64> {
+fn all_windows(servers: std::ops::Range<u64>, end: u64) -> BTreeMap<(u64, u64), u64> {
     servers.flat_map(|server| (0..end).map(move |window| ((server, window), 10))).collect()
 }
 
-/// The server whose number is `process` is read by that process of so many.
+/// Returns servers such that the one with index `process` is read by that process.
 fn one_for_each(processes: usize) -> Vec<LineServer> {
     let server =
-        |process| LineServer::start_where(|port| Share::of(process, processes).owns(&format!("127.0.0.1:{port}")));
+        |process| LineServer::start_where(|port| Share::new(process, processes).owns(&format!("127.0.0.1:{port}")));
     (0..processes).map(server).collect()
 }
 
-/// What `status` tells of the source's partitions, by name.
-fn told(trial: &Trial) -> BTreeMap<String, Value> {
-    let ended = trial.told(&["status", "job.toml", "--json"]);
+/// The partitions of the source in `status`, by name.
+fn partitions_of_status(trial: &Trial) -> BTreeMap<String, Value> {
+    let ended = trial.run_command(&["status", "job.toml", "--json"]);
     let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
     let partitions = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
     partitions.into_iter().map(|one| (one["name"].as_str().unwrap().to_owned(), one)).collect()
@@ -111,17 +111,18 @@ fn start_apart(trial: &Trial, processes: usize) -> Process {
     if processes > 1 {
         arguments.extend(["--processes", &number, "--hosts", &hosts]);
     }
-    Process::start(&mut trial.command_apart(&arguments))
+    Process::start(&mut trial.isolated_command(&arguments))
 }
 
 #[test]
-fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
+fn servers_move_between_processes_and_each_row_arrives_once_and_in_order() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut random = Random::new(seed);
     let servers: Vec<LineServer> = (0..5).map(|_| LineServer::start()).collect();
     let trial = reading(&list(&servers), "rows_per_batch_max = 40\n");
     let connections = || -> Vec<usize> { servers.iter().map(LineServer::connections).collect() };
-    let connected = |before: &[usize]| servers.iter().zip(before).for_each(|(server, n)| server.until_connected(*n));
+    let connected =
+        |before: &[usize]| servers.iter().zip(before).for_each(|(server, n)| server.wait_for_connection(*n));
     let start = |random: &mut Random| {
         let before = connections();
         let job = trial.start_processes(random.from(1, 3) as usize, random.from(1, 2));
@@ -130,7 +131,7 @@ fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
     };
     let mut job = start(&mut random);
     let (mut next, mut all_came) = (vec![0_u64; servers.len()], vec![0_u64; servers.len()]);
-    // Of these nobody knows whether a plan had them.
+    // It is unknown whether a plan had these.
     let mut doubtful: Vec<std::ops::Range<u64>> = vec![0..0; servers.len()];
     let mut lost = 0;
     for round in 0..9 {
@@ -159,7 +160,7 @@ fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
             let numbers = came.get(&(number as u64)).map_or(&[][..], Vec::as_slice);
             assert!(numbers.is_sorted_by(|a, b| a < b), "seed {seed}, round {round}, server {number}: {numbers:?}");
             if quiet {
-                // All that was sent in this round, as nothing died meanwhile.
+                // All rows sent in this round, as nothing died meanwhile.
                 let of_round = numbers.iter().filter(|n| doubtful[number].contains(n)).count() as u64;
                 let sent = doubtful[number].end - doubtful[number].start;
                 assert_eq!(of_round, sent, "seed {seed}, round {round}, server {number}");
@@ -172,7 +173,7 @@ fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
         lost += u64::from(!quiet);
         match random.from(0, 3) {
             0 => {
-                // One process of the job; the supervisor starts all of them again.
+                // One process of the job; the supervisor restarts all of them.
                 let (children, before) = (job.children(), connections());
                 let chosen = random.from(0, children.len().max(1) as u64 - 1) as usize;
                 children.get(chosen).into_iter().for_each(|child| kill(*child));
@@ -193,10 +194,10 @@ fn servers_move_between_processes_and_each_row_comes_once_and_in_order() {
     assert!(all_came.iter().all(|count| *count > 0), "seed {seed}: {all_came:?} of {next:?}");
 }
 
-/// With fewer clocks the rows of those that are behind would be late. Where one has not sent anything yet, its process or its server being
-/// away, nothing comes out.
+/// With fewer watermarks the rows of those that lag behind would be late. If a server has not sent anything yet, because its
+/// process or the server is down, there is no output.
 #[test]
-fn no_row_is_late_that_is_in_order_in_its_connection() {
+fn rows_in_order_within_their_connection_are_never_late() {
     for processes in [1, 2, 3] {
         let mut servers = one_for_each(processes.max(2));
         let count = servers.len() as u64;
@@ -206,7 +207,7 @@ fn no_row_is_late_that_is_in_order_in_its_connection() {
         drop(behind);
         let job = trial.start_processes(processes, 2);
         for (number, server) in servers.iter().enumerate() {
-            server.until_connected(0);
+            server.wait_for_connection(0);
             server.send(rows(number, 0..400));
         }
         let came = |wanted: u64| {
@@ -216,25 +217,25 @@ fn no_row_is_late_that_is_in_order_in_its_connection() {
         came((count - 1) * 400);
         let before: Vec<usize> = servers.iter().map(LineServer::connections).collect();
         job.kill_all();
-        // Clocks are those that there were, in other processes.
+        // The watermarks are the previous ones, in other processes.
         let job = trial.start_processes(1 + processes % 3, 1);
-        servers.iter().zip(&before).for_each(|(server, before)| server.until_connected(*before));
+        servers.iter().zip(&before).for_each(|(server, before)| server.wait_for_connection(*before));
         for (number, server) in servers.iter().enumerate() {
             server.send(rows(number, 400..600));
         }
         came((count - 1) * 600);
         assert_eq!(windows(&trial), BTreeMap::new(), "{processes} processes: one server has shown nothing");
         let behind = LineServer::start_at(port);
-        behind.until_connected(0);
+        behind.wait_for_connection(0);
         behind.send(rows(servers.len(), 0..301));
-        let wanted = whole(0..count, 30);
+        let wanted = all_windows(0..count, 30);
         let done = holds_within(DEADLINE, || windows(&trial) == wanted);
         assert!(done, "{processes} processes: {:?} of {wanted:?}\n{}", windows(&trial), job.stderr());
         behind.send(rows(servers.len(), 301..601));
         for (number, server) in servers.iter().enumerate() {
             server.send(rows(number, 600..601));
         }
-        let wanted = whole(0..count, 60);
+        let wanted = all_windows(0..count, 60);
         let done = holds_within(DEADLINE, || windows(&trial) == wanted);
         assert!(done, "{processes} processes: {:?} of {wanted:?}\n{}", windows(&trial), job.stderr());
         stop(job);
@@ -242,20 +243,20 @@ fn no_row_is_late_that_is_in_order_in_its_connection() {
     }
 }
 
-/// A server that is silent, or away, is left out after a while where the stage says so.
+/// A server that is idle or unreachable is ignored after a while if the stage says so.
 #[test]
-fn a_server_that_is_silent_is_left_out_where_the_stage_says_so() {
+fn an_idle_server_is_ignored_if_the_stage_says_so() {
     for processes in [1, 2] {
         let servers = one_for_each(2);
         let trial = reading(&list(&servers), &WINDOWS.replace("time = \"at\"", "time = \"at\"\nidle = \"200ms\""));
         let mut job = trial.start_processes(processes, 1);
-        servers.iter().for_each(|server| server.until_connected(0));
+        servers.iter().for_each(|server| server.wait_for_connection(0));
         servers[0].send(rows(0, 0..10));
         servers[1].send(rows(1, 0..10));
-        job.until("all rows", |_| trial.rows("out.jsonl").len() == 20);
-        // It moves the time on, and nothing else does.
+        job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 20);
+        // It advances the time, and nothing else does.
         let mut at = 10;
-        job.until("windows without the silent one", |_| {
+        job.wait_until("windows without the silent one", |_| {
             servers[0].send(rows(0, at..at + 10));
             at += 10;
             windows(&trial).len() > 3
@@ -265,51 +266,57 @@ fn a_server_that_is_silent_is_left_out_where_the_stage_says_so() {
     }
 }
 
-/// One connection that breaks, or a server that goes away, does not hold up the others, and is counted on where it was.
+/// A connection that breaks, or a server that disappears, does not hold up the others, and its counts continue.
 #[test]
-fn a_connection_that_ends_is_made_again_while_others_go_on() {
+fn a_closed_connection_is_reopened_while_others_continue() {
     for processes in [1, 2] {
         let mut servers = one_for_each(2);
         let trial = reading(&list(&servers), WINDOWS);
         let mut job = start_apart(&trial, processes);
-        servers.iter().for_each(|server| server.until_connected(0));
+        servers.iter().for_each(|server| server.wait_for_connection(0));
         for (number, server) in servers.iter().enumerate() {
             server.send(rows(number, 0..20));
         }
-        job.until("the first rows", |_| trial.rows("out.jsonl").len() == 40);
+        job.wait_until("the first rows", |_| trial.rows("out.jsonl").len() == 40);
         servers[1].hang_up();
-        servers[1].until_connected(1);
+        servers[1].wait_for_connection(1);
         servers[1].send(rows(1, 20..40));
-        job.until("rows of the second connection", |_| trial.rows("out.jsonl").len() == 60);
-        // Away for good, as far as anybody knows.
+        job.wait_until("rows of the second connection", |_| trial.rows("out.jsonl").len() == 60);
+        // Permanently unreachable, as far as the job knows.
         let gone = servers.pop().unwrap();
         let (port, name) = (gone.port(), gone.address());
         drop(gone);
-        job.until_stderr(&format!("cannot connect to {name} (connection refused)"));
+        job.wait_for_stderr(&format!("cannot connect to {name} (connection refused)"));
         servers[0].send(rows(0, 20..100));
-        job.until("rows of the other", |_| by_server(&trial)[&0].len() == 100);
+        job.wait_until("rows of the other", |_| by_server(&trial)[&0].len() == 100);
         let again = LineServer::start_at(port);
-        again.until_connected(0);
+        again.wait_for_connection(0);
         again.send(rows(1, 40..100));
-        job.until("all rows", |_| trial.rows("out.jsonl").len() == 200);
-        job.until("it is told", |_| told(&trial).get(&name).is_some_and(|one| one["position"] == 100));
-        job.until("windows", |_| windows(&trial) == whole(0..2, 9));
+        job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 200);
+        job.wait_until("it is told", |_| {
+            partitions_of_status(&trial).get(&name).is_some_and(|one| one["position"] == 100)
+        });
+        job.wait_until("windows", |_| windows(&trial) == all_windows(0..2, 9));
         stop(job);
         assert_eq!(by_server(&trial), [(0, (0..100).collect()), (1, (0..100).collect())].into());
         assert_eq!(trial.rows("late.jsonl"), [json!(null); 0]);
     }
 }
 
-/// A status tells which process reads which server, how far, and how far its time has come; `inspect` how far it was read.
+/// The status shows which process reads which server, its position and its event time; `inspect` shows its position.
 #[test]
-fn a_status_tells_of_each_server() {
+fn a_status_lists_each_server() {
     let servers = one_for_each(2);
     let trial = reading(&list(&servers), WINDOWS);
     let mut job = start_apart(&trial, 2);
-    servers.iter().for_each(|server| server.until_connected(0));
-    // Also of those that have sent nothing.
-    job.until("both are told of", |_| told(&trial).len() == 2);
-    assert!(told(&trial).values().all(|one| one["position"] == 0 && one["rows"] == 0), "{:?}", told(&trial));
+    servers.iter().for_each(|server| server.wait_for_connection(0));
+    // Including servers that have sent nothing.
+    job.wait_until("both are told of", |_| partitions_of_status(&trial).len() == 2);
+    assert!(
+        partitions_of_status(&trial).values().all(|one| one["position"] == 0 && one["rows"] == 0),
+        "{:?}",
+        partitions_of_status(&trial)
+    );
     servers[0].send(rows(0, 0..30));
     servers[1].send(rows(1, 0..50));
     let wanted = |number: usize, rows: u64| {
@@ -321,62 +328,64 @@ fn a_status_tells_of_each_server() {
         )
     };
     let wanted: BTreeMap<String, Value> = [wanted(0, 30), wanted(1, 50)].into();
-    let done = holds_within(DEADLINE, || told(&trial) == wanted);
-    assert!(done, "{:?} of {wanted:?}", told(&trial));
+    let done = holds_within(DEADLINE, || partitions_of_status(&trial) == wanted);
+    assert!(done, "{:?} of {wanted:?}", partitions_of_status(&trial));
     stop(job);
-    let inspected = trial.well(&["inspect", "checkpoint"]);
+    let inspected = trial.run_command_ok(&["inspect", "checkpoint"]);
     for (server, rows) in servers.iter().zip([30, 50]) {
         assert!(inspected.contains(&format!("{} {rows} rows received", server.address())), "{inspected}");
     }
     assert!(inspected.contains("in (several sockets): "), "{inspected}");
-    let inspected: Value = serde_json::from_str(&trial.well(&["inspect", "checkpoint", "--json"])).unwrap();
+    let inspected: Value = serde_json::from_str(&trial.run_command_ok(&["inspect", "checkpoint", "--json"])).unwrap();
     let received = servers.iter().zip([30, 50]).map(|(server, rows)| (format!("in {}", server.address()), json!(rows)));
     assert_eq!(inspected["received"], Value::Object(received.collect()));
-    // Positions go on, and rows are those since the start.
+    // Positions continue, and rows are those since the start.
     let mut job = start_apart(&trial, 1);
-    servers.iter().for_each(|server| server.until_connected(1));
+    servers.iter().for_each(|server| server.wait_for_connection(1));
     servers[0].send(rows(0, 30..40));
     let name = servers[0].address();
-    job.until("it goes on", |_| {
-        told(&trial)
+    job.wait_until("it goes on", |_| {
+        partitions_of_status(&trial)
             .get(&name)
             .is_some_and(|one| one["position"] == 40 && one["rows"] == 10 && one["process"].is_null())
     });
     stop(job);
 }
 
-/// The list is another one: positions of servers that remain go on, one that is gone holds no window, and one that is new does from the
+/// The list is different: positions of remaining servers continue, a removed one holds no window, and a new one does from the
 /// beginning.
 #[test]
-fn a_job_goes_on_with_another_list_of_servers() {
+fn a_job_resumes_with_another_list_of_servers() {
     for (before, after) in [(1, 1), (1, 2), (2, 1), (3, 2)] {
         let servers: Vec<LineServer> = (0..4).map(|_| LineServer::start()).collect();
         let trial = reading(&list(&servers[..3]), WINDOWS);
         let mut job = start_apart(&trial, before);
-        servers[..3].iter().for_each(|server| server.until_connected(0));
+        servers[..3].iter().for_each(|server| server.wait_for_connection(0));
         for (number, count) in [(0, 31), (1, 101), (2, 101)] {
             servers[number].send(rows(number, 0..count));
         }
-        job.until("all rows", |_| trial.rows("out.jsonl").len() == 233);
-        job.until("windows up to the one behind", |_| windows(&trial).len() == 9);
+        job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 233);
+        job.wait_until("windows up to the one behind", |_| windows(&trial).len() == 9);
         // Some of it is in plans alone.
         job.kill_all();
         trial.change(&list(&servers[..3]), &list(&servers[1..]));
         let mut job = start_apart(&trial, after);
-        servers[1..3].iter().for_each(|server| server.until_connected(1));
-        servers[3].until_connected(0);
+        servers[1..3].iter().for_each(|server| server.wait_for_connection(1));
+        servers[3].wait_for_connection(0);
         servers[1].send(rows(1, 101..121));
         servers[2].send(rows(2, 101..121));
-        job.until("all rows", |_| trial.rows("out.jsonl").len() == 273);
+        job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 273);
         let name = servers[1].address();
-        job.until("its position goes on", |_| told(&trial).get(&name).is_some_and(|one| one["position"] == 121));
-        assert!(!told(&trial).contains_key(&servers[0].address()));
-        // The new one is behind, and holds all, from the beginning on.
+        job.wait_until("its position goes on", |_| {
+            partitions_of_status(&trial).get(&name).is_some_and(|one| one["position"] == 121)
+        });
+        assert!(!partitions_of_status(&trial).contains_key(&servers[0].address()));
+        // The new one lags behind, and holds up everything, from the beginning on.
         assert_eq!(windows(&trial).len(), 9, "{before} to {after}: {:?}", windows(&trial));
         servers[3].send(rows(3, 50..111));
-        let mut wanted = whole(1..3, 11);
+        let mut wanted = all_windows(1..3, 11);
         wanted.extend((0..3).map(|window| ((0, window), 10)));
-        // The last row of the one that is gone.
+        // The last row of the removed server.
         wanted.insert((0, 3), 1);
         wanted.extend((5..11).map(|window| ((3, window), 10)));
         let done = holds_within(DEADLINE, || windows(&trial) == wanted);
@@ -386,52 +395,52 @@ fn a_job_goes_on_with_another_list_of_servers() {
     }
 }
 
-/// A server that held windows is taken out of the list, and nothing else happens: what it held comes out.
+/// A server that held up windows is removed from the list, and nothing else happens: these windows are output.
 #[test]
-fn what_waited_for_a_server_comes_out_when_the_list_does_not_have_it_any_more() {
+fn windows_held_up_by_a_server_are_output_when_it_is_removed() {
     let servers: Vec<LineServer> = (0..2).map(|_| LineServer::start()).collect();
     let trial = reading(&list(&servers), WINDOWS);
     let mut job = start_apart(&trial, 1);
-    servers.iter().for_each(|server| server.until_connected(0));
+    servers.iter().for_each(|server| server.wait_for_connection(0));
     servers[0].send(rows(0, 0..50));
-    job.until("rows", |_| trial.rows("out.jsonl").len() == 50);
+    job.wait_until("rows", |_| trial.rows("out.jsonl").len() == 50);
     stop(job);
     assert_eq!(windows(&trial), BTreeMap::new());
     trial.change(&list(&servers), &list(&servers[..1]));
     let mut job = start_apart(&trial, 2);
-    job.until("windows", |_| windows(&trial) == whole(0..1, 4));
+    job.wait_until("windows", |_| windows(&trial) == all_windows(0..1, 4));
     stop(job);
 }
 
-/// One server and a list are two things; the checkpoint says so.
+/// One server and a list are different; the checkpoint records which.
 #[test]
-fn a_list_does_not_go_on_where_one_server_was() {
+fn a_list_does_not_resume_from_a_single_server() {
     let server = LineServer::start();
     let one = format!("address = \"{}\"", server.address());
     let trial = reading(&one, "");
     let mut job = trial.start_processes(1, 1);
-    server.until_connected(0);
+    server.wait_for_connection(0);
     server.send(rows(0, 0..5));
-    job.until("rows", |_| trial.rows("out.jsonl").len() == 5);
+    job.wait_until("rows", |_| trial.rows("out.jsonl").len() == 5);
     stop(job);
     trial.change(&one, &list([&server]));
-    let told = trial.refused(&["run", "job.toml"]);
-    let words = format!("source `in` was socket {} and is several sockets now", server.address());
-    assert!(told.contains(&words) && told.contains("--drop-state in"), "{told}");
+    let output = trial.rejected_message(&["run", "job.toml"]);
+    let text = format!("source `in` was socket {} and is several sockets now", server.address());
+    assert!(output.contains(&text) && output.contains("--drop-state in"), "{output}");
     let mut job = trial.start(&["--drop-state", "in"]);
-    server.until_connected(1);
+    server.wait_for_connection(1);
     server.send(rows(0, 5..9));
-    job.until("rows", |_| trial.rows("out.jsonl").len() == 9);
+    job.wait_until("rows", |_| trial.rows("out.jsonl").len() == 9);
     stop(job);
 }
 
-/// A job that ends when nothing comes any more waits for all servers, and for none that is away; also where a process reads none.
+/// A job that ends when its sources are idle waits for all servers, except unreachable ones; also if a process reads none.
 #[test]
-fn a_job_ends_by_itself_when_all_servers_are_silent() {
+fn a_job_ends_when_all_servers_are_idle() {
     for processes in [1, 2, 3] {
         let servers = one_for_each(1);
         // All of them in one process.
-        let share = Share::of(processes - 1, processes);
+        let share = Share::new(processes - 1, processes);
         let second = LineServer::start_where(|port| share.owns(&format!("127.0.0.1:{port}")));
         let away = LineServer::start();
         let addresses = list([&servers[0], &second, &away]);
@@ -440,8 +449,8 @@ fn a_job_ends_by_itself_when_all_servers_are_silent() {
         let (number, hosts) = (processes.to_string(), hosts(processes));
         let together = ["--until-idle", "--processes", &number, "--hosts", &hosts];
         let job = trial.start(if processes == 1 { &["--until-idle"] } else { &together });
-        servers[0].until_connected(0);
-        second.until_connected(0);
+        servers[0].wait_for_connection(0);
+        second.wait_for_connection(0);
         assert!(servers[0].send(rows(0, 0..100)) && second.send(rows(1, 0..100)));
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -450,11 +459,11 @@ fn a_job_ends_by_itself_when_all_servers_are_silent() {
 }
 
 #[test]
-fn a_limit_is_one_of_a_single_process() {
+fn a_limit_needs_a_single_process() {
     let servers: Vec<LineServer> = (0..2).map(|_| LineServer::start()).collect();
     let trial = reading(&list(&servers), "");
     let job = trial.start(&["--limit", "30"]);
-    servers.iter().for_each(|server| server.until_connected(0));
+    servers.iter().for_each(|server| server.wait_for_connection(0));
     servers[0].send(rows(0, 0..20));
     servers[1].send(rows(1, 0..20));
     assert_eq!(job.wait().code, Some(0));
@@ -466,12 +475,12 @@ fn a_limit_is_one_of_a_single_process() {
 
 /// Each connection names its columns, in an order of its own.
 #[test]
-fn each_connection_has_a_header_of_its_own() {
+fn each_connection_has_its_own_header() {
     let servers: Vec<LineServer> = (0..3).map(|_| LineServer::start()).collect();
     let trial = reading(&list(&servers), "header = true");
     trial.change("format = \"json\"", "format = \"csv\"");
     let mut job = trial.start_processes(2, 2);
-    servers.iter().for_each(|server| server.until_connected(0));
+    servers.iter().for_each(|server| server.wait_for_connection(0));
     for (number, (server, header)) in servers.iter().zip(["s,n,at", "at,n,s", "n,s,at"]).enumerate() {
         let line = |n: u64| {
             let cell = |name: &str| match name {
@@ -483,21 +492,21 @@ fn each_connection_has_a_header_of_its_own() {
         };
         server.send(format!("{header}\n{}", (0..40).map(line).collect::<String>()));
     }
-    job.until("all rows", |_| trial.rows("out.jsonl").len() == 120);
+    job.wait_until("all rows", |_| trial.rows("out.jsonl").len() == 120);
     stop(job);
     assert_eq!(by_server(&trial), (0..3).map(|server| (server, (0..40).collect())).collect());
 }
 
 /// Frames of raw sockets, and `validate`, `schema` and values of variables with lists.
 #[test]
-fn servers_of_frames_may_be_several_and_are_known_by_the_names_that_stand_for_them() {
+fn frames_of_several_servers_are_identified_by_their_names() {
     let servers: Vec<LineServer> = (0..2).map(|_| LineServer::start()).collect();
     let trial = reading("address = [\"${FIRST}\", \"${SECOND}\"]", WINDOWS);
     trial.change("kind = \"socket\"", "kind = \"raw-socket\"");
     let start = |first: &LineServer, second: &LineServer| {
         let hosts = hosts(2);
         let arguments = ["run", "job.toml", "--processes", "2", "--hosts", &hosts];
-        let mut command = trial.command_apart(&arguments);
+        let mut command = trial.isolated_command(&arguments);
         Process::start(command.env("FIRST", first.address()).env("SECOND", second.address()))
     };
     let frames = |server: usize, numbers: std::ops::Range<u64>| -> Vec<u8> {
@@ -505,36 +514,39 @@ fn servers_of_frames_may_be_several_and_are_known_by_the_names_that_stand_for_th
         lines.lines().flat_map(|line| [&(line.len() as u32).to_be_bytes()[..], line.as_bytes()].concat()).collect()
     };
     let status = |first: &str, second: &str| -> BTreeMap<String, Value> {
-        let mut command = trial.command_apart(&["status", "job.toml", "--json"]);
+        let mut command = trial.isolated_command(&["status", "job.toml", "--json"]);
         let ended = Process::start(command.env("FIRST", first).env("SECOND", second)).wait();
         let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
         let partitions = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         partitions.into_iter().map(|one| (one["name"].as_str().unwrap().to_owned(), one["position"].clone())).collect()
     };
     let mut job = start(&servers[0], &servers[1]);
-    servers.iter().for_each(|server| server.until_connected(0));
+    servers.iter().for_each(|server| server.wait_for_connection(0));
     assert!(servers[0].send(frames(0, 0..30)) && servers[1].send(frames(1, 0..31)));
-    job.until("rows", |_| trial.rows("out.jsonl").len() == 61);
+    job.wait_until("rows", |_| trial.rows("out.jsonl").len() == 61);
     let wanted = |first: u64, second: u64| {
         BTreeMap::from([("${FIRST}".to_owned(), json!(first)), ("${SECOND}".to_owned(), json!(second))])
     };
     let (first, second) = (servers[0].address(), servers[1].address());
-    job.until("both are told of", |_| status(&first, &second) == wanted(30, 31));
+    job.wait_until("both are told of", |_| status(&first, &second) == wanted(30, 31));
     stop(job);
-    // Another value is no other server.
+    // Another value does not make it another server.
     let moved = LineServer::start();
     let mut job = start(&moved, &servers[1]);
-    moved.until_connected(0);
-    servers[1].until_connected(1);
+    moved.wait_for_connection(0);
+    servers[1].wait_for_connection(1);
     assert!(moved.send(frames(0, 30..51)) && servers[1].send(frames(1, 31..51)));
-    job.until("windows", |_| windows(&trial) == whole(0..2, 5));
-    job.until("positions go on", |_| status(&moved.address(), &second) == wanted(51, 51));
+    job.wait_until("windows", |_| windows(&trial) == all_windows(0..2, 5));
+    job.wait_until("positions go on", |_| status(&moved.address(), &second) == wanted(51, 51));
     stop(job);
     assert_eq!(trial.rows("late.jsonl"), [json!(null); 0]);
     let mut command = trial.command(&["inspect", "checkpoint"]);
-    let told = Process::start(&mut command).wait().stdout;
-    assert!(told.contains("in (several raw-sockets): ${FIRST} 51 rows received; ${SECOND} 51 rows received"), "{told}");
-    // Two names for one server are refused, in words that do not have the value.
+    let output = Process::start(&mut command).wait().stdout;
+    assert!(
+        output.contains("in (several raw-sockets): ${FIRST} 51 rows received; ${SECOND} 51 rows received"),
+        "{output}"
+    );
+    // Two names for one server are rejected, with a message that does not contain the value.
     let validate = |first: &str, second: &str| {
         let mut command = trial.command(&["validate", "job.toml"]);
         Process::start(command.env("FIRST", first).env("SECOND", second)).wait()
@@ -542,10 +554,6 @@ fn servers_of_frames_may_be_several_and_are_known_by_the_names_that_stand_for_th
     assert_eq!(validate("geheim:1", "geheim:2").code, Some(0));
     let ended = validate("geheim:1", "geheim:1");
     assert_eq!(ended.code, Some(2), "{}", ended.stdout);
-    assert!(
-        ended.stderr.contains("twice, and each server is a partition of its own; write it once"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.stderr.contains("twice, but each server is its own partition; write it once"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("geheim"), "{}", ended.stderr);
 }

@@ -4,7 +4,7 @@ use millstream_tests::{Process, Trial};
 use serde_json::json;
 use std::process::Command;
 
-/// What a query gives: a line a row, with `|` between values as Python shows them.
+/// The result of a query: one line per row, with `|` between values as Python prints them.
 fn rows(trial: &Trial, query: &str) -> Vec<String> {
     const PROGRAM: &str = "import sqlite3, sys\n\
         for row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]): print('|'.join(map(repr, row)))";
@@ -31,19 +31,19 @@ fn job(columns: &str, sink: &str, input: &str) -> Trial {
     trial
 }
 
-fn run_well(trial: &Trial) {
+fn run_ok(trial: &Trial) {
     let ended = Process::start(&mut trial.command(&["run", "job.toml"])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-fn refused(trial: &Trial, code: i32) -> String {
+fn rejection(trial: &Trial, code: i32) -> String {
     let ended = Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
     ended.stderr.trim_start_matches("error: ").trim_end().to_owned()
 }
 
 #[test]
-fn every_type_and_odd_value_arrives() {
+fn every_type_and_unusual_value_arrives() {
     let columns = "yes = \"bool\", n = \"int64\", x = \"float64\", \"größe \\\"q\\\"\" = \"text\", raw = \"binary\", ts = \"timestamp\", \
                    day = \"date\", d = \"decimal(20,2)\", l = \"list<int64>\"";
     let rows_in = [
@@ -52,7 +52,7 @@ fn every_type_and_odd_value_arrives() {
         "[null,null,null,null,null,null,null,null,null]",
     ];
     let trial = job(columns, "", &format!("[{}]\n", rows_in.join(",")));
-    run_well(&trial);
+    run_ok(&trial);
     assert_eq!(
         rows(&trial, "select * from stock order by rowid"),
         [
@@ -65,7 +65,7 @@ fn every_type_and_odd_value_arrives() {
 }
 
 #[test]
-fn rows_are_there_once_wherever_the_job_is_killed() {
+fn rows_are_stored_once_after_a_kill_at_any_point() {
     let (columns, sink) =
         ("op = \"text\", k = \"text\", n = \"int64\"", "mode = \"upsert\"\nkey = \"k\"\nop = \"op\"\n");
     let batch = |number: i64| {
@@ -76,10 +76,10 @@ fn rows_are_there_once_wherever_the_job_is_killed() {
         format!("[{}]\n", rows.collect::<Vec<_>>().join(","))
     };
     let input: String = (0..12).map(batch).collect();
-    let whole = job(columns, sink, &input);
-    run_well(&whole);
+    let complete = job(columns, sink, &input);
+    run_ok(&complete);
     let (every, marker) = ("select k, n from stock order by k", "select sink, batch from millstream_commits");
-    let (expected, last) = (rows(&whole, every), rows(&whole, marker));
+    let (expected, last) = (rows(&complete, every), rows(&complete, marker));
     assert!(expected.len() > 2, "{expected:?}");
     for point in ["start.sink", "commit.before", "commit.part", "commit.after"] {
         let trial = job(columns, sink, &input);
@@ -92,13 +92,13 @@ fn rows_are_there_once_wherever_the_job_is_killed() {
             let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{point}:{at}"))).wait();
             assert_eq!(ended.code, None, "{point}: {}", ended.stderr);
         }
-        run_well(&trial);
+        run_ok(&trial);
         assert_eq!((rows(&trial, every), rows(&trial, marker)), (expected.clone(), last.clone()), "{point}");
     }
 }
 
 #[test]
-fn appended_rows_are_there_once_after_kills_too() {
+fn appended_rows_are_stored_once_after_kills() {
     let input: String = (0..9).map(|number| format!("[[{number},\"a\"],[{number},\"b\"]]\n")).collect();
     let trial = job("n = \"int64\", k = \"text\"", "", &input);
     for (point, at) in [("commit.part", 2), ("commit.after", 3), ("commit.before", 1)] {
@@ -106,44 +106,45 @@ fn appended_rows_are_there_once_after_kills_too() {
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{point}:{at}"))).wait();
         assert_eq!(ended.code, None, "{point}: {}", ended.stderr);
     }
-    run_well(&trial);
+    run_ok(&trial);
     assert_eq!(rows(&trial, "select count(*), count(distinct n || k), sum(n) from stock"), ["18|18|72"]);
 }
 
 #[test]
 fn mistakes_say_what_to_do() {
-    let told = |sink: &str, script: &str| {
+    let output = |sink: &str, script: &str| {
         let trial = job("k = \"text\", n = \"int64\"", sink, "[[\"a\",1]]\n");
         if !script.is_empty() {
             execute(&trial, script);
         }
-        refused(&trial, 2)
+        rejection(&trial, 2)
     };
     let upsert = "mode = \"upsert\"\nkey = \"k\"\n";
     assert_eq!(
-        told("", "create table stock (k text)"),
+        output("", "create table stock (k text)"),
         "job.toml:11: sink `out`: table `stock` has no column `n`; it has k"
     );
     assert_eq!(
-        told(upsert, "create table stock (k text, n int)"),
-        "job.toml:11: sink `out`: table `stock` may have two rows of the same key: make a unique index over exactly k, or name another table"
+        output(upsert, "create table stock (k text, n int)"),
+        "job.toml:11: sink `out`: table `stock` may have two rows with the same key: create a unique index on \
+        exactly k, or name another table"
     );
     assert_eq!(
-        told("mode = \"upsert\"\nkey = \"user\"\n", ""),
+        output("mode = \"upsert\"\nkey = \"user\"\n", ""),
         "job.toml:13: sink `out`: `key` names `user`, and the rows have k text, n int64; write one of these"
     );
     let trial = job("k = \"text\", n = \"int64\"", "", "");
     trial.write("shop.db", "this is no database, and it is longer than the head of one would be");
-    assert_eq!(refused(&trial, 2), "job.toml:10: sink `out`: `shop.db` cannot be used: file is not a database");
+    assert_eq!(rejection(&trial, 2), "job.toml:10: sink `out`: `shop.db` cannot be used: file is not a database");
     let trial = job("k = \"text\", n = \"int64\"", upsert, "[[null,1]]\n");
-    assert_eq!(refused(&trial, 1), "sink `out`: batch 1: row 1: column `k` is null, and it is the key");
+    assert_eq!(rejection(&trial, 1), "sink `out`: batch 1: row 1: column `k` is null, and it is the key");
 }
 
 #[test]
 fn a_table_that_others_write_to_is_waited_for() {
     let trial = job("k = \"text\", n = \"int64\"", "wait = \"30s\"\n", "[[\"a\",1]]\n[[\"b\",2]]\n");
     execute(&trial, "create table stock (k text, n int)");
-    // It says when it holds the file, and lets go when its input ends.
+    // It prints a line when it holds the file, and releases it when its input ends.
     const PROGRAM: &str = "import sqlite3, sys\nfile = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
         file.execute('begin immediate')\nprint('held', flush=True)\nsys.stdin.read()\nfile.execute('commit')";
     let mut holder = Command::new("python3")
@@ -157,7 +158,7 @@ fn a_table_that_others_write_to_is_waited_for() {
     std::io::BufRead::read_line(&mut std::io::BufReader::new(holder.stdout.take().unwrap()), &mut line).unwrap();
     assert_eq!(line, "held\n");
     let mut job = Process::start(&mut trial.command(&["run", "job.toml"]));
-    job.until_stderr("the job waits and retries until it works");
+    job.wait_for_stderr("the job waits and retries until it works");
     drop(holder.stdin.take());
     assert!(holder.wait().unwrap().success());
     let ended = job.wait();
@@ -179,7 +180,7 @@ fn a_stage_reads_the_rows_of_a_query() {
         "create table prices (sku varchar(10) primary key, price real, since timestamp);
          insert into prices values ('a', 1, '2026-11-20T08:30:01Z'), ('b', 0.5, null), ('c', -1, null)",
     );
-    run_well(&trial);
+    run_ok(&trial);
     let mut found = trial.rows("out.jsonl");
     found.sort_by_key(|row| row["sku"].to_string());
     assert_eq!(
@@ -191,5 +192,5 @@ fn a_stage_reads_the_rows_of_a_query() {
         ]
     );
     trial.change("from prices", "from price");
-    assert_eq!(refused(&trial, 2), "job.toml:8: stage `priced`: enrich: `shop.db`: no such table: price");
+    assert_eq!(rejection(&trial, 2), "job.toml:8: stage `priced`: enrich: `shop.db`: no such table: price");
 }

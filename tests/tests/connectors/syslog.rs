@@ -1,6 +1,6 @@
 //! The source `syslog`, with the sender of util-linux (`logger`) and bytes that tests send themselves.
 
-use millstream_tests::{Process, Trial, free_port, until};
+use millstream_tests::{Process, Trial, free_port, wait_until};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
@@ -14,10 +14,10 @@ fn job(port: u16, source: &str) -> Trial {
     ))
 }
 
-/// A running job, once it hears.
+/// Starts a job and waits until it listens.
 fn start(trial: &Trial, port: u16) -> Process {
     let running = trial.start(&["--unsupervised"]);
-    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     running
 }
 
@@ -26,7 +26,7 @@ fn messages(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn messages_become_rows_however_they_are_sent() {
+fn messages_become_rows_with_every_transport() {
     let port = free_port();
     let trial = job(port, "record_bytes_max = 300");
     let running = start(&trial, port);
@@ -39,7 +39,7 @@ fn messages_become_rows_however_they_are_sent() {
         .unwrap();
     connection.write_all(format!("<13>{}\n<13>behind\nwithout end", "x".repeat(400)).as_bytes()).unwrap();
     drop(connection);
-    until("all of it came", || trial.rows("out.jsonl").len() >= 5 && trial.rows("bad.jsonl").len() == 1);
+    wait_until("all of it came", || trial.rows("out.jsonl").len() >= 5 && trial.rows("bad.jsonl").len() == 1);
     let rows = trial.rows("out.jsonl");
     let expected = json!({
         "time": "2003-10-11T22:14:15.003000Z", "host": "host", "app": "evntslog", "pid": "7", "id": "ID47", "facility": "local4",
@@ -53,7 +53,7 @@ fn messages_become_rows_however_they_are_sent() {
     assert!(bad.contains("record_bytes_max is 300"), "{bad}");
 
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    until("a datagram came", || {
+    wait_until("a datagram came", || {
         socket.send_to(b"<14>a datagram\n", ("127.0.0.1", port)).unwrap();
         messages(&trial).iter().any(|message| message == "a datagram")
     });
@@ -66,15 +66,15 @@ fn all_processes_listen_at_the_same_address() {
     let port = free_port();
     let trial = job(port, "spread = true");
     let mut running = trial.start_processes(2, 1);
-    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let mut expected: Vec<String> = (0..40).map(|number| format!("line {number}")).collect();
     for line in &expected {
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
         connection.write_all(format!("<14>{line}\n").as_bytes()).unwrap();
     }
-    running.until("all of it came", |_| messages(&trial).len() >= expected.len());
+    running.wait_until("all of it came", |_| messages(&trial).len() >= expected.len());
     let datagram = "a datagram".to_owned();
-    until("a datagram came", || {
+    wait_until("a datagram came", || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"<14>a datagram\n", ("127.0.0.1", port)).unwrap();
         messages(&trial).contains(&datagram)
@@ -84,13 +84,13 @@ fn all_processes_listen_at_the_same_address() {
     came.sort();
     expected.sort();
     assert_eq!(came, expected);
-    let inspected = trial.well(&["inspect", "kept"]);
+    let inspected = trial.run_command_ok(&["inspect", "kept"]);
     let partitions = inspected.matches("listener/").count();
     assert!(partitions >= 2, "each process counts its own: {inspected}");
 }
 
 #[test]
-fn the_sender_of_the_system_is_understood() {
+fn messages_of_the_system_logger_are_parsed() {
     let port = free_port();
     let trial = job(port, "");
     let running = start(&trial, port);
@@ -99,14 +99,14 @@ fn the_sender_of_the_system_is_understood() {
         let text = format!("message {number}: of [it]");
         let mut command = Command::new("logger");
         command.args(["-n", "127.0.0.1", "-P", &port.to_string(), "-p", "mail.warning", "-t", "trial", "--id=42"]);
-        until("it came", || {
+        wait_until("it came", || {
             assert!(command.args(*form).arg(&text).status().expect("a logger").success());
             messages(&trial).contains(&text)
         });
         let rows = trial.rows("out.jsonl");
         let row = rows.iter().find(|row| row["message"] == text).unwrap();
-        let told = ["facility", "severity", "app"].map(|name| row[name].as_str().unwrap_or_default().to_owned());
-        assert_eq!(told, ["mail", "warning", "trial"], "{row}");
+        let output = ["facility", "severity", "app"].map(|name| row[name].as_str().unwrap_or_default().to_owned());
+        assert_eq!(output, ["mail", "warning", "trial"], "{row}");
         assert!(row["time"].is_string() && row["host"].is_string(), "{row}");
     }
     running.stop();
@@ -114,7 +114,7 @@ fn the_sender_of_the_system_is_understood() {
 
 /// Rows of a batch that was planned are kept; a connection is read on no faster than batches take its rows.
 #[test]
-fn what_was_planned_is_there_once_after_a_kill() {
+fn planned_rows_are_stored_once_after_a_kill() {
     let port = free_port();
     let trial = job(
         port,
@@ -122,9 +122,9 @@ fn what_was_planned_is_there_once_after_a_kill() {
     );
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let running = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@plan.durable:4"));
-    until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    // Before it has all of them it is dead, and nobody hears the rest.
+    // It dies before it has all of them, and the rest is lost.
     for n in 0..2000 {
         if connection.write_all(format!("<13>1 - - - - - [a n=\"{n}\"] {n}\n").as_bytes()).is_err() {
             break;
@@ -134,12 +134,12 @@ fn what_was_planned_is_there_once_after_a_kill() {
     let running = start(&trial, port);
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection.write_all(b"<13>1 - - - - - [a n=\"last\"] last\n").unwrap();
-    until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
+    wait_until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
     running.stop();
     let messages = messages(&trial);
     let (last, numbers) = messages.split_last().unwrap();
     assert_eq!(last, "last");
-    // Batches of ten, of which four were planned at least.
+    // Batches of ten, of which at least four were planned.
     let expected: Vec<String> = (0..numbers.len()).map(|n| n.to_string()).collect();
     assert_eq!(numbers, expected);
     assert!(numbers.len() >= 4, "{}", numbers.len());
@@ -148,13 +148,13 @@ fn what_was_planned_is_there_once_after_a_kill() {
 
 /// Rows that stay columns, and some that are too long between them.
 #[test]
-fn rows_that_stay_columns_are_there_once_after_a_kill() {
+fn rows_kept_as_columns_are_stored_once_after_a_kill() {
     for step in ["plan.durable:40", "commit.before:60"] {
         let port = free_port();
         let trial = job(port, "protocol = \"tcp\"\nrows_per_batch_max = 10\nrecord_bytes_max = 60");
         let mut command = trial.command(&["run", "job.toml", "--unsupervised", "--workers", "2"]);
         let running = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}")));
-        until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
         for n in 0..2000 {
             let more = if n % 7 == 3 { "x".repeat(60) } else { String::new() };
@@ -166,7 +166,7 @@ fn rows_that_stay_columns_are_there_once_after_a_kill() {
         let running = start(&trial, port);
         let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
         connection.write_all(b"<13>1 - - - - - - last\n").unwrap();
-        until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
+        wait_until("it goes on", || messages(&trial).last().is_some_and(|message| message == "last"));
         running.stop();
         let rows = trial.rows("out.jsonl");
         let numbers = messages(&trial);
@@ -181,17 +181,17 @@ fn rows_that_stay_columns_are_there_once_after_a_kill() {
     }
 }
 
-/// What a version left that kept rows as lines: they are there, and what comes behind them.
+/// Files of a version that kept rows as lines: these rows are there, and so are later ones.
 #[test]
-fn a_plan_of_before_is_run_again() {
+fn a_plan_of_an_earlier_version_is_replayed() {
     let port = free_port();
-    let trial = Trial::left_behind("lines/syslog");
+    let trial = Trial::from_checkpoint("lines/syslog");
     trial.change("28816", &port.to_string());
     assert_eq!(trial.rows("out.jsonl").len(), 30);
     let running = start(&trial, port);
     let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
     connection.write_all(b"<165>1 2026-10-11T22:14:15.003Z host app 7 ID40 - 40\n").unwrap();
-    until("it goes on", || trial.rows("out.jsonl").len() >= 41);
+    wait_until("it goes on", || trial.rows("out.jsonl").len() >= 41);
     running.stop();
     for (n, row) in trial.rows("out.jsonl").iter().enumerate() {
         let expected = json!({
@@ -203,11 +203,11 @@ fn a_plan_of_before_is_run_again() {
 }
 
 #[test]
-fn a_port_that_cannot_be_had_is_told() {
+fn an_unavailable_port_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let ended = job(port, "").start(&["--unsupervised"]).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = format!("source `in`: cannot listen on 127.0.0.1:{port}: another program listens there");
-    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    let output = format!("source `in`: cannot listen on 127.0.0.1:{port}: another program listens there");
+    assert!(ended.stderr.contains(&output), "{}", ended.stderr);
 }

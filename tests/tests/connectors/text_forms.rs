@@ -1,5 +1,5 @@
-//! Forms of text that files have, and files that cannot be read: line ends of csv, byte order marks, encodings of bytes, damage. Nothing
-//! of them is lost without a rejected row.
+//! Text formats of files, and files that cannot be read: line ends of csv, byte order marks, encodings, damage. Nothing is lost
+//! without a rejected row.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,7 +30,7 @@ fn file(keys: &str, content: &[u8]) -> Trial {
 /// The rows of a file, and the reasons of its rejected rows.
 fn rows(keys: &str, content: &[u8]) -> (Vec<Value>, Vec<String>) {
     let trial = file(keys, content);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     (trial.rows("out.jsonl"), reasons(&trial))
 }
 
@@ -57,14 +57,14 @@ fn csv_lines_end_in_any_way_outside_of_quotes() {
     trial.write("files/1.csv.gz", gzip(format!("id,name\r{text}").as_bytes()));
     trial.write("files/2.csv", format!("\u{FEFF}id,name\r\n{text}"));
     trial.killed("commit.before:1", &["--until-idle"]);
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let names: Vec<Value> = trial.rows("out.jsonl").iter().map(|row| row["name"].clone()).collect();
     let expected: Vec<Value> = (0..20).chain(0..20).map(|n| json!(format!("a\r{n}"))).collect();
     assert_eq!((names, reasons(&trial)), (expected, Vec::new()));
 }
 
 #[test]
-fn a_byte_order_mark_is_no_part_of_the_first_record() {
+fn a_byte_order_mark_is_not_part_of_the_first_record() {
     let mark = "\u{FEFF}";
     for (keys, record, row) in [
         ("", "ERROR first", json!({ "value": "ERROR first" })),
@@ -82,7 +82,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_record() {
         trial.write("files/1", &lines);
         trial.write("files/2", &lines);
         trial.killed("commit.before:1", &["--until-idle"]);
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         assert_eq!(
             (trial.rows("out.jsonl"), reasons(&trial)),
             (vec![row; 4], vec![]),
@@ -101,7 +101,7 @@ fn text_of_another_encoding_is_rejected_with_the_reason() {
         let trial = job(&format!("{DIR}rows_per_batch_max = 1\n{keys}"), "[checkpoint]\ndir = \"kept\"\n");
         trial.write("files/1", utf16("id,name\n1,a\n2,b\n"));
         trial.killed("commit.before:1", &["--until-idle"]);
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         let refused = reasons(&trial);
         assert!(trial.rows("out.jsonl").is_empty() && refused.len() >= 3, "{keys}: {refused:?}");
         assert!(refused.iter().all(|reason| reason.starts_with("the text is UTF-16")), "{keys}: {refused:?}");
@@ -112,15 +112,15 @@ fn text_of_another_encoding_is_rejected_with_the_reason() {
 fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
     let text =
         |from: usize| -> Vec<u8> { (from..from + 3_000).flat_map(|n| format!("line {n}\n").into_bytes()).collect() };
-    let whole = gzip(&text(0));
-    let cut = [&gzip(b"1\n2\n")[..], &whole[..40]].concat();
+    let complete = gzip(&text(0));
+    let cut = [&gzip(b"1\n2\n")[..], &complete[..40]].concat();
     for (checkpoint, files) in [
         (
             "",
             vec![
                 ("garbage.gz", b"no gzip".to_vec()),
                 ("plain.zst", b"1\n2\n".to_vec()),
-                ("head.gz", whole[..5].to_vec()),
+                ("head.gz", complete[..5].to_vec()),
             ],
         ),
         (
@@ -133,7 +133,7 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
         if !checkpoint.is_empty() {
             trial.killed("commit.before:1", &["--until-idle"]);
         }
-        let ended = trial.run_well(&["--until-idle"]);
+        let ended = trial.run_ok(&["--until-idle"]);
         let refused = reasons(&trial);
         assert_eq!(refused.len(), files.len(), "{refused:?}");
         for (name, _) in &files {
@@ -144,7 +144,7 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
             assert!(!checkpoint.is_empty() || ended.stderr.contains(&path), "{name}: {}", ended.stderr);
         }
     }
-    // A header that is not that of the source is a row where nothing follows; one that is, is none.
+    // A header that does not match the source is a row if nothing follows; a matching one is not.
     for (content, refused) in [("[{\"id\":1}]", 1), ("id,other\r\n", 1), ("id,name\n", 0), ("", 0), ("id,name", 0)] {
         let (rows, reasons) = rows(CSV, content.as_bytes());
         assert_eq!((rows.len(), reasons.len()), (0, refused), "{content}: {reasons:?}");
@@ -152,22 +152,22 @@ fn a_file_that_cannot_be_read_is_one_rejected_row_that_names_it() {
     }
 }
 
-/// Whoever reads on finds the same: what is cut short names no columns.
+/// Reading on gives the same result: a truncated header names no columns.
 #[test]
 fn damage_within_a_header_is_a_rejected_row() {
-    let whole = gzip(b"id,name\n1,a\n");
+    let complete = gzip(b"id,name\n1,a\n");
     for at in [11, 12, 14, 16] {
-        let (rows, reasons) = rows(CSV, &whole[..at]);
+        let (rows, reasons) = rows(CSV, &complete[..at]);
         assert_eq!((rows.len(), reasons.len()), (0, 1), "{at} bytes: {reasons:?}");
         assert!(reasons[0].contains("is damaged or incomplete"), "{at} bytes: {reasons:?}");
     }
     let trial = job(&format!("{DIR}{CSV}"), "[checkpoint]\ndir = \"kept\"\n");
-    trial.write("files/1.csv.gz", &whole[..14]);
+    trial.write("files/1.csv.gz", &complete[..14]);
     trial.write("files/2.csv", b"name,id\nb,2\n");
     trial.killed("commit.before:1", &["--until-idle"]);
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!((trial.rows("out.jsonl"), reasons(&trial).len()), (vec![json!({ "id": 2, "name": "b" })], 1));
-    // A header that is longer than a record may be, and of which the source keeps the beginning alone.
+    // A header that is longer than the maximum record, of which the source keeps only the beginning.
     let long: String = (0..400).map(|n| format!(",c{n:04}")).collect();
     let keys = format!("{CSV}\nrecord_bytes_max = \"1KiB\"\nrejected_bytes_max = \"4B\"");
     for (behind, more) in [("", 0), ("\n1,a\n", 1)] {
@@ -179,7 +179,7 @@ fn damage_within_a_header_is_a_rejected_row() {
 }
 
 #[test]
-fn bytes_are_read_and_written_as_the_encoding_says() {
+fn bytes_are_read_and_written_in_the_configured_encoding() {
     let column = |encoding: &str| format!("schema = {{ b = {{ type = \"binary\", encoding = \"{encoding}\" }} }}");
     let json = |encoding: &str| format!("format = \"json\"\n{}", column(encoding));
     let lines = |texts: &[&str]| texts.iter().map(|text| format!("{{\"b\":\"{text}\"}}\n")).collect::<String>();
@@ -196,7 +196,7 @@ fn bytes_are_read_and_written_as_the_encoding_says() {
     let csv = format!("format = \"csv\"\nheader = false\n{}", column("hex"));
     assert_eq!(rows(&csv, b"61\nx\n").0, [json!({ "b": "61" })]);
     assert_eq!(rows(&column("base64"), b"YQ==\n?\n").0, [json!({ "b": "61" })], "format text");
-    // What a sink writes another source reads.
+    // Another source reads what a sink writes.
     for format in ["json", "csv", "text"] {
         let sink = format!(
             "[sinks.o]\nfrom = \"in\"\nkind = \"files\"\npath = \"o\"\nformat = \"{format}\"\nencoding = \"base64\"\n"
@@ -204,7 +204,7 @@ fn bytes_are_read_and_written_as_the_encoding_says() {
         let source = format!("kind = \"file\"\npath = \"input\"\n{}", json("hex"));
         let trial = passing("batch = \"0s\"", &source, &sink);
         trial.write("input", lines(&["00ff", "61"]));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         let extension = match format {
             "json" => "jsonl",
             "text" => "txt",
@@ -213,18 +213,18 @@ fn bytes_are_read_and_written_as_the_encoding_says() {
         let written = trial.text(&format!("o/part-0000000001.{extension}"));
         assert!(written.contains("AP8=") && written.contains("YQ=="), "{format}: {written}");
     }
-    for (keys, words) in [
+    for (keys, message) in [
         ("format = \"json\"\nschema = { b = { type = \"text\", encoding = \"hex\" } }", "which is for binary columns"),
         ("format = \"json\"\nschema = { b = { type = \"binary\", encoding = \"hexx\" } }", "is unknown"),
         ("format = \"avro\"\nschema = { b = { type = \"binary\", encoding = \"hex\" } }", "holds bytes as they are"),
     ] {
         let ended = file(keys, b"").run(&[]);
-        assert!(ended.code == Some(2) && ended.stderr.contains(words), "{keys}: {:?} {}", ended.code, ended.stderr);
+        assert!(ended.code == Some(2) && ended.stderr.contains(message), "{keys}: {:?} {}", ended.code, ended.stderr);
     }
 }
 
 #[test]
-fn floats_are_written_alike_everywhere() {
+fn floats_are_written_the_same_way_everywhere() {
     let keys = "format = \"json\"\nschema = { x = \"float64\" }";
     let content =
         "{\"x\":1e300}\n{\"x\":0.0000001}\n{\"x\":\"inf\"}\n{\"x\":\"-INFINITY\"}\n{\"x\":\"nan\"}\n{\"x\":2}\n";
@@ -241,7 +241,7 @@ fn floats_are_written_alike_everywhere() {
     let trial =
         passing("batch = \"0s\"", &format!("kind = \"file\"\npath = \"input\"\n{keys}"), &format!("{stage}{sinks}"));
     trial.write("input", content);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let json: String = written
         .iter()
         .map(|text| match text.chars().next_back() {
@@ -255,7 +255,7 @@ fn floats_are_written_alike_everywhere() {
 }
 
 #[test]
-fn a_polled_answer_may_begin_with_a_byte_order_mark() {
+fn a_polled_response_may_begin_with_a_byte_order_mark() {
     let server = HttpServer::start(free_port(), |_, _| {
         Some((200, String::new(), "\u{FEFF}{\"data\":{\"items\":[{\"id\":1},{\"id\":2}]}}".into()))
     });
@@ -264,6 +264,6 @@ fn a_polled_answer_may_begin_with_a_byte_order_mark() {
         server.port()
     );
     let trial = job(&source, "");
-    trial.run_well(&["--limit", "2"]);
+    trial.run_ok(&["--limit", "2"]);
     assert_eq!(trial.rows("out.jsonl"), [json!({ "id": 1 }), json!({ "id": 2 })]);
 }

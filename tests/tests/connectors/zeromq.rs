@@ -1,6 +1,6 @@
 //! The source `zeromq` with real sockets.
 
-use millstream_tests::{Process, Random, Trial, Zeromq, free_port, kill, lives, until};
+use millstream_tests::{Process, Random, Trial, Zeromq, free_port, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -43,7 +43,7 @@ fn numbers(trial: &Trial) -> Vec<u64> {
     trial.values("out.jsonl").iter().map(|line| line.strip_prefix("line ").unwrap().parse().unwrap()).collect()
 }
 
-/// Runs a job that ends by itself with this exit code; what it says.
+/// Runs a job that ends on its own with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
@@ -54,7 +54,7 @@ fn fails(trial: &Trial, code: i32) -> String {
 /// Ends a job in order, which may be just starting.
 #[track_caller]
 fn stop(mut running: Process) {
-    running.until("it has begun", |running| running.stderr().contains(" batch "));
+    running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
     running.stop();
 }
 
@@ -65,7 +65,7 @@ fn the_last_frame_is_the_record_and_the_first_the_topic() {
     let port = free_port();
     let mut publisher = Zeromq::start("xpub", "bind", &tcp(port));
     let trial = job(&format!("url = \"{}\"\ntopic = [\"a\", \"b.ü\"]\n{JSON}", tcp(port)));
-    assert!(trial.well(&["validate", "job.toml"]).contains("exactly once from the moment a batch is planned"));
+    assert!(trial.run_command_ok(&["validate", "job.toml"]).contains("exactly once after a batch is planned"));
     let running = trial.start(&[]);
     publisher.subscribed("a");
     publisher.subscribed("b.ü");
@@ -79,8 +79,8 @@ fn the_last_frame_is_the_record_and_the_first_the_topic() {
         json!(["a", ""]),
         json!(["a", "{\"n\":6}"]),
     ]);
-    until("all came", || trial.rows("out.jsonl").len() == 3);
-    until("the others are refused", || trial.rows("bad.jsonl").len() == 4);
+    wait_until("all came", || trial.rows("out.jsonl").len() == 3);
+    wait_until("the others are refused", || trial.rows("bad.jsonl").len() == 4);
     stop(running);
     let rows = trial.rows("out.jsonl");
     assert_eq!(
@@ -88,18 +88,18 @@ fn the_last_frame_is_the_record_and_the_first_the_topic() {
         [json!({ "n": 1, "topic": "a.x" }), json!({ "n": 3, "topic": "b.ü.y" }), json!({ "n": 6, "topic": "a" })]
     );
     let bad = trial.rows("bad.jsonl");
-    let told = |words: &str| bad.iter().any(|row| row["reason"].as_str().unwrap().contains(words));
-    assert!(told("its first frame, the topic, is not UTF-8"), "{bad:?}");
+    let output = |text: &str| bad.iter().any(|row| row["reason"].as_str().unwrap().contains(text));
+    assert!(output("its first frame, the topic, is not UTF-8"), "{bad:?}");
 }
 
-/// Sockets connect with the job, which takes what each of them sends.
+/// Sockets connect to the job, which reads from each of them.
 #[test]
-fn sockets_that_connect_are_heard() {
+fn sockets_that_connect_are_read() {
     let port = free_port();
     let trial = job(&format!("listen = \"127.0.0.1:{port}\"\nsocket = \"pull\"\nrecord_bytes_max = \"3MiB\""));
     let mut running = trial.start(&[]);
-    running.until_stderr("listening on tcp://127.0.0.1:");
-    // Somebody who speaks something else is no matter for the others.
+    running.wait_for_stderr("listening on tcp://127.0.0.1:");
+    // A client with another protocol does not affect the others.
     let mut stranger = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -108,14 +108,14 @@ fn sockets_that_connect_are_heard() {
     for (at, pusher) in (0..).zip(&mut pushers) {
         pusher.send(&lines(at * 100..at * 100 + 100));
     }
-    running.until("all came", |_| trial.rows("out.jsonl").len() == 300);
+    running.wait_until("all came", |_| trial.rows("out.jsonl").len() == 300);
     let mut found = numbers(&trial);
     found.sort_unstable();
     assert_eq!(found, (0..300).collect::<Vec<_>>());
     assert_eq!(stranger.read(&mut [0; 100]).map_or(0, |_| 0), 0);
     let large = "x".repeat(2 << 20);
     pushers[0].send(&[json!([large]), json!(["first", "y".repeat(4 << 20)]), json!([""]), json!(["last"])]);
-    running.until("the last came", |_| trial.values("out.jsonl").iter().any(|line| line == "last"));
+    running.wait_until("the last came", |_| trial.values("out.jsonl").iter().any(|line| line == "last"));
     stop(running);
     let found: Vec<usize> = trial.values("out.jsonl")[300..].iter().map(String::len).collect();
     assert_eq!(found, [2 << 20, 0, 4]);
@@ -128,9 +128,9 @@ fn sockets_that_connect_are_heard() {
     );
 }
 
-/// What a plan holds comes once, whatever is killed; what was received only may be lost, and nothing comes twice.
+/// Planned messages arrive once, whatever is killed; messages that were only received may be lost, and none is duplicated.
 #[test]
-fn no_message_comes_twice_whatever_is_killed() {
+fn no_message_is_duplicated_after_any_kill() {
     let (mut random, port) = (Random::new(7), free_port());
     let mut pusher = Zeromq::start("push", "bind", &tcp(port));
     let trial = job(&format!("url = \"{}\"\nsocket = \"pull\"", tcp(port)));
@@ -142,15 +142,15 @@ fn no_message_comes_twice_whatever_is_killed() {
             0 => {
                 let children = running.children();
                 running.kill();
-                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                 running = trial.start_processes(2, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
-    // Nobody is killed any more.
+    // No more kills from here on.
     let before = trial.rows("out.jsonl").len();
-    running.until("it reads again", |_| {
+    running.wait_until("it reads again", |_| {
         pusher.send(&[json!(["line 999999"])]);
         trial.rows("out.jsonl").len() > before && numbers(&trial).contains(&999_999)
     });
@@ -164,7 +164,7 @@ fn no_message_comes_twice_whatever_is_killed() {
 }
 
 #[test]
-fn what_a_plan_holds_comes_once() {
+fn planned_messages_arrive_once() {
     for step in ["commit.before:1", "commit.after:1"] {
         let port = free_port();
         let mut pusher = Zeromq::start("push", "bind", &tcp(port));
@@ -176,47 +176,48 @@ fn what_a_plan_holds_comes_once() {
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
         let mut running = trial.start(&[]);
-        running.until("it reads again", |_| {
+        running.wait_until("it reads again", |_| {
             pusher.send(&[json!(["line 1000"])]);
             numbers(&trial).contains(&1000)
         });
         running.stop();
         let found: Vec<u64> = numbers(&trial).into_iter().filter(|number| *number < 1000).collect();
-        // Those that were not planned are lost, as nobody keeps them.
+        // Messages that were not planned are lost, as no one keeps them.
         assert!(!found.is_empty() && found == (0..found.len() as u64).collect::<Vec<_>>(), "{step}: {found:?}");
     }
 }
 
 #[test]
-fn a_socket_that_is_away_is_waited_for() {
+fn an_unreachable_socket_is_waited_for() {
     let port = free_port();
     let trial = job(&format!("url = \"{}\"", tcp(port)));
     let mut running = trial.start(&[]);
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     for round in 1..3 {
         let mut publisher = Zeromq::start("xpub", "bind", &tcp(port));
         publisher.subscribed("");
         publisher.send(&[json!([format!("line {round}")])]);
-        running.until("it came", |_| trial.rows("out.jsonl").len() == round);
+        running.wait_until("it came", |_| trial.rows("out.jsonl").len() == round);
         drop(publisher);
-        running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() > round);
+        running
+            .wait_until("it is missed", |running| running.stderr().matches("retrying until it works").count() > round);
     }
     stop(running);
 }
 
 #[test]
-fn who_wants_a_password_gets_one() {
+fn a_password_is_sent_if_required() {
     let port = free_port();
     let _publisher = Zeromq::with("push", "bind", &tcp(port), &["me", "p@ss/w%rd"]);
     let of = |login: &str| job(&format!("url = \"tcp://{login}127.0.0.1:{port}\"\nsocket = \"pull\""));
-    let told = fails(&of(""), 2);
+    let output = fails(&of(""), 2);
     assert!(
-        told.contains("source `in`: ZeroMQ at 127.0.0.1:") && told.contains("authentication required (PLAIN)"),
-        "{told}"
+        output.contains("source `in`: ZeroMQ at 127.0.0.1:") && output.contains("authentication required (PLAIN)"),
+        "{output}"
     );
-    let told = fails(&of("me:guessed-password@"), 2);
-    assert!(told.contains("authentication failed (400); check user and password in `url`"), "{told}");
-    assert!(!told.contains("guessed-password"), "{told}");
+    let output = fails(&of("me:guessed-password@"), 2);
+    assert!(output.contains("authentication failed (400); check user and password in `url`"), "{output}");
+    assert!(!output.contains("guessed-password"), "{output}");
     let trial = of("me:${ZEROMQ_PW}@");
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
     let ended = Process::start(command.env("ZEROMQ_PW", "p@ss/w%rd")).wait();
@@ -226,21 +227,21 @@ fn who_wants_a_password_gets_one() {
         ("tcp://me:top-secret@h", "`url` names no port"),
         ("tcp://me:top-secret@h:1/x", "has extra text after host and port"),
     ] {
-        let told = fails(&job(&format!("url = \"{url}\"")), 2);
-        assert!(told.contains(why) && !told.contains("top-secret"), "{url}: {told}");
+        let output = fails(&job(&format!("url = \"{url}\"")), 2);
+        assert!(output.contains(why) && !output.contains("top-secret"), "{url}: {output}");
     }
 }
 
 #[test]
-fn who_is_no_such_socket_is_told_of() {
+fn a_socket_of_another_kind_is_reported() {
     let port = free_port();
     let _rep = Zeromq::start("rep", "bind", &tcp(port));
-    let told = fails(&job(&format!("url = \"{}\"", tcp(port))), 2);
+    let output = fails(&job(&format!("url = \"{}\"", tcp(port))), 2);
     assert!(
-        told.contains(
+        output.contains(
             "it is a REP socket, but a SUB socket receives from PUB or XPUB sockets; check `socket` or the address"
         ),
-        "{told}"
+        "{output}"
     );
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
@@ -252,6 +253,6 @@ fn who_is_no_such_socket_is_told_of() {
     });
     let trial = job(&format!("url = \"{}\"", tcp(port)));
     let mut running = trial.start(&[]);
-    running.until_stderr("its first bytes are not ZeroMQ; retrying until it works");
+    running.wait_for_stderr("its first bytes are not ZeroMQ; retrying until it works");
     running.kill();
 }

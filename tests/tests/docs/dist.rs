@@ -1,5 +1,5 @@
-//! What `make dist` makes can be installed: each archive is unpacked into a folder that has nothing else in it, which becomes the
-//! root of a user without rights, who runs the demo there. And the pages about it are true.
+//! The results of `make dist` can be installed. Each archive is unpacked into an empty directory, which becomes the root of an
+//! unprivileged user, who runs the demo there. And the pages about it are true.
 
 mod archives;
 mod image;
@@ -20,13 +20,13 @@ use tempfile::TempDir;
 /// Compressing and unpacking takes longer on a busy machine.
 const WITHIN: Duration = Duration::from_secs(300);
 
-/// What `scripts/dist/make.sh` made.
+/// The output of `scripts/dist/make.sh`.
 struct Made {
     dir: TempDir,
 }
 
 impl Made {
-    /// One for all tests.
+    /// Built once for all tests.
     fn once() -> &'static Made {
         static MADE: OnceLock<Made> = OnceLock::new();
         MADE.get_or_init(Made::anew)
@@ -35,11 +35,11 @@ impl Made {
     fn anew() -> Made {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(root().join("scripts/dist/make.sh"));
-        does(command.arg(millstream()).arg(dir.path()).arg("quick"));
+        stdout_of(command.arg(millstream()).arg(dir.path()).arg("quick"));
         Made { dir }
     }
 
-    /// The one archive whose name ends like this.
+    /// The only archive whose name ends like this.
     #[track_caller]
     fn archive(&self, end: &str) -> PathBuf {
         let names = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
@@ -48,10 +48,10 @@ impl Made {
         found[0].clone()
     }
 
-    /// The tarball, unpacked in a folder of its own.
+    /// The tarball, unpacked in its own directory.
     fn unpacked(&self) -> (TempDir, PathBuf) {
         let around = TempDir::new().unwrap();
-        does(Command::new("tar").arg("-xzf").arg(self.archive(".tar.gz")).arg("-C").arg(around.path()));
+        stdout_of(Command::new("tar").arg("-xzf").arg(self.archive(".tar.gz")).arg("-C").arg(around.path()));
         let inside: Vec<PathBuf> = fs::read_dir(around.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(inside.len(), 1, "it unpacks into one folder: {inside:?}");
         (around, inside[0].clone())
@@ -60,13 +60,13 @@ impl Made {
 
 /// Runs a command that must do; its standard output.
 #[track_caller]
-fn does(command: &mut Command) -> String {
+fn stdout_of(command: &mut Command) -> String {
     let ended = Process::start(command).wait_within(WITHIN);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
-/// Whether this machine has a program. Says so where it has not, as something is not tested then.
+/// Whether this machine has a program. If not, it is reported, as something is not tested then.
 fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|dir| dir.join(program).is_file());
@@ -76,7 +76,7 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// How often each word is in the demo's text.
+/// The count of each word in the demo's text.
 fn words() -> BTreeMap<String, u64> {
     let mut words = BTreeMap::new();
     for word in fs::read_to_string(root().join("demo/text.txt")).unwrap().split_whitespace() {
@@ -85,7 +85,7 @@ fn words() -> BTreeMap<String, u64> {
     words
 }
 
-/// How often each word came at last, by what the demo's job `kept.toml` wrote into this folder.
+/// The last count of each word, from the output of the demo's job `kept.toml` in this directory.
 #[track_caller]
 fn counted(results: &Path) -> BTreeMap<String, u64> {
     let entries = fs::read_dir(results).unwrap_or_else(|error| panic!("{}: {error}", results.display()));

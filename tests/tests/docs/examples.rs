@@ -1,9 +1,9 @@
-//! The examples of `docs/examples` that read sockets and folders, against the real thing. Those with virtual time are
-//! cases of `e2e.rs`.
+//! The examples of `docs/examples` that read sockets and directories, with the real thing. Those with virtual time are cases of
+//! `e2e.rs`.
 
 mod servers;
 
-use millstream_tests::{Process, Trial, free_port, millstream, root, until};
+use millstream_tests::{Process, Trial, free_port, millstream, root, wait_until};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ fn run(job: &str, values: &[(&str, String)], arguments: &[&str]) -> Process {
     Process::start(&mut command)
 }
 
-/// A trial whose folder `in` holds a copy of a folder of an example.
+/// A trial whose directory `in` has a copy of a directory of an example.
 fn copy_of(name: &str) -> Trial {
     let trial = Trial::new("");
     for entry in fs::read_dir(example(name)).unwrap() {
@@ -39,7 +39,7 @@ fn copy_of(name: &str) -> Trial {
 }
 
 /// The rows of all tables with this header that a `print` sink has shown, by their first cell: the sum of the last.
-fn shown(process: &Process, header: &[&str]) -> BTreeMap<String, i64> {
+fn shown_table(process: &Process, header: &[&str]) -> BTreeMap<String, i64> {
     let mut sums = BTreeMap::new();
     let mut inside = false;
     for line in process.stdout().lines() {
@@ -64,13 +64,13 @@ fn word_count_from_a_socket() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let mut job = run("word-count-socket/job.toml", &[("sources.lines.address", format!("127.0.0.1:{port}"))], &[]);
-    job.until_stderr("source `lines`: connected to");
+    job.wait_for_stderr("source `lines`: connected to");
     nc.say("to be or not to be\n");
     let line = counts([("to", 2), ("be", 2), ("or", 1), ("not", 1)]);
-    job.until("the line is counted", |job| shown(job, &["word", "n"]) == line);
+    job.wait_until("the line is counted", |job| shown_table(job, &["word", "n"]) == line);
     nc.say("that is\n");
     let more = counts([("to", 2), ("be", 2), ("or", 1), ("not", 1), ("that", 1), ("is", 1)]);
-    job.until("the next one is", |job| shown(job, &["word", "n"]) == more);
+    job.wait_until("the next one is", |job| shown_table(job, &["word", "n"]) == more);
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 }
@@ -80,16 +80,16 @@ fn word_count_from_a_dir() {
     let dir = copy_of("word-count-folder/in");
     let values = [("sources.lines.path", dir.path("in").display().to_string())];
     let mut job = run("word-count-folder/job.toml", &values, &[]);
-    let words = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
+    let texts = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
                  umbrella 1";
-    let words: Vec<&str> = words.split(' ').collect();
+    let texts: Vec<&str> = texts.split(' ').collect();
     let mut expected: BTreeMap<String, i64> =
-        words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
-    job.until("both files are counted", |job| shown(job, &["word", "n"]) == expected);
+        texts.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
+    job.wait_until("both files are counted", |job| shown_table(job, &["word", "n"]) == expected);
     dir.move_in("in/more.txt", "More rain\n");
     expected.insert("more".into(), 1);
     expected.insert("rain".into(), 2);
-    job.until("the file that came is", |job| shown(job, &["word", "n"]) == expected);
+    job.wait_until("the file that came is", |job| shown_table(job, &["word", "n"]) == expected);
 }
 
 #[test]
@@ -98,27 +98,29 @@ fn fraud_alerts_over_tcp() {
     let mut nc = Process::nc(port);
     let values = [("sources.transactions.address", format!("127.0.0.1:{port}")), ("batch", "200ms".into())];
     let mut job = run("fraud/live.toml", &values, &[]);
-    job.until_stderr("source `transactions`: connected to");
+    job.wait_for_stderr("source `transactions`: connected to");
     let transaction = |name: &str, amount: f64, flag: i64| {
         json!({ "name": name, "surname": "Lee", "amount": amount, "delta_t": 1.5, "flag": flag }).to_string() + "\n"
     };
-    // One write, which arrives whole.
+    // One write, which arrives in one piece.
     nc.say(
         &[("Bob", 9.5, 1), ("Ann", 20.0, 1), ("Bob", 1.0, 0), ("Ann", 30.5, 1)]
             .map(|(n, a, f)| transaction(n, a, f))
             .concat(),
     );
-    job.until("the alert is shown", |job| {
+    job.wait_until("the alert is shown", |job| {
         job.stdout().contains("| Ann  | Lee     | 2            | 50.5   | 1.5      |")
     });
     nc.say("{\"name\":\"Eve\",\"flag\":\"maybe\"}\n");
-    job.until("what is no transaction is shown", |job| job.stdout().contains("column `flag`: `maybe` is not an int64"));
+    job.wait_until("what is no transaction is shown", |job| {
+        job.stdout().contains("column `flag`: `maybe` is not an int64")
+    });
     assert!(!job.stdout().contains("| Bob "), "{}", job.stdout());
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 }
 
-/// The same stages in both jobs of an example: what the one shows at once is what the other does.
+/// Both jobs of an example have the same stages: what the one shows immediately is what the other does.
 #[test]
 fn the_live_job_has_the_stages_of_the_other() {
     let stages = |file: &str| {
@@ -179,7 +181,7 @@ fn parts(dir: &Trial, name: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn hashtags_of_a_stream_that_wants_a_token() {
+fn hashtags_of_a_stream_that_requires_a_token() {
     let port = free_port();
     let serve = |token: &str| {
         let mut command = Command::new("python3");
@@ -192,13 +194,13 @@ fn hashtags_of_a_stream_that_wants_a_token() {
     let trial = Trial::new(&(text + "\n[sinks.out]\nfrom = \"trending\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"));
     let start = |token: &str| Process::start(trial.command(&["run", "job.toml"]).env("POSTS_TOKEN", token));
     let _server = serve("right-token");
-    until("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_until("it serves", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let ended = start("wrong-token").wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("401 Unauthorized") && !ended.stderr.contains("wrong-token"), "{}", ended.stderr);
-    // Windows close with the batches behind them, so that posts have to come one after the other.
+    // Windows close with the batches after them, so posts have to arrive one after the other.
     let mut job = start("right-token");
-    // As the batches of the example with virtual time: each ends with a window.
+    // Like the batches of the example with virtual time: each ends with a window.
     let expected = fs::read_to_string(example("hashtags/expected.jsonl")).unwrap();
     let expected: Vec<serde_json::Value> = expected
         .lines()
@@ -211,7 +213,7 @@ fn hashtags_of_a_stream_that_wants_a_token() {
         let row = |row: serde_json::Value| json!({ "tag": row["tag"], "posts": row["posts"], "mood": row["mood"] });
         trial.rows("out.jsonl").into_iter().map(row).collect()
     };
-    job.until("the windows are there", |_| found().len() >= expected.len());
+    job.wait_until("the windows are there", |_| found().len() >= expected.len());
     assert_eq!(found()[..expected.len()], expected);
     job.stop();
 }

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The blocks of a page, which are taken one after the other, so that none is left out.
+/// The blocks of a page, taken in order, so that none is omitted.
 struct Page(std::vec::IntoIter<Block>);
 
 impl Page {
@@ -31,12 +31,12 @@ impl Page {
     }
 }
 
-/// What a page shows of an output: its lines behind `# `.
-fn shown(block: &str) -> String {
+/// The output that a page shows: its lines after `# `.
+fn shown_output(block: &str) -> String {
     block.lines().map(|line| line.strip_prefix("# ").expect("an output").to_owned() + "\n").collect()
 }
 
-/// What a shell makes of these lines in the folder of a trial, as this user; its standard output.
+/// Runs these lines in a shell in the directory of a trial, as this user; returns its standard output.
 #[track_caller]
 fn shell(trial: &Trial, user: Option<(u32, u32)>, programs: &[PathBuf], lines: &str) -> String {
     let mut path = programs.to_vec();
@@ -53,33 +53,33 @@ fn shell(trial: &Trial, user: Option<(u32, u32)>, programs: &[PathBuf], lines: &
 }
 
 #[test]
-fn the_first_job_counts_what_is_typed_and_survives_a_kill() {
+fn the_first_job_counts_typed_words_and_survives_a_kill() {
     let mut page = Page::open("docs/tutorials/first-job.md");
     let trial = Trial::new("");
     std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
     let port = free_port();
     let start = || {
         let mut job = Process::start(&mut trial.command(&["run", "words.toml"]));
-        job.until_stderr("source `lines`: connected to");
+        job.wait_for_stderr("source `lines`: connected to");
         job
     };
     page.next("sh", "make build\n");
     page.next("sh", "export PATH=");
     let job = page.next("toml", "# words.toml\n").replace("127.0.0.1:9999", &format!("127.0.0.1:{port}"));
     trial.write("words.toml", &job);
-    let told = shell(&trial, None, &[], &page.next("sh", "millstream validate words.toml\n"));
-    assert!(told.contains("count"), "{told}");
+    let message = shell(&trial, None, &[], &page.next("sh", "millstream validate words.toml\n"));
+    assert!(message.contains("count"), "{message}");
 
     page.next("sh", "nc -lk 9999\n");
     let mut nc = Process::nc(port);
     page.next("sh", "millstream run words.toml\n");
     let mut job = start();
     nc.say("To be or not to be\n");
-    let table = shown(&page.next("sh", "# | not  | 1     |"));
-    job.until("the line is counted", |job| job.stdout().contains(&table));
-    job.until("nothing changes", |job| job.stdout().contains("(no rows)"));
+    let table = shown_output(&page.next("sh", "# | not  | 1     |"));
+    job.wait_until("the line is counted", |job| job.stdout().contains(&table));
+    job.wait_until("nothing changes", |job| job.stdout().contains("(no rows)"));
     nc.say("to see\n");
-    job.until("the plugin has kept its state", |job| job.stdout().contains("| to   | 3     |"));
+    job.wait_until("the plugin has kept its state", |job| job.stdout().contains("| to   | 3     |"));
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
@@ -88,36 +88,36 @@ fn the_first_job_counts_what_is_typed_and_survives_a_kill() {
     page.next("sh", "millstream run words.toml &\n");
     let mut job = start();
     nc.say("To be or not to be\n");
-    job.until("the line is counted", |job| job.stdout().contains(&table));
+    job.wait_until("the line is counted", |job| job.stdout().contains(&table));
     page.next("sh", "kill -9 $!\n");
     job.kill();
     page.next("sh", "millstream run words.toml\n");
     let mut job = start();
-    job.until_stderr("checkpoint");
+    job.wait_for_stderr("checkpoint");
     nc.say("to see\n");
-    let table = shown(&page.next("sh", "# | see  | 1     |"));
-    job.until("it counts on", |job| job.stdout().contains(&table));
+    let table = shown_output(&page.next("sh", "# | see  | 1     |"));
+    job.wait_until("it counts on", |job| job.stdout().contains(&table));
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
-    let told = shell(&trial, None, &[], &page.next("sh", "millstream state words.toml"));
-    assert_eq!(told, shown(&page.next("sh", "# (5 rows)")));
+    let message = shell(&trial, None, &[], &page.next("sh", "millstream state words.toml"));
+    assert_eq!(message, shown_output(&page.next("sh", "# (5 rows)")));
     let parts = shell(&trial, None, &[], &page.next("sh", "cat words-totals/part-*"));
     assert_eq!(parts.lines().filter(|line| *line == "to,3").count(), 1, "{parts}");
     shell(&trial, None, &[], &page.next("sh", "rm -r words-totals words-checkpoint\n"));
     page.end();
 }
 
-/// Whoever is not root runs a server of PostgreSQL as it is; root lends its folder to the user of Debian's package.
+/// Users other than root run a PostgreSQL server themselves; root gives its directory to the user of Debian's package.
 fn owner() -> Option<(u32, u32)> {
     let id = |arguments: &[&str]| -> u32 {
-        let told = Command::new("id").args(arguments).output().expect("id runs").stdout;
-        String::from_utf8_lossy(&told).trim().parse().expect("Debian's package makes the user `postgres`")
+        let message = Command::new("id").args(arguments).output().expect("id runs").stdout;
+        String::from_utf8_lossy(&message).trim().parse().expect("Debian's package makes the user `postgres`")
     };
     (id(&["-u"]) == 0).then(|| (id(&["-u", "postgres"]), id(&["-g", "postgres"])))
 }
 
-/// The folder of the newest PostgreSQL that is installed.
+/// The directory of the newest installed PostgreSQL.
 fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed; `make setup` installs it");
     let dirs = versions.map(|version| version.expect("an entry").path().join("bin"));
@@ -137,7 +137,7 @@ impl Drop for Server<'_> {
         if let Some((uid, gid)) = self.owner {
             stop.uid(uid).gid(gid);
         }
-        // Where the page has stopped it, there is nothing to stop.
+        // If the page has stopped it, there is nothing to stop.
         let _ = stop.output();
     }
 }
@@ -166,41 +166,41 @@ fn changes_of_a_database_reach_a_page_and_survive_a_kill() {
 
     page.next("sh", "millstream run shops.toml &\n");
     let mut job = start();
-    let table = shown(&page.next("sh", "# | Bergen | 1      | 12.00 |"));
-    job.until("the rows that there were are counted", |job| job.stdout().contains(&table));
+    let table = shown_output(&page.next("sh", "# | Bergen | 1      | 12.00 |"));
+    job.wait_until("the rows that there were are counted", |job| job.stdout().contains(&table));
 
     let serve = here(page.next("sh", "python3 -m http.server"));
-    let words: Vec<&str> = serve.split_whitespace().collect();
-    let _pages = Process::start(Command::new(words[0]).args(&words[1..]).current_dir(trial.dir()));
+    let texts: Vec<&str> = serve.split_whitespace().collect();
+    let _pages = Process::start(Command::new(texts[0]).args(&texts[1..]).current_dir(trial.dir()));
     assert!(holds_within(DEADLINE, || std::net::TcpStream::connect(("127.0.0.1", served)).is_ok()));
     let mut browser = Browser::start();
-    browser.tell("visit", json!({ "url": format!("http://127.0.0.1:{served}/") }));
-    job.until("the page is connected", |_| clients(socket) > 0);
+    browser.send_command("visit", json!({ "url": format!("http://127.0.0.1:{served}/") }));
+    job.wait_until("the page is connected", |_| clients(socket) > 0);
     asks(page.next("sh", "insert into orders values (4"));
-    browser.until("#shops", "Bergen\\s+2 orders\\s+15.00");
-    browser.until("#shops", "Oslo\\s+1 orders\\s+10.00");
+    browser.wait_for_text("#shops", "Bergen\\s+2 orders\\s+15.00");
+    browser.wait_for_text("#shops", "Oslo\\s+1 orders\\s+10.00");
 
     page.next("sh", "kill -9 $!\n");
     job.kill();
     asks(page.next("sh", "insert into orders values (5"));
     page.next("sh", "millstream run shops.toml\n");
     let mut job = start();
-    job.until("it has what it missed", |job| job.stdout().contains("| Oslo | 2      | 11.00 |"));
+    job.wait_until("it has what it missed", |job| job.stdout().contains("| Oslo | 2      | 11.00 |"));
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
     let both = page.next("sh", "millstream state shops.toml");
     let (state, query) = both.split_once('\n').expect("two lines");
-    let told = shell(&trial, None, &[], state);
+    let message = shell(&trial, None, &[], state);
     for row in ["| Bergen | 2      | 15.00 |", "| Oslo   | 2      | 11.00 |"] {
-        assert!(told.contains(row), "no {row} in {told}");
+        assert!(message.contains(row), "no {row} in {message}");
     }
-    let told = asks(query.to_owned());
-    assert!(told.contains("Bergen |     2 | 15.00") && told.contains("Oslo   |     2 | 11.00"), "{told}");
+    let message = asks(query.to_owned());
+    assert!(message.contains("Bergen |     2 | 15.00") && message.contains("Oslo   |     2 | 11.00"), "{message}");
     let away = page.next("sh", "pg_ctl -D shop-db -m immediate stop\n");
     let (stop, remove) = away.split_once('\n').expect("two lines");
     asks(stop.to_owned());
-    // What root's job wrote is root's.
+    // Files written by root's job belong to root.
     shell(&trial, None, &[], remove);
     page.end();
     drop(server);

@@ -1,5 +1,5 @@
-//! The pages about packages, upgrades and states that change are true from top to bottom: somebody makes a plugin and shares it,
-//! somebody else runs, upgrades and takes back what was shared; with a folder as the registry, and with a real one.
+//! The pages about packages, upgrades and changing state are true from start to end: one user writes a plugin and shares it,
+//! another one runs, upgrades and reverts it; with a directory as the registry, and with a real one.
 
 mod pages;
 mod shared;
@@ -8,11 +8,11 @@ mod states;
 use millstream_tests::RegistryServer;
 
 #[test]
-fn the_pages_are_true_with_a_dir() {
+fn the_pages_are_true_with_a_directory_registry() {
     pages::go("folder", "registry");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 

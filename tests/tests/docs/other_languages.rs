@@ -1,5 +1,5 @@
-//! What is said of languages without an SDK is true: their plugins are made as two pages say and do what these say, and the tables
-//! are those of the interface.
+//! The statements about languages without an SDK are true: their plugins are built as two pages say and behave accordingly, and
+//! the tables are those of the interface.
 
 use millstream_tests::{Block, Ended, Process, Trial, blocks, millstream, root};
 use serde_json::Value;
@@ -29,7 +29,7 @@ fn of<'b>(section: &'b [Block], language: &str) -> Vec<&'b str> {
     section.iter().filter(|block| block.language == language).map(|block| block.text.as_str()).collect()
 }
 
-/// What a shell makes of these lines in the folder of a trial.
+/// Runs these lines in a shell in the directory of a trial.
 fn runs(trial: &Trial, lines: &str, programs: &[String]) -> Ended {
     let program = millstream();
     let mut path: Vec<String> = programs.to_vec();
@@ -42,8 +42,8 @@ fn runs(trial: &Trial, lines: &str, programs: &[String]) -> Ended {
     ended
 }
 
-/// Runs the job of a section on its rows, which must come out as it says.
-fn does_what_it_says(trial: &Trial, section: &[Block], input: &str, output: &str) {
+/// Runs the job of a section on its rows; its output must be as shown.
+fn check_section(trial: &Trial, section: &[Block], input: &str, output: &str) {
     let json = of(section, "json");
     let [rows, expected] = json[..] else { panic!("the page shows rows that go in and rows that come out") };
     trial.write(input, rows);
@@ -58,11 +58,11 @@ fn does_what_it_says(trial: &Trial, section: &[Block], input: &str, output: &str
 fn a_module_written_by_hand_becomes_a_plugin() {
     let (section, trial) = (section(ABI, &["wat", "sh", "toml", "json", "json"]), Trial::new(""));
     trial.write("double.wat", of(&section, "wat")[0]);
-    let told = runs(&trial, of(&section, "sh")[0], &[]).stdout;
+    let message = runs(&trial, of(&section, "sh")[0], &[]).stdout;
     for line in ["plugin:        double 0.1.0", "asks for:      nothing", "reads:         value int64 not null"] {
-        assert!(told.contains(&format!("{line}\n")), "{told}");
+        assert!(message.contains(&format!("{line}\n")), "{message}");
     }
-    does_what_it_says(&trial, &section, "numbers.jsonl", "doubled.jsonl");
+    check_section(&trial, &section, "numbers.jsonl", "doubled.jsonl");
 }
 
 #[test]
@@ -76,14 +76,14 @@ fn a_module_of_a_language_without_an_sdk_becomes_a_plugin() {
     let programs = python.stdout.trim().strip_suffix("/python").expect("a path").to_owned();
     trial.write("shout.zig", of(&section, "zig")[0]);
     runs(&trial, sh[1], &[programs]);
-    does_what_it_says(&trial, &section, "words.jsonl", "shouted.jsonl");
+    check_section(&trial, &section, "words.jsonl", "shouted.jsonl");
     let refused = trial.rows("refused.jsonl");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0]["reason"], "there is nothing to shout");
 }
 
-/// Why no component is made of a module.
-fn refused(trial: &Trial, file: &str, world: &str) -> String {
+/// The reason why a module cannot become a component.
+fn rejection(trial: &Trial, file: &str, world: &str) -> String {
     let mut command = trial.command(&["componentize", file, "--world", world, "-o", "refused.wasm"]);
     let ended = Process::start(&mut command).wait();
     assert!(ended.code != Some(0) && ended.stdout.is_empty(), "{file} became a component: {}", ended.stdout);
@@ -111,9 +111,9 @@ fn is_value(word: &&str) -> bool {
     word.split(' ').all(|part| part == "i32" || part == "i64")
 }
 
-/// A module that imports and exports what the tables say, and does nothing, is a plugin of each world.
+/// A module with the imports and exports of the tables, which does nothing, is a plugin of each world.
 #[test]
-fn the_signatures_are_those_that_the_page_tells() {
+fn the_signatures_are_those_of_the_page() {
     let mut exports: BTreeMap<String, String> = BTreeMap::new();
     for row in table("| world | function |") {
         let [world, function, parameters, _] = &row[..] else { panic!("{row:?}") };
@@ -147,19 +147,19 @@ fn the_signatures_are_those_that_the_page_tells() {
             ),
         );
         runs(&trial, &format!("millstream componentize all.wat --world {world} -o all.wasm"), &[]);
-        // And nothing is left out: without any one of its functions it is none.
+        // Nothing is superfluous: without any one of its functions it is not a plugin.
         for export in exports.lines().filter(|line| !line.contains("cabi_post")) {
             let less = trial.text("all.wat").replace(export, "");
             trial.write("less.wat", less);
-            let told = refused(&trial, "less.wat", world);
+            let message = rejection(&trial, "less.wat", world);
             let name = export.split('"').nth(1).expect("a name");
-            assert!(told.contains(name.rsplit('#').next().expect("a function")), "{name}: {told}");
+            assert!(message.contains(name.rsplit('#').next().expect("a function")), "{name}: {message}");
         }
     }
 }
 
 #[test]
-fn the_layouts_are_those_that_the_page_tells() {
+fn the_layouts_are_those_of_the_page() {
     let mut sources = SourceMap::default();
     for entry in fs::read_dir(root().join("wit")).expect("wit/") {
         let path = entry.expect("an entry").path();
@@ -173,11 +173,11 @@ fn the_layouts_are_those_that_the_page_tells() {
     let mut sizes = SizeAlign::default();
     sizes.fill(&resolve);
 
-    let mut told = Vec::new();
+    let mut message = Vec::new();
     for row in table("| record | bytes |") {
         let [record, bytes, alignment, fields] = &row[..] else { panic!("{row:?}") };
-        let words = quoted(record);
-        let interface = match (words[0], words.get(1).copied()) {
+        let texts = quoted(record);
+        let interface = match (texts[0], texts.get(1).copied()) {
             (_, Some("transform")) => "transformer",
             ("groups", Some("update")) | ("updated", None) => "updater",
             ("due-times", None) => "timers",
@@ -189,7 +189,7 @@ fn the_layouts_are_those_that_the_page_tells() {
         };
         let is_it = |(_, interface_of): &(_, &wit_parser::Interface)| interface_of.name.as_deref() == Some(interface);
         let (_, found) = resolve.interfaces.iter().find(is_it).expect(interface);
-        let id = found.types[words[0]];
+        let id = found.types[texts[0]];
         let TypeDefKind::Record(of) = &resolve.types[id].kind else { panic!("{record} is no record") };
         let ty = Type::Id(id);
         assert_eq!(sizes.size(&ty).size_wasm32().to_string(), *bytes, "{record}");
@@ -198,31 +198,31 @@ fn the_layouts_are_those_that_the_page_tells() {
         let places =
             of.fields.iter().zip(places).map(|(field, (at, _))| format!("`{}` {}", field.name, at.size_wasm32()));
         assert_eq!(places.collect::<Vec<_>>().join(", "), *fields, "{record}");
-        told.push(format!("{interface} {}", words[0]));
+        message.push(format!("{interface} {}", texts[0]));
     }
     for (_, interface) in &resolve.interfaces {
         for (name, id) in &interface.types {
             if matches!(resolve.types[*id].kind, TypeDefKind::Record(_)) {
                 let record = format!("{} {name}", interface.name.as_deref().unwrap_or_default());
-                assert!(told.contains(&record), "{ABI} tells no layout of {record}");
+                assert!(message.contains(&record), "{ABI} tells no layout of {record}");
             }
         }
     }
 }
 
 #[test]
-fn what_is_no_module_of_a_plugin_is_refused() {
+fn other_modules_are_rejected() {
     let trial = Trial::new("");
     trial.write("empty.wat", "(module)");
     trial.write("broken.wat", "(module\n  (func (export \"a\") (result i32) i64.const 1 nonsense))");
     trial.write("component.wat", "(component)");
-    for (file, words) in [
+    for (file, texts) in [
         ("empty.wat", "describe"),
         ("broken.wat", "broken.wat:2:47"),
         ("component.wat", "is not a core WebAssembly module"),
         ("missing.wat", "cannot read missing.wat"),
     ] {
-        let told = refused(&trial, file, "transform");
-        assert!(told.contains(file) && told.contains(words), "{file}: {told}");
+        let message = rejection(&trial, file, "transform");
+        assert!(message.contains(file) && message.contains(texts), "{file}: {message}");
     }
 }

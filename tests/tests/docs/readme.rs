@@ -1,11 +1,11 @@
-//! What readers are told to do works: every block of every README is run, compiled, or checked against the program.
+//! The instructions of the READMEs work: every block of every README is run, compiled, or checked against the program.
 //!
 //! Rust blocks of `sdk/rust/README.md` are doc tests of the SDK.
 
 mod page_jobs;
 
 use millstream_tests::{
-    Block, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, pages, plugin, root, until,
+    Block, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, pages, plugin, root, wait_until,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Plugins are compiled with nothing built before, perhaps behind other builds.
+/// Plugins are compiled from scratch, possibly next to other builds.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 /// The pages with tests of their own, which run all of their blocks.
@@ -38,7 +38,7 @@ const OWN: [&str; 18] = [
     "docs/tutorials/kafka-exactly-once.md",
 ];
 
-/// Every README but those of projects to come, which bear the project's name, and the pages of `docs/` and its folders.
+/// Every README except those of project templates, which have the project's name, and the pages of `docs/` and its directories.
 fn readmes() -> Vec<String> {
     let mut readmes = vec!["README.md".to_string(), "CONTRIBUTING.md".to_string()];
     readmes.extend(
@@ -52,7 +52,7 @@ fn readmes() -> Vec<String> {
     readmes
 }
 
-/// The names of the plugins that come with the project.
+/// The names of the plugins in the project.
 fn plugins() -> Vec<String> {
     names_in(&root().join("plugins"))
 }
@@ -101,14 +101,14 @@ fn the_demo_counts_what_nc_sends() {
 
     let mut nc = Process::nc(port);
     let mut job = Process::start(&mut command("run"));
-    job.until_stderr("source `lines`: connected to");
+    job.wait_for_stderr("source `lines`: connected to");
     nc.say("To be or not to be\n");
-    until("the first totals are written", || newest(&results) == ["be,2", "not,1", "or,1", "to,2"]);
+    wait_until("the first totals are written", || newest(&results) == ["be,2", "not,1", "or,1", "to,2"]);
     nc.say("that is\n\nthe question: to\n");
-    until("the totals go on", || {
+    wait_until("the totals go on", || {
         newest(&results) == ["be,2", "is,1", "not,1", "or,1", "question:,1", "that,1", "the,1", "to,3"]
     });
-    job.until("the screen shows both", |job| {
+    job.wait_until("the screen shows both", |job| {
         job.stdout().contains("| to   | 2 |") && job.stdout().contains("| question: | 1 |")
     });
     job.signal("INT");
@@ -125,8 +125,8 @@ fn newest(dir: &Path) -> Vec<String> {
     lines
 }
 
-/// A folder of its own where a reader types. It stays from run to run and at the same place, so that cargo finds built
-/// what has not changed; nothing in it is of the checkout.
+/// A reader's own directory. It stays from run to run at the same path, so that cargo rebuilds only what has changed; nothing in
+/// it belongs to the checkout.
 struct Reader {
     dir: PathBuf,
 }
@@ -142,7 +142,7 @@ impl Reader {
         Reader { dir }
     }
 
-    /// With the demo's jobs and text, and the plugins, as in the project's folder.
+    /// With the demo's jobs and text, and the plugins, as in the project's root.
     fn with_demo(name: &str) -> Reader {
         let reader = Reader::new(name);
         fs::create_dir(reader.dir.join("demo")).unwrap();
@@ -153,7 +153,7 @@ impl Reader {
         reader
     }
 
-    /// With an example and the plugins, as in the project's folder.
+    /// With an example and the plugins, as in the project's root.
     fn with_example(name: &str) -> Reader {
         let reader = Reader::new(name);
         let (from, to) = (root().join("docs/examples").join(name), reader.dir.join("docs/examples").join(name));
@@ -170,40 +170,40 @@ impl Reader {
         fs::write(self.dir.join(name), text).unwrap();
     }
 
-    /// What a shell makes of these lines in a folder of the reader.
-    fn tries(&self, within: &str, lines: &str) -> Ended {
+    /// Runs these lines in a shell in a directory of the reader.
+    fn try_run(&self, within: &str, lines: &str) -> Ended {
         let path = format!("{}:{}", self.dir.join("bin").display(), std::env::var("PATH").unwrap());
         let mut shell = Command::new("bash");
         shell.args(["-euc", lines]).current_dir(self.dir.join(within)).env("PATH", path);
         shell.env("CARGO_TARGET_DIR", reading().join("target"));
         // The SDK needs no crate that the project itself does not need.
         shell.env("CARGO_NET_OFFLINE", "true");
-        // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
+        // These builds are not debugged, and nothing in them is built twice.
         shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
         Process::start(&mut shell).wait_within(BUILDS_WITHIN)
     }
 
     /// Runs these lines, which must do. Returns what they say.
     #[track_caller]
-    fn runs(&self, within: &str, lines: &str) -> String {
-        let ended = self.tries(within, lines);
+    fn run_ok(&self, within: &str, lines: &str) -> String {
+        let ended = self.try_run(within, lines);
         assert_eq!(ended.code, Some(0), "{lines}\n{}\n{}", ended.stdout, ended.stderr);
         ended.stdout
     }
 
-    /// Runs a job with this stage on one row and returns the rows that come out.
+    /// Runs a job with this stage on one row and returns the output rows.
     #[track_caller]
     fn runs_stage(&self, stage: &str) -> Vec<Value> {
         self.write("job.toml", &job_with(stage));
         self.write("input.jsonl", ROW);
-        self.runs("", "millstream run job.toml");
+        self.run_ok("", "millstream run job.toml");
         let batch = fs::read_to_string(self.dir.join("out.jsonl")).unwrap();
         let mut batch: Value = serde_json::from_str(&batch).unwrap();
         serde_json::from_value(batch["rows"].take()).unwrap()
     }
 }
 
-/// Where readers have their folders and their builds.
+/// The directory of all readers and their builds.
 fn reading() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme")
 }
@@ -233,39 +233,39 @@ fn job_with(stage: &str) -> String {
     )
 }
 
-/// Does what a README says of the plugin `shout`, from `millstream new` to a stage of a job.
+/// Follows a README's instructions for the plugin `shout`, from `millstream new` to a stage of a job.
 #[track_caller]
-fn shouts(file: &str, expected: &[&str], row: Value) {
+fn follow_shout_readme(file: &str, expected: &[&str], row: Value) {
     let reader = Reader::new("shout");
     let lines = |text: &str| block_with(file, "sh", text).text;
-    reader.runs("", &lines("millstream new shout"));
+    reader.run_ok("", &lines("millstream new shout"));
     reader.write("shout/src/lib.rs", &block_with(file, "rust", "fn shout").text);
     let told = if file == "README.md" {
-        reader.runs("", &lines("shout/cases/example"));
-        reader.runs("", &lines("millstream build shout"))
+        reader.run_ok("", &lines("shout/cases/example"));
+        reader.run_ok("", &lines("millstream build shout"))
     } else {
-        reader.runs("shout", &lines("millstream build ."))
+        reader.run_ok("shout", &lines("millstream build ."))
     };
     for line in expected {
         assert!(told.contains(line), "no {line:?} in\n{told}");
     }
     assert_eq!(reader.runs_stage(&block_with(file, "toml", "plugin = \"shout\"").text), [row]);
     if file == "README.md" {
-        assert_eq!(reader.runs("", &lines("millstream pipe shout")), "TO BE\n");
+        assert_eq!(reader.run_ok("", &lines("millstream pipe shout")), "TO BE\n");
     }
 }
 
-/// A project of a world as it is made: what its README says can be done with it, all at once.
+/// A new project of a world: all instructions of its README, in one run.
 #[track_caller]
 fn a_new_project_passes(world: &str, expected: Value) {
     let reader = Reader::new(world);
     let name = format!("tea-{world}");
-    reader.runs("", &format!("millstream new {name} --world {world}"));
+    reader.run_ok("", &format!("millstream new {name} --world {world}"));
     let path = reader.dir.join(&name).join("README.md");
     let file = path.to_str().unwrap();
     let here = names_in(path.parent().unwrap());
     assert_eq!(here, [".gitignore", "Cargo.toml", "README.md", "cases", "sdk", "src"]);
-    let told = reader.runs(&name, &block_with(file, "sh", "cargo test").text);
+    let told = reader.run_ok(&name, &block_with(file, "sh", "cargo test").text);
     assert!(told.contains("test result: ok. 1 passed"), "its test in Rust\n{told}");
     assert!(told.contains("1 case, 0 failed"), "its case\n{told}");
     assert!(told.contains(&format!("{world} of millstream:plugin@")), "{told}");
@@ -278,22 +278,22 @@ fn a_new_transform_passes() {
     a_new_project_passes("transform", json!([{ "name": "tea", "total": 25.0 }]));
 }
 
-/// How many words the demo's text has.
+/// The number of words in the demo's text.
 fn words() -> usize {
     fs::read_to_string(root().join("demo/text.txt")).unwrap().split_ascii_whitespace().count()
 }
 
-/// A job is killed and started again, as a page says.
+/// A job is killed and restarted, as a page says.
 #[track_caller]
-fn is_killed_and_goes_on(reader: &Reader, page: &str) -> String {
+fn kill_and_resume(reader: &Reader, page: &str) -> String {
     let job = fs::read_to_string(root().join("demo/kept.toml")).unwrap();
     assert!(job.contains(&block_with(page, "toml", "[checkpoint]").text), "{page} shows another [checkpoint]");
-    reader.runs("", &block_with(page, "sh", "kill -9").text)
+    reader.run_ok("", &block_with(page, "sh", "kill -9").text)
 }
 
 #[test]
 fn the_job_of_the_readme_is_killed_and_loses_nothing() {
-    let told = is_killed_and_goes_on(&Reader::with_demo("killed"), "README.md");
+    let told = kill_and_resume(&Reader::with_demo("killed"), "README.md");
     assert!(told.contains(&format!("| {} |", words())) && told.contains(&format!("\n{}\n", words())), "{told}");
     assert!(told.contains("positions:     lines (file text.txt): read to the end"), "{told}");
     assert!(told.contains(", the same as was committed\n"), "{told}");
@@ -302,12 +302,12 @@ fn the_job_of_the_readme_is_killed_and_loses_nothing() {
 #[test]
 fn the_page_about_recovery_is_true_from_top_to_bottom() {
     let (page, reader) = ("docs/how-to/recover-and-go-back.md", Reader::with_demo("checkpoints"));
-    let mut told = is_killed_and_goes_on(&reader, page);
-    // What follows, and between the first look at the state and the rest what another page does with the same job.
+    let mut told = kill_and_resume(&reader, page);
+    // The following commands, and between the first look at the state and the rest, those of another page for the same job.
     let mut lines: Vec<String> = blocks_in(page, "sh").into_iter().skip(1).map(|block| block.text).collect();
     lines.insert(1, block_with("docs/how-to/change-a-job-with-state.md", "sh", "--drop-state").text);
     for lines in lines {
-        told += &reader.runs("", &lines);
+        told += &reader.run_ok("", &lines);
     }
     let words = words();
     assert!(told.contains(&format!("| {words} |\n")) && told.contains(&format!("\n{words}\n")), "{told}");
@@ -316,18 +316,18 @@ fn the_page_about_recovery_is_true_from_top_to_bottom() {
     let totals = fs::read_to_string(reader.dir.join("demo/out/totals.jsonl")).unwrap();
     let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(BUILDS_WITHIN);
     reader.write("totals.py", &block_with("docs/reference/checkpoint-layout.md", "python", "millstream_removed").text);
-    let read = reader.runs("", &format!("{} totals.py", python.stdout.trim()));
+    let read = reader.run_ok("", &format!("{} totals.py", python.stdout.trim()));
     assert_eq!(read, format!("{} {words}\n", totals.lines().count()));
 }
 
 #[test]
-fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
+fn the_example_of_the_page_about_untrusted_plugins_works() {
     let (page, reader) = ("docs/how-to/run-untrusted-plugins.md", Reader::with_example("poison"));
     plugin("formulas");
     let job = fs::read_to_string(root().join("docs/examples/poison/job.toml")).unwrap();
     assert!(job.contains(&block_with(page, "toml", "on_error").text), "the page shows another stage");
 
-    let shown = reader.runs("", "millstream validate docs/examples/poison/job.toml");
+    let shown = reader.run_ok("", "millstream validate docs/examples/poison/job.toml");
     for line in [
         "rows that make a call fail go to values.rejected, and the others continue",
         "more than 100 rejected rows in a batch stop the job",
@@ -340,11 +340,11 @@ fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
 
     let first = block_with(page, "sh", "rejected/part-*        #").text;
     let (run, shown) = first.split_once('\n').unwrap();
-    reader.runs("", run);
+    reader.run_ok("", run);
     let (values, rejected) = shown.split_once('\n').unwrap();
-    let four = reader.runs("", values);
+    let four = reader.run_ok("", values);
     assert_eq!(numbers(&four), [14, 20, 1_000_000_000_000_000_000, 3], "{four}");
-    let refused = reader.runs("", rejected);
+    let refused = reader.run_ok("", rejected);
     let rows: Vec<Value> = refused.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<_> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
     assert_eq!(told, [2, 4, 5], "{refused}");
@@ -357,18 +357,18 @@ fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
     assert!(rows[1]["backtrace"].is_null(), "{refused}");
 
     let again = block_with("docs/how-to/retry-rejected-rows.md", "sh", "millstream retry docs").text;
-    let told = reader.runs("", &again);
+    let told = reader.run_ok("", &again);
     let values: String = told.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
     assert_eq!(numbers(&values), [14, 20, 1_000_000_000_000_000_000, 3, 1], "{told}");
-    let refused = reader.runs("", rejected);
+    let refused = reader.run_ok("", rejected);
     let ids = |text: &str| -> Vec<Value> {
         text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect()
     };
     assert_eq!(ids(&refused), [2, 4, 5, 2, 4], "{refused}");
 
-    let asks = reader.runs("", &block_with(page, "sh", "millstream inspect").text);
+    let asks = reader.run_ok("", &block_with(page, "sh", "millstream inspect").text);
     assert!(asks.contains("formulas 0.1.0"), "{asks}");
-    reader.runs("", &block_with("docs/how-to/retry-rejected-rows.md", "sh", "rm -r").text);
+    reader.run_ok("", &block_with("docs/how-to/retry-rejected-rows.md", "sh", "rm -r").text);
     assert_eq!(names_in(&reader.dir.join("docs/examples/poison")), ["formulas.jsonl", "job.toml"]);
 }
 
@@ -377,9 +377,9 @@ fn numbers(lines: &str) -> Vec<i64> {
     lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["value"].as_i64().unwrap()).collect()
 }
 
-/// The table tells of every limit, with the default that the program has.
+/// The table lists every limit with the program's default.
 #[test]
-fn every_limit_is_told_with_its_default() {
+fn every_limit_is_listed_with_its_default() {
     let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
     let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
@@ -400,10 +400,10 @@ fn every_limit_is_told_with_its_default() {
     assert_eq!(told, keys);
 }
 
-/// What is promised of each kind, which is a part of its page.
+/// The guarantees of each kind, which are a part of its page.
 const GUARANTEES: &str = "host/connectors/notes/guarantees.md";
 
-/// The tables tell of every kind of source and sink that a job file may name.
+/// The tables list every kind of source and sink that a job file may name.
 #[test]
 fn every_source_and_sink_has_its_guarantee() {
     let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
@@ -421,9 +421,9 @@ fn every_source_and_sink_has_its_guarantee() {
     }
 }
 
-/// The page of each kind tells of every key that it takes, and together they tell of every word of `format` and `mode`.
+/// The page of each kind lists every key of it, and together they list every value of `format` and `mode`.
 #[test]
-fn every_key_of_sources_and_sinks_is_told() {
+fn every_key_of_sources_and_sinks_is_listed() {
     let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
     let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
     for part in ["sources", "sinks"] {
@@ -470,15 +470,15 @@ fn the_stages_of_the_plugins_run() {
         assert!(!stages.is_empty(), "{name} shows no stage");
         for stage in stages {
             if stage.text.starts_with("[sources.") {
-                // What it reads is elsewhere; `source_examples` and `source_plugins` run it.
+                // Its input is elsewhere; `source_examples` and `source_plugins` run it.
                 let source = stage.text.trim_start_matches("[sources.").split(']').next().unwrap();
                 let trial = Trial::new(&format!("{}[sinks.out]\nfrom = \"{source}\"\nkind = \"print\"\n", stage.text));
                 std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
-                trial.well(&["validate", "job.toml"]);
+                trial.run_command_ok(&["validate", "job.toml"]);
                 continue;
             }
             if stage.text.starts_with("[sinks.") {
-                // Where it writes is elsewhere; `sink_examples` runs it.
+                // Its output is elsewhere; `sink_examples` runs it.
                 let from = stage.text.split_once("from = \"").unwrap().1.split('"').next().unwrap();
                 let columns = "user = \"text\", amount = \"float64\"";
                 let source =
@@ -494,17 +494,17 @@ fn the_stages_of_the_plugins_run() {
             }
             let trial = Trial::new(&job_with(&stage.text));
             trial.write("input.jsonl", if name == "weblog" { LOG } else { ROW });
-            // The stages name plugins as from the project's folder.
+            // The stages name plugins relative to the project's root.
             std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
-            trial.run_well(&[]);
+            trial.run_ok(&[]);
             assert!(!trial.rows("out.jsonl").is_empty(), "{}: nothing comes out", stage.place);
         }
     }
 }
 
-/// The index tells of each example, nothing else is called one, and each says how to run it.
+/// The index lists each example and nothing else, and each says how to run it.
 #[test]
-fn every_example_is_told_of() {
+fn every_example_is_listed() {
     let index = fs::read_to_string(root().join("docs/examples/README.md")).unwrap();
     let links = index.split("](").skip(1).filter_map(|rest| rest.split_once("/README.md)"));
     let mut told: Vec<&str> = links.map(|(name, _)| name).filter(|name| !name.contains(['/', '.'])).collect();
@@ -521,7 +521,7 @@ fn every_example_is_told_of() {
 }
 
 #[test]
-fn filter_expr_tells_mistakes_as_its_readme_shows() {
+fn filter_expr_reports_errors_as_its_readme_shows() {
     let shown = &blocks_in("plugins/filter-expr/README.md", "text")[0];
     let wrong = shown.text.lines().nth(1).unwrap().trim();
     let stage = format!(
@@ -535,8 +535,8 @@ fn filter_expr_tells_mistakes_as_its_readme_shows() {
         .fold(String::new(), |job, line| job + line + "\n");
     let trial = Trial::new(&job);
     trial.write("input.jsonl", ROW);
-    let told = trial.refused(&["validate", "job.toml"]);
-    // Further lines of a plugin's words are indented in a message.
+    let told = trial.rejected_message(&["validate", "job.toml"]);
+    // Further lines of a plugin's text are indented in a message.
     let plain = |text: &str| text.lines().map(str::trim).collect::<Vec<_>>().join("\n");
     assert!(plain(&told).ends_with(&plain(&shown.text)), "{told}");
 }
@@ -581,7 +581,7 @@ fn no_block_goes_unchecked() {
         for block in blocks(&file) {
             match block.language.as_str() {
                 "sh" => block.text.lines().for_each(|line| check_line(line, &block.place)),
-                // The tests above take these where they are.
+                // The tests above take these from their files.
                 "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
                 // `serve.rs` runs the client, and compares what it prints.
@@ -590,9 +590,9 @@ fn no_block_goes_unchecked() {
                     "{}",
                     block.place
                 ),
-                // Of Spark: a program of Spark's, which is shown beside its job. `memory.rs` compares that of memory, and
-                // `top.rs` and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns. `scripts/docs.py` makes
-                // those of the command line, and those for contributors are examples of words.
+                // Text blocks: a Spark program, which is shown next to its job. `memory.rs` compares those about memory, `top.rs`
+                // and `terminal.rs` those of the page, and `patterns.rs` runs those of patterns. `scripts/docs.py` generates
+                // those of the command line, and those for contributors are examples of text.
                 "text" => assert!(
                     [
                         "CONTRIBUTING.md",
@@ -608,9 +608,10 @@ fn no_block_goes_unchecked() {
                     "{}",
                     block.place
                 ),
-                // `http/page.rs` compares it with the sink beside it.
+                // `http/page.rs` compares it with the sink next to it.
                 "html" => assert_eq!(file, "docs/reference/connectors/websocket.md", "{}", block.place),
-                // `http/clickhouse.rs` makes that table, `serve.rs` asks that query, and `postgres/changes.rs` makes that user.
+                // `http/clickhouse.rs` creates that table, `serve.rs` runs that query, and `postgres/changes.rs` creates that
+                // user.
                 "sql" => assert!(
                     ["docs/reference/connectors/http.md", "docs/how-to/follow-postgres-changes.md", ELSEWHERE]
                         .contains(&&*file),
@@ -649,7 +650,7 @@ fn is_in_the_interface(block: &Block) {
 
 /// Paths of the project that a README names in backquotes are there.
 #[test]
-fn what_readmes_point_to_is_there() {
+fn the_links_of_readmes_have_targets() {
     for file in readmes() {
         let text = fs::read_to_string(root().join(&file)).unwrap();
         for path in text.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
@@ -665,7 +666,7 @@ fn is_path(word: &str) -> bool {
     tops.iter().any(|top| word.starts_with(top)) && word.chars().all(plain) && !word.starts_with("demo/out")
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -684,11 +685,15 @@ mod long {
         a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
     }
 
-    /// One after the other: both projects have the same name and share cargo's folder.
+    /// One after the other: both projects have the same name and share cargo's directory.
     #[test]
     fn the_plugins_of_the_readmes_shout() {
-        shouts("README.md", &["1 case, 0 failed", "shout 0.1.0", "value text not null"], json!({ "value": "TO BE" }));
+        follow_shout_readme(
+            "README.md",
+            &["1 case, 0 failed", "shout 0.1.0", "value text not null"],
+            json!({ "value": "TO BE" }),
+        );
         let told = ["test shouts ... ok", "shout 0.1.0", "length int64"];
-        shouts("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
+        follow_shout_readme("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
     }
 }

@@ -1,4 +1,4 @@
-//! The pages about plugins are true from top to bottom: a newcomer's way in each language, with the real toolchains.
+//! The pages about plugins are true from start to end: a newcomer's path in each language, with the real toolchains.
 
 use millstream_tests::{Block, Process, Trial, block_of, blocks, free_port, millstream, shown_block};
 use std::fs;
@@ -9,16 +9,16 @@ use std::time::Duration;
 const PAGES: [&str; 3] =
     ["docs/tutorials/first-plugin.md", "docs/how-to/test-plugins.md", "docs/how-to/write-a-source-or-sink-plugin.md"];
 
-/// A toolchain may be slow behind other builds, and compiling Python takes a while.
+/// A toolchain may be slow next to other builds, and compiling Python takes a while.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A language as the page has it.
 struct Way {
-    /// Behind `--lang`.
+    /// The value of `--lang`.
     lang: &'static str,
-    /// What its tests say when they pass.
+    /// The output of its tests when they pass.
     tested: &'static str,
-    /// What the page calls its code blocks.
+    /// The language of the page's code blocks.
     fence: &'static str,
     /// The file of the function.
     source: &'static str,
@@ -40,7 +40,7 @@ const WAYS: [Way; 5] = [
     Way { lang: "c", tested: "ok", fence: "c", source: "bills.c", failed: "bills.c:" },
 ];
 
-/// What a shell makes of these lines: both of its outputs.
+/// Runs these lines in a shell; returns both of its outputs.
 #[track_caller]
 fn shell(trial: &Trial, lines: &str) -> String {
     let program = millstream();
@@ -50,37 +50,37 @@ fn shell(trial: &Trial, lines: &str) -> String {
     shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.dir());
     shell.env("PATH", std::env::join_paths(path).unwrap());
     shell.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial"));
-    // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
+    // These builds are not debugged, and nothing in them is built twice.
     shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
     let ended = Process::start(&mut shell).wait_within(BUILDS_WITHIN);
     assert_eq!(ended.code, Some(0), "{lines}\n{}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
-/// The job of the page, connected to an `nc` that sends what it is told to.
+/// The job of the page, connected to an `nc`.
 fn listening(trial: &Trial) -> (Process, Process) {
     let port = free_port();
     let nc = Process::nc(port);
     let mut job = trial.start(&["--set", &format!("sources.orders.address=127.0.0.1:{port}")]);
     // A component of Python is compiled first.
-    assert!(millstream_tests::holds_within(BUILDS_WITHIN, || job.stderr().contains("connected to") || job.ended()));
-    job.until_stderr("source `orders`: connected to");
+    assert!(millstream_tests::holds_within(BUILDS_WITHIN, || job.stderr().contains("connected to") || job.has_ended()));
+    job.wait_for_stderr("source `orders`: connected to");
     (nc, job)
 }
 
-fn goes(lang: &str) {
+fn follow_page(lang: &str) {
     let way = WAYS.iter().find(|way| way.lang == lang).unwrap();
     let trial = Trial::new(&block_of(&PAGES, "toml", "[sources.orders]").text);
 
-    let told = shell(&trial, &block_of(&PAGES, "sh", &format!("--lang {lang}\n")).text);
+    let output = shell(&trial, &block_of(&PAGES, "sh", &format!("--lang {lang}\n")).text);
     for part in [way.tested, "built ./bills.wasm", "ok    example", "1 case, 0 failed"] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
+        assert!(output.contains(part), "no {part:?} in\n{output}");
     }
 
     let (mut nc, mut job) = listening(&trial);
     nc.say(&block_of(&PAGES, "json", "ann").text);
-    job.until("the bill is shown", |job| job.stdout().contains("| ann  | 100.0 |"));
-    job.until_stderr("the amount -1 is below zero");
+    job.wait_until("the bill is shown", |job| job.stdout().contains("| ann  | 100.0 |"));
+    job.wait_for_stderr("the amount -1 is below zero");
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 
@@ -88,8 +88,8 @@ fn goes(lang: &str) {
     shell(&trial, "millstream build bills");
     let (mut nc, mut job) = listening(&trial);
     nc.say("{\"name\": \"ann\", \"amount\": 100}\n");
-    job.until("a good row comes out", |job| job.stdout().to_lowercase().contains("| a "));
-    job.until_stderr("a bill for ann stage=\"bills\" plugin=\"bills 0.1.0\"");
+    job.wait_until("a good row comes out", |job| job.stdout().to_lowercase().contains("| a "));
+    job.wait_for_stderr("a bill for ann stage=\"bills\" plugin=\"bills 0.1.0\"");
     nc.say("{\"name\": \"\", \"amount\": 1}\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -103,18 +103,18 @@ fn goes(lang: &str) {
 
 #[test]
 fn the_page_is_true_for_rust() {
-    goes("rust");
+    follow_page("rust");
 }
 
 #[test]
 fn the_page_is_true_for_python() {
-    goes("python");
+    follow_page("python");
 }
 
-/// What the case of a new project comes to.
+/// The output for the case of a new project.
 const CASE_PASSES: &str = "ok    example\n1 case, 0 failed\n";
 
-/// Puts blocks of the page into the case of a project, in the place of what it has: it passes.
+/// Replaces the case of a project with blocks of the page: it passes.
 fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
     let dir = trial.path(project).join("cases/example");
     for (name, language, part) in files {
@@ -124,13 +124,13 @@ fn case(trial: &Trial, project: &str, files: &[(&str, &str, &str)]) {
     if files.iter().any(|(name, ..)| *name == "expected.jsonl") {
         fs::remove_file(rejected).unwrap();
     }
-    assert_eq!(trial.well(&["test", project]), CASE_PASSES);
+    assert_eq!(trial.run_command_ok(&["test", project]), CASE_PASSES);
 }
 
 #[test]
 fn the_page_is_true_for_a_source() {
     let trial = Trial::new(&block_of(&PAGES, "toml", "[sources.lines]").text);
-    let told = shell(&trial, &block_of(&PAGES, "sh", "--world source").text);
+    let output = shell(&trial, &block_of(&PAGES, "sh", "--world source").text);
     for part in [
         "test result: ok. 1 passed",
         "built ./feed.wasm",
@@ -138,7 +138,7 @@ fn the_page_is_true_for_a_source() {
         "world:         source",
         "connections (need a grant)",
     ] {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
+        assert!(output.contains(part), "no {part:?} in\n{output}");
     }
     // A case as the page writes it.
     case(
@@ -153,17 +153,17 @@ fn the_page_is_true_for_a_source() {
     let address = format!("127.0.0.1:{}", free_port());
     trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7000", &address));
     let mut job = trial.start(&[]);
-    job.until_stderr("Connection refused");
+    job.wait_for_stderr("Connection refused");
     let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
     nc.say("to\nbe\n");
-    job.until("the lines are shown", |job| job.stdout().contains("| 1      | be   |"));
+    job.wait_until("the lines are shown", |job| job.stdout().contains("| 1      | be   |"));
     assert!(nc.stdout().starts_with("FROM 0\n"), "{}", nc.stdout());
     job.signal("INT");
     assert_eq!(job.wait().code, Some(0));
 }
 
 #[test]
-fn no_block_of_the_page_is_left_out() {
+fn every_block_of_the_page_is_tested() {
     let ways = WAYS.iter().flat_map(|way| {
         let Way { lang, fence, failed, .. } = way;
         [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
@@ -188,26 +188,26 @@ fn no_block_of_the_page_is_left_out() {
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
     fn the_page_is_true_for_go() {
-        goes("go");
+        follow_page("go");
     }
 
     #[test]
     fn the_page_is_true_for_c() {
-        goes("c");
-        // What is passed on is the same in all languages.
+        follow_page("c");
+        // The output is the same in all languages.
         let trial = Trial::new("");
         shell(&trial, "millstream new bills --lang c");
         let manifest = trial.path("bills/plugin.toml");
         fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &shown_block("toml", "[grants]").text)
             .unwrap();
         shell(&trial, "millstream build bills");
-        let told = shell(&trial, &shown_block("sh", "shared.wasm").text);
+        let output = shell(&trial, &shown_block("sh", "shared.wasm").text);
         for part in [
             "plugin:        bills 0.1.0\n",
             "language:      C\n",
@@ -215,14 +215,14 @@ mod long {
             "\"license\": \"Apache-2.0\"",
             "api.example.com",
         ] {
-            assert!(told.contains(part), "no {part:?} in\n{told}");
+            assert!(output.contains(part), "no {part:?} in\n{output}");
         }
     }
 
     #[test]
     fn the_page_is_true_for_a_sink() {
         let trial = Trial::new(&block_of(&PAGES, "toml", "[sinks.ledger]").text);
-        let told = shell(&trial, &block_of(&PAGES, "sh", "--world sink").text);
+        let output = shell(&trial, &block_of(&PAGES, "sh", "--world sink").text);
         for part in [
             "test result: ok. 1 passed",
             "built ./ledger.wasm",
@@ -230,21 +230,21 @@ mod long {
             "world:         sink",
             "connections (need a grant)",
         ] {
-            assert!(told.contains(part), "no {part:?} in\n{told}");
+            assert!(output.contains(part), "no {part:?} in\n{output}");
         }
         case(&trial, "ledger", &[("server.txt", "text", "let last = 0")]);
         trial.write("entries.jsonl", "{\"name\":\"to\",\"amount\":1}\n{\"name\":\"be\",\"amount\":2.5}\n");
-        let shown = trial.well(&["validate", "job.toml"]);
+        let shown = trial.run_command_ok(&["validate", "job.toml"]);
         assert!(shown.contains("plugin ledger 0.1.0 reads name text, amount float64"), "{shown}");
-        assert!(shown.contains("exactly once, as its plugin says"), "{shown}");
+        assert!(shown.contains("exactly once, as its plugin declares"), "{shown}");
         let address = format!("127.0.0.1:{}", free_port());
         trial.write("job.toml", trial.text("job.toml").replace("127.0.0.1:7100", &address));
         let mut job = trial.start(&[]);
-        job.until_stderr("Connection refused");
+        job.wait_for_stderr("Connection refused");
         let mut nc = Process::nc(address.rsplit(':').next().unwrap().parse().unwrap());
-        nc.until("the sink is opened", |nc| nc.stdout().starts_with("OPEN "));
+        nc.wait_until("the sink is opened", |nc| nc.stdout().starts_with("OPEN "));
         nc.say("LAST 0\n");
-        nc.until("the batch is sent", |nc| nc.stdout().contains("BEGIN 1\nROW to 1\nROW be 2.5\nCOMMIT 1\n"));
+        nc.wait_until("the batch is sent", |nc| nc.stdout().contains("BEGIN 1\nROW to 1\nROW be 2.5\nCOMMIT 1\n"));
         nc.say("LAST 1\n");
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -252,6 +252,6 @@ mod long {
 
     #[test]
     fn the_page_is_true_for_typescript() {
-        goes("js");
+        follow_page("js");
     }
 }

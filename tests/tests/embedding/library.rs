@@ -1,4 +1,4 @@
-//! Millstream as a library: jobs that a program loads or puts together.
+//! Millstream as a library: jobs that a program loads or builds.
 
 use millstream::connectors::print::settings::PrintWrites;
 use millstream::connectors::queue::QueueReads;
@@ -9,7 +9,7 @@ use millstream::error::Kind;
 use millstream::internals::batch::types::ColumnType;
 use millstream::job::spec::{ClockSpec, ColumnSpec, JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
 use millstream::run::{Job, Options, Stop};
-use millstream_tests::{Trial, free_port, plugin, until};
+use millstream_tests::{Trial, free_port, plugin, wait_until};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn text(name: &str) -> Vec<ColumnSpec> {
     vec![ColumnSpec::new(name, ColumnType::Text)]
 }
 
-/// A word count in virtual time, in the folder of `trial`.
+/// A word count in virtual time, in the directory of `trial`.
 fn word_count(trial: &Trial) -> JobSpec {
     trial.write("input.jsonl", "[\"to be or\",\"not to be\"]\n");
     let split = PluginSpec::new(plugin("split-words")).config(json!({ "separator": " " }));
@@ -25,23 +25,23 @@ fn word_count(trial: &Trial) -> JobSpec {
         .dir(trial.dir())
         .clock(ClockSpec::Manual)
         .workers(2)
-        .source(SourceSpec::of("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
+        .source(SourceSpec::from_config("lines", QueueReads { path: "input.jsonl".into() }).schema(text("value")))
         .stage(StageSpec::plugin("words", ["lines"], split))
         .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).unwrap().key(["word"]))
         .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("out.jsonl")))
 }
 
-/// A job that goes on until it is stopped.
+/// A job that runs until it is stopped.
 fn endless(trial: &Trial) -> JobSpec {
     JobSpec::new("endless")
         .dir(trial.dir())
         .batch(Duration::from_millis(20))
         .workers(1)
-        .source(SourceSpec::of("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
+        .source(SourceSpec::from_config("numbers", RateReads { rows_per_second: 1000, rows_max: None }))
         .sink(SinkSpec::new("out", ["numbers"], QueueWrites::new("out.jsonl")))
 }
 
-fn refused<T>(result: millstream::error::Result<T>) -> String {
+fn rejection<T>(result: millstream::error::Result<T>) -> String {
     match result {
         Ok(_) => panic!("it was not refused"),
         Err(error) => {
@@ -81,12 +81,12 @@ fn a_job_from_a_file_with_values_replaced() {
 }
 
 #[test]
-fn a_job_is_stopped_gracefully_or_at_once() {
+fn a_job_is_stopped_gracefully_or_immediately() {
     for how in [Stop::Graceful, Stop::Now] {
         let trial = Trial::new("");
         let mut job = Job::new(endless(&trial), Options::default());
         job.start().unwrap();
-        until("a batch is committed", || !trial.rows("out.jsonl").is_empty());
+        wait_until("a batch is committed", || !trial.rows("out.jsonl").is_empty());
         assert!(!job.await_termination(Some(Duration::ZERO)).unwrap(), "it goes on");
         job.stop(how).unwrap();
         assert!(job.await_termination(Some(Duration::from_secs(10))).unwrap(), "it ends");
@@ -97,7 +97,7 @@ fn a_job_is_stopped_gracefully_or_at_once() {
 }
 
 #[test]
-fn a_timeout_that_passes_tells_so_and_changes_nothing() {
+fn an_expired_timeout_is_reported_and_changes_nothing() {
     let trial = Trial::new("");
     let mut job = Job::new(endless(&trial), Options::default());
     job.start().unwrap();
@@ -105,7 +105,7 @@ fn a_timeout_that_passes_tells_so_and_changes_nothing() {
     assert!(!job.await_termination(Some(Duration::from_millis(100))).unwrap());
     assert!(began.elapsed() >= Duration::from_millis(100));
     let before = trial.batches("out.jsonl").len();
-    until("it goes on", || trial.batches("out.jsonl").len() > before);
+    wait_until("it goes on", || trial.batches("out.jsonl").len() > before);
     job.stop(Stop::Now).unwrap();
     assert!(job.await_termination(Some(Duration::MAX)).unwrap(), "a time without an end is none");
 }
@@ -121,32 +121,34 @@ fn a_failing_job_returns_its_error_each_time() {
     for _ in 0..2 {
         let error = job.await_termination(None).unwrap_err();
         assert_eq!(error.kind, Kind::Plugin);
-        let words = "stage `counts`: plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking\n  \
+        let message = "stage `counts`: plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking\n  \
                      the row: value = to be or (1 of 2 in the call)";
-        assert_eq!(error.to_string(), words);
+        assert_eq!(error.to_string(), message);
     }
 }
 
 #[test]
-fn what_comes_too_late_or_too_early_is_refused() {
+fn calls_at_the_wrong_time_are_rejected() {
     let trial = Trial::new("");
     let mut job = Job::new(endless(&trial), Options::default());
     let early = "the job `endless` is not started; call `start` first";
-    assert_eq!(refused(job.await_termination(None)), early);
-    assert_eq!(refused(job.stop(Stop::Now)), early);
+    assert_eq!(rejection(job.await_termination(None)), early);
+    assert_eq!(rejection(job.stop(Stop::Now)), early);
     job.start().unwrap();
-    assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
-    let late =
-        |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
+    assert_eq!(rejection(job.start()), "the job `endless` is already started; a job can be started once");
+    let late = |what: &str| format!("cannot {what}: the job `endless` is already started; do that before `start`");
     assert_eq!(
-        refused(job.add_source(SourceSpec::of("more", RateReads { rows_per_second: 1, rows_max: None }))),
+        rejection(job.add_source(SourceSpec::from_config("more", RateReads { rows_per_second: 1, rows_max: None }))),
         late("add a source")
     );
-    assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
-    assert_eq!(refused(job.add_sink(SinkSpec::new("screen", ["numbers"], PrintWrites::default()))), late("add a sink"));
+    assert_eq!(rejection(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
+    assert_eq!(
+        rejection(job.add_sink(SinkSpec::new("screen", ["numbers"], PrintWrites::default()))),
+        late("add a sink")
+    );
     job.stop(Stop::Now).unwrap();
     assert!(job.await_termination(None).unwrap());
-    assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
+    assert_eq!(rejection(job.start()), "the job `endless` is already started; a job can be started once");
 }
 
 #[test]
@@ -154,21 +156,21 @@ fn parts_can_be_added_before_the_start() {
     let trial = Trial::new("");
     trial.write("input.jsonl", "[\"a\"]\n");
     let mut job = Job::new(JobSpec::new("grown").dir(trial.dir()).clock(ClockSpec::Manual), Options::default());
-    job.add_source(SourceSpec::of("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
-    let told = refused(job.start());
-    assert!(told.contains("the job has no sink, so its rows go nowhere; add one"), "{told}");
+    job.add_source(SourceSpec::from_config("in", QueueReads { path: "input.jsonl".into() }).schema(text("v"))).unwrap();
+    let output = rejection(job.start());
+    assert!(output.contains("the job has no sink, so its rows go nowhere; add one"), "{output}");
     job.add_sink(SinkSpec::new("out", ["same"], QueueWrites::new("out.jsonl"))).unwrap();
-    let told = refused(job.start());
-    assert!(told.contains("sink `out`: `from` names `same`, which is neither a source nor a stage"), "{told}");
+    let output = rejection(job.start());
+    assert!(output.contains("sink `out`: `from` names `same`, which is neither a source nor a stage"), "{output}");
     job.add_stage(StageSpec::union("same", ["in"])).unwrap();
     job.start().unwrap();
     assert!(job.await_termination(None).unwrap());
     assert_eq!(trial.rows("out.jsonl"), [json!({"v": "a"})]);
 }
 
-/// Two jobs in one process have nothing to do with each other.
+/// Two jobs in one process are independent of each other.
 #[test]
-fn several_jobs_run_beside_each_other() {
+fn several_jobs_run_in_one_process() {
     let (endless_trial, count_trial) = (Trial::new(""), Trial::new(""));
     let mut first = Job::new(endless(&endless_trial), Options::default());
     first.start().unwrap();
@@ -181,11 +183,11 @@ fn several_jobs_run_beside_each_other() {
 }
 
 #[test]
-fn a_source_that_cannot_be_reached_does_not_hold_the_stop_up() {
+fn an_unreachable_source_does_not_delay_the_stop() {
     let trial = Trial::new("");
     let spec = JobSpec::new("alone")
         .dir(trial.dir())
-        .source(SourceSpec::of("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
+        .source(SourceSpec::from_config("lines", SocketReads::lines(format!("127.0.0.1:{}", free_port()))))
         .sink(SinkSpec::new("out", ["lines"], QueueWrites::new("out.jsonl")));
     let mut job = Job::new(spec, Options::default());
     job.start().unwrap();

@@ -1,4 +1,4 @@
-//! `millstream serve`: plugins on a Unix socket, for clients of all kinds: those that keep to the protocol, and those that do not.
+//! `millstream serve`: plugins on a Unix socket, for clients of all kinds: those that follow the protocol, and those that do not.
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -17,7 +17,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A server, in a folder of its own.
+/// A server in its own directory.
 struct Server {
     process: Process,
     socket: PathBuf,
@@ -41,7 +41,7 @@ impl Server {
         let mut command = command(&socket, arguments);
         also(&mut command);
         let mut process = Process::start(&mut command);
-        process.until("it serves", |process| process.stdout().starts_with("serving plugins on "));
+        process.wait_until("it serves", |process| process.stdout().starts_with("serving plugins on "));
         Server { process, socket, _dir: dir }
     }
 
@@ -51,7 +51,7 @@ impl Server {
         stream
     }
 
-    /// A connection behind a hello that goes well.
+    /// A connection after a successful hello.
     #[track_caller]
     fn hello(&self, name: &str, more: Value) -> UnixStream {
         let mut stream = self.connect();
@@ -69,7 +69,7 @@ impl Server {
         receive(stream).expect("an answer").0
     }
 
-    /// That it still works for those who keep to the protocol.
+    /// Checks that it still works for clients that follow the protocol.
     #[track_caller]
     fn works(&self) {
         let mut stream = self.hello("split-words", json!({}));
@@ -88,7 +88,7 @@ fn frame(header: &Value, tables: &[Vec<u8>]) -> Vec<u8> {
     [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat()
 }
 
-/// The next frame; none where the other end has hung up.
+/// The next frame; `None` if the other end has closed.
 fn receive(stream: &mut UnixStream) -> Option<(Value, Vec<Vec<u8>>)> {
     let mut length = [0; 4];
     match stream.read_exact(&mut length) {
@@ -129,7 +129,7 @@ fn with_numbers((text, number): (&str, &str), values: &[(&str, i64)]) -> Vec<u8>
     table(&RecordBatch::try_new(Arc::new(schema), vec![Arc::new(texts), Arc::new(numbers)]).unwrap())
 }
 
-/// The values of a table as texts.
+/// The values of a table as strings.
 fn rows(bytes: &[u8]) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for batch in StreamReader::try_new(bytes, None).unwrap() {
@@ -148,9 +148,10 @@ fn rows(bytes: &[u8]) -> Vec<Vec<String>> {
 }
 
 #[track_caller]
-fn error(answer: &(Value, Vec<Vec<u8>>), kind: &str, words: &str) {
-    let (told, message) = (&answer.0["error"]["kind"], answer.0["error"]["message"].as_str().unwrap_or_default());
-    assert!(told == kind && message.contains(words), "{} instead of {kind}: {words}", answer.0);
+fn error(response: &(Value, Vec<Vec<u8>>), kind: &str, phrase: &str) {
+    let (reported, message) =
+        (&response.0["error"]["kind"], response.0["error"]["message"].as_str().unwrap_or_default());
+    assert!(reported == kind && message.contains(phrase), "{} instead of {kind}: {phrase}", response.0);
 }
 
 #[test]
@@ -164,7 +165,7 @@ fn plugins_of_all_worlds_are_called() {
     let (_, made) = call(&mut sum, json!({}), &[with_numbers(("shop", "n"), &[("a", 1), ("b", 10), ("a", 2)])]);
     assert_eq!(rows(&made[0]), [["a", "3"], ["b", "10"]]);
 
-    // The states of keys, as columns or as bytes, go with whoever calls.
+    // The states of keys, as columns or as bytes, are kept by the caller.
     for states in ["columns", "bytes"] {
         let mut count = server.hello("running-count", json!({ "key": ["word"], "states": states }));
         let (_, made) = call(&mut count, json!({}), &[texts("word", &["to", "be", "to"])]);
@@ -174,46 +175,46 @@ fn plugins_of_all_worlds_are_called() {
         let again = [texts("word", &["to"]), made[2].clone(), made[3].clone()];
         let (_, made) = call(&mut count, json!({}), &again);
         assert_eq!((rows(&made[0]), rows(&made[2]).len()), (vec![vec!["to".into(), "3".into()]], 2));
-        // Without what was kept it begins anew.
+        // Without the kept state it starts from scratch.
         let (_, made) = call(&mut count, json!({}), &[texts("word", &["to"]), Vec::new(), Vec::new()]);
         assert_eq!(rows(&made[0]), [["to", "1"]]);
     }
 }
 
 #[test]
-fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
+fn errors_of_plugins_and_calls_have_a_kind() {
     let server = Server::start(&[]);
     let mut poison = server.hello("poison", json!({ "limits": { "time": "1s" } }));
     let failed = call(&mut poison, json!({}), &[texts("value", &["a", "panic", "b"])]);
     error(&failed, "plugin", "stage `poison`: plugin poison 0.1.0");
     error(&call(&mut poison, json!({}), &[texts("value", &["loop"])]), "plugin", "time limit of 1s");
-    // The connection goes on.
+    // The connection stays usable.
     assert_eq!(rows(&call(&mut poison, json!({}), &[texts("value", &["b"])]).1[0]), [["b"]]);
     let mut rejecting = server.hello("poison", json!({ "on_error": "reject" }));
     let (_, made) = call(&mut rejecting, json!({}), &[texts("value", &["a", "panic", "b"])]);
     assert_eq!((rows(&made[0]).len(), &*rows(&made[1])[0][0]), (2, "panic"));
 
     error(&call(&mut poison, json!({}), &[texts("word", &["a"])]), "usage", "reads a column `value`");
-    error(&call(&mut poison, json!({}), &[]), "usage", "0 tables, and one is needed");
+    error(&call(&mut poison, json!({}), &[]), "usage", "0 tables, but one is required");
     error(&call(&mut poison, json!({}), &[b"no table".to_vec()]), "usage", "not an Arrow IPC stream");
     let whole = texts("value", &["a"]);
     error(&call(&mut poison, json!({}), &[whole[..whole.len() - 9].to_vec()]), "usage", "breaks off");
-    for (name, more, kind, words) in [
+    for (name, more, kind, phrase) in [
         ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "plugin not found"),
         ("split-words", json!({ "function": "update" }), "usage", "is of world transform: call `process`"),
         ("split-words", json!({ "function": "dance" }), "usage", "one of process, update"),
         ("split-words", json!({ "config": { "x": 1 } }), "usage", "unknown field `x`"),
-        ("split-words", json!({ "millstream": 2 }), "usage", "version 1 here, and the client speaks 2"),
+        ("split-words", json!({ "millstream": 2 }), "usage", "version 1 here, but the client uses 2"),
         ("split-words", json!({ "digest": "sha256:00" }), "environment", "but sha256:00 is required"),
         ("split-words", json!({ "lmits": {} }), "usage", "unknown field `lmits`"),
     ] {
         let mut stream = server.connect();
-        let mut answer = (server.say_hello(&mut stream, name, more), Vec::new());
-        // A config is known to be wrong when rows come.
-        if answer.0.get("ready").is_some() {
-            answer = call(&mut stream, json!({}), &[texts("value", &["a"])]);
+        let mut response = (server.say_hello(&mut stream, name, more), Vec::new());
+        // An invalid config is detected when rows arrive.
+        if response.0.get("ready").is_some() {
+            response = call(&mut stream, json!({}), &[texts("value", &["a"])]);
         }
-        error(&answer, kind, words);
+        error(&response, kind, phrase);
     }
     let mut count = server.hello("running-count", json!({ "key": ["word"], "states": "bytes" }));
     let states = [texts("word", &["a"]), with_numbers(("word", "state"), &[("a", 1)])];
@@ -230,9 +231,9 @@ fn strangers_do_no_harm() {
         let length = u32::try_from(header.len()).unwrap();
         [&(length + 4).to_be_bytes()[..], &length.to_be_bytes(), header].concat()
     };
-    for (bytes, words) in [
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), "1048576 are the most"),
-        (vec![0xff; 64], "1048576 are the most"),
+    for (bytes, phrase) in [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(), "the maximum is 1048576"),
+        (vec![0xff; 64], "the maximum is 1048576"),
         (vec![0; 4], "ends within a length"),
         (vec![0, 0, 0, 4, 0, 0, 0, 1], "longer than the frame"),
         (vec![0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff], "longer than the frame"),
@@ -242,21 +243,21 @@ fn strangers_do_no_harm() {
         (bare(deep.as_bytes()), "recursion limit"),
         (bare(b"{\"hello\":{\"millstream\":1,\"plugin\":7}}"), "invalid type"),
         (frame(&json!({ "call": {} }), &[]), "a call comes before the hello"),
-        (vec![0, 0, 1, 0, 0, 0], "a frame breaks off"),
-        (vec![0], "a frame breaks off"),
+        (vec![0, 0, 1, 0, 0, 0], "a frame is incomplete"),
+        (vec![0], "a frame is incomplete"),
     ] {
         let mut stream = server.connect();
         stream.write_all(&bytes).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        error(&receive(&mut stream).expect("an answer"), "usage", words);
-        assert!(receive(&mut stream).is_none(), "{words}");
+        error(&receive(&mut stream).expect("an answer"), "usage", phrase);
+        assert!(receive(&mut stream).is_none(), "{phrase}");
     }
-    // Behind the hello as well.
+    // After the hello as well.
     let mut stream = server.hello("split-words", json!({}));
     stream.write_all(&frame(&hello, &[])).unwrap();
     error(&receive(&mut stream).unwrap(), "usage", "a second hello");
     assert!(receive(&mut stream).is_none());
-    // One that says nothing, one that hangs up in the middle, one that does not take its answer.
+    // One client that sends nothing, one that disconnects in the middle, one that does not read its response.
     let silent = server.connect();
     let mut broken = server.hello("split-words", json!({}));
     broken.write_all(&frame(&json!({ "call": {} }), &[texts("value", &["a"])])[..40]).unwrap();
@@ -266,43 +267,43 @@ fn strangers_do_no_harm() {
     deaf.write_all(&frame(&json!({ "call": {} }), &[large])).unwrap();
     server.works();
     drop((silent, deaf));
-    // Answers have the same bound as calls.
+    // Responses have the same limit as calls.
     let mut stream = server.hello("split-words", json!({}));
     let many = texts("value", &[&"a ".repeat(400_000)]);
     error(&call(&mut stream, json!({}), &[many]), "usage", "send fewer rows at a time");
-    // No more at once than were said.
+    // No more connections than configured.
     let mut held = Vec::new();
-    let told = loop {
+    let reported = loop {
         let mut stream = server.connect();
-        // Who is told that there is no room may be so before it has said anything.
+        // A client may be rejected for lack of room before it has sent anything.
         let _ = stream.write_all(&frame(&hello, &[]));
-        let answer = receive(&mut stream).expect("an answer");
-        if answer.0.get("error").is_some() {
-            break answer;
+        let response = receive(&mut stream).expect("an answer");
+        if response.0.get("error").is_some() {
+            break response;
         }
         held.push(stream);
         assert!(held.len() <= 8, "{}", held.len());
     };
-    error(&told, "environment", "8 connections are open, which is the most");
+    error(&reported, "environment", "8 connections are open, which is the maximum");
     drop(held);
     let mut server = server;
     let socket = server.socket.clone();
-    server.process.until("there is room again", |_| {
+    server.process.wait_until("there is room again", |_| {
         let Ok(mut stream) = UnixStream::connect(&socket) else { return false };
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let said = stream.write_all(&frame(&hello, &[]));
-        said.is_ok() && receive(&mut stream).is_some_and(|(answer, _)| answer.get("ready").is_some())
+        let printed = stream.write_all(&frame(&hello, &[]));
+        printed.is_ok() && receive(&mut stream).is_some_and(|(response, _)| response.get("ready").is_some())
     });
     let (_, peak) = server.process.memory_bytes();
     assert!(peak < 400 << 20, "{} MiB", peak >> 20);
 }
 
 #[test]
-fn frames_that_wait_for_their_ends_share_a_bound() {
+fn incomplete_frames_share_a_memory_limit() {
     let server = Server::start(&["--memory", "300MiB"]);
     let begun = |stream: &mut UnixStream| {
         stream.write_all(&(60_u32 << 20).to_be_bytes()).unwrap();
-        // It is taken as far as there is room.
+        // It is read as far as there is room.
         let _ = stream.write_all(&vec![0; 40 << 20]);
     };
     let mut held: Vec<_> = (0..5).map(|_| server.hello("split-words", json!({}))).collect();
@@ -315,8 +316,8 @@ fn frames_that_wait_for_their_ends_share_a_bound() {
         }
     });
     for stream in &mut held[1..] {
-        let answer = receive(stream);
-        error(&answer.expect("an answer"), "environment", "the frames of all connections take");
+        let response = receive(stream);
+        error(&response.expect("an answer"), "environment", "the frames of all connections take");
     }
     server.works();
     let (_, peak) = server.process.memory_bytes();
@@ -324,7 +325,7 @@ fn frames_that_wait_for_their_ends_share_a_bound() {
 }
 
 #[test]
-fn a_client_that_hangs_up_is_not_worked_for() {
+fn work_for_a_disconnected_client_is_canceled() {
     let server = Server::start(&[]);
     let mut poison = server.hello("poison", json!({ "limits": { "time": "10m" } }));
     poison.write_all(&frame(&json!({ "call": {} }), &[texts("value", &["loop"])])).unwrap();
@@ -336,7 +337,7 @@ fn a_client_that_hangs_up_is_not_worked_for() {
 }
 
 #[test]
-fn the_socket_is_its_users_alone_and_in_nobodys_way() {
+fn the_socket_belongs_to_its_user_and_replaces_no_other_file() {
     let server = Server::start(&[]);
     let found = fs::symlink_metadata(&server.socket).unwrap();
     assert!(found.file_type().is_socket() && found.permissions().mode() & 0o777 == 0o600, "{found:?}");
@@ -348,34 +349,34 @@ fn the_socket_is_its_users_alone_and_in_nobodys_way() {
     process.kill();
     assert!(socket.exists());
     let mut process = Process::start(&mut command(&socket, &["--with-parent"]));
-    process.until("it serves", |process| process.stdout().starts_with("serving plugins on "));
+    process.wait_until("it serves", |process| process.stdout().starts_with("serving plugins on "));
     process.hang_up();
     let ended = process.wait();
     assert_eq!((ended.code, socket.exists()), (Some(0), false), "{}", ended.stderr);
-    // What is no socket is left alone, and so is one that has taken its place.
+    // A file that is not a socket is left alone, and so is one that has replaced it.
     fs::write(&socket, "mine").unwrap();
     let refused = Process::start(&mut command(&socket, &[])).wait();
     assert!(refused.code == Some(2) && refused.stderr.contains("the file there is not a socket"), "{refused:?}");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "mine");
     fs::remove_file(&socket).unwrap();
     let mut process = Process::start(&mut command(&socket, &[]));
-    process.until("it serves", |process| process.stdout().starts_with("serving plugins on "));
+    process.wait_until("it serves", |process| process.stdout().starts_with("serving plugins on "));
     fs::remove_file(&socket).unwrap();
     let _other = UnixListener::bind(&socket).unwrap();
     process.signal("INT");
     assert_eq!((process.wait().code, socket.exists()), (Some(0), true));
-    for (arguments, words) in [
-        (&["--frame", "1B"][..], "between 4KiB and 512MiB"),
-        (&["--connections", "0"], "between 1 and 1024"),
+    for (arguments, phrase) in [
+        (&["--frame", "1B"][..], "write a size from 4KiB to 512MiB"),
+        (&["--connections", "0"], "write a number from 1 to 1024"),
         (&["--memory", "lots"], "--memory: "),
     ] {
         let ended = Process::start(&mut command(&dir.path("other"), arguments)).wait();
-        assert!(ended.code == Some(2) && ended.stderr.contains(words), "{ended:?}");
+        assert!(ended.code == Some(2) && ended.stderr.contains(phrase), "{ended:?}");
     }
 }
 
 #[test]
-fn a_panic_in_any_thread_is_told_and_the_others_go_on() {
+fn a_panic_in_any_thread_is_reported_and_the_others_continue() {
     let faulty = |thread: &str, arguments: &[&str]| {
         let fault = format!("panic@{thread}:1");
         Server::with(arguments, |command| {
@@ -384,9 +385,9 @@ fn a_panic_in_any_thread_is_told_and_the_others_go_on() {
     };
     let mut server = faulty("millstream-serve-connection", &[]);
     assert!(receive(&mut server.connect()).is_none());
-    server.process.until_stderr("a connection panicked");
+    server.process.wait_for_stderr("a connection panicked");
     server.works();
-    // Who can hear of the parent's end no more ends.
+    // A process that can no longer be notified of its parent's end exits.
     let dir = Trial::new("");
     let mut command = command(&dir.path("socket"), &["--with-parent"]);
     command.env("MILLSTREAM_TEST_FAULT", "panic@millstream-serve-parent:1").env("RUST_BACKTRACE", "0");
@@ -403,7 +404,7 @@ fn the_client_of_the_page_works() {
     let ended = Process::start(python.args(["-c", &script])).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stdout.trim(), block("docs/reference/serve-protocol.md", "text", "To").text.trim());
-    // What it says of frames that are sent and answered is JSON.
+    // The page's examples of frames and responses are JSON.
     let page = fs::read_to_string(root().join("docs/reference/serve-protocol.md")).unwrap();
     let shown: BTreeMap<&str, Value> = page
         .split('`')
@@ -425,7 +426,7 @@ fn clickhouse_calls_plugins_through_a_pipe() {
     let query = shown_block("sql", "sentiment").text;
     let script = "import sys, chdb; print(chdb.query(sys.argv[1], 'TSV', udf_path=sys.argv[2]), end='')";
     let mut python = python_with("chdb");
-    let asked = python.args(["-c", script, &query]).arg(trial.dir());
-    let ended = Process::start(asked).wait_within(Duration::from_secs(120));
+    let requests = python.args(["-c", script, &query]).arg(trial.dir());
+    let ended = Process::start(requests).wait_within(Duration::from_secs(120));
     assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "1\n0\n-1"), "{}", ended.stderr);
 }

@@ -1,5 +1,5 @@
-//! Stages whose results change, against an oracle that knows no changes: what they put out is folded, and must be what a query over
-//! all rows that are there gives, behind every batch: on any number of workers, and through kills.
+//! Stages whose results change, compared with an oracle without changes. Their output is folded and must equal the result of a
+//! query over all current rows, after every batch, on any number of workers, and across kills.
 
 use millstream_tests::{Expected, Random, Trial, shown_block};
 use serde_json::{Value, json};
@@ -158,7 +158,7 @@ const SINKS: [&str; 15] = [
 /// A row without what it does.
 type Row = Vec<Value>;
 
-/// The rows that are there, each as often as it is.
+/// The current rows, with multiplicity.
 #[derive(Clone, Default)]
 struct Table(Vec<Row>);
 
@@ -173,7 +173,7 @@ impl Table {
     }
 
     fn sorted(&self) -> Vec<String> {
-        // The parser of JSON may take the last digit of a float for another one.
+        // The JSON parser may round the last digit of a float.
         let cell = |cell: &Value| match cell.as_f64().filter(|_| cell.is_f64()) {
             Some(float) => format!("{float:.9}"),
             None => cell.to_string(),
@@ -185,7 +185,7 @@ impl Table {
     }
 }
 
-/// What the sources have told so far.
+/// The sources' rows so far.
 #[derive(Clone, Default)]
 struct Inputs {
     a: Table,
@@ -196,14 +196,14 @@ struct Inputs {
     refused: usize,
 }
 
-fn small(random: &mut Random, most: u64) -> Value {
-    match random.from(0, most) {
+fn small(random: &mut Random, maximum: u64) -> Value {
+    match random.from(0, maximum) {
         0 => Value::Null,
         number => json!(number),
     }
 }
 
-/// A batch of a table whose rows are added and deleted, some of which were never there.
+/// A batch of a table whose rows are added and deleted; some deleted rows never existed.
 fn changes(random: &mut Random, table: &mut Table, refused: &mut usize, row: fn(&mut Random) -> Row) -> Vec<Value> {
     let mut rows = Vec::new();
     for _ in 0..random.from(0, 6) {
@@ -283,14 +283,14 @@ fn texts(rows: &[Row], column: usize) -> BTreeSet<String> {
     rows.iter().filter_map(|row| row[column].as_str().map(str::to_owned)).collect()
 }
 
-/// What each stage must have put out of these inputs.
+/// The expected output of each stage for these inputs.
 fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     let mut tables = BTreeMap::new();
     let (a, b, c) = (&inputs.a.0, &inputs.b.0, &inputs.c.0);
     for kind in ["inner", "left", "right", "full"] {
         tables.insert(kind, Table(join(a, b, kind, [2, 2])));
     }
-    // The columns of `left` are k, v, w; those of `behind` w, k, v, c.
+    // The columns of `left` are k, v, w; those of `behind` are w, k, v, c.
     let by_w: Vec<Row> =
         tables["left"].0.iter().map(|row| vec![row[2].clone(), row[0].clone(), row[1].clone()]).collect();
     let behind = join(&by_w, c, "full", [3, 2]);
@@ -322,7 +322,7 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     top.sort_by_key(|row| std::cmp::Reverse(row[3].as_i64()));
     tables.insert("top", Table(top.into_iter().take(2).collect()));
     tables.insert("changes", Table(totals));
-    let (asked, first, whole) = asked(&behind);
+    let (asked, first, whole) = query_results(&behind);
     tables.insert("asked", Table(asked));
     tables.insert("asked-first", Table(first));
     tables.insert("asked-all", Table(whole));
@@ -333,8 +333,8 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     };
     tables.insert("counts", Table(by(&tables["full"].0, 0).values().map(count).collect()));
     let inner = &tables["inner"].0;
-    let (least, most) = (texts(inner, 2).first().cloned(), numbers(inner, 1).into_iter().max());
-    tables.insert("whole", Table(vec![vec![json!(inner.len()), json!(least), json!(most)]]));
+    let (least, maximum) = (texts(inner, 2).first().cloned(), numbers(inner, 1).into_iter().max());
+    tables.insert("whole", Table(vec![vec![json!(inner.len()), json!(least), json!(maximum)]]));
     let (latest, by_time): (Vec<Row>, Vec<Row>) =
         (inputs.latest.values().cloned().collect(), inputs.by_time.values().cloned().collect());
     tables.insert("of-latest", Table(join(&latest, &by_time, "full", [3, 3])));
@@ -343,8 +343,8 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     tables
 }
 
-/// What the queries give of rows of `behind`: w, k, v, c.
-fn asked(behind: &[Row]) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
+/// The result of the queries over rows of `behind`: w, k, v, c.
+fn query_results(behind: &[Row]) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
     let mut parts: BTreeMap<Option<i64>, Vec<&Row>> = BTreeMap::new();
     for row in behind.iter().filter(|row| !row[2].is_null() || !row[0].is_null()) {
         parts.entry(row[1].as_i64().map(|k| k % 3)).or_default().push(row);
@@ -363,7 +363,7 @@ fn asked(behind: &[Row]) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
     (asked, first, whole.into_iter().collect())
 }
 
-/// The columns of what a sink gets, in the order of the oracle.
+/// The columns of a sink, in the order of the oracle.
 fn columns(sink: &str) -> &'static [&'static str] {
     match sink {
         "behind" => &["w", "k", "v", "c"],
@@ -381,8 +381,8 @@ fn columns(sink: &str) -> &'static [&'static str] {
     }
 }
 
-/// What a sink has been told, batch by batch.
-fn told(trial: &Trial, sink: &str) -> Vec<Table> {
+/// The input of a sink, batch by batch.
+fn sink_batches(trial: &Trial, sink: &str) -> Vec<Table> {
     let mut table = Table::default();
     let mut keyed: BTreeMap<String, Row> = BTreeMap::new();
     let mut tables = Vec::new();
@@ -390,7 +390,7 @@ fn told(trial: &Trial, sink: &str) -> Vec<Table> {
         for row in batch["rows"].as_array().unwrap() {
             let cells: Row = columns(sink).iter().map(|name| row[name].clone()).collect();
             match sink {
-                // Totals, each of which takes the place of the one before; of a key whose rows are gone all are zero.
+                // Totals, each of which replaces the previous one; for a key without rows all are zero.
                 "counts" | "whole" => {
                     let key = if sink == "whole" { String::new() } else { cells[0].to_string() };
                     let count = if sink == "whole" { &cells[0] } else { &cells[1] };
@@ -412,7 +412,7 @@ fn told(trial: &Trial, sink: &str) -> Vec<Table> {
 }
 
 #[test]
-fn what_changes_is_what_a_query_over_all_rows_gives() {
+fn folded_changes_equal_a_query_over_all_rows() {
     let sinks: String = SINKS
         .iter()
         .map(|name| format!("[sinks.{name}-out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n"))
@@ -443,19 +443,19 @@ fn what_changes_is_what_a_query_over_all_rows_gives() {
         }
         let trial = Trial::new(&job);
         files.iter().for_each(|(name, text)| drop(trial.write(&format!("{name}.jsonl"), text)));
-        // Killed twice on its way, with other numbers of workers each time.
+        // Killed twice, with another number of workers each time.
         for workers in ["2", "3"] {
             let commit = random.from(1, (BATCHES * SINKS.len()) as u64 / 3);
             trial.killed(&format!("commit.after:{commit}"), &["--workers", workers]);
         }
-        trial.run_well(&["--workers", if seed % 2 == 0 { "1" } else { "2" }]);
+        trial.run_ok(&["--workers", if seed % 2 == 0 { "1" } else { "2" }]);
         for sink in SINKS {
-            let told = told(&trial, sink);
+            let told = sink_batches(&trial, sink);
             assert_eq!(told.len(), BATCHES, "{sink} of job {seed}");
             for (batch, (told, inputs)) in told.iter().zip(&all).enumerate() {
                 let mut expected = expected(inputs).remove(sink).unwrap();
                 if sink == "whole" && told.0.is_empty() {
-                    // Nothing has come yet.
+                    // Nothing has arrived yet.
                     expected.0.clear();
                 }
                 if sink == "top" {
@@ -476,9 +476,9 @@ fn what_changes_is_what_a_query_over_all_rows_gives() {
     }
 }
 
-/// The stages that the page of changelogs shows run, and put out what it says.
+/// The stages on the changelog page run, and their output is as shown.
 #[test]
-fn the_stages_of_the_page_follow_changes() {
+fn the_stages_of_the_page_process_changes() {
     let shown = shown_block("toml", "[stages.order-table]").text;
     let schema = "{ op = \"text\", order_id = \"int64\", customer = \"text\", price = \"decimal(12,2)\" }";
     let trial = Trial::new(&format!(
@@ -492,11 +492,11 @@ fn the_stages_of_the_page_follow_changes() {
         "[[\"insert\",1,\"ann\",2.50],[\"insert\",2,\"ann\",4]]\n[[\"update\",1,\"bob\",3]]\n[[\"delete\",2,null,null]]\n",
     );
     trial.write("clicks.jsonl", "[[1,\"a\"]]\n[]\n[]\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let told = |file: &str, columns: &[&str]| -> Vec<Vec<Value>> {
         trial.rows(file).iter().map(|row| columns.iter().map(|name| row[*name].clone()).collect()).collect()
     };
-    let best = told("best.jsonl", &["op", "customer", "orders", "dearest"]);
+    let best = sink_batches("best.jsonl", &["op", "customer", "orders", "dearest"]);
     let number = |text: &str| serde_json::from_str::<Value>(text).unwrap();
     let expected: Vec<Vec<Value>> = [
         ("insert", "ann", 2, "4.00"),
@@ -506,14 +506,14 @@ fn the_stages_of_the_page_follow_changes() {
         ("delete", "ann", 1, "4.00"),
     ]
     .into_iter()
-    .map(|(op, who, n, most)| vec![json!(op), json!(who), json!(n), number(most)])
+    .map(|(op, who, n, maximum)| vec![json!(op), json!(who), json!(n), number(maximum)])
     .collect();
     let sorted = |mut rows: Vec<Vec<Value>>| {
         rows.sort_by_key(|row| Value::from(row.clone()).to_string());
         rows
     };
     assert_eq!(sorted(best), sorted(expected));
-    let clicked = told("clicked.jsonl", &["op", "order_id", "page", "customer"]);
+    let clicked = sink_batches("clicked.jsonl", &["op", "order_id", "page", "customer"]);
     let expected = [
         ("insert", 1, Some("a"), "ann"),
         ("insert", 2, None, "ann"),
@@ -551,7 +551,7 @@ fn what_cannot_be_followed_is_refused_with_the_reason() {
         let job = format!("{sources}[stages.s]\nfrom = \"a\"\n{stage}\n[sinks.out]\nfrom = \"s\"\nkind = \"print\"\n");
         let trial = Trial::new(&job);
         ["a.jsonl", "b.jsonl"].iter().for_each(|name| drop(trial.write(name, "[]\n")));
-        expected.told(stage, &trial.refused(&["validate", "job.toml"]));
+        expected.add(stage, &trial.rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }

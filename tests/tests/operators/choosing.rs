@@ -1,4 +1,4 @@
-//! Stages that choose or spread rows, on batches that all workers have some of, held against what the rows themselves tell.
+//! Stages that select or distribute rows, on batches spread over all workers, compared with the rows themselves.
 
 use millstream_tests::Trial;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const ROWS: i64 = 40_000;
 
-/// Row i of all: its number, one of 700 keys, and a value with many equals, of which some are null.
+/// Row i: its number, one of 700 keys, and a value with many duplicates and some nulls.
 fn row(i: i64) -> Value {
     let v = if i % 97 == 0 { Value::Null } else { json!(i * 7919 % 5003) };
     json!([i, format!("k{}", i * 31 % 700), v])
@@ -35,10 +35,10 @@ fn job(stages: &[(&str, &str)]) -> Trial {
     trial
 }
 
-/// Runs the job with one to four workers; what the stages put out must be the same.
+/// Runs the job with one to four workers; the output of the stages must be the same.
 fn run(trial: &Trial, stages: &[(&str, &str)]) {
     let outputs = ["1", "2", "3", "4"].map(|workers| {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         stages.iter().map(|(name, _)| trial.text(&format!("{name}.jsonl"))).collect::<Vec<_>>()
     });
     for output in &outputs {
@@ -68,7 +68,7 @@ fn numbers(trial: &Trial, name: &str) -> Vec<Vec<i64>> {
 }
 
 #[test]
-fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
+fn selections_from_large_batches_do_not_depend_on_the_number_of_workers() {
     let from = "from = \"rows\"";
     let stages = [
         ("pairs", format!("{from}\ndistinct = [\"k\", \"v\"]")),
@@ -116,7 +116,7 @@ fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
         assert_eq!(batch.chunk_by(|a, b| key(*a) == key(*b)).count(), found.len(), "keys stand together");
     }
 
-    // All keys come in the first batch; in the second they came a second before; the fourth is three seconds behind.
+    // All keys arrive in the first batch; in the second they arrived a second before; the fourth is three seconds later.
     let once: [Vec<i64>; 4] = [(0..700).collect(), Vec::new(), Vec::new(), (0..10).collect()];
     assert_eq!(numbers(&trial, "once.jsonl"), once, "in the order in which they came");
 

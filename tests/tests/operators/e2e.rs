@@ -1,6 +1,6 @@
-//! Jobs with virtual time, through the program: `e2e/<case>/job.toml` reads its `input*.jsonl`, and the sinks `out` and
-//! `<name>` must have written `expected.jsonl` and `expected.<name>.jsonl` to the byte, whatever the number of workers,
-//! and however often a job with checkpoints was killed or stopped on the way.
+//! Jobs with virtual time, in the program. `e2e/<case>/job.toml` reads its `input*.jsonl`, and the sinks `out` and `<name>` must
+//! write exactly the bytes of `expected.jsonl` and `expected.<name>.jsonl`, whatever the number of workers, and however often a
+//! job with checkpoints was killed or stopped meanwhile.
 
 use millstream_tests::{Ended, Process, Trial, free_port, millstream, root};
 use std::ffi::OsStr;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Tests of each case: on one worker and on three (what is killed and resumed runs whole on two before), with two
+/// Tests of each case: on one worker and on three (cases that are killed and resumed run completely on two before), with two
 /// processes, and those that stop and resume. The list of cases has this name.
 macro_rules! cases {
     ($list:ident: $($module:ident = $name:literal,)*) => {
@@ -141,7 +141,7 @@ cases! { EXAMPLES:
 fn every_case_is_run() {
     assert_eq!(dirs_in("tests/e2e"), CASES, "the list in this file, and the folders");
     let mut examples = dirs_in("docs/examples");
-    // Those of sockets and folders are run by `examples.rs`.
+    // `examples.rs` runs those with sockets and directories.
     examples.retain(|name| root().join("docs/examples").join(name).join("input.jsonl").exists());
     let examples: Vec<_> = examples.into_iter().map(|name| format!("docs/examples/{name}")).collect();
     assert_eq!(examples, EXAMPLES, "the list in this file, and the examples");
@@ -154,7 +154,7 @@ fn dirs_in(dir: &str) -> Vec<String> {
     names
 }
 
-/// A case, with a place for what its sinks write.
+/// A case, with a directory for the output of its sinks.
 struct Case {
     dir: PathBuf,
     output: TempDir,
@@ -188,7 +188,7 @@ impl Case {
         command
     }
 
-    /// The same, with a checkpoint every so many batches.
+    /// The same with a checkpoint every `every` batches.
     fn keeping(&self, job: &Path, every: usize, workers: usize) -> Command {
         let mut command = self.command_of(job);
         let dir = self.output.path().join("checkpoint");
@@ -197,12 +197,12 @@ impl Case {
         command
     }
 
-    /// How often the sinks commit: a line is a batch.
+    /// The number of commits of the sinks: one line per batch.
     fn commits(&self) -> usize {
         self.expected.iter().map(|(_, path)| fs::read_to_string(path).unwrap().lines().count()).sum()
     }
 
-    /// Whether the sinks have written nothing but what is expected, as far as they have come.
+    /// Checks that the sinks have written only expected rows so far.
     fn check_so_far(&self) {
         for (sink, expected) in &self.expected {
             let written = fs::read_to_string(self.written(sink)).unwrap_or_default();
@@ -254,13 +254,13 @@ fn run_with_processes(name: &str) {
     case.check();
 }
 
-fn ended_well(command: &mut Command) -> Ended {
+fn run_command_ok(command: &mut Command) -> Ended {
     let ended = Process::start(command).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended
 }
 
-/// Runs until the process has killed itself behind its commit of this number; `false`: it ended before.
+/// Runs until the process has killed itself after its commit with this number; `false`: it ended before.
 fn killed(command: &mut Command, commits: usize) -> bool {
     command.arg("--unsupervised").env("MILLSTREAM_TEST_FAULT", format!("kill@commit.after:{commits}"));
     let ended = Process::start(command).wait();
@@ -268,12 +268,12 @@ fn killed(command: &mut Command, commits: usize) -> bool {
     ended.code.is_none()
 }
 
-/// Whole, with checkpoints; then killed in the middle with two workers, resumed with three, killed again, and resumed
-/// with one.
+/// Completely, with checkpoints; then killed in the middle with two workers, resumed with three, killed again, and resumed with
+/// one.
 fn kill_and_resume(name: &str) {
     let whole = Case::new(name);
     let job = whole.dir.join("job.toml");
-    ended_well(&mut whole.keeping(&job, 1, 2));
+    run_command_ok(&mut whole.keeping(&job, 1, 2));
     whole.check();
     let commits = whole.commits();
     for (every, first, second) in [(1, commits.div_ceil(2), 1), (2, 1, commits / 2), (1000, commits - 1, 1)] {
@@ -283,32 +283,32 @@ fn kill_and_resume(name: &str) {
         case.check_so_far();
         if killed(&mut case.keeping(&job, every, 3), second.max(1)) {
             case.check_so_far();
-            ended_well(&mut case.keeping(&job, every, 1));
+            run_command_ok(&mut case.keeping(&job, every, 1));
         }
         case.check();
     }
 }
 
-/// Nothing that a runtime makes up differently each time gets into a plugin: a batch that runs again, on any number of
-/// workers, gives what was committed.
+/// Nothing that a runtime randomizes reaches a plugin: a batch that is replayed on any number of workers gives what was
+/// committed.
 #[test]
-fn batches_of_other_languages_replay_alike() {
+fn batches_of_other_languages_replay_identically() {
     for name in ["javascript", "python"] {
         let case = Case::new(name);
         let job = case.dir.join("job.toml");
-        ended_well(&mut case.keeping(&job, 1000, 2));
+        run_command_ok(&mut case.keeping(&job, 1000, 2));
         case.check();
         for workers in [1, 3] {
             let mut command = case.keeping(&job, 1000, workers);
             let arguments: Vec<_> = command.get_args().skip(1).map(OsStr::to_owned).collect();
             command = Command::new(millstream());
-            let replayed = ended_well(command.arg("replay").args(arguments).args(["--batch", "4"]));
+            let replayed = run_command_ok(command.arg("replay").args(arguments).args(["--batch", "4"]));
             assert_eq!(replayed.stdout.matches("the same as was committed").count(), 3, "{}", replayed.stdout);
         }
     }
 }
 
-/// Ends well after the first batches, as a job does that was stopped, and goes on with other numbers of workers.
+/// Ends successfully after the first batches, like a stopped job, and resumes with other numbers of workers.
 fn stop_and_resume(name: &str) {
     let case = Case::new(name);
     let trial = Trial::new(&with_plugins_of_the_project(&case.dir.join("job.toml")));
@@ -318,7 +318,7 @@ fn stop_and_resume(name: &str) {
         if name.starts_with("input") {
             inputs.push((name, fs::read_to_string(path).unwrap()));
         } else if name != "job.toml" && !name.starts_with("expected") {
-            // What else the job reads: initial states, tables.
+            // The job's other inputs: initial states, tables.
             trial.write(&name, fs::read(path).unwrap());
         }
     }
@@ -332,17 +332,17 @@ fn stop_and_resume(name: &str) {
             // These are not the ends of its sources.
             command.args(["--set", "at_end=keep"]);
         }
-        ended_well(&mut command);
+        run_command_ok(&mut command);
         case.check_so_far();
     }
     case.check();
     // There is nothing left to do.
-    let ended = ended_well(&mut case.keeping(&trial.path("job.toml"), 2, 2));
-    assert!(ended.stderr.contains(" 0 batches to run again"), "{}", ended.stderr);
+    let ended = run_command_ok(&mut case.keeping(&trial.path("job.toml"), 2, 2));
+    assert!(ended.stderr.contains(" 0 batches to replay"), "{}", ended.stderr);
     case.check();
 }
 
-/// A job of a case, for another folder.
+/// The job file of a case, adapted to another directory.
 fn with_plugins_of_the_project(job: &Path) -> String {
     let root = root().display().to_string();
     let job = fs::read_to_string(job).unwrap().replace("\"../../../plugins/", &format!("\"{root}/plugins/"));
@@ -384,7 +384,7 @@ fn large_batches_give_the_same_on_any_number_of_workers() {
     trial.write("input.jsonl", batch(0, rows) + &batch(rows, rows));
     let mut outputs = Vec::new();
     for workers in ["1", "2", "3"] {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         let whole = trial.rows("whole.jsonl");
         let sum = |from: i64| (from..from + rows).sum::<i64>();
         for (row, from) in whole.iter().zip([0, rows]) {
@@ -410,7 +410,7 @@ fn large_batches_give_the_same_on_any_number_of_workers() {
     assert!(outputs.iter().all(|output| *output == outputs[0]), "keyed rows come in the same order");
 }
 
-/// A line of a queue with rows of a key, of which there are 1,000, and a number.
+/// A line of a queue with rows of 1,000 keys, with a key and a number each.
 fn batch(from: i64, rows: i64) -> String {
     let row = |i: i64| format!("[\"k{}\",{i}]", i * 7919 % 1000);
     format!("[{}]\n", (from..from + rows).map(row).collect::<Vec<_>>().join(","))
@@ -450,12 +450,12 @@ fn state_follows_its_keys_when_a_job_is_rescaled() {
         root().display()
     ));
     let rows = 20_000;
-    // In the third and fourth batch most keys are left alone.
+    // In the third and fourth batch most keys are unchanged.
     let lines = [rows, rows, 300, 300, rows, 10, rows];
     let lines: Vec<String> = (0..).zip(lines).map(|(number, rows)| batch(number * 1_000_003, rows)).collect();
     let outputs = |trial: &Trial| [trial.text("totals.jsonl"), trial.text("by-key.jsonl")];
     trial.write("input.jsonl", lines.concat());
-    trial.run_well(&["--workers", "2"]);
+    trial.run_ok(&["--workers", "2"]);
     let whole = outputs(&trial);
     let totals = trial.rows("totals.jsonl");
     assert_eq!(totals[1000]["count"], 40, "keys of the second batch go on");
@@ -465,7 +465,7 @@ fn state_follows_its_keys_when_a_job_is_rescaled() {
     // Three clean stops, after the second, the fourth and the fifth batch.
     for (lines_there, workers) in [(2, "3"), (4, "1"), (5, "8"), (7, "2")] {
         trial.write("input.jsonl", lines[..lines_there].concat());
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
     }
     assert!(outputs(&trial) == whole, "stopped and resumed");
 
@@ -477,6 +477,6 @@ fn state_follows_its_keys_when_a_job_is_rescaled() {
         let mut command = trial.command(&["run", "job.toml", "--workers", workers]);
         assert!(killed(&mut command, commits), "with {workers} workers");
     }
-    trial.run_well(&["--workers", "2"]);
+    trial.run_ok(&["--workers", "2"]);
     assert!(outputs(&trial) == whole, "killed and resumed");
 }

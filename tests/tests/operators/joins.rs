@@ -9,9 +9,9 @@ const ROWS: i64 = 8_000;
 const KEYS: i64 = 1_000;
 
 /// Rows of all keys on all workers wait for partners, find them or not, and are freed, while the job is stopped, killed, and
-/// goes on with other numbers of workers.
+/// resumed with other numbers of workers.
 #[test]
-fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
+fn waiting_rows_follow_their_keys_when_a_job_is_rescaled() {
     let source = |name: &str| queue_source(name, r#"k = "text", n = "int64", at = "timestamp(us)""#);
     let trial = Trial::new(&format!(
         r#"
@@ -43,8 +43,8 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     };
     let outputs = || [trial.text("out.jsonl"), trial.text("late.jsonl")];
     write(6);
-    trial.run_well(&["--workers", "2"]);
-    let whole = outputs();
+    trial.run_ok(&["--workers", "2"]);
+    let complete = outputs();
     let late = trial.rows("late.jsonl").len();
     assert!(late > 100, "{late} late rows are few");
     check(&trial, &batches, late);
@@ -54,9 +54,9 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     trial.remove_queue("late.jsonl");
     for (count, workers) in [(2, "3"), (4, "1"), (5, "8"), (6, "2")] {
         write(count);
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
     }
-    assert!(outputs() == whole, "stopped and resumed");
+    assert!(outputs() == complete, "stopped and resumed");
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
     trial.remove_queue("out.jsonl");
@@ -66,13 +66,13 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
         command.env("MILLSTREAM_TEST_FAULT", format!("kill@commit.after:{commits}"));
         assert_eq!(Process::start(&mut command).wait().code, None, "with {workers} workers");
     }
-    trial.run_well(&["--workers", "2"]);
-    assert!(outputs() == whole, "killed and resumed");
+    trial.run_ok(&["--workers", "2"]);
+    assert!(outputs() == complete, "killed and resumed");
 }
 
-/// One side was read to its end before the other had begun. A window behind the join comes out when the other side has passed it.
+/// One side was read to its end before the other had begun. A window after the join is emitted when the other side has passed it.
 #[test]
-fn a_side_that_is_far_ahead_does_not_hold_up_what_is_behind() {
+fn a_side_that_is_far_ahead_does_not_hold_up_later_stages() {
     let source = |name: &str| queue_source(name, r#"k = "text", at = "timestamp(s)""#);
     for kind in ["left", "inner"] {
         let trial = Trial::new(&format!(
@@ -103,11 +103,11 @@ fn a_side_that_is_far_ahead_does_not_hold_up_what_is_behind() {
         trial.write("a.jsonl", rows(0, 1_000) + &"[]\n".repeat(9));
         trial.write("b.jsonl", slow.collect::<String>());
         for workers in ["1", "2"] {
-            trial.run_well(&["--workers", workers]);
+            trial.run_ok(&["--workers", workers]);
             let of = |batch: &Value| batch["rows"].as_array().unwrap().len();
             let windows: Vec<usize> = trial.batches("out.jsonl").iter().map(of).collect();
             assert_eq!(windows.iter().sum::<usize>(), 100, "{windows:?}");
-            // A stage behind another one learns of a batch's times with the next one.
+            // A stage after another one receives a batch's times with the next one.
             let sooner = windows.iter().take(9).sum::<usize>();
             assert!(sooner >= 75, "{kind}, {workers} workers: {windows:?}");
             fs::remove_file(trial.path("out.jsonl")).unwrap();
@@ -183,8 +183,8 @@ fn check(trial: &Trial, batches: &[[Vec<Row>; 2]], late: usize) {
     }
 }
 
-/// A job with two streams whose join is as told.
-fn refused(join: &str) -> String {
+/// A job with two streams and this join.
+fn rejection(join: &str) -> String {
     let trial = Trial::new(&format!(
         r#"
         clock = "manual"
@@ -205,25 +205,25 @@ fn refused(join: &str) -> String {
         "#
     ));
     trial.write("input.jsonl", "");
-    trial.refused(&["validate", "job.toml"])
+    trial.rejected_message(&["validate", "job.toml"])
 }
 
 #[test]
-fn columns_that_do_not_fit_are_named() {
-    let told = refused(r#"join = { with = "payments", on = "user" }"#);
-    let words = "`join.on`: in `payments`: column `user` not found; there are: payer text, n int64, at timestamp";
-    assert!(told.contains(words), "{told}");
-    let told = refused(r#"join = { with = "payments", on = { user = "n" } }"#);
-    let words = "`join.on`: `user` of `orders` is text, and `n` of `payments` is int64; they must have the same type";
-    assert!(told.contains(words), "{told}");
-    let told = refused(r#"join = { with = "payments", on = { user = "payer" } }"#);
-    assert!(told.contains("its rows would have two columns `payments_n`"), "{told}");
+fn unsuitable_columns_are_named() {
+    let output = rejection(r#"join = { with = "payments", on = "user" }"#);
+    let message = "`join.on`: in `payments`: column `user` not found; there are: payer text, n int64, at timestamp";
+    assert!(output.contains(message), "{output}");
+    let output = rejection(r#"join = { with = "payments", on = { user = "n" } }"#);
+    let message = "`join.on`: `user` of `orders` is text, and `n` of `payments` is int64; they must have the same type";
+    assert!(output.contains(message), "{output}");
+    let output = rejection(r#"join = { with = "payments", on = { user = "payer" } }"#);
+    assert!(output.contains("its rows would have two columns `payments_n`"), "{output}");
 }
 
-/// Two files of which one is ten minutes ahead of the other, in perfect order: without a time of its own `deduplicate` only passes rows on,
-/// so that each file may be as far as it is.
+/// Two files of which one is ten minutes ahead of the other, in perfect order. Without its own time `deduplicate` only passes
+/// rows on, so that the files may advance independently.
 #[test]
-fn rows_that_pass_deduplicate_keep_the_clock_of_their_source() {
+fn rows_that_pass_deduplicate_keep_the_watermark_of_their_source() {
     for workers in ["1", "3"] {
         let source = |name: &str| {
             format!(
@@ -247,7 +247,7 @@ fn rows_that_pass_deduplicate_keep_the_clock_of_their_source() {
             };
             trial.write(&format!("{name}.jsonl"), (0..10).map(batch).collect::<String>());
         }
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         assert_eq!(trial.rows("late.jsonl"), Vec::<serde_json::Value>::new(), "{workers}");
         let counted: i64 = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).sum();
         assert_eq!(counted, 600, "{workers}");

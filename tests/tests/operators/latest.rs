@@ -1,12 +1,12 @@
 //! Tables that stages keep of the changes of a real database: what they hold is what the database holds, whatever dies.
 
-use millstream_tests::{HttpClient, Postgres, Process, Random, Trial, free_port, until};
+use millstream_tests::{HttpClient, Postgres, Process, Random, Trial, free_port, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const IDS: u64 = 60;
 
-/// Clicks beside the rows of a table.
+/// Clicks that are joined with the rows of a table.
 fn job(url: &str, port: u16) -> Trial {
     let trial = Trial::new(&format!(
         r#"
@@ -52,13 +52,13 @@ struct Clicks {
 }
 
 impl Clicks {
-    /// Sends clicks on these rows, and repeats them until they are safe. Returns the number of the first.
+    /// Sends clicks on these rows, and repeats them until they are durable. Returns the number of the first.
     fn send(&mut self, ids: impl Iterator<Item = i64>) -> u64 {
         let first = self.sent;
         let body: Vec<String> = ids.zip(first..).map(|(id, n)| format!("{}\n", json!({ "n": n, "id": id }))).collect();
         self.sent += body.len() as u64;
         let sequence = format!("Millstream-Sequence: {first}");
-        until("the clicks are safe", || {
+        wait_until("the clicks are safe", || {
             let Ok(mut client) = HttpClient::connect(self.port) else { return false };
             let reply = client.post(&["Millstream-Producer: tests", &sequence], body.concat());
             reply.is_ok_and(|reply| reply.status == 200)
@@ -93,7 +93,7 @@ fn change(server: &Postgres, random: &mut Random, round: u64) {
     }
 }
 
-/// Rows go to where the keys are that they look up, and come back to where they were: those of any other key stand in their order.
+/// Rows go to the workers of the keys that they look up, and return: rows of any other key stay in order.
 #[test]
 fn rows_keep_their_order() {
     for arguments in [&["--workers", "1"][..], &["--workers", "3"], &["--workers", "2", "--processes", "2"]] {
@@ -135,14 +135,14 @@ fn rows_keep_their_order() {
             path = "last.jsonl"
             "#,
         );
-        // Some orders are of nobody, and some of customers that nobody knows.
+        // Some orders have no customer, and some an unknown one.
         let customer = |n: i64| (n % 11 != 0).then_some(n * 7 % 40);
         let order = |n: i64| json!({ "n": n, "k": n % 7, "customer": customer(n) });
         let known = |n: &i64| customer(*n).is_some_and(|customer| customer < 30);
         trial.write("orders.jsonl", format!("{}\n", Value::Array((0..2000).map(order).collect())));
         let customers = (0..30).map(|id| json!({ "customer": id, "name": format!("c{id}") }));
         trial.write("customers.jsonl", format!("{}\n", Value::Array(customers.collect())));
-        trial.run_well(arguments);
+        trial.run_ok(arguments);
         let numbers = |file: &str| trial.rows(file).iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
         assert_eq!(numbers("out.jsonl"), (0..2000).collect::<Vec<_>>(), "{arguments:?}");
         assert_eq!(numbers("known.jsonl"), (0..2000).filter(known).collect::<Vec<_>>(), "{arguments:?}");
@@ -161,12 +161,12 @@ fn rows_keep_their_order() {
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_table_of_changes_is_that_of_the_database_whatever_dies() {
+    fn a_table_of_changes_equals_the_database_after_any_kill() {
         let server = Postgres::start_with(&["wal_level=logical"]);
         server.sql("create table t (id bigint primary key, s text, d numeric(8,2))");
         server.sql("insert into t select g, 'first', g from generate_series(0, 40) g");
@@ -187,35 +187,35 @@ mod long {
                 running.kill();
                 running = start();
             }
-            // The last change of all tells that those before it are in the table.
+            // The last change shows that those before it are in the table.
             let last = -(round as i64);
             server.sql(&format!("insert into t values ({last}, 'last', 0)"));
-            until("the last change is in the table", || {
+            wait_until("the last change is in the table", || {
                 let number = clicks.send([last].into_iter());
-                until("the click has come", || by_number(&trial, "out.jsonl").contains_key(&number));
+                wait_until("the click has come", || by_number(&trial, "out.jsonl").contains_key(&number));
                 by_number(&trial, "out.jsonl")[&number]["s"] == "last"
             });
             let first = clicks.send((0..IDS as i64).chain([-99]));
-            until("all clicks have come", || by_number(&trial, "out.jsonl").len() as u64 == clicks.sent);
+            wait_until("all clicks have come", || by_number(&trial, "out.jsonl").len() as u64 == clicks.sent);
             let known_ids = format!("select count(*) from t where id between 0 and {}", IDS - 1);
             let known: usize = server.sql(&known_ids).trim().parse().unwrap();
-            until("all of those that are known have come", || {
+            wait_until("all of those that are known have come", || {
                 by_number(&trial, "known.jsonl").range(first..).count() == known
             });
             let (seen, known) = (by_number(&trial, "out.jsonl"), by_number(&trial, "known.jsonl"));
             for (number, id) in (first..).zip((0..IDS as i64).chain([-99])) {
                 let has = server.sql(&format!("select s || ' ' || coalesce(d::text, 'none') from t where id = {id}"));
-                let told = &seen[&number];
+                let output = &seen[&number];
                 let text = |value: &Value| value.as_str().map_or("none".to_owned(), str::to_owned);
-                let holds = if told["s"].is_null() {
+                let holds = if output["s"].is_null() {
                     String::new()
                 } else {
-                    format!("{} {}", text(&told["s"]), text(&told["d"]))
+                    format!("{} {}", text(&output["s"]), text(&output["d"]))
                 };
                 assert_eq!(holds, has.trim(), "round {round}, id {id}");
                 assert_eq!(
                     known.get(&number),
-                    if has.trim().is_empty() { None } else { Some(told) },
+                    if has.trim().is_empty() { None } else { Some(output) },
                     "round {round}, id {id}"
                 );
             }

@@ -1,5 +1,5 @@
-//! One budget of memory for a job: whatever asks for more than there is, what is resident stays within the budget and a
-//! tenth, and the job says what happened. A job that fits gives what it always gives.
+//! One memory budget for a job: whatever requests more than there is, resident memory stays within the budget and a tenth, and
+//! the job reports what happened. The output of a job that fits is unchanged.
 
 use millstream_tests::{Measured, Process, Trial, blocks, free_port, measure, measured, passing, plugin, queue_sink};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn greedy(stage: &str, more: &str) -> Trial {
     job("{ k = \"int64\", todo = \"text\", n = \"int64\" }", &stage, more)
 }
 
-/// The same over test batches: a batch for each of these rows.
+/// The same over test batches: one batch per row.
 fn one_by_one(stage: &str, rows: impl Iterator<Item = Value>) -> Trial {
     let trial = greedy(stage, "");
     let text = trial.text("job.toml");
@@ -59,23 +59,23 @@ fn run(trial: &Trial, budget: u64, more: &[&str]) -> Measured {
     measured(&trial.command(&[&["run", "job.toml", "--set", &budget], more].concat()), WITHIN)
 }
 
-/// The job ends with the story, and was within its budget all the time. Returns what it said.
+/// Checks that the job ends with the message, and was within its budget all the time. Returns its output.
 #[track_caller]
-fn ends(trial: &Trial, budget: u64, more: &[&str]) -> String {
+fn check_ends(trial: &Trial, budget: u64, more: &[&str]) -> String {
     let Measured { ended, peak_bytes } = run(trial, budget, more);
     eprintln!("peak {} MiB of {budget}; {}", peak_bytes / MIB, ended.stderr);
     assert!(peak_bytes <= budget * MIB / 10 * 11, "{} MiB of {budget}: {}", peak_bytes / MIB, ended.stderr);
     assert_eq!(ended.code, Some(TOO_MUCH), "{}", ended.stderr);
     let error = ended.stderr.split_once("error: ").expect("it says why").1.to_owned();
     assert!(error.contains("the job needs more memory than it may have: "), "{error}");
-    assert!(error.contains("Raise `memory` of the job, or let it need less"), "{error}");
+    assert!(error.contains("Raise `memory` of the job, or reduce its use"), "{error}");
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     error
 }
 
 /// The job does what it should, within its budget.
 #[track_caller]
-fn does_well(trial: &Trial, budget: u64, more: &[&str]) -> String {
+fn run_within_budget(trial: &Trial, budget: u64, more: &[&str]) -> String {
     let Measured { ended, peak_bytes } = run(trial, budget, more);
     eprintln!("peak {} MiB of {budget}", peak_bytes / MIB);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -83,7 +83,7 @@ fn does_well(trial: &Trial, budget: u64, more: &[&str]) -> String {
     ended.stderr
 }
 
-/// Not a test by itself: see [`measured`].
+/// Not a test on its own: see [`measured`].
 #[test]
 fn measuring() {
     measure();
@@ -95,10 +95,10 @@ fn rejected_rows_with_long_reasons() {
     let trial = greedy(stage, "[sinks.refused]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"");
     orders(&trial, (0..450_000).map(|k| (k, "refuse", 1000)));
     assert!(std::fs::metadata(trial.path("input.jsonl")).unwrap().len() > 16_000_000);
-    // More than there may be goes through in smaller batches.
+    // More than the limit passes in smaller batches.
     let text = trial.text("job.toml").replace("kind = \"file\"", "kind = \"file\"\nbytes_per_batch_max = \"1MiB\"");
     trial.write("job.toml", text);
-    does_well(&trial, 512, &["--workers", "2"]);
+    run_within_budget(&trial, 512, &["--workers", "2"]);
     let batches = trial.text("rejected.jsonl");
     assert_eq!(batches.matches("\"reason\":").count(), 450_000);
     // As one batch it does not fit.
@@ -110,7 +110,7 @@ fn rejected_rows_with_long_reasons() {
     trial.write("job.toml", text.replace("format = \"json\"\n", ""));
     let rows: Vec<Value> = (0..600_000).map(|k| json!([k, "refuse", 1000])).collect();
     trial.write("input.jsonl", format!("{}\n", Value::Array(rows)));
-    let error = ends(&trial, 300, &["--workers", "2"]);
+    let error = check_ends(&trial, 300, &["--workers", "2"]);
     assert!(error.contains("Busy: ") && error.contains("`s"), "{error}");
     assert!(trial.rows("out.jsonl").is_empty());
 }
@@ -119,7 +119,7 @@ fn rejected_rows_with_long_reasons() {
 fn timers_of_one_key() {
     let stage = "limits = { timers = 1000000000, timers_per_key = 1000000000 }";
     let trial = one_by_one(stage, (0..50).map(|_| json!([1, "timers", 1_000_000])));
-    let error = ends(&trial, 512, &["--workers", "1"]);
+    let error = check_ends(&trial, 512, &["--workers", "1"]);
     assert!(error.contains(" MiB: the state of stage `s`"), "{error}");
 }
 
@@ -129,20 +129,20 @@ fn long_names_in_backtraces() {
     let trial = greedy(stage, "");
     orders(&trial, (0..5_000).map(|k| (k, "trap", 18)));
     // Names and backtraces are cut, so that they are not many times the rows.
-    does_well(&trial, 160, &["--workers", "2"]);
+    run_within_budget(&trial, 160, &["--workers", "2"]);
 }
 
 #[test]
-fn state_that_grows_for_ever() {
+fn state_that_grows_without_end() {
     for workers in ["1", "2"] {
         let trial = greedy("", "[checkpoint]\ndir = \"ck\"\nevery = \"100ms\"");
         orders(&trial, (0..300_000).map(|k| (k, "keep", 1_000)));
-        let error = ends(&trial, 256, &["--workers", workers]);
+        let error = check_ends(&trial, 256, &["--workers", workers]);
         assert!(error.contains(" MiB: the state of stage `s`"), "{error}");
-        // It is not started again and again, and goes on where it may have more.
-        let again = ends(&trial, 256, &["--workers", workers]);
+        // It is not restarted repeatedly, and resumes with a larger budget.
+        let again = check_ends(&trial, 256, &["--workers", workers]);
         assert!(again.contains("the budget of this process is 256 MiB"), "{again}");
-        does_well(&trial, 900, &["--workers", workers]);
+        run_within_budget(&trial, 900, &["--workers", workers]);
     }
 }
 
@@ -151,7 +151,7 @@ fn a_call_that_returns_far_too_much() {
     let limits = "limits = { memory = \"4GiB\", output = \"4GiB\", batch_output = \"64GiB\", expansion = 1000000000, time = \"0s\" }";
     let trial = greedy(limits, "");
     orders(&trial, [(1, "emit", 20_000_000)].into_iter());
-    ends(&trial, 512, &[]);
+    check_ends(&trial, 512, &[]);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn an_instance_that_holds_too_much() {
     let limits = "on_error = \"reject\"\nlimits = { memory = \"4GiB\" }";
     let trial = greedy(limits, "");
     orders(&trial, [(1, "hold", 1_500_000_000)].into_iter());
-    let error = ends(&trial, 512, &[]);
+    let error = check_ends(&trial, 512, &[]);
     assert!(error.contains("plugin greedy 0.1.0: the job needs"), "{error}");
 }
 
@@ -174,11 +174,11 @@ fn a_join_that_explodes() {
     let rows: Vec<Value> =
         (0..6_000).map(|_| json!([1, "some text that is there twice in each row of the join"])).collect();
     trial.write("input.jsonl", format!("{}\n", Value::Array(rows)));
-    ends(&trial, 512, &[]);
+    check_ends(&trial, 512, &[]);
 }
 
 #[test]
-fn a_query_that_explodes_beside_a_large_state() {
+fn a_query_that_explodes_next_to_a_large_state() {
     let more = r#"
 [stages.made]
 from = "rows"
@@ -191,7 +191,7 @@ path = "made.jsonl"
 "#;
     let trial = greedy("", more);
     orders(&trial, (0..80_000).map(|k| (k, "keep", 1_000)));
-    ends(&trial, 512, &["--workers", "1"]);
+    check_ends(&trial, 512, &["--workers", "1"]);
 }
 
 #[test]
@@ -200,25 +200,25 @@ fn a_record_of_hundreds_of_megabytes() {
     let text = trial.text("job.toml").replace("kind = \"file\"", "kind = \"file\"\nrecord_bytes_max = \"1GiB\"");
     trial.write("job.toml", text);
     trial.write("input.jsonl", format!("{{\"k\":\"{}\"}}\n", "x".repeat(450 << 20)));
-    ends(&trial, 512, &[]);
+    check_ends(&trial, 512, &[]);
 }
 
 #[test]
-fn two_processes_share_it() {
+fn two_processes_share_the_budget() {
     let trial = greedy("", "[checkpoint]\ndir = \"ck\"\nevery = \"100ms\"");
     orders(&trial, (0..500_000).map(|k| (k, "keep", 1_000)));
     let ports = [free_port(), free_port()];
     let hosts = ports.map(|port| format!("127.0.0.1:{port}")).join(",");
-    // Of all processes the largest counts here, which may have a half.
+    // The largest process counts here, which may use half of the budget.
     let Measured { ended, peak_bytes } = run(&trial, 400, &["--workers", "1", "--processes", "2", "--hosts", &hosts]);
     assert_eq!(ended.code, Some(TOO_MUCH), "{}", ended.stderr);
     assert!(ended.stderr.contains("the budget of this process is 200 MiB"), "{}", ended.stderr);
     assert!(peak_bytes <= 220 * MIB, "{} MiB: {}", peak_bytes / MIB, ended.stderr);
 }
 
-/// Much more goes through than may be there at a time, in batches that would be too large.
+/// Much more data than the budget passes in total, in batches that would be too large.
 #[test]
-fn a_job_within_its_budget_gives_what_it_always_gives() {
+fn a_job_within_its_budget_gives_the_usual_output() {
     let stage = "key = \"k\"\naggregate = { n = \"count(*)\", total = \"sum(v)\" }\nwindow = \"all\"";
     let trial = job("{ k = \"text\", v = \"int64\", t = \"text\" }", stage, "");
     let (mut text, mut expected) = (String::new(), BTreeMap::<String, (i64, i64)>::new());
@@ -231,7 +231,7 @@ fn a_job_within_its_budget_gives_what_it_always_gives() {
     }
     trial.write("input.jsonl", text);
     for workers in ["1", "2"] {
-        does_well(&trial, 256, &["--workers", workers]);
+        run_within_budget(&trial, 256, &["--workers", workers]);
         let mut last = BTreeMap::new();
         for row in trial.rows("out.jsonl") {
             let number = |name: &str| row[name].as_i64().unwrap();
@@ -242,21 +242,22 @@ fn a_job_within_its_budget_gives_what_it_always_gives() {
     }
 }
 
-/// Most of the budget is state, so that batches come one at a time, and all of them come.
+/// Most of the budget is state, so that batches run one at a time, and all of them complete.
 #[test]
-fn where_memory_is_tight_batches_wait_for_each_other() {
+fn batches_wait_for_each_other_if_memory_is_scarce() {
     let trial = greedy("", "");
     let keeping = (0..170_000).map(|k| (k, "keep", 1_000));
     orders(&trial, keeping.chain((0..200_000).map(|k| (k % 1_000, "count", 0))));
-    let told = does_well(&trial, 300, &["--workers", "2", "--set", "sources.rows.bytes_per_batch_max=256KiB"]);
-    assert!(told.contains("until it is less, sources wait, and batches are smaller"), "{told}");
+    let output =
+        run_within_budget(&trial, 300, &["--workers", "2", "--set", "sources.rows.bytes_per_batch_max=256KiB"]);
+    assert!(output.contains("until it uses less, sources wait, and batches are smaller"), "{output}");
     let counts: Vec<i64> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
     assert_eq!(counts.len(), 200_000, "a row for each row");
 }
 
-/// The page's job runs, and its message is what the program says.
+/// The page's job runs, and its message equals the program's.
 #[test]
-fn the_page_tells_what_is_so() {
+fn the_examples_of_the_page_print_what_they_show() {
     let of = |language: &str| {
         blocks("docs/how-to/bound-memory-and-state.md")
             .into_iter()
@@ -266,21 +267,21 @@ fn the_page_tells_what_is_so() {
     };
     let trial = Trial::new(&of("toml"));
     trial.write("input.txt", "to be\n");
-    assert!(trial.run_well(&[]).stdout.contains("to be"));
+    assert!(trial.run_ok(&[]).stdout.contains("to be"));
     let trial = greedy("", "");
     orders(&trial, (0..200_000).map(|k| (k, "keep", 1_000)));
-    let said = format!("error: {}", ends(&trial, 160, &["--workers", "1"]));
+    let printed = format!("error: {}", check_ends(&trial, 160, &["--workers", "1"]));
     let number =
         |text: &str| text.split(|c: char| c.is_ascii_digit()).filter(|piece| !piece.is_empty()).collect::<String>();
-    let (said, shown) = (number(&said), number(&of("text").replace("visits", "s").replace("clicks", "rows")));
+    let (printed, shown) = (number(&printed), number(&of("text").replace("visits", "s").replace("clicks", "rows")));
     for line in shown.lines().filter(|line| !line.contains("error: ")) {
         let begin = line.trim_end_matches('…').trim_end();
-        assert!(said.contains(begin) || line.contains("what waits of source"), "{line}\n{said}");
+        assert!(printed.contains(begin) || line.contains("the waiting rows of source"), "{line}\n{printed}");
     }
 }
 
 #[test]
-fn the_status_shows_it() {
+fn the_status_shows_memory() {
     let trial = Trial::new(
         r#"memory = "1GiB"
 [sources.rows]
@@ -293,7 +294,7 @@ path = "out.jsonl"
 "#,
     );
     let mut job = trial.start(&[]);
-    job.until("it runs", |_| !trial.rows("out.jsonl").is_empty());
+    job.wait_until("it runs", |_| !trial.rows("out.jsonl").is_empty());
     let status = Process::start(&mut trial.command(&["status", "job.toml", "--json"])).wait();
     let status: Value = serde_json::from_str(&status.stdout).unwrap();
     assert_eq!((&status["memory_bytes_max"], &status["memory_tight"]), (&json!(1 << 30), &json!(false)));
@@ -303,11 +304,11 @@ path = "out.jsonl"
 }
 
 #[test]
-fn too_little_is_refused() {
+fn a_too_small_budget_is_rejected() {
     let trial = job("{ k = \"int64\" }", "filter = \"k > 0\"", "");
     trial.write("input.jsonl", "");
-    let told = trial.refused(&["validate", "job.toml", "--set", "memory=64MiB"]);
-    assert!(told.contains("`memory = \"64MiB\"` is out of range; write 128MiB to 1048576GiB"), "{told}");
+    let output = trial.rejected_message(&["validate", "job.toml", "--set", "memory=64MiB"]);
+    assert!(output.contains("`memory = \"64MiB\"` is out of range; write 128MiB to 1048576GiB"), "{output}");
     let ended = trial.run(&["--set", "memory=200MiB", "--processes", "2", "--process", "0"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("for 2 processes on this machine; each needs 128 MiB at least"), "{}", ended.stderr);

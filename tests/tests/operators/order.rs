@@ -3,7 +3,7 @@
 use millstream_tests::{Trial, plugin, two_hosts};
 use serde_json::Value;
 
-/// Numbers with a group each, in two batches of each source, and what comes of them in every sink.
+/// Numbers with a group each, in two batches of each source; returns the output of every sink.
 fn outputs(job: &str, sinks: &[&str], arguments: &[&str]) -> Vec<Vec<Value>> {
     let mut text =
         String::from("name = \"order\"\nclock = \"manual\"\nbatch = \"1s\"\n[checkpoint]\ndir = \"checkpoint\"\n");
@@ -28,7 +28,7 @@ fn outputs(job: &str, sinks: &[&str], arguments: &[&str]) -> Vec<Vec<Value>> {
         };
         trial.write(&format!("{source}.q"), batch(0) + &batch(40));
     }
-    trial.run_well(arguments);
+    trial.run_ok(arguments);
     sinks.iter().map(|sink| trial.batches(&format!("{sink}.out"))).collect()
 }
 
@@ -47,7 +47,7 @@ fn same_everywhere(job: &str, sinks: &[&str]) {
 }
 
 #[test]
-fn a_union_with_what_a_stage_with_a_key_makes_has_one_order() {
+fn a_union_with_the_output_of_a_keyed_stage_has_one_order() {
     let job = "[stages.once]\nfrom = \"a\"\nkey = [\"k\", \"v\"]\ndeduplicate = { within = \"1s\" }\n\
                [stages.both]\nfrom = [\"once\", \"b\"]\n[stages.again]\nfrom = [\"b\", \"both\"]\n\
                [stages.first]\nfrom = \"again\"\ndistinct = \"k\"\n[stages.totals]\nfrom = \"both\"\nkey = \"k\"\nwindow = \"all\"\n\
@@ -56,7 +56,7 @@ fn a_union_with_what_a_stage_with_a_key_makes_has_one_order() {
 }
 
 #[test]
-fn branches_behind_a_key_have_one_order() {
+fn branches_after_a_key_have_one_order() {
     let job = "[stages.sums]\nfrom = \"a\"\nkey = \"k\"\naggregate = { v = \"sum(v)\" }\n[stages.halves]\nfrom = \"sums\"\n\
                split = { odd = \"v % 2 = 1\", even = \"v % 2 = 0\" }\n[stages.both]\nfrom = [\"halves.even\", \"halves.odd\"]\n";
     same_everywhere(job, &["both"]);
@@ -75,7 +75,7 @@ fn windows_in_a_union_have_one_order() {
 }
 
 #[test]
-fn rows_that_go_by_one_key_behind_another_have_one_order() {
+fn rows_with_one_key_after_another_have_one_order() {
     let job = format!(
         "[stages.sums]\nfrom = [\"a\", \"b\"]\nkey = \"k\"\naggregate = {{ v = \"sum(v)\" }}\n[stages.spread]\nfrom = \"sums\"\n\
          key = \"v\"\nrepartition = {{}}\n[stages.in-five]\nfrom = \"sums\"\nkey = \"v\"\nrepartition = {{ partitions = 5 }}\n\

@@ -11,12 +11,12 @@ use std::fmt::Write;
 use std::fs;
 use std::ops::Range;
 
-/// Jobs: those that `make test` runs, and all.
+/// The number of jobs in `make test`, and in total.
 const FEW_JOBS: u64 = 2;
 const JOBS: u64 = 4;
 const PATTERNS: usize = 20;
 const KEYS: u64 = 12;
-/// Rows of a key: the oracle tries each way to give them to steps.
+/// Rows of a key: the oracle tries every assignment of them to steps.
 const ROWS_OF_KEY: u64 = 8;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -110,14 +110,14 @@ fn sql(ask: Ask) -> String {
     }
 }
 
-/// The stage of a pattern, with a sink; of some, counts of the matches behind it.
+/// The stage of a pattern, with a sink; some also count the matches.
 fn stage(number: usize, pattern: &Pattern, lateness: i64) -> String {
     let (mut steps, mut define) = (String::new(), String::new());
     let mut names = 0;
     let mut write_nots = |nots: &Nots, steps: &mut String, define: &mut String| {
-        let words =
+        let message =
             nots.next.iter().map(|ask| ("next", ask)).chain(nots.between.iter().map(|ask| ("followed by", ask)));
-        for (word, ask) in words {
+        for (word, ask) in message {
             let _ = write!(steps, "{word} not x{names} ");
             let _ = writeln!(define, "x{names} = \"{}\"", sql(*ask));
             names += 1;
@@ -194,7 +194,7 @@ fn job(patterns: &[Pattern], lateness: i64) -> String {
 /// A row of the stream: key, its number among those of the key, and the row.
 type StreamRow = (String, u32, Row);
 
-/// Batches, of which rows come a few seconds out of order, some too late.
+/// Batches whose rows are a few seconds out of order, some too late.
 fn batches(random: &mut Random) -> Vec<Vec<StreamRow>> {
     let count = KEYS * ROWS_OF_KEY;
     let mut rows: Vec<StreamRow> = Vec::new();
@@ -221,13 +221,14 @@ fn batches(random: &mut Random) -> Vec<Vec<StreamRow>> {
     batches
 }
 
-fn shown(at: i64) -> String {
+fn format_time(at: i64) -> String {
     format!("2024-05-01T12:{:02}:{:02}.000000Z", at / 60, at % 60)
 }
 
 fn write_rows(trial: &Trial, batches: &[Vec<StreamRow>]) {
     let line = |batch: &Vec<StreamRow>| {
-        let row = |(k, id, row): &StreamRow| json!({ "k": k, "id": 1_i64 << id, "v": row.v, "at": shown(row.at) });
+        let row =
+            |(k, id, row): &StreamRow| json!({ "k": k, "id": 1_i64 << id, "v": row.v, "at": format_time(row.at) });
         Value::Array(batch.iter().map(row).collect()).to_string() + "\n"
     };
     trial.write("rows.jsonl", batches.iter().map(line).collect::<String>());
@@ -236,8 +237,8 @@ fn write_rows(trial: &Trial, batches: &[Vec<StreamRow>]) {
 /// The rows of each key, with their numbers.
 type RowsOfKeys = BTreeMap<String, Vec<(u32, Row)>>;
 
-/// What a program without streams sees: the rows of each key that are in time, in order, with their numbers; and how far the
-/// watermark is after each batch.
+/// The view of a program without streams: the rows of each key that are in time, in order, with their numbers; and the watermark
+/// after each batch.
 fn in_time(batches: &[Vec<StreamRow>], lateness: i64) -> (RowsOfKeys, Vec<Option<i64>>, usize) {
     let (mut keys, mut watermarks, mut late) = (RowsOfKeys::new(), Vec::new(), 0);
     let mut watermark: Option<i64> = None;
@@ -252,12 +253,12 @@ fn in_time(batches: &[Vec<StreamRow>], lateness: i64) -> (RowsOfKeys, Vec<Option
         watermark = watermark.max(batch.iter().map(|(_, _, row)| row.at - lateness).max());
         watermarks.push(watermark);
     }
-    // Stable: rows with one time stand as they came.
+    // Stable: rows with the same time stay in order of arrival.
     keys.values_mut().for_each(|rows| rows.sort_by_key(|(_, row)| row.at));
     (keys, watermarks, late)
 }
 
-/// The matches as the stage puts them out.
+/// The matches in the stage's output format.
 fn expected(pattern: &Pattern, keys: &BTreeMap<String, Vec<(u32, Row)>>) -> Vec<String> {
     let mut lines = Vec::new();
     for (key, numbered) in keys {
@@ -268,7 +269,7 @@ fn expected(pattern: &Pattern, keys: &BTreeMap<String, Vec<(u32, Row)>>) -> Vec<
                 found.iter().filter(|(_, by)| *by == step).map(|(place, _)| 1 << numbered[*place].0).sum()
             };
             let steps: Vec<String> = (0..pattern.steps.len()).map(|step| of(step).to_string()).collect();
-            format!("{key} {} {} {}", shown(start), shown(end), steps.join(" "))
+            format!("{key} {} {} {}", format_time(start), format_time(end), steps.join(" "))
         };
         lines.extend(pattern.matches(&rows).iter().map(line));
     }
@@ -282,9 +283,9 @@ fn found(pattern: &Pattern, row: &Value) -> String {
     format!("{} {} {} {}", text("k"), text("match_start"), text("match_end"), steps.join(" "))
 }
 
-fn check(trial: &Trial, told: &str, patterns: &[Pattern], batches: &[Vec<StreamRow>], lateness: i64) -> usize {
+fn check(trial: &Trial, output: &str, patterns: &[Pattern], batches: &[Vec<StreamRow>], lateness: i64) -> usize {
     let (keys, watermarks, late) = in_time(batches, lateness);
-    assert_eq!(trial.rows("missed.jsonl").len(), late, "{told}: late rows");
+    assert_eq!(trial.rows("missed.jsonl").len(), late, "{output}: late rows");
     let mut all = 0;
     for (number, pattern) in patterns.iter().enumerate() {
         let expected = expected(pattern, &keys);
@@ -294,7 +295,7 @@ fn check(trial: &Trial, told: &str, patterns: &[Pattern], batches: &[Vec<StreamR
         let stage = stage(number, pattern, lateness);
         assert!(
             lines == expected,
-            "{told}: {stage}\n--- expected\n{}\n--- found\n{}\n--- rows\n{keys:?}",
+            "{output}: {stage}\n--- expected\n{}\n--- found\n{}\n--- rows\n{keys:?}",
             expected.join("\n"),
             lines.join("\n")
         );
@@ -302,15 +303,15 @@ fn check(trial: &Trial, told: &str, patterns: &[Pattern], batches: &[Vec<StreamR
         in_due_time(trial, pattern, &name, &watermarks);
         if number < 4 {
             let late = trial.rows(&format!("missed{number}.jsonl"));
-            assert!(late.is_empty(), "{told}: behind {stage}\nis late: {late:?}");
+            assert!(late.is_empty(), "{output}: behind {stage}\nis late: {late:?}");
             let counted: i64 = trial.rows(&format!("c{number}.jsonl")).iter().filter_map(|row| row["n"].as_i64()).sum();
-            assert_eq!(counted, lines.len() as i64, "{told}: counted behind {stage}");
+            assert_eq!(counted, lines.len() as i64, "{output}: counted behind {stage}");
         }
     }
     all
 }
 
-/// A match comes when the watermark has passed its last row, and as soon as it has passed the time that it may take.
+/// Checks that a match is emitted when the watermark has passed its last row, and as soon as it has passed the maximum time.
 fn in_due_time(trial: &Trial, pattern: &Pattern, name: &str, watermarks: &[Option<i64>]) {
     let shows = |batch: usize| watermarks.get(batch).copied().unwrap_or(Some(i64::MAX));
     for batch in trial.batches(name) {
@@ -337,7 +338,7 @@ fn check_job(seed: u64) -> usize {
     for workers in ["1", "2"] {
         let trial = Trial::new(&text);
         write_rows(&trial, &batches);
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         all = check(&trial, &format!("job {seed} with {workers} workers"), &patterns, &batches, lateness);
     }
     // Stopped and resumed, with other numbers of workers.
@@ -349,14 +350,14 @@ fn check_job(seed: u64) -> usize {
         write_rows(&trial, &batches[..lines]);
         let workers = random.from(1, 3).to_string();
         let at_end = if lines == end { "at_end=flush" } else { "at_end=keep" };
-        trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end]].concat());
+        trial.run_ok(&[&keeping[..], &["--workers", &workers, "--set", at_end]].concat());
     }
     check(&trial, &format!("job {seed}, stopped"), &patterns, &batches, lateness);
     all
 }
 
 #[test]
-fn matches_are_those_that_brute_force_finds() {
+fn matches_equal_those_of_brute_force() {
     check_jobs(0..FEW_JOBS);
 }
 
@@ -373,7 +374,7 @@ const JOB: &str = "clock = \"manual\"\n\
                    [stages.p.pattern]\nsteps = \"a next b\"\ndefine = { a = \"v > 1\", b = \"v > a.v\" }\n\
                    [sinks.out]\nfrom = \"p\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";
 
-/// Each change of the job, and a piece of what is said of it.
+/// Each change of the job, and a part of its error.
 #[test]
 fn mistakes_in_patterns_are_told() {
     let steps = "steps = \"a next b\"";
@@ -402,16 +403,16 @@ fn mistakes_in_patterns_are_told() {
         let trial = Trial::new(&JOB.replacen(from, to, 1));
         trial.write("rows.jsonl", "");
         let case = if to.is_empty() { format!("without {from}") } else { to.to_owned() };
-        expected.told(&case, &trial.refused(&["validate", "job.toml"]));
+        expected.add(&case, &trial.rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }
 
-/// A key may keep so many rows and partial matches, and no more.
+/// The number of rows and partial matches per key is limited.
 #[test]
-fn what_a_key_keeps_is_bounded() {
-    let rows: Vec<Value> = (0..30).map(|n| json!({ "k": "a", "id": n, "v": 2, "at": shown(100 + n) })).collect();
-    for (steps, set, told) in [
+fn rows_and_matches_per_key_are_limited() {
+    let rows: Vec<Value> = (0..30).map(|n| json!({ "k": "a", "id": n, "v": 2, "at": format_time(100 + n) })).collect();
+    for (steps, set, output) in [
         ("a followed by b", "rows_max = 10", "stage `p`: batch 1: a key keeps 30 rows"),
         ("a+ with gaps followed by b", "partials_max = 20", "partial matches"),
     ] {
@@ -420,16 +421,16 @@ fn what_a_key_keeps_is_bounded() {
         trial.write("rows.jsonl", Value::Array(rows.clone()).to_string() + "\n");
         let ended = trial.run(&[]);
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-        assert!(ended.stderr.contains(told) && ended.stderr.contains("(`within`)"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(output) && ended.stderr.contains("(`within`)"), "{}", ended.stderr);
     }
 }
 
-/// What `millstream state` shows, and what is forgotten.
+/// The output of `millstream state`, and what is dropped.
 #[test]
 fn rows_are_kept_while_a_match_may_begin_with_them() {
     let job = JOB.replacen("steps = \"a next b\"", "steps = \"a followed by b\"\nwithin = \"5s\"", 1);
     let trial = Trial::new(&job);
-    let row = |k: &str, v: i64, at: i64| json!({ "k": k, "id": 1, "v": v, "at": shown(at) });
+    let row = |k: &str, v: i64, at: i64| json!({ "k": k, "id": 1, "v": v, "at": format_time(at) });
     let batches = [
         json!([row("x", 5, 100), row("x", 1, 101), row("y", 9, 101), row("z", 1, 101)]),
         json!([row("w", 0, 103)]),
@@ -440,8 +441,8 @@ fn rows_are_kept_while_a_match_may_begin_with_them() {
     let mut seen: Vec<BTreeSet<String>> = Vec::new();
     for count in 1..=lines.len() {
         trial.write("rows.jsonl", lines[..count].concat());
-        trial.run_well(&keeping);
-        let state = trial.told(&[
+        trial.run_ok(&keeping);
+        let state = trial.run_command(&[
             "state",
             "job.toml",
             "--set",
@@ -458,12 +459,12 @@ fn rows_are_kept_while_a_match_may_begin_with_them() {
     assert_eq!(seen[1], set(&["\"x\" 5 true", "\"x\" 1 false", "\"y\" 9 true", "\"w\" 0 true"]));
     assert_eq!(seen[2], set(&["\"w\" 0 true"]), "what came too late for a match is forgotten, and what was matched");
     let out = trial.rows("out.jsonl");
-    assert_eq!(out, [json!({ "k": "y", "match_start": shown(101), "match_end": shown(104) })]);
+    assert_eq!(out, [json!({ "k": "y", "match_start": format_time(101), "match_end": format_time(104) })]);
 }
 
-/// What `docs/reference/stages/pattern.md` shows: steps that are right, and which match of `a a b b` counts.
+/// The examples of `docs/reference/stages/pattern.md`: valid steps, and which match of `a a b b` counts.
 #[test]
-fn the_page_tells_what_comes_out() {
+fn the_examples_of_the_page_give_their_output() {
     let page = fs::read_to_string(root().join("docs/reference/stages/pattern.md")).unwrap();
     let block = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
     let table = page.split("For the rows `a a b b`").nth(1).unwrap().split("\n\n").nth(1).unwrap();
@@ -491,25 +492,25 @@ fn the_page_tells_what_comes_out() {
         job += &stage(number, steps, "a = \"what = 'a'\", b = \"what = 'b'\"", "a = \"count(a)\", b = \"count(b)\"");
     }
     let trial = Trial::new(&job);
-    let row = |(place, what): (i64, &str)| json!({ "what": what, "at": shown(place) });
+    let row = |(place, what): (i64, &str)| json!({ "what": what, "at": format_time(place) });
     trial.write("rows.jsonl", Value::Array((0..).zip(["a", "a", "b", "b"]).map(row).collect()).to_string() + "\n");
-    trial.run_well(&[]);
-    for (number, (steps, told)) in rows.iter().enumerate() {
+    trial.run_ok(&[]);
+    for (number, (steps, output)) in rows.iter().enumerate() {
         let found = trial.rows(&format!("p{number}.jsonl"));
         let letters = |name: &'static str| vec![name; found[0][name].as_u64().unwrap() as usize];
         let letters = [letters("a"), letters("b")].concat().join(" ");
-        assert_eq!(letters, told.split(" (").next().unwrap(), "{steps}");
-        let start = i64::from(told.contains("the second a"));
-        assert_eq!(found[0]["match_start"], shown(start), "{steps}");
+        assert_eq!(letters, output.split(" (").next().unwrap(), "{steps}");
+        let start = i64::from(output.contains("the second a"));
+        assert_eq!(found[0]["match_start"], format_time(start), "{steps}");
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn matches_of_more_jobs_are_those_that_brute_force_finds() {
+    fn matches_of_more_jobs_equal_those_of_brute_force() {
         check_jobs(FEW_JOBS..JOBS);
     }
 }

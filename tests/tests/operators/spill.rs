@@ -1,5 +1,5 @@
-//! State larger than memory: whatever the budget and the number of workers, a job puts out the same bytes and keeps the same
-//! state as one that has all of it in memory; kills, damaged files and full disks change nothing of that.
+//! State larger than memory: whatever the budget and the number of workers, a job writes the same bytes and keeps the same state
+//! as one with all state in memory; kills, damaged files and full disks do not change that.
 
 mod joins;
 mod rows;
@@ -15,7 +15,7 @@ const KEYS: u64 = 25_000;
 const BATCHES: usize = 40;
 const ROWS: u64 = 2_000;
 
-/// Orders for keys, some of which come often. Timers ring, states end, and keys that are idle are timed out.
+/// Orders for keys, some of which are frequent. Timers fire, states end, and idle keys time out.
 fn orders(seed: u64) -> String {
     let mut random = Random(seed);
     let mut lines = String::new();
@@ -24,7 +24,7 @@ fn orders(seed: u64) -> String {
             .map(|_| {
                 let key = if random.below(3) == 0 { random.below(KEYS / 50) } else { random.below(KEYS) };
                 let key = format!("key {key} {}", "x".repeat((key % 30) as usize));
-                // What is no order is refused.
+                // An invalid order is rejected.
                 let todo = match random.below(20) {
                     0..6 => "set",
                     6 => "nothing",
@@ -106,13 +106,13 @@ schema = {{ k = "text", todo = "text", second = "int64" }}
 }
 
 fn state(trial: &Trial, query: &str) -> String {
-    trial.well(&["state", "job.toml", "--json", "--sql", query])
+    trial.run_command_ok(&["state", "job.toml", "--json", "--sql", query])
 }
 
 /// The files that sinks of such a job write.
 const SINKS: [&str; 4] = ["rung.jsonl", "seen.jsonl", "refused.jsonl", "counts.jsonl"];
 
-/// All that a job leaves: what its sinks wrote, and what its checkpoint holds.
+/// The complete result of a job: the output of its sinks, and the content of its checkpoint.
 fn left(trial: &Trial) -> Vec<String> {
     let state = |query: &str| state(trial, query);
     let mut all: Vec<String> = SINKS.map(|name| trial.text(name)).into();
@@ -136,14 +136,14 @@ fn are_same(left: &[String], golden: &[String], about: &str) {
 }
 
 #[test]
-fn a_job_that_spills_puts_out_the_same_bytes() {
+fn a_job_that_spills_writes_the_same_bytes() {
     let golden = trial("", 1);
-    golden.run_well(&["--workers", "2"]);
+    golden.run_ok(&["--workers", "2"]);
     let golden = left(&golden);
     assert!(golden.iter().all(|left| left.len() > 1_000));
     for (budget, workers) in [("1MiB", "1"), ("2MiB", "3"), ("1GiB", "1")] {
         let spilling = trial(&format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}"), 1);
-        spilling.run_well(&["--workers", workers]);
+        spilling.run_ok(&["--workers", workers]);
         same(&spilling, &golden, &format!("{budget} with {workers} workers"));
         let names = std::fs::read_dir(spilling.path("cold")).unwrap().count();
         assert_eq!(names, 0, "nothing is left in the folder");
@@ -151,7 +151,7 @@ fn a_job_that_spills_puts_out_the_same_bytes() {
 }
 
 #[test]
-fn state_that_cannot_lie_in_files_has_to_fit() {
+fn state_that_cannot_spill_must_fit_into_memory() {
     for (what, spilling) in [("on = \"all\"", false), ("emit = \"state\"", false), ("", true)] {
         let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 4);
         trial.change("emit = \"changes\"", what);
@@ -160,9 +160,9 @@ fn state_that_cannot_lie_in_files_has_to_fit() {
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         } else {
             assert_eq!(ended.code, Some(3), "{what}: {}", ended.stderr);
-            let told = "which is more than `state.memory`: 1 MiB";
+            let output = "which is more than `state.memory`: 1 MiB";
             assert!(
-                ended.stderr.contains("state that stays in memory takes ") && ended.stderr.contains(told),
+                ended.stderr.contains("state that stays in memory takes ") && ended.stderr.contains(output),
                 "{}",
                 ended.stderr
             );
@@ -171,31 +171,31 @@ fn state_that_cannot_lie_in_files_has_to_fit() {
 }
 
 #[test]
-fn a_panic_in_a_thread_that_merges_or_makes_files_ends_the_job_with_its_name() {
-    for (thread, told) in [("merge", "that merges cold rows"), ("copies", "that makes files of checkpoints")] {
+fn a_panic_in_a_thread_that_merges_or_writes_files_ends_the_job_with_its_name() {
+    for (thread, output) in [("merge", "that merges cold rows"), ("copies", "that creates checkpoint files")] {
         let trial = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 6);
         let ended = trial.start_with_faults(&format!("panic@millstream-{thread}:1"), &["--workers", "1"]).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        let told = format!("error: the thread {told} panicked: a test wants");
-        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+        let output = format!("error: the thread {output} panicked: a test wants");
+        assert!(ended.stderr.contains(&output), "{}", ended.stderr);
     }
 }
 
 #[test]
-fn a_dir_where_nothing_can_be_written_is_told() {
+fn an_unwritable_directory_is_reported() {
     let trial = trial("state = { memory = \"1MiB\", folder = \"in.jsonl/cold\" }", 5);
     let ended = trial.run(&["--workers", "1", "--unsupervised"]);
-    let told = "stage `alarms`: `state.folder`: cannot make a file for cold rows of state in ";
-    assert!(ended.code != Some(0) && ended.stderr.contains(told), "{}", ended.stderr);
+    let output = "stage `alarms`: `state.folder`: cannot create a file for cold rows of state in ";
+    assert!(ended.code != Some(0) && ended.stderr.contains(output), "{}", ended.stderr);
 }
 
 #[test]
 fn kills_at_every_step_of_eviction_and_merge_change_nothing() {
     let golden = trial("", 3);
-    golden.run_well(&["--workers", "1"]);
+    golden.run_ok(&["--workers", "1"]);
     let golden = left(&golden);
     let spilling = trial("state = { memory = \"1MiB\", folder = \"cold\" }", 3);
-    // Each start goes on from a checkpoint, so that what was evicted before the kill is evicted anew.
+    // Each start resumes from a checkpoint, so that what was evicted before the kill is evicted again.
     let steps =
         ["frozen:2", "merged:1", "made:3", "frozen:1", "page:9", "written:14", "evicted:11", "page:5", "made:20"];
     for (number, step) in steps.iter().enumerate() {
@@ -204,7 +204,7 @@ fn kills_at_every_step_of_eviction_and_merge_change_nothing() {
         let workers = ["1", "2", "3"][number % 3];
         spilling.killed(&format!("spill.{step}"), &["--workers", workers, "--set", budget]);
     }
-    spilling.run_well(&["--workers", "2"]);
+    spilling.run_ok(&["--workers", "2"]);
     same(&spilling, &golden, "after kills");
     assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
 }
@@ -234,19 +234,19 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// Stages, and a file for what each of these puts out.
+/// Stages, and a file for the output of each of these.
 fn into_queues(stages: &str, names: &[&str]) -> String {
     names.iter().fold(stages.to_owned(), |all, name| all + &queue_sink(name, name, name))
 }
 
-/// What a job leaves that has all of its state in memory.
+/// The result of a job with all of its state in memory.
 fn golden(seed: u64, (head, stages): (&str, &str), left: fn(&Trial) -> Vec<String>) -> Vec<String> {
     let golden = job(head, seed, stages);
-    golden.run_well(&["--workers", "2"]);
+    golden.run_ok(&["--workers", "2"]);
     left(&golden)
 }
 
-/// What such a job leaves.
+/// The result of such a job.
 fn chosen(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> =
         ["once.jsonl", "timed.jsonl", "late.jsonl", "newest.jsonl"].map(|name| trial.text(name)).into();
@@ -257,50 +257,50 @@ fn chosen(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn what_came_before_and_the_newest_rows_of_keys_may_lie_in_files() {
+fn earlier_and_newest_rows_of_keys_may_spill() {
     let stages = into_queues(CHOOSING, &["once", "timed", "newest"]);
     let golden = golden(7, ("", &stages), chosen);
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
-    // When event time ends nothing of it is remembered.
+    // When event time ends, nothing of it is kept.
     assert!(lengths.iter().enumerate().all(|(number, length)| (*length > 1_000) == (number != 5)), "{lengths:?}");
-    spill_alike(7, ("", &stages), &golden, chosen);
+    check_spilling(7, ("", &stages), &golden, chosen);
 }
 
-/// Holds jobs of these stages against what one leaves that has all of its state in memory: with little memory for it, with other workers,
-/// and killed on the way.
+/// Compares jobs of these stages with one that has all of its state in memory: with little memory for it, with other workers, and
+/// killed meanwhile.
 #[track_caller]
-fn spill_alike(seed: u64, (head, stages): (&str, &str), golden: &[String], left: fn(&Trial) -> Vec<String>) {
+fn check_spilling(seed: u64, (head, stages): (&str, &str), golden: &[String], left: fn(&Trial) -> Vec<String>) {
     let head = |budget: &str| format!("state = {{ memory = \"{budget}\", folder = \"cold\" }}\n{head}");
     let spilling = |budget: &str| job(&head(budget), seed, stages);
     for (budget, workers) in [("1MiB", "1"), ("2MiB", "3")] {
         let spilling = spilling(budget);
-        spilling.run_well(&["--workers", workers]);
+        spilling.run_ok(&["--workers", workers]);
         are_same(&left(&spilling), golden, &format!("{budget} with {workers} workers"));
     }
-    // Killed on the way, and started again with other workers.
+    // Killed, and restarted with other workers.
     let spilling = spilling("1MiB");
     for (step, workers) in [("page:9", "1"), ("merged:1", "3"), ("evicted:11", "2")] {
         spilling.killed(&format!("spill.{step}"), &["--workers", workers]);
     }
-    spilling.run_well(&["--workers", "1"]);
+    spilling.run_ok(&["--workers", "1"]);
     are_same(&left(&spilling), golden, "after kills");
 }
 
-/// The same of a job that runs to its end, with little memory: all that is open comes out then.
+/// The same for a job that runs to its end, with little memory: everything open is emitted then.
 #[track_caller]
-fn ends_alike(seed: u64, stages: &str, golden: &[String], left: fn(&Trial) -> Vec<String>) {
+fn check_ends(seed: u64, stages: &str, golden: &[String], left: fn(&Trial) -> Vec<String>) {
     let ending = job("state = { memory = \"1MiB\", folder = \"cold\" }", seed, stages);
-    ending.run_well(&["--workers", "2"]);
+    ending.run_ok(&["--workers", "2"]);
     are_same(&left(&ending), golden, "to the end");
 }
 
-/// The same, of stages that leave more than so many bytes in each of what is compared.
+/// The same for stages whose results all have more than this many bytes.
 #[track_caller]
-fn may_lie_in_files(seed: u64, job: (&str, &str), bytes_min: usize, left: fn(&Trial) -> Vec<String>) {
+fn check_spills(seed: u64, job: (&str, &str), bytes_min: usize, left: fn(&Trial) -> Vec<String>) {
     let golden = golden(seed, job, left);
     let lengths: Vec<usize> = golden.iter().map(String::len).collect();
     assert!(lengths.iter().all(|length| *length > bytes_min), "{lengths:?}");
-    spill_alike(seed, job, &golden, left);
+    check_spilling(seed, job, &golden, left);
 }
 
 const TOTALS: &str = r#"
@@ -329,7 +329,7 @@ op = "op"
 latest = "second"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn totalled(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> =
         ["counts.jsonl", "by.jsonl", "query.jsonl", "newest.jsonl"].map(|name| trial.text(name)).into();
@@ -340,14 +340,14 @@ fn totalled(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn totals_of_all_rows_and_the_latest_rows_may_lie_in_files() {
+fn totals_of_all_rows_and_the_latest_rows_may_spill() {
     let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
     let stages = into_queues(&stages, &["counts", "by", "query", "newest"]);
-    may_lie_in_files(9, ("", &stages), 1_000, totalled);
+    check_spills(9, ("", &stages), 1_000, totalled);
 }
 
-/// Windows of event time, one behind the other and such that share what they hold; sums of floats are others where they are put together in
-/// another order. Some are open at the end.
+/// Windows of event time, in sequence and with shared content; sums of floats depend on the order of addition. Some are open at
+/// the end.
 const WINDOWS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -404,7 +404,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// Windows that are open when the input ends stay so.
+/// Windows that are open when the input ends stay open.
 const KEEPS: &str = "at_end = \"keep\"";
 
 fn windows() -> String {
@@ -412,7 +412,7 @@ fn windows() -> String {
     into_queues(&stages, &["tumbling", "sliding", "reduced", "refined", "batches", "all-batches", "hours"])
 }
 
-/// What such a job leaves.
+/// The result of such a job.
 fn windowed(trial: &Trial) -> Vec<String> {
     let sinks = ["tumbling", "late", "sliding", "reduced", "refined", "batches", "all-batches", "hours"];
     let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -425,12 +425,13 @@ fn windowed(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn windows_of_event_time_may_lie_in_files() {
+fn windows_of_event_time_may_spill() {
     let stages = windows();
-    may_lie_in_files(10, (KEEPS, &stages), 100, windowed);
+    check_spills(10, (KEEPS, &stages), 100, windowed);
 }
 
-/// Sessions, of built-in functions and a plugin, refined ones, and sessions and windows behind sessions. Rows come late to some.
+/// Sessions of built-in functions and of a plugin, with early results, and sessions and windows over sessions. Some get late
+/// rows.
 const SESSIONS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -475,7 +476,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn visited(trial: &Trial) -> Vec<String> {
     let sinks = ["visits", "late", "reduced", "refined", "again", "hours"];
     let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -485,7 +486,7 @@ fn visited(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// Patterns with and without an end, of keys with few rows and of keys with many, and a window behind one.
+/// Patterns with and without an end, of keys with few rows and with many, and a window after one.
 const PATTERNS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -523,7 +524,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn matched(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> =
         ["ended", "rising", "open", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -538,7 +539,7 @@ fn matched(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// The first rows of keys, of all that ever came and of such as go again.
+/// The first rows of keys, over all rows and over a changing table.
 const FIRST: &str = r#"
 [stages.few]
 from = "orders"
@@ -565,7 +566,7 @@ window = "all"
 aggregate = { n = "count(*)" }
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn first(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> = ["best", "left", "counted"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
     for table in ["best", "left"] {
@@ -575,34 +576,34 @@ fn first(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn the_first_rows_of_keys_may_lie_in_files() {
+fn the_first_rows_of_keys_may_spill() {
     let stages = into_queues(FIRST, &["best", "left", "counted"]);
-    may_lie_in_files(18, ("", &stages), 1_000, first);
+    check_spills(18, ("", &stages), 1_000, first);
 }
 
-/// Batches behind a checkpoint run again: sinks keep what they hold, and the state comes to what it was.
+/// Batches after a checkpoint are replayed: sinks keep their output, and the state becomes the same.
 #[test]
 fn a_job_that_spills_goes_back_to_a_checkpoint() {
-    // That a part of the input ends is no end of event time.
+    // The end of a part of the input is not the end of event time.
     let golden = trial(KEEPS, 8);
-    golden.run_well(&["--workers", "2"]);
+    golden.run_ok(&["--workers", "2"]);
     let golden = left(&golden);
     let spilling = trial(&format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"), 8);
     let half: String = spilling.text("in.jsonl").lines().take(BATCHES / 2).map(|line| format!("{line}\n")).collect();
-    let whole = spilling.text("in.jsonl");
+    let complete = spilling.text("in.jsonl");
     spilling.write("in.jsonl", half);
-    spilling.run_well(&["--workers", "2", "--set", "checkpoint.every=1000"]);
-    spilling.write("in.jsonl", whole);
-    spilling.run_well(&["--workers", "1", "--set", "checkpoint.every=1000"]);
+    spilling.run_ok(&["--workers", "2", "--set", "checkpoint.every=1000"]);
+    spilling.write("in.jsonl", complete);
+    spilling.run_ok(&["--workers", "1", "--set", "checkpoint.every=1000"]);
     same(&spilling, &golden, "before it goes back");
-    let went = spilling.run_well(&["--workers", "3", "--replay-from", &(BATCHES / 2).to_string()]);
-    assert!(went.stderr.contains("batches to run again"), "{}", went.stderr);
+    let went = spilling.run_ok(&["--workers", "3", "--replay-from", &(BATCHES / 2).to_string()]);
+    assert!(went.stderr.contains("batches to replay"), "{}", went.stderr);
     same(&spilling, &golden, "after it went back");
 }
 
-/// A job whose keys are long, so that few of them do not fit, gets other workers while it runs.
+/// A job with long keys, few of which fit into memory, is rescaled while it runs.
 #[test]
-fn a_job_that_spills_gets_other_workers_while_it_runs() {
+fn a_job_that_spills_is_rescaled_while_it_runs() {
     const KEYS: usize = 4_000;
     const ROWS: usize = 3 * KEYS;
     let trial = Trial::new(&format!(
@@ -710,11 +711,12 @@ path = "counts.jsonl"
     ));
     let row = |n: usize| format!("{}\n", json!({ "n": n, "k": format!("{}{}", "x".repeat(300), n % KEYS) }));
     trial.write("in.jsonl", (0..ROWS).map(row).collect::<String>());
-    let mut command = trial.command_apart(&["run", "job.toml", "--workers", "1"]);
+    let mut command = trial.isolated_command(&["run", "job.toml", "--workers", "1"]);
     let mut running = Process::start(command.env("MILLSTREAM_LOG", "debug"));
-    running.until("rows do not fit", |_| trial.path("once.jsonl").exists() && trial.rows("once.jsonl").len() == KEYS);
+    running
+        .wait_until("rows do not fit", |_| trial.path("once.jsonl").exists() && trial.rows("once.jsonl").len() == KEYS);
     for workers in ["3", "2"] {
-        trial.well(&["scale", "job.toml", "--workers", workers]);
+        trial.run_command_ok(&["scale", "job.toml", "--workers", workers]);
     }
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -741,18 +743,18 @@ path = "counts.jsonl"
     assert_eq!(counts.trim(), json!({ "count": 3, "keys": KEYS }).to_string());
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn patterns_may_lie_in_files() {
+    fn patterns_may_spill() {
         let stages = into_queues(PATTERNS, &["ended", "rising", "open", "counts"]);
-        may_lie_in_files(17, (KEEPS, &stages), 300, matched);
+        check_spills(17, (KEEPS, &stages), 300, matched);
     }
 
     #[test]
-    fn sessions_may_lie_in_files() {
+    fn sessions_may_spill() {
         let stages = SESSIONS.replace("SUM", &plugin("sum").display().to_string());
         let stages = into_queues(&stages, &["visits", "reduced", "refined", "again", "hours"]);
         let golden_of = |head: &str, open: bool| {
@@ -762,20 +764,20 @@ mod long {
             assert!(lengths.iter().skip(6).all(|length| (*length > 1_000) == open), "{lengths:?}");
             golden
         };
-        spill_alike(13, (KEEPS, &stages), &golden_of(KEEPS, true), visited);
-        ends_alike(13, &stages, &golden_of("", false), visited);
+        check_spilling(13, (KEEPS, &stages), &golden_of(KEEPS, true), visited);
+        check_ends(13, &stages, &golden_of("", false), visited);
     }
 
-    /// Batches that a sink holds run again as the job was then, which had all of its state in memory; there is only as much memory for it as
-    /// the job has now.
+    /// Batches that a sink has committed are replayed as the job was then, with all of its state in memory; the memory limit is
+    /// the current one.
     #[test]
-    fn a_job_that_had_no_bound_of_its_state_gets_one() {
+    fn a_job_without_a_state_limit_gets_one() {
         let stages = windows();
         let golden = golden(11, (KEEPS, &stages), windowed);
         let bounded = job(KEEPS, 11, &stages);
         bounded.killed("commit.after:31", &["--workers", "2", "--set", "checkpoint.every=7"]);
         bounded.change(KEEPS, &format!("{KEEPS}\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}"));
-        let ended = bounded.run_well(&["--workers", "1"]);
+        let ended = bounded.run_ok(&["--workers", "1"]);
         assert!(ended.stderr.contains("are replayed with the previous job"), "{}", ended.stderr);
         are_same(&windowed(&bounded), &golden, "with a bound");
     }

@@ -1,5 +1,5 @@
-//! Queries, expressions and functions in them, through the program: what is refused, in which words; what fails while the
-//! job runs; and that rows are the same on any number of workers.
+//! Queries, expressions and functions in them, in the program: the messages of rejected ones, the errors while the job runs, and
+//! that rows are the same on any number of workers.
 
 use millstream_tests::{Expected, Process, Trial, one_stage, plugin};
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ fn job(stage: &str) -> Trial {
     trial
 }
 
-/// Jobs with these stages are refused in the words that the test's file has below each.
+/// Jobs with these stages are rejected with the messages of the test's file.
 #[track_caller]
-fn refused(test: &str, stages: &[&str]) {
+fn check_rejected(test: &str, stages: &[&str]) {
     let mut expected = Expected::of(file!(), test);
     for stage in stages {
-        expected.error(stage, &job(stage).refused(&["run", "job.toml"]));
+        expected.error(stage, &job(stage).rejected_message(&["run", "job.toml"]));
     }
     expected.check();
 }
 
-/// The job stops in its second batch, which leaves nothing.
+/// The job stops in its second batch, which writes nothing.
 #[track_caller]
 fn fails(stage: &str, words: &str) {
     let trial = job(stage);
@@ -33,7 +33,7 @@ fn fails(stage: &str, words: &str) {
 
 #[test]
 fn expressions_are_checked_when_the_job_is_loaded() {
-    refused(
+    check_rejected(
         "expressions_are_checked_when_the_job_is_loaded",
         &[
             "filter = \"wrod = 'a'\"",
@@ -49,7 +49,7 @@ fn expressions_are_checked_when_the_job_is_loaded() {
 
 #[test]
 fn queries_are_checked_when_the_job_is_loaded() {
-    refused(
+    check_rejected(
         "queries_are_checked_when_the_job_is_loaded",
         &[
             "sql = \"\"\"\nselect word,\n  cuont(*) as n\nfrom words group by word\"\"\"",
@@ -75,11 +75,11 @@ fn queries_only_read() {
         "select 1 as a; select 2 as a",
     ];
     let stages = statements.map(|statement| format!("sql = \"{statement}\""));
-    refused("queries_only_read", &stages.each_ref().map(String::as_str));
+    check_rejected("queries_only_read", &stages.each_ref().map(String::as_str));
 }
 
 #[test]
-fn what_cannot_be_computed_stops_the_job() {
+fn failed_computations_stop_the_job() {
     fails("filter = \"6 / n > 3\"", "stage `made`: batch 2: `6 / n > 3` cannot be computed: division by zero");
     fails("select = \"word, 6 / n as x\"", "stage `made`: batch 2: `6 / n` cannot be computed: division by zero");
     fails(
@@ -94,7 +94,7 @@ fn what_cannot_be_computed_stops_the_job() {
         "sql = \"select max(cast(word as bigint) + n) as x from words where n <> 1\"",
         "stage `made`: batch 2: the query cannot be computed: Cannot cast string 'b' to value of int64 type",
     );
-    // Another try would not help: with checkpoints the job ends at once, too.
+    // A retry would not help: with checkpoints the job ends immediately, too.
     let trial = job("sql = \"select 6 / n as x from words\"");
     trial.write("job.toml", trial.text("job.toml") + "\n[checkpoint]\ndir = \"kept\"\n");
     let ended = trial.run(&[]);
@@ -102,11 +102,11 @@ fn what_cannot_be_computed_stops_the_job() {
     assert_eq!(ended.stderr.matches("division by zero").count(), 1, "{}", ended.stderr);
 }
 
-/// Also where there are fewer columns behind `select` than before it.
+/// Also if there are fewer columns after `select` than before it.
 #[test]
-fn what_where_leaves_out_is_not_computed() {
+fn rows_dropped_by_where_are_not_computed() {
     let trial = job("sql = 'select n, (length(word) + \"order-id\") / n as x from words where n <> 0'");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
 }
 
 fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
@@ -118,14 +118,14 @@ fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
 fn functions_are_checked_when_the_job_is_loaded() {
     let mut expected = Expected::of(file!(), "functions_are_checked_when_the_job_is_loaded");
     let mut refused = |case: &str, stage: &str| {
-        expected.told(case, &job(stage).refused(&["run", "job.toml"]));
+        expected.add(case, &job(stage).rejected_message(&["run", "job.toml"]));
     };
-    refused("two values for one", &with_function("select f(word, n) as x from words", "sentiment", ""));
-    refused("a function that is not called", &with_function("select word from words", "sentiment", ""));
-    refused("a plugin of world update", &with_function("select f(word) as x from words", "running-count", ""));
-    // What could be taken as another type is not, without a cast that says so.
-    refused("a number for a text", &with_function("select f(n) as x from words", "sentiment", ""));
-    refused(
+    check_rejected("two values for one", &with_function("select f(word, n) as x from words", "sentiment", ""));
+    check_rejected("a function that is not called", &with_function("select word from words", "sentiment", ""));
+    check_rejected("a plugin of world update", &with_function("select f(word) as x from words", "running-count", ""));
+    // Values that could be converted to another type are not, without an explicit cast.
+    check_rejected("a number for a text", &with_function("select f(n) as x from words", "sentiment", ""));
+    check_rejected(
         "a limit that functions do not have",
         &format!(
             "limits = {{ stack = \"1MiB\" }}\n{}",
@@ -153,13 +153,13 @@ fn functions_that_break_the_rules_stop_the_job() {
 #[test]
 fn a_function_of_null_is_null() {
     let trial = job(&with_function("select f(word) as x from words", "misbehave", ""));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let rows: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["x"].to_string()).collect();
     assert_eq!(rows, ["\"a\"", "\"b\"", "null"]);
 }
 
 #[test]
-fn validate_tells_where_a_query_runs() {
+fn validate_shows_where_a_query_runs() {
     let runs = |stage: &str| {
         let ended = Process::start(&mut job(stage).command(&["validate", "job.toml"])).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -235,7 +235,7 @@ path = "first.jsonl"
     }
     trial.write("input.jsonl", input);
     let made = |workers: &str| {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         ["even.jsonl", "ranks.jsonl", "first.jsonl"].map(|name| trial.text(name))
     };
     let one = made("1");
@@ -257,7 +257,7 @@ fn constants_that_cannot_be_cast_are_told_when_the_job_is_loaded() {
         "select = \"cast('x' as int) as n\"",
         "sql = \"select n from words where n > 'abc'\"",
     ] {
-        expected.told(stage, &job(stage).refused(&["validate", "job.toml"]));
+        expected.add(stage, &job(stage).rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }
@@ -278,7 +278,7 @@ fn values_are_cast_before_they_are_compared() {
             let columns = r#"word = "text", big = "int64", price = "float64", code = "text""#;
             let trial = one_stage("rows", columns, &stage);
             trial.write("input.jsonl", "[[\"a\",4294967301,1.5,\"012\"],[\"b\",5,2.0,\"12\"]]\n");
-            trial.run_well(&[]);
+            trial.run_ok(&[]);
             let found: String = trial.rows("out.jsonl").iter().filter_map(|row| row["word"].as_str()).collect();
             assert_eq!(found, words, "{stage}");
         }

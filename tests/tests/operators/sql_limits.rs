@@ -1,4 +1,4 @@
-//! Numbers that do not fit, floats that are one, and queries that want more than there is, through the program.
+//! Numbers that do not fit, equal floats, and queries that need more resources than there are, in the program.
 
 use millstream_tests::{Process, Trial, one_stage};
 use std::fmt::Write as _;
@@ -12,31 +12,31 @@ fn job(stage: &str, rows: &str) -> Trial {
     trial
 }
 
-/// One row with the smallest and the largest whole number.
+/// One row with the smallest and the largest integer.
 const EXTREMES: &str = r#"[[-9223372036854775808,9223372036854775807,1.5,"t","2026-01-01T00:00:00Z"]]"#;
 
-/// The values of `x` in the rows that the stage makes.
+/// The values of `x` in the rows that the stage emits.
 #[track_caller]
-fn made(stage: &str, rows: &str) -> Vec<String> {
+fn values_of(stage: &str, rows: &str) -> Vec<String> {
     let trial = job(stage, rows);
-    trial.run_well(&["--workers", "2"]);
+    trial.run_ok(&["--workers", "2"]);
     trial.rows("out.jsonl").iter().map(|row| row["x"].to_string().replace("e+", "e")).collect()
 }
 
-/// The job stops in its only batch, which leaves nothing, in these words.
+/// The job stops in its only batch, which writes nothing, with this message.
 #[track_caller]
-fn fails(stage: &str, rows: &str, words: &str) {
+fn fails(stage: &str, rows: &str, message: &str) {
     let trial = job(stage, rows);
     let ended = trial.run(&["--workers", "2"]);
     assert_eq!(ended.code, Some(1), "{stage}: {}", ended.stderr);
-    assert!(ended.stderr.contains(words), "{stage}: {}", ended.stderr);
+    assert!(ended.stderr.contains(message), "{stage}: {}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{stage}: {}", ended.stderr);
     assert!(trial.rows("out.jsonl").is_empty(), "{stage}");
 }
 
-/// Wherever SQL is written: with a constant, with columns, with a constant that is too large by itself.
+/// Wherever SQL is written: with a constant, with columns, with a constant that is too large itself.
 #[test]
-fn whole_numbers_that_do_not_fit_stop_the_job() {
+fn integer_overflows_stop_the_job() {
     let wrong = [
         "v * (400*365*86400*1000000000)",
         "w * (400*365*86400*1000000000)",
@@ -66,23 +66,23 @@ fn whole_numbers_that_do_not_fit_stop_the_job() {
     for text in wrong {
         for stage in [
             format!("select = \"v, {text} as x\""),
-            // Within an expression there are unsigned numbers; a column of rows has none.
+            // Within an expression unsigned numbers are possible; no column of rows has them.
             format!("filter = \"cast({text} as bigint) <> 5\""),
             format!("sql = \"select {text} as x from rows\""),
             format!("sql = \"select max({text}) as x from rows\""),
         ] {
             let trial = job(&stage, EXTREMES);
             let ended = trial.run(&["--workers", "1"]);
-            let told = &ended.stderr;
-            assert!(ended.code == Some(1) || ended.code == Some(2), "{stage}: {:?} {told}", trial.rows("out.jsonl"));
-            assert!(!told.contains("panicked") && !told.contains("bug in Millstream"), "{stage}: {told}");
+            let output = &ended.stderr;
+            assert!(ended.code == Some(1) || ended.code == Some(2), "{stage}: {:?} {output}", trial.rows("out.jsonl"));
+            assert!(!output.contains("panicked") && !output.contains("bug in Millstream"), "{stage}: {output}");
             assert!(trial.rows("out.jsonl").is_empty(), "{stage}");
         }
     }
 }
 
 #[test]
-fn whole_numbers_that_do_not_fit_stop_the_job_in_every_place_of_a_query() {
+fn integer_overflows_stop_the_job_everywhere_in_a_query() {
     let grouped = [
         "select sum(v) as x from (select -9223372036854775808 as v from rows union all select -1)",
         "select sum(distinct v) as x from (select w as v from rows union all select 1)",
@@ -109,10 +109,10 @@ fn whole_numbers_that_do_not_fit_stop_the_job_in_every_place_of_a_query() {
     }
 }
 
-/// What fits is what it was, and a sum is right whatever it passed through.
+/// Values that fit are exact, and a sum is correct whatever its intermediate values.
 #[test]
-fn what_fits_is_computed() {
-    let select = |text: &str| made(&format!("select = \"{text} as x\""), EXTREMES);
+fn values_in_range_are_computed() {
+    let select = |text: &str| values_of(&format!("select = \"{text} as x\""), EXTREMES);
     assert_eq!(select("v + w"), ["-1"]);
     assert_eq!(select("v % -1"), ["0"]);
     assert_eq!(select("-w"), ["-9223372036854775807"]);
@@ -120,10 +120,10 @@ fn what_fits_is_computed() {
     assert_eq!(select("1 << 62"), ["4611686018427387904"]);
     assert_eq!(select("-f * 2"), ["-3.0"]);
     let sum = "sql = \"select sum(n) as x from (select w as n from rows union all select 1 union all select -5)\"";
-    assert_eq!(made(sum, EXTREMES), ["9223372036854775803"]);
+    assert_eq!(values_of(sum, EXTREMES), ["9223372036854775803"]);
     // Columns keep the names that the text gives them.
     let trial = job("sql = \"select v + w, -w, sum(w) from rows group by v + w, -w\"", EXTREMES);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let names: Vec<String> = trial.rows("out.jsonl")[0].as_object().unwrap().keys().cloned().collect();
     assert_eq!(names.len(), 3, "{names:?}");
     assert!(names.contains(&"rows.v + rows.w".to_owned()), "{names:?}");
@@ -135,14 +135,14 @@ fn floats(values: &[&str]) -> String {
     format!("[{}]", rows.join(","))
 }
 
-/// What leaves a frame leaves nothing behind.
+/// Values that leave a frame have no effect on later sums.
 #[test]
 fn sums_over_moving_frames_are_sums_of_their_rows() {
     let over = |call: &str, values: &[&str]| {
         let sql = format!(
             "sql = \"select {call} over (order by v rows between 1 preceding and current row) as x from rows\""
         );
-        made(&sql, &floats(values))
+        values_of(&sql, &floats(values))
     };
     assert_eq!(over("sum(f)", &["1e16", "1", "1", "1"]), ["1e16", "1e16", "2.0", "2.0"]);
     assert_eq!(over("avg(f)", &["1e16", "1", "1", "1"]), ["1e16", "5000000000000000.0", "1.0", "1.0"]);
@@ -156,17 +156,17 @@ fn sums_over_moving_frames_are_sums_of_their_rows() {
     // A frame that loses several rows at a time, and one without rows.
     let ranges =
         "sql = \"select sum(f) over (order by v * v range between 3 preceding and 1 preceding) as x from rows\"";
-    assert_eq!(made(ranges, &floats(&["1e16", "1", "2", "4"])), ["null", "1e16", "1.0", "null"]);
+    assert_eq!(values_of(ranges, &floats(&["1e16", "1", "2", "4"])), ["null", "1e16", "1.0", "null"]);
 }
 
 /// All NaNs are one value, and -0 is 0: as for the keys of stages.
 #[test]
-fn floats_that_are_one_are_grouped_and_compared_as_one() {
+fn equal_floats_are_grouped_and_compared_as_equal() {
     let rows = floats(&["1", "2", "0", "-0.0"]);
     // The bits of these NaNs differ.
     let nans =
         "select case v when 0 then cast('NaN' as double) when 1 then -cast('NaN' as double) else f end as f from rows";
-    let one = |query: &str| made(&format!("sql = \"with n as ({nans}) {query}\""), &rows);
+    let one = |query: &str| values_of(&format!("sql = \"with n as ({nans}) {query}\""), &rows);
     assert_eq!(one("select count(*) as x from n group by f order by 1"), ["2", "2"]);
     assert_eq!(one("select count(*) as x from (select distinct f from n)"), ["2"]);
     assert_eq!(one("select count(distinct f) as x from n"), ["2"]);
@@ -179,18 +179,18 @@ fn floats_that_are_one_are_grouped_and_compared_as_one() {
     assert_eq!(one("select min(f) as x from n"), ["0.0"]);
 }
 
-/// What DataFusion alone gets wrong or refuses.
+/// Cases that DataFusion alone gets wrong or rejects.
 #[test]
 fn queries_mean_what_sql_means() {
     let rows = floats(&["1", "\"-Infinity\"", "\"NaN\"", "-0.0"]);
-    let one = |query: &str| made(&format!("sql = \"select {query}\""), &rows);
-    // In groups, where all values are infinite or NaN.
+    let one = |query: &str| values_of(&format!("sql = \"select {query}\""), &rows);
+    // In groups in which all values are infinite or NaN.
     assert_eq!(one("max(f) as x from rows where v = 1 group by t"), ["\"-Infinity\""]);
     assert_eq!(one("min(-f) as x from rows where v = 1 group by t"), ["\"Infinity\""]);
     assert_eq!(one("max(f) as x from rows group by t"), ["\"NaN\""]);
     assert_eq!(one("min(f) as x from rows where v in (0, 2) group by t"), ["1.0"]);
     assert_eq!(one("max(f) filter (where v = 7) as x from rows group by t"), ["null"]);
-    // Floats that are one, in all places that compare.
+    // Equal floats, wherever values are compared.
     assert_eq!(one("nullif(f, 0.0) as x from rows order by v"), ["1.0", "\"-Infinity\"", "\"NaN\"", "null"]);
     assert_eq!(one("case f when 0.0 then 1 else 0 end as x from rows order by v"), ["0", "0", "0", "1"]);
     assert_eq!(one("v as x from rows where f in (select 0.0)"), ["3"]);
@@ -211,16 +211,16 @@ fn queries_mean_what_sql_means() {
     assert_eq!(one("sum(v) over (order by f is distinct from 1.0, v) as x from rows"), ["0", "1", "3", "6"]);
 }
 
-/// What a library does not take is an error with a name, not the end of the program.
+/// A value that a library does not accept is an error with a name, not the end of the program.
 #[test]
-fn values_that_a_function_does_not_take_are_errors() {
+fn invalid_arguments_of_functions_are_errors() {
     let rows = r#"[[-5,3,1.0,"abc",null]]"#;
-    assert_eq!(made("select = \"lpad(t, v) as x\"", rows), ["\"\""]);
-    assert_eq!(made("select = \"rpad(t, v, 'é') as x\"", rows), ["\"\""]);
-    assert_eq!(made("select = \"rpad(t, w - 1) as x\"", rows), ["\"ab\""]);
+    assert_eq!(values_of("select = \"lpad(t, v) as x\"", rows), ["\"\""]);
+    assert_eq!(values_of("select = \"rpad(t, v, 'é') as x\"", rows), ["\"\""]);
+    assert_eq!(values_of("select = \"rpad(t, w - 1) as x\"", rows), ["\"ab\""]);
     let centroids = "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by f) as x from rows";
-    let told = job(&format!("sql = \"{centroids}\""), rows).refused(&["run", "job.toml"]);
-    assert!(told.contains("`approx_percentile_cont(…)` takes from 1 to 10000 centroids"), "{told}");
+    let output = job(&format!("sql = \"{centroids}\""), rows).rejected_message(&["run", "job.toml"]);
+    assert!(output.contains("`approx_percentile_cont(…)` takes from 1 to 10000 centroids"), "{output}");
 }
 
 /// A function that would make more than there is, whether of constants or of the data, is stopped before it does.
@@ -242,7 +242,7 @@ fn functions_are_stopped_before_they_take_all_memory() {
         fails(&format!("select = \"{text} as x\""), rows, "cannot be computed: `");
         fails(&format!("sql = \"select {text} as x from rows\""), rows, "cannot be computed: `");
     }
-    // Nothing is computed while the job is looked at.
+    // Nothing is computed while the job is validated.
     for text in ["array_length(range(1, 2000000000))", "length(repeat('x', 1000000000000))"] {
         let trial = job(&format!("select = \"{text} as x\""), rows);
         let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
@@ -260,7 +260,7 @@ fn many(rows: u64) -> String {
     text + "]"
 }
 
-/// Rows that a query holds are counted; the key says how many may be.
+/// The memory of a query's rows is counted; a key sets the limit.
 #[test]
 fn a_query_has_a_limit_of_memory() {
     let small = "limits = { memory = \"16MiB\" }\n";
@@ -275,17 +275,17 @@ fn a_query_has_a_limit_of_memory() {
         let stage = format!("{small}sql = \"{sql}\"");
         fails(&stage, &many(5_000), "raise `limits.memory`");
     }
-    // What is made little of is no matter.
+    // The size of what is reduced to little does not matter.
     let counted = format!("{small}sql = \"select count(*) as x from rows a cross join rows b\"");
-    assert_eq!(made(&counted, &many(2_000)), ["4000000"]);
+    assert_eq!(values_of(&counted, &many(2_000)), ["4000000"]);
     let unnested =
         format!("{small}sql = \"select count(*) as x from (select unnest(range(0, 100)) as u, t from rows)\"");
-    assert_eq!(made(&unnested, &many(2_000)), ["200000"]);
-    let told = job("limits = { fuel = 5 }\nsql = \"select 1 as x\"", "[]").refused(&["run", "job.toml"]);
-    assert!(told.contains("fuel") && told.contains("memory"), "{told}");
+    assert_eq!(values_of(&unnested, &many(2_000)), ["200000"]);
+    let output = job("limits = { fuel = 5 }\nsql = \"select 1 as x\"", "[]").rejected_message(&["run", "job.toml"]);
+    assert!(output.contains("fuel") && output.contains("memory"), "{output}");
 }
 
-/// Pairs of rows that never fit, so that no row comes out for an hour.
+/// Pairs of rows that never match, so that no row is emitted for an hour.
 const LONG: &str = "select count(*) as x from rows a cross join rows b cross join rows c where a.v + b.v + c.v < 0";
 
 #[test]
@@ -309,7 +309,7 @@ fn a_long_query_ends_with_its_job() {
     }
 }
 
-/// Text that takes for ever to read or to plan is refused; at once where that can be told from its form.
+/// Text that takes very long to parse or plan is rejected; immediately if its form shows it.
 #[test]
 fn planning_has_a_limit_of_time() {
     let mut casts = "v".to_owned();
@@ -320,14 +320,14 @@ fn planning_has_a_limit_of_time() {
     for text in [casts, nots] {
         for stage in [format!("select = \"{text} as x\""), format!("sql = \"select {text} as x from rows\"")] {
             let began = Instant::now();
-            let told = job(&stage, "[]").refused(&["validate", "job.toml"]);
-            assert!(told.contains("more than 16 of `cast(…)`, `not (…)` and similar calls are nested"), "{told}");
+            let output = job(&stage, "[]").rejected_message(&["validate", "job.toml"]);
+            assert!(output.contains("more than 16 of `cast(…)`, `not (…)` and similar calls are nested"), "{output}");
             assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         }
     }
     let coalesce = format!("{}v{}", "coalesce(".repeat(40), ", 1)".repeat(40));
     let began = Instant::now();
-    let told = job(&format!("select = \"{coalesce} as x\""), "[]").refused(&["validate", "job.toml"]);
-    assert!(told.contains("too complex"), "{told}");
+    let output = job(&format!("select = \"{coalesce} as x\""), "[]").rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("too complex"), "{output}");
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
 }

@@ -1,5 +1,5 @@
-//! Hostile packages and lying registries, through the program itself: whoever pulls, adds or runs such a package is told what
-//! is wrong with it, in bounded time and memory, and nothing is compiled, and nothing written but to the store.
+//! Hostile packages and lying registries, in the program itself: pulling, adding or running such a package fails with the reason,
+//! in bounded time and memory. Nothing is compiled, and nothing is written except to the store.
 
 mod answers;
 mod case;
@@ -13,25 +13,25 @@ use case::{Place, WAYS, Way};
 use goods::Goods;
 use millstream_tests::LyingRegistry;
 
-/// All that follows could be refused for another reason than its lie: without one, all goes well.
+/// The following could fail for another reason than its lie: without a lie, everything succeeds.
 #[test]
-fn without_a_lie_all_goes_well() {
+fn without_a_lie_everything_succeeds() {
     let goods = Goods::honest();
     let served = goods.clone();
-    let registry = LyingRegistry::start(move |asked| served.answer(asked));
+    let registry = LyingRegistry::start(move |requests| served.answer(requests));
     let address = format!("oci://{}/team", registry.host());
     for way in WAYS {
-        Place::new("").goes(way, &address, &goods).is_well();
+        Place::new("").attempt(way, &address, &goods).check_ok();
     }
     let place = Place::new("");
-    place.goes(Way::Add, &address, &goods).is_well();
+    place.attempt(Way::Add, &address, &goods).check_ok();
     drop(registry);
-    place.run(&["run", "job.toml"]).is_well();
+    place.run(&["run", "job.toml"]).check_ok();
     assert_eq!(place.trial.rows("out.jsonl").len(), 3);
 
     let dir = Place::new("");
     goods.write(&dir.trial.path("registry"));
     for way in WAYS {
-        dir.goes(way, &dir.trial.path("registry").display().to_string(), &goods).is_well();
+        dir.attempt(way, &dir.trial.path("registry").display().to_string(), &goods).check_ok();
     }
 }

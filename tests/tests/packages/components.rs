@@ -1,4 +1,4 @@
-//! Packages: what a component tells of itself without being run, and that the same project makes the same bytes.
+//! Packages: the metadata of a component without running it, and that the same project makes the same bytes.
 
 use millstream_tests::{Ended, Process, Trial};
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// A toolchain may be slow behind other builds.
+/// A toolchain may be slow next to other builds.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
-/// Runs the program in a folder.
+/// Runs the program in a directory.
 fn run(trial: &Trial, arguments: &[&str]) -> Ended {
     let mut command = trial.command(arguments);
-    // All Rust projects share what they compile.
+    // All Rust projects share their build directory.
     command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages"));
     Process::start(&mut command).wait_within(BUILDS_WITHIN)
 }
@@ -33,7 +33,7 @@ fn column(name: &str, kind: &str, nullable: bool) -> Value {
     json!({ "name": name, "type": kind, "nullable": nullable })
 }
 
-/// A component with these custom sections, which has none of the functions of its world: whoever loads it fails.
+/// A component with these custom sections, which has none of the functions of its world: loading it fails.
 fn hollow(sections: &[(&str, &str)]) -> Vec<u8> {
     let escaped = |text: &str| -> String { text.bytes().map(|byte| format!("\\{byte:02x}")).collect() };
     let custom = sections.iter().map(|(name, text)| format!("(@custom \"{name}\" \"{}\")", escaped(text)));
@@ -43,7 +43,7 @@ fn hollow(sections: &[(&str, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn a_package_is_inspected_without_being_run() {
+fn a_package_is_inspected_without_running_it() {
     let entry = json!({
         "config": {}, "given": [], "by": [], "name": "ledger", "version": "2.0.0", "doc": "Keeps accounts",
         "inputs": [[column("amount", "int64", false)]], "output": [column("balance", "int64", false)],
@@ -81,23 +81,23 @@ fn a_package_is_inspected_without_being_run() {
         assert!(text.contains(&format!("{line}\n")), "no `{line}` in\n{text}");
     }
     assert!(!text.contains("compiled:"), "{text}");
-    let told = inspected(&trial, "ledger.wasm");
+    let output = inspected(&trial, "ledger.wasm");
     assert_eq!(
-        (&told["name"], &told["version"], &told["world"]),
+        (&output["name"], &output["version"], &output["world"]),
         (&"ledger".into(), &"2.0.0".into(), &"update".into())
     );
-    assert_eq!(told["state"], json!([column("sum", "int64", false)]));
-    assert_eq!(told["schemas"].as_array().map(Vec::len), Some(2));
-    assert_eq!(told["grants"], json!({ "files": { "rates": "a rate a line" } }));
+    assert_eq!(output["state"], json!([column("sum", "int64", false)]));
+    assert_eq!(output["schemas"].as_array().map(Vec::len), Some(2));
+    assert_eq!(output["grants"], json!({ "files": { "rates": "a rate a line" } }));
 
-    // The same without its schemas has to be asked, which fails.
+    // The same without its schemas has to be called, which fails.
     trial.write("asked.wasm", hollow(&[("version", "2.0.0")]));
     let ended = run(&trial, &["inspect", "asked.wasm"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stdout);
     assert!(ended.stderr.contains("describe of millstream:plugin/updater@0.1.1 is missing"), "{}", ended.stderr);
 }
 
-/// Two builds of a project, each in a folder of its own.
+/// Two builds of a project, each in its own directory.
 fn built_twice(lang: &str, world: &str, manifest: &str, grants: &str) -> (Trial, Vec<u8>) {
     let build = || {
         let trial = Trial::new("");
@@ -113,20 +113,20 @@ fn built_twice(lang: &str, world: &str, manifest: &str, grants: &str) -> (Trial,
     one
 }
 
-/// What a plugin said when it was built is in its bytes, and these are the same each time.
+/// The description of a plugin at build time is in its bytes, and these are the same each time.
 #[test]
-fn a_rust_package_tells_its_schemas_and_is_reproducible() {
+fn a_rust_package_has_its_schemas_and_is_reproducible() {
     let grants = "\n[package.metadata.millstream.grants]\nenv = { REGION = \"where\" }\n";
     let (trial, _) = built_twice("rust", "update", "Cargo.toml", grants);
-    tells_its_schemas(&trial);
+    check_schemas(&trial);
 }
 
 /// The project of the template for world update, with its one case.
-fn tells_its_schemas(trial: &Trial) {
-    let told = inspected(trial, "same");
-    assert_eq!((&told["name"], &told["version"]), (&"same".into(), &"0.1.0".into()));
-    assert_eq!(told["grants"], json!({ "env": { "REGION": "where" } }));
-    let schemas = told["schemas"].as_array().unwrap();
+fn check_schemas(trial: &Trial) {
+    let output = inspected(trial, "same");
+    assert_eq!((&output["name"], &output["version"]), (&"same".into(), &"0.1.0".into()));
+    assert_eq!(output["grants"], json!({ "env": { "REGION": "where" } }));
+    let schemas = output["schemas"].as_array().unwrap();
     assert_eq!(schemas.len(), 2, "without an input, and with that of the case: {schemas:#?}");
     assert_eq!((&schemas[0]["given"], &schemas[0]["config"]), (&json!([]), &json!({})));
     let given = schemas[1]["given"][0].as_array().unwrap();
@@ -138,33 +138,33 @@ fn tells_its_schemas(trial: &Trial) {
 }
 
 #[test]
-fn grants_that_no_job_could_make_are_refused() {
+fn impossible_grants_are_rejected() {
     let project = "language = \"c\"\nworld = \"transform\"\nname = \"shout\"\nversion = \"1.2.3\"\n[grants]\n";
-    for (grants, words) in [
+    for (grants, message) in [
         ("http = { hosts = [\"http://x\"] }", "`grant.http.hosts`: \"http://x\""),
         ("http = { hosts = [] }", "`grant.http.hosts` is empty"),
         ("network = true", "unknown field `network`"),
     ] {
         let trial = Trial::new("");
         trial.write("shout/plugin.toml", format!("{project}{grants}\n"));
-        let told = trial.refused(&["build", "shout"]);
-        assert!(told.contains("shout/plugin.toml: ") && told.contains(words), "{grants}: {told}");
+        let output = trial.rejected_message(&["build", "shout"]);
+        assert!(output.contains("shout/plugin.toml: ") && output.contains(message), "{grants}: {output}");
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_go_package_tells_its_schemas_and_is_reproducible() {
+    fn a_go_package_has_its_schemas_and_is_reproducible() {
         let (trial, _) = built_twice("go", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
-        tells_its_schemas(&trial);
+        check_schemas(&trial);
     }
 
     #[test]
-    fn a_c_package_tells_its_schemas_and_is_reproducible() {
+    fn a_c_package_has_its_schemas_and_is_reproducible() {
         let (trial, _) = built_twice("c", "update", "plugin.toml", "\n[grants]\nenv = { REGION = \"where\" }\n");
-        tells_its_schemas(&trial);
+        check_schemas(&trial);
     }
 }

@@ -3,7 +3,7 @@
 use millstream::internals::package::facts::PackageFacts;
 use millstream::internals::package::manifest::PackedPackage;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
-use millstream_tests::{Ended, Feeder, Process, RegistryServer, Trial, plugin, root, until};
+use millstream_tests::{Ended, Feeder, Process, RegistryServer, Trial, plugin, root, wait_until};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ kind = "queue"
 path = "out.jsonl"
 "#;
 
-/// A trial with a job, and a folder as a registry with versions 0.7.0 and 0.8.0 of split-words.
+/// A trial with a job, and a directory as a registry with versions 0.7.0 and 0.8.0 of split-words.
 fn trial(plugin: &str) -> Trial {
     let trial = Trial::new(&JOB.replace("PLUGIN", plugin));
     trial.write("input.jsonl", "[{\"value\": \"a b\"}, {\"value\": \"c\"}]\n");
@@ -41,16 +41,16 @@ fn trial(plugin: &str) -> Trial {
     trial
 }
 
-fn good(ended: Ended) -> Ended {
+fn assert_ok(ended: Ended) -> Ended {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     ended
 }
 
-/// Refused for a reason: this code, and these words on standard error.
-fn refused(ended: Ended, code: i32, words: &str) {
-    let told = format!("{}{}", ended.stdout, ended.stderr);
-    assert_eq!(ended.code, Some(code), "{told}");
-    assert!(ended.stderr.contains(words), "no {words:?} in\n{told}");
+/// Checks that it was rejected with this code and this text on standard error.
+fn check_rejected(ended: Ended, code: i32, words: &str) {
+    let output = format!("{}{}", ended.stdout, ended.stderr);
+    assert_eq!(ended.code, Some(code), "{output}");
+    assert!(ended.stderr.contains(words), "no {words:?} in\n{output}");
 }
 
 fn add(trial: &Trial, reference: &str) -> Ended {
@@ -72,20 +72,20 @@ fn stored(store: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn what_is_added_is_what_runs() {
+fn the_added_version_runs() {
     let trial = trial("split-words@0.7.0");
-    refused(run(&trial), 2, "`split-words@0.7.0` is not pinned in ");
-    refused(run(&trial), 2, "job.toml:13: stage `words`: ");
-    let told = good(add(&trial, "split-words@0.7.0")).stdout;
-    assert!(told.contains("world      transform of millstream:plugin@0.1"), "{told}");
-    assert!(told.contains("signed by  no one whose key you trust"), "{told}");
+    check_rejected(run(&trial), 2, "`split-words@0.7.0` is not pinned in ");
+    check_rejected(run(&trial), 2, "job.toml:13: stage `words`: ");
+    let output = assert_ok(add(&trial, "split-words@0.7.0")).stdout;
+    assert!(output.contains("world      transform of millstream:plugin@0.1"), "{output}");
+    assert!(output.contains("signed by no trusted key"), "{output}");
     assert_eq!(trial.text("job.toml"), JOB.replace("PLUGIN", "split-words@0.7.0"), "it was there already");
-    good(run(&trial));
+    assert_ok(run(&trial));
     assert_eq!(words(&trial), 3);
 
-    // Without a version it is the newest one, and what the author wrote around it stays.
-    let told = good(add(&trial, "split-words")).stdout;
-    assert!(told.contains("stage `words` of job.toml has it instead of split-words@0.7.0"), "{told}");
+    // Without a version it is the newest one, and the author's text around it stays.
+    let output = assert_ok(add(&trial, "split-words")).stdout;
+    assert!(output.contains("stage `words` of job.toml has it instead of split-words@0.7.0"), "{output}");
     assert_eq!(trial.text("job.toml"), JOB.replace("PLUGIN", "split-words@0.8.0"));
     let lock: toml::Table = toml::from_str(&trial.text("millstream.lock")).expect("it is TOML");
     let packages = lock["package"].as_array().expect("packages");
@@ -95,16 +95,16 @@ fn what_is_added_is_what_runs() {
     let mode = fs::metadata(trial.path("millstream.lock")).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o400, 0o400);
 
-    // Nothing is needed but the store.
+    // Only the store is needed.
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
-    good(run(&trial));
-    good(millstream_in(&trial, &["verify", "job.toml"]));
-    good(millstream_in(&trial, &["validate", "job.toml"]));
+    assert_ok(run(&trial));
+    assert_ok(millstream_in(&trial, &["verify", "job.toml"]));
+    assert_ok(millstream_in(&trial, &["validate", "job.toml"]));
 }
 
-/// Who has signed a package is known wherever the job is looked at, and follows an upgrade.
+/// The signers of a package are shown wherever the job is inspected, and follow an upgrade.
 #[test]
-fn a_job_says_who_has_signed_its_packages() {
+fn a_job_shows_the_signers_of_its_packages() {
     let feeder = Feeder::start(|n| format!("a{n} b\n"));
     let trial = trial("none@1.0.0");
     trial.change(
@@ -112,100 +112,100 @@ fn a_job_says_who_has_signed_its_packages() {
         &format!("kind = \"socket\"\naddress = \"127.0.0.1:{}\"", feeder.port()),
     );
     trial.change("batch = \"1s\"\nclock = \"manual\"", "batch = \"20ms\"");
-    good(millstream_in(&trial, &["key", "new", "alice"]));
-    let shown = good(millstream_in(&trial, &["key", "show", "alice"])).stdout;
+    assert_ok(millstream_in(&trial, &["key", "new", "alice"]));
+    let shown = assert_ok(millstream_in(&trial, &["key", "show", "alice"])).stdout;
     let key = shown.split_whitespace().find(|word| word.starts_with("ed25519:")).expect("a key");
-    good(millstream_in(&trial, &["key", "trust", "alice", key]));
+    assert_ok(millstream_in(&trial, &["key", "trust", "alice", key]));
     let push = |version: &str, sign: &[&str]| {
         let file = format!("registry/split-{version}.wasm");
-        good(millstream_in(&trial, &[&["push", &file, "--registry", "signed"], sign].concat()));
+        assert_ok(millstream_in(&trial, &[&["push", &file, "--registry", "signed"], sign].concat()));
     };
     push("0.7.0", &["--sign", "alice"]);
     push("0.8.0", &[]);
-    good(millstream_in(
+    assert_ok(millstream_in(
         &trial,
         &["add", "split-words@0.7.0", "--registry", "signed", "--stage", "words", "--job", "job.toml"],
     ));
     let mut command = trial.command(&["run", "job.toml"]);
     command.env("MILLSTREAM_STORE", trial.path("store")).env("MILLSTREAM_CONFIG", trial.path("config"));
     let mut job = Process::start(&mut command);
-    // The sink's file is there before the job can be asked.
-    job.until("rows come", |_| trial.path("out.jsonl").exists() && !trial.rows("out.jsonl").is_empty());
+    // The sink's file exists before the job responds.
+    job.wait_until("rows come", |_| trial.path("out.jsonl").exists() && !trial.rows("out.jsonl").is_empty());
     let signers = || {
-        let told = millstream_in(&trial, &["status", "job.toml", "--json"]).stdout;
-        let told: Value = serde_json::from_str(&told).unwrap_or_default();
-        let plugin = &told["stages"][0]["plugin"];
+        let output = millstream_in(&trial, &["status", "job.toml", "--json"]).stdout;
+        let output: Value = serde_json::from_str(&output).unwrap_or_default();
+        let plugin = &output["stages"][0]["plugin"];
         plugin["signed_by"].clone()
     };
     assert_eq!(signers(), json!(["alice"]));
-    let words = good(millstream_in(&trial, &["status", "job.toml"])).stdout;
+    let words = assert_ok(millstream_in(&trial, &["status", "job.toml"])).stdout;
     assert!(words.contains("signed  by alice"), "{words}");
-    good(millstream_in(
+    assert_ok(millstream_in(
         &trial,
         &["upgrade", "job.toml", "words", "split-words@0.8.0", "--registry", "signed", "--accept"],
     ));
     assert_eq!(signers(), json!([]));
-    good(millstream_in(&trial, &["upgrade", "job.toml", "words", "registry/split-0.7.0.wasm", "--accept"]));
+    assert_ok(millstream_in(&trial, &["upgrade", "job.toml", "words", "registry/split-0.7.0.wasm", "--accept"]));
     assert_eq!(signers(), Value::Null, "a file");
     job.stop();
 }
 
 #[test]
-fn another_machine_fetches_what_is_locked() {
+fn another_machine_fetches_locked_versions() {
     let trial = trial("plugins/none");
-    good(add(&trial, "split-words@0.7.0"));
+    assert_ok(add(&trial, "split-words@0.7.0"));
     let store = trial.path("another/store");
-    refused(millstream_with(&trial, &store, &["verify", "job.toml"]), 1, "");
-    let ended = good(millstream_with(&trial, &store, &["run", "job.toml", "--workers", "1"]));
+    check_rejected(millstream_with(&trial, &store, &["verify", "job.toml"]), 1, "");
+    let ended = assert_ok(millstream_with(&trial, &store, &["run", "job.toml", "--workers", "1"]));
     assert!(ended.stderr.contains("fetching split-words@0.7.0 from "), "{}", ended.stderr);
     assert_eq!((words(&trial), stored(&store).len()), (3, 2));
-    let ended = good(millstream_with(&trial, &store, &["run", "job.toml", "--workers", "1"]));
+    let ended = assert_ok(millstream_with(&trial, &store, &["run", "job.toml", "--workers", "1"]));
     assert!(!ended.stderr.contains("fetching"), "{}", ended.stderr);
 
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
     let third = trial.path("third");
-    refused(millstream_with(&trial, &third, &["run", "job.toml"]), 2, "registry is not an existing directory");
+    check_rejected(millstream_with(&trial, &third, &["run", "job.toml"]), 2, "registry is not an existing directory");
     assert!(stored(&third).is_empty());
 }
 
 #[test]
-fn a_version_that_was_moved_is_refused() {
+fn a_moved_version_is_rejected() {
     let trial = trial("plugins/none");
-    good(add(&trial, "split-words@0.7.0"));
+    assert_ok(add(&trial, "split-words@0.7.0"));
     let files = || (trial.text("job.toml"), trial.text("millstream.lock"));
     let before = files();
     let mut other = as_version("split-words", "0.7.0");
     other.extend(millstream_tests::package::custom_section("something", b"else"));
     trial.write("registry/split-0.7.0.wasm", &other);
 
-    refused(add(&trial, "split-words@0.7.0"), 1, "was moved: it was sha256:");
-    // On a machine that has never seen it, the lock file tells.
+    check_rejected(add(&trial, "split-words@0.7.0"), 1, "was moved: it was sha256:");
+    // On a machine that has never seen it, the lock file has the data.
     let store = trial.path("another/store");
-    refused(millstream_with(&trial, &store, &["run", "job.toml"]), 1, "was moved: it was sha256:");
+    check_rejected(millstream_with(&trial, &store, &["run", "job.toml"]), 1, "was moved: it was sha256:");
     let arguments = ["add", "split-words@0.7.0", "--registry", "registry", "--stage", "words"];
-    refused(millstream_with(&trial, &trial.path("third"), &arguments), 1, "was moved: it was sha256:");
-    // Not even where it is said to come from somewhere else.
+    check_rejected(millstream_with(&trial, &trial.path("third"), &arguments), 1, "was moved: it was sha256:");
+    // Not even if another origin is configured.
     fs::rename(trial.path("registry"), trial.path("elsewhere")).expect("a folder can be moved");
     let arguments = ["add", "split-words@0.7.0", "--registry", "elsewhere", "--stage", "words"];
-    refused(millstream_with(&trial, &trial.path("third"), &arguments), 2, "must never change");
+    check_rejected(millstream_with(&trial, &trial.path("third"), &arguments), 2, "must never change");
     assert_eq!(files(), before);
-    // What is pinned runs all the same.
-    good(run(&trial));
+    // The pinned version runs anyway.
+    assert_ok(run(&trial));
     assert_eq!(words(&trial), 3);
 }
 
 #[test]
-fn damage_in_the_store_is_told_and_mended() {
+fn damage_in_the_store_is_reported_and_repaired() {
     let trial = trial("plugins/none");
-    good(add(&trial, "split-words@0.7.0"));
-    good(millstream_in(&trial, &["verify"]));
+    assert_ok(add(&trial, "split-words@0.7.0"));
+    assert_ok(millstream_in(&trial, &["verify"]));
     for file in stored(&trial.path("store")) {
         let bytes = fs::read(&file).expect("it can be read");
         let mut damaged = bytes.clone();
         let last = damaged.last_mut().expect("it is not empty");
         *last ^= 1;
         fs::write(&file, damaged).expect("it can be written");
-        refused(run(&trial), 1, "does not match its digest");
+        check_rejected(run(&trial), 1, "does not match its digest");
         for arguments in [&["verify"][..], &["verify", "job.toml"]] {
             let ended = millstream_in(&trial, arguments);
             assert_eq!(ended.code, Some(1));
@@ -213,50 +213,50 @@ fn damage_in_the_store_is_told_and_mended() {
         }
         // As the message says.
         fs::remove_file(&file).expect("it can be removed");
-        good(run(&trial));
+        assert_ok(run(&trial));
         assert_eq!(words(&trial), 3);
         assert_eq!(fs::read(&file).expect("it was fetched again"), bytes);
         fs::remove_file(trial.path("out.jsonl")).expect("it can be removed");
     }
-    good(millstream_in(&trial, &["verify"]));
+    assert_ok(millstream_in(&trial, &["verify"]));
 }
 
 #[test]
-fn an_update_that_is_something_else_must_be_accepted() {
+fn an_update_to_something_else_must_be_accepted() {
     let trial = trial(&plugin("running-count").display().to_string());
     let before = trial.text("job.toml");
-    refused(add(&trial, "split-words@0.7.0"), 2, "differs from what stage `words` has now");
-    refused(add(&trial, "split-words@0.7.0"), 2, "add --accept");
+    check_rejected(add(&trial, "split-words@0.7.0"), 2, "differs from the current plugin of stage `words`");
+    check_rejected(add(&trial, "split-words@0.7.0"), 2, "add --accept");
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (before, String::new()));
     let accepted = ["add", "split-words@0.7.0", "--registry", "registry", "--stage", "words", "--accept"];
-    good(millstream_in(&trial, &accepted));
+    assert_ok(millstream_in(&trial, &accepted));
     assert_eq!(trial.text("job.toml"), JOB.replace("PLUGIN", "split-words@0.7.0"));
-    good(run(&trial));
+    assert_ok(run(&trial));
 }
 
 #[test]
-fn what_no_lock_file_needs_is_removed() {
+fn unused_packages_are_removed() {
     let trial = trial("plugins/none");
     let store = trial.path("store");
-    good(add(&trial, "split-words@0.7.0"));
+    assert_ok(add(&trial, "split-words@0.7.0"));
     trial.write("other/job.toml", JOB);
     let other = ["add", "split-words@0.8.0", "--registry", "registry", "--job", "other/job.toml"];
-    good(millstream_in(&trial, &other));
+    assert_ok(millstream_in(&trial, &other));
     assert_eq!(stored(&store).len(), 4);
-    assert!(good(millstream_in(&trial, &["gc"])).stdout.contains("removed 0 files"));
+    assert!(assert_ok(millstream_in(&trial, &["gc"])).stdout.contains("removed 0 files"));
     fs::remove_file(trial.path("other/millstream.lock")).expect("it can be removed");
-    let told = good(millstream_in(&trial, &["gc"])).stdout;
+    let output = assert_ok(millstream_in(&trial, &["gc"])).stdout;
     assert!(
-        told.contains("other/millstream.lock does not exist any longer") && told.contains("removed 2 files"),
-        "{told}"
+        output.contains("other/millstream.lock no longer exists") && output.contains("removed 2 files"),
+        "{output}"
     );
     assert_eq!(stored(&store).len(), 2);
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
-    good(run(&trial));
+    assert_ok(run(&trial));
 }
 
 #[test]
-fn several_who_add_at_once_lose_nothing() {
+fn concurrent_adds_lose_nothing() {
     let trial = trial("plugins/none");
     let versions: Vec<String> = (1..=6).map(|number| format!("1.{number}.0")).collect();
     for version in &versions {
@@ -266,7 +266,7 @@ fn several_who_add_at_once_lose_nothing() {
         for version in &versions {
             let reference = format!("split-words@{version}");
             let trial = &trial;
-            scope.spawn(move || good(millstream_in(trial, &["add", &reference, "--registry", "registry"])));
+            scope.spawn(move || assert_ok(millstream_in(trial, &["add", &reference, "--registry", "registry"])));
         }
     });
     let lock: toml::Table = toml::from_str(&trial.text("millstream.lock")).expect("it is TOML");
@@ -275,56 +275,56 @@ fn several_who_add_at_once_lose_nothing() {
 }
 
 #[test]
-fn where_packages_come_from() {
+fn origins_of_packages() {
     let trial = trial("plugins/none");
     let bare = ["add", "split-words@0.7.0", "--stage", "words"];
-    refused(millstream_in(&trial, &bare), 2, "no registry given");
+    check_rejected(millstream_in(&trial, &bare), 2, "no registry given");
     trial.write("config/config.toml", "registry = \"registry\"");
-    refused(millstream_in(&trial, &bare), 2, "`registry` is a relative path");
+    check_rejected(millstream_in(&trial, &bare), 2, "`registry` is a relative path");
     trial.write("config/config.toml", format!("registry = {:?}\n", trial.path("registry")));
-    good(millstream_in(&trial, &bare));
+    assert_ok(millstream_in(&trial, &bare));
     let lock: toml::Table = toml::from_str(&trial.text("millstream.lock")).expect("it is TOML");
     let registry = fs::canonicalize(trial.path("registry")).expect("it is there");
     assert_eq!(lock["package"][0]["registry"].as_str(), registry.to_str());
-    // A newer one is looked for where the lock file has it from.
+    // A newer one is looked for at the registry in the lock file.
     trial.write("config/config.toml", "registry = \"/nowhere\"\n");
-    good(millstream_in(&trial, &["add", "split-words", "--stage", "words"]));
+    assert_ok(millstream_in(&trial, &["add", "split-words", "--stage", "words"]));
     assert!(trial.text("job.toml").contains("plugin = \"split-words@0.8.0\""));
     // The checkout's own plugins are a registry.
     let own = root().join("plugins").display().to_string();
-    good(millstream_in(&trial, &["add", "running-count", "--registry", &own]));
+    assert_ok(millstream_in(&trial, &["add", "running-count", "--registry", &own]));
 }
 
 #[test]
-fn nobody_can_say_that_a_package_came_from_somewhere_else() {
+fn the_origin_of_a_package_cannot_be_forged() {
     let trial = trial("plugins/none");
-    good(add(&trial, "split-words@0.7.0"));
+    assert_ok(add(&trial, "split-words@0.7.0"));
     let lock = trial.text("millstream.lock");
     // The store holds these bytes, but not from there.
     trial.write("millstream.lock", lock.replace("registry = \"registry\"", "registry = \"elsewhere\""));
-    refused(run(&trial), 2, "elsewhere is not an existing directory");
+    check_rejected(run(&trial), 2, "elsewhere is not an existing directory");
     fs::create_dir(trial.path("elsewhere")).expect("a folder can be made");
     assert_ne!(run(&trial).code, Some(0));
     trial.write("millstream.lock", lock.replace("layer = \"sha256:", "layer = \"sha256:0"));
-    refused(run(&trial), 2, "is not a digest");
+    check_rejected(run(&trial), 2, "is not a digest");
     trial.write("millstream.lock", lock);
-    good(run(&trial));
+    assert_ok(run(&trial));
 }
 
 #[test]
-fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
+fn a_wrong_job_or_stage_is_reported_before_anything_is_fetched() {
     let trial = trial("plugins/none");
     let to = |job: &str, stage: &str| {
         millstream_in(&trial, &["add", "split-words", "--registry", "registry", "--job", job, "--stage", stage])
     };
-    refused(to("none.toml", "words"), 2, "none.toml: file not found");
-    refused(to("job.toml", "wrods"), 2, "stage `wrods`: no such stage");
+    check_rejected(to("none.toml", "words"), 2, "none.toml: file not found");
+    check_rejected(to("job.toml", "wrods"), 2, "stage `wrods`: no such stage");
     trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
-    refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
+    check_rejected(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
     assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
     fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let ended = millstream_in(&trial, &["add", "split-words@1", "--registry", "registry"]);
-    refused(ended, 2, "`1` is not a valid version");
+    check_rejected(ended, 2, "`1` is not a valid version");
     assert!(!trial.path("store").exists() && !trial.path("millstream.lock").exists());
 }
 
@@ -335,12 +335,12 @@ fn a_stage_without_a_plugin_gets_one_and_both_move_together() {
     trial.write("here/job.toml", &bare);
     let arguments =
         ["add", "split-words@0.7.0", "--registry", "registry", "--job", "here/job.toml", "--stage", "words"];
-    good(millstream_in(&trial, &arguments));
+    assert_ok(millstream_in(&trial, &arguments));
     assert_eq!(
         trial.text("here/job.toml"),
         bare.replace("from = \"lines\"\n", "from = \"lines\"\nplugin = \"split-words@0.7.0\"\n")
     );
-    // The folders of job and registry go somewhere else together, to a user with an empty store.
+    // The directories of job and registry move together, to a user with an empty store.
     for dir in ["here", "registry"] {
         let to = trial.path("moved").join(dir);
         fs::create_dir_all(trial.path("moved")).expect("a folder can be made");
@@ -348,67 +348,67 @@ fn a_stage_without_a_plugin_gets_one_and_both_move_together() {
     }
     trial.write("moved/here/input.jsonl", "[{\"value\": \"a b\"}]\n");
     let ended = millstream_with(&trial, &trial.path("another"), &["run", "moved/here/job.toml", "--workers", "1"]);
-    good(ended);
+    assert_ok(ended);
     assert_eq!(trial.rows("moved/here/out.jsonl").len(), 2);
 }
 
 #[test]
-fn a_batch_runs_again_as_it_was_after_its_package_has_gone() {
+fn a_batch_is_replayed_unchanged_after_its_package_was_removed() {
     let trial = trial("plugins/none");
     let job = format!("{}\n[checkpoint]\ndir = \"state\"\nevery = 100\n", JOB.replace("PLUGIN", "plugins/none"));
     trial.write("job.toml", job);
-    good(add(&trial, "split-words@0.7.0"));
-    good(run(&trial));
+    assert_ok(add(&trial, "split-words@0.7.0"));
+    assert_ok(run(&trial));
     fs::remove_dir_all(trial.path("registry")).expect("it can be removed");
     fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let arguments = ["replay", "job.toml", "--batch", "1", "--as-it-was"];
-    let ended = good(millstream_in(&trial, &arguments));
+    let ended = assert_ok(millstream_in(&trial, &arguments));
     assert!(ended.stdout.contains('a'), "{}", ended.stdout);
 }
 
 #[test]
-fn a_registry_of_the_network_is_needed_once() {
+fn a_remote_registry_is_needed_once() {
     let server = RegistryServer::start();
     let trial = trial("plugins/none");
     let url = server.url();
     for version in ["0.7.0", "0.8.0"] {
-        good(millstream_in(&trial, &["push", &format!("registry/split-{version}.wasm"), "--registry", &url]));
+        assert_ok(millstream_in(&trial, &["push", &format!("registry/split-{version}.wasm"), "--registry", &url]));
     }
     let add = ["add", "split-words@0.7.0", "--registry", &url, "--stage", "words"];
-    good(millstream_in(&trial, &add));
+    assert_ok(millstream_in(&trial, &add));
     let lock = trial.text("millstream.lock");
     assert!(lock.contains(&format!("registry = \"{url}\"")), "{lock}");
-    good(run(&trial));
+    assert_ok(run(&trial));
     // The same digests, whether it was pushed or not.
     trial.write("millstream.lock", "");
-    refused(millstream_in(&trial, &["verify", "job.toml"]), 1, "");
-    good(self::add(&trial, "split-words@0.7.0"));
+    check_rejected(millstream_in(&trial, &["verify", "job.toml"]), 1, "");
+    assert_ok(self::add(&trial, "split-words@0.7.0"));
     let digests = |text: &str| -> Vec<String> {
         text.lines().filter(|line| line.contains("sha256:")).map(str::to_owned).collect()
     };
     assert_eq!(digests(&trial.text("millstream.lock")), digests(&lock));
     trial.write("millstream.lock", &lock);
 
-    // Somebody moves the tag: the manifest of another version is put there.
+    // The tag is moved: it gets the manifest of another version.
     let component = as_version("split-words", "0.8.0");
-    let facts = PackageFacts::of(&component, "0.8.0").expect("it is a component");
-    let manifest = PackedPackage::of(component, &facts).expect("it is a package").manifest;
+    let facts = PackageFacts::read(&component, "0.8.0").expect("it is a component");
+    let manifest = PackedPackage::pack(component, &facts).expect("it is a package").manifest;
     put_manifest(&server.host(), "/v2/team/split-words/manifests/0.7.0", &manifest);
-    refused(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
+    check_rejected(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
     let another = trial.path("another");
-    refused(millstream_with(&trial, &another, &["run", "job.toml"]), 1, "was moved: it was sha256:");
-    refused(millstream_with(&trial, &another, &add), 1, "was moved: it was sha256:");
+    check_rejected(millstream_with(&trial, &another, &["run", "job.toml"]), 1, "was moved: it was sha256:");
+    check_rejected(millstream_with(&trial, &another, &add), 1, "was moved: it was sha256:");
     trial.write("millstream.lock", "");
-    refused(millstream_with(&trial, &another, &add), 2, "the component describes itself as `split-words@0.8.0`");
+    check_rejected(millstream_with(&trial, &another, &add), 2, "the component describes itself as `split-words@0.8.0`");
     trial.write("millstream.lock", &lock);
     assert_eq!(trial.text("millstream.lock"), lock);
 
     drop(server);
-    good(run(&trial));
+    assert_ok(run(&trial));
     assert_ne!(millstream_with(&trial, &another, &["run", "job.toml"]).code, Some(0));
 }
 
-/// What a registry takes from whoever may write to it.
+/// What a registry accepts from any client with write access.
 fn put_manifest(host: &str, path: &str, manifest: &[u8]) {
     let mut stream = TcpStream::connect(host).expect("the registry listens");
     let head = format!(
@@ -417,23 +417,23 @@ fn put_manifest(host: &str, path: &str, manifest: &[u8]) {
         manifest.len()
     );
     stream.write_all(&[head.as_bytes(), manifest].concat()).expect("the registry reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("the registry answers");
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("the registry answers");
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
 }
 
 #[test]
-fn an_upgrade_by_path_is_asked_about_as_a_start_is() {
+fn an_upgrade_by_path_is_checked_like_a_start() {
     let trial = trial("split-words@0.7.0");
     let source = "kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }";
     let job = JOB.replace("PLUGIN", "split-words@0.7.0").replace("clock = \"manual\"\n", "");
     trial.write("job.toml", job.replace(source, "kind = \"directory\"\npath = \"in\"\nformat = \"text\""));
     fs::create_dir(trial.path("in")).expect("a folder can be made");
-    good(add(&trial, "split-words@0.7.0"));
+    assert_ok(add(&trial, "split-words@0.7.0"));
     let mut command = trial.command(&["run", "job.toml", "--workers", "1"]);
     command.env("MILLSTREAM_STORE", trial.path("store")).env("MILLSTREAM_CONFIG", trial.path("config"));
     let running = Process::start(&mut command);
-    until("the job answers", || millstream_in(&trial, &["status", "job.toml"]).code == Some(0));
+    wait_until("the job answers", || millstream_in(&trial, &["status", "job.toml"]).code == Some(0));
 
     let upgrade = || millstream_in(&trial, &["upgrade", "job.toml", "words", "registry/split-0.8.0.wasm"]);
     trial.write("config/policy.toml", "paths = false\n");
@@ -442,7 +442,7 @@ fn an_upgrade_by_path_is_asked_about_as_a_start_is() {
     assert!(refused.stderr.contains("allows no plugins by path"), "{}", refused.stderr);
     assert!(trial.text("job.toml").contains("plugin = \"split-words@0.7.0\""));
     fs::remove_file(trial.path("config/policy.toml")).expect("it can be removed");
-    good(upgrade());
+    assert_ok(upgrade());
     assert!(trial.text("job.toml").contains("plugin = \"registry/split-0.8.0.wasm\""));
     drop(running);
 }

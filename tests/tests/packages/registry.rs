@@ -1,4 +1,4 @@
-//! Packages in registries: Debian's own, with and without a login and TLS, and folders.
+//! Packages in registries: Debian's own, with and without a login and TLS, and directories.
 
 use millstream::internals::digest::Digest;
 use millstream::internals::package::facts::PackageFacts;
@@ -15,14 +15,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-/// Runs a command without anybody's settings and logins.
+/// Runs a command without any user's settings and logins.
 fn run(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Ended {
     let mut command = trial.command(arguments);
-    alone(trial, &mut command);
+    without_user_settings(trial, &mut command);
     Process::start(command.envs(settings.iter().copied())).wait()
 }
 
-fn alone(trial: &Trial, command: &mut Command) {
+fn without_user_settings(trial: &Trial, command: &mut Command) {
     let own =
         [("HOME", "home"), ("MILLSTREAM_CONFIG", "config"), ("MILLSTREAM_STORE", "store"), ("XDG_CACHE_HOME", "cache")];
     command.envs(own.map(|(name, dir)| (name, trial.path(dir))));
@@ -31,14 +31,14 @@ fn alone(trial: &Trial, command: &mut Command) {
     }
 }
 
-fn well(trial: &Trial, arguments: &[&str]) -> String {
+fn run_ok(trial: &Trial, arguments: &[&str]) -> String {
     let ended = run(trial, arguments, &[]);
     assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
     ended.stdout
 }
 
-/// What a command says that fails.
-fn badly(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> String {
+/// The message of a command that fails.
+fn run_failing(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> String {
     let ended = run(trial, arguments, settings);
     assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}: {:?}{}", ended.code, ended.stderr);
     assert_eq!(ended.stdout, "");
@@ -48,16 +48,16 @@ fn badly(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Strin
 /// A built plugin of the project, as a component and as it is pushed.
 fn split_words() -> (Vec<u8>, PackedPackage) {
     let component = std::fs::read(plugin("split-words").join("split-words.wasm")).unwrap();
-    let made = PackedPackage::of(component.clone(), &PackageFacts::of(&component, "split-words").unwrap()).unwrap();
+    let made = PackedPackage::pack(component.clone(), &PackageFacts::read(&component, "split-words").unwrap()).unwrap();
     (component, made)
 }
 
-/// The same component with a section more, which is another one under the same name and version.
+/// The same component with an additional section, which makes it a different one with the same name and version.
 fn changed(component: &[u8]) -> Vec<u8> {
     [component, &[0, 5, 4, b'm', b'o', b'r', b'e']].concat()
 }
 
-/// What other tools get of a package, by the library that `wkg` uses.
+/// What other tools get of a package, with the library that `wkg` uses.
 fn pulled_by_others(server: &RegistryServer, version: &str) -> oci_client::client::ImageData {
     millstream::internals::registry::oci::choose_tls();
     let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
@@ -84,12 +84,12 @@ fn a_component_that_is_older_than_its_sources_is_not_pushed() {
         std::fs::File::options().append(true).open(&manifest).unwrap().set_modified(time).unwrap();
     };
     edit(true);
-    let refused = badly(&trial, &push, &[]);
+    let refused = run_failing(&trial, &push, &[]);
     assert!(refused.contains("words/plugin.toml was changed after words/split-words.wasm was built"), "{refused}");
     assert!(refused.contains("`millstream build words`"), "{refused}");
     assert!(!trial.path("registry").exists(), "nothing was pushed");
     edit(false);
-    assert!(well(&trial, &push).starts_with("pushed split-words 0.1.0"));
+    assert!(run_ok(&trial, &push).starts_with("pushed split-words 0.1.0"));
 }
 
 #[test]
@@ -98,9 +98,9 @@ fn a_package_goes_to_a_registry_and_comes_back() {
     let (component, made) = split_words();
     let dir = plugin("split-words").display().to_string();
     let push = ["push", dir.as_str(), "--registry", &server.url()];
-    let said = well(&trial, &push);
-    assert_eq!(said, format!("pushed split-words 0.1.0 to {}\n  manifest {}\n", server.url(), made.digest()));
-    assert_eq!(well(&trial, &push), said, "what is there already may be pushed again");
+    let output = run_ok(&trial, &push);
+    assert_eq!(output, format!("pushed split-words 0.1.0 to {}\n  manifest {}\n", server.url(), made.digest()));
+    assert_eq!(run_ok(&trial, &push), output, "what is there already may be pushed again");
 
     let registry = Registry::parse(&server.url(), &root()).unwrap();
     let (version, digest) = registry.find(&"split-words".parse().unwrap()).unwrap();
@@ -114,15 +114,15 @@ fn a_package_goes_to_a_registry_and_comes_back() {
     assert_eq!(title.unwrap(), "split-words-0.1.0.wasm", "so that `oras pull` writes a file");
 
     let other = trial.write("other.wasm", changed(&component)).display().to_string();
-    let refused = badly(&trial, &["push", &other, "--registry", &server.url()], &[]);
-    assert!(refused.contains("`split-words`: has version 0.1.0 already, with other bytes"), "{refused}");
+    let refused = run_failing(&trial, &["push", &other, "--registry", &server.url()], &[]);
+    assert!(refused.contains("`split-words`: already has version 0.1.0, with other bytes"), "{refused}");
     assert_eq!(registry.find(&"split-words@0.1.0".parse().unwrap()).unwrap().1, made.digest());
 
-    let found = well(&trial, &["search", "split", "--registry", &server.url()]);
+    let found = run_ok(&trial, &["search", "split", "--registry", &server.url()]);
     assert!(found.starts_with("split-words  0.1.0  "), "{found}");
-    assert!(well(&trial, &["search", "nonsense", "--registry", &server.url()]).contains("no package of"));
+    assert!(run_ok(&trial, &["search", "nonsense", "--registry", &server.url()]).contains("no package of"));
     let elsewhere = format!("oci://{}/other", server.host());
-    assert_eq!(well(&trial, &["search", "--registry", &elsewhere]), format!("{elsewhere} has no packages\n"));
+    assert_eq!(run_ok(&trial, &["search", "--registry", &elsewhere]), format!("{elsewhere} has no packages\n"));
     let missing = registry.find(&"split-words@7.0.0".parse().unwrap()).unwrap_err().message;
     assert!(missing.contains("has no version 7.0.0 of `split-words`; available: 0.1.0"), "{missing}");
     let missing = registry.find(&"nothing".parse().unwrap()).unwrap_err().message;
@@ -135,11 +135,11 @@ fn a_login_is_that_of_docker_or_podman() {
     let trial = Trial::new("");
     let dir = plugin("split-words").display().to_string();
     let push = ["push", dir.as_str(), "--registry", &server.url()];
-    let words = format!("needs a login with the permission for this; log in with: docker login {}", server.host());
-    assert!(badly(&trial, &push, &[]).contains(&words));
+    let text = format!("needs a login with the permission for this; log in with: docker login {}", server.host());
+    assert!(run_failing(&trial, &push, &[]).contains(&text));
     let wrong = server.docker_config(RegistryServer::USER, "guessed");
-    let refused = badly(&trial, &push, &[("DOCKER_CONFIG", wrong.path())]);
-    assert!(refused.contains(&words) && !refused.contains("guessed"), "{refused}");
+    let refused = run_failing(&trial, &push, &[("DOCKER_CONFIG", wrong.path())]);
+    assert!(refused.contains(&text) && !refused.contains("guessed"), "{refused}");
 
     let right = server.docker_config(RegistryServer::USER, RegistryServer::PASSWORD);
     let search = ["search", "--registry", &server.url()];
@@ -151,36 +151,36 @@ fn a_login_is_that_of_docker_or_podman() {
         let ended = run(&trial, &search, &[(settings.0, settings.1.as_path())]);
         assert!(ended.stdout.starts_with("split-words  0.1.0"), "{settings:?}: {}{}", ended.stdout, ended.stderr);
     }
-    assert!(badly(&trial, &search, &[]).contains("does not list its packages (needs a login"));
+    assert!(run_failing(&trial, &search, &[]).contains("does not list its packages (needs a login"));
 }
 
 #[test]
-fn a_helper_of_docker_is_asked() {
+fn a_docker_credential_helper_is_used() {
     let server = RegistryServer::with(RegistryOptions { login: true, tls: false });
     let trial = Trial::new("");
-    let answer =
+    let response =
         format!(r#"{{"ServerURL":"x","Username":"{}","Secret":"{}"}}"#, RegistryServer::USER, RegistryServer::PASSWORD);
-    let script = format!("#!/bin/sh\nread server\n[ \"$server\" = {} ] && echo '{answer}'\n", server.host());
+    let script = format!("#!/bin/sh\nread server\n[ \"$server\" = {} ] && echo '{response}'\n", server.host());
     let helper = trial.write("bin/docker-credential-tests", script);
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&helper, executable).unwrap();
     trial.write("docker/config.json", r#"{"credsStore":"tests"}"#);
     let mut command = trial.command(&["search", "--registry", &server.url()]);
-    alone(&trial, &mut command);
+    without_user_settings(&trial, &mut command);
     let path = format!("{}:{}", trial.path("bin").display(), std::env::var("PATH").unwrap());
     let ended = Process::start(command.env("DOCKER_CONFIG", trial.path("docker")).env("PATH", path)).wait();
     assert_eq!(ended.stdout, format!("{} has no packages\n", server.url()), "{}", ended.stderr);
 }
 
 #[test]
-fn tls_is_spoken_with_those_whose_authority_is_known() {
+fn tls_is_used_with_registries_of_a_trusted_ca() {
     let server = RegistryServer::with(RegistryOptions { login: true, tls: true });
     let trial = Trial::new("");
     let login = server.docker_config(RegistryServer::USER, RegistryServer::PASSWORD);
     let dir = plugin("split-words").display().to_string();
     let push = ["push", dir.as_str(), "--registry", &server.url()];
     let (authority, login) = (server.authority(), ("DOCKER_CONFIG", login.path()));
-    let refused = badly(&trial, &push, &[login]);
+    let refused = run_failing(&trial, &push, &[login]);
     assert!(refused.contains("is unreachable") && refused.contains("certificate"), "{refused}");
     let ended = run(&trial, &push, &[login, ("SSL_CERT_FILE", &authority)]);
     assert!(ended.stdout.starts_with("pushed split-words 0.1.0"), "{}", ended.stderr);
@@ -189,7 +189,7 @@ fn tls_is_spoken_with_those_whose_authority_is_known() {
 }
 
 #[test]
-fn signatures_lie_beside_a_package() {
+fn signatures_are_stored_next_to_a_package() {
     let server = RegistryServer::start();
     let (_, made) = split_words();
     let dir = tempfile::tempdir().unwrap();
@@ -211,22 +211,22 @@ fn signatures_lie_beside_a_package() {
 }
 
 #[test]
-fn a_dir_of_built_plugins_is_a_registry() {
+fn a_directory_of_built_plugins_is_a_registry() {
     let (component, made) = split_words();
     let plugins = Registry::Dir(root().join("plugins"));
     let (version, digest) = plugins.find(&"split-words".parse().unwrap()).unwrap();
     assert_eq!((version.to_string(), digest), ("0.1.0".into(), made.digest()), "the same as if it were pushed");
     assert!(plugins.fetch(&"split-words".parse().unwrap(), &digest).unwrap().component == component);
-    let gone = plugins.fetch(&"split-words".parse().unwrap(), &Digest::of(b"other")).unwrap_err().message;
+    let gone = plugins.fetch(&"split-words".parse().unwrap(), &Digest::compute(b"other")).unwrap_err().message;
     assert!(gone.contains("it was rebuilt from other code"), "{gone}");
 
     let trial = Trial::new("");
-    let found = well(&trial, &["search", "--registry", &root().join("plugins").display().to_string()]);
+    let found = run_ok(&trial, &["search", "--registry", &root().join("plugins").display().to_string()]);
     let names: Vec<&str> = found.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.contains(&"split-words") && names.contains(&"running-count"), "{found}");
     assert!(names.is_sorted(), "{found}");
 
-    // Under any name, and beside what is no plugin or broken.
+    // With any name, and next to files that are not plugins or are broken.
     trial.write("shared/some.wasm", &component);
     trial.write("shared/broken.wasm", "not a component");
     trial.write("shared/notes.txt", "");
@@ -240,23 +240,23 @@ fn a_dir_of_built_plugins_is_a_registry() {
 }
 
 /// The value of a header of a request.
-fn header<'a>(asked: &'a Asked, name: &str) -> &'a str {
-    let lines = asked.head.lines().filter_map(|line| line.split_once(": "));
+fn header<'a>(request: &'a Asked, name: &str) -> &'a str {
+    let lines = request.head.lines().filter_map(|line| line.split_once(": "));
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
 }
 
 /// A registry whose requests need a token, which it gives to alice.
 fn with_tokens(token: &'static str) -> LyingRegistry {
-    LyingRegistry::start(move |asked| {
-        let host = header(asked, "host");
-        let is_alice = header(asked, "authorization") == "Basic YWxpY2U6c2VjcmV0";
+    LyingRegistry::start(move |request| {
+        let host = header(request, "host");
+        let is_alice = header(request, "authorization") == "Basic YWxpY2U6c2VjcmV0";
         let denied = |challenge: &str| Answer::new(401, "application/json", b"{}").with("WWW-Authenticate", challenge);
-        match asked.path.split('?').next().unwrap_or_default() {
+        match request.path.split('?').next().unwrap_or_default() {
             "/token" if is_alice => {
                 Answer::new(200, "application/json", format!(r#"{{"token":"{token}"}}"#).as_bytes())
             }
             "/token" => denied("Basic"),
-            "/v2/_catalog" if header(asked, "authorization") == format!("Bearer {token}") => {
+            "/v2/_catalog" if header(request, "authorization") == format!("Bearer {token}") => {
                 Answer::new(200, "application/json", br#"{"repositories":[]}"#)
             }
             _ => denied(&format!(r#"Bearer realm="http://{host}/token",service="tests""#)),
@@ -265,7 +265,7 @@ fn with_tokens(token: &'static str) -> LyingRegistry {
 }
 
 #[test]
-fn tokens_are_got_with_the_login() {
+fn tokens_are_requested_with_the_login() {
     let trial = Trial::new("");
     let docker = |server: &LyingRegistry| {
         let config = format!(r#"{{"auths":{{"{}":{{"auth":"YWxpY2U6c2VjcmV0"}}}}}}"#, server.host());
@@ -286,7 +286,7 @@ fn tokens_are_got_with_the_login() {
     assert!(ended.stderr.contains("sent an invalid reply"), "{}", ended.stderr);
 }
 
-/// A registry may say that what is pushed goes to another host; the login does not go there.
+/// A registry may redirect a push to another host; the login is not sent there.
 #[test]
 fn a_login_goes_to_its_registry_only() {
     for (challenge, known) in [
@@ -295,19 +295,19 @@ fn a_login_goes_to_its_registry_only() {
     ] {
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = heads.clone();
-        let elsewhere = LyingRegistry::start(move |asked| {
-            seen.lock().unwrap().push(asked.head.clone());
+        let elsewhere = LyingRegistry::start(move |request| {
+            seen.lock().unwrap().push(request.head.clone());
             Answer::new(201, "text/plain", b"").with("Location", "/done")
         });
-        // The same host by another name is another place, as a browser would have it.
+        // The same host by another name is another origin, as in a browser.
         for other in [elsewhere.host(), elsewhere.host().replace("127.0.0.1", "localhost")] {
             let (challenge, away) = (challenge.clone(), format!("http://{other}/upload?at=1"));
-            let server = LyingRegistry::start(move |asked| {
-                let host = header(asked, "host");
-                let path = asked.path.split('?').next().unwrap_or_default();
-                match (asked.method.as_str(), path) {
+            let server = LyingRegistry::start(move |request| {
+                let host = header(request, "host");
+                let path = request.path.split('?').next().unwrap_or_default();
+                match (request.method.as_str(), path) {
                     (_, "/token") => Answer::new(200, "application/json", br#"{"token":"t0ken"}"#),
-                    _ if header(asked, "authorization") != known => Answer::new(401, "application/json", b"{}")
+                    _ if header(request, "authorization") != known => Answer::new(401, "application/json", b"{}")
                         .with("WWW-Authenticate", &challenge.replace("HOST", host)),
                     ("POST", _) => Answer::new(202, "text/plain", b"").with("Location", &away),
                     _ => Answer::missing(),
@@ -318,9 +318,11 @@ fn a_login_goes_to_its_registry_only() {
             trial.write("docker/config.json", login);
             let component = plugin("split-words").join("split-words.wasm").display().to_string();
             let push = ["push", &component, "--registry", &format!("oci://{}/team", server.host())];
-            let words = badly(&trial, &push, &[("DOCKER_CONFIG", &trial.path("docker"))]);
-            assert!(server.asked().iter().any(|asked| asked.starts_with("POST /v2/team/split-words/blobs/uploads/")));
-            assert!(words.contains("redirects to an address without TLS"), "{words}");
+            let text = run_failing(&trial, &push, &[("DOCKER_CONFIG", &trial.path("docker"))]);
+            assert!(
+                server.requests().iter().any(|request| request.starts_with("POST /v2/team/split-words/blobs/uploads/"))
+            );
+            assert!(text.contains("redirects to an address without TLS"), "{text}");
         }
         let heads = heads.lock().unwrap().join("\n").to_lowercase();
         assert!(!heads.contains("authorization"), "{heads}");
@@ -328,7 +330,7 @@ fn a_login_goes_to_its_registry_only() {
 }
 
 #[test]
-fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
+fn registries_that_flood_stall_or_redirect_are_abandoned() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
     let cases: [(Answer, &str); 5] = [
         (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent too much"),
@@ -340,28 +342,27 @@ fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
         (Answer::redirect("file:///etc/passwd"), "replied with HTTP status 307\n"),
         (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
     ];
-    for (answer, expected) in cases {
+    for (response, expected) in cases {
         let trial = Trial::new("");
-        let server = LyingRegistry::start(move |asked| match asked.path.contains("/manifests/") {
-            true => answer.clone(),
+        let server = LyingRegistry::start(move |request| match request.path.contains("/manifests/") {
+            true => response.clone(),
             false => Answer::new(200, "application/json", b"{}"),
         });
         let registry = format!("oci://{}/team", server.host());
         let settings = [("MILLSTREAM_REGISTRY_SECONDS", Path::new("20"))];
         // The stall is waited for.
         let settings = if expected == " seconds" { [(settings[0].0, Path::new("2"))] } else { settings };
-        let words = badly(&trial, &["show", "split-words@0.1.0", "--registry", &registry], &settings);
-        assert!(words.contains(expected) && words.contains(&registry), "{expected}: {words}");
+        let text = run_failing(&trial, &["show", "split-words@0.1.0", "--registry", &registry], &settings);
+        assert!(text.contains(expected) && text.contains(&registry), "{expected}: {text}");
     }
 }
 
-/// A registry that lists what refers to a package by itself: `count` signatures of that package, one of another package, and
-/// something that is no signature.
+/// A registry that lists the referrers of a package itself: `count` signatures of that package, one of another package, and
+/// something that is not a signature.
 fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
     const KIND: &str = "application/vnd.millstream.signature.v1+json";
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    let descriptor =
-        |kind: &str, content: &[u8]| json!({ "mediaType": kind, "digest": Digest::of(content), "size": content.len() });
+    let descriptor = |kind: &str, content: &[u8]| json!({ "mediaType": kind, "digest": Digest::compute(content), "size": content.len() });
     let mut files: Vec<(Digest, Vec<u8>)> = Vec::new();
     let mut entries = Vec::new();
     let subjects = std::iter::repeat_n(&package.manifest, count).chain([&package.config, &package.manifest]);
@@ -380,13 +381,13 @@ fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
         let mut entry = descriptor(MANIFEST, &manifest);
         entry["artifactType"] = kind.into();
         entries.push(entry);
-        files.extend([signature, manifest].map(|content| (Digest::of(&content), content)));
+        files.extend([signature, manifest].map(|content| (Digest::compute(&content), content)));
     }
     let index =
         json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries });
     let listed = format!("/v2/team/split-words/referrers/{}", package.digest());
-    LyingRegistry::start(move |asked| {
-        let path = asked.path.split('?').next().unwrap_or_default();
+    LyingRegistry::start(move |request| {
+        let path = request.path.split('?').next().unwrap_or_default();
         let file = files.iter().find(|(digest, _)| path.ends_with(&digest.to_string()));
         match file {
             _ if path == "/v2/" => Answer::new(200, "application/json", b"{}"),
@@ -398,7 +399,7 @@ fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
 }
 
 #[test]
-fn registries_that_list_referrers_are_asked_for_them() {
+fn registries_that_list_referrers_are_queried_for_them() {
     let (_, made) = split_words();
     let signatures = |count: usize| {
         let server = with_referrers(&made, count);

@@ -1,10 +1,10 @@
-//! What the page does to a job where it may: give rejected rows back, and put another version of a plugin in its place.
+//! Actions of the page on a job: retry rejected rows, and replace the version of a plugin.
 
 use millstream_tests::page::Seen;
 use millstream_tests::{Feeder, Process, Trial, plugin, write_varied};
 use serde_json::Value;
 
-/// A job that reads files of a folder for ever, and whose stage `pick` rejects `bad`, which a sink keeps.
+/// A job that reads files of a directory without end, and whose stage `pick` rejects `bad`, which a sink keeps.
 fn picking(kept: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
@@ -37,24 +37,24 @@ fn picking(kept: &str) -> Trial {
     trial
 }
 
-/// Waits until what was asked for last is over: that.
-fn over(page: &Seen, number: u64) -> Value {
-    let asked = |view: &Value| view["asked"].as_array().unwrap().iter().find(|one| one["number"] == number).cloned();
-    let view = page.told_so("", |view| asked(view).is_some_and(|one| one["ended_us"].is_i64()));
-    asked(&view).unwrap()
+/// Waits until the last action is over; returns it.
+fn wait_for_action(page: &Seen, number: u64) -> Value {
+    let requests = |view: &Value| view["asked"].as_array().unwrap().iter().find(|one| one["number"] == number).cloned();
+    let view = page.wait_for_json("", |view| requests(view).is_some_and(|one| one["ended_us"].is_i64()));
+    requests(&view).unwrap()
 }
 
-/// Asks for something, and waits until it is over.
-fn done(page: &Seen, path: &str) -> Value {
+/// Requests an action, and waits until it is over.
+fn run_action(page: &Seen, path: &str) -> Value {
     let reply = page.post(path);
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
-    let told: Value = serde_json::from_str(&reply.body).unwrap();
-    over(page, told["asked"].as_u64().unwrap())
+    let output: Value = serde_json::from_str(&reply.body).unwrap();
+    wait_for_action(page, output["asked"].as_u64().unwrap())
 }
 
-fn refused(page: &Seen, path: &str, status: u16, words: &str) {
+fn check_rejected(page: &Seen, path: &str, status: u16, message: &str) {
     let reply = page.post(path);
-    assert!(reply.status == status && reply.body.contains(words), "{path}: {reply:?}");
+    assert!(reply.status == status && reply.body.contains(message), "{path}: {reply:?}");
 }
 
 /// A part of the graph.
@@ -63,43 +63,46 @@ fn part<'a>(view: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn rejected_rows_are_given_back_from_the_page() {
+fn rejected_rows_are_retried_from_the_page() {
     let trial = picking("[sinks.kept]\nfrom = \"pick.rejected\"\nkind = \"files\"\npath = \"kept\"\nformat = \"json\"");
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
     let rejected = |view: &Value| view["status"]["stages"][0]["rejected"].as_u64();
-    let view = page.told_so("", |view| rejected(view) == Some(1) && view["status"]["sinks"][1]["rows"] == 1);
+    let view = page.wait_for_json("", |view| rejected(view) == Some(1) && view["status"]["sinks"][1]["rows"] == 1);
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!(["kept"]));
-    let told = done(&page, "/retry?stage=pick");
-    assert_eq!((&told["what"], &told["stage"], &told["failed"]), (&"retry".into(), &"pick".into(), &false.into()));
-    assert!(told["words"].as_str().unwrap().contains("1 row queued for stage `pick`"), "{told}");
-    assert!(told["command"].as_str().unwrap().starts_with("millstream retry /"), "{told}");
-    // It fails again, and is known when it is asked for once more; what was rejected since then is another file.
-    page.told_so("", |view| rejected(view) == Some(2) && view["status"]["sinks"][1]["rows"] == 2);
-    let told = done(&page, "/retry?stage=pick");
-    assert!(told["words"].as_str().unwrap().contains("1 row already retried, skipped"), "{told}");
-    refused(&page, "/retry?stage=out", 404, "no stage `out`");
-    refused(&page, "/retry", 404, "no stage ``");
-    refused(&page, "/restart?stage=pick", 404, "no such action");
+    let output = run_action(&page, "/retry?stage=pick");
+    assert_eq!(
+        (&output["what"], &output["stage"], &output["failed"]),
+        (&"retry".into(), &"pick".into(), &false.into())
+    );
+    assert!(output["words"].as_str().unwrap().contains("1 row queued for stage `pick`"), "{output}");
+    assert!(output["command"].as_str().unwrap().starts_with("millstream retry /"), "{output}");
+    // It fails again, and the result shows when it is requested again; rows rejected since then are in another file.
+    page.wait_for_json("", |view| rejected(view) == Some(2) && view["status"]["sinks"][1]["rows"] == 2);
+    let output = run_action(&page, "/retry?stage=pick");
+    assert!(output["words"].as_str().unwrap().contains("1 row already retried, skipped"), "{output}");
+    check_rejected(&page, "/retry?stage=out", 404, "no stage `out`");
+    check_rejected(&page, "/retry", 404, "no stage ``");
+    check_rejected(&page, "/restart?stage=pick", 404, "no such action");
     job.stop();
-    // The command finds the rows by itself as well.
-    let told = trial.told(&["retry", "job.toml", "pick", "--again", "--dry-run"]);
-    assert!(told.stdout.contains("would be queued for stage `pick`"), "{told:?}");
+    // The command finds the rows on its own as well.
+    let output = trial.run_command(&["retry", "job.toml", "pick", "--again", "--dry-run"]);
+    assert!(output.stdout.contains("would be queued for stage `pick`"), "{output:?}");
 }
 
 #[test]
-fn what_no_sink_keeps_as_files_is_not_given_back_and_the_page_says_so() {
+fn rows_that_no_sink_keeps_as_files_cannot_be_retried_and_the_page_says_so() {
     let trial = picking("");
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
-    let view = page.told_so("", |view| view["status"]["stages"][0]["rejected"] == 1);
+    let view = page.wait_for_json("", |view| view["status"]["stages"][0]["rejected"] == 1);
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!([]));
-    let told = done(&page, "/retry?stage=pick");
-    assert_eq!(told["failed"], true);
-    assert!(told["words"].as_str().unwrap().contains("no sink of the job `shop` keeps `pick.rejected`"), "{told}");
+    let output = run_action(&page, "/retry?stage=pick");
+    assert_eq!(output["failed"], true);
+    assert!(output["words"].as_str().unwrap().contains("no sink of the job `shop` keeps `pick.rejected`"), "{output}");
     job.stop();
     let (job, page) = Seen::start(&trial, &[]);
-    page.told_so("", |view| view["state"] == "running");
+    page.wait_for_json("", |view| view["state"] == "running");
     for path in ["/retry?stage=pick", "/upgrade?stage=pick&to=0.2.0", "/drop?upgrade=1"] {
-        refused(&page, path, 403, "--ui-actions");
+        check_rejected(&page, path, 403, "--ui-actions");
     }
     job.stop();
 }
@@ -109,7 +112,7 @@ fn line(number: u64) -> String {
 }
 
 /// A job whose stage `made` runs `old.wasm`, fed by a feeder.
-fn made(port: u16) -> Trial {
+fn job_with_stage(port: u16) -> Trial {
     let trial = Trial::new(&format!(
         r#"
         name = "shadowed"
@@ -142,73 +145,79 @@ fn plugin_of(trial: &Trial) -> String {
 }
 
 #[test]
-fn an_upgrade_with_a_shadow_is_asked_for_and_seen_on_the_page() {
+fn an_upgrade_with_a_shadow_is_requested_and_shown_on_the_page() {
     let feeder = Feeder::start(line);
-    let trial = made(feeder.port());
+    let trial = job_with_stage(feeder.port());
     write_varied("varied", "plus", &trial.path("new.wasm"));
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
-    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
 
-    // What both do is seen while they do it.
+    // The progress of both is visible.
     let reply = page.post("/upgrade?stage=made&to=new.wasm&shadow=100000&promote=always");
     assert_eq!(reply.status, 200, "{reply:?}");
     let differing = |view: &Value| view["upgrades"][0]["shadow"]["rows_differing"].as_u64();
-    let view = page.told_so("", |view| differing(view) > Some(0));
+    let view = page.wait_for_json("", |view| differing(view) > Some(0));
     assert_eq!((&view["upgrades"][0]["step"], &view["upgrades"][0]["stage"]), (&"shadowing".into(), &"made".into()));
-    refused(&page, "/upgrade?stage=made&to=new.wasm", 409, "another action of this job is running");
-    // It is given up, and the old one goes on.
+    check_rejected(&page, "/upgrade?stage=made&to=new.wasm", 409, "another action of this job is running");
+    // It is dropped, and the old version continues.
     assert_eq!(page.post(&format!("/drop?upgrade={}", view["upgrades"][0]["id"])).status, 200);
-    let told = over(&page, 1);
-    assert_eq!(told["failed"], true);
-    assert!(told["words"].as_str().unwrap().contains("it was canceled from the page"), "{told}");
+    let output = wait_for_action(&page, 1);
+    assert_eq!(output["failed"], true);
+    assert!(output["words"].as_str().unwrap().contains("it was canceled from the page"), "{output}");
     assert_eq!(plugin_of(&trial), "old.wasm");
 
     // A rule that is not met.
-    let told = done(&page, "/upgrade?stage=made&to=new.wasm&shadow=5&promote=same");
-    let words = told["words"].as_str().unwrap();
-    assert!(words.contains("both versions ran 5 batches") && words.contains("was dropped: not the same"), "{words}");
-    // One that is.
-    let told = done(&page, "/upgrade?stage=made&to=new.wasm&shadow=5&promote=always");
-    let words = told["words"].as_str().unwrap();
-    assert_eq!(told["failed"], false, "{words}");
-    assert!(words.contains("since batch") && told["command"].as_str().unwrap().contains(" --shadow=5 "), "{told}");
+    let output = run_action(&page, "/upgrade?stage=made&to=new.wasm&shadow=5&promote=same");
+    let message = output["words"].as_str().unwrap();
+    assert!(
+        message.contains("both versions ran 5 batches") && message.contains("was dropped: not the same"),
+        "{message}"
+    );
+    // A suitable one.
+    let output = run_action(&page, "/upgrade?stage=made&to=new.wasm&shadow=5&promote=always");
+    let message = output["words"].as_str().unwrap();
+    assert_eq!(output["failed"], false, "{message}");
+    assert!(
+        message.contains("since batch") && output["command"].as_str().unwrap().contains(" --shadow=5 "),
+        "{output}"
+    );
     assert_eq!(plugin_of(&trial), "new.wasm");
-    let view = page.told_so("", |view| view["upgrades"][2]["step"]["done"].is_object());
+    let view = page.wait_for_json("", |view| view["upgrades"][2]["step"]["done"].is_object());
     assert_eq!(view["upgrades"][2]["shadow"]["batches"], 5, "{}", view["upgrades"]);
     job.stop();
     drop(feeder);
 }
 
 #[test]
-fn what_needs_consent_or_lies_elsewhere_is_refused_with_the_command_that_takes_it() {
+fn upgrades_that_need_consent_or_a_path_elsewhere_are_rejected_with_the_command() {
     let (feeder, elsewhere) = (Feeder::start(line), Trial::new(""));
-    let trial = made(feeder.port());
+    let trial = job_with_stage(feeder.port());
     std::fs::copy(plugin("picky").join("picky.wasm"), trial.path("other.wasm")).unwrap();
     write_varied("varied", "plus", &elsewhere.path("new.wasm"));
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
-    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
-    let told = done(&page, "/upgrade?stage=made&to=other.wasm");
-    assert_eq!(told["failed"], true);
-    let words = told["words"].as_str().unwrap();
-    assert!(words.contains("it is another package") && words.contains("add --accept"), "{words}");
-    assert!(told["command"].as_str().unwrap().ends_with("other.wasm"), "{told}");
+    page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    let output = run_action(&page, "/upgrade?stage=made&to=other.wasm");
+    assert_eq!(output["failed"], true);
+    let message = output["words"].as_str().unwrap();
+    assert!(message.contains("it is another package") && message.contains("add --accept"), "{message}");
+    assert!(output["command"].as_str().unwrap().ends_with("other.wasm"), "{output}");
     let outside = elsewhere.path("new.wasm").display().to_string();
     for path in [outside.as_str(), "../new.wasm", "--accept", "/etc/passwd"] {
-        refused(&page, &format!("/upgrade?stage=made&to={path}"), 400, "in the directory of the job file");
+        check_rejected(&page, &format!("/upgrade?stage=made&to={path}"), 400, "in the directory of the job file");
     }
-    refused(&page, "/upgrade?stage=made", 400, "no plugin to run");
-    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=5&promote=--accept", 400, "`promote` must be");
-    refused(&page, "/upgrade?stage=made&to=other.wasm&shadow=999999999999", 400, "`shadow` must be");
-    refused(&page, "/drop", 400, "upgrade=ID");
-    refused(&page, "/drop?upgrade=7", 503, "has no such upgrade");
+    check_rejected(&page, "/upgrade?stage=made", 400, "no plugin to run");
+    check_rejected(&page, "/upgrade?stage=made&to=other.wasm&shadow=5&promote=--accept", 400, "`promote` must be");
+    check_rejected(&page, "/upgrade?stage=made&to=other.wasm&shadow=999999999999", 400, "`shadow` must be");
+    check_rejected(&page, "/drop", 400, "upgrade=ID");
+    check_rejected(&page, "/drop?upgrade=7", 503, "upgrade not found");
     assert_eq!(plugin_of(&trial), "old.wasm");
-    stopped(job);
+    stop_job(job);
     drop(feeder);
 }
 
-fn stopped(job: Process) {
-    let said = job.stop();
-    assert!(!said.contains("panicked"), "{said}");
+fn stop_job(job: Process) {
+    let printed = job.stop();
+    assert!(!printed.contains("panicked"), "{printed}");
 }
 
 #[test]
@@ -229,16 +238,16 @@ fn a_source_is_upgraded_from_the_page() {
     );
     let component = std::fs::read(plugin("bad-source").join("bad-source.wasm")).unwrap();
     trial.write("old.wasm", &component);
-    // A section that means nothing: other bytes, the same functions.
+    // A section without effect: other bytes, the same functions.
     trial.write("new.wasm", [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', 1]].concat());
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
-    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
-    refused(&page, "/upgrade?stage=n&to=new.wasm", 404, "the job has no stage `n`");
-    refused(&page, "/upgrade?stage=sinks.n&to=new.wasm", 404, "the job has no sink `n`");
-    let told = done(&page, "/upgrade?stage=sources.n&to=new.wasm");
-    assert_eq!(told["failed"], false, "{told}");
+    page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    check_rejected(&page, "/upgrade?stage=n&to=new.wasm", 404, "the job has no stage `n`");
+    check_rejected(&page, "/upgrade?stage=sinks.n&to=new.wasm", 404, "the job has no sink `n`");
+    let output = run_action(&page, "/upgrade?stage=sources.n&to=new.wasm");
+    assert_eq!(output["failed"], false, "{output}");
     assert_eq!(plugin_of(&trial), "new.wasm");
-    let view = page.told_so("", |view| view["upgrades"][0]["step"]["done"].is_object());
+    let view = page.wait_for_json("", |view| view["upgrades"][0]["step"]["done"].is_object());
     assert_eq!(view["upgrades"][0]["stage"], "sources.n");
     job.stop();
 }

@@ -12,7 +12,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 
-/// A job with checkpoints that reads lines as JSON, counts them by name, and goes on for ever.
+/// A job with checkpoints that reads lines as JSON, counts them by name, and never ends.
 fn job(port: u16, more: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -42,7 +42,7 @@ fn job(port: u16, more: &str) -> Trial {
     ))
 }
 
-/// A job without checkpoints, in one process, that makes its rows itself.
+/// A job without checkpoints, in one process, that generates its rows.
 fn simple(more: &str) -> Trial {
     Trial::new(&format!(
         "name = \"simple\"\nbatch = \"20ms\"\nworkers = 1\n{more}\n[sources.in]\nkind = \"rate\"\nrows_per_second = 200\n\
@@ -52,81 +52,81 @@ fn simple(more: &str) -> Trial {
 }
 
 #[test]
-fn the_page_is_for_who_has_the_token_and_comes_by_its_own_name() {
+fn the_page_requires_the_token_and_its_own_host_name() {
     let trial = simple("");
     let (job, page) = Seen::start(&trial, &[]);
     let (host, bearer) = (page.host(), page.bearer());
-    assert_eq!(page.ask("GET", "/", &host, &[]).status, 401);
-    assert_eq!(page.ask("GET", "/?token=0123456789abcdef", &host, &[]).status, 401);
+    assert_eq!(page.send_request("GET", "/", &host, &[]).status, 401);
+    assert_eq!(page.send_request("GET", "/?token=0123456789abcdef", &host, &[]).status, 401);
     for path in ["/api/v1/jobs", "/metrics", "/assets/page.js", "/nothing"] {
-        assert_eq!(page.ask("GET", path, &host, &[]).status, 401, "{path}");
+        assert_eq!(page.send_request("GET", path, &host, &[]).status, 401, "{path}");
     }
-    assert_eq!(page.ask("GET", "/healthz", &host, &[]).status, 200);
-    let opened = page.ask("GET", &format!("/?token={}", page.token), &host, &[]);
+    assert_eq!(page.send_request("GET", "/healthz", &host, &[]).status, 200);
+    let opened = page.send_request("GET", &format!("/?token={}", page.token), &host, &[]);
     assert_eq!((opened.status, opened.header("location")), (303, Some("/")), "the token leaves the address");
     let cookie = opened.header("set-cookie").unwrap();
     assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
     assert!(!cookie.contains(&page.token), "{cookie}");
     let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
-    let whole = page.ask("GET", "/", &host, &[&cookie]);
-    assert_eq!((whole.status, whole.header("content-type")), (200, Some("text/html; charset=utf-8")));
-    let policy = whole.header("content-security-policy").unwrap();
+    let complete = page.send_request("GET", "/", &host, &[&cookie]);
+    assert_eq!((complete.status, complete.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = complete.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
-    assert_eq!(whole.header("x-content-type-options"), Some("nosniff"));
-    // All that it names is there.
+    assert_eq!(complete.header("x-content-type-options"), Some("nosniff"));
+    // Everything that it links to exists.
     let names = Regex::new("(?:href|src)=\"(/[^\"]+)\"").unwrap();
-    let files: Vec<&str> = names.captures_iter(&whole.body).map(|name| name.get(1).unwrap().as_str()).collect();
+    let files: Vec<&str> = names.captures_iter(&complete.body).map(|name| name.get(1).unwrap().as_str()).collect();
     assert!(files.len() >= 3, "{files:?}");
-    files.iter().for_each(|file| assert_eq!(page.ask("GET", file, &host, &[&cookie]).status, 200, "{file}"));
+    files.iter().for_each(|file| assert_eq!(page.send_request("GET", file, &host, &[&cookie]).status, 200, "{file}"));
 
     for wrong in ["evil.example", "localhost", "10.1.2.3:80", &format!("evil.example:{}", page.port)] {
-        assert_eq!(page.ask("GET", "/", wrong, &[&bearer]).status, 421, "{wrong}");
-        assert_eq!(page.ask("GET", "/healthz", wrong, &[]).status, 421, "{wrong}");
+        assert_eq!(page.send_request("GET", "/", wrong, &[&bearer]).status, 421, "{wrong}");
+        assert_eq!(page.send_request("GET", "/healthz", wrong, &[]).status, 421, "{wrong}");
     }
-    assert_eq!(page.ask("GET", "/", &format!("localhost:{}", page.port), &[&bearer]).status, 200);
+    assert_eq!(page.send_request("GET", "/", &format!("localhost:{}", page.port), &[&bearer]).status, 200);
     for origin in ["Origin: http://evil.example", "Origin: null", "Origin: https://127.0.0.1"] {
-        assert_eq!(page.ask("GET", "/api/v1/jobs", &host, &[&cookie, origin]).status, 403, "{origin}");
+        assert_eq!(page.send_request("GET", "/api/v1/jobs", &host, &[&cookie, origin]).status, 403, "{origin}");
     }
-    assert_eq!(page.ask("PUT", "/", &host, &[&bearer, &format!("Origin: http://{host}")]).status, 405);
+    assert_eq!(page.send_request("PUT", "/", &host, &[&bearer, &format!("Origin: http://{host}")]).status, 405);
     assert!(!job.stop().contains("panicked"));
 }
 
 #[test]
-fn a_page_can_be_left_out_and_is_not_for_others_unless_somebody_chose_a_token() {
+fn a_page_can_be_disabled_and_other_machines_need_a_chosen_token() {
     for (more, arguments) in [("ui = false", vec!["--timeout", "300ms"]), ("", vec!["--no-ui", "--timeout", "300ms"])] {
-        let ended = simple(more).run_well(&arguments);
+        let ended = simple(more).run_ok(&arguments);
         assert!(!ended.stderr.contains("http://"), "{}", ended.stderr);
     }
     let trial = simple("");
     for address in ["0.0.0.0:0", "[::]:0"] {
-        let ended = trial.told(&["run", "job.toml", "--ui", address]);
+        let ended = trial.run_command(&["run", "job.toml", "--ui", address]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        for words in ["other machines can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
-            assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        for message in ["other machines can reach", "not encrypted", "--ui-cert FILE", "--ui-token-file FILE"] {
+            assert!(ended.stderr.contains(message), "{message}: {}", ended.stderr);
         }
     }
     let file = trial.write("token", "0123456789abcdefgh\n");
-    let ended = trial.told(&["run", "job.toml", "--ui-token-file", "token"]);
+    let ended = trial.run_command(&["run", "job.toml", "--ui-token-file", "token"]);
     assert!(ended.code == Some(2) && ended.stderr.contains("chmod 600"), "{}", ended.stderr);
     std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let port = free_port();
     let arguments = ["run", "job.toml", "--ui", &format!("0.0.0.0:{port}"), "--ui-token-file", "token"];
-    let mut job = Process::start(&mut trial.command_apart(&arguments));
-    job.until_stderr("page: http://0.0.0.0:");
+    let mut job = Process::start(&mut trial.isolated_command(&arguments));
+    job.wait_for_stderr("page: http://0.0.0.0:");
     assert!(!job.stderr().contains("0123456789abcdefgh"), "{}", job.stderr());
     let page = Seen { port, token: "0123456789abcdefgh".into() };
     assert_eq!(page.get("/metrics").status, 200);
-    assert_eq!(page.ask("GET", "/metrics", "evil.example", &[&page.bearer()]).status, 421);
+    assert_eq!(page.send_request("GET", "/metrics", "evil.example", &[&page.bearer()]).status, 421);
     job.stop();
 }
 
 #[test]
-fn what_is_told_changes_as_rows_flow() {
+fn the_api_follows_the_rows() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let (job, page) = Seen::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\n{\"name\":\"b\",\"n\":2}\n");
-    let view = page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(2));
+    let view = page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(2));
     assert_eq!(
         (&view["state"], &view["status"]["job"], &view["supervised"]),
         (&"running".into(), &"counted".into(), &true.into())
@@ -136,13 +136,14 @@ fn what_is_told_changes_as_rows_flow() {
     assert_eq!(&parts[..1], ["in"]);
     assert!(parts.contains(&"totals") && parts.contains(&"out"), "{parts:?}");
     let totals = parts.iter().position(|part| *part == "totals").unwrap();
-    let view = page.told_so("", |view| view["parts"][totals]["state_rows"] == 2 && view["checkpoints"][0].is_object());
+    let view =
+        page.wait_for_json("", |view| view["parts"][totals]["state_rows"] == 2 && view["checkpoints"][0].is_object());
     assert!(view["parts"][totals]["state_bytes"].as_u64() > Some(0), "{view}");
     assert!(view["checkpoints"][0]["bytes"].as_u64() > Some(0), "{view}");
 
     // A batch from its beginning to its commit, with the work of each part.
-    let all =
-        page.told_so("/batches", |all| all.as_array().unwrap().iter().any(|batch| batch["rows"].as_u64() > Some(0)));
+    let all = page
+        .wait_for_json("/batches", |all| all.as_array().unwrap().iter().any(|batch| batch["rows"].as_u64() > Some(0)));
     let with_rows = all.as_array().unwrap().iter().find(|batch| batch["rows"].as_u64() > Some(0)).unwrap();
     let us = |name: &str| with_rows[name].as_u64().unwrap_or_else(|| panic!("{name}: {with_rows}"));
     assert!(us("ready_us") <= us("committed_us") && us("planned_us") <= us("committed_us"), "{with_rows}");
@@ -151,12 +152,12 @@ fn what_is_told_changes_as_rows_flow() {
     let places = ["in", "totals", "out"].map(|name| parts.iter().position(|part| *part == name).unwrap() as u64);
     assert!(places.iter().all(|place| worked.contains(place)), "{with_rows}");
     let last = all.as_array().unwrap().last().unwrap()["number"].as_u64().unwrap();
-    let newer = page.told_so(&format!("/batches?after={last}"), |newer| !newer.as_array().unwrap().is_empty());
+    let newer = page.wait_for_json(&format!("/batches?after={last}"), |newer| !newer.as_array().unwrap().is_empty());
     assert!(newer.as_array().unwrap().iter().all(|batch| batch["number"].as_u64() > Some(last)), "{newer}");
-    let log = page.told("/log").to_string();
+    let log = page.get_json("/log").to_string();
     assert!(log.contains("begins at batch 1"), "{log}");
 
-    // News come by themselves.
+    // Events arrive on their own.
     let path = format!("/api/v1/jobs/{}/events", page.id());
     let mut stream = page.send("GET", &path, &page.host(), &[&page.bearer()]);
     assert_eq!(head(&mut stream).0, 200);
@@ -168,9 +169,10 @@ fn what_is_told_changes_as_rows_flow() {
     let came = holds_within(DEADLINE, || rows(&news(&mut stream)) > before);
     assert!(came, "the row is told of");
 
-    // What the checkpoint holds.
-    let answer = page.told_so("/state?sql=select+count(*)+as+n+from+totals", |answer| answer["rows"][0]["n"] == 3);
-    assert_eq!(answer["rows"].as_array().unwrap().len(), 1);
+    // The content of the checkpoint.
+    let response =
+        page.wait_for_json("/state?sql=select+count(*)+as+n+from+totals", |response| response["rows"][0]["n"] == 3);
+    assert_eq!(response["rows"].as_array().unwrap().len(), 1);
     let ordered = "select+count(*)+as+z,+9223372036854775807+as+big,+1+as+a+from+totals";
     let ordered = page.get(&format!("/api/v1/jobs/{}/state?sql={ordered}", page.id()));
     assert_eq!(ordered.body, r#"{"columns":["z","big","a"],"rows":[{"z":3,"big":9223372036854775807,"a":1}]}"#);
@@ -182,7 +184,7 @@ fn what_is_told_changes_as_rows_flow() {
 }
 
 #[test]
-fn the_hottest_keys_and_the_largest_key_groups_are_told() {
+fn the_hottest_keys_and_the_largest_key_groups_are_shown() {
     let hot = "<b>hot</b>";
     let feeder = Feeder::start(move |number| {
         let name = if number % 10 < 7 { hot.to_owned() } else { format!("cold {number} {}", "x".repeat(100)) };
@@ -195,7 +197,7 @@ fn the_hottest_keys_and_the_largest_key_groups_are_told() {
         let place = parts(view).iter().position(|part| part["name"] == "totals");
         place.map(|place| view["parts"][place].clone()).unwrap_or_default()
     };
-    let view = page.told_so("", |view| {
+    let view = page.wait_for_json("", |view| {
         let own = totals(view);
         own["hot_keys"]["looked_at"].as_u64() > Some(100) && own["spread"]["rows"].as_u64() > Some(100)
     });
@@ -217,12 +219,12 @@ fn the_hottest_keys_and_the_largest_key_groups_are_told() {
 }
 
 #[test]
-fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
+fn an_open_page_continues_when_the_job_is_killed() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let (mut job, page) = Seen::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\n");
-    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(1));
+    page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(1));
     let path = format!("/api/v1/jobs/{}/events", page.id());
     let mut stream = page.send("GET", &path, &page.host(), &[&page.bearer()]);
     head(&mut stream);
@@ -235,22 +237,22 @@ fn the_page_goes_on_when_the_job_is_killed_while_somebody_looks() {
         view["state"] == "running" && view["pids"][0].as_u64().is_some_and(|now| now != pid)
     });
     assert!(again, "the same stream tells of the job that goes on: {}", job.stderr());
-    let view = page.told("");
+    let view = page.get_json("");
     let why = view["restarts"][0]["why"].as_str().unwrap();
     assert!(why.starts_with("worker process died (signal 9)"), "{why}");
     assert!(view["diagnosis"]["sentences"].to_string().contains("restarted once"), "{view}");
-    let all = page.told("/batches");
+    let all = page.get_json("/batches");
     assert!(all.as_array().unwrap().len() >= kept.min(100), "batches of the process that died are kept");
     let numbers: Vec<u64> = all.as_array().unwrap().iter().map(|batch| batch["number"].as_u64().unwrap()).collect();
     assert!(numbers.is_sorted(), "{numbers:?}");
-    assert!(page.told("/log").to_string().contains("died (signal 9)"));
-    job.until_stderr("resumes after the checkpoint");
+    assert!(page.get_json("/log").to_string().contains("died (signal 9)"));
+    job.wait_for_stderr("resumes after the checkpoint");
     job.stop();
 }
 
-/// Browsers connect before they ask, and a busy machine keeps them from asking for long.
+/// Browsers connect before they send a request, and a busy machine delays that for long.
 #[test]
-fn a_connection_may_be_silent_for_a_while_and_a_head_may_not_take_long() {
+fn a_connection_may_be_idle_for_a_while_but_a_head_must_not_take_long() {
     let trial = simple("");
     let (job, page) = Seen::start(&trial, &[]);
     let connect = || {
@@ -260,8 +262,8 @@ fn a_connection_may_be_silent_for_a_while_and_a_head_may_not_take_long() {
     };
     let (mut silent, mut halting) = (connect(), connect());
     halting.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-    let mut said = Vec::new();
-    halting.read_to_end(&mut said).expect("a head that does not go on ends the connection");
+    let mut printed = Vec::new();
+    halting.read_to_end(&mut printed).expect("a head that does not go on ends the connection");
     let ask = format!("GET /api/v1/jobs HTTP/1.1\r\nHost: {}\r\n{}\r\n\r\n", page.host(), page.bearer());
     silent.write_all(ask.as_bytes()).unwrap();
     assert_eq!(head(&mut BufReader::new(silent)).0, 200);
@@ -269,19 +271,19 @@ fn a_connection_may_be_silent_for_a_while_and_a_head_may_not_take_long() {
 }
 
 #[test]
-fn what_a_row_brings_stays_text() {
+fn the_content_of_a_row_stays_text() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let (job, page) = Seen::start(&trial, &[]);
     let hostile = "</script><script>alert(1)</script> \\u202e \\u0007 \\u001b[31m data:\\n\\nevent: x";
     nc.say(&format!("{{\"name\":\"{hostile}\",\"n\":\"{hostile}\"}}\n"));
-    let refused = page.told_so("/refused", |rows| rows[0].is_object());
+    let refused = page.wait_for_json("/refused", |rows| rows[0].is_object());
     assert_eq!((&refused[0]["part"], &refused[0]["late"]), (&"in".into(), &false.into()));
     let reply = page.get(&format!("/api/v1/jobs/{}/refused", page.id()));
     assert_eq!(reply.header("content-type"), Some("application/json"));
     assert!(reply.body.contains("<script>alert(1)</script>"), "{}", reply.body);
     assert!(!reply.body.contains(['\u{7}', '\u{1b}', '\n']), "{}", reply.body);
-    // One event is one line of data, whatever is in it.
+    // One event is one line of data, whatever its content.
     let mut stream = page.send("GET", &format!("/api/v1/jobs/{}/events", page.id()), &page.host(), &[&page.bearer()]);
     head(&mut stream);
     assert!(news(&mut stream)["refused"].to_string().contains("alert(1)"));
@@ -290,22 +292,22 @@ fn what_a_row_brings_stays_text() {
 }
 
 #[test]
-fn a_job_is_stopped_from_the_page_only_where_that_is_allowed() {
+fn a_job_is_stopped_from_the_page_only_if_permitted() {
     let trial = simple("");
     let (job, page) = Seen::start(&trial, &[]);
     let path = format!("/api/v1/jobs/{}/stop", page.id());
     let own = format!("Origin: http://{}", page.host());
-    let reply = page.ask("POST", &path, &page.host(), &[&page.bearer(), &own]);
+    let reply = page.send_request("POST", &path, &page.host(), &[&page.bearer(), &own]);
     assert!(reply.status == 403 && reply.body.contains("--ui-actions"), "{reply:?}");
     job.stop();
     let (job, page) = Seen::start(&trial, &["--ui-actions"]);
-    page.told_so("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
+    page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
     for (headers, status) in [(vec![own.as_str()], 403), (vec![page.bearer().as_str()], 403)] {
-        assert_eq!(page.ask("POST", &path, &page.host(), &headers).status, status, "{headers:?}");
+        assert_eq!(page.send_request("POST", &path, &page.host(), &headers).status, status, "{headers:?}");
     }
     let own = format!("Origin: http://{}", page.host());
-    assert_eq!(page.ask("POST", &path, &page.host(), &[&own]).status, 401);
-    assert_eq!(page.ask("POST", &path, &page.host(), &[&page.bearer(), &own]).status, 200);
+    assert_eq!(page.send_request("POST", &path, &page.host(), &[&own]).status, 401);
+    assert_eq!(page.send_request("POST", &path, &page.host(), &[&page.bearer(), &own]).status, 200);
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
@@ -316,9 +318,9 @@ fn one_page_shows_all_jobs_of_a_user() {
     let (first, _) = Seen::start(&trial, &[]);
     let mut command = other.command(&["run", "job.toml", "--no-ui"]);
     let mut second = Process::start(command.env("XDG_RUNTIME_DIR", trial.dir()));
-    second.until("it runs", |second| second.stderr().contains("the job keeps no checkpoints"));
-    // Jobs of other tests have their sockets in the folder that is common to all.
-    let mut ui = Process::start(trial.command_apart(&["ui"]).env("TMPDIR", trial.dir()));
+    second.wait_until("it runs", |second| second.stderr().contains("the job keeps no checkpoints"));
+    // Jobs of other tests have their sockets in the common directory.
+    let mut ui = Process::start(trial.isolated_command(&["ui"]).env("TMPDIR", trial.dir()));
     let page = Seen::of(&mut ui);
     let list = || -> Value { serde_json::from_str(&page.get("/api/v1/jobs").body).unwrap() };
     let both = holds_within(DEADLINE, || list()["jobs"].as_array().unwrap().len() == 2);
@@ -330,21 +332,21 @@ fn one_page_shows_all_jobs_of_a_user() {
 }
 
 #[test]
-fn a_panic_of_the_page_is_none_of_the_jobs() {
+fn a_panic_of_the_page_does_not_affect_the_job() {
     for thread in ["millstream-page", "millstream-page-poll"] {
         let trial = simple("");
-        let mut command = trial.command_apart(&["run", "job.toml"]);
+        let mut command = trial.isolated_command(&["run", "job.toml"]);
         let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1")));
-        job.until_stderr("the page is no longer ");
-        job.until_stderr("the job keeps no checkpoints");
+        job.wait_for_stderr("the page is no longer ");
+        job.wait_for_stderr("the job keeps no checkpoints");
         job.stop();
     }
 }
 
 #[test]
-fn logs_are_json_where_that_is_asked_for() {
+fn logs_are_json_if_requested() {
     let trial = simple("");
-    let mut command = trial.command_apart(&["run", "job.toml", "--timeout", "300ms"]);
+    let mut command = trial.isolated_command(&["run", "job.toml", "--timeout", "300ms"]);
     let ended = Process::start(command.env("MILLSTREAM_LOG_FORMAT", "json")).wait();
     let lines: Vec<Value> = ended.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(
@@ -352,7 +354,7 @@ fn logs_are_json_where_that_is_asked_for() {
     );
 }
 
-/// What `/metrics` gives of a job with all that jobs have.
+/// The `/metrics` of a job with all features.
 fn metrics(page: &Seen) -> String {
     let reply = page.get("/metrics");
     assert!(reply.header("content-type").unwrap().starts_with("application/openmetrics-text"), "{reply:?}");
@@ -360,17 +362,17 @@ fn metrics(page: &Seen) -> String {
 }
 
 #[test]
-fn every_metric_that_dashboard_and_alerts_ask_for_is_there() {
+fn every_metric_of_dashboard_and_alerts_exists() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let (job, page) = Seen::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\nno json\n");
-    page.told_so("", |view| {
+    page.wait_for_json("", |view| {
         view["checkpoints"][0].is_object() && view["status"]["sinks"][0]["rows"].as_u64() >= Some(1)
     });
     let text = metrics(&page);
     assert!(text.ends_with("# EOF\n"), "{text}");
-    let value = |line: &str| text.lines().find_map(|told| told.strip_prefix(line)?.trim().parse::<f64>().ok());
+    let value = |line: &str| text.lines().find_map(|output| output.strip_prefix(line)?.trim().parse::<f64>().ok());
     assert_eq!(value("millstream_up{job_name=\"counted\"}"), Some(1.0), "{text}");
     assert_eq!(
         value("millstream_rejected_rows_total{job_name=\"counted\",part=\"in\",role=\"source\"}"),
@@ -381,17 +383,17 @@ fn every_metric_that_dashboard_and_alerts_ask_for_is_there() {
         text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(['{', ' ']).next().unwrap()).collect();
     let names = Regex::new(r"millstream_[a-z_]+").unwrap();
     for file in ["deploy/grafana.json", "deploy/alerts.yml"] {
-        let asked = std::fs::read_to_string(root().join(file)).unwrap();
-        let asked: BTreeSet<&str> = names.find_iter(&asked).map(|name| name.as_str()).collect();
-        assert!(asked.len() > 5, "{file}: {asked:?}");
-        // Only a server that counts what it has tells this.
+        let requests = std::fs::read_to_string(root().join(file)).unwrap();
+        let requests: BTreeSet<&str> = names.find_iter(&requests).map(|name| name.as_str()).collect();
+        assert!(requests.len() > 5, "{file}: {requests:?}");
+        // Only a server that knows its backlog gives this.
         let rare = ["millstream_behind_rows", "millstream_plugin_failures_total", "millstream_watermark_seconds"];
-        let missing: Vec<_> = asked.iter().filter(|name| !given.contains(**name) && !rare.contains(name)).collect();
+        let missing: Vec<_> = requests.iter().filter(|name| !given.contains(**name) && !rare.contains(name)).collect();
         assert!(missing.is_empty(), "{file} asks for {missing:?}; there are {given:?}");
     }
     let dashboard = std::fs::read_to_string(root().join("deploy/grafana.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     assert!(dashboard["panels"].as_array().unwrap().len() > 5);
-    assert_eq!(page.ask("GET", "/readyz", &page.host(), &[]).status, 200);
+    assert_eq!(page.send_request("GET", "/readyz", &page.host(), &[]).status, 200);
     job.stop();
 }

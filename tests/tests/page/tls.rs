@@ -1,10 +1,10 @@
-//! The page for other machines: with TLS, and a token that is made as for this one.
+//! The page for other machines: with TLS, and a token created as for this one.
 
 use millstream_tests::{Certificates, Process, Trial, free_port};
 use std::path::Path;
 use std::process::Command;
 
-/// What curl gets from the page at a name of its certificate: the status, and all that came.
+/// Runs curl on the page at a name of its certificate; returns the status and the complete output.
 fn curl(ca: &Path, port: u16, path: &str, headers: &[&str]) -> (String, String) {
     let mut command = Command::new("curl");
     command.args(["-sS", "-i", "--max-time", "20", "-w", "\n%{http_code}", "--resolve"]);
@@ -19,7 +19,7 @@ fn curl(ca: &Path, port: u16, path: &str, headers: &[&str]) -> (String, String) 
 }
 
 #[test]
-fn others_may_look_where_the_page_has_a_certificate() {
+fn other_machines_may_connect_if_the_page_has_a_certificate() {
     let (made, port) = (Certificates::make(), free_port());
     let (cert, key) = made.of("own", "DNS:stream.example", 2);
     let trial = Trial::new(
@@ -27,7 +27,7 @@ fn others_may_look_where_the_page_has_a_certificate() {
          [sinks.out]\nfrom = \"in\"\nkind = \"nothing\"\n",
     );
     let (cert, key) = (cert.display().to_string(), key.display().to_string());
-    let refused = |arguments: &[&str]| trial.told(&[&["run", "job.toml"], arguments].concat());
+    let refused = |arguments: &[&str]| trial.run_command(&[&["run", "job.toml"], arguments].concat());
     let ended = refused(&["--ui-cert", &cert]);
     assert!(ended.code == Some(2) && ended.stderr.contains("--ui-key"), "{}", ended.stderr);
     trial.write("no.pem", "no certificate");
@@ -40,10 +40,10 @@ fn others_may_look_where_the_page_has_a_certificate() {
 
     let address = format!("0.0.0.0:{port}");
     let arguments = ["run", "job.toml", "--ui", &address, "--ui-cert", &cert, "--ui-key", &key];
-    let mut job = Process::start(&mut trial.command_apart(&arguments));
-    job.until_stderr(&format!("page: https://0.0.0.0:{port}/?token="));
-    let said = job.stderr();
-    let token = said.split_once("?token=").unwrap().1.split_once('\n').unwrap().0;
+    let mut job = Process::start(&mut trial.isolated_command(&arguments));
+    job.wait_for_stderr(&format!("page: https://0.0.0.0:{port}/?token="));
+    let printed = job.stderr();
+    let token = printed.split_once("?token=").unwrap().1.split_once('\n').unwrap().0;
     let bearer = format!("Authorization: Bearer {token}");
     let ca = made.ca();
     assert_eq!(curl(&ca, port, "/metrics", &[]).0, "401");
@@ -55,7 +55,7 @@ fn others_may_look_where_the_page_has_a_certificate() {
         let origin = format!("Origin: {origin}://stream.example:{port}");
         assert_eq!(curl(&ca, port, "/api/v1/jobs", &[&bearer, &origin]).0, status, "{origin}");
     }
-    // Whoever does not trust the issuer, or speaks plainly, sees nothing.
+    // A client that does not trust the CA, or that does not use TLS, sees nothing.
     let (status, told) = curl(Certificates::make().ca().as_path(), port, "/healthz", &[]);
     assert!(status == "000" && told.trim().is_empty(), "{status}: {told}");
     let plain =

@@ -1,5 +1,4 @@
-//! Traces for OpenTelemetry: a receiver that is here gets what became of batches, and a job is the same whatever becomes of the
-//! receiver.
+//! Traces for OpenTelemetry: a reachable receiver gets the fate of batches, and a job is unaffected by the receiver's state.
 
 use millstream_tests::{DEADLINE, Ended, HttpRequest, HttpServer, Process, Trial, free_port, holds_within, plugin};
 use serde_json::Value;
@@ -20,7 +19,7 @@ fn job() -> Trial {
     trial
 }
 
-/// One that goes on for ever.
+/// A job that never ends.
 fn endless() -> Trial {
     Trial::new(
         "batch = \"50ms\"\nworkers = 1\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
@@ -29,7 +28,7 @@ fn endless() -> Trial {
 }
 
 fn command(trial: &Trial, port: u16, more: &[(&str, &str)]) -> Command {
-    let mut command = trial.command_apart(&["run", "job.toml", "--no-ui"]);
+    let mut command = trial.isolated_command(&["run", "job.toml", "--no-ui"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}"));
     command.envs(more.iter().copied());
     command
@@ -67,13 +66,13 @@ fn attributes(of: &Value) -> BTreeMap<String, Value> {
     all.iter().map(|one| (one["key"].as_str().unwrap().to_owned(), value(one))).collect()
 }
 
-fn spans(asked: &[HttpRequest]) -> Vec<Span> {
+fn spans(requested: &[HttpRequest]) -> Vec<Span> {
     let mut all = Vec::new();
-    for request in asked {
+    for request in requested {
         assert_eq!(request.line, "POST /v1/traces HTTP/1.1");
         assert_eq!(request.header("content-type"), Some("application/json"));
-        let told: Value = serde_json::from_str(&request.body).unwrap();
-        let resource = &told["resourceSpans"][0];
+        let output: Value = serde_json::from_str(&request.body).unwrap();
+        let resource = &output["resourceSpans"][0];
         let who = attributes(&resource["resource"]);
         assert_eq!((&who["service.name"], &who["millstream.job"]), (&"millstream".into(), &"traced".into()));
         for span in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
@@ -96,7 +95,7 @@ fn spans(asked: &[HttpRequest]) -> Vec<Span> {
 fn a_receiver_gets_batches_with_their_parts_and_calls() {
     let (trial, server) = (job(), receiver(free_port()));
     run(&trial, server.port(), &[JSON]);
-    let all = spans(&server.asked());
+    let all = spans(&server.requests());
     let batches: BTreeMap<&str, &Span> =
         all.iter().filter(|span| span.name == "batch").map(|span| (span.trace.as_str(), span)).collect();
     assert!(batches.len() >= 6, "the last ones too, though the job was short: {all:#?}");
@@ -127,7 +126,7 @@ fn a_receiver_gets_batches_with_their_parts_and_calls() {
 }
 
 #[test]
-fn protobuf_is_what_is_spoken_unless_somebody_asks_for_json() {
+fn protobuf_is_used_unless_json_is_configured() {
     let (trial, server) = (job(), receiver(free_port()));
     let endpoint = format!("http://127.0.0.1:{}/here/traces?key=hidden", server.port());
     let ended = run(
@@ -136,9 +135,9 @@ fn protobuf_is_what_is_spoken_unless_somebody_asks_for_json() {
         &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &endpoint), ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret")],
     );
     assert!(!ended.stderr.contains("hidden"), "{}", ended.stderr);
-    let asked = server.asked();
-    assert!(!asked.is_empty(), "{}", ended.stderr);
-    for request in &asked {
+    let requested = server.requests();
+    assert!(!requested.is_empty(), "{}", ended.stderr);
+    for request in &requested {
         assert_eq!(
             request.line, "POST /here/traces?key=hidden HTTP/1.1",
             "the endpoint for spans is taken as it stands"
@@ -146,14 +145,14 @@ fn protobuf_is_what_is_spoken_unless_somebody_asks_for_json() {
         assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
         assert_eq!(request.header("x-key"), Some("secret"));
     }
-    let bodies: String = asked.iter().map(|request| request.body.as_str()).collect();
+    let bodies: String = requested.iter().map(|request| request.body.as_str()).collect();
     for name in ["batch", "stage words", "call totals", "millstream.job"] {
         assert!(bodies.contains(name), "{name}");
     }
 }
 
 #[test]
-fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
+fn an_unreachable_hanging_or_rejecting_receiver_costs_only_a_warning() {
     let nobody = free_port();
     let ended = run(&job(), nobody, &[]);
     assert_eq!(ended.stderr.matches("traces cannot be sent to").count(), 1, "{}", ended.stderr);
@@ -163,7 +162,7 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
         ended.stderr
     );
 
-    // Takes connections and says nothing.
+    // Accepts connections and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let ended = run(&job(), silent.local_addr().unwrap().port(), &[]);
     assert!(ended.stderr.contains(" batches were not sent"), "{}", ended.stderr);
@@ -189,25 +188,25 @@ fn a_receiver_that_is_away_hangs_or_refuses_costs_a_warning_and_nothing_else() {
 }
 
 #[test]
-fn a_receiver_that_comes_later_gets_what_was_kept() {
+fn a_receiver_that_starts_later_gets_buffered_traces() {
     let (trial, port) = (endless(), free_port());
     let mut job = Process::start(&mut command(&trial, port, &[JSON, ("OTEL_SERVICE_NAME", "orders")]));
-    job.until_stderr("traces cannot be sent to");
+    job.wait_for_stderr("traces cannot be sent to");
     let server = receiver(port);
-    job.until_stderr("again");
+    job.wait_for_stderr("again");
     let first = holds_within(DEADLINE, || {
-        let bodies: String = server.asked().into_iter().map(|request| request.body).collect();
+        let bodies: String = server.requests().into_iter().map(|request| request.body).collect();
         let tight: String = bodies.split_whitespace().collect();
         tight.contains(r#""millstream.batch","value":{"intValue":"1"}"#) && tight.contains("orders")
     });
-    assert!(first, "{} bytes", server.asked().first().map_or(0, |request| request.body.len()));
-    let said = job.stop();
-    assert_eq!(said.matches("traces cannot be sent to").count(), 1, "{said}");
-    assert!(!said.contains("were not sent"), "{said}");
+    assert!(first, "{} bytes", server.requests().first().map_or(0, |request| request.body.len()));
+    let printed = job.stop();
+    assert_eq!(printed.matches("traces cannot be sent to").count(), 1, "{printed}");
+    assert!(!printed.contains("were not sent"), "{printed}");
 }
 
 #[test]
-fn nothing_of_it_is_there_unless_it_is_asked_for() {
+fn traces_are_off_by_default() {
     let port = free_port();
     let threads = |job: &Process| -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", job.id())).unwrap().flatten();
@@ -222,8 +221,10 @@ fn nothing_of_it_is_there_unless_it_is_asked_for() {
         (vec![("OTEL_TRACES_EXPORTER", "none")], false),
     ] {
         let mut job = Process::start(&mut command(&trial, port, &more));
-        job.until_stderr("keeps no checkpoints");
-        job.until("its threads are there", |job| threads(job).iter().any(|name| name.starts_with("millstream-end")));
+        job.wait_for_stderr("keeps no checkpoints");
+        job.wait_until("its threads are there", |job| {
+            threads(job).iter().any(|name| name.starts_with("millstream-end"))
+        });
         assert_eq!(traces(&job), there, "{more:?}: {:?}", threads(&job));
         job.stop();
     }

@@ -1,9 +1,9 @@
-//! Little address space (`ulimit -v`): plugins run as elsewhere and give the same, and where it does not do, the error says so.
+//! Little address space (`ulimit -v`): plugins run as usual with the same results, and if it is not enough, the error says so.
 
 use millstream_tests::{Ended, Process, Trial, millstream, plugin, queue_sink, root, shown_block};
 use std::process::Command;
 
-/// The same command where so much may be mapped.
+/// The same command with this limit of address space.
 fn within(mib: u64, command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited.arg("-c").arg(format!("ulimit -v {}; exec \"$@\"", mib * 1024)).arg("sh");
@@ -20,7 +20,7 @@ fn ended(mut command: Command) -> Ended {
     Ended { code: out.status.code(), stdout: text(out.stdout), stderr: text(out.stderr) }
 }
 
-/// A pipe over the file `in.txt` of this folder.
+/// A pipe over the file `in.txt` of this directory.
 fn pipe(trial: &Trial, plugin_name: &str, more: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", "exec \"$@\" < in.txt", "sh"]).arg(millstream()).arg("pipe").arg(plugin(plugin_name));
@@ -28,9 +28,9 @@ fn pipe(trial: &Trial, plugin_name: &str, more: &[&str]) -> Command {
     command
 }
 
-/// The line of the page, as it stands there, gives what it gives without a limit.
+/// The page's command line, unchanged, gives the same result as without a limit.
 #[test]
-fn the_page_has_a_limit_that_will_do() {
+fn the_limit_of_the_page_is_sufficient() {
     plugin("split-words");
     let line = shown_block("sh", "ulimit -v").text;
     let run = |line: &str| {
@@ -44,14 +44,14 @@ fn the_page_has_a_limit_that_will_do() {
     assert!(limited.stdout == free.stdout, "other rows");
 }
 
-/// The same rows are refused, by fuel too, and all others come out.
+/// The same rows are rejected, also by fuel, and all others are output.
 #[test]
-fn the_same_rows_are_refused() {
+fn the_same_rows_are_rejected() {
     let trial = Trial::new("");
-    let words = ["a", "refuse", "b", "panic", "c", "loop", "d"];
+    let message = ["a", "refuse", "b", "panic", "c", "loop", "d"];
     trial.write(
         "in.txt",
-        (0..400).map(|n| if n % 97 == 5 { words[n % 7] } else { "To be" }).collect::<Vec<_>>().join("\n"),
+        (0..400).map(|n| if n % 97 == 5 { message[n % 7] } else { "To be" }).collect::<Vec<_>>().join("\n"),
     );
     let command = pipe(&trial, "poison", &["--rejected", "refused.jsonl", "--set", "limits.time=50ms"]);
     let run = |command: Command| {
@@ -65,9 +65,9 @@ fn the_same_rows_are_refused() {
     assert!(limited == free, "{limited:?}");
 }
 
-/// What the system has no memory for is no fault of a row.
+/// A lack of memory of the system is not the fault of a row.
 #[test]
-fn a_memory_that_cannot_grow_refuses_no_row() {
+fn a_memory_that_cannot_grow_rejects_no_row() {
     let out = queue_sink("out", "s", "out");
     let trial = Trial::new(&format!(
         "memory = \"4GiB\"\nbatch = \"0s\"\n[sources.rows]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\n\
@@ -82,21 +82,21 @@ fn a_memory_that_cannot_grow_refuses_no_row() {
     );
     let ended = ended(within(1024, &trial.command(&["run", "job.toml", "--workers", "1"])));
     assert_eq!(ended.code, Some(3), "{ended:?}");
-    for words in ["its memory cannot grow", "limited to 1024 MiB (`ulimit -v`, RLIMIT_AS)"] {
-        assert!(ended.stderr.contains(words), "{ended:?}");
+    for message in ["its memory cannot grow", "limited to 1024 MiB (`ulimit -v`, RLIMIT_AS)"] {
+        assert!(ended.stderr.contains(message), "{ended:?}");
     }
 }
 
-/// With ever more of it: an error that says what is too little, and from some point on rows; never a panic or a signal.
+/// With more and more of it: first an error that says what is too little, from some point on rows; never a panic or a signal.
 #[test]
-fn too_little_is_said() {
+fn too_little_address_space_is_reported() {
     let trial = Trial::new("");
     trial.write("in.txt", "To be\n");
     let command = pipe(&trial, "split-words", &["--to", "text"]);
-    let (mut said, mut done) = (0, 0);
+    let (mut printed, mut done) = (0, 0);
     for mib in (160..420).step_by(12) {
         let mut version = Command::new(millstream());
-        // A program that the system itself cannot load says nothing.
+        // If the system itself cannot load a program, there is no message.
         if ended(within(mib, version.arg("--version"))).code != Some(0) {
             continue;
         }
@@ -106,9 +106,9 @@ fn too_little_is_said() {
             assert_eq!(ended.stdout, "To\nbe\n");
             continue;
         }
-        said += 1;
+        printed += 1;
         assert!(matches!(ended.code, Some(1 | 3)) && !ended.stderr.contains("panicked"), "{mib}: {ended:?}");
         assert!(ended.stderr.contains("(`ulimit -v`, RLIMIT_AS)"), "{mib}: {ended:?}");
     }
-    assert!(said > 0 && done > 3, "{said} {done}");
+    assert!(printed > 0 && done > 3, "{printed} {done}");
 }

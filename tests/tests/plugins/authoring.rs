@@ -1,5 +1,5 @@
-//! What plugin authors do, with the real program and the real toolchains: make a project in each language, build and test
-//! it, see what it says of itself; what they are told when a tool is missing; tests on every save.
+//! The work of plugin authors, with the real program and the real toolchains: create a project in each language, build and test
+//! it, inspect it; the messages if a tool is missing; tests on every save.
 
 use millstream::internals::author::tools::{self, Tool};
 use millstream_tests::{Ended, Process, Trial, holds_within, plugin, root};
@@ -11,15 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A toolchain may be slow behind other builds.
+/// A toolchain may be slow next to other builds.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 const WORLDS: [&str; 6] = ["transform", "update", "aggregate", "cogroup", "source", "sink"];
 
-/// Runs the program in a folder.
+/// Runs the program in a directory.
 fn run(trial: &Trial, arguments: &[&str]) -> Ended {
     let mut command = trial.command(arguments);
-    // All Rust projects share what they compile.
+    // All Rust projects share their build directory.
     command.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("authoring"));
     Process::start(&mut command).wait_within(BUILDS_WITHIN)
 }
@@ -31,7 +31,7 @@ fn runs(trial: &Trial, arguments: &[&str]) -> Ended {
     ended
 }
 
-/// Projects as they were written for a release, with today's SDK in the place of theirs: they build, and pass their cases as they are.
+/// Projects as written for a release, with the SDK replaced by the current one: they build and pass their unchanged cases.
 #[test]
 fn projects_of_each_release_build_and_pass() {
     let projects = root().join("tests/compat/projects");
@@ -42,7 +42,7 @@ fn projects_of_each_release_build_and_pass() {
             let trial = Trial::new("");
             runs(&trial, &["new", name, "--lang", language, "--world", "update"]);
             let made = trial.path(name);
-            // Of the new project only the SDK stays.
+            // Of the new project, only the SDK is kept.
             for entry in
                 fs::read_dir(&made).unwrap().map(|entry| entry.unwrap().path()).filter(|path| !path.ends_with("sdk"))
             {
@@ -56,7 +56,7 @@ fn projects_of_each_release_build_and_pass() {
             assert!(tested.stdout.ends_with("1 case, 0 failed\n"), "{}", tested.stdout);
             let notes = tested.stderr.contains("event time did not end with the input");
             assert_eq!(notes, name == "reminders-rust", "{}", tested.stderr);
-            // Of this version's format, what comes out at the end of the input counts.
+            // In this version's format, output at the end of the input counts.
             if name == "reminders-rust" {
                 let case = made.join("cases/due/case.toml");
                 let text = fs::read_to_string(&case).unwrap();
@@ -67,7 +67,7 @@ fn projects_of_each_release_build_and_pass() {
                 fs::write(&case, format!("version = 3\n{text}")).unwrap();
                 let refused = run(&trial, &["test", name]);
                 assert!(
-                    refused.stderr.contains("its `version` is 3, and this program knows 1 to 2"),
+                    refused.stderr.contains("its `version` is 3, but this program supports 1 to 2"),
                     "{}",
                     refused.stderr
                 );
@@ -76,7 +76,7 @@ fn projects_of_each_release_build_and_pass() {
     }
 }
 
-/// Makes a project, does what it says is next, and looks at what came out.
+/// Creates a project, runs the commands that it lists as next steps, and checks the output.
 fn a_new_project_works(language: &str, named: &str, world: &str) {
     let trial = Trial::new("");
     let name = format!("new-{language}-{world}");
@@ -100,11 +100,11 @@ fn a_new_project_works(language: &str, named: &str, world: &str) {
     }
     assert!(made.ends_with(&format!("  plugin = \"{name}\"\n")), "{made}");
 
-    let said: Value = serde_json::from_str(&runs(&trial, &["inspect", "--json", &name]).stdout).unwrap();
-    assert_eq!(said["world"], world);
-    assert_eq!((&said["name"], &said["version"]), (&Value::from(name.as_str()), &Value::from("0.1.0")));
-    let package = &said["package"];
-    assert_eq!((&package["name"], &package["version"]), (&said["name"], &said["version"]));
+    let printed: Value = serde_json::from_str(&runs(&trial, &["inspect", "--json", &name]).stdout).unwrap();
+    assert_eq!(printed["world"], world);
+    assert_eq!((&printed["name"], &printed["version"]), (&Value::from(name.as_str()), &Value::from("0.1.0")));
+    let package = &printed["package"];
+    assert_eq!((&package["name"], &package["version"]), (&printed["name"], &printed["version"]));
     assert_eq!(package["license"], "Apache-2.0");
     assert_eq!(package["description"], "", "the example's is not the plugin's");
     let languages: Vec<&Value> = package["language"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
@@ -117,8 +117,7 @@ fn a_new_project_works(language: &str, named: &str, world: &str) {
     );
 }
 
-/// Builds are exactly the same again, in another folder too. (Those of JavaScript are not: componentize-qjs keeps some random
-/// numbers of the moment.)
+/// Builds are reproducible, in another directory too. (Those of JavaScript are not: componentize-qjs stores some random numbers.)
 fn builds_are_reproducible(language: &str) {
     let build = || {
         let trial = Trial::new("");
@@ -145,7 +144,7 @@ fn builds_in_c_are_reproducible() {
     builds_are_reproducible("c");
 }
 
-/// A program that the shell finds in this folder.
+/// Writes a program that the shell finds in this directory.
 fn program(dir: &Path, name: &str, lines: &str) -> PathBuf {
     fs::create_dir_all(dir).unwrap();
     let path = dir.join(name);
@@ -154,7 +153,7 @@ fn program(dir: &Path, name: &str, lines: &str) -> PathBuf {
     path
 }
 
-/// A command on a machine with nothing but what is in this folder.
+/// Runs a command on a machine that has only the programs in this directory.
 fn on_bare_machine(trial: &Trial, arguments: &[&str], programs: &Path) -> Command {
     let mut command = trial.command(arguments);
     command.env("PATH", programs).env("XDG_CACHE_HOME", trial.path("cache"));
@@ -238,8 +237,8 @@ fn a_tool_that_does_not_work_is_named() {
     }
 }
 
-/// Python as far as the doctor needs it: an environment, whose pip installs a program that tells its version. A package
-/// that cannot be had is simulated by a file.
+/// Python as far as the doctor needs it: an environment whose pip installs a program that prints its version. A file simulates a
+/// package that cannot be installed.
 const PYTHON: &str = r#"case "$1 $2" in
 "--version ") echo Python 3.12.1 ;;
 "-c "*) ;;
@@ -299,22 +298,22 @@ fn a_build_names_the_tool_that_it_lacks() {
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         ended.stderr
     };
-    let told = build("bin", "a");
+    let output = build("bin", "a");
     for part in [
         "error: plugin `a`: componentize-py is missing, which builds plugins in Python. Install it:\n",
         "  pip install componentize-py==0.25.1\n",
         "  millstream doctor --install python\n",
     ] {
-        assert!(told.contains(part), "{part}\n{told}");
+        assert!(output.contains(part), "{part}\n{output}");
     }
     runs(&trial, &["new", "b", "--lang", "go"]);
     program(&trial.path("old"), "go", "echo go version go1.19.8 linux/amd64");
-    let told = build("old", "b");
-    assert!(told.contains("old/go is version 1.19.8, but 1.24 or newer is required"), "{told}");
+    let output = build("old", "b");
+    assert!(output.contains("old/go is version 1.19.8, but 1.24 or newer is required"), "{output}");
 
     let mut new = on_bare_machine(&trial, &["new", "c", "--lang", "python"], &trial.path("bin"));
-    let told = Process::start(&mut new).wait().stdout;
-    assert!(told.contains("next:\n  millstream doctor --install python\n  millstream build c\n"), "{told}");
+    let output = Process::start(&mut new).wait().stdout;
+    assert!(output.contains("next:\n  millstream doctor --install python\n  millstream build c\n"), "{output}");
 }
 
 #[test]
@@ -324,7 +323,7 @@ fn a_test_without_its_component_says_so() {
     let missing = run(&trial, &["test", "a"]);
     assert_eq!((missing.code, missing.stdout.as_str()), (Some(2), ""));
     assert!(
-        missing.stderr.contains("plugin a is not built: there is no a/a.wasm. Run `millstream build a`."),
+        missing.stderr.contains("plugin a is not built: a/a.wasm does not exist. Run `millstream build a`."),
         "{}",
         missing.stderr
     );
@@ -337,7 +336,7 @@ fn a_test_without_its_component_says_so() {
 }
 
 #[test]
-fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
+fn output_is_accepted_and_errors_of_a_case_name_its_lines() {
     let trial = Trial::new("");
     runs(&trial, &["new", "a", "--lang", "c"]);
     runs(&trial, &["build", "a"]);
@@ -356,7 +355,7 @@ fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
             .collect()
     };
     assert_eq!(rows(&fs::read_to_string(&expected).unwrap()), rows(&right));
-    // Nothing is left to accept.
+    // There is nothing left to accept.
     assert_eq!(runs(&trial, &["test", "--accept", "a"]).stdout, "ok    example\n1 case, 0 failed\n");
     // A job that fails is not meant.
     let case = trial.path("a/cases/example/case.toml");
@@ -364,17 +363,22 @@ fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
     fs::write(&case, format!("# a remark\n{text}\nmax_rejected = -1\n")).unwrap();
     let failed = run(&trial, &["test", "--accept", "a"]);
     let line = text.lines().count() + 3;
-    let words = format!("case.toml:{line}: stage `stage`: `max_rejected = -1`");
-    assert!(failed.code == Some(1) && failed.stdout.contains(&words), "{words}\n{}{}", failed.stdout, failed.stderr);
+    let message = format!("case.toml:{line}: stage `stage`: `max_rejected = -1`");
+    assert!(
+        failed.code == Some(1) && failed.stdout.contains(&message),
+        "{message}\n{}{}",
+        failed.stdout,
+        failed.stderr
+    );
     assert!(!failed.stdout.contains("wrote"), "{}", failed.stdout);
 }
 
 #[test]
-fn a_good_plugin_in_c_that_describes_itself_is_built_without_a_complaint() {
+fn a_valid_c_plugin_is_built_without_warnings() {
     let trial = Trial::new("");
     runs(&trial, &["new", "a", "--lang", "c"]);
     let source = include_str!("../../conformance/columns/c/columns.c");
-    // What the header of mathematics has beside the standard, in the component and in the tests of the project.
+    // What the math header has beyond the standard, in the component and in the project's tests.
     let source = source.replace(
         "#include <millstream.h>",
         "#include <math.h>\n#include <millstream.h>\nconst double turn = 2 * M_PI;",
@@ -382,7 +386,7 @@ fn a_good_plugin_in_c_that_describes_itself_is_built_without_a_complaint() {
     fs::write(trial.path("a/a.c"), source).unwrap();
     fs::remove_dir_all(trial.path("a/cases")).unwrap();
     let built = runs(&trial, &["build", "a"]);
-    assert!(!["ssert", "ERROR", "WARN"].iter().any(|words| built.stderr.contains(words)), "{}", built.stderr);
+    assert!(!["ssert", "ERROR", "WARN"].iter().any(|message| built.stderr.contains(message)), "{}", built.stderr);
     fs::write(trial.path("a/test_a.c"), "extern const double turn;\nint main(void) { return turn < 6; }\n").unwrap();
     let mut make = Command::new("make");
     let tested = Process::start(make.arg("test").current_dir(trial.path("a"))).wait_within(BUILDS_WITHIN);
@@ -390,7 +394,7 @@ fn a_good_plugin_in_c_that_describes_itself_is_built_without_a_complaint() {
 }
 
 #[test]
-fn whatever_uses_a_component_tells_that_it_is_older_than_its_sources() {
+fn every_command_warns_about_a_component_older_than_its_sources() {
     let trial = Trial::new(
         "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { name = \"text\", amount = \
          \"float64\" }\n[stages.bills]\nfrom = \"input\"\nplugin = \"a\"\n[sinks.out]\nfrom = \"bills\"\nkind = \"queue\"\npath = \
@@ -417,8 +421,8 @@ fn whatever_uses_a_component_tells_that_it_is_older_than_its_sources() {
         Regex::new("(?m)^warning: .*a/a\\.c was changed after .*a/a\\.wasm was built; run `millstream build .*a`$");
     let stale = stale.unwrap();
     for arguments in uses {
-        let told = runs(&trial, arguments).stderr;
-        assert_eq!(stale.find_iter(&told).count(), 1, "{arguments:?}\n{told}");
+        let output = runs(&trial, arguments).stderr;
+        assert_eq!(stale.find_iter(&output).count(), 1, "{arguments:?}\n{output}");
     }
 }
 
@@ -430,26 +434,26 @@ fn section(name: &str, text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn inspect_tells_where_a_component_was_changed() {
+fn inspect_shows_where_a_component_was_changed() {
     let trial = Trial::new("");
     let name = "split-words";
     let mut bytes = fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
     let as_built = trial.write("as-built.wasm", &bytes);
-    let told = runs(&trial, &["inspect", as_built.to_str().unwrap()]).stdout;
-    assert!(!told.contains("otherwise:"), "{told}");
+    let output = runs(&trial, &["inspect", as_built.to_str().unwrap()]).stdout;
+    assert!(!output.contains("otherwise:"), "{output}");
 
     bytes.extend(section("version", "9.9.9"));
     bytes.extend(section("authors", "Eve\u{1b}[2J\u{202e}"));
     let changed = trial.write("changed.wasm", &bytes);
-    let told = runs(&trial, &["inspect", changed.to_str().unwrap()]).stdout;
+    let output = runs(&trial, &["inspect", changed.to_str().unwrap()]).stdout;
     assert!(
-        told.contains(&format!(
+        output.contains(&format!(
             "otherwise:     in its sections it is {name} 9.9.9: it was changed after it was built\n"
         )),
-        "{told}"
+        "{output}"
     );
-    assert!(told.contains("authors:       Eve [2J \n") || told.contains("authors:       Eve [2J\n"), "{told}");
-    assert!(!told.contains('\u{1b}') && !told.contains('\u{202e}'), "{told:?}");
+    assert!(output.contains("authors:       Eve [2J \n") || output.contains("authors:       Eve [2J\n"), "{output}");
+    assert!(!output.contains('\u{1b}') && !output.contains('\u{202e}'), "{output:?}");
 }
 
 #[test]
@@ -460,35 +464,35 @@ fn cases_run_again_on_every_save() {
     let right = fs::read_to_string(&expected).unwrap();
     let mut watch = Process::start(&mut trial.command(&["test", "--watch", "a"]));
     let waits = |process: &Process| process.stdout().matches("waiting for changes in a; Ctrl-C ends\n").count();
-    watch.until("the cases pass", |process| waits(process) == 1);
+    watch.wait_until("the cases pass", |process| waits(process) == 1);
     assert!(watch.stdout().starts_with("ok    example\n"), "{}", watch.stdout());
 
     fs::write(&expected, right.replace("\"batch\":1", "\"batch\":7")).unwrap();
-    watch.until("a case fails", |process| waits(process) == 2);
+    watch.wait_until("a case fails", |process| waits(process) == 2);
     assert!(watch.stdout().contains("expected.jsonl changed\nFAIL  example\n"), "{}", watch.stdout());
 
     let source = trial.path("a/a.c");
     let program = fs::read_to_string(&source).unwrap();
     fs::write(&source, format!("{program}\nthis is no C\n")).unwrap();
-    watch.until("the build fails", |process| waits(process) == 3);
+    watch.wait_until("the build fails", |process| waits(process) == 3);
     assert!(watch.stdout().contains("a.c changed\nerror: plugin `a`: "), "{}", watch.stdout());
 
     fs::write(&expected, &right).unwrap();
     fs::write(&source, program).unwrap();
-    watch.until("all is well again", |process| {
+    watch.wait_until("all is well again", |process| {
         process.stdout().ends_with("1 case, 0 failed\nwaiting for changes in a; Ctrl-C ends\n") && waits(process) > 3
     });
-    // What the build wrote is no change.
+    // The files that the build wrote do not count as a change.
     assert!(!holds_within(Duration::from_secs(1), || waits(&watch) > 5));
 
     watch.signal("INT");
-    let asked = Instant::now();
+    let requests = Instant::now();
     let ended = watch.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(asked.elapsed() < Duration::from_secs(60));
+    assert!(requests.elapsed() < Duration::from_secs(60));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -518,17 +522,17 @@ mod long {
             assert!(text.contains(from), "{text}");
             fs::write(trial.path(file), text.replace(from, to)).unwrap();
         };
-        // What the plugin does now is what is built.
+        // The build has the plugin's current behavior.
         change("a/a.py", "is below zero\")", "is below nothing\")");
         runs(&trial, &["build", "a"]);
         let refused = run(&trial, &["test", "a"]);
         assert!(refused.stderr.contains("is below nothing"), "{}", refused.stderr);
-        // What is wrong is told as ever.
+        // Errors are reported as always.
         change("a/a.py", "from millstream import", "import nowhere\nfrom millstream import");
         let failed = run(&trial, &["build", "a"]);
         assert_eq!(failed.code, Some(1), "{}", failed.stderr);
-        let told = "its modules cannot be imported:\n  Traceback (most recent call last):\n    File \"a.py\", line 5, in <module>";
-        assert!(failed.stderr.contains(told), "{}", failed.stderr);
+        let output = "its modules cannot be imported:\n  Traceback (most recent call last):\n    File \"a.py\", line 5, in <module>";
+        assert!(failed.stderr.contains(output), "{}", failed.stderr);
         assert_eq!(made(), 1, "{}", fs::read_to_string(&calls).unwrap());
         change("a/a.py", "import nowhere\n", "");
         change("a/sdk/millstream/log.py", "Words for the operator.", "Words for operators.");
@@ -555,9 +559,9 @@ mod long {
         builds_are_reproducible("go");
     }
 
-    /// What Python imports on first use is there in a component, and what is not is told.
+    /// Modules that Python imports on first use are in the component; a missing module is reported.
     #[test]
-    fn what_python_imports_late_is_there() {
+    fn late_imports_of_python_are_available() {
         let source = r#"
 from dataclasses import dataclass
 from datetime import datetime

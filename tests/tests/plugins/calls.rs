@@ -1,4 +1,4 @@
-//! Calls of a plugin of any world through the library, with rows made up for them.
+//! Calls of a plugin of any world through the library, with generated rows.
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -16,39 +16,39 @@ use millstream::internals::plugin::{
 use millstream::job::spec::OnError;
 use std::sync::Arc;
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// All batches that it returned, each with the schema that was described.
     pub batches: Vec<(RecordBatch, SchemaRef)>,
-    /// Rows of the first input that are refused.
+    /// Rejected rows of the first input.
     pub refused: Vec<u32>,
 }
 
 /// The context of every call.
 pub const CONTEXT: CallContext = CallContext { batch: BatchId(1), time: BatchTime(1_000_000), watermark: Some(7) };
 
-/// How a component is loaded for calls that are stopped in this way.
+/// Load options for calls that are stopped in this way.
 pub fn options(on_error: OnError) -> LoadOptions {
     let metering = if on_error == OnError::Reject { Metering::Fuel } else { Metering::Epochs };
     LoadOptions { metering, ..LoadOptions::default() }
 }
 
-/// Asks a plugin about the one input `value text`, in world `cogroup` about two.
+/// Calls `describe` for the one input `value text`, in world `cogroup` for two.
 pub fn describe(plugin: &Plugin, stage: &StageUse) -> Result<Description> {
     let input: SchemaRef = text().schema();
     let inputs = vec![input; if plugin.world() == World::Cogroup { 2 } else { 1 }];
     plugin.describe_for(stage, &inputs)
 }
 
-/// Four rows of `value text`, one of which is bad.
+/// Four rows of `value text`, one of them bad.
 pub fn text() -> RecordBatch {
     let values: ArrayRef = Arc::new(StringArray::from(vec!["good", "bad!", "fine", "x"]));
     let schema = Schema::new(vec![Field::new("value", DataType::Utf8, true)]);
     RecordBatch::try_new(Arc::new(schema), vec![values]).expect("the column fits")
 }
 
-/// Calls every function of the plugin's world once, until one fails. In world `aggregate` accumulators go on from `lift`.
+/// Calls every function of the plugin's world once, until one fails. In world `aggregate`, accumulators come from `lift`.
 pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, rows: &RecordBatch) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let refused = |refusals: &[RejectedRow]| refusals.iter().map(|refusal| refusal.row).collect();
@@ -72,7 +72,7 @@ pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, row
             outcome.batches.push((cogrouped.rows, description.output.clone()));
         }
         World::Aggregate => {
-            let refusals = caller.refused(CONTEXT, rows)?;
+            let refusals = caller.rejected_message(CONTEXT, rows)?;
             outcome.refused = refused(&refusals);
             let keep: BooleanArray =
                 (0..rows.num_rows() as u32).map(|row| Some(!outcome.refused.contains(&row))).collect();
@@ -93,7 +93,7 @@ pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, row
     Ok(outcome)
 }
 
-/// Columns of any type, so many rows; `None` where a type that may not be null has no values here.
+/// Generates this number of rows of any schema; `None` if a type that may not be null has no values here.
 pub fn rows_of(schema: &SchemaRef, rows: usize) -> Option<RecordBatch> {
     let column = |field: &Arc<Field>| -> Option<ArrayRef> {
         Some(match field.data_type() {

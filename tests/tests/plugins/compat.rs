@@ -1,5 +1,5 @@
-//! Compatibility for ever: components that were built for a released version of the interface are kept, and run on every
-//! later host. One of a later version is refused with the version that it needs.
+//! Permanent compatibility: components that were built for a released version of the interface are kept, and run on every later
+//! host. A component of a later version is rejected with the version that it needs.
 
 use millstream_tests::{Expected, Process, Trial, root};
 use serde_json::Value;
@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The names of what is in a folder.
+/// The names of the entries of a directory.
 fn names_in(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
     entries.map(|name| name.into_string().unwrap()).collect()
 }
 
-/// The worlds of a released version, as its WIT says.
+/// The worlds of a released version, from its WIT.
 fn worlds(version: &str) -> BTreeSet<String> {
     let dir = root().join("wit/released").join(version);
     let texts = names_in(&dir).into_iter().map(|name| fs::read_to_string(dir.join(name)).unwrap());
@@ -64,15 +64,15 @@ fn components_of_each_release_run() {
             for name in names_in(&job) {
                 trial.write(&name, fs::read(job.join(&name)).unwrap());
             }
-            let told = Process::start(&mut trial.command(&["inspect", "--json", "plugin.wasm"])).wait();
-            assert_eq!(told.code, Some(0), "{version} {kept}: {}", told.stderr);
-            let told: Value = serde_json::from_str(&told.stdout).unwrap();
+            let output = Process::start(&mut trial.command(&["inspect", "--json", "plugin.wasm"])).wait();
+            assert_eq!(output.code, Some(0), "{version} {kept}: {}", output.stderr);
+            let output: Value = serde_json::from_str(&output.stdout).unwrap();
             assert_eq!(
-                (&told["interface_version"], &told["world"]),
+                (&output["interface_version"], &output["world"]),
                 (&version.as_str().into(), &world_of(&kept).into())
             );
 
-            trial.run_well(&[]);
+            trial.run_ok(&[]);
             let strip = |mut batch: Value| {
                 batch.as_object_mut().unwrap().remove("time");
                 batch
@@ -92,10 +92,10 @@ fn component(exports: &str, import: Option<&str>) -> Vec<u8> {
 }
 
 #[test]
-fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
+fn a_component_of_a_later_version_is_rejected_with_the_version_that_it_needs() {
     let ours = |name: &str| format!("millstream:plugin/{name}");
     let later = [
-        // Of the same series, of the next one, of a world that is not there yet, and with an import that is not.
+        // Of the same series, of the next one, of a world that does not exist yet, and with an import that does not.
         (ours("transformer@0.1.9"), None, "0.1.9"),
         (ours("transformer@0.2.0"), None, "0.2.0"),
         (ours("transformer@1.0.0-rc.1"), None, "1.0.0-rc.1"),
@@ -106,13 +106,13 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
     ];
     for (export, import, version) in later {
         let trial = trial(&component(&export, import.as_deref()));
-        let told = trial.refused(&["validate", "job.toml"]);
-        let words = format!(
+        let output = trial.rejected_message(&["validate", "job.toml"]);
+        let text = format!(
             "needs millstream:plugin@{version}, and this host supports {}",
             millstream::internals::plugin::VERSION
         );
-        assert!(told.contains(&words), "{export} {import:?}: {told}");
-        assert!(trial.refused(&["inspect", "plugin.wasm"]).contains(&words), "{export} {import:?}");
+        assert!(output.contains(&text), "{export} {import:?}: {output}");
+        assert!(trial.rejected_message(&["inspect", "plugin.wasm"]).contains(&text), "{export} {import:?}");
     }
 }
 
@@ -129,7 +129,7 @@ fn what_a_release_never_had_is_refused() {
     ] {
         let trial = trial(&component(&export, import.as_deref()));
         let case = format!("exports {export}\nimports {}", import.unwrap_or_default());
-        expected.told(&case, &trial.refused(&["validate", "job.toml"]));
+        expected.add(&case, &trial.rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }

@@ -1,7 +1,7 @@
-//! The same plugins in every language do the same: each plugin of `tests/conformance/` is built by `millstream build`, runs the
-//! cases that all languages share by `millstream test`, and does what cases cannot show.
+//! The same plugins in every language behave the same. Each plugin of `tests/conformance/` is built by `millstream build`, runs
+//! the cases that all languages share with `millstream test`, and passes checks that cases cannot express.
 //!
-//! A language whose tools are missing fails; one that lacks a plugin is listed as lacking it in `sdk/README.md`.
+//! A language whose tools are missing fails. A language without a plugin is listed as such in `sdk/README.md`.
 
 mod built;
 mod generated;
@@ -28,18 +28,18 @@ macro_rules! languages {
         }
 
         #[test]
-        fn what_is_printed_is_logged() {
-            runtime::prints($language);
+        fn printed_output_is_logged() {
+            runtime::check_prints($language);
         }
 
         #[test]
-        fn a_failure_names_its_place() {
-            runtime::fails_at_its_place($language);
+        fn a_failure_names_its_line() {
+            runtime::check_failure_line($language);
         }
 
         #[test]
         fn clocks_and_random_numbers_are_virtual() {
-            runtime::is_virtual($language);
+            runtime::check_virtual_time($language);
         }
 
         #[test]
@@ -48,17 +48,17 @@ macro_rules! languages {
         }
 
         #[test]
-        fn sources_go_on_where_they_were() {
-            sources::rows_and_positions($language);
+        fn sources_resume_at_their_positions() {
+            sources::check_rows_and_positions($language);
         }
 
         #[test]
-        fn sources_tell_what_goes_wrong() {
-            sources::what_goes_wrong($language);
+        fn sources_report_errors() {
+            sources::check_errors($language);
         }
 
         #[test]
-        fn sources_take_datagrams() {
+        fn sources_receive_datagrams() {
             sources::datagrams($language);
         }
 
@@ -68,16 +68,16 @@ macro_rules! languages {
         }
 
         #[test]
-        fn sinks_without_a_promise_lose_nothing() {
+        fn sinks_without_exactly_once_lose_nothing() {
             sinks::at_least_once($language);
         }
 
         #[test]
-        fn sinks_tell_what_goes_wrong() {
-            sinks::what_goes_wrong($language);
+        fn sinks_report_errors() {
+            sinks::check_errors($language);
         }
 
-        /// What takes long: `make torture` runs it, `make test` does not.
+        /// Long tests: `make torture` runs them, `make test` does not.
         mod long {
             use super::*;
 
@@ -96,23 +96,23 @@ fn cases_in_python_of_one_language() {
     all_cases_in_python(Language::Rust);
 }
 
-/// Builds all plugins of a language and runs their cases; tells of all that fail.
+/// Builds all plugins of a language and runs their cases; reports all failures.
 fn all_cases(language: Language) {
     let is_tried = |case: &String| has(case, language) && dir(case, language).with_file_name("cases").is_dir();
     let cases: Vec<String> = case_names().into_iter().filter(is_tried).collect();
     assert!(!cases.is_empty(), "there is no plugin in {language}");
     let failures: Vec<String> =
-        cases.iter().filter_map(|case| difference(case, language).map(|words| format!("{case}:\n{words}"))).collect();
+        cases.iter().filter_map(|case| difference(case, language).map(|text| format!("{case}:\n{text}"))).collect();
     assert!(failures.is_empty(), "{language}\n{}", failures.join("\n"));
 }
 
-/// The same cases where plugins are called from Python, but for those that need a job: the same rows.
+/// The same cases with plugins called from Python, except those that need a job: the same rows.
 fn all_cases_in_python(language: Language) {
-    // These are ends of jobs.
+    // These are the ends of jobs.
     let is_tried = |case: &String| has(case, language) && !["entries", "lines"].contains(&case.as_str());
     let mut failures = Vec::new();
     for case in case_names().into_iter().filter(is_tried) {
-        let component = component(&case, language).unwrap_or_else(|words| panic!("{case}: {words}"));
+        let component = component(&case, language).unwrap_or_else(|text| panic!("{case}: {text}"));
         let mut command = python_with_wheel();
         command.arg("conformance.py").arg(dir(&case, language).with_file_name("cases")).arg(component);
         let ended = Process::start(&mut command).wait_within(TAKES_AT_MOST);
@@ -123,11 +123,11 @@ fn all_cases_in_python(language: Language) {
     assert!(failures.is_empty(), "{language}\n{}", failures.join("\n"));
 }
 
-/// What a plugin does that it should not; `None` where all is well.
+/// Describes how a plugin deviates; `None` if all is well.
 fn difference(case: &str, language: Language) -> Option<String> {
     let component = match component(case, language) {
         Ok(component) => component,
-        Err(words) => return Some(words),
+        Err(text) => return Some(text),
     };
     let trial = TempDir::new().expect("a temporary folder");
     for manifest in ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"] {
@@ -136,7 +136,7 @@ fn difference(case: &str, language: Language) -> Option<String> {
             fs::copy(from, trial.path().join(manifest)).expect("a manifest can be copied");
         }
     }
-    // Last, so that it is newer than what it was made of.
+    // Copied last, so that it is newer than its sources.
     fs::copy(component, trial.path().join(format!("conformance-{case}.wasm"))).expect("a component can be copied");
     copy_all(&dir(case, language).with_file_name("cases"), &trial.path().join("cases"));
     generated::write(case, &trial.path().join("cases"));
@@ -159,7 +159,7 @@ fn copy_all(from: &Path, to: &Path) {
 }
 
 #[test]
-fn the_table_tells_which_plugins_there_are() {
+fn the_table_lists_the_plugins() {
     for case in case_names() {
         assert!(has(&case, Language::Rust), "{case} is missing in Rust, which comes first");
     }

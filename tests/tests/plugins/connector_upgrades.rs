@@ -1,43 +1,43 @@
-//! Another version of a plugin that is a source or a sink in a running job: rows come once whatever dies, what cannot take the place is
-//! refused, and a version on trial that fails is given up.
+//! Another version of a source or sink plugin in a running job: rows arrive once whatever dies, an unsuitable version is
+//! rejected, and a version on trial that fails is dropped.
 
 use super::sink_plugins::{kept, writing};
-use super::source_plugins::{Lines, came_once, counting, reading};
+use super::source_plugins::{Lines, check_arrived_once, counting, reading};
 use millstream_tests::ledger::Ledger;
-use millstream_tests::{Process, Random, Trial, free_port, kill, plugin, root, until, varied, write_varied};
+use millstream_tests::{Process, Random, Trial, free_port, kill, plugin, root, varied, wait_until, write_varied};
 use serde_json::Value;
 use std::thread;
 use std::time::Duration;
 
-/// The component of a plugin, with a section that means nothing: other bytes, the same functions.
+/// The component of a plugin with a section without effect: other bytes, the same functions.
 fn version(name: &str, number: u8) -> Vec<u8> {
     let component = std::fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
     [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', number]].concat()
 }
 
-/// Has the job name `now.wasm` in place of the folder of a test plugin.
-fn names_component(trial: &Trial, name: &str) {
+/// Makes the job use `now.wasm` instead of the directory of a test plugin.
+fn use_component(trial: &Trial, name: &str) {
     trial.change(&format!("plugin = \"{}\"", plugin(name).display()), "plugin = \"now.wasm\"");
 }
 
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()))
+    Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()))
 }
 
-/// The digest of the plugin that a source or sink has now; `None`: the job does not answer.
+/// The digest of the current plugin of a source or sink; `None` if the job does not respond.
 fn digest(trial: &Trial, section: &str, name: &str) -> Option<String> {
-    let ended = trial.told(&["status", "job.toml", "--json"]);
+    let ended = trial.run_command(&["status", "job.toml", "--json"]);
     let status: Value = serde_json::from_str(&ended.stdout).ok().filter(|_| ended.code == Some(0))?;
     let part = status[section].as_array()?.iter().find(|part| part["name"] == name)?.clone();
     Some(part["plugin"]["digest"].as_str()?.to_owned())
 }
 
 fn opened(servers: &[Lines]) -> usize {
-    servers.iter().map(|server| server.told().opened.len()).sum()
+    servers.iter().map(|server| server.state().opened.len()).sum()
 }
 
 #[test]
-fn lines_come_once_from_a_source_that_is_upgraded() {
+fn lines_arrive_once_from_an_upgraded_source() {
     thread::scope(|scope| {
         for processes in [1, 2] {
             scope.spawn(move || source_is_upgraded(processes));
@@ -45,11 +45,11 @@ fn lines_come_once_from_a_source_that_is_upgraded() {
     });
 }
 
-/// Each server forgets what was acknowledged, so a version that begins too late or too early is seen.
+/// Each server drops what was acknowledged, so a version that begins too late or too early is noticed.
 fn source_is_upgraded(processes: usize) {
     let ports = [(); 4].map(|()| free_port());
     let trial = reading(&ports);
-    names_component(&trial, "acked-lines");
+    use_component(&trial, "acked-lines");
     trial.write("now.wasm", version("acked-lines", 0));
     trial.write("next.wasm", version("acked-lines", 1));
     let servers = ports.map(|port| Lines::start(port, 4000, 200, None));
@@ -58,32 +58,32 @@ fn source_is_upgraded(processes: usize) {
     let together = ["--processes", &number, "--hosts", &hosts];
     let arguments = if processes == 1 { &[][..] } else { &together[..] };
     let mut job = start(&trial, arguments);
-    job.until("lines come", |_| trial.rows("out.jsonl").len() > 200);
+    job.wait_until("lines come", |_| trial.rows("out.jsonl").len() > 200);
     let (first, before) = (digest(&trial, "sources", "lines").unwrap(), opened(&servers));
     assert_eq!(before, 4);
-    let told = trial.well(&["upgrade", "job.toml", "lines", "next.wasm"]);
-    assert!(told.contains("source `lines`: acked-lines ") && told.contains("pause between batches: "), "{told}");
-    job.until("all servers are read by the next version", |_| opened(&servers) == 8);
+    let output = trial.run_command_ok(&["upgrade", "job.toml", "lines", "next.wasm"]);
+    assert!(output.contains("source `lines`: acked-lines ") && output.contains("pause between batches: "), "{output}");
+    job.wait_until("all servers are read by the next version", |_| opened(&servers) == 8);
     let second = digest(&trial, "sources", "lines").unwrap();
     assert_ne!(first, second);
     assert!(trial.text("job.toml").contains("plugin = \"next.wasm\""), "{}", trial.text("job.toml"));
-    // A start behind it has the version that was in effect, whichever start it is.
+    // A start after it has the version that was in effect, whichever start it is.
     job.kill_all();
     let mut job = start(&trial, arguments);
-    job.until("it runs again", |_| opened(&servers) > 8 && digest(&trial, "sources", "lines").is_some());
+    job.wait_until("it runs again", |_| opened(&servers) > 8 && digest(&trial, "sources", "lines").is_some());
     assert_eq!(digest(&trial, "sources", "lines"), Some(second));
     let rows = trial.rows("out.jsonl").len();
-    job.until("lines come", |_| trial.rows("out.jsonl").len() > rows + 100);
-    trial.well(&["rollback", "job.toml", "lines"]);
+    job.wait_until("lines come", |_| trial.rows("out.jsonl").len() > rows + 100);
+    trial.run_command_ok(&["rollback", "job.toml", "lines"]);
     assert_eq!(digest(&trial, "sources", "lines"), Some(first));
     assert!(trial.text("job.toml").contains("plugin = \"now.wasm\""), "{}", trial.text("job.toml"));
     disturb_upgrades(&trial, &mut job, "lines", processes as u64);
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    came_once(&trial, &servers, &format!("{processes} processes"));
+    check_arrived_once(&trial, &servers, &format!("{processes} processes"));
 }
 
-/// Upgrades to and fro, while a process of the job is killed now and then. Who asks for an upgrade at a bad time is told so.
+/// Upgrades back and forth while a process of the job is killed at times. An upgrade at a bad time gets an error that says so.
 fn disturb_upgrades(trial: &Trial, job: &mut Process, part: &str, seed: u64) {
     let mut random = Random::new(seed);
     let (mut done, mut failed) = (0, Vec::new());
@@ -97,10 +97,10 @@ fn disturb_upgrades(trial: &Trial, job: &mut Process, part: &str, seed: u64) {
                     children.iter().for_each(|child| kill(*child));
                 }
             });
-            let ended = trial.told(&["upgrade", "job.toml", part, to]);
+            let ended = trial.run_command(&["upgrade", "job.toml", part, to]);
             if ended.code == Some(0) { done += 1 } else { failed.push(ended.stderr) }
         });
-        if job.ended() {
+        if job.has_ended() {
             break;
         }
     }
@@ -108,32 +108,32 @@ fn disturb_upgrades(trial: &Trial, job: &mut Process, part: &str, seed: u64) {
 }
 
 #[test]
-fn entries_are_there_once_in_a_sink_that_is_upgraded() {
+fn entries_are_stored_once_in_an_upgraded_sink() {
     let (count, server) = (6000, Ledger::start(free_port(), None));
     let trial = writing(server.port, count, &["entries"], "");
-    names_component(&trial, "tcp-ledger");
+    use_component(&trial, "tcp-ledger");
     trial.write("now.wasm", version("tcp-ledger", 0));
     trial.write("next.wasm", version("tcp-ledger", 1));
     let batches = || server.sinks().values().map(|sink| sink.batches.len()).sum::<usize>();
     let opened = || server.sinks().values().map(|sink| sink.opened.len()).sum::<usize>();
     let mut job = start(&trial, &[]);
-    job.until("some is there", |_| batches() > 10);
+    job.wait_until("some is there", |_| batches() > 10);
     let first = digest(&trial, "sinks", "entries").unwrap();
     // A source has the name as well.
-    let told = trial.well(&["upgrade", "job.toml", "sinks.entries", "next.wasm"]);
-    assert!(told.contains("sink `entries`: tcp-ledger ") && told.contains("pause between batches: "), "{told}");
-    job.until("the next version writes", |_| opened() == 2);
+    let output = trial.run_command_ok(&["upgrade", "job.toml", "sinks.entries", "next.wasm"]);
+    assert!(output.contains("sink `entries`: tcp-ledger ") && output.contains("pause between batches: "), "{output}");
+    job.wait_until("the next version writes", |_| opened() == 2);
     let second = digest(&trial, "sinks", "entries").unwrap();
     assert_ne!(first, second);
-    let status = trial.well(&["status", "job.toml"]);
+    let status = trial.run_command_ok(&["status", "job.toml"]);
     assert!(status.contains("upgrade  sink `entries`: tcp-ledger "), "{status}");
     job.kill_all();
     let mut job = start(&trial, &[]);
     let before = batches();
-    job.until("it goes on", |_| batches() > before + 5);
+    job.wait_until("it goes on", |_| batches() > before + 5);
     assert_eq!(digest(&trial, "sinks", "entries"), Some(second));
-    // Of those that have a plugin the sink is meant.
-    trial.well(&["rollback", "job.toml", "entries"]);
+    // Of the parts with a plugin, the sink is meant.
+    trial.run_command_ok(&["rollback", "job.toml", "entries"]);
     assert_eq!(digest(&trial, "sinks", "entries"), Some(first));
     disturb_upgrades(&trial, &mut job, "entries", 3);
     let ended = job.wait();
@@ -142,32 +142,32 @@ fn entries_are_there_once_in_a_sink_that_is_upgraded() {
     assert_eq!((sinks.len(), sinks.values().next().unwrap().rows()), (1, kept(count)));
 }
 
-/// Asks for upgrades that are refused, with these words; the job goes on as it was.
-fn refused(trial: &Trial, section: &str, part: &str, cases: &[(Vec<u8>, &[&str], &[&str])]) {
+/// Requests upgrades that are rejected with these messages; the job continues unchanged.
+fn check_rejected(trial: &Trial, section: &str, part: &str, cases: &[(Vec<u8>, &[&str], &[&str])]) {
     let (text, before) = (trial.text("job.toml"), digest(trial, section, part));
-    for (component, more, words) in cases {
+    for (component, more, texts) in cases {
         trial.write("next.wasm", component);
-        let ended = trial.told(&[&["upgrade", "job.toml", part, "next.wasm"], *more].concat());
-        assert_ne!(ended.code, Some(0), "{words:?}: {}", ended.stdout);
-        for words in *words {
-            assert!(ended.stderr.contains(words), "no {words:?}: {}", ended.stderr);
+        let ended = trial.run_command(&[&["upgrade", "job.toml", part, "next.wasm"], *more].concat());
+        assert_ne!(ended.code, Some(0), "{texts:?}: {}", ended.stdout);
+        for texts in *texts {
+            assert!(ended.stderr.contains(texts), "no {texts:?}: {}", ended.stderr);
         }
-        assert_eq!((trial.text("job.toml"), digest(trial, section, part)), (text.clone(), before.clone()), "{words:?}");
+        assert_eq!((trial.text("job.toml"), digest(trial, section, part)), (text.clone(), before.clone()), "{texts:?}");
     }
 }
 
-/// Runs a job that dies at this step of an upgrade. Whoever asked for it is told so, or that it is done; the job file was written before,
-/// so from the restart on the new version is there, unless nothing had begun.
+/// Runs a job that dies at this step of an upgrade. The client gets that message, or that the upgrade is done. The job file was
+/// written before, so the new version runs after the restart, unless nothing had begun.
 fn killed_at(step: &str, trial: &Trial, (section, part): (&str, &str), runs: impl Fn() -> bool) -> Process {
-    let mut command = trial.command_apart(&["run", "job.toml"]);
+    let mut command = trial.isolated_command(&["run", "job.toml"]);
     let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}:1")));
-    job.until("it runs", |_| runs());
+    job.wait_until("it runs", |_| runs());
     let first = digest(trial, section, part).unwrap();
-    let ended = trial.told(&["upgrade", "job.toml", part, "next.wasm"]);
+    let ended = trial.run_command(&["upgrade", "job.toml", part, "next.wasm"]);
     assert!(matches!(ended.code, Some(0 | 1)), "{step}: {ended:?}");
-    job.until_stderr("worker process died (signal 9)");
+    job.wait_for_stderr("worker process died (signal 9)");
     let mut now = None;
-    until("it runs again", || {
+    wait_until("it runs again", || {
         now = digest(trial, section, part);
         now.is_some()
     });
@@ -187,14 +187,14 @@ fn a_source_whose_job_dies_at_any_step_of_an_upgrade_reads_each_line_once() {
             scope.spawn(move || {
                 let ports = [(); 2].map(|()| free_port());
                 let trial = reading(&ports);
-                names_component(&trial, "acked-lines");
+                use_component(&trial, "acked-lines");
                 trial.write("now.wasm", version("acked-lines", 0));
                 trial.write("next.wasm", version("acked-lines", 1));
                 let servers = ports.map(|port| Lines::start(port, 2000, 200, None));
                 let job = killed_at(step, &trial, ("sources", "lines"), || trial.rows("out.jsonl").len() > 100);
                 let ended = job.wait();
                 assert_eq!(ended.code, Some(0), "{step}: {}", ended.stderr);
-                came_once(&trial, &servers, step);
+                check_arrived_once(&trial, &servers, step);
             });
         }
     });
@@ -207,7 +207,7 @@ fn a_sink_whose_job_dies_at_any_step_of_an_upgrade_has_each_entry_once() {
             scope.spawn(move || {
                 let (count, server) = (3000, Ledger::start(free_port(), None));
                 let trial = writing(server.port, count, &["out"], "");
-                names_component(&trial, "tcp-ledger");
+                use_component(&trial, "tcp-ledger");
                 trial.write("now.wasm", version("tcp-ledger", 0));
                 trial.write("next.wasm", version("tcp-ledger", 1));
                 let some = || server.sinks().values().any(|sink| sink.batches.len() > 10);
@@ -220,12 +220,12 @@ fn a_sink_whose_job_dies_at_any_step_of_an_upgrade_has_each_entry_once() {
 }
 
 #[test]
-fn what_cannot_take_the_place_of_a_source_is_refused() {
+fn an_unsuitable_version_of_a_source_is_rejected() {
     let trial = counting("up_to = 100000000, slow = \"p0\"", "");
-    names_component(&trial, "bad-source");
+    use_component(&trial, "bad-source");
     write_varied("bad-source", "same", &trial.path("now.wasm"));
     let mut job = start(&trial, &[]);
-    job.until("numbers come", |_| trial.rows("out.jsonl").len() > 10);
+    job.wait_until("numbers come", |_| trial.rows("out.jsonl").len() > 10);
     let accept = &["--accept"][..];
     let shadow = &["--shadow", "3"][..];
     let ways = |way| varied("bad-source", way);
@@ -241,73 +241,73 @@ fn what_cannot_take_the_place_of_a_source_is_refused() {
         (
             version("tcp-ledger", 0),
             accept,
-            &["source `n`: next.wasm is of world sink, and the source's plugin is of world source"],
+            &["source `n`: next.wasm is of world sink, but the source's plugin is of world source"],
         ),
         (version("acked-lines", 0), accept, &["source `n`"]),
     ];
-    refused(&trial, "sources", "n", &cases);
+    check_rejected(&trial, "sources", "n", &cases);
     job.kill();
 }
 
 #[test]
-fn a_source_with_other_columns_is_refused() {
+fn a_source_with_other_columns_is_rejected() {
     let port = free_port();
     let trial = reading(&[port]);
-    names_component(&trial, "acked-lines");
+    use_component(&trial, "acked-lines");
     trial.write("now.wasm", version("acked-lines", 0));
     let _server = Lines::start(port, 100_000, 100, None);
     let mut job = start(&trial, &[]);
-    job.until("lines come", |_| trial.rows("out.jsonl").len() > 10);
-    let words: &[&str] = &["source `lines`: ", "its rows had ", "half int64", "stop the job"];
+    job.wait_until("lines come", |_| trial.rows("out.jsonl").len() > 10);
+    let texts: &[&str] = &["source `lines`: ", "its rows had ", "half int64", "stop the job"];
     // It takes the same config.
     let other = root().join("tests/conformance/lines/rust/conformance-lines.wasm");
-    refused(&trial, "sources", "lines", &[(std::fs::read(other).unwrap(), &["--accept"], words)]);
+    check_rejected(&trial, "sources", "lines", &[(std::fs::read(other).unwrap(), &["--accept"], texts)]);
     job.kill();
 }
 
 #[test]
-fn what_cannot_take_the_place_of_a_sink_is_refused() {
+fn an_unsuitable_version_of_a_sink_is_rejected() {
     let server = Ledger::start(free_port(), None);
     let trial = writing(server.port, 100_000, &["out"], "");
-    names_component(&trial, "tcp-ledger");
+    use_component(&trial, "tcp-ledger");
     write_varied("tcp-ledger", "same", &trial.path("now.wasm"));
     let mut job = start(&trial, &[]);
-    job.until("some is there", |_| server.sinks().values().any(|sink| sink.batches.len() > 5));
+    job.wait_until("some is there", |_| server.sinks().values().any(|sink| sink.batches.len() > 5));
     let accept = &["--accept"][..];
     let ways = |way| varied("tcp-ledger", way);
     let cases: [(Vec<u8>, &[&str], &[&str]); 5] = [
         (ways("other"), accept, &["sink `out`: tcp-ledger 0.1.0 cannot replace", "what it reads had ", "stop the job"]),
-        (ways("loose"), accept, &["it promised to write exactly once and would promise at least once", "stop the job"]),
-        (ways("forgets"), accept, &["cannot resume where tcp-ledger 0.1.0 is", "it reports batches up to 0"]),
+        (ways("loose"), accept, &["its guarantee was exactly once and would be at least once", "stop the job"]),
+        (ways("forgets"), accept, &["cannot resume at the position of tcp-ledger 0.1.0", "it reports batches up to 0"]),
         (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
         (version("acked-lines", 0), accept, &["is of world source, and the sink's plugin is of world sink"]),
     ];
-    refused(&trial, "sinks", "out", &cases);
+    check_rejected(&trial, "sinks", "out", &cases);
     job.kill();
 }
 
 #[test]
-fn a_build_of_a_source_that_fails_is_given_up_and_no_number_is_lost() {
+fn a_failing_version_of_a_source_is_dropped_and_no_number_is_lost() {
     for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
         let trial = counting("up_to = 100000000, slow = \"p0\"", "");
         trial.change("[sources.n]", &format!("{more}\n[sources.n]"));
-        names_component(&trial, "bad-source");
+        use_component(&trial, "bad-source");
         write_varied("bad-source", "same", &trial.path("now.wasm"));
         let mut job = start(&trial, &["--watch"]);
         let goes_on = |job: &mut Process| {
             let before = trial.rows("out.jsonl").len();
-            job.until("numbers come", |_| trial.rows("out.jsonl").len() > before + 20);
+            job.wait_until("numbers come", |_| trial.rows("out.jsonl").len() > before + 20);
         };
         goes_on(&mut job);
         write_varied("bad-source", "fail", &trial.path("now.wasm"));
-        job.until_stderr("bad-source 0.1.0 replaces bad-source 0.1.0, which failed: ");
-        job.until_stderr("source `n` has the version before ");
+        job.wait_for_stderr("bad-source 0.1.0 replaces bad-source 0.1.0, which failed: ");
+        job.wait_for_stderr("source `n` has the version before ");
         goes_on(&mut job);
         write_varied("bad-source", "mute", &trial.path("now.wasm"));
-        job.until_stderr("source `n` continues unchanged: ");
+        job.wait_for_stderr("source `n` continues unchanged: ");
         goes_on(&mut job);
         trial.move_in("now.wasm", version("bad-source", 1));
-        job.until("the next one takes over", |job| {
+        job.wait_until("the next one takes over", |job| {
             job.stderr().matches(" instead of bad-source 0.1.0 from batch").count() == 3
         });
         goes_on(&mut job);
@@ -320,29 +320,29 @@ fn a_build_of_a_source_that_fails_is_given_up_and_no_number_is_lost() {
 }
 
 #[test]
-fn a_build_of_a_sink_that_fails_is_given_up_and_entries_are_there_once() {
+fn a_failing_version_of_a_sink_is_dropped_and_entries_are_stored_once() {
     let server = Ledger::start(free_port(), None);
     let trial = writing(server.port, 100_000, &["out"], "");
-    names_component(&trial, "tcp-ledger");
+    use_component(&trial, "tcp-ledger");
     write_varied("tcp-ledger", "same", &trial.path("now.wasm"));
     let batches = || server.sinks().values().map(|sink| sink.batches.len()).sum::<usize>();
     let mut job = start(&trial, &["--watch"]);
-    until("some is there", || batches() > 5);
+    wait_until("some is there", || batches() > 5);
     for (round, way) in ["fail", "refuse"].into_iter().enumerate() {
         write_varied("tcp-ledger", way, &trial.path("now.wasm"));
-        job.until("it fails", |job| job.stderr().matches("0.1.0, which failed: ").count() == round + 1);
-        job.until("it is put back", |job| {
+        job.wait_until("it fails", |job| job.stderr().matches("0.1.0, which failed: ").count() == round + 1);
+        job.wait_until("it is put back", |job| {
             job.stderr().matches("sink `out` has the version before ").count() == round + 1
         });
         let before = batches();
-        job.until("entries come", |_| batches() > before + 2);
+        job.wait_until("entries come", |_| batches() > before + 2);
     }
     trial.move_in("now.wasm", version("tcp-ledger", 1));
-    job.until("the next one takes over", |job| {
+    job.wait_until("the next one takes over", |job| {
         job.stderr().matches(" instead of tcp-ledger 0.1.0 from batch").count() == 5
     });
     let before = batches();
-    job.until("entries come", |_| batches() > before + 2);
+    job.wait_until("entries come", |_| batches() > before + 2);
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -351,11 +351,11 @@ fn a_build_of_a_sink_that_fails_is_given_up_and_entries_are_there_once() {
     assert_eq!(rows, kept(rows.len() as i64), "an entry is lost or there twice");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// A source is upgraded to a package by its version: only to one that somebody has signed whom the policy asks for.
+    /// A source is upgraded to a package by its version, and only to one that is signed by a signer the policy requires.
     #[test]
     fn a_source_is_upgraded_to_a_package_that_is_signed() {
         let ports = [free_port()];
@@ -364,38 +364,38 @@ mod long {
         let push = |version: &str, sign: &[&str]| {
             let mut component = std::fs::read(plugin("acked-lines").join("acked-lines.wasm")).unwrap();
             let (section, old) = (b"\x07version", b"0.1.0");
-            let wanted = [&section[..], old].concat();
-            let place = component.windows(wanted.len()).rposition(|bytes| bytes == wanted).unwrap();
+            let expected = [&section[..], old].concat();
+            let place = component.windows(expected.len()).rposition(|bytes| bytes == expected).unwrap();
             component[place + section.len()..][..old.len()].copy_from_slice(version.as_bytes());
             trial.write("pushed.wasm", component);
-            trial.well(&[&["push", "pushed.wasm", "--registry", "registry"], sign].concat());
+            trial.run_command_ok(&[&["push", "pushed.wasm", "--registry", "registry"], sign].concat());
         };
-        trial.well(&["key", "new", "alice"]);
+        trial.run_command_ok(&["key", "new", "alice"]);
         push("0.1.0", &["--sign", "alice"]);
         push("0.2.0", &[]);
         trial.write("config/config.toml", format!("registry = \"{}\"\n", trial.path("registry").display()));
-        let key = trial.well(&["key", "show", "alice"]);
+        let key = trial.run_command_ok(&["key", "show", "alice"]);
         let key = key.split_whitespace().find(|word| word.starts_with("ed25519:")).unwrap();
         let policy = format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\nalice = [\"{key}\"]\n");
         trial.write("config/policy.toml", policy);
-        trial.well(&["add", "acked-lines@0.1.0", "--job", "job.toml"]);
+        trial.run_command_ok(&["add", "acked-lines@0.1.0", "--job", "job.toml"]);
         let server = Lines::start(ports[0], 2000, 200, None);
         let mut job = start(&trial, &[]);
-        job.until("lines come", |_| trial.rows("out.jsonl").len() > 100);
+        job.wait_until("lines come", |_| trial.rows("out.jsonl").len() > 100);
         let first = digest(&trial, "sources", "lines").unwrap();
-        let told = trial.told(&["upgrade", "job.toml", "lines", "0.2.0"]);
-        assert_eq!(told.code, Some(2), "{}", told.stderr);
-        assert!(told.stderr.contains("alice has not signed it"), "{}", told.stderr);
+        let output = trial.run_command(&["upgrade", "job.toml", "lines", "0.2.0"]);
+        assert_eq!(output.code, Some(2), "{}", output.stderr);
+        assert!(output.stderr.contains("alice has not signed it"), "{}", output.stderr);
         assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
         push("0.2.0", &["--sign", "alice"]);
-        let told = trial.well(&["upgrade", "job.toml", "lines", "0.2.0"]);
-        assert!(told.contains("source `lines`: acked-lines ") && told.contains(" instead of "), "{told}");
+        let output = trial.run_command_ok(&["upgrade", "job.toml", "lines", "0.2.0"]);
+        assert!(output.contains("source `lines`: acked-lines ") && output.contains(" instead of "), "{output}");
         assert_ne!(digest(&trial, "sources", "lines").unwrap(), first);
         assert!(trial.text("millstream.lock").contains("0.2.0"), "{}", trial.text("millstream.lock"));
-        trial.well(&["rollback", "job.toml", "lines"]);
+        trial.run_command_ok(&["rollback", "job.toml", "lines"]);
         assert_eq!(digest(&trial, "sources", "lines").unwrap(), first);
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        came_once(&trial, &[server], "upgraded to a package");
+        check_arrived_once(&trial, &[server], "upgraded to a package");
     }
 }

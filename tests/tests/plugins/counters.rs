@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 const BATCHES: i64 = 60;
 
-/// Rows pass two stages with the same plugin, the second time as a function of SQL, and are counted by both. Each start has other workers, so counters change owners.
+/// Rows pass two stages with the same plugin, the second time as a SQL function, and both count them. Each start has other
+/// workers, so counters change owners.
 fn trial() -> Trial {
     let plugin = plugin("tally");
     let plugin = plugin.display();
@@ -45,15 +46,15 @@ path = "out.jsonl"
     trial
 }
 
-/// What must have been counted: rows and their sum in `first`, and in `second`.
+/// The expected counters: rows and their sum, in `first` and in `second`.
 fn expected() -> [[i64; 2]; 2] {
     let all: Vec<i64> = (0..BATCHES).flat_map(|batch| (0..batch % 5).map(move |row| batch * 10 + row)).collect();
     let counted = |rows: Vec<i64>| [rows.len() as i64, rows.iter().sum()];
     [counted(all.clone()), counted(all.into_iter().filter(|n| n % 2 == 0).collect())]
 }
 
-/// Compares what the checkpoint holds, and what the last start told, with what must have been counted.
-fn check(trial: &Trial, told: &str) {
+/// Compares the counters in the checkpoint, and those printed by the last start, with the expected ones.
+fn check(trial: &Trial, output: &str) {
     let [first, second] = expected();
     let query = "select * from \"millstream.counters\" order by stage, counter";
     let held = Process::start(&mut trial.command(&["state", "job.toml", "--json", "--sql", query])).wait().stdout;
@@ -66,11 +67,11 @@ fn check(trial: &Trial, told: &str) {
         line("second", "rows", second[0]),
         line("second", "sum", second[1]),
     ];
-    assert_eq!(held, lines.concat(), "{told}");
+    assert_eq!(held, lines.concat(), "{output}");
     for (stage, counts) in [("first", first), ("second", second)] {
         for (counter, count) in ["rows", "sum"].into_iter().zip(counts) {
-            let words = format!("`{stage}` counted {counter} = {count}\n");
-            assert!(told.contains(&words), "{words} is not in {told}");
+            let message = format!("`{stage}` counted {counter} = {count}\n");
+            assert!(output.contains(&message), "{message} is not in {output}");
         }
     }
 }
@@ -95,15 +96,15 @@ fn counters_count_each_batch_once_however_often_the_job_is_killed() {
         kills += u32::from(ended.code.is_none());
     }
     assert!(kills > 0, "seed {seed}");
-    check(&trial, &trial.run_well(&["--workers", "2"]).stderr);
-    // A start that has nothing to do tells the same.
-    check(&trial, &trial.run_well(&["--workers", "3"]).stderr);
+    check(&trial, &trial.run_ok(&["--workers", "2"]).stderr);
+    // A start that has nothing to do prints the same.
+    check(&trial, &trial.run_ok(&["--workers", "3"]).stderr);
 }
 
 #[test]
 fn a_job_may_lose_its_counters() {
     let trial = trial();
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let text = trial.text("job.toml");
     let path = plugin("tally");
     let lines = [
@@ -112,5 +113,5 @@ fn a_job_may_lose_its_counters() {
     ];
     assert!(lines.iter().all(|lines| text.contains(lines)));
     trial.write("job.toml", lines.iter().fold(text, |text, lines| text.replace(lines, "")));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
 }

@@ -1,5 +1,5 @@
-//! Plugins that fail or break the rules: each stops the job with exit code 1 and a story that names stage, plugin,
-//! version and batch, and tells what happened in the guest's own words.
+//! Plugins that fail or break the rules: each stops the job with exit code 1 and a message that names stage, plugin, version and
+//! batch, and has the guest's own message.
 
 use millstream_tests::{Ended, Expected, Trial, plugin};
 
@@ -45,30 +45,30 @@ fn run_quietly(trial: &Trial) -> Ended {
 const WHO: &str = "error: stage `bad`: plugin misbehave 0.1.0";
 
 #[test]
-fn a_panic_tells_its_words_place_and_backtrace() {
-    let told = fails(&job("panic", ""));
-    assert!(told.starts_with(&format!("{WHO} failed in batch 1: panicked at ")), "{told}");
-    assert!(told.contains("src/lib.rs:") && told.contains("I give up on batch 1"), "{told}");
-    assert!(told.contains("\n  backtrace, innermost call first:\n    "), "{told}");
-    assert!(told.contains("\n  the row: value = first (1 of 2 in the call)\n"), "{told}");
-    assert!(told.contains("misbehave::give_up"), "the function that panicked is in the backtrace: {told}");
-    assert!(told.ends_with("\n  Fix the plugin; `millstream test` runs its cases.\n"), "{told}");
+fn a_panic_reports_its_message_location_and_backtrace() {
+    let output = fails(&job("panic", ""));
+    assert!(output.starts_with(&format!("{WHO} failed in batch 1: panicked at ")), "{output}");
+    assert!(output.contains("src/lib.rs:") && output.contains("I give up on batch 1"), "{output}");
+    assert!(output.contains("\n  backtrace, innermost call first:\n    "), "{output}");
+    assert!(output.contains("\n  the row: value = first (1 of 2 in the call)\n"), "{output}");
+    assert!(output.contains("misbehave::give_up"), "the function that panicked is in the backtrace: {output}");
+    assert!(output.ends_with("\n  Fix the plugin; `millstream test` runs its cases.\n"), "{output}");
 }
 
 #[test]
 fn a_loop_meets_the_time_limit() {
-    let told = fails(&job("loop", "limits = { time = \"100ms\" }"));
+    let output = fails(&job("loop", "limits = { time = \"100ms\" }"));
     assert!(
-        told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
-        "{told}"
+        output.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
+        "{output}"
     );
-    assert!(told.contains("misbehave::forever"), "the function that loops is in the backtrace: {told}");
-    assert!(told.contains("\n  The call had 2 rows. It was the first of the batch on this worker.\n"), "{told}");
-    assert!(told.contains("\n  Raise `limits.time` of the stage (the limit of one call) and restart"), "{told}");
-    assert!(told.ends_with(". Or fix the plugin if it loops forever.\n"), "{told}");
+    assert!(output.contains("misbehave::forever"), "the function that loops is in the backtrace: {output}");
+    assert!(output.contains("\n  The call had 2 rows. It was the first of the batch on this worker.\n"), "{output}");
+    assert!(output.contains("\n  Raise `limits.time` of the stage (the limit of one call) and restart"), "{output}");
+    assert!(output.ends_with(". Or fix the plugin if it loops endlessly.\n"), "{output}");
 }
 
-/// A job whose plugin works for a while in each call, behind so many lines that wait.
+/// A job whose plugin works for a while in each call, with this many waiting lines.
 fn backlog(lines: usize, stage: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
@@ -103,19 +103,19 @@ fn lines_out(trial: &Trial) -> usize {
 }
 
 #[test]
-fn a_time_limit_does_not_depend_on_how_much_waited() {
+fn a_time_limit_does_not_depend_on_the_backlog() {
     // Twenty calls of a batch, each far within the limit, also on a busy machine, and beyond it together.
     let lines = 20 * 16_384;
     let trial = backlog(lines, "config = { how = \"slow\", turns = 250_000_000 }\nlimits = { time = \"3s\" }");
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(lines_out(&trial), lines);
 }
 
 #[test]
-fn a_planned_batch_that_took_too_long_runs_again_under_the_limits_of_now() {
+fn a_planned_batch_that_took_too_long_is_replayed_with_the_current_limits() {
     let lines = 3 * 16_384;
     let trial = backlog(lines, "config = { how = \"slow\", turns = 100_000_000 }\nlimits = { time = \"10ms\" }");
-    // A call may fail before the plan of its batch is durable, and then there is none: this start is over when there is one.
+    // A call may fail before the plan of its batch is durable, and then there is no plan: this start ends once there is one.
     trial.killed("plan.durable:1", &["--until-idle", "--set", "stages.bad.limits.time=2m"]);
     for arguments in [vec![], vec!["--set", "sources.lines.rows_per_batch_max=10"]] {
         let ended = trial.run(&[&["--until-idle"], &*arguments].concat());
@@ -124,54 +124,55 @@ fn a_planned_batch_that_took_too_long_runs_again_under_the_limits_of_now() {
         assert!(ended.stderr.contains("The call had 16384 rows."), "{}", ended.stderr);
         assert!(ended.stderr.contains("planned batches are replayed"), "{}", ended.stderr);
     }
-    trial.run_well(&["--until-idle", "--set", "stages.bad.limits.time=2m"]);
+    trial.run_ok(&["--until-idle", "--set", "stages.bad.limits.time=2m"]);
     assert_eq!(lines_out(&trial), lines, "each line once");
 }
 
 #[test]
 fn memory_meets_its_limit() {
-    let told = fails(&job("memory", "limits = { memory = \"32MiB\" }"));
+    let output = fails(&job("memory", "limits = { memory = \"32MiB\" }"));
     assert!(
-        told.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")),
-        "{told}"
+        output.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")),
+        "{output}"
     );
-    assert!(told.ends_with("\n  Raise `limits.memory` of the stage, or give the plugin smaller batches.\n"), "{told}");
+    assert!(output.ends_with("\n  Raise `limits.memory` of the stage, or make batches smaller.\n"), "{output}");
 }
 
 #[test]
 fn output_meets_its_limit() {
-    let told = fails(&job("output", "limits = { output = \"1MiB\" }"));
+    let output = fails(&job("output", "limits = { output = \"1MiB\" }"));
     assert!(
-        told.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")),
-        "{told}"
+        output.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")),
+        "{output}"
     );
-    assert!(told.ends_with("\n  Raise `limits.output` of the stage, or give the plugin smaller batches.\n"), "{told}");
-    let told = fails(&job("output", "limits = { output = \"16MiB\" }"));
-    assert!(told.contains("it returned more than the 1 MiB that its input of "), "{told}");
-    assert!(told.contains("\n  Raise `limits.expansion` of the stage, or fix the plugin"), "{told}");
+    assert!(output.ends_with("\n  Raise `limits.output` of the stage, or make batches smaller.\n"), "{output}");
+    let output = fails(&job("output", "limits = { output = \"16MiB\" }"));
+    assert!(output.contains("it returned more than the 1 MiB that its input of "), "{output}");
+    assert!(output.contains("\n  Raise `limits.expansion` of the stage, or fix the plugin"), "{output}");
     let enough = job("output", "limits = { output = \"16MiB\", expansion = 1_000_000 }");
-    enough.run_well(&[]);
+    enough.run_ok(&[]);
     assert_eq!(enough.rows("out.jsonl")[1]["value"].as_str().unwrap().len(), 4 << 20);
 }
 
 #[test]
 fn a_recursion_without_end_overflows_the_stack_of_the_guest_alone() {
-    // Worker threads have room for the largest stack that a job may ask for.
+    // Worker threads have room for the largest stack that a job may configure.
     for stack in ["64KiB", "8MiB"] {
-        let told = fails(&job("recurse", &format!("limits = {{ stack = \"{stack}\" }}")));
+        let output = fails(&job("recurse", &format!("limits = {{ stack = \"{stack}\" }}")));
         assert!(
-            told.starts_with(&format!("{WHO} failed in batch 1: its call stack overflowed: it recurses too deeply\n"))
-                || told.starts_with(&format!("{WHO} failed in batch 1: it trapped: out of bounds memory access\n")),
-            "{stack}: {told}"
+            output
+                .starts_with(&format!("{WHO} failed in batch 1: its call stack overflowed: it recurses too deeply\n"))
+                || output.starts_with(&format!("{WHO} failed in batch 1: it trapped: out of bounds memory access\n")),
+            "{stack}: {output}"
         );
     }
 }
 
 #[test]
 fn a_returned_error_stops_the_job() {
-    let told = fails(&job("error", ""));
+    let output = fails(&job("error", ""));
     let row = "  the row: value = first (1 of 2 in the call)";
-    assert_eq!(told, format!("{WHO} failed in batch 1: these rows are not to my liking\n{row}\n"));
+    assert_eq!(output, format!("{WHO} failed in batch 1: these rows are not to my liking\n{row}\n"));
 }
 
 #[test]
@@ -187,8 +188,8 @@ fn a_failure_in_a_later_batch_names_it_and_keeps_what_was_committed() {
 }
 
 #[test]
-fn output_that_is_no_batch_is_refused() {
-    for (how, words) in [
+fn output_that_is_not_a_batch_is_rejected() {
+    for (how, message) in [
         ("not-utf8", "column `value`"),
         ("offsets", "column `value`"),
         ("no-offsets", "column `value`"),
@@ -196,10 +197,10 @@ fn output_that_is_no_batch_is_refused() {
         ("columns", "column"),
         ("rejection", "row 2"),
     ] {
-        let told = fails(&job(how, ""));
-        assert!(told.starts_with(&format!("{WHO} returned invalid output in batch 1: ")), "{how}: {told}");
-        assert!(told.contains(words), "{how}: {told}");
-        assert!(told.ends_with("\n  Fix the plugin, or the SDK that it was built with.\n"), "{how}: {told}");
+        let output = fails(&job(how, ""));
+        assert!(output.starts_with(&format!("{WHO} returned invalid output in batch 1: ")), "{how}: {output}");
+        assert!(output.contains(message), "{how}: {output}");
+        assert!(output.ends_with("\n  Fix the plugin, or the SDK that it was built with.\n"), "{how}: {output}");
     }
 }
 
@@ -210,16 +211,16 @@ fn failures_of_describe_come_before_anything_runs() {
         let trial = job(how, "");
         let ended = run_quietly(&trial);
         assert_eq!(ended.code, Some(code), "{how}: {}", ended.stderr);
-        expected.told(how, &ended.stderr);
+        expected.add(how, &ended.stderr);
         assert!(!trial.path("out.jsonl").exists(), "{how}: nothing was started");
     }
     expected.check_parts();
 }
 
 #[test]
-fn rows_that_a_plugin_refuses_are_rejected_rows() {
+fn rows_refused_by_a_plugin_are_rejected_rows() {
     let trial = job("reject", "");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert!(
         ended.stderr.contains("`bad` rejected a row in batch 1: row 0 is bad; the row: \"first\""),
         "{}",
@@ -229,12 +230,12 @@ fn rows_that_a_plugin_refuses_are_rejected_rows() {
 }
 
 #[test]
-fn log_lines_are_limited_cut_and_harmless() {
+fn log_lines_are_limited_truncated_and_harmless() {
     let logged = |ended: &Ended| ended.stderr.lines().filter(|line| line.contains(" line ")).count();
-    let ended = job("log", "limits = { log = \"10KiB\" }").run_well(&[]);
+    let ended = job("log", "limits = { log = \"10KiB\" }").run_ok(&[]);
     assert_eq!(logged(&ended), 2, "10 KiB are two lines that are cut at 4 KiB: {}", ended.stderr);
     let trial = job("log", "limits = { log = \"1MiB\" }");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" line ")).collect();
     assert_eq!(lines.len(), 100, "of 1000 lines");
     assert!(lines.iter().all(|line| line.len() < 5000 && !line.contains('\u{1b}')));
@@ -246,33 +247,35 @@ fn log_lines_are_limited_cut_and_harmless() {
 fn counters_are_summed_and_shown() {
     let trial = job("count", "");
     trial.write("input.jsonl", "[\"a\",\"b\"]\n[\"c\"]\n");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert!(ended.stderr.contains("`bad` counted rows_seen = 3"), "{}", ended.stderr);
 }
 
-/// Also where an instance is kept from batch to batch.
+/// Also if an instance is kept from batch to batch.
 #[test]
-fn a_kept_instance_works_as_a_new_one() {
+fn a_kept_instance_works_like_a_new_one() {
     let trial = job("well", "instance = \"worker\"");
     trial.write("input.jsonl", "[\"a\"]\n[\"b\",\"c\"]\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let rows: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
     assert_eq!(rows, ["a", "b", "c"]);
 }
 
 #[test]
-fn instances_that_no_process_has_room_for_are_told_before_anything_runs() {
+fn too_many_instances_are_reported_before_anything_runs() {
     let kept = |workers: u32| {
         let trial = job("", "instance = \"worker\"");
         let text = trial.text("job.toml").replace("workers = 2", &format!("workers = {workers}"));
         trial.write("job.toml", text);
         trial
     };
-    let told = kept(257).refused(&["validate", "job.toml"]);
-    let words = "stage `bad` with instance = \"worker\" would keep 257 plugin instances, 1 on each of 257 workers, and a \
-                 process has room for 256";
-    assert!(told.contains(words) && told.contains("(`workers = 256`)"), "{told}");
-    assert!(kept(2).refused(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances"));
+    let output = kept(257).rejected_message(&["validate", "job.toml"]);
+    let message = "stage `bad` with instance = \"worker\" would keep 257 plugin instances, 1 on each of 257 workers, \
+                 but a process can hold 256";
+    assert!(output.contains(message) && output.contains("(`workers = 256`)"), "{output}");
+    assert!(
+        kept(2).rejected_message(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances")
+    );
     assert_eq!(
         millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code,
         Some(0)

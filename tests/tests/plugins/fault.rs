@@ -1,4 +1,5 @@
-//! Hostile components (`fault/*.wat`) through the program: whatever they do, it lives, says who did what, and loses no row.
+//! Hostile components (`fault/*.wat`) in the program: whatever they do, it lives, reports the component and the cause, and loses
+//! no row.
 
 use millstream_tests::fault::{Case, Place, Rejects, cases};
 use millstream_tests::{Ended, Process, Trial};
@@ -12,13 +13,13 @@ use std::time::{Duration, Instant};
 const JOB_MAX: Duration = Duration::from_secs(60);
 /// Programs that run at a time.
 const AT_A_TIME: usize = 3;
-/// Bytes that a job may say, whatever its plugins say: they may log a quarter of this in a second.
+/// The maximum output of a job, whatever its plugins print: they may log a quarter of this per second.
 const SAID_BYTES_MAX: usize = 1 << 20;
 
 const ROWS: [&str; 6] = ["good", "bad!", "fine", "x", "more", "well"];
 const POISON: &str = "bad!";
 
-/// Runs a check of every case, a few at a time; says what failed of all of them.
+/// Runs a check of every case, a few at a time; reports all failures.
 fn check_all(check: impl Fn(&Case, &Path) -> Result<(), String> + Sync) {
     let only = std::env::var("CASE").unwrap_or_default();
     let all: Vec<Case> = cases().into_iter().filter(|case| case.name.contains(&only)).collect();
@@ -29,8 +30,8 @@ fn check_all(check: impl Fn(&Case, &Path) -> Result<(), String> + Sync) {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some(case) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(words) = check(case, dir.path()) {
-                        failed.lock().unwrap().push(format!("=== {}: {words}", case.name));
+                    if let Err(message) = check(case, dir.path()) {
+                        failed.lock().unwrap().push(format!("=== {}: {message}", case.name));
                     }
                 }
             });
@@ -98,39 +99,39 @@ fn run(case: &Case, dir: &Path, on_error: &str) -> Result<(Ended, Trial), String
     let trial = trial(case, &component(case, dir), on_error);
     let begun = Instant::now();
     let mut process = Process::start(trial.command(&["run", "job.toml"]).env("XDG_CACHE_HOME", dir.join("cache")));
-    while !process.ended() {
+    while !process.has_ended() {
         if begun.elapsed() > JOB_MAX {
             return Err(format!("it did not end within {JOB_MAX:?}: {}", process.stderr()));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     let ended = process.wait();
-    let said = &ended.stderr;
+    let printed = &ended.stderr;
     let wrong = match () {
         () if ended.code.is_none() => "a signal ended it",
-        () if said.contains("thread '") && said.contains("panicked at") => "the host panicked",
-        () if said.contains("bug in Millstream") => "the host blames itself",
-        () if said.contains('\u{1b}') || said.contains('\u{7}') => "it steers the terminal",
-        () if said.len() > SAID_BYTES_MAX => "it says too much",
+        () if printed.contains("thread '") && printed.contains("panicked at") => "the host panicked",
+        () if printed.contains("bug in Millstream") => "the host blames itself",
+        () if printed.contains('\u{1b}') || printed.contains('\u{7}') => "it steers the terminal",
+        () if printed.len() > SAID_BYTES_MAX => "it says too much",
         () => return Ok((ended, trial)),
     };
-    Err(format!("{wrong} ({:?}): {}", ended.code, said.chars().take(4000).collect::<String>()))
+    Err(format!("{wrong} ({:?}): {}", ended.code, printed.chars().take(4000).collect::<String>()))
 }
 
-/// The job must have stopped with a message that names the cause, and nothing of the batch be seen.
+/// The job must have stopped with a message that names the cause, and nothing of the batch may be visible.
 fn check_stopped(case: &Case, says: &str, ended: &Ended, trial: &Trial) -> Result<(), String> {
-    let told = &ended.stderr;
+    let output = &ended.stderr;
     if !matches!(ended.code, Some(1 | 2)) {
-        return Err(format!("it ended with {:?}, and must fail: {told}", ended.code));
+        return Err(format!("it ended with {:?}, and must fail: {output}", ended.code));
     }
     let file = format!("{}.wasm", case.name);
-    let named = told.contains("stage `bad`") || told.contains(&file);
+    let named = output.contains("stage `bad`") || output.contains(&file);
     let placed = match case.place {
-        Place::Call => told.contains("in batch 1"),
+        Place::Call => output.contains("in batch 1"),
         _ => true,
     };
-    if !told.contains(says) || !named || !placed {
-        return Err(format!("it must say {says:?}, who and when: {told}"));
+    if !output.contains(says) || !named || !placed {
+        return Err(format!("it must say {says:?}, who and when: {output}"));
     }
     match trial.rows("out.jsonl").is_empty() && trial.rows("refused.jsonl").is_empty() {
         true => Ok(()),
@@ -138,7 +139,7 @@ fn check_stopped(case: &Case, says: &str, ended: &Ended, trial: &Trial) -> Resul
     }
 }
 
-/// Every row must have come out or be rejected, as the policy says.
+/// Every row must be in the output or rejected, depending on the policy.
 fn check_rows(case: &Case, ended: &Ended, trial: &Trial) -> Result<(), String> {
     if ended.code != Some(0) {
         return Err(format!("it ended with {:?}, and must go on: {}", ended.code, ended.stderr));
@@ -149,22 +150,22 @@ fn check_rows(case: &Case, ended: &Ended, trial: &Trial) -> Result<(), String> {
         Rejects::Poison => row == POISON,
         Rejects::None | Rejects::Stop => false,
     };
-    let mut wanted: (Vec<&str>, Vec<&str>) = ROWS.iter().partition(|row| rejects(row));
+    let mut expected: (Vec<&str>, Vec<&str>) = ROWS.iter().partition(|row| rejects(row));
     let mut found: Vec<String> = refused.iter().map(value).collect();
-    wanted.0.sort_unstable();
+    expected.0.sort_unstable();
     found.sort_unstable();
-    if found != wanted.0 {
-        return Err(format!("rejected are {found:?}, and must be {:?}: {}", wanted.0, ended.stderr));
+    if found != expected.0 {
+        return Err(format!("rejected are {found:?}, and must be {:?}: {}", expected.0, ended.stderr));
     }
     if case.world == "aggregate" {
         let count: i64 = out.iter().filter_map(|row| row["n"].as_i64()).sum();
-        return if count == wanted.1.len() as i64 { Ok(()) } else { Err(format!("{count} rows are counted")) };
+        return if count == expected.1.len() as i64 { Ok(()) } else { Err(format!("{count} rows are counted")) };
     }
     let mut came: Vec<String> = out.iter().map(value).collect();
-    wanted.1.sort_unstable();
+    expected.1.sort_unstable();
     came.sort_unstable();
-    if came != wanted.1 {
-        return Err(format!("there come {came:?}, and must {:?}: {}", wanted.1, ended.stderr));
+    if came != expected.1 {
+        return Err(format!("there come {came:?}, and must {:?}: {}", expected.1, ended.stderr));
     }
     let reasons: Vec<&str> = refused.iter().filter_map(|row| row["reason"].as_str()).collect();
     match reasons.iter().find(|reason| !reason.contains(&case.says_with_fuel)) {
@@ -175,14 +176,14 @@ fn check_rows(case: &Case, ended: &Ended, trial: &Trial) -> Result<(), String> {
     }
 }
 
-/// The one column of the input, also where the row is JSON.
+/// The only column of the input, also if the row is JSON.
 fn value(row: &Value) -> String {
     let inner = row["row"].as_str().map(|text| serde_json::from_str::<Value>(text).expect("a row is JSON"));
     inner.as_ref().unwrap_or(row)["value"].as_str().unwrap_or("(no value)").to_owned()
 }
 
 #[test]
-fn a_hostile_plugin_stops_the_job_with_its_story() {
+fn a_hostile_plugin_stops_the_job_with_a_report() {
     check_all(|case, dir| {
         let (ended, trial) = run(case, dir, "fail")?;
         match case.place {
@@ -192,7 +193,7 @@ fn a_hostile_plugin_stops_the_job_with_its_story() {
     });
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 

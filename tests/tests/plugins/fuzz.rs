@@ -1,8 +1,8 @@
-//! Random input for everything that reads what a guest returns and for the loading of components. No input may make the
-//! host panic, hang or grow, and whatever it accepts must be valid.
+//! Random input for everything that reads data returned by a guest, and for the loading of components. No input may make the host
+//! panic, hang or grow, and whatever it accepts must be valid.
 //!
-//! `make test` runs a fixed number of inputs of a fixed seed. With `FUZZ_SECONDS` each target runs for so long, with the seed
-//! `SEED` or one of the clock. A failure writes its input to a file and names it; `FUZZ_INPUT=<file>` runs only that.
+//! `make test` runs a fixed number of inputs of a fixed seed. With `FUZZ_SECONDS` each target runs for that long, with the seed
+//! `SEED` or one from the clock. A failure writes its input to a file and prints its name; `FUZZ_INPUT=<file>` runs only that.
 
 mod checked;
 mod driver;

@@ -1,12 +1,11 @@
-//! The interface of plugins is frozen: what was released stays as it was. That plugins built for it go on running is tested
-//! in `compat`.
+//! The plugin interface is frozen: released versions never change. `compat` tests that plugins built for them still run.
 
 use millstream_tests::root;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// The WIT files of a folder, by name.
+/// The WIT files of a directory, by name.
 fn interface(dir: &Path) -> BTreeMap<String, String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let files = entries.filter(|path| path.extension().is_some_and(|ending| ending == "wit"));

@@ -1,4 +1,4 @@
-//! More groups and rows than one call of a plugin takes: the calls are cut between groups, and nobody sees where.
+//! More groups and rows than one call of a plugin takes: the calls are split between groups, without a visible effect.
 
 use millstream_tests::{Trial, plugin};
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ path = "out.jsonl"
     trial.write("orders.jsonl", queue((0..KEYS).map(|n| json!([-1, n]))));
     trial.write("clicks.jsonl", queue((0..KEYS).step_by(3).map(|k| json!([k, "/"]))));
     let texts = ["1", "2"].map(|workers| {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
     assert!(texts[0] == texts[1], "one worker and two");
@@ -64,7 +64,7 @@ path = "out.jsonl"
 }
 
 #[test]
-fn timers_of_many_keys_that_are_due_at_once() {
+fn timers_of_many_keys_that_are_due_together() {
     let job = format!(
         r#"clock = "manual"
 [sources.orders]
@@ -86,7 +86,7 @@ path = "out.jsonl"
     let twice = (0..KEYS).flat_map(|k| [json!([k, "set", 3]), json!([k, "set", k % 2 + 2])]);
     trial.write("orders.jsonl", format!("{}[]\n[]\n[]\n", queue(twice)));
     let texts = ["1", "2"].map(|workers| {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
     assert!(texts[0] == texts[1], "one worker and two");
@@ -137,7 +137,7 @@ path = "out.jsonl"
     let rows = |n: i64| queue((0..KEYS).map(move |k| json!([k, n])));
     trial.write("numbers.jsonl", format!("{}{}", rows(1), rows(2)));
     let texts = ["1", "2"].map(|workers| {
-        trial.run_well(&["--workers", workers]);
+        trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
     assert!(texts[0] == texts[1], "one worker and two");

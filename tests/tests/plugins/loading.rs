@@ -1,4 +1,4 @@
-//! Loading plugins that nobody should trust: what they ask for, how they are compiled, and what is kept of that.
+//! Loading untrusted plugins: what they request, how they are compiled, and what is cached.
 
 use millstream_tests::{Process, Trial, holds_within, kill, millstream, plugin};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A job whose stage `words` uses the component `plugin.wasm` beside it; `stage` and `job` hold more keys.
+/// A job whose stage `words` uses the component `plugin.wasm` next to it; `stage` and `job` have more keys.
 fn trial(component: &[u8], stage: &str, job: &str) -> Trial {
     let trial = Trial::new(&format!(
         r#"
@@ -37,7 +37,7 @@ fn split_words() -> Vec<u8> {
 }
 
 /// A command with a cache and a key of its own.
-fn apart(trial: &Trial, arguments: &[&str]) -> Command {
+fn isolated_command(trial: &Trial, arguments: &[&str]) -> Command {
     let mut command = trial.command(arguments);
     command.env("XDG_CACHE_HOME", trial.path("cache")).env("XDG_STATE_HOME", trial.path("state"));
     command
@@ -57,14 +57,14 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &number(content.len())[..], content].concat()
 }
 
-/// The component, and an import of this name behind it: a resource, which needs no type.
+/// The component with an import of this name appended: a resource, which needs no type.
 fn asking_for(mut component: Vec<u8>, import: &str) -> Vec<u8> {
     let import = [&[1, 0], &number(import.len())[..], import.as_bytes(), &[3, 1]].concat();
     component.extend(section(10, &import));
     component
 }
 
-/// The component, and a module behind it that nobody uses, of this many functions that all have this body.
+/// The component with an unused module appended, with this number of functions that all have this body.
 fn with_functions(mut component: Vec<u8>, count: usize, body: &[u8]) -> Vec<u8> {
     let indexes = [number(count), vec![0; count]].concat();
     let one = [&number(body.len())[..], body].concat();
@@ -84,7 +84,7 @@ fn loops(locals: usize, depth: usize) -> Vec<u8> {
         body.extend([&[0x20], &local[..], &[0x41, 1, 0x6a, 0x21], &local[..]].concat());
     }
     for _ in 0..depth {
-        // Once more, if the first local is not zero.
+        // Repeat if the first local is not zero.
         body.extend([0x20, 0, 0x0d, 0, 0x0b]);
     }
     body.push(0x0b);
@@ -92,55 +92,58 @@ fn loops(locals: usize, depth: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_version_that_asks_for_more_is_refused_until_granted() {
+fn a_version_that_requests_more_is_rejected_until_granted() {
     let trial = trial(&split_words(), "", "[checkpoint]\ndir = \"checkpoint\"\n");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 2);
     trial.write("plugin.wasm", asking_for(split_words(), "wasi:http/outgoing-handler@0.2.3"));
     for command in ["run", "validate"] {
-        let told = trial.refused(&[command, "job.toml"]);
+        let output = trial.rejected_message(&[command, "job.toml"]);
         assert!(
-            told.contains("stage `words`: plugin ./plugin.wasm imports wasi:http/outgoing-handler@0.2.3"),
-            "{told}"
+            output.contains("stage `words`: plugin ./plugin.wasm imports wasi:http/outgoing-handler@0.2.3"),
+            "{output}"
         );
-        assert!(told.contains("add to the stage: `grant = { http = { hosts = [\"api.example.com\"] } }`"), "{told}");
-        assert!(told.contains("`replayable = false`"), "{told}");
+        assert!(
+            output.contains("add to the stage: `grant = { http = { hosts = [\"api.example.com\"] } }`"),
+            "{output}"
+        );
+        assert!(output.contains("`replayable = false`"), "{output}");
     }
     for import in ["wasi:sockets/tcp@0.2.0", "wasi:keyvalue/store@0.2.0", "other:thing/here"] {
         trial.write("plugin.wasm", asking_for(split_words(), import));
-        let told = trial.refused(&["run", "job.toml"]);
+        let output = trial.rejected_message(&["run", "job.toml"]);
         assert!(
-            told.contains(&format!("imports interfaces that the host does not have: {import}\n  Available: log,")),
-            "{told}"
+            output.contains(&format!("imports interfaces that the host does not have: {import}\n  Available: log,")),
+            "{output}"
         );
     }
     trial.write("plugin.wasm", split_words());
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
 }
 
 #[test]
-fn a_component_that_compiles_for_ever_is_stopped() {
+fn a_component_that_compiles_too_long_is_stopped() {
     let bomb = with_functions(split_words(), 50, &loops(2_000, 1_000));
     let trial = trial(&bomb, "limits = { compile = \"1s\" }", "");
     let run = || {
         let began = Instant::now();
-        let ended = Process::start(apart(&trial, &["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
+        let ended = Process::start(isolated_command(&trial, &["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("plugin ./plugin.wasm takes longer to compile than 1s"), "{}", ended.stderr);
         assert!(ended.stderr.contains("Raise `limits.compile` of the stage"), "{}", ended.stderr);
         (began.elapsed(), ended.stderr)
     };
-    let (first, told) = run();
-    assert!(first > Duration::from_secs(1) && !told.contains("earlier attempt"), "{told}");
-    let (_, told) = run();
-    assert!(told.contains("(This is the result of an earlier attempt; the next one is in "), "{told}");
+    let (first, output) = run();
+    assert!(first > Duration::from_secs(1) && !output.contains("earlier attempt"), "{output}");
+    let (_, output) = run();
+    assert!(output.contains("(This is the result of an earlier attempt; the next one is in "), "{output}");
 }
 
 #[test]
 fn a_component_of_too_many_or_too_large_functions_is_not_compiled_at_all() {
     let refused = |component: &[u8], expected: &str| {
-        let told = trial(component, "", "").refused(&["run", "job.toml"]);
-        assert!(told.contains(expected), "{told}");
+        let output = trial(component, "", "").rejected_message(&["run", "job.toml"]);
+        assert!(output.contains(expected), "{output}");
     };
     let empty = [0, 0x0b];
     refused(&with_functions(split_words(), 200_001, &empty), " functions; at most 200000 are allowed");
@@ -149,9 +152,9 @@ fn a_component_of_too_many_or_too_large_functions_is_not_compiled_at_all() {
     refused(&vec![0; (64 << 20) + 1], "at most 67108864 are allowed");
 }
 
-/// Components within each other, of which each makes two instances of the one inside.
+/// Nested components, each of which creates two instances of the inner one.
 #[test]
-fn a_component_of_more_instances_than_fit_is_refused() {
+fn a_component_with_too_many_instances_is_rejected() {
     let magic = b"\0asm\x0d\0\x01\0";
     let module = section(1, b"\0asm\x01\0\0\0");
     let mut inner = [&magic[..], &module, &section(2, &[1, 0, 0, 0])].concat();
@@ -162,7 +165,7 @@ fn a_component_of_more_instances_than_fit_is_refused() {
     let component = [split_words(), section(4, &inner), section(5, &[1, 0, 1, 0])].concat();
     let trial = trial(&component, "", "");
     for _ in 0..2 {
-        let ended = Process::start(apart(&trial, &["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
+        let ended = Process::start(isolated_command(&trial, &["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(
             ended.stderr.contains("does not fit this host: The component transitively contains"),
@@ -174,13 +177,13 @@ fn a_component_of_more_instances_than_fit_is_refused() {
 }
 
 #[test]
-fn whoever_compiles_ends_with_the_process_that_waits() {
+fn the_compiler_exits_with_the_waiting_process() {
     let bomb = with_functions(split_words(), 100, &loops(2_000, 1_000));
     for signal in ["KILL", "INT"] {
         let trial = trial(&bomb, "", "");
-        let mut process = Process::start(&mut apart(&trial, &["run", "job.toml"]));
+        let mut process = Process::start(&mut isolated_command(&trial, &["run", "job.toml"]));
         let mut child = None;
-        process.until("a process that compiles", |process| {
+        process.wait_until("a process that compiles", |process| {
             child = process.children().first().copied();
             child.is_some_and(|child| fs::read(format!("/proc/{child}/stat")).is_ok())
         });
@@ -194,12 +197,12 @@ fn whoever_compiles_ends_with_the_process_that_waits() {
 
 /// As the system does when it has no memory left.
 #[test]
-fn who_compiles_is_started_again_when_it_is_killed_and_not_for_ever() {
+fn a_killed_compiler_is_restarted_a_few_times() {
     let trial = trial(&with_functions(split_words(), 100, &loops(2_000, 1_000)), "", "");
-    let mut process = Process::start(&mut apart(&trial, &["run", "job.toml"]));
+    let mut process = Process::start(&mut isolated_command(&trial, &["run", "job.toml"]));
     let mut killed = Vec::new();
     while killed.len() < 5 {
-        process.until("another process that compiles", |process| {
+        process.wait_until("another process that compiles", |process| {
             let next = process.children().into_iter().find(|child| !killed.contains(child));
             let compiles = |child: &u32| {
                 fs::read_to_string(format!("/proc/{child}/cmdline"))
@@ -210,8 +213,9 @@ fn who_compiles_is_started_again_when_it_is_killed_and_not_for_ever() {
         });
         killed.last().copied().into_iter().for_each(kill);
         let times = killed.len();
-        process
-            .until("its end is noticed", |process| process.stderr().matches("was killed by signal 9").count() == times);
+        process.wait_until("its end is noticed", |process| {
+            process.stderr().matches("was killed by signal 9").count() == times
+        });
     }
     let ended = process.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -219,9 +223,9 @@ fn who_compiles_is_started_again_when_it_is_killed_and_not_for_ever() {
     assert!(ended.stderr.contains("killed by signal 9 at each attempt"), "{}", ended.stderr);
 }
 
-/// Two homes with one folder of compiled code.
+/// Two homes with the same directory of compiled code.
 #[test]
-fn homes_that_share_a_cache_leave_each_other_their_code() {
+fn homes_that_share_a_cache_keep_the_code_of_the_other() {
     let trial = trial(&split_words(), "", "");
     let compiles = |home: &str| {
         fs::remove_file(trial.path("out.jsonl")).ok();
@@ -236,11 +240,11 @@ fn homes_that_share_a_cache_leave_each_other_their_code() {
 }
 
 #[test]
-fn code_is_kept_and_taken_back_only_with_the_key() {
+fn cached_code_is_used_only_with_the_key() {
     let trial = trial(&split_words(), "", "");
     let compiles = || {
         fs::remove_file(trial.path("out.jsonl")).ok();
-        let ended = Process::start(&mut apart(&trial, &["run", "job.toml"])).wait();
+        let ended = Process::start(&mut isolated_command(&trial, &["run", "job.toml"])).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended.stderr.contains("compiling plugin")
     };
@@ -256,9 +260,9 @@ fn code_is_kept_and_taken_back_only_with_the_key() {
 }
 
 #[test]
-fn processes_that_begin_at_once_share_a_new_cache() {
+fn processes_that_start_together_share_a_new_cache() {
     let trial = trial(&split_words(), "", "");
-    let validate = || Process::start(&mut apart(&trial, &["validate", "job.toml"]));
+    let validate = || Process::start(&mut isolated_command(&trial, &["validate", "job.toml"]));
     let all: Vec<Process> = (0..4).map(|_| validate()).collect();
     for process in all {
         let ended = process.wait();
@@ -268,15 +272,16 @@ fn processes_that_begin_at_once_share_a_new_cache() {
 }
 
 #[test]
-fn what_is_no_file_is_not_read() {
+fn only_regular_files_are_read() {
     let trial = trial(&split_words(), "", "");
-    let ended = Process::start(&mut apart(&trial, &["inspect", "/dev/zero"])).wait_within(Duration::from_secs(20));
+    let ended =
+        Process::start(&mut isolated_command(&trial, &["inspect", "/dev/zero"])).wait_within(Duration::from_secs(20));
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("plugin /dev/zero is not a regular file"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_program_that_was_replaced_compiles_as_before() {
+fn a_replaced_program_compiles_as_before() {
     let trial = trial(&split_words(), "", "");
     let old = trial.path("millstream");
     if fs::hard_link(millstream(), &old).is_err() {
@@ -296,14 +301,17 @@ fn a_program_that_was_replaced_compiles_as_before() {
 }
 
 #[test]
-fn inspect_says_what_a_plugin_asks_for() {
+fn inspect_shows_the_requested_permissions() {
     let trial = trial(&split_words(), "", "");
     let text = Process::start(&mut trial.command(&["inspect", "plugin.wasm"])).wait().stdout;
     assert!(text.contains("\nasks for:      the log"), "{text}");
     let json = Process::start(&mut trial.command(&["inspect", "--json", "plugin.wasm"])).wait().stdout;
-    let said: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((&said["name"], &said["world"]), (&"split-words".into(), &"transform".into()));
-    assert_eq!(said["bytes"], split_words().len());
-    assert!(said["asks"].as_array().unwrap().contains(&"the log".into()), "{json}");
-    assert!(said["output"][0]["name"].is_string() && said["digest"].as_str().unwrap().starts_with("sha256:"), "{json}");
+    let printed: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&printed["name"], &printed["world"]), (&"split-words".into(), &"transform".into()));
+    assert_eq!(printed["bytes"], split_words().len());
+    assert!(printed["asks"].as_array().unwrap().contains(&"the log".into()), "{json}");
+    assert!(
+        printed["output"][0]["name"].is_string() && printed["digest"].as_str().unwrap().starts_with("sha256:"),
+        "{json}"
+    );
 }

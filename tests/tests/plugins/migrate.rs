@@ -1,5 +1,5 @@
-//! A job goes on with another version of its plugin, whose state has other columns: the plugin says how the state of the
-//! version before becomes its own, or the start is refused.
+//! A job continues with another version of its plugin, whose state has other columns: the plugin migrates the previous version's
+//! state, or the start is rejected.
 
 use millstream_tests::{Ended, Process, Trial, root};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ path = "out.jsonl"
 fn trial() -> Trial {
     let trial = Trial::new(&job("ledger"));
     trial.write("input.jsonl", FIRST);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     trial
 }
 
@@ -54,11 +54,11 @@ fn changed(plugin: &str) -> Trial {
     trial
 }
 
-/// What the first version alone would have written.
+/// The output of the first version alone.
 fn golden() -> String {
     let trial = Trial::new(&job("ledger"));
     trial.write("input.jsonl", format!("{FIRST}{SECOND}"));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.batches("out.jsonl").len(), 6);
     trial.text("out.jsonl")
 }
@@ -82,13 +82,13 @@ fn killed(trial: &Trial, fault: &str) -> Ended {
 }
 
 #[test]
-fn a_version_takes_over_the_state_of_the_one_before() {
+fn a_version_migrates_the_state_of_the_previous_one() {
     let golden = golden();
     for workers in ["1", "2", "3"] {
         let trial = changed("ledger-2");
-        let told = trial.run_well(&["--workers", workers]).stderr;
-        assert!(told.contains("stage `accounts`: plugin ledger-2 0.2.0 took over"), "{told}");
-        assert!(told.contains("states of version 0.1.0 in "), "{told}");
+        let message = trial.run_ok(&["--workers", workers]).stderr;
+        assert!(message.contains("stage `accounts`: plugin ledger-2 0.2.0 took over"), "{message}");
+        assert!(message.contains("states of version 0.1.0 in "), "{message}");
         assert_eq!(trial.text("out.jsonl"), golden, "{workers} workers");
         let rows = states(&trial);
         let taken = |k: &str| {
@@ -101,8 +101,8 @@ fn a_version_takes_over_the_state_of_the_one_before() {
 
         // The state is the new version's now: it is loaded as it is.
         trial.write("input.jsonl", format!("{FIRST}{SECOND}[[\"b\",14]]\n"));
-        let told = trial.run_well(&["--workers", "1"]).stderr;
-        assert!(!told.contains("took over"), "{told}");
+        let message = trial.run_ok(&["--workers", "1"]).stderr;
+        assert!(!message.contains("took over"), "{message}");
         let b = trial.rows("out.jsonl").into_iter().rfind(|row| row["k"] == "b").expect("rows of b");
         assert_eq!((&b["n"], &b["place"]), (&json!(14), &json!(5)));
     }
@@ -116,15 +116,15 @@ fn nothing_is_lost_wherever_the_first_run_of_a_version_is_killed() {
     {
         let trial = changed("ledger-2");
         killed(&trial, fault);
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
         assert_eq!(states(&trial).len(), 5, "{fault}");
     }
 }
 
-/// Also where the new version is never called, on all workers or on one.
+/// Also if the new version is never called, on all workers or on one.
 #[test]
-fn state_that_nothing_happens_to_is_kept() {
+fn unchanged_state_is_kept() {
     let accounts = |trial: &Trial| -> Vec<(Value, Value)> {
         states(trial).into_iter().map(|row| (row["k"].clone(), row["note"].clone())).collect()
     };
@@ -132,48 +132,48 @@ fn state_that_nothing_happens_to_is_kept() {
     for rest in ["[]\n[]\n", "[]\n[[\"a\",7]]\n"] {
         let trial = changed("ledger-2");
         trial.write("input.jsonl", format!("{FIRST}{rest}"));
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         assert_eq!(accounts(&trial), [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
-        // And it is loaded as it is.
+        // And it is loaded unchanged.
         trial.write("input.jsonl", format!("{FIRST}{rest}{SECOND}"));
-        let told = trial.run_well(&["--workers", "1"]).stderr;
-        assert!(!told.contains("took over"), "{told}");
+        let message = trial.run_ok(&["--workers", "1"]).stderr;
+        assert!(!message.contains("took over"), "{message}");
         assert_eq!(accounts(&trial)[..3], [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
     }
 }
 
 /// Batches that a sink holds are run as they were, by the version of then, before the new one takes over.
 #[test]
-fn batches_of_the_version_before_run_again_as_they_were() {
+fn batches_of_the_previous_version_are_replayed_unchanged() {
     let golden = golden();
     let trial = Trial::new(&job("ledger"));
     trial.write("input.jsonl", format!("{FIRST}{SECOND}"));
     killed(&trial, "commit.after:3");
     trial.write("job.toml", job("ledger-2"));
-    let told = trial.run_well(&[]).stderr;
-    assert!(told.contains("states of version 0.1.0 in "), "{told}");
+    let message = trial.run_ok(&[]).stderr;
+    assert!(message.contains("states of version 0.1.0 in "), "{message}");
     assert_eq!(trial.text("out.jsonl"), golden);
 }
 
-/// A batch that ran on migrated state can be run again, from the checkpoint that the version before wrote.
+/// A batch that ran on migrated state can be replayed, from the checkpoint that the previous version wrote.
 #[test]
-fn a_batch_behind_the_change_can_be_replayed() {
+fn a_batch_after_the_change_can_be_replayed() {
     let trial = changed("ledger-2");
-    trial.run_well(&["--set", "checkpoint.every=100"]);
+    trial.run_ok(&["--set", "checkpoint.every=100"]);
     let ended = Process::start(&mut trial.command(&["replay", "job.toml", "--batch", "5"])).wait();
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
 }
 
-/// How long a key has been idle is none of the plugin's business.
+/// The plugin has no influence on how long a key has been idle.
 #[test]
 fn keys_stay_as_idle_as_they_were() {
     let run = |plugin: &str| {
         let trial = Trial::new(&job("ledger").replace("1h", "3s"));
         trial.write("input.jsonl", "[[\"a\",1]]\n[]\n");
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         trial.write("job.toml", job(plugin).replace("1h", "3s"));
         trial.write("input.jsonl", "[[\"a\",1]]\n[]\n[]\n[]\n[]\n");
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         trial.text("out.jsonl")
     };
     let golden = run("ledger");
@@ -181,35 +181,35 @@ fn keys_stay_as_idle_as_they_were() {
     assert_eq!(run("ledger-2"), golden);
 }
 
-fn refused(trial: &Trial, all: &[&str]) {
+fn check_rejected(trial: &Trial, all: &[&str]) {
     let before = (trial.text("out.jsonl"), fs::read(trial.path("checkpoint/manifest.json")).expect("a manifest"));
-    let told = trial.refused(&["run", "job.toml"]);
+    let message = trial.rejected_message(&["run", "job.toml"]);
     for part in all {
-        assert!(told.contains(part), "no {part:?} in:\n{told}");
+        assert!(message.contains(part), "no {part:?} in:\n{message}");
     }
     let after = (trial.text("out.jsonl"), fs::read(trial.path("checkpoint/manifest.json")).expect("a manifest"));
     assert!(before == after, "something was changed");
 }
 
 #[test]
-fn without_migrate_the_difference_is_told() {
+fn without_migrate_the_difference_is_reported() {
     let state = "(rows int64, digest int64) of version 0.1.0; the job now needs key (k text or null), state (words text) of \
                  version 0.3.0";
     let choice =
         "use a version of the plugin that migrates it (world `update-migrating`), or let it start with empty state";
-    refused(&changed("ledger-3"), &["stage `accounts`: its state no longer fits", state, choice]);
+    check_rejected(&changed("ledger-3"), &["stage `accounts`: its state no longer fits", state, choice]);
 }
 
-/// Another key is no matter of the plugin's.
+/// The plugin has no influence on the key.
 #[test]
 fn only_the_state_is_migrated() {
     let trial = changed("ledger-2");
     let text = trial.text("job.toml").replace("k = \"text\"", "k = \"int64\"");
     trial.write("job.toml", text);
-    refused(&trial, &["its state no longer fits", "key (k int64 or null)", "--drop-state accounts"]);
+    check_rejected(&trial, &["its state no longer fits", "key (k int64 or null)", "--drop-state accounts"]);
 }
 
-/// A start with the plugin that does this, from the state of the first version; its words.
+/// Starts with the plugin that does this, from the state of the first version; returns the message.
 fn wrong(how: &str, limits: &str) -> (Trial, String) {
     let trial = changed("ledger-bad");
     let text = job("ledger-bad").replace("timeout", &format!("config = {{ how = \"{how}\" }}\n{limits}\ntimeout"));
@@ -229,36 +229,36 @@ fn many_and_large_states_are_migrated() {
     let run = |second: &str| {
         let trial = Trial::new(&job("ledger"));
         trial.write("input.jsonl", line(0));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         trial.write("job.toml", job(second));
         trial.write("input.jsonl", line(0) + &line(1));
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         trial.text("out.jsonl")
     };
     assert!(run("ledger") == run("ledger-2"));
 }
 
 #[test]
-fn the_same_plugin_does_it_right() {
+fn the_same_plugin_can_migrate_correctly() {
     let trial = changed("ledger-bad");
     trial.write("job.toml", job("ledger-bad").replace("timeout", "config = { how = \"right\" }\ntimeout"));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let c = trial.rows("out.jsonl").into_iter().rfind(|row| row["k"] == "c").expect("rows of c");
     assert_eq!((&c["n"], &c["place"]), (&json!(13), &json!(2)));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     /// Plugins in all languages do it alike.
     #[test]
-    fn plugins_in_any_language_take_over_states() {
+    fn plugins_in_any_language_migrate_states() {
         let golden = golden();
         let states_of = |plugin: &str| {
             let trial = changed(plugin);
-            let told = trial.run_well(&["--workers", "2"]).stderr;
-            assert!(told.contains("states of version 0.1.0 in "), "{plugin}: {told}");
+            let message = trial.run_ok(&["--workers", "2"]).stderr;
+            assert!(message.contains("states of version 0.1.0 in "), "{plugin}: {message}");
             assert_eq!(trial.text("out.jsonl"), golden, "{plugin}");
             states(&trial)
         };
@@ -269,7 +269,7 @@ mod long {
     }
 
     #[test]
-    fn a_plugin_that_migrates_badly_changes_nothing() {
+    fn a_failed_migration_changes_nothing() {
         let output = "limits = { output = \"1MiB\" }";
         let time = "limits = { time = \"200ms\" }";
         let cases = [
@@ -287,13 +287,13 @@ mod long {
             ("memory", "", "failed in `migrate`: it needs more memory than its limit of 256 MiB"),
             ("output", output, "failed in `migrate`: it returned more than its output limit of 1 MiB"),
         ];
-        for (how, limits, words) in cases {
-            let (trial, told) = wrong(how, limits);
-            assert!(told.contains("stage `accounts`: plugin ledger-bad 0.4.0"), "{how}: {told}");
-            assert!(told.contains(words), "{how}: no {words:?} in\n{told}");
-            // The version before goes on as if nothing had been.
+        for (how, limits, texts) in cases {
+            let (trial, message) = wrong(how, limits);
+            assert!(message.contains("stage `accounts`: plugin ledger-bad 0.4.0"), "{how}: {message}");
+            assert!(message.contains(texts), "{how}: no {texts:?} in\n{message}");
+            // The previous version resumes as if nothing had happened.
             trial.write("job.toml", job("ledger"));
-            trial.run_well(&[]);
+            trial.run_ok(&[]);
             assert_eq!(trial.text("out.jsonl"), golden(), "{how}");
         }
     }

@@ -1,8 +1,8 @@
-//! Going back to the state before an upgrade: the batches since run again with the plugin of before, and nothing that sinks
-//! hold is written twice.
+//! Going back to the state before an upgrade: the batches since then are replayed with the previous plugin, and the output of
+//! sinks is not written twice.
 
 use millstream_tests::{
-    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, signal, until, varied_line, write_varied,
+    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, signal, varied_line, wait_until, write_varied,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -40,9 +40,9 @@ fn sums(way: &str) -> Trial {
 /// Runs six batches, with a checkpoint after the second and the last.
 fn six_batches(trial: &Trial) {
     trial.write("input.jsonl", lines(&[1, 9]));
-    trial.run_well(&["--set", "checkpoint.every=1000"]);
+    trial.run_ok(&["--set", "checkpoint.every=1000"]);
     trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-    trial.run_well(&["--set", "checkpoint.every=1000"]);
+    trial.run_ok(&["--set", "checkpoint.every=1000"]);
 }
 
 /// Batches of one row, of the word `a`.
@@ -62,48 +62,48 @@ fn state(trial: &Trial) -> Value {
     ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect()
 }
 
-/// Rows come as they are made: who wants the first of very many need not wait for all.
+/// Rows are printed as they are produced: a reader of the first of very many need not wait for all.
 #[test]
-fn rows_of_a_query_come_one_by_one() {
+fn rows_of_a_query_are_printed_one_by_one() {
     let trial = sums("same");
     six_batches(&trial);
     let query = "select value from generate_series(1, 100000000000)";
     let mut command = trial.command(&["state", "job.toml", "--sql", query, "--json"]);
-    let mut asked = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut requests = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut first = String::new();
-    BufReader::new(asked.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    BufReader::new(requests.stdout.take().unwrap()).read_line(&mut first).unwrap();
     assert_eq!(first, "{\"value\":1}\n");
-    // Nobody reads on, so it ends.
-    assert!(holds_within(DEADLINE, || asked.try_wait().unwrap().is_some()));
+    // The output is no longer read, so the process exits.
+    assert!(holds_within(DEADLINE, || requests.try_wait().unwrap().is_some()));
 }
 
-/// What sinks hold stays, the state is as if the other plugin had run since the checkpoint, and the job goes on.
-fn went_back(trial: &Trial, before: &str, arguments: &[&str]) {
-    let ended = trial.run_well(arguments);
+/// Checks that sinks keep their output, the state is as if the other plugin had run since the checkpoint, and the job continues.
+fn check_went_back(trial: &Trial, before: &str, arguments: &[&str]) {
+    let ended = trial.run_ok(arguments);
     assert!(ended.stderr.contains("after the checkpoint of batch 2"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("4 batches to run again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("4 batches to replay"), "{}", ended.stderr);
     assert_eq!(trial.text("out.jsonl"), before, "sinks keep what they hold");
 }
 
 #[test]
-fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what_they_hold() {
+fn batches_after_a_checkpoint_are_replayed_with_another_plugin_and_sinks_keep_their_output() {
     let trial = sums("same");
     six_batches(&trial);
     assert_eq!(sums_of(&trial), [1, 10, 19, 20, 29, 30]);
     let before = trial.text("out.jsonl");
     write_varied("varied-update", "plus", &trial.path("totals.wasm"));
-    went_back(&trial, &before, &["--replay-from", "2"]);
+    check_went_back(&trial, &before, &["--replay-from", "2"]);
     assert_eq!(state(&trial), json!([{"word": "a", "sum": 32}]));
     // 1 and 9 by the old plugin, then 10, 1, 10 and 1 by the new one.
     trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1, 5]));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(sums_of(&trial).last(), Some(&37));
     let batches: Vec<Value> = trial.batches("out.jsonl").iter().map(|batch| batch["batch"].clone()).collect();
     assert_eq!(batches, (1..=7).map(|batch| json!(batch)).collect::<Vec<_>>(), "no id is used twice");
 }
 
 #[test]
-fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
+fn a_rollback_that_was_killed_resumes_on_its_own() {
     for fault in ["start.claimed:1", "replay.batch:2", "checkpoint.manifest:1"] {
         let trial = sums("same");
         six_batches(&trial);
@@ -112,9 +112,9 @@ fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
         let mut killed = trial.command(&["run", "job.toml", "--unsupervised", "--replay-from", "2"]);
         let ended = Process::start(killed.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {fault}: {}", ended.stderr);
-        went_back(&trial, &before, &[]);
+        check_went_back(&trial, &before, &[]);
         trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1, 5]));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(sums_of(&trial).last(), Some(&37), "{fault}");
     }
 }
@@ -123,10 +123,10 @@ fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
 fn a_batch_without_a_checkpoint_is_refused_with_those_that_have_one() {
     let trial = sums("same");
     six_batches(&trial);
-    let told = trial.refused(&["run", "job.toml", "--replay-from", "3"]);
-    assert!(told.contains("`--replay-from 3`") && told.contains(" 2, 6."), "{told}");
-    let told = Process::start(&mut trial.command(&["run", "job.toml", "--replay-from", "2", "--fresh"])).wait();
-    assert_eq!(told.code, Some(2), "{}", told.stderr);
+    let output = trial.rejected_message(&["run", "job.toml", "--replay-from", "3"]);
+    assert!(output.contains("`--replay-from 3`") && output.contains(" 2, 6."), "{output}");
+    let output = Process::start(&mut trial.command(&["run", "job.toml", "--replay-from", "2", "--fresh"])).wait();
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
 }
 
 /// A job that keeps sums of what a feeder sends, in `old.wasm`; `raw` keeps what came in.
@@ -165,24 +165,24 @@ fn running(port: u16, world: &str) -> Trial {
 }
 
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
+    let mut job = Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()));
     more_rows(trial, &mut job);
     job
 }
 
-/// Waits until more rows have come out.
+/// Waits until there are more output rows.
 fn more_rows(trial: &Trial, job: &mut Process) {
     let before = trial.rows("out.jsonl").len();
-    job.until("more rows come out", |_| trial.rows("out.jsonl").len() > before + 20);
+    job.wait_until("more rows come out", |_| trial.rows("out.jsonl").len() > before + 20);
 }
 
-/// The start of the running job, and the digest of the plugin that runs.
+/// The start number of the running job, and the digest of the running plugin.
 fn status(trial: &Trial) -> (Value, Value) {
-    let status: Value = serde_json::from_str(&trial.well(&["status", "job.toml", "--json"])).expect("JSON");
+    let status: Value = serde_json::from_str(&trial.run_command_ok(&["status", "job.toml", "--json"])).expect("JSON");
     (status["since_us"].clone(), status["stages"][0]["plugin"]["digest"].clone())
 }
 
-/// What each word has summed up to: in the rows that came in, and in the last that came out.
+/// The sum of each word: in the input rows, and in the last output rows.
 fn sums_in_and_out(trial: &Trial) -> [BTreeMap<String, i64>; 2] {
     let (mut came, mut went) = (BTreeMap::new(), BTreeMap::new());
     for row in trial.rows("raw.jsonl") {
@@ -194,7 +194,7 @@ fn sums_in_and_out(trial: &Trial) -> [BTreeMap<String, i64>; 2] {
     [came, went]
 }
 
-fn stopped_well(job: Process) -> Ended {
+fn stop_ok(job: Process) -> Ended {
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -221,31 +221,32 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
         let text = trial.text("job.toml");
         let mut job = start(&trial, &arguments);
         let (since, old) = status(&trial);
-        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""));
         more_rows(&trial, &mut job);
         assert_ne!(status(&trial).1, old);
-        let shown = trial.well(&["rollback", "job.toml", "made"]);
+        let shown = trial.run_command_ok(&["rollback", "job.toml", "made"]);
         assert!(shown.contains("stage `made` has old.wasm again, with the state after batch "), "{shown}");
         assert_eq!(trial.text("job.toml"), text, "comments included");
         let (restarted, now) = status(&trial);
         assert!(now == old && restarted.as_i64() > since.as_i64(), "{now} {restarted}");
         more_rows(&trial, &mut job);
-        // Every word has come since then.
+        // Every word has occurred since then.
         feeder.pause();
-        until("all is committed", || {
+        wait_until("all is committed", || {
             let [came, went] = sums_in_and_out(&trial);
             came == went
         });
         in_order(&trial);
-        let again = trial.told(&["rollback", "job.toml", "made"]);
+        let again = trial.run_command(&["rollback", "job.toml", "made"]);
         assert_eq!(again.code, Some(2), "{again:?}");
         assert!(again.stderr.contains("has no previous version"), "{}", again.stderr);
-        stopped_well(job);
+        stop_ok(job);
     }
 }
 
-/// What ran before came by an upgrade as well; and the job has the workers that it was started with, not those of this machine.
+/// The previous plugin was the result of an upgrade as well; and the job keeps the workers that it was started with, not the
+/// default of this machine.
 #[test]
 fn a_job_that_was_upgraded_twice_goes_back_once() {
     let feeder = Feeder::start(varied_line);
@@ -256,24 +257,24 @@ fn a_job_that_was_upgraded_twice_goes_back_once() {
     let mut digests = Vec::new();
     for way in ["plus", "alike"] {
         write_varied("varied-update", way, &trial.path(&format!("{way}.wasm")));
-        trial.well(&["upgrade", "job.toml", "made", &format!("{way}.wasm"), "--accept"]);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", &format!("{way}.wasm"), "--accept"]);
         more_rows(&trial, &mut job);
         digests.push(status(&trial).1);
     }
-    let shown = trial.well(&["rollback", "job.toml", "made"]);
+    let shown = trial.run_command_ok(&["rollback", "job.toml", "made"]);
     assert!(shown.contains("stage `made` has plus.wasm again, with the state after batch "), "{shown}");
     assert_eq!(status(&trial).1, digests[0]);
     more_rows(&trial, &mut job);
-    stopped_well(job);
+    stop_ok(job);
 }
 
-/// As it is while it is started again, which comes and goes too fast for a test.
+/// Simulates a job that is being restarted, which is too short for a test.
 #[test]
-fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
+fn a_job_that_does_not_respond_is_not_treated_as_stopped() {
     let feeder = Feeder::start(varied_line);
     let trial = running(feeder.port(), "varied-update");
     let mut job = start(&trial, &[]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     let text = trial.text("job.toml");
     // The supervisor as well: it would take the others for hung, and start them again, while the question waits.
@@ -283,16 +284,16 @@ fn a_job_that_does_not_answer_is_not_taken_for_one_that_does_not_run() {
         children.into_iter().for_each(|child| signal(name, child));
     };
     all("STOP");
-    let told = trial.told(&["rollback", "job.toml", "made"]);
+    let output = trial.run_command(&["rollback", "job.toml", "made"]);
     all("CONT");
-    assert_eq!((told.code, trial.text("job.toml")), (Some(1), text), "{told:?}");
-    assert!(told.stderr.contains("the job is running but does not respond"), "{}", told.stderr);
+    assert_eq!((output.code, trial.text("job.toml")), (Some(1), text), "{output:?}");
+    assert!(output.stderr.contains("the job is running but does not respond"), "{}", output.stderr);
     // The supervisor may have taken it for hung.
-    until("it has gone back", || {
-        let told = trial.told(&["rollback", "job.toml", "made"]);
-        told.stdout.contains("stage `made` has old.wasm again, with the state after batch ")
+    wait_until("it has gone back", || {
+        let output = trial.run_command(&["rollback", "job.toml", "made"]);
+        output.stdout.contains("stage `made` has old.wasm again, with the state after batch ")
     });
-    stopped_well(job);
+    stop_ok(job);
 }
 
 #[test]
@@ -301,89 +302,89 @@ fn a_job_that_does_not_run_is_told_how_to_start() {
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
-    stopped_well(job);
-    let shown = trial.well(&["rollback", "job.toml", "made"]);
+    stop_ok(job);
+    let shown = trial.run_command_ok(&["rollback", "job.toml", "made"]);
     let batch = shown.rsplit_once("--replay-from ").expect("the command is shown").1.trim().to_owned();
     let mut job = start(&trial, &["--replay-from", &batch]);
     more_rows(&trial, &mut job);
     feeder.pause();
-    until("all is committed", || {
+    wait_until("all is committed", || {
         let [came, went] = sums_in_and_out(&trial);
         came == went
     });
     in_order(&trial);
-    stopped_well(job);
+    stop_ok(job);
 }
 
-/// Command and job die when the job file has the plugin of before, and the job has not gone back; or it does not run, and is started as
-/// ever. The state of the version that was given up is not taken up.
+/// Command and job die when the job file has the previous plugin but the job has not gone back; or the job does not run, and is
+/// started as usual. The state of the abandoned version is not used.
 #[test]
-fn a_start_after_a_rollback_goes_back_by_itself() {
+fn a_start_after_a_rollback_goes_back_on_its_own() {
     for dies in [true, false] {
         let feeder = Feeder::start(varied_line);
         let trial = running(feeder.port(), "varied-update");
         let mut job = start(&trial, &[]);
-        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         more_rows(&trial, &mut job);
         if dies {
-            let mut rollback = trial.command_apart(&["rollback", "job.toml", "made"]);
+            let mut rollback = trial.isolated_command(&["rollback", "job.toml", "made"]);
             let killed = Process::start(rollback.env("MILLSTREAM_TEST_FAULT", "kill@rollback.written:1")).wait();
             assert_eq!(killed.code, None, "{}", killed.stderr);
             job.kill();
         } else {
-            stopped_well(job);
-            trial.well(&["rollback", "job.toml", "made"]);
+            stop_ok(job);
+            trial.run_command_ok(&["rollback", "job.toml", "made"]);
         }
         assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
         let mut job = start(&trial, &[]);
         more_rows(&trial, &mut job);
         feeder.pause();
-        until("all is committed", || {
+        wait_until("all is committed", || {
             let [came, went] = sums_in_and_out(&trial);
             came == went
         });
         in_order(&trial);
         // Once.
-        let ended = stopped_well(job);
+        let ended = stop_ok(job);
         assert!(ended.stderr.contains("the job returns to the state after batch "), "{}", ended.stderr);
-        let again = Process::start(&mut trial.command_apart(&["run", "job.toml", "--until-idle"])).wait();
+        let again = Process::start(&mut trial.isolated_command(&["run", "job.toml", "--until-idle"])).wait();
         assert!(again.code == Some(0) && !again.stderr.contains("the job returns"), "{}", again.stderr);
     }
 }
 
-/// Its checkpoints are not where the job file says, so nobody knows here whether there is a state to go back to.
+/// Its checkpoints are not where the job file says, so it is unknown here whether there is a state to go back to.
 #[test]
 fn a_job_that_keeps_its_checkpoints_elsewhere_is_not_rolled_back_without_its_state() {
     let feeder = Feeder::start(varied_line);
     let trial = running(feeder.port(), "varied-update");
     let mut job = start(&trial, &["--set", "checkpoint.dir=\"elsewhere\""]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
-    let told = trial.told(&["rollback", "job.toml", "made"]);
-    assert_eq!(told.code, Some(2), "{told:?}");
-    assert!(told.stderr.contains("holds none of its checkpoints"), "{}", told.stderr);
+    let output = trial.run_command(&["rollback", "job.toml", "made"]);
+    assert_eq!(output.code, Some(2), "{output:?}");
+    assert!(output.stderr.contains("holds none of its checkpoints"), "{}", output.stderr);
     assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""));
-    stopped_well(job);
+    stop_ok(job);
 }
 
 #[test]
-fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
+fn without_state_only_the_plugin_is_rolled_back() {
     for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {
         let feeder = Feeder::start(varied_line);
         let port = feeder.port();
         let trial = running(port, world);
         let mut job = start(&trial, &[]);
         let (since, old) = status(&trial);
-        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         more_rows(&trial, &mut job);
-        let shown = trial.well(&[&["rollback", "job.toml", "made"], more].concat());
+        let shown = trial.run_command_ok(&[&["rollback", "job.toml", "made"], more].concat());
         assert!(shown.contains(" instead of "), "{shown}");
-        assert_eq!(status(&trial), (since, old), "{world}: the same run, the plugin of before");
+        assert_eq!(status(&trial), (since, old), "{world}: the same run, the previous plugin");
         assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
         drop(feeder);
-        stopped_well(job);
+        stop_ok(job);
         in_order(&trial);
     }
 }
@@ -391,58 +392,58 @@ fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
 #[test]
 fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
     let trial = running(free_port(), "varied-update");
-    let told = trial.refused(&["rollback", "job.toml", "made"]);
-    assert!(told.contains("stage `made` has no previous version"), "{told}");
+    let output = trial.rejected_message(&["rollback", "job.toml", "made"]);
+    assert!(output.contains("stage `made` has no previous version"), "{output}");
 }
 
 #[test]
-fn where_the_plugin_of_before_is_gone_nothing_changes() {
+fn without_the_previous_plugin_nothing_changes() {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     let (since, new) = status(&trial);
     std::fs::remove_file(trial.path("old.wasm")).expect("it is there");
     let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
-    let refused = trial.told(&["rollback", "job.toml", "made"]);
+    let refused = trial.run_command(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("so nothing was changed") && refused.stderr.contains("old.wasm"), "{refused:?}");
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
     assert_eq!(status(&trial), (since, new), "the job has not noticed");
     write_varied("varied-update", "same", &trial.path("old.wasm"));
-    trial.well(&["rollback", "job.toml", "made"]);
-    stopped_well(job);
+    trial.run_command_ok(&["rollback", "job.toml", "made"]);
+    stop_ok(job);
 }
 
-/// A lock file is a text that others may have written; what it says was before is compared with what the checkpoint knows.
+/// Others may have written the lock file; its previous version is compared with the checkpoint.
 #[test]
 fn a_lock_file_does_not_choose_what_runs() {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     write_varied("varied-update", "plus", &trial.path("evil.wasm"));
     let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
     assert!(lock.contains("plugin = \"old.wasm\""), "{lock}");
     trial.write("millstream.lock", lock.replace("\"old.wasm\"", "\"evil.wasm\""));
-    let refused = trial.told(&["rollback", "job.toml", "made"]);
+    let refused = trial.run_command(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("says that it had evil.wasm before its last upgrade"), "{}", refused.stderr);
     // Another component under the old name.
     trial.write("millstream.lock", &lock);
     std::fs::rename(trial.path("old.wasm"), trial.path("aside.wasm")).expect("it is there");
     std::fs::rename(trial.path("evil.wasm"), trial.path("old.wasm")).expect("it is there");
-    let refused = trial.told(&["rollback", "job.toml", "made"]);
+    let refused = trial.run_command(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("old.wasm is not the component that ran"), "{}", refused.stderr);
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
     std::fs::rename(trial.path("aside.wasm"), trial.path("old.wasm")).expect("it is there");
-    trial.well(&["rollback", "job.toml", "made"]);
-    stopped_well(job);
+    trial.run_command_ok(&["rollback", "job.toml", "made"]);
+    stop_ok(job);
 }
 
 #[test]
@@ -452,19 +453,19 @@ fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
     let trial = running(port, "varied-update");
     write_varied("varied-migrating", "same", &trial.path("new.wasm"));
     let mut job = start(&trial, &[]);
-    // It keeps its sums under other names, and puts out the same.
-    let shown = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
+    // It keeps its sums under other names and has the same output.
+    let shown = trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
     assert!(shown.contains("both versions ran 10 batches") && shown.contains(" instead of "), "{shown}");
     more_rows(&trial, &mut job);
-    trial.well(&["rollback", "job.toml", "made"]);
+    trial.run_command_ok(&["rollback", "job.toml", "made"]);
     more_rows(&trial, &mut job);
     feeder.pause();
-    until("all is committed", || {
+    wait_until("all is committed", || {
         let [came, went] = sums_in_and_out(&trial);
         came == went
     });
     in_order(&trial);
-    stopped_well(job);
+    stop_ok(job);
     let query = ["state", "job.toml", "--sql", "select word, sum from made", "--json"];
-    assert!(trial.well(&query).contains("\"sum\":"), "the old columns");
+    assert!(trial.run_command_ok(&query).contains("\"sum\":"), "the old columns");
 }

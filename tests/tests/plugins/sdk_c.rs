@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const README: &str = "sdk/c/README.md";
 
-/// Every program of the tests is compiled with the sanitizers.
+/// Every test program is compiled with the sanitizers.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 fn runs(command: &mut Command) -> Ended {
@@ -18,7 +18,7 @@ fn runs(command: &mut Command) -> Ended {
 }
 
 #[test]
-fn bindings_are_made_of_the_wit_files_as_they_are() {
+fn bindings_are_generated_from_the_wit_files() {
     let entries = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "wit")).collect();
     paths.sort();
@@ -43,7 +43,7 @@ fn world_of(plugin: &Block) -> &'static str {
     found.unwrap_or_else(|| panic!("{}: a plugin of no world", plugin.place)).1
 }
 
-/// A project with a plugin, beside the project's own SDK.
+/// A project with a plugin, next to the project's own SDK.
 fn project(plugin: &Block) -> Trial {
     let trial = Trial::new("");
     let (world, sdk) = (world_of(plugin), root().join("sdk/c"));
@@ -71,7 +71,7 @@ fn the_first_plugin_passes_its_test_and_its_test_can_fail() {
     let [plugin, test, ..] = &plugins()[..] else { panic!("{README} shows no plugin") };
     let trial = project(plugin);
     trial.write("test_shown.c", &test.text);
-    // Not as a part of the make that may have started these tests: it would print which folder it enters and leaves.
+    // Not as a part of the make that may have started these tests: it would print the directories it enters and leaves.
     let make = || {
         let mut make = Command::new("make");
         make.arg("test").current_dir(trial.dir()).env_remove("MAKELEVEL").env_remove("MAKEFLAGS");
@@ -86,7 +86,7 @@ fn the_first_plugin_passes_its_test_and_its_test_can_fail() {
     assert!(failed.stderr.contains("[{\"value\": \"TO BE\", \"length\": 5}]"), "{}", failed.stderr);
 }
 
-/// Tests are no part of a component, and the same sources make the same bytes, wherever they are.
+/// Tests are not part of a component, and the same sources make the same bytes, wherever they are.
 #[test]
 fn builds_can_be_repeated() {
     let plugin = &plugins()[0];
@@ -103,7 +103,7 @@ fn builds_can_be_repeated() {
 }
 
 #[test]
-fn mistakes_are_shown_as_the_compiler_tells_them() {
+fn errors_are_shown_as_the_compiler_reports_them() {
     let mut plugin = plugins().remove(0);
     plugin.text = plugin.text.replace("return MS_OK;\n}", "return MS_FINE;\n}");
     let trial = project(&plugin);
@@ -114,9 +114,9 @@ fn mistakes_are_shown_as_the_compiler_tells_them() {
     assert!(!trial.path("shown.wasm").exists());
 }
 
-/// An instance that is kept needs no more memory after many batches than after a few.
+/// A kept instance needs no more memory after many batches than after a few.
 #[test]
-fn memory_is_given_back_after_each_call() {
+fn memory_is_freed_after_each_call() {
     let plugin = plugins().into_iter().find(|block| block.text.contains("ms_format(")).unwrap();
     let trial = project(&plugin);
     assert_eq!(build(trial.dir()).code, Some(0));
@@ -133,26 +133,26 @@ fn memory_is_given_back_after_each_call() {
              [sinks.out]\nfrom = \"samples\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
         );
         let mut command = trial.command(&["run", "job.toml", "--workers", "1"]);
-        let told = runs(command.env("MILLSTREAM_LOG", "info")).stderr;
-        let most = told.split("at most ").nth(1).unwrap_or_else(|| panic!("no memory is told of:\n{told}"));
-        most.split(" of memory").next().unwrap().to_owned()
+        let output = runs(command.env("MILLSTREAM_LOG", "info")).stderr;
+        let max = output.split("at most ").nth(1).unwrap_or_else(|| panic!("no memory is told of:\n{output}"));
+        max.split(" of memory").next().unwrap().to_owned()
     };
     assert_eq!(memory(3), memory(40));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
     fn its_own_tests_pass() {
         let sdk = root().join("sdk/c");
-        let told = runs(Command::new("sh").arg(sdk.join("tests/run.sh"))).stdout;
+        let output = runs(Command::new("sh").arg(sdk.join("tests/run.sh"))).stdout;
         let within = |dir: &str| fs::read_dir(sdk.join(dir)).unwrap().flatten().map(|entry| entry.path());
         let programs = within("tests").filter(|path| path.extension().is_some_and(|ending| ending == "c")).count();
         let templates = within("template").count();
         assert!(programs >= 9 && templates >= 6, "{programs} programs and {templates} templates");
-        assert_eq!(told.matches("\nok\n").count(), programs + templates, "{told}");
+        assert_eq!(output.matches("\nok\n").count(), programs + templates, "{output}");
     }
 
     #[test]
@@ -179,15 +179,19 @@ mod long {
             let trial = project(plugin);
             let built = build(trial.dir());
             assert_eq!(built.code, Some(0), "{}\n{}", plugin.place, built.stderr);
-            // Nothing in it makes a compiler speak up.
+            // It compiles without warnings.
             assert!(!built.stderr.contains("warning"), "{}\n{}", plugin.place, built.stderr);
-            let told = runs(Command::new(millstream()).arg("inspect").arg(trial.path("shown.wasm"))).stdout;
+            let output = runs(Command::new(millstream()).arg("inspect").arg(trial.path("shown.wasm"))).stdout;
             let world = world_of(plugin).trim_end_matches("-migrating");
-            assert!(told.contains(&format!("world:         {world} of")), "{}\n{told}", plugin.place);
-            // The one that wants a config says nothing of itself without.
+            assert!(output.contains(&format!("world:         {world} of")), "{}\n{output}", plugin.place);
+            // The plugin that requires a config has no description without it.
             if !plugin.text.contains("MS_CONFIG(") {
-                assert!(told.contains("shown 1.2.3\ndoc:           As \"the\" README\n"), "{}\n{told}", plugin.place);
-                assert!(told.contains("shows: ä\n"), "{}\n{told}", plugin.place);
+                assert!(
+                    output.contains("shown 1.2.3\ndoc:           As \"the\" README\n"),
+                    "{}\n{output}",
+                    plugin.place
+                );
+                assert!(output.contains("shows: ä\n"), "{}\n{output}", plugin.place);
             }
         }
     }

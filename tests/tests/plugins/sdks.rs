@@ -22,9 +22,9 @@ fn tool(tool: Tool, dir: &Path) -> Command {
 fn passes(command: &mut Command) {
     let ended = Process::start(command).wait_within(TAKE_AT_MOST);
     assert_eq!(ended.code, Some(0), "{command:?}\n{}{}", ended.stdout, ended.stderr);
-    let told = format!("{}{}", ended.stdout, ended.stderr);
+    let output = format!("{}{}", ended.stdout, ended.stderr);
     let nothing = ["Ran 0 tests", "NO TESTS RAN", "ℹ tests 0", "[no test files]"];
-    assert!(nothing.iter().all(|words| !told.contains(words)), "{command:?} runs nothing\n{told}");
+    assert!(nothing.iter().all(|text| !output.contains(text)), "{command:?} runs nothing\n{output}");
 }
 
 /// The templates of a language, and its shared plugins.
@@ -39,7 +39,7 @@ fn python() {
     let sdk = root().join("sdk/python");
     passes(tool(Tool::Python, &sdk).args(["-m", "unittest"]));
     for project in projects("python", &["feed", "vader"]) {
-        // Packages that a plugin needs are where its build has put them.
+        // Packages that a plugin needs are in the directory where its build put them.
         let path = format!("{}:{}", sdk.display(), project.join(".millstream/packages/modules").display());
         passes(tool(Tool::Python, &project).args(["-m", "unittest"]).env("PYTHONPATH", path));
     }

@@ -1,15 +1,15 @@
-//! A new version of a plugin in the shadow of the old one: the same rows, both outcomes compared, the old one's alone put out,
-//! and a rule that promotes or drops.
+//! A new version of a plugin in the shadow of the old one: both get the same rows, their results are compared, only those of the
+//! old one are output, and a rule promotes or drops the new one.
 
-use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
+use millstream_tests::{Ended, Feeder, Process, Trial, free_port, wait_until, write_varied};
 use serde_json::Value;
 
-/// `<word>,<n>`, with `n` from 0 to 49, again and again.
+/// `<word>,<n>`, with `n` from 0 to 49, repeatedly.
 fn line(number: u64) -> String {
     format!("w{},{}", number % 7, number % 50)
 }
 
-/// A job whose stage `made` runs a component of `world` that works in the way `same`, fed by a feeder.
+/// A job whose stage `made` runs the `same` variant of a component of `world`, fed by a feeder.
 fn job(world: &str, port: u16, more: &str) -> Trial {
     let stage = match world {
         "transform" => "",
@@ -56,26 +56,26 @@ fn plugin(world: &str) -> String {
 }
 
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
+    let mut job = Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()));
     let out = trial.path("out.jsonl");
-    job.until("rows come out", |_| std::fs::read_to_string(&out).is_ok_and(|text| text.contains("\"rows\":[{")));
+    job.wait_until("rows come out", |_| std::fs::read_to_string(&out).is_ok_and(|text| text.contains("\"rows\":[{")));
     job
 }
 
-fn stopped_well(job: Process) -> Ended {
+fn stop_ok(job: Process) -> Ended {
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended
 }
 
-/// Runs another way of the stage's component in a shadow of so many batches: how the command ended, and its JSON.
+/// Runs another variant of the stage's component in a shadow of this many batches; returns how the command ended, and its JSON.
 fn shadow(trial: &Trial, world: &str, way: &str, batches: u64, rule: &str) -> (Ended, Value) {
     write_varied(&plugin(world), way, &trial.path("new.wasm"));
     let batches = batches.to_string();
     let arguments =
         ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", &batches, "--promote", rule, "--json"];
-    let ended = trial.told(&arguments);
+    let ended = trial.run_command(&arguments);
     let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
     (ended, json)
 }
@@ -97,10 +97,10 @@ fn is_promoted(trial: &Trial, world: &str) {
 }
 
 /// A shadow that is dropped: its report.
-fn is_dropped(trial: &Trial, world: &str, way: &str, rule: &str, words: &str) -> Value {
+fn is_dropped(trial: &Trial, world: &str, way: &str, rule: &str, message: &str) -> Value {
     let (ended, report) = shadow(trial, world, way, 60, rule);
     assert_eq!((ended.code, &report["promoted"]), (Some(1), &false.into()), "{ended:?}");
-    assert!(ended.stderr.contains(words), "no {words:?}: {ended:?}");
+    assert!(ended.stderr.contains(message), "no {message:?}: {ended:?}");
     report
 }
 
@@ -110,7 +110,7 @@ fn numbers(trial: &Trial, file: &str) -> Vec<i64> {
 }
 
 #[test]
-fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() {
+fn a_transform_in_a_shadow_is_compared_row_by_row_and_has_no_output() {
     let feeder = Feeder::start(line);
     let port = feeder.port();
     let trial = job("transform", port, "");
@@ -118,23 +118,23 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
     let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
     assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
     let example = plus["shadow"]["examples"][0].as_str().expect("an example");
-    assert!(example.starts_with("batch ") && example.contains("the old one emitted {word: w"), "{example}");
+    assert!(example.starts_with("batch ") && example.contains("the old version emitted {word: w"), "{example}");
     let strict = is_dropped(&trial, "transform", "strict", "no-more-rejected", "it rejected ");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     is_dropped(&trial, "transform", "alike", "never", "the report only");
     is_promoted(&trial, "transform");
     let sent = feeder.pause();
-    until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
-    stopped_well(job);
+    wait_until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
+    stop_ok(job);
     let came = numbers(&trial, "out.jsonl");
-    // The feeder counts on its own while nobody is connected.
+    // The feeder continues to count while nothing is connected.
     let expected: Vec<i64> = (0..50).cycle().skip(came[0] as usize).take(came.len()).collect();
     assert_eq!(came, expected, "what comes out is the old version's, each row once");
     assert_eq!(numbers(&trial, "refused.jsonl"), [0; 0]);
 }
 
 #[test]
-fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
+fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_continues() {
     let feeder = Feeder::start(line);
     let port = feeder.port();
     let trial = job("transform", port, "");
@@ -148,26 +148,26 @@ fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
     let endless = is_dropped(&trial, "transform", "loop", "always", "a call of it failed");
     assert!(endless["shadow"]["failed"].is_string(), "{endless}");
     let sent = feeder.pause();
-    until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
-    assert!(!job.ended());
-    stopped_well(job);
+    wait_until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
+    assert!(!job.has_ended());
+    stop_ok(job);
 }
 
 #[test]
-fn what_a_shadow_says_and_counts_is_not_the_jobs() {
+fn logs_and_counters_of_a_shadow_are_separate() {
     let feeder = Feeder::start(line);
     let port = feeder.port();
     let trial = job("transform", port, "");
     let job = start(&trial, &[]);
     is_dropped(&trial, "transform", "said", "never", "the report only");
-    let told = trial.told(&["status", "job.toml", "--json"]);
-    assert!(told.stdout.contains("\"counters\":{}") && !told.stdout.contains("said"), "{}", told.stdout);
+    let output = trial.run_command(&["status", "job.toml", "--json"]);
+    assert!(output.stdout.contains("\"counters\":{}") && !output.stdout.contains("said"), "{}", output.stdout);
     assert!(!job.stderr().contains("it says something"), "{}", job.stderr());
     let (ended, _) = shadow(&trial, "transform", "said", 3, "always");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let mut job = job;
-    job.until_stderr("it says something");
-    stopped_well(job);
+    job.wait_for_stderr("it says something");
+    stop_ok(job);
 }
 
 #[test]
@@ -183,13 +183,13 @@ fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
     let examples = hidden["shadow"]["examples"].to_string();
     assert!(examples.contains("state of {word: w") && examples.contains("{sum: "), "{examples}");
     let forget = is_dropped(&trial, "update", "forget", "same", "states differ");
-    assert!(forget["shadow"]["examples"].to_string().contains("and the new one has none"), "{forget}");
+    assert!(forget["shadow"]["examples"].to_string().contains("none in the new one"), "{forget}");
     let strict = is_dropped(&trial, "update", "strict", "same", "not the same");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     let failed = is_dropped(&trial, "update", "fail", "always", "a call of it failed");
     assert!(failed["shadow"]["failed"].is_string(), "{failed}");
     is_promoted(&trial, "update");
-    stopped_well(job);
+    stop_ok(job);
     // Each key's sums grow without a gap: no shadow has touched them.
     let mut sums = std::collections::BTreeMap::new();
     for row in trial.rows("out.jsonl") {
@@ -213,7 +213,7 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
         let failed = is_dropped(&trial, world, "fail", "always", "a call of it failed");
         assert!(failed["shadow"]["failed"].is_string(), "{world}: {failed}");
         is_promoted(&trial, world);
-        stopped_well(job);
+        stop_ok(job);
     }
 }
 
@@ -229,14 +229,14 @@ fn a_shadow_runs_in_all_processes_of_a_job() {
         let plus = is_dropped(&trial, world, "plus", "same", "not the same");
         assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
         is_promoted(&trial, world);
-        // It is over in all of them, so another one may begin.
+        // It is over in all processes, so another one may begin.
         is_dropped(&trial, world, "plus", "same", "not the same");
-        stopped_well(job);
+        stop_ok(job);
     }
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
+fn an_incomparable_version_is_rejected_and_the_job_continues() {
     let feeder = Feeder::start(line);
     let port = feeder.port();
     let trial = job("aggregate", port, "");
@@ -244,15 +244,15 @@ fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
     trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
     let mut job = start(&trial, &[]);
     write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
-    for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
+    for (batches, message) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
         let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
-        let ended = trial.told(&arguments);
+        let ended = trial.run_command(&arguments);
         assert_eq!(ended.code, Some(2), "{ended:?}");
-        assert!(ended.stderr.contains(words), "{ended:?}");
+        assert!(ended.stderr.contains(message), "{ended:?}");
     }
     let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
-    let ended = trial.told(&alone);
+    let ended = trial.run_command(&alone);
     assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
-    assert!(!job.ended());
-    stopped_well(job);
+    assert!(!job.has_ended());
+    stop_ok(job);
 }

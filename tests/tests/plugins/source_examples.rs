@@ -1,7 +1,7 @@
 //! The sources in `plugins/`, as examples of what a source may be: a feed over HTTP, datagrams, a binary protocol. Each is killed now
 //! and then. (`acked-lines` is in `source_plugins.rs`.)
 
-use millstream_tests::{HttpServer, Process, Random, Trial, free_port, holds_within, kill, plugin, until};
+use millstream_tests::{HttpServer, Process, Random, Trial, free_port, holds_within, kill, plugin, wait_until};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -36,12 +36,12 @@ fn job(name: &str, source: &str) -> Trial {
     ))
 }
 
-/// Kills the job so many times, its worker or all of it, and starts it again.
+/// Kills the job this many times, its worker or all of it, and restarts it.
 fn killed(trial: &Trial, mut job: Process, seed: u64, times: usize) -> Process {
     let mut random = Random::new(seed);
     for _ in 0..times {
         thread::sleep(Duration::from_millis(random.from(200, 1200)));
-        if job.ended() {
+        if job.has_ended() {
             break;
         }
         if random.from(0, 2) > 0 {
@@ -49,7 +49,7 @@ fn killed(trial: &Trial, mut job: Process, seed: u64, times: usize) -> Process {
         } else {
             let children = job.children();
             job.kill();
-            until("its worker is gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
+            wait_until("its worker is gone", || children.iter().all(|child| !millstream_tests::is_alive(*child)));
             job = trial.start(&[]);
         }
     }
@@ -60,7 +60,7 @@ fn texts(rows: &[Value], column: &str) -> Vec<String> {
     rows.iter().map(|row| row[column].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Entries that come one by one, of which the document always holds the last hundred.
+/// Entries that appear one by one; the document always has the last hundred.
 #[test]
 fn entries_of_a_feed_are_rows_once() {
     const ENTRIES: u64 = 80;
@@ -92,43 +92,43 @@ fn entries_of_a_feed_are_rows_once() {
         ),
     );
     let job = killed(&trial, trial.start(&[]), 7, 6);
-    until("all entries are there", || trial.rows("out.jsonl").len() as u64 >= ENTRIES);
+    wait_until("all entries are there", || trial.rows("out.jsonl").len() as u64 >= ENTRIES);
     let says_what_it_has =
-        |server: &HttpServer| server.asked().iter().any(|request| request.header("if-none-match").is_some());
-    until("it says what it has when it asks again", || says_what_it_has(&server));
-    let said = job.stop();
-    assert!(!said.contains("error"), "{said}");
+        |server: &HttpServer| server.requests().iter().any(|request| request.header("if-none-match").is_some());
+    wait_until("it says what it has when it asks again", || says_what_it_has(&server));
+    let output = job.stop();
+    assert!(!output.contains("error"), "{output}");
     let rows = trial.rows("out.jsonl");
     let expected: Vec<String> = (0..ENTRIES).map(|n| format!("urn:{n}")).collect();
-    // In their order, the oldest first.
+    // In their order, oldest first.
     assert_eq!(texts(&rows, "id"), expected);
     assert!(rows.iter().all(|row| row["feed"] == url.as_str()), "{:?}", rows.first());
     assert_eq!(rows[5]["title"], "entry 5");
 }
 
-/// What is no feed, and a server that is not granted.
+/// A document that is not a feed, and a server that is not granted.
 #[test]
-fn what_is_no_feed_is_rejected_and_other_servers_are_not_reached() {
+fn other_documents_are_rejected_and_other_servers_are_not_reached() {
     let port = free_port();
     let _server = HttpServer::start(port, |_, _| Some((200, String::new(), "<html>sorry</html>".into())));
     let config = format!("config = {{ urls = [\"http://127.0.0.1:{port}/\"], every_seconds = 0.05 }}\n");
     let granted = format!("{config}grant = {{ http = {{ hosts = [\"127.0.0.1:{port}\"] }} }}");
     let trial = job("feed", &granted);
     let running = trial.start(&[]);
-    until("it is rejected", || !trial.rows("bad.jsonl").is_empty());
+    wait_until("it is rejected", || !trial.rows("bad.jsonl").is_empty());
     running.stop();
     let bad = trial.rows("bad.jsonl");
     assert_eq!(bad.len(), 1, "once, however often it comes");
     assert!(bad[0]["reason"].as_str().unwrap().contains("is no feed: it is a document `html`"), "{bad:?}");
     let other = job("feed", &format!("{config}grant = {{ http = {{ hosts = [\"example.com\"] }} }}"));
     let mut running = other.start(&[]);
-    running.until_stderr("http request denied");
+    running.wait_for_stderr("http request denied");
     running.stop();
 }
 
-/// Numbered counters: whatever is lost while nobody listens, none comes twice, and all have their order.
+/// Numbered counters: whatever is lost while nothing listens, none is duplicated, and all are in order.
 #[test]
-fn metrics_over_udp_come_at_most_once() {
+fn metrics_over_udp_arrive_at_most_once() {
     let address = format!("127.0.0.1:{}", free_port());
     let trial = job("statsd", &format!("config = {{ listen = \"{address}\" }}\ngrant = {{ udp = [\"{address}\"] }}"));
     let (sent, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
@@ -139,20 +139,20 @@ fn metrics_over_udp_come_at_most_once() {
         while !over.load(Ordering::Acquire) {
             let number = sent.fetch_add(1, Ordering::AcqRel);
             let more = if number % 10 == 0 { "\nnot a metric" } else { "" };
-            // Nobody may listen just now.
+            // The port may be closed at the moment.
             let _ = socket.send_to(format!("n:{number}|c|#k:v{more}").as_bytes(), &address);
             thread::sleep(Duration::from_millis(3));
         }
     });
     let job = killed(&trial, trial.start(&[]), 11, 5);
-    // What was sent after the last kill comes.
+    // Datagrams sent after the last kill arrive.
     let last = sent.load(Ordering::Acquire);
     let newest = || trial.rows("out.jsonl").last().and_then(|row| row["value"].as_f64()).unwrap_or_default();
     let came = holds_within(Duration::from_secs(60), || newest() > last as f64);
     over.store(true, Ordering::Release);
     sender.join().unwrap();
-    let said = job.stop();
-    assert!(came, "nothing came after {last}: {said}");
+    let output = job.stop();
+    assert!(came, "nothing came after {last}: {output}");
     let rows = trial.rows("out.jsonl");
     let values: Vec<f64> = rows.iter().map(|row| row["value"].as_f64().unwrap()).collect();
     assert!(values.windows(2).all(|pair| pair[0] < pair[1]), "{values:?}");
@@ -161,13 +161,13 @@ fn metrics_over_udp_come_at_most_once() {
     assert!(!bad.is_empty() && bad.iter().all(|row| row["value"] == "not a metric"), "{bad:?}");
 }
 
-/// A concentrator of `plugins/meters`, which forgets what was acknowledged, and cuts its connections.
+/// A concentrator of `plugins/meters`, which drops acknowledged records and cuts its connections.
 #[derive(Clone)]
 struct Concentrator {
     address: String,
     count: u64,
     forgotten: Arc<AtomicU64>,
-    /// Where somebody asked to begin, and what was forgotten by then.
+    /// The positions at which clients began, and what was dropped by then.
     opened: Arc<Mutex<Vec<(u64, u64)>>>,
 }
 
@@ -191,9 +191,9 @@ impl Concentrator {
         let Some((word, mut next)) = message(&mut connection) else { return };
         assert_eq!(&word, b"MTR1");
         self.opened.lock().unwrap().push((next, self.forgotten.load(Ordering::Acquire)));
-        let (hearing, mut heard) = (self.clone(), connection.try_clone().unwrap());
+        let (hearing, mut received) = (self.clone(), connection.try_clone().unwrap());
         let listener = thread::spawn(move || {
-            while let Some((word, number)) = message(&mut heard) {
+            while let Some((word, number)) = message(&mut received) {
                 assert_eq!(&word, b"ACK1");
                 hearing.forgotten.fetch_max(number, Ordering::AcqRel);
             }
@@ -228,7 +228,7 @@ fn message(from: &mut TcpStream) -> Option<([u8; 4], u64)> {
     Some((bytes[..4].try_into().unwrap(), u64::from_be_bytes(bytes[4..].try_into().unwrap())))
 }
 
-/// Every hundredth has a value that is no number.
+/// Every hundredth has a value that is not a number.
 fn record(number: u64) -> [u8; 32] {
     let value = if number % 100 == 42 { f64::NAN } else { number as f64 / 4.0 };
     let mut bytes = [0; 32];
@@ -241,7 +241,7 @@ fn record(number: u64) -> [u8; 32] {
 }
 
 #[test]
-fn records_of_meters_come_once_from_a_concentrator_that_forgets() {
+fn records_of_meters_arrive_once_from_a_concentrator_that_drops_them() {
     let server = Concentrator::start(6000);
     let address = &server.address;
     let trial =

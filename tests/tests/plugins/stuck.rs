@@ -1,4 +1,4 @@
-//! Calls in Python and TypeScript that take too long: the author is told the line where they stand, though the host sees only
+//! Calls in Python and TypeScript that take too long: the author gets the line where they are stuck, although the host sees only
 //! functions of CPython and QuickJS.
 
 use millstream_tests::{Ended, Process, Trial};
@@ -6,19 +6,19 @@ use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
-/// A toolchain may be slow behind other builds, and so may compiling CPython.
+/// A toolchain, and the compilation of CPython, may be slow next to other builds.
 const WITHIN: Duration = Duration::from_secs(600);
 
-/// Plugins that do the same, and how each language tells a place.
+/// Plugins that do the same, and how each language reports a location.
 struct Language {
     name: &'static str,
     /// Files of the project.
     files: &'static [(&'static str, &'static str)],
-    /// Where it stands by what it was told to do, the innermost call.
+    /// The location for each kind of call, with the innermost frame.
     places: &'static [(&'static str, &'static str)],
-    /// A place in what is called before.
+    /// A location in an earlier frame.
     caller: &'static str,
-    /// Where it stands when it loops in `describe`.
+    /// The location when it loops in `describe`.
     describes: &'static str,
 }
 
@@ -184,14 +184,14 @@ export function work(what: string): string {
 };
 
 impl Language {
-    /// A folder with the plugin, built, and a job for it.
+    /// A directory with the built plugin and a job for it.
     fn trial(&self) -> Trial {
         let trial = Trial::new("");
-        ran(&trial, &["new", "stuck", "--lang", self.name]);
+        run_ok(&trial, &["new", "stuck", "--lang", self.name]);
         for (file, text) in self.files {
             fs::write(trial.path("stuck").join(file), text).expect("a file");
         }
-        ran(&trial, &["build", "stuck"]);
+        run_ok(&trial, &["build", "stuck"]);
         trial
     }
 }
@@ -201,13 +201,13 @@ fn run(trial: &Trial, arguments: &[&str]) -> Ended {
 }
 
 #[track_caller]
-fn ran(trial: &Trial, arguments: &[&str]) {
+fn run_ok(trial: &Trial, arguments: &[&str]) {
     let ended = run(trial, arguments);
     assert_eq!(ended.code, Some(0), "{arguments:?}\n{}{}", ended.stdout, ended.stderr);
 }
 
-/// Runs a job whose plugin is called with one line that says what it is to do, and others; `stage` holds more keys of its stage.
-fn called(trial: &Trial, what: &str, stage: &str) -> Ended {
+/// Runs a job whose plugin is called with one line that selects its behavior, and others; `stage` has more keys of its stage.
+fn run_call(trial: &Trial, what: &str, stage: &str) -> Ended {
     trial.write(
         "job.toml",
         format!(
@@ -239,36 +239,39 @@ fn called(trial: &Trial, what: &str, stage: &str) -> Ended {
 
 const AGAIN: &str = "Called again with the same rows, only to get this backtrace (the result is discarded)";
 
-fn the_line_is_told_where_it_stands(language: &Language) {
+fn check_reported_line(language: &Language) {
     let trial = language.trial();
     for what in ["loop", "search", "caught"] {
-        let ended = called(&trial, what, "limits = { time = \"1500ms\" }");
-        let told = &ended.stderr;
-        assert_eq!(ended.code, Some(1), "{told}");
-        assert!(told.contains("in batch 1: it ran longer than its time limit of 1.5s\n"), "{told}");
-        assert!(told.contains(&format!("\n  {AGAIN}. After 1.5s it was here:\n")), "{told}");
+        let ended = run_call(&trial, what, "limits = { time = \"1500ms\" }");
+        let output = &ended.stderr;
+        assert_eq!(ended.code, Some(1), "{output}");
+        assert!(output.contains("in batch 1: it ran longer than its time limit of 1.5s\n"), "{output}");
+        assert!(output.contains(&format!("\n  {AGAIN}. After 1.5s it was at:\n")), "{output}");
         let mut places = language.places.iter().filter(|(of, _)| *of == what);
-        assert!(places.any(|(_, place)| told.contains(place)), "{what}: {told}");
-        assert!(told.contains(language.caller), "{told}");
-        assert!(told.contains("\n  The call had 3 rows."), "{told}");
-        assert!(!told.contains("wasm function") && !told.contains("_PyEval"), "no functions of an engine: {told}");
-        assert_eq!(told.matches(&format!("begins with {what}")).count(), 1, "a second call logs nothing: {told}");
+        assert!(places.any(|(_, place)| output.contains(place)), "{what}: {output}");
+        assert!(output.contains(language.caller), "{output}");
+        assert!(output.contains("\n  The call had 3 rows."), "{output}");
+        assert!(
+            !output.contains("wasm function") && !output.contains("_PyEval"),
+            "no functions of an engine: {output}"
+        );
+        assert_eq!(output.matches(&format!("begins with {what}")).count(), 1, "a second call logs nothing: {output}");
     }
-    let told = called(&trial, "fine", "limits = { time = \"1500ms\" }\nconfig = { forever = true }").stderr;
-    assert!(told.contains("in `describe`: it ran longer than"), "{told}");
-    assert!(told.contains(AGAIN) && told.contains(language.describes), "{told}");
+    let output = run_call(&trial, "fine", "limits = { time = \"1500ms\" }\nconfig = { forever = true }").stderr;
+    assert!(output.contains("in `describe`: it ran longer than"), "{output}");
+    assert!(output.contains(AGAIN) && output.contains(language.describes), "{output}");
 
-    // A second call of one that asks others could have an effect there.
+    // There, a second call of a plugin that sends requests could have an effect.
     let http = "limits = { time = \"300ms\" }\nreplayable = false\ngrant = { http = { hosts = [\"example.com\"] } }";
-    let told = called(&trial, "loop", http).stderr;
-    assert!(told.contains("it ran longer than") && !told.contains(AGAIN), "{told}");
+    let output = run_call(&trial, "loop", http).stderr;
+    assert!(output.contains("it ran longer than") && !output.contains(AGAIN), "{output}");
 
-    rows_that_are_refused_tell_it(&trial, language);
+    check_rejected_rows_report_it(&trial, language);
 }
 
-/// What is told of a row is the same on any number of workers.
-fn rows_that_are_refused_tell_it(trial: &Trial, language: &Language) {
-    let ended = called(trial, "loop", "on_error = \"reject\"\nlimits = { time = \"1s\" }");
+/// The message for a row is the same on any number of workers.
+fn check_rejected_rows_report_it(trial: &Trial, language: &Language) {
+    let ended = run_call(trial, "loop", "on_error = \"reject\"\nlimits = { time = \"1s\" }");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let refused: Vec<Value> = trial.rows("rejected.jsonl");
     assert_eq!(refused.len(), 1, "{refused:?}");
@@ -284,24 +287,24 @@ fn rows_that_are_refused_tell_it(trial: &Trial, language: &Language) {
 
 #[test]
 fn in_typescript() {
-    the_line_is_told_where_it_stands(&TYPESCRIPT);
+    check_reported_line(&TYPESCRIPT);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
     fn in_python() {
-        the_line_is_told_where_it_stands(&PYTHON);
+        check_reported_line(&PYTHON);
     }
 
     #[test]
-    fn an_event_loop_in_python_is_refused_with_words() {
+    fn an_event_loop_in_python_is_rejected_with_a_message() {
         let trial = PYTHON.trial();
-        let told = called(&trial, "asyncio", "").stderr;
-        assert!(told.contains("RuntimeError: a plugin has no event loop"), "{told}");
-        assert!(told.contains("File \"helper.py\", line 37, in work"), "{told}");
-        assert!(!told.contains("tcp_create_socket"), "{told}");
+        let output = run_call(&trial, "asyncio", "").stderr;
+        assert!(output.contains("RuntimeError: a plugin has no event loop"), "{output}");
+        assert!(output.contains("File \"helper.py\", line 37, in work"), "{output}");
+        assert!(!output.contains("tcp_create_socket"), "{output}");
     }
 }

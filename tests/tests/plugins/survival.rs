@@ -1,5 +1,5 @@
-//! All hostile components in one process, one after the other, several times: the process lives, its memory and its threads
-//! come back, each of them fails as it should, and a well-behaved plugin beside them gives what it always gave.
+//! All hostile components in one process, one after the other, several times. The process lives, its memory and its threads are
+//! freed, each component fails as expected, and a well-behaved plugin next to them returns its usual result.
 
 use super::calls;
 use arrow::array::RecordBatch;
@@ -13,9 +13,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 9;
-/// Until then both kinds of code are made, and the places where instances live have been used: they keep some memory.
+/// By then both kinds of code are compiled, and the instance slots have been used: they keep some memory.
 const WARM_ROUNDS: usize = 5;
-/// What the process may grow by from then to the last round: allocators keep some.
+/// The maximum growth of the process from then to the last round: allocators keep some memory.
 const GROWTH_BYTES_MAX: u64 = 8 << 20;
 const PROCESS_MAX: Duration = Duration::from_secs(300);
 
@@ -27,7 +27,7 @@ fn survive() {
     }
     let host = PluginHost::new().unwrap();
     let mut well = Well::new(&host, dir.path());
-    // A host keeps no plugin that nobody uses, and what is measured is calling them, not compiling them again and again.
+    // A host does not keep unused plugins; the test measures calls, not repeated compilation.
     let load = |case: &Case, on_error| host.load(&file(case, dir.path()), &calls::options(on_error)).ok();
     let both = |case| [load(case, OnError::Fail), load(case, OnError::Reject)];
     let kept: Vec<_> = cases.iter().flat_map(both).flatten().collect();
@@ -36,8 +36,8 @@ fn survive() {
         let begun = Instant::now();
         let on_error = if round % 2 == 0 { OnError::Reject } else { OnError::Fail };
         for case in &cases {
-            if let Err(words) = check(&host, case, dir.path(), on_error) {
-                failed.push(format!("=== {}, round {round}: {words}", case.name));
+            if let Err(texts) = check(&host, case, dir.path(), on_error) {
+                failed.push(format!("=== {}, round {round}: {texts}", case.name));
             }
             well.check(&case.name);
         }
@@ -73,33 +73,33 @@ impl Well {
         Well { caller: plugin.caller(stage, &description), rows }
     }
 
-    fn check(&mut self, beside: &str) {
+    fn check(&mut self, neighbor: &str) {
         let processed = self.caller.process(calls::CONTEXT, &self.rows);
-        let processed = processed.unwrap_or_else(|error| panic!("beside {beside}: {error}"));
-        assert!(processed.rows == self.rows && processed.rejections.is_empty(), "beside {beside}");
+        let processed = processed.unwrap_or_else(|error| panic!("beside {neighbor}: {error}"));
+        assert!(processed.rows == self.rows && processed.rejections.is_empty(), "beside {neighbor}");
     }
 }
 
 /// Loads, describes and calls, and compares what came of it with what must.
 fn check(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<(), String> {
     let says = if on_error == OnError::Reject { &case.says_with_fuel } else { &case.says };
-    let wanted = match (case.place, case.rejects, on_error) {
+    let expected = match (case.place, case.rejects, on_error) {
         (Place::Nowhere, Rejects::Poison, _) | (_, Rejects::Poison, OnError::Reject) => Ok(vec![1]),
         (_, Rejects::All, OnError::Reject) => Ok(vec![0, 1, 2, 3]),
         (Place::Nowhere, ..) => Ok(vec![]),
         _ => Err(()),
     };
-    match (used(host, case, dir, on_error), wanted) {
-        (Ok(refused), Ok(wanted)) if refused == wanted => Ok(()),
-        (Ok(refused), wanted) => Err(format!("refused are {refused:?}, and must be {wanted:?}")),
+    match (call_plugin(host, case, dir, on_error), expected) {
+        (Ok(refused), Ok(expected)) if refused == expected => Ok(()),
+        (Ok(refused), expected) => Err(format!("refused are {refused:?}, and must be {expected:?}")),
         (Err(error), Err(())) if error.message.contains(says.as_str()) => Ok(()),
         (Err(error), Err(())) => Err(format!("it must say {says:?}: {error}")),
         (Err(error), Ok(_)) => Err(format!("it must not fail: {error}")),
     }
 }
 
-/// The rows that are refused.
-fn used(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<Vec<u32>> {
+/// The rejected rows.
+fn call_plugin(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<Vec<u32>> {
     let plugin = host.load(&file(case, dir), &calls::options(on_error))?;
     let stage = StageUse { limits: limits(case, on_error), on_error, ..StageUse::new("bad") };
     let description = calls::describe(&plugin, &stage)?;
@@ -146,7 +146,7 @@ fn limits(case: &Case, on_error: OnError) -> PluginLimits {
     limits
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -161,7 +161,7 @@ mod long {
         assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
         // A name that no test has would pass as well.
         assert!(ended.stdout.contains("1 passed"), "{}", ended.stdout);
-        let told = ended.stderr.lines().filter(|line| line.starts_with("round "));
-        told.for_each(|line| eprintln!("{line}"));
+        let output = ended.stderr.lines().filter(|line| line.starts_with("round "));
+        output.for_each(|line| eprintln!("{line}"));
     }
 }

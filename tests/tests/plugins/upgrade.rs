@@ -1,22 +1,22 @@
-//! Another version of a plugin in a running job: each batch runs on one version, nothing is lost or comes twice, and a job
-//! that dies in the middle comes back with one of both.
+//! Another version of a plugin in a running job: each batch runs on one version, nothing is lost or duplicated, and a job that
+//! dies in the middle comes back with one of the two.
 
 mod scaled;
 
 use millstream_tests::{
-    DEADLINE, Expected, Feeder, Process, Trial, free_port, holds_within, plugin, stopped, until, varied, varied_line,
-    write_varied,
+    DEADLINE, Expected, Feeder, Process, Trial, free_port, holds_within, plugin, stopped, varied, varied_line,
+    wait_until, write_varied,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-/// What each row counts: every number ends in 9, and the version `plus` makes one more of such a number.
+/// The count of each row: every number ends in 9, and the version `plus` adds one to such a number.
 const OLD: i64 = 9;
 const NEW: i64 = 10;
 
-/// A job whose stage `made` has `old.wasm`, of a test plugin that works in different ways; `raw` keeps what came in.
+/// A job whose stage `made` has `old.wasm`, of a test plugin with several variants; `raw` keeps the input.
 fn job(port: u16, stage: &str, more: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -49,7 +49,7 @@ fn job(port: u16, stage: &str, more: &str) -> Trial {
 
 const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"\n";
 
-/// A job of which `old.wasm` is the test plugin `name`, and `new.wasm` a version of it that counts otherwise.
+/// A job with the test plugin `name` as `old.wasm`, and a version of it that counts differently as `new.wasm`.
 fn of(name: &str, port: u16, stage: &str, more: &str) -> Trial {
     let trial = job(port, stage, more);
     write_varied(name, "same", &trial.path("old.wasm"));
@@ -58,16 +58,16 @@ fn of(name: &str, port: u16, stage: &str, more: &str) -> Trial {
 }
 
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()))
+    Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()))
 }
 
 fn status(trial: &Trial) -> Option<Value> {
-    let ended = trial.told(&["status", "job.toml", "--json"]);
+    let ended = trial.run_command(&["status", "job.toml", "--json"]);
     (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
 }
 
 /// The status of the stage `made`.
-fn made(status: &Value) -> &Value {
+fn stage_status(status: &Value) -> &Value {
     status["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "made").unwrap()
 }
 
@@ -92,7 +92,7 @@ fn number(row: &Value, column: &str) -> i64 {
     row[column].as_i64().unwrap_or_else(|| panic!("no {column}: {row}"))
 }
 
-/// What a row counts in a batch, where the old version ran up to `after`.
+/// The count of a row in a batch, if the old version ran up to `after`.
 fn counted(n: i64, batch: u64, after: u64) -> i64 {
     if batch > after { n + NEW - OLD } else { n }
 }
@@ -100,7 +100,7 @@ fn counted(n: i64, batch: u64, after: u64) -> i64 {
 /// The rows by batch, with the batch times.
 type Batches = BTreeMap<u64, (String, Vec<Value>)>;
 
-/// Checks the rows of a batch against those that came in: each is `(word, sum)`.
+/// Checks the rows of a batch against the input: each is `(word, sum)`.
 type Check = fn(&Batches, &Batches, u64);
 
 fn transformed(raw: &Batches, out: &Batches, after: u64) {
@@ -138,7 +138,7 @@ fn summed_by_batch(raw: &Batches, out: &Batches, after: u64) {
     }
 }
 
-/// Windows of 100 ms that slide by 20 ms: what old batches hold of them was made by the old version.
+/// Sliding windows of 100 ms with a step of 20 ms: the part from old batches was made by the old version.
 fn summed_by_window(raw: &Batches, out: &Batches, after: u64) {
     let us = |time: &str| time_us(time);
     for (batch, (time, _)) in raw {
@@ -163,14 +163,14 @@ fn time_us(time: &str) -> i64 {
     let (&[year, month, day], &[hours, minutes, seconds]) = (&numbers(date, '-')[..], &numbers(clock, ':')[..]) else {
         panic!("no time: {time}")
     };
-    // Years begin in March here, so that the day that some have more is their last.
+    // Years begin in March here, so that the leap day is the last one.
     let (year, month) = if month < 3.0 { (year - 1.0, month + 9.0) } else { (year, month - 3.0) };
     let leap = (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor();
     let days = year * 365.0 + leap + ((153.0 * month + 2.0) / 5.0).floor() + day - 719_469.0;
     days as i64 * 86_400_000_000 + ((hours * 3600.0 + minutes * 60.0 + seconds) * 1e6).round() as i64
 }
 
-/// The last batch of the old version, as the status tells.
+/// The last batch of the old version, from the status.
 fn after(status: &Value) -> u64 {
     status["upgrade"]["step"]["done"]["after"].as_u64().unwrap_or_else(|| panic!("no upgrade is done: {status}"))
 }
@@ -184,34 +184,34 @@ fn upgraded_with(feeder: Feeder, name: &str, stage: &str, more: &str, arguments:
     let port = feeder.port();
     let trial = of(name, port, stage, more);
     let mut running = start(&trial, arguments);
-    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    let told = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
-    assert!(told.contains("pause between batches: "), "{told}");
+    running.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let output = trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    assert!(output.contains("pause between batches: "), "{output}");
     let now = status(&trial).expect("the job runs");
     let after = after(&now);
-    running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+    running.wait_until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
     let sent = feeder.pause();
-    running.until("all rows are out", |_| trial.rows("raw.jsonl").len() as u64 == sent);
+    running.wait_until("all rows are out", |_| trial.rows("raw.jsonl").len() as u64 == sent);
     let now = status(&trial).expect("the job runs");
-    let [old, new] = made(&now)["plugins"].as_array().unwrap().as_slice() else { panic!("{now}") };
+    let [old, new] = stage_status(&now)["plugins"].as_array().unwrap().as_slice() else { panic!("{now}") };
     assert_ne!(old["digest"], new["digest"]);
-    assert_eq!(made(&now)["plugin"]["digest"], new["digest"], "the one that runs");
+    assert_eq!(stage_status(&now)["plugin"]["digest"], new["digest"], "the one that runs");
     assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", trial.text("job.toml"));
-    assert_eq!(trial.well(&["stop", "job.toml"]), "job.toml: stopped\n");
+    assert_eq!(trial.run_command_ok(&["stop", "job.toml"]), "job.toml: stopped\n");
     assert_eq!(running.wait().code, Some(0));
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     assert!(after > 20 && raw.keys().any(|batch| *batch > after + 20));
     check(&raw, &out, after);
     if more.contains("[checkpoint]") {
-        replays_as_it_was(&trial, after);
+        check_replay(&trial, after);
     }
 }
 
-/// The batches around an upgrade, run again with the plugins of then.
-fn replays_as_it_was(trial: &Trial, after: u64) {
+/// Replays the batches around an upgrade with the plugins of that time.
+fn check_replay(trial: &Trial, after: u64) {
     let newest = *by_batch(trial, "out.jsonl").keys().last().unwrap();
     for batch in [after, after + 1, newest] {
-        let ended = trial.told(&["replay", "job.toml", "--as-it-was", "--batch", &batch.to_string()]);
+        let ended = trial.run_command(&["replay", "job.toml", "--as-it-was", "--batch", &batch.to_string()]);
         // Checkpoints are kept for a while only.
         if ended.code == Some(2) && ended.stderr.contains("cannot be replayed") && batch != newest {
             continue;
@@ -232,13 +232,13 @@ fn a_transform_of_a_job_without_checkpoints_is_replaced() {
 }
 
 #[test]
-fn an_update_goes_on_with_the_state_that_there_is() {
+fn an_update_continues_with_the_existing_state() {
     upgraded("varied-update", "key = \"word\"", &format!("workers = 1\n{CHECKPOINT}"), &[], summed_since_the_start);
 }
 
-/// Words that are so long that most of them do not fit into memory.
+/// Words so long that most of them do not fit into memory.
 #[test]
-fn an_update_goes_on_with_state_that_lies_in_files() {
+fn an_update_continues_with_spilled_state() {
     let line = |number: u64| format!("{}{},{}", "x".repeat(4_000), number * 7 % 2_003, number % 5 * 10 + 9);
     let more = format!("workers = 2\nstate = {{ memory = \"1MiB\", folder = \"cold\" }}\n{CHECKPOINT}");
     let feeder = Feeder::start(line);
@@ -246,7 +246,7 @@ fn an_update_goes_on_with_state_that_lies_in_files() {
 }
 
 #[test]
-fn an_update_on_two_workers_without_checkpoints_goes_on_with_its_state() {
+fn an_update_on_two_workers_without_checkpoints_continues_with_its_state() {
     upgraded("varied-update", "key = \"word\"", "workers = 2", &[], summed_since_the_start);
 }
 
@@ -256,12 +256,12 @@ fn an_aggregate_is_replaced_between_two_batches() {
 }
 
 #[test]
-fn what_windows_hold_of_the_old_version_stays_in_them() {
+fn windows_keep_the_results_of_the_old_version() {
     let stage = "key = \"word\"\nwindow = { size = \"100ms\", slide = \"20ms\" }";
     upgraded("varied-aggregate", stage, &format!("workers = 2\n{CHECKPOINT}"), &[], summed_by_window);
 }
 
-/// Both inputs are the same rows, and only what comes on the right is counted otherwise.
+/// Both inputs are the same rows, and only the right side is counted differently.
 fn cogrouped(raw: &Batches, out: &Batches, after: u64) {
     for (batch, (_, rows)) in raw {
         let mut sums: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -284,12 +284,12 @@ fn a_cogroup_is_replaced_between_two_batches() {
     upgraded("varied-cogroup", "key = \"word\"\ncogroup = [\"others\"]", "workers = 2", &[], cogrouped);
 }
 
-/// Rows of fifty milliseconds of event time, then a second of nothing.
+/// Rows of fifty milliseconds of event time, then a gap of a second.
 fn line_in_time(number: u64) -> String {
     format!("w{},{},{}", number % 7, number % 5 * 10 + 9, number + number / 50 * 1000)
 }
 
-/// Windows of event time hold what each version made of the rows that came in its batches.
+/// Event-time windows contain what each version made of the rows in its batches.
 fn upgraded_in_event_time(window: &str) {
     let feeder = Feeder::start(line_in_time);
     let port = feeder.port();
@@ -298,13 +298,13 @@ fn upgraded_in_event_time(window: &str) {
     let schema = "n = \"int64\"";
     trial.write("job.toml", trial.text("job.toml").replacen(schema, &format!("{schema}, ms = \"int64\""), 1));
     let mut running = start(&trial, &[]);
-    running.until("windows come out", |_| trial.rows("out.jsonl").len() > 50);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    running.wait_until("windows come out", |_| trial.rows("out.jsonl").len() > 50);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let after = after(&status(&trial).expect("the job runs"));
     let before = trial.rows("out.jsonl").len();
-    running.until("windows of the new version come out", |_| trial.rows("out.jsonl").len() > before + 100);
+    running.wait_until("windows of the new version come out", |_| trial.rows("out.jsonl").len() > before + 100);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let raw = by_batch(&trial, "raw.jsonl");
     let windows = trial.rows("out.jsonl");
@@ -318,16 +318,16 @@ fn upgraded_in_event_time(window: &str) {
         }
         assert_eq!(number(window, "sum"), sum, "after {after}: {window}");
     }
-    replays_as_it_was(&trial, after);
+    check_replay(&trial, after);
 }
 
 #[test]
-fn windows_of_event_time_go_on_over_an_upgrade() {
+fn windows_of_event_time_continue_over_an_upgrade() {
     upgraded_in_event_time("{ size = \"200ms\", slide = \"50ms\" }");
 }
 
 #[test]
-fn sessions_go_on_over_an_upgrade() {
+fn sessions_continue_over_an_upgrade() {
     upgraded_in_event_time("{ gap = \"300ms\" }");
 }
 
@@ -339,30 +339,30 @@ fn all_processes_of_a_job_change_with_the_same_batch() {
     upgraded("varied-update", "key = \"word\"", &more, &arguments, summed_since_the_start);
 }
 
-/// Kills the job at a step of an upgrade: what is there then is as if the upgrade took place whole, or not at all.
+/// Kills the job at a step of an upgrade: afterwards the upgrade is complete or has not happened.
 #[test]
-fn an_upgrade_waits_for_a_job_that_is_being_started() {
+fn an_upgrade_waits_for_a_starting_job() {
     let feeder = Feeder::start(varied_line);
     let trial = of("varied-update", feeder.port(), "key = \"word\"", CHECKPOINT);
-    let mut job = trial.command_apart(&["run", "job.toml"]);
+    let mut job = trial.isolated_command(&["run", "job.toml"]);
     let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", "stop@start.claim:1"));
-    until("it stands in the middle of its start", || job.children().into_iter().any(stopped));
+    wait_until("it stands in the middle of its start", || job.children().into_iter().any(stopped));
     let mut upgrade =
-        Process::start(&mut trial.command_apart(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
-    upgrade.until_stderr("is starting; waiting until it responds");
-    // One that stands still for long is killed, and the next one comes to the same place.
-    until("it is upgraded", || {
+        Process::start(&mut trial.isolated_command(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]));
+    upgrade.wait_for_stderr("is starting; waiting until it responds");
+    // A process that is stopped for long is killed, and the next one reaches the same point.
+    wait_until("it is upgraded", || {
         for child in job.children().into_iter().filter(|child| stopped(*child)) {
             let _ = Command::new("sh").args(["-c", &format!("kill -CONT {child}")]).status();
         }
-        upgrade.ended()
+        upgrade.has_ended()
     });
     let upgraded = upgrade.wait();
     assert_eq!(upgraded.code, Some(0), "{}", upgraded.stderr);
     assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", upgraded.stdout);
-    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
+    job.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     job.wait();
 }
 
@@ -370,28 +370,28 @@ fn killed_at(fault: &str) {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
-    let mut job = trial.command_apart(&["run", "job.toml"]);
+    let mut job = trial.isolated_command(&["run", "job.toml"]);
     let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}")));
-    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    let ended = trial.told(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    job.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let ended = trial.run_command(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     assert!(matches!(ended.code, Some(0 | 1)), "{fault}: {ended:?}");
-    job.until_stderr("worker process died (signal 9)");
+    job.wait_for_stderr("worker process died (signal 9)");
     // The job file was written before: from the restart on the new one runs.
-    let digest = |status: &Value| made(status)["plugin"]["digest"].clone();
+    let digest = |status: &Value| stage_status(status)["plugin"]["digest"].clone();
     let mut now = None;
-    until("the new version runs", || {
+    wait_until("the new version runs", || {
         now = status(&trial);
         now.as_ref().is_some_and(|now| !digest(now).is_null())
     });
     let before = trial.batches("out.jsonl").len();
-    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() > before + 20);
+    job.wait_until("rows of the new version come out", |_| trial.batches("out.jsonl").len() > before + 20);
     feeder.pause();
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(job.wait().code, Some(0), "{fault}");
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     assert_eq!(raw.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
     let fits = |after: u64| std::panic::catch_unwind(|| summed_since_the_start(&raw, &out, after)).is_ok();
-    // Where the version changed nobody else knows: it did so once, between two batches.
+    // The batch of the change is not known from elsewhere: the version changed once, between two batches.
     let grown = |batch: &u64| -> Option<bool> {
         let (old, new): (i64, i64) =
             raw[batch].1.iter().map(|row| number(row, "n")).fold((0, 0), |(old, new), n| (old + n, new + n + 1));
@@ -409,41 +409,41 @@ fn killed_at(fault: &str) {
     assert!(steps.iter().all(|(batch, new)| *new == (*batch > last_old)), "{fault}: to and fro: {steps:?}");
     assert!(steps.last().unwrap().1, "{fault}: the new version runs in the end");
     assert!(fits(last_old), "{fault}");
-    replays_as_it_was(&trial, last_old);
+    check_replay(&trial, last_old);
 }
 
 #[test]
-fn a_job_that_dies_before_the_swap_comes_back_with_the_new_version() {
+fn a_job_that_dies_before_the_swap_restarts_with_the_new_version() {
     killed_at("upgrade.recorded:1");
     killed_at("upgrade.barrier:1");
 }
 
 #[test]
-fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
+fn a_job_that_dies_right_after_the_swap_restarts_with_the_new_version() {
     killed_at("upgrade.swapped:1");
     killed_at("upgrade.published:1");
 }
 
-/// The job dies when batches of the new version are committed and no checkpoint holds them: they run again with it, and what
-/// came before stays what the old one made of it.
-fn dies_later(bugs: &str) {
+/// The job dies when batches of the new version are committed but in no checkpoint: they are replayed with it, and earlier output
+/// stays as the old version made it.
+fn check_late_death(bugs: &str) {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1h\"\n";
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{checkpoint}"));
-    let mut job = Process::start(trial.command_apart(&["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
-    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let mut job = Process::start(trial.isolated_command(&["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
+    job.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let after = after(&status(&trial).expect("the job runs"));
-    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+    job.wait_until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
     let [child] = job.children()[..] else { panic!("one worker process") };
     let killed = Command::new("sh").args(["-c", &format!("kill -KILL {child}")]).status();
     assert!(killed.expect("there is a shell").success());
-    job.until_stderr("worker process died (signal 9)");
+    job.wait_for_stderr("worker process died (signal 9)");
     let before = trial.batches("out.jsonl").len();
-    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    job.wait_until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     let ended = job.wait();
     assert!(ended.stderr.contains(&format!("after the checkpoint of batch {after} ")), "{}", ended.stderr);
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
@@ -451,33 +451,33 @@ fn dies_later(bugs: &str) {
 }
 
 #[test]
-fn a_job_that_dies_later_runs_batches_since_the_swap_again_with_the_new_version() {
-    dies_later("");
+fn a_job_that_dies_later_replays_batches_since_the_swap_with_the_new_version() {
+    check_late_death("");
 }
 
-/// Where the checkpoint does not say that the plugin was replaced, the old one runs again, and the test above tells.
+/// If the checkpoint does not record that the plugin was replaced, the old one is replayed, and the test above fails.
 #[cfg(feature = "planted-bugs")]
 #[test]
-fn a_checkpoint_that_does_not_tell_of_the_upgrade_is_noticed() {
-    assert!(std::panic::catch_unwind(|| dies_later("bug@upgrade-untold")).is_err());
+fn a_checkpoint_without_the_upgrade_is_detected() {
+    assert!(std::panic::catch_unwind(|| check_late_death("bug@upgrade-untold")).is_err());
 }
 
-/// Who is blamed for a rejected row is the version that ran in its batch.
+/// A rejected row names the version that ran in its batch.
 #[test]
-fn rejected_rows_name_the_version_that_refused_them() {
+fn rejected_rows_name_the_version_that_rejected_them() {
     let feeder = Feeder::start(|number| format!("w,{}", if number % 3 == 0 { -1 } else { 9 }));
     let port = feeder.port();
     let sink = "[sinks.refused]\nfrom = \"made.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"\n";
     let stage = format!("on_error = \"reject\"\n{sink}");
     let trial = of("varied", port, &stage, "workers = 2");
     let mut running = start(&trial, &[]);
-    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 10);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    running.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 10);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let now = status(&trial).expect("the job runs");
     let (after, digests) = (after(&now), ["from", "to"].map(|which| now["upgrade"][which][1].clone()));
-    running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 10);
+    running.wait_until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 10);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let rejected = by_batch(&trial, "rejected.jsonl");
     let mut counts = [0, 0];
@@ -489,8 +489,8 @@ fn rejected_rows_name_the_version_that_refused_them() {
     assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
 }
 
-/// A job whose stage keeps a running account of each key in `ledger`: every row that comes out tells its place in the account
-/// and a digest of all rows so far.
+/// A job whose stage keeps a running account of each key in `ledger`: every output row has its rank in the account and a digest
+/// of all rows so far.
 fn accounts(port: u16, every: &str) -> Trial {
     let checkpoint = format!("workers = 2\n[checkpoint]\ndir = \"checkpoint\"\nevery = \"{every}\"\n");
     let trial = job(port, "key = \"word\"", &checkpoint);
@@ -500,13 +500,13 @@ fn accounts(port: u16, every: &str) -> Trial {
     trial
 }
 
-/// A line whose number tells its key. No number closes an account.
+/// A line whose number selects its key. No number closes an account.
 fn entry(number: u64) -> String {
     format!("w{},{}", number % 7, number * 17 + number % 7 + 1)
 }
 
-/// Each account goes on over all batches, whoever kept it.
-fn accounts_go_on(trial: &Trial) {
+/// Checks that each account continues over all batches, whichever version kept it.
+fn check_accounts_continue(trial: &Trial) {
     let (raw, out) = (by_batch(trial, "raw.jsonl"), by_batch(trial, "out.jsonl"));
     let mut accounts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     for (batch, (_, rows)) in &raw {
@@ -531,56 +531,56 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
         let port = feeder.port();
         let trial = accounts(port, every);
         let mut job = start(&trial, &[]);
-        job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        job.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         let after = after(&status(&trial).expect("the job runs"));
-        job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+        job.wait_until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
         if dies {
             let [child] = job.children()[..] else { panic!("one worker process") };
             let killed = Command::new("sh").args(["-c", &format!("kill -KILL {child}")]).status();
             assert!(killed.expect("there is a shell").success());
-            job.until_stderr("worker process died (signal 9)");
+            job.wait_for_stderr("worker process died (signal 9)");
             let before = trial.batches("out.jsonl").len();
-            job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+            job.wait_until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
         }
         drop(feeder);
-        trial.well(&["stop", "job.toml"]);
+        trial.run_command_ok(&["stop", "job.toml"]);
         assert_eq!(job.wait().code, Some(0));
-        accounts_go_on(&trial);
-        replays_as_it_was(&trial, after);
+        check_accounts_continue(&trial);
+        check_replay(&trial, after);
         let state = ["state", "job.toml", "--sql", "select * from made limit 1", "--json"];
-        assert!(trial.well(&state).contains("place"), "the columns of the new version");
+        assert!(trial.run_command_ok(&state).contains("place"), "the columns of the new version");
     }
 }
 
 #[test]
-fn a_migration_that_fails_leaves_the_job_as_it_was() {
+fn a_failed_migration_leaves_the_job_unchanged() {
     let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
     write_varied("varied-migrating", "fail", &trial.path("bad.wasm"));
     write_varied("varied-migrating", "same", &trial.path("good.wasm"));
     let mut job = start(&trial, &[]);
-    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    job.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
     let text = trial.text("job.toml");
-    let ended = trial.told(&["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
+    let ended = trial.run_command(&["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stderr.contains("no sums today"), "{}", ended.stderr);
     assert_eq!(trial.text("job.toml"), text);
     assert!(!trial.text("millstream.lock").contains("old.wasm"), "{}", trial.text("millstream.lock"));
     let before = trial.batches("out.jsonl").len();
-    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
-    // One that is right takes its place all the same.
-    trial.well(&["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
+    job.wait_until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    // A suitable version replaces it anyway.
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
     let before = trial.batches("out.jsonl").len();
-    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    job.wait_until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(job.wait().code, Some(0));
     summed_since_the_start(&by_batch(&trial, "raw.jsonl"), &by_batch(&trial, "out.jsonl"), u64::MAX);
 }
 
-/// Upgrades that are refused, and words of each refusal.
+/// Upgrades that are rejected, and parts of each message.
 #[test]
 fn what_does_not_fit_is_refused_and_the_job_goes_on() {
     let feeder = Feeder::start(varied_line);
@@ -590,7 +590,7 @@ fn what_does_not_fit_is_refused_and_the_job_goes_on() {
     trial.write("same.wasm", varied("varied", "same"));
     trial.write("text.wasm", "no component");
     let mut running = start(&trial, &[]);
-    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
+    running.wait_until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
     let text = trial.text("job.toml");
     let mut expected = Expected::of(file!(), "what_does_not_fit_is_refused_and_the_job_goes_on");
     for (stage, to, code) in [
@@ -602,17 +602,17 @@ fn what_does_not_fit_is_refused_and_the_job_goes_on() {
         ("others", "new.wasm", 2),
         ("nobody", "new.wasm", 2),
     ] {
-        let ended = trial.told(&["upgrade", "job.toml", stage, to, "--accept"]);
+        let ended = trial.run_command(&["upgrade", "job.toml", stage, to, "--accept"]);
         assert_eq!(ended.code, Some(code), "{stage} {to}: {}{}", ended.stdout, ended.stderr);
-        expected.told(&format!("upgrade job.toml {stage} {to}"), &ended.stderr);
+        expected.add(&format!("upgrade job.toml {stage} {to}"), &ended.stderr);
     }
     expected.check_parts();
     assert_eq!(trial.text("job.toml"), text, "nothing was changed");
     assert!(!Path::new(&trial.path("millstream.lock")).exists());
     let before = trial.batches("out.jsonl").len();
-    running.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 5);
+    running.wait_until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 5);
     drop(feeder);
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     transformed(&raw, &out, u64::MAX);
@@ -623,7 +623,7 @@ fn a_job_that_does_not_run_is_neither_upgraded_nor_stopped() {
     let trial = of("varied", free_port(), "", "");
     let text = trial.text("job.toml");
     for arguments in [&["upgrade", "job.toml", "made", "new.wasm", "--accept"][..], &["stop", "job.toml"]] {
-        let ended = trial.told(arguments);
+        let ended = trial.run_command(arguments);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("is not running"), "{}", ended.stderr);
     }
@@ -631,24 +631,24 @@ fn a_job_that_does_not_run_is_neither_upgraded_nor_stopped() {
 }
 
 #[test]
-fn a_job_without_an_interval_is_upgraded_while_nothing_comes() {
+fn a_job_without_an_interval_is_upgraded_while_idle() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = of("varied", port, "", "workers = 2");
     let mut running = start(&trial, &["--set", "batch=0s"]);
-    running.until_stderr("connected to 127.0.0.1");
-    until("it can be asked", || status(&trial).is_some());
-    // Also twice: behind a barrier no other can follow before a batch did.
+    running.wait_for_stderr("connected to 127.0.0.1");
+    wait_until("it can be asked", || status(&trial).is_some());
+    // Also twice: after a barrier no other can follow before a batch does.
     for (to, n, expected) in [("new.wasm", 9, NEW), ("old.wasm", 9, OLD), ("new.wasm", 19, NEW + 10)] {
-        trial.well(&["upgrade", "job.toml", "made", to, "--accept"]);
+        trial.run_command_ok(&["upgrade", "job.toml", "made", to, "--accept"]);
         let rows = trial.rows("out.jsonl").len();
         nc.say(&format!("w,{n}\n"));
-        running.until("its row is out", |_| trial.rows("out.jsonl").len() > rows);
+        running.wait_until("its row is out", |_| trial.rows("out.jsonl").len() > rows);
         assert_eq!(trial.rows("out.jsonl").last().unwrap()["n"], expected);
     }
-    trial.well(&["upgrade", "job.toml", "made", "old.wasm", "--accept"]);
-    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "old.wasm", "--accept"]);
+    trial.run_command_ok(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     assert!(holds_within(DEADLINE, || status(&trial).is_some_and(|now| now["upgrade"]["step"]["done"].is_object())));
-    trial.well(&["stop", "job.toml"]);
+    trial.run_command_ok(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
 }

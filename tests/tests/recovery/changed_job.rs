@@ -1,5 +1,5 @@
-//! A job that was changed is refused, or makes what the changed job makes of all rows from the beginning: for each operator each key and
-//! expression is edited, and what stands in front of it and behind it.
+//! A changed job is rejected, or its output is what the changed job makes of all rows from the beginning. For each operator, each
+//! key and expression is edited, and the stages before and after it.
 
 use millstream_tests::{Ended, Trial, root};
 use serde_json::Value;
@@ -26,7 +26,7 @@ filter = "x > 0"
 select = "op, k, x, y, at"
 "#;
 
-/// A batch a line. Every row that is deleted came before, as it is.
+/// One batch per line. Every deleted row was inserted before, unchanged.
 const S: [&str; 2] = [
     r#"[["insert","a",1,10,1],["insert","b",7,20,2],["insert","a",6,30,3]]
 [["insert","c",3,40,4],["insert","b",2,50,6]]
@@ -45,12 +45,12 @@ const T: [&str; 2] = [
 /// A stage whose changes others follow.
 const LATEST: &str = "[stages.l]\nfrom = \"t\"\nkey = \"k\"\nlatest = true\n\n";
 
-/// What must become of a changed job.
+/// The required result of a change.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Expected {
-    /// It is refused, with the name of the stage and what can be done.
+    /// It is rejected, with the name of the stage and the possible fixes.
     Refused,
-    /// It goes on.
+    /// It resumes.
     Same,
 }
 use Expected::{Refused, Same};
@@ -59,7 +59,7 @@ struct Case {
     name: &'static str,
     stages: String,
     edits: Vec<(&'static str, &'static str, Expected)>,
-    /// How many of the edits are tried by `make test`.
+    /// The number of edits that `make test` tries.
     short: usize,
 }
 
@@ -72,7 +72,7 @@ fn case(
     Case { name, stages: stages.into(), edits: edits.to_vec(), short }
 }
 
-/// The stage `q`, whose rows the sink gets.
+/// The stage `q`, whose rows go to the sink.
 fn stage(keys: &str) -> String {
     format!("[stages.q]\nfrom = \"front\"\n{keys}\n")
 }
@@ -305,7 +305,7 @@ fn by_time() -> Vec<Case> {
     ]
 }
 
-/// What stands between what keeps rows and another that keeps what comes of them, stages and sinks.
+/// Stages between a stateful stage and another stateful stage or sink that keeps its results.
 fn between() -> Vec<Case> {
     let top = stage("window = \"all\"\nop = \"op\"\ntop = { n = 2, by = \"x\" }");
     let count = "[stages.behind]\nfrom = \"between\"\nkey = \"k\"\nwindow = \"all\"\nemit = \"changes\"\naggregate = { m = \"count(*)\" }\n";
@@ -451,7 +451,7 @@ fn plugins() -> Vec<Case> {
     ]
 }
 
-/// The job with its sink behind the last stage.
+/// The job with its sink after the last stage.
 fn job(stages: &str) -> String {
     let last = stages.lines().rev().find_map(|line| line.strip_prefix("[stages.")?.strip_suffix(']')).unwrap();
     let last = last.split('.').next().unwrap();
@@ -473,7 +473,7 @@ fn run(trial: &Trial) -> Ended {
     trial.run(&["--workers", "1"])
 }
 
-/// How often each row is there, in the end: those that are deleted are taken off.
+/// Counts each row of the output; deletions are subtracted.
 fn net(trial: &Trial) -> BTreeMap<String, i64> {
     let mut net = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
@@ -493,8 +493,8 @@ fn with_input(text: &str, parts: usize) -> Trial {
     trial
 }
 
-/// What is wrong about a job that was changed so, if something is.
-fn tried(begun: &Trial, text: &str, (from, to, expected): (&str, &str, Expected)) -> Option<String> {
+/// Returns what is wrong after this change of the job, if anything.
+fn check_edit(begun: &Trial, text: &str, (from, to, expected): (&str, &str, Expected)) -> Option<String> {
     if text.matches(from).count() != 1 {
         return Some(format!("`{from}` is there {} times", text.matches(from).count()));
     }
@@ -512,9 +512,9 @@ fn tried(begun: &Trial, text: &str, (from, to, expected): (&str, &str, Expected)
     let ended = run(&resumed);
     match (ended.code, expected) {
         (Some(2), Refused) => {
-            let told = ended.stderr.replace("--drop-state=", "--drop-state ");
-            let tells = told.contains("--drop-state ") && (told.contains("stage `") || told.contains("sink `"));
-            (!tells).then(|| format!("a refusal without what can be done: {told}"))
+            let output = ended.stderr.replace("--drop-state=", "--drop-state ");
+            let tells = output.contains("--drop-state ") && (output.contains("stage `") || output.contains("sink `"));
+            (!tells).then(|| format!("a refusal without what can be done: {output}"))
         }
         (Some(0), Same) => {
             let (made, right) = (net(&resumed), net(&fresh));
@@ -538,20 +538,20 @@ fn all_hold(take: impl Fn(&Case) -> usize) {
         let begun = with_input(&text, 1);
         let ended = run(&begun);
         assert_eq!(ended.code, Some(0), "{}: {}", case.name, ended.stderr);
-        // Nothing was changed, and something comes of the rest.
+        // Without a change, the remaining input gives output.
         for edit in case.edits.iter().take(take(&case)) {
-            wrong.extend(tried(&begun, &text, *edit).map(|what| format!("{}: {edit:?}: {what}", case.name)));
+            wrong.extend(check_edit(&begun, &text, *edit).map(|what| format!("{}: {edit:?}: {what}", case.name)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[test]
-fn a_changed_job_is_refused_or_as_from_the_beginning() {
+fn a_changed_job_is_rejected_or_acts_as_if_started_from_scratch() {
     all_hold(|case| case.short);
 }
 
-/// What a job says that was changed so, after a first part of the input.
+/// Returns the message of a job that was changed like this after a first part of the input.
 fn changed(stages: &str, (from, to): (&str, &str)) -> Trial {
     let text = job(stages);
     let trial = with_input(&text, 1);
@@ -564,25 +564,25 @@ fn changed(stages: &str, (from, to): (&str, &str)) -> Trial {
 }
 
 #[test]
-fn what_follows_changes_begins_together_with_what_makes_them() {
+fn stages_that_process_changes_start_together_with_their_input() {
     let totals =
         "[stages.q]\nfrom = \"l\"\nwindow = \"all\"\nop = \"op\"\naggregate = { n = \"count(*)\", s = \"sum(z)\" }\n";
     let trial = changed(&format!("{LATEST}{totals}"), ("sum(z)", "sum(w)"));
     let advice = "`--drop-state l --drop-state q`";
-    for (drop, words) in [
+    for (drop, message) in [
         (&[][..], "stage `q`: its state no longer fits"),
         (&["--drop-state", "q"][..], "stage `q` starts with empty state"),
         (&["--drop-state", "l"][..], "stage `q`: its state no longer fits"),
     ] {
         let ended = trial.run(&[&["--workers", "1"][..], drop].concat());
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains(words) && ended.stderr.contains(advice), "{drop:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message) && ended.stderr.contains(advice), "{drop:?}: {}", ended.stderr);
     }
     let ended = trial.run(&["--workers", "1", "--drop-state", "l", "--drop-state", "q"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let rows = trial.rows("out.jsonl");
     assert!(rows.iter().all(|row| row["n"].as_i64().is_some_and(|n| n > 0)), "{rows:?}");
-    // Of the rows that came since: one of each of `a`, `b`, `d` and `e`.
+    // Of the rows since then: one each of `a`, `b`, `d` and `e`.
     assert_eq!((&rows.last().unwrap()["n"], &rows.last().unwrap()["s"]), (&4.into(), &22.into()));
 }
 

@@ -1,5 +1,5 @@
-//! Checkpoints that are damaged: whatever is cut off or flipped, the job is refused with the name of what is damaged, or
-//! its output is as if nothing had happened. Nothing in between.
+//! Damaged checkpoints. Whatever is truncated or flipped, the job is rejected with the name of what is damaged, or its output is
+//! as if nothing had happened.
 
 use millstream::error::Result;
 use millstream::internals::checkpoint::store::{self, Store};
@@ -56,7 +56,7 @@ fn golden() -> String {
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// The files below a folder of the trial by their path there; not the lock, and not what a kill left half written.
+/// The files below a directory of the trial by relative path, without the lock and the partial files that a kill left.
 fn files(trial: &Trial) -> Files {
     fn walk(root: &Path, dir: &Path, found: &mut Files) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -75,7 +75,7 @@ fn files(trial: &Trial) -> Files {
     found
 }
 
-/// Makes the trial's folder what it was.
+/// Restores the trial's directory.
 fn restore(trial: &Trial, before: &Files) {
     for path in files(trial).keys().filter(|path| !before.contains_key(*path)) {
         fs::remove_file(trial.path(path)).unwrap();
@@ -85,7 +85,7 @@ fn restore(trial: &Trial, before: &Files) {
     }
 }
 
-/// What was done to a file: `None` in place of its bytes, it is gone.
+/// The damage to a file. `None` instead of its bytes means that it is deleted.
 type Damage = (String, Option<Vec<u8>>);
 
 /// Every truncation and every flipped bit of a small file, many of a large one.
@@ -110,7 +110,7 @@ fn damages(bytes: &[u8]) -> Vec<Damage> {
 fn few_damages(bytes: &[u8]) -> Vec<Damage> {
     let mut damages = damages(bytes);
     let step = damages.len() / 5;
-    // Not of one bit or one kind only. A log that was only just made is empty, and can only go.
+    // Of several bits and kinds. A new log is empty and can only be deleted.
     (0..5).filter_map(|number| damages.get_mut(number * step + number).map(std::mem::take)).collect()
 }
 
@@ -121,7 +121,7 @@ fn apply(trial: &Trial, path: &str, damaged: Option<&Vec<u8>>) {
     }
 }
 
-/// Reads one object as a start does. Only to be quick: what is wrong with it mostly shows here.
+/// Reads one object as a start does. This is only for speed: most damage shows here.
 fn read_first(store: &dyn Store, undamaged: &Manifest, path: &str) -> Result<()> {
     let tables = undamaged.checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables);
     for table in tables.filter(|table| table.files.iter().any(|file| file.path == path)) {
@@ -134,7 +134,7 @@ fn read_first(store: &dyn Store, undamaged: &Manifest, path: &str) -> Result<()>
     Ok(())
 }
 
-/// All that a start reads of a checkpoint folder, or the refusal.
+/// Everything that a start reads of a checkpoint directory, or the error.
 fn read_all(store: &dyn Store) -> Result<String> {
     let Some((manifest, _)) = manifest::read(store)? else { return Ok("nothing".into()) };
     let Manifest { starts, checkpoints, .. } = &manifest;
@@ -154,20 +154,21 @@ fn read_all(store: &dyn Store) -> Result<String> {
     Ok(format!("{manifest:?}\n{tables:?}\n{logs:?}\n{entries:?}\n{record:?}"))
 }
 
-/// The trial goes on to the golden output from each damage that is not refused; and from each that is, the way out that
-/// the refusal names works.
+/// From each damage that is not rejected, the trial continues to the golden output. For each that is rejected, the fix that the
+/// message names works.
 fn check(trial: &Trial, golden: &str) {
     let before = files(trial);
-    let whole: Vec<(&String, &Vec<u8>)> = before.iter().filter(|(path, _)| path.starts_with("checkpoint/")).collect();
+    let complete: Vec<(&String, &Vec<u8>)> =
+        before.iter().filter(|(path, _)| path.starts_with("checkpoint/")).collect();
     assert!(
-        whole.iter().any(|(path, _)| path.ends_with(".log"))
-            && whole.iter().any(|(path, _)| path.ends_with("totals.arrow"))
+        complete.iter().any(|(path, _)| path.ends_with(".log"))
+            && complete.iter().any(|(path, _)| path.ends_with("totals.arrow"))
     );
-    // In memory, where there is a folder for that: so many damages take long on a disk.
+    // In memory, if there is a directory for that: this much damage takes long on a disk.
     let memory = Path::new("/dev/shm");
     let copy = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let store = store::open("checkpoint", copy.path()).unwrap();
-    for (path, bytes) in &whole {
+    for (path, bytes) in &complete {
         let path = copy.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -178,7 +179,7 @@ fn check(trial: &Trial, golden: &str) {
     let named = trial.text("checkpoint/manifest.json");
     let mut others: BTreeMap<String, (&String, Damage)> = BTreeMap::new();
     let (mut noticed, mut harmless) = (0, 0);
-    for (path, bytes) in &whole {
+    for (path, bytes) in &complete {
         let inside = path.strip_prefix("checkpoint/").unwrap();
         for (what, damaged) in damages(bytes) {
             let there = copy.path().join(path);
@@ -193,8 +194,8 @@ fn check(trial: &Trial, golden: &str) {
                 }
                 Ok(read) if read == facts => {
                     harmless += 1;
-                    // What was kept of jobs is read, and compared with its digest, where a batch must be run again as it
-                    // was; what is left of older starts and checkpoints is read by nobody.
+                    // Plans of jobs are read, and compared with their digest, if a batch must be replayed unchanged. Files of
+                    // older starts and checkpoints are never read.
                     let unread = *inside != last.record_path() && !named.contains(inside);
                     assert!(unread || inside.starts_with("blobs/"), "{path} {what}, and nobody notices");
                 }
@@ -203,13 +204,14 @@ fn check(trial: &Trial, golden: &str) {
         }
         fs::write(copy.path().join(path), bytes).unwrap();
     }
-    let few = whole.iter().flat_map(|(path, bytes)| few_damages(bytes).into_iter().map(move |damage| (*path, damage)));
+    let few =
+        complete.iter().flat_map(|(path, bytes)| few_damages(bytes).into_iter().map(move |damage| (*path, damage)));
     let runs: Vec<_> = few.chain(others.into_values()).collect();
     println!("{noticed} damages are noticed, {harmless} are not read, {} are tried with the program", runs.len());
     let (mut went_on, mut refused) = (0, 0);
     for (path, (what, damaged)) in runs {
         apply(trial, path, damaged.as_ref());
-        if goes_on(trial, path, &what, golden, &before) {
+        if continues(trial, path, &what, golden, &before) {
             went_on += 1
         } else {
             refused += 1
@@ -220,69 +222,69 @@ fn check(trial: &Trial, golden: &str) {
     assert!(refused > 10 && went_on > 5, "{refused} {went_on}");
 }
 
-/// Whether a start goes on to the golden output; otherwise it must refuse as it should.
-fn goes_on(trial: &Trial, path: &str, what: &str, golden: &str, before: &Files) -> bool {
+/// Whether a start continues to the golden output; otherwise it must be rejected as expected.
+fn continues(trial: &Trial, path: &str, what: &str, golden: &str, before: &Files) -> bool {
     let damaged = files(trial);
     let ended = run(trial, &[], "");
-    let told = format!("{path} {what}: {}", ended.stderr);
+    let output = format!("{path} {what}: {}", ended.stderr);
     if ended.code == Some(0) {
-        assert!(trial.text("out.jsonl") == golden, "{told}\n{}", trial.text("out.jsonl"));
+        assert!(trial.text("out.jsonl") == golden, "{output}\n{}", trial.text("out.jsonl"));
         return true;
     }
-    assert!(matches!(ended.code, Some(1 | 2)), "{told}");
-    assert!(!told.contains("panicked") && !told.contains("bug in Millstream"), "{told}");
+    assert!(matches!(ended.code, Some(1 | 2)), "{output}");
+    assert!(!output.contains("panicked") && !output.contains("bug in Millstream"), "{output}");
     let name = path.strip_prefix("checkpoint/").unwrap();
-    // Nothing tells the name of a log that is not there; what it held is told.
-    let named = ended.stderr.contains(name) || name.starts_with("plans/") && told.contains("plans are missing: ");
-    assert!(named, "{told}");
-    assert!(files(trial) == damaged, "something was changed: {told}");
-    let nothing_left = told.contains("No other checkpoint can be read either");
+    // No message names a missing log; messages name its content.
+    let named = ended.stderr.contains(name) || name.starts_with("plans/") && output.contains("plans are missing: ");
+    assert!(named, "{output}");
+    assert!(files(trial) == damaged, "something was changed: {output}");
+    let nothing_left = output.contains("No other checkpoint can be read either");
     if path.ends_with("manifest.json") || nothing_left && path.ends_with(".arrow") {
-        // All checkpoints need it, so there is no batch to go back to.
-        assert!(told.contains("`--fresh`") && told.contains("from a copy"), "{told}");
+        // All checkpoints need it, so there is no earlier batch to go back to.
+        assert!(output.contains("`--fresh`") && output.contains("from a copy"), "{output}");
         trial.remove_queue("out.jsonl");
         assert_eq!(run(trial, &["--fresh", "--yes"], "").code, Some(0));
         assert!(trial.text("out.jsonl") == golden);
         return false;
     }
     let resume = Regex::new("`--resume-from ([0-9]+)`").unwrap();
-    let batch = &resume.captures(&ended.stderr).unwrap_or_else(|| panic!("no way out: {told}"))[1];
+    let batch = &resume.captures(&ended.stderr).unwrap_or_else(|| panic!("no way out: {output}"))[1];
     let ended = run(trial, &["--resume-from", batch], "");
-    assert_eq!(ended.code, Some(0), "{told}\n--resume-from {batch}: {}", ended.stderr);
+    assert_eq!(ended.code, Some(0), "{output}\n--resume-from {batch}: {}", ended.stderr);
     let (out, batch) = (trial.text("out.jsonl"), batch.parse::<usize>().unwrap());
     let committed = String::from_utf8_lossy(&before["out.jsonl"]).into_owned();
     if batch >= committed.lines().count() {
-        assert!(out == golden, "{told}\n--resume-from {batch}: {out}");
+        assert!(out == golden, "{output}\n--resume-from {batch}: {out}");
     } else {
-        // Nothing is taken back, and the input behind that batch comes again under new ids.
-        assert!(out.starts_with(&committed), "{told}\n{out}");
+        // Committed output stays, and the input after that batch is read again with new ids.
+        assert!(out.starts_with(&committed), "{output}\n{out}");
         let rows =
             |text: &str| text.lines().map(|line| line.split_once("\"rows\"").unwrap().1.to_owned()).collect::<Vec<_>>();
         let (again, golden) = (rows(&out[committed.len()..]), rows(golden));
-        assert_eq!(again, golden[batch..], "{told}\n--resume-from {batch}");
+        assert_eq!(again, golden[batch..], "{output}\n--resume-from {batch}");
     }
     false
 }
 
 #[test]
-fn of_a_job_that_was_killed() {
+fn damage_after_a_kill() {
     let golden = golden();
     let trial = trial();
     let four: String = INPUT.split_inclusive('\n').take(4).collect();
     trial.write("input.jsonl", four);
     assert_eq!(run(&trial, &[], "").code, Some(0));
-    // Behind some checkpoints, with batches that are committed, and others that are only planned.
+    // After some checkpoints, with committed batches and others that are only planned.
     trial.write("input.jsonl", INPUT);
     assert_eq!(run(&trial, &[], "kill@commit.after:2").code, None);
     check(&trial, &golden);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn of_a_job_that_was_stopped() {
+    fn damage_after_a_stop() {
         let golden = golden();
         let trial = trial();
         let five: String = INPUT.split_inclusive('\n').take(5).collect();

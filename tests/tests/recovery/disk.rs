@@ -1,7 +1,7 @@
-//! Disks that are full or turn read-only while a job runs: it says so within a second, waits, and goes on by itself when
-//! they can be written again. Small file systems are mounted, which takes the superuser.
+//! Disks that are full or become read-only while a job runs. The job reports it within a second, waits, and resumes on its own
+//! when they are writable again. Mounting small file systems needs root.
 
-use millstream_tests::{DEADLINE, Process, Trial, holds_within, root, until};
+use millstream_tests::{DEADLINE, Process, Trial, holds_within, root, wait_until};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// In memory, of 4 MiB. `None`, and why, where nothing may be mounted.
+    /// A file system of 4 MiB in memory. If nothing may be mounted: `None`, with the reason printed.
     fn small(path: PathBuf) -> Option<Mounted> {
         fs::create_dir_all(&path).unwrap();
         let size = ["-t", "tmpfs", "-o", "size=4m", "small"];
         mount(&size, &path).map(|()| Mounted(path)).inspect_err(|why| eprintln!("NOT TESTED: {why}")).ok()
     }
 
-    /// The same files once more above themselves, but so that nothing can be written. Made aside, as it must not be in
-    /// use before it is read-only.
+    /// A read-only bind mount of the same files over themselves. It is created elsewhere, as it must not be in use before it is
+    /// read-only.
     fn read_only(path: PathBuf) -> Mounted {
         let aside = Mounted(path.with_extension("aside"));
         fs::create_dir_all(&aside.0).unwrap();
@@ -43,7 +43,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Takes all room that is left; gives it back when it is dropped.
+/// Fills the disk; frees the space when it is dropped.
 struct Filler(PathBuf);
 
 impl Filler {
@@ -64,7 +64,7 @@ impl Drop for Filler {
     }
 }
 
-/// A job that counts numbers as they are made, ever on. Its checkpoints are in `checkpoint`, what its sinks write in `out`.
+/// A job that counts generated numbers without end. Its checkpoints are in `checkpoint`, the files of its sinks in `out`.
 fn job() -> Trial {
     let trial = Trial::new(&format!(
         r#"name = "numbers"
@@ -95,7 +95,7 @@ path = "out/lines.jsonl"
     trial
 }
 
-/// How many numbers the sink of files holds, as far as whoever lists it sees.
+/// How many numbers the `files` sink has made visible.
 fn parts(trial: &Trial) -> usize {
     let names = fs::read_dir(trial.path("out/parts")).into_iter().flatten().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_str().unwrap().starts_with("part-")).count()
@@ -120,39 +120,39 @@ fn nothing_lost_or_doubled(trial: &Trial) {
     assert!(values.iter().copied().eq(0..lines.len() as u64), "{} and {}", values.len(), lines.len());
 }
 
-/// Something keeps a job from writing in this folder for a while: it says so soon, but not again and again,
-/// stands still, and goes on by itself; nothing is lost.
-fn pauses_and_goes_on<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path) -> T) {
+/// Prevents a job from writing in this directory for a while. It must report that soon but not repeatedly, stop, and resume on
+/// its own without losing anything.
+fn check_pause<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path) -> T) {
     let trial = job();
     let Some(_small) = Mounted::small(trial.path(dir)) else { return };
     let mut job = trial.start(&[]);
     for time in 1..=2 {
         let before = parts(&trial);
-        job.until("it goes on", |_| parts(&trial) > before + 3);
-        let said = |job: &Process| job.stderr().matches("paused: cannot ").count();
-        let said_before = said(&job);
+        job.wait_until("it goes on", |_| parts(&trial) > before + 3);
+        let printed = |job: &Process| job.stderr().matches("paused: cannot ").count();
+        let said_before = printed(&job);
         let disturbed = disturb(&trial.path(dir));
         let began = Instant::now();
-        job.until("it says that it waits", |job| said(job) > said_before);
+        job.wait_until("it says that it waits", |job| printed(job) > said_before);
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}: {}", began.elapsed(), job.stderr());
-        // Whatever else there is to be written waits as well by now, and the job stands still; unless a log of plans that
-        // was open before can still be written, as it can below a read-only mount.
+        // By now all other writes wait as well, and the job has stopped. Exception: a log of plans that was already open can
+        // still be written below a read-only mount.
         let (first, open_log) = (parts(&trial), reason.contains("Read-only") && dir == "checkpoint");
         let mut since = (Instant::now(), first);
-        until("it stands still", || {
+        wait_until("it stands still", || {
             let now = parts(&trial);
             if now != since.1 {
                 since = (Instant::now(), now);
             }
             since.0.elapsed() > Duration::from_millis(700) || open_log && now > first + 20
         });
-        let told = job.stderr();
+        let message = job.stderr();
         // At most once for each thread that writes: plans, state, sinks.
-        let lines = told.lines().filter(|line| line.contains("paused: ")).count();
-        assert!(lines <= 4 * time, "{told}");
-        assert!(told.contains(reason) && told.contains(remedy), "{told}");
-        assert!(told.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(dir)), "{told}");
-        assert!(!told.contains("starting it again") && !told.contains("error:"), "{told}");
+        let lines = message.lines().filter(|line| line.contains("paused: ")).count();
+        assert!(lines <= 4 * time, "{message}");
+        assert!(message.contains(reason) && message.contains(remedy), "{message}");
+        assert!(message.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(dir)), "{message}");
+        assert!(!message.contains("starting it again") && !message.contains("error:"), "{message}");
         let resumed = |job: &Process| job.stderr().matches("resumed after a pause of ").count();
         let before = resumed(&job);
         drop(disturbed);
@@ -164,16 +164,16 @@ fn pauses_and_goes_on<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
     nothing_lost_or_doubled(&trial);
-    // And all of it counts for the next start.
+    // The next start reads all of it.
     let mut job = trial.start(&[]);
-    job.until_stderr(" 0 batches to run again");
+    job.wait_for_stderr(" 0 batches to replay");
     job.signal("TERM");
     assert_eq!(job.wait().code, Some(0));
     nothing_lost_or_doubled(&trial);
 }
 
-/// A job with so many new keys a second, which do not fit into memory, and are in files in `cold`. After a pause they come at once, and
-/// have to fit there.
+/// A job with this number of new keys per second. They do not fit into memory and are in files in `cold`. After a pause they
+/// arrive all at once, and must fit there.
 fn cold_job(keys_per_second: u32, checkpoint: &str) -> Trial {
     Trial::new(&format!(
         r#"name = "cold"
@@ -197,11 +197,11 @@ path = "lines.jsonl"
 }
 
 /// Each number came once to the sink of such a job, and was counted once, in order.
-fn each_came_once(trial: &Trial) {
+fn check_each_once(trial: &Trial) {
     let text = trial.text("lines.jsonl");
-    let whole = text.lines().filter(|line| line.ends_with("]}"));
+    let complete = text.lines().filter(|line| line.ends_with("]}"));
     let mut values: Vec<u64> = Vec::new();
-    for line in whole {
+    for line in complete {
         let batch: serde_json::Value = serde_json::from_str(line).unwrap();
         for row in batch["rows"].as_array().unwrap() {
             assert_eq!(row["count"], 1, "{row}");
@@ -213,22 +213,22 @@ fn each_came_once(trial: &Trial) {
 }
 
 #[test]
-fn a_full_disk_of_rows_that_do_not_fit_into_memory() {
+fn a_full_disk_of_spilled_rows() {
     let trial = cold_job(20_000, "");
     let Some(_small) = Mounted::small(trial.path("cold")) else { return };
     let mut job = trial.start(&["--workers", "1"]);
     let lines = || fs::read_to_string(trial.path("lines.jsonl")).unwrap_or_default().lines().count();
-    job.until("it begins", |_| lines() > 3);
+    job.wait_until("it begins", |_| lines() > 3);
     let filler = Filler::of(&trial.path("cold"));
-    job.until_stderr("paused: cannot write cold rows of state in ");
-    let told = job.stderr();
-    assert!(told.contains("No space left on device; the job resumes automatically when there is room"), "{told}");
+    job.wait_for_stderr("paused: cannot write cold rows of state in ");
+    let message = job.stderr();
+    assert!(message.contains("No space left on device; the job resumes automatically when there is room"), "{message}");
     let before = lines();
     drop(filler);
-    job.until_stderr("resumed after a pause of ");
-    job.until("it goes on", |_| lines() > before + 5);
+    job.wait_for_stderr("resumed after a pause of ");
+    job.wait_until("it goes on", |_| lines() > before + 5);
     job.kill();
-    each_came_once(&trial);
+    check_each_once(&trial);
 }
 
 /// The processes that are to take a job over may be who takes the room that it waits for, and so must not wait for it in turn.
@@ -237,25 +237,25 @@ fn a_job_that_waits_for_room_keeps_the_workers_that_it_has() {
     let trial = cold_job(5_000, "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"");
     let Some(_small) = Mounted::small(trial.path("cold")) else { return };
     let mut job = trial.start(&["--workers", "1"]);
-    job.until("a checkpoint is made", |_| trial.batches("lines.jsonl").len() > 20);
+    job.wait_until("a checkpoint is made", |_| trial.batches("lines.jsonl").len() > 20);
     let filler = Filler::of(&trial.path("cold"));
-    job.until_stderr("paused: cannot write cold rows of state in ");
-    let scaled = trial.told(&["scale", "job.toml", "--workers", "2"]);
+    job.wait_for_stderr("paused: cannot write cold rows of state in ");
+    let scaled = trial.run_command(&["scale", "job.toml", "--workers", "2"]);
     assert_eq!(scaled.code, Some(1), "{}", scaled.stdout);
-    let told = "the workers are unchanged: a process waits: cannot write cold rows of state in ";
-    assert!(scaled.stderr.contains(told), "{}", scaled.stderr);
+    let message = "the workers are unchanged: a process waits: cannot write cold rows of state in ";
+    assert!(scaled.stderr.contains(message), "{}", scaled.stderr);
     assert!(scaled.stderr.contains("No space left on device; the job continues unchanged"), "{}", scaled.stderr);
     let before = trial.batches("lines.jsonl").len();
     drop(filler);
-    job.until_stderr("resumed after a pause of ");
-    job.until("it goes on", |_| trial.batches("lines.jsonl").len() > before + 5);
+    job.wait_for_stderr("resumed after a pause of ");
+    job.wait_until("it goes on", |_| trial.batches("lines.jsonl").len() > before + 5);
     job.kill_all();
-    each_came_once(&trial);
+    check_each_once(&trial);
 }
 
 #[test]
 fn a_full_disk_of_checkpoints() {
-    pauses_and_goes_on(
+    check_pause(
         "checkpoint",
         "No space left on device",
         "the job resumes automatically when there is room",
@@ -265,18 +265,13 @@ fn a_full_disk_of_checkpoints() {
 
 #[test]
 fn a_full_disk_of_sinks() {
-    pauses_and_goes_on(
-        "out",
-        "No space left on device",
-        "the job resumes automatically when there is room",
-        Filler::of,
-    );
+    check_pause("out", "No space left on device", "the job resumes automatically when there is room", Filler::of);
 }
 
 #[test]
 fn a_read_only_dir_of_checkpoints() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
-    pauses_and_goes_on(
+    check_pause(
         "checkpoint",
         "Read-only file system",
         "the job resumes automatically when this works again",
@@ -287,33 +282,28 @@ fn a_read_only_dir_of_checkpoints() {
 #[test]
 fn a_read_only_dir_of_sinks() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
-    pauses_and_goes_on(
-        "out",
-        "Read-only file system",
-        "the job resumes automatically when this works again",
-        read_only,
-    );
+    check_pause("out", "Read-only file system", "the job resumes automatically when this works again", read_only);
 }
 
 #[test]
-fn a_job_that_waits_for_a_disk_can_be_stopped_at_once_and_goes_on_later() {
+fn a_job_that_waits_for_a_disk_can_be_stopped_immediately_and_resumes_later() {
     let trial = job();
     let Some(_small) = Mounted::small(trial.path("checkpoint")) else { return };
     let mut job = trial.start(&[]);
-    job.until("it goes on", |_| parts(&trial) > 3);
+    job.wait_until("it goes on", |_| parts(&trial) > 3);
     let filler = Filler::of(&trial.path("checkpoint"));
-    job.until_stderr("paused: cannot ");
+    job.wait_for_stderr("paused: cannot ");
     job.signal("TERM");
-    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
+    job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     // A start waits, too.
     let mut job = trial.start(&[]);
-    job.until_stderr("No space left on device; the job resumes automatically when there is room");
+    job.wait_for_stderr("No space left on device; the job resumes automatically when there is room");
     drop(filler);
     let before = parts(&trial);
-    job.until("it goes on", |_| parts(&trial) > before + 3);
+    job.wait_until("it goes on", |_| parts(&trial) > before + 3);
     job.signal("TERM");
     assert_eq!(job.wait().code, Some(0));
     nothing_lost_or_doubled(&trial);

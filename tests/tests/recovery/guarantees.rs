@@ -33,11 +33,11 @@ fn column(trial: &Trial, name: &str) -> Vec<Value> {
 const STEPS: [&str; 3] = ["plan.durable:5", "commit.written:5", "commit.after:7"];
 
 #[test]
-fn a_rate_is_made_exactly_once() {
+fn rows_of_a_rate_arrive_exactly_once() {
     for step in STEPS {
         let trial = job("20ms", "kind = \"rate\"\nrows_per_second = 1000\nrows_max = 300", QUEUE);
         killed(&trial, &[], step);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(column(&trial, "value"), (0..300).map(Value::from).collect::<Vec<_>>(), "{step}");
     }
 }
@@ -51,15 +51,15 @@ fn a_directory_is_read_exactly_once() {
         trial.write("in/2.txt", lines(30..60));
         killed(&trial, &["--until-idle"], step);
         trial.write("in/3.txt", lines(60..70));
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         let expected: Vec<_> = (0..70).map(|n| json!(format!("line {n}"))).collect();
         assert_eq!(column(&trial, "value"), expected, "{step}");
     }
 }
 
-/// What was planned and not committed is nowhere but in the plan: the sender does not send it again.
+/// Planned rows that are not committed exist only in the plan: the sender does not send them again.
 #[test]
-fn what_a_raw_socket_received_is_kept_from_the_plan_on() {
+fn planned_rows_of_a_raw_socket_are_kept() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let sender = std::thread::spawn(move || {
@@ -78,7 +78,7 @@ fn what_a_raw_socket_received_is_kept_from_the_plan_on() {
     assert!(trial.rows("out.jsonl").is_empty(), "it died before it committed anything");
     let hex = |number: usize| json!(format!("{number:02x}"));
     let mut job = trial.start(&[]);
-    job.until("the last frame is there", |_| column(&trial, "value").last() == Some(&hex(209)));
+    job.wait_until("the last frame is there", |_| column(&trial, "value").last() == Some(&hex(209)));
     job.signal("TERM");
     assert_eq!(job.wait().code, Some(0));
     let values = column(&trial, "value");
@@ -92,7 +92,7 @@ fn what_a_raw_socket_received_is_kept_from_the_plan_on() {
 fn print_shows_every_batch_at_least_once_and_says_so() {
     let trial = job("20ms", "kind = \"rate\"\nrows_per_second = 1000\nrows_max = 100", "kind = \"print\"\nrows = 100");
     let mut shown = killed(&trial, &[], "plan.durable:3");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert!(ended.stderr.contains("sink `out` prints at least once"), "{}", ended.stderr);
     shown += &ended.stdout;
     let cells: Vec<&str> = shown.split('|').map(str::trim).collect();
@@ -100,7 +100,7 @@ fn print_shows_every_batch_at_least_once_and_says_so() {
     assert!(missing.is_empty(), "never shown: {missing:?}");
 }
 
-/// All bugs that tests can plant, as the sources of the host name them.
+/// All bugs that tests can plant, as the host's sources name them.
 #[cfg(not(feature = "planted-bugs"))]
 fn planted(dir: &std::path::Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -115,10 +115,10 @@ fn planted(dir: &std::path::Path, found: &mut Vec<String>) {
     }
 }
 
-/// What a test can plant is not in the program that users get, so that nothing in its environment can ask for it.
+/// Bugs that a test can plant are not compiled into the program that users get, so no environment variable can enable them.
 #[cfg(not(feature = "planted-bugs"))]
 #[test]
-fn the_program_knows_none_of_the_bugs_that_tests_plant() {
+fn the_program_contains_no_planted_bugs() {
     let mut names = vec!["lose-unsynced".to_owned(), "bug@".to_owned()];
     planted(&root().join("host"), &mut names);
     assert!(names.iter().any(|name| name == "bug@skip-fsync") && names.len() > 12, "{names:?}");

@@ -1,31 +1,31 @@
-//! The protocol of plans, commits, checkpoints and starts, checked in all the orders in which it can happen.
+//! The protocol of plans, commits, checkpoints and starts, checked in every possible order of events.
 //!
-//! The decisions are those of the program: `planned`, `resolve`, `claim`, `leftovers`, `commits`, `publish` and `garbage`
-//! are called here as they are called there. What is modelled is the world around them: a store, two sinks, the steps of a
-//! job, and what can go wrong between any two of them.
+//! The decisions are the program's own: `planned`, `resolve`, `claim`, `leftovers`, `commits`, `publish` and `garbage` are called
+//! here as in the program. The model is of the world around them: a store, two sinks, the steps of a job, and what can fail
+//! between any two of them.
 //!
-//! What workers have of one sink, each with a marker of its own, and starts with other workers are a world of their own: `shares`. So are
-//! processes that find each other: `pairs`; and a job on its way to other workers: `handover`.
+//! Workers' shares of one sink, each with its own marker, and starts with other workers have a separate model: `shares`. So do
+//! processes that find each other: `pairs`; and rescaling: `handover`.
 //!
-//! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a source that can be read again, worker 1
-//! receives from a socket. Each writes its own file of every checkpoint. Three batches, two of them in flight; how many
-//! rows a batch takes differs by generation, so that a batch planned anew is another batch. Checkpoints follow on each
-//! batch, or on some; every other one is a base, those between tell changes.
+//! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a replayable source, worker 1 receives from a
+//! socket. Each writes its own file of every checkpoint. There are three batches, two of them in flight. The number of rows in a
+//! batch differs by generation, so that a batch that is planned again is a different batch. Checkpoints follow each batch, or
+//! some batches; every other one is a base, those between are deltas.
 //!
-//! **What goes wrong.** At any two moments, in the middle of a start too, another start begins. The process that ran until
-//! then is dead, or only seems so: it may still do what it had in flight, at any later moment: append plans, write files,
-//! commit, replace the manifest, list and delete objects. A write whose answer never came is a step that was taken just
-//! before the end; a request that arrives late is a step of such a process.
+//! **Failures.** At any two moments, also in the middle of a start, another start begins. The previous process is dead, or only
+//! seems so. In that case it may still do what it had in flight, at any later moment: append plans, write files, commit, replace
+//! the manifest, list and delete objects. A write whose response was lost is a step taken just before the end; a request that
+//! arrives late is a step of such a process.
 //!
-//! **State.** What a table holds is told by how much of each input it has absorbed, and what a sink holds by how much was
-//! committed to it: a batch whose input, or whose state, is not just what follows breaks a property at once.
+//! **State.** The content of a table is modelled by how much of each input it has absorbed, and the content of a sink by how much
+//! was committed to it. So a batch whose input or state is not exactly the next one violates a property immediately.
 //!
-//! **Bounds.** One of the two crashes, either, leaves a process alive (of three, none does); it takes at most [`OLD_STEPS_MAX`] steps after the
-//! crash, begins no further batch, and ends when a third process starts. Whatever runs takes its own steps in every order
-//! in which they can happen, but for these: a job takes them in one order while an older process still may take some,
-//! before the crash that none survives if the other is survived, and after the last crash. Those orders are tried without
-//! the rest. Objects are deleted in the order of the listing. Sinks are alike, and so are the workers' files, so that which
-//! of the two is first does not count.
+//! **Bounds.** One of the two crashes, either, leaves a process alive (of three crashes, none does). That process takes at most
+//! [`OLD_STEPS_MAX`] steps after the crash, begins no further batch, and ends when a third process starts. A process takes its
+//! own steps in every possible order, with exceptions. A job takes them in one order while an older process may still take some,
+//! before the crash that none survives if the other is survived, and after the last crash. Those orders are covered without the
+//! other process. Objects are deleted in the order of the listing. Sinks are alike, and so are the workers' files, so it does not
+//! matter which of the two is first.
 
 mod check;
 mod handover;
@@ -47,8 +47,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Steps that a process may take after another has begun in its place: enough to replace the manifest, list the store and
-/// delete.
+/// Steps that a process may take after another has replaced it: enough to replace the manifest, list the store and delete.
 const OLD_STEPS_MAX: u8 = 3;
 /// Threads that search.
 const THREADS: usize = 2;
@@ -77,7 +76,7 @@ fn every_rule_of_pairs_is_needed() {
 }
 
 #[test]
-fn whoever_dies_in_a_handover_the_job_runs_in_the_end() {
+fn the_job_runs_in_the_end_whichever_process_dies_in_a_handover() {
     holds("model of handovers", Handovers { bug: None });
 }
 
@@ -86,7 +85,7 @@ fn every_rule_of_handovers_is_needed() {
     each_is_needed("model of handovers", HandoverBug::ALL, |bug| Handovers { bug });
 }
 
-/// Looks at all states that there are, and says how many.
+/// Checks all reachable states, and prints their number.
 fn holds<M>(what: &str, model: M)
 where
     M: Model<State: Clone + Debug + Hash + PartialEq + Send + Sync, Action: Clone + Debug + PartialEq>
@@ -96,7 +95,7 @@ where
 {
     let began = Instant::now();
     let checker = model.checker().threads(THREADS).spawn_bfs().join();
-    say(&format!(
+    print_line(&format!(
         "{what}: {} different states, {} steps between them, at most {} one after the other, in {:.1} s",
         checker.unique_state_count(),
         checker.state_count(),
@@ -106,7 +105,7 @@ where
     checker.assert_properties();
 }
 
-/// With each of these rules broken something is found.
+/// With each of these rules broken, a violation is found.
 fn each_is_needed<B, M>(what: &str, bugs: impl IntoIterator<Item = B>, model: impl Fn(Option<B>) -> M)
 where
     B: Copy + Debug,
@@ -121,13 +120,13 @@ where
     }
 }
 
-/// With a rule broken, something must have been found.
+/// Checks that a violation was found with a rule broken.
 fn is_broken<M>(what: &str, bug: impl Debug, checker: &impl Checker<M>)
 where
     M: Model<State: Clone + PartialEq, Action: Clone + PartialEq + Debug>,
 {
     let Some((name, actions)) = counterexample(checker) else { panic!("{bug:?}: no counterexample was found") };
-    say(&format!("{what}: {bug:?} breaks `{name}`: {actions}"));
+    print_line(&format!("{what}: {bug:?} breaks `{name}`: {actions}"));
 }
 
 /// A property that does not hold, and what leads there.
@@ -146,32 +145,32 @@ fn protocol(bug: Option<Bug>, crashes: u8) -> Protocol {
 }
 
 /// Says something that is shown although the test succeeds.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn nothing_is_lost_or_doubled_in_any_order_of_events() {
+    fn nothing_is_lost_or_duplicated_in_any_order_of_events() {
         holds("model", protocol(None, 2));
     }
 
     #[test]
-    fn nothing_is_lost_or_doubled_by_starts_that_are_killed_while_they_replay() {
+    fn nothing_is_lost_or_duplicated_by_starts_that_are_killed_while_they_replay() {
         holds("model of three crashes", protocol(None, 3));
     }
 
-    /// What two starts leave over, and a third does not tell of, is lost to a fourth.
+    /// Rows left over by two starts, which a third does not record, are lost to a fourth.
     #[test]
-    fn a_checkpoint_made_in_a_replay_must_tell_of_rows_that_are_left_over() {
+    fn a_checkpoint_made_in_a_replay_must_record_leftover_rows() {
         each_is_needed("model of three crashes", [Bug::LeftoverUntold], |bug| protocol(bug, 3));
     }
 
     #[test]
-    fn no_row_of_a_share_is_lost_or_doubled_in_any_order_of_events() {
+    fn no_row_of_a_share_is_lost_or_duplicated_in_any_order_of_events() {
         holds("model of shares", Shares { bug: None });
     }
 }

@@ -1,11 +1,10 @@
-//! Starting a job with checkpoints again: it goes on where it was, says so, and refuses what would lose something before
-//! it touches anything.
+//! Restarting a job with checkpoints: it resumes, reports that, and rejects what would lose something before it touches anything.
 
 mod input;
 mod large;
 mod replays;
 
-use millstream_tests::{Ended, Process, Trial, plugin, root, until};
+use millstream_tests::{Ended, Process, Trial, plugin, root, wait_until};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,10 +59,10 @@ fn lines(count: usize) -> String {
     INPUT.split_inclusive('\n').take(count).collect()
 }
 
-/// What the job writes when nothing disturbs it.
+/// The output of the undisturbed job.
 fn golden() -> String {
     let trial = trial();
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(trial.batches("out.jsonl").len(), 6);
     trial.text("out.jsonl")
 }
@@ -73,8 +72,8 @@ fn killed(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
     trial.killed(fault, arguments)
 }
 
-/// All files of the trial with their bytes, but for the lock, which names the process that tried last, and what a kill
-/// left half written.
+/// All files of the trial with their bytes, without the lock, which names the process that tried last, and the partial files that
+/// a kill left.
 fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
     fn walk(dir: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(dir).unwrap() {
@@ -91,15 +90,15 @@ fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// A start that is refused with exit code 2, with nothing changed; its words.
-fn refused(trial: &Trial, arguments: &[&str]) -> String {
+/// Runs a start that is rejected with exit code 2, without any change; returns its message.
+fn rejection(trial: &Trial, arguments: &[&str]) -> String {
     let before = snapshot(trial);
-    let told = trial.refused(&[&["run", "job.toml"], arguments].concat());
-    assert!(snapshot(trial) == before, "something was changed: {told}");
-    told
+    let message = trial.rejected_message(&[&["run", "job.toml"], arguments].concat());
+    assert!(snapshot(trial) == before, "something was changed: {message}");
+    message
 }
 
-/// A start that fails with exit code 1, with nothing changed; its words.
+/// Runs a start that fails with exit code 1, without any change; returns its message.
 fn failed(trial: &Trial, arguments: &[&str]) -> String {
     let before = snapshot(trial);
     let ended = trial.run(arguments);
@@ -108,36 +107,36 @@ fn failed(trial: &Trial, arguments: &[&str]) -> String {
     ended.stderr
 }
 
-fn contains(told: &str, all: &[&str]) {
+fn contains(message: &str, all: &[&str]) {
     for part in all {
-        assert!(told.contains(part), "no {part:?} in:\n{told}");
+        assert!(message.contains(part), "no {part:?} in:\n{message}");
     }
 }
 
 #[test]
-fn the_same_command_goes_on_and_says_from_where() {
+fn the_same_command_resumes_and_shows_the_checkpoint() {
     let golden = golden();
     let trial = trial();
-    let ended = trial.run_well(&["--timeout", "60s"]);
+    let ended = trial.run_ok(&["--timeout", "60s"]);
     contains(&ended.stderr, &["`counts` begins at batch 1; checkpoints in ", "/checkpoint"]);
-    let told = trial.run_well(&[]).stderr;
-    let resumed = "`counts` resumes after the checkpoint of batch 6 \\(start 2\\): 3 state rows, 0 batches to run again, \
-                   loaded in [0-9]\\.[0-9]{2} s";
-    assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
+    let message = trial.run_ok(&[]).stderr;
+    let resumed = "`counts` resumes after the checkpoint of batch 6 \\(start 2\\): 3 state rows, 0 batches to \
+                   replay, loaded in [0-9]\\.[0-9]{2} s";
+    assert!(Regex::new(resumed).unwrap().is_match(&message), "{message}");
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
     trial.remove_queue("out.jsonl");
     // Batch 3 has been planned by then, and no checkpoint holds it.
     killed(&trial, &["--set", "checkpoint.every=1000"], "commit.after:3");
-    let told = trial.run_well(&["--set", "checkpoint.every=1000"]).stderr;
+    let message = trial.run_ok(&["--set", "checkpoint.every=1000"]).stderr;
     let resumed =
-        "`counts` resumes after the checkpoint of batch 0 \\(start 2\\): 0 state rows, [3-6] batches to run again";
-    assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
+        "`counts` resumes after the checkpoint of batch 0 \\(start 2\\): 0 state rows, [3-6] batches to replay";
+    assert!(Regex::new(resumed).unwrap().is_match(&message), "{message}");
     assert_eq!(trial.text("out.jsonl"), golden);
 }
 
 #[test]
-fn stages_without_state_may_change_their_name_place_and_operator() {
+fn stages_without_state_may_change_their_name_position_and_operator() {
     let golden = golden();
     for (fault, every) in [("commit.after:4", "1"), ("checkpoint.published:1", "1"), ("commit.after:3", "1000")] {
         let trial = trial();
@@ -149,14 +148,14 @@ fn stages_without_state_may_change_their_name_place_and_operator() {
         let some = format!("[stages.a]\nfrom = \"z\"{}", some.split_once("\"words\"").unwrap().1);
         let z = "[stages.z]\nfrom = \"words\"\n";
         trial.write("job.toml", format!("{head}[stages.totals]{}\n{some}\n{z}", rest.replace("\"some\"", "\"a\"")));
-        trial.run_well(&["--set", &every]);
+        trial.run_ok(&["--set", &every]);
         assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
     }
 }
 
-/// Columns of states tell neither what they were made of nor whose they are.
+/// Columns of states show neither what they were made of nor which stage they belong to.
 #[test]
-fn state_that_was_made_of_something_else_is_refused() {
+fn state_of_another_origin_is_rejected() {
     let head = "clock = \"manual\"\nat_end = \"keep\"\n[checkpoint]\ndir = \"kept\"\nevery = 1\n";
     let source = |name: &str| {
         let schema = "{ k = \"text\", v = \"int64\", w = \"int64\", at = \"timestamp(s)\" }";
@@ -191,18 +190,18 @@ fn state_that_was_made_of_something_else_is_refused() {
         let trial = Trial::new(&format!("{head}{}{}[stages.t]\n{stage}{sink}", source("a"), source("b")));
         trial.write("a.jsonl", "[[\"p\",1,2,1]]\n");
         trial.write("b.jsonl", "[[\"p\",3,4,1]]\n");
-        trial.run_well(&[]);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
+        trial.run_ok(&[]);
         trial.change(from, to);
-        let told = trial.refused(&["run", "job.toml"]);
-        contains(&told, &["stage `t`", "its state no longer fits", "`--drop-state t`"]);
+        let message = trial.rejected_message(&["run", "job.toml"]);
+        contains(&message, &["stage `t`", "its state no longer fits", "`--drop-state t`"]);
         trial.change(to, from);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
     }
 }
 
 #[test]
-fn what_would_lose_state_is_refused_until_it_is_given_up() {
+fn changes_that_lose_state_are_rejected_until_it_is_dropped() {
     let totals = "with `--drop-state totals`";
     let other_state = format!("plugin = \"{}/plugins/running-total\"", root().display());
     let this_state = format!("plugin = \"{}/plugins/running-count\"", root().display());
@@ -261,18 +260,18 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
         let trial = trial();
         trial.write("input.jsonl", lines(3));
         trial.write("other.jsonl", INPUT);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         trial.write("input.jsonl", INPUT);
         for (from, to) in replacements {
             trial.change(from, to);
         }
         let before = trial.text("out.jsonl");
-        contains(&refused(&trial, &[]), &words);
-        let wrong = refused(&trial, &["--drop-state", "nothing"]);
+        contains(&rejection(&trial, &[]), &words);
+        let wrong = rejection(&trial, &["--drop-state", "nothing"]);
         contains(&wrong, &["`--drop-state nothing`: no state with that name", "`totals`, `words`"]);
         let all: Vec<String> = drop.iter().map(|name| format!("--drop-state={name}")).collect();
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let ended = trial.run_well(&all);
+        let ended = trial.run_ok(&all);
         let after = trial.text("out.jsonl");
         assert!(after.starts_with(&before) && after.len() > before.len(), "{what}: {after}\n{}", ended.stderr);
         let batches = trial.batches("out.jsonl");
@@ -289,34 +288,37 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
         let highest = batches[3]["rows"].as_array().unwrap().iter().map(|row| row["count"].as_i64().unwrap()).max();
         assert_eq!(highest, Some(expected), "{what}: {after}");
         // The choice was made once.
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(trial.text("out.jsonl"), after, "{what}");
     }
 }
 
 #[test]
-fn beginning_anew_must_be_meant() {
+fn starting_from_scratch_must_be_confirmed() {
     let golden = golden();
     let trial = trial();
-    trial.run_well(&[]);
-    let told = refused(&trial, &["--fresh"]);
-    contains(&told, &["--fresh discards batch 6 and all before it of the job `counts`", "add --yes to confirm"]);
-    // What sinks hold is not forgotten with it, nor overwritten.
-    let told = refused(&trial, &["--fresh", "--yes"]);
-    contains(&told, &["out.jsonl belongs to an earlier job `counts`", "remove it together with"]);
+    trial.run_ok(&[]);
+    let message = rejection(&trial, &["--fresh"]);
+    contains(
+        &message,
+        &["--fresh discards batch 6 and all previous batches of the job `counts`", "add --yes to confirm"],
+    );
+    // The output of sinks is neither dropped with it nor overwritten.
+    let message = rejection(&trial, &["--fresh", "--yes"]);
+    contains(&message, &["out.jsonl belongs to an earlier job `counts`", "remove it together with"]);
     assert_eq!(trial.text("out.jsonl"), golden);
     trial.remove_queue("out.jsonl");
-    let ended = trial.run_well(&["--fresh", "--yes"]);
+    let ended = trial.run_ok(&["--fresh", "--yes"]);
     contains(&ended.stderr, &["`counts` begins at batch 1"]);
     assert_eq!(trial.text("out.jsonl"), golden);
-    contains(&trial.run_well(&[]).stderr, &["resumes after the checkpoint of batch 6"]);
-    // A terminal is asked, and may say no.
-    let ask = |answer: &str| {
+    contains(&trial.run_ok(&[]).stderr, &["resumes after the checkpoint of batch 6"]);
+    // On a terminal the user is asked, and may say no.
+    let ask = |response: &str| {
         let command = format!("{} run job.toml --fresh", millstream_tests::millstream().display());
         let mut script = Command::new("script");
         let mut script = Process::start(script.args(["-qec", &command, "/dev/null"]).current_dir(trial.dir()));
-        script.until("it asks", |process| process.stdout().contains("Type yes to continue"));
-        script.say(&format!("{answer}\n"));
+        script.wait_until("it asks", |process| process.stdout().contains("Type yes to continue"));
+        script.say(&format!("{response}\n"));
         script.wait()
     };
     let before = snapshot(&trial);
@@ -332,31 +334,31 @@ fn beginning_anew_must_be_meant() {
 }
 
 #[test]
-fn a_dir_of_another_job_or_a_newer_version_is_left_alone() {
+fn a_directory_of_another_job_or_a_newer_version_is_not_touched() {
     let trial = trial();
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     trial.change("name = \"counts\"", "name = \"sums\"");
-    let told = refused(&trial, &[]);
-    contains(&told, &["these checkpoints belong to the job `counts`, and this one is `sums`", "set another `dir`"]);
+    let message = rejection(&trial, &[]);
+    contains(&message, &["these checkpoints belong to the job `counts`, and this one is `sums`", "set another `dir`"]);
     trial.change("name = \"sums\"", "name = \"counts\"");
 
     let manifest = trial.text("checkpoint/manifest.json");
     trial.write("checkpoint/manifest.json", manifest.replacen("millstream-manifest 1 ", "millstream-manifest 2 ", 1));
-    let told = failed(&trial, &[]);
+    let message = failed(&trial, &[]);
     contains(
-        &told,
+        &message,
         &["manifest.json was written by a newer version", "Nothing was changed", "Use that version or a later one"],
     );
     trial.write("checkpoint/manifest.json", "{\"name\":\"of something else\"}\n");
     contains(&failed(&trial, &[]), &["manifest.json is not a manifest of Millstream", "Name another `dir`"]);
     fs::remove_file(trial.path("checkpoint/manifest.json")).unwrap();
-    contains(&failed(&trial, &[]), &["manifest.json is missing, but there is plans/", "--fresh"]);
+    contains(&failed(&trial, &[]), &["manifest.json is missing, but plans/", "--fresh"]);
     trial.write("checkpoint/manifest.json", manifest);
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
 }
 
 #[test]
-fn a_dir_that_cannot_be_written_or_is_in_use_is_refused() {
+fn a_directory_that_is_unwritable_or_in_use_is_rejected() {
     let blocked = trial();
     blocked.write("a-file", "");
     for (dir, reason) in [
@@ -364,24 +366,24 @@ fn a_dir_that_cannot_be_written_or_is_in_use_is_refused() {
         ("a-file/below", "File exists"),
         ("/proc/checkpoint", "cannot keep checkpoints in /proc/checkpoint"),
     ] {
-        let told = failed(&blocked, &["--set", &format!("checkpoint.dir={dir}")]);
-        contains(&told, &[reason, "name another `dir` in [checkpoint]"]);
+        let message = failed(&blocked, &["--set", &format!("checkpoint.dir={dir}")]);
+        contains(&message, &[reason, "name another `dir` in [checkpoint]"]);
     }
     assert!(!blocked.path("out.jsonl").exists());
 
     let trial = Trial::new(&numbers(100));
     let mut job = trial.start(&[]);
-    job.until("it has committed", |_| trial.batches("out.jsonl").len() > 2);
+    job.wait_until("it has committed", |_| trial.batches("out.jsonl").len() > 2);
     let other = trial.run(&[]);
     assert_eq!(other.code, Some(1), "{}", other.stderr);
-    contains(&other.stderr, &["a running job uses it (process ", "stop that first, or name another `dir`"]);
+    contains(&other.stderr, &["a running job uses it (process ", "stop that job first, or name another `dir`"]);
     assert!(!other.stderr.contains("starting it again"), "{}", other.stderr);
     let written = trial.batches("out.jsonl").len();
-    job.until("it goes on", |_| trial.batches("out.jsonl").len() > written);
-    stopped_well(job);
+    job.wait_until("it goes on", |_| trial.batches("out.jsonl").len() > written);
+    stop_ok(job);
 }
 
-/// A job with real time that makes so many numbers a second and counts them by key.
+/// A job with real time that generates this many numbers per second and counts them by key.
 fn numbers(rows_per_second: u64) -> String {
     format!(
         r#"name = "numbers"
@@ -410,7 +412,7 @@ path = "out.jsonl"
     )
 }
 
-fn stopped_well(job: Process) -> Ended {
+fn stop_ok(job: Process) -> Ended {
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -425,24 +427,21 @@ fn made(trial: &Trial) -> usize {
 }
 
 #[test]
-fn a_signal_drains_commits_and_checkpoints() {
+fn a_signal_completes_batches_and_makes_a_checkpoint() {
     let trial = Trial::new(&numbers(2000));
     let mut rows = 0;
     for start in 1..=4 {
         let mut job = trial.start(&[]);
-        job.until("it goes on", |_| trial.rows("out.jsonl").len() > rows + 200);
-        let ended = stopped_well(job);
+        job.wait_until("it goes on", |_| trial.rows("out.jsonl").len() > rows + 200);
+        let ended = stop_ok(job);
         if start > 1 {
-            contains(
-                &ended.stderr,
-                &[&format!("(start {start})"), &format!("{rows} state rows, 0 batches to run again")],
-            );
+            contains(&ended.stderr, &[&format!("(start {start})"), &format!("{rows} state rows, 0 batches to replay")]);
         }
         let more = made(&trial);
         assert!(more > rows + 200);
         rows = more;
     }
-    // And all of them are in the state.
+    // All of them are in the state.
     let shown = Process::start(&mut trial.command(&[
         "state",
         "job.toml",
@@ -464,34 +463,34 @@ fn state_can_be_queried_while_the_job_runs_and_after() {
     let job = trial.start(&[]);
     let mut seen = 0;
     for _ in 0..10 {
-        until("more is in the state", || {
+        wait_until("more is in the state", || {
             let (code, shown, _) = query("select count(*) n, sum(value) total from totals");
             let Some(row) = (code == Some(0)).then(|| serde_json::from_str::<serde_json::Value>(&shown).unwrap())
             else {
                 return false;
             };
             let n = row["n"].as_i64().unwrap();
-            // A checkpoint is of whole batches: no number is missing among those that are there.
+            // A checkpoint contains complete batches: no number is missing among the stored ones.
             assert_eq!(row["total"].as_i64().unwrap_or(0), n * (n - 1) / 2);
             let more = n > seen;
             seen = seen.max(n);
             more
         });
     }
-    stopped_well(job);
+    stop_ok(job);
     let (code, shown, _) = query("select value from totals order by value desc limit 2");
     let rows = trial.rows("out.jsonl").len();
     assert_eq!(shown, format!("{{\"value\":{}}}\n{{\"value\":{}}}\n", rows - 1, rows - 2));
     assert_eq!(code, Some(0));
-    let (code, _, told) = query("select * from nothing");
+    let (code, _, message) = query("select * from nothing");
     assert_eq!(code, Some(2));
-    contains(&told, &["nothing", "totals: value int64"]);
+    contains(&message, &["nothing", "totals: value int64"]);
 }
 
 #[test]
 fn state_files_are_read_by_others() {
     let trial = trial();
-    trial.run_well(&["--workers", "1", "--set", "checkpoint.every=1000"]);
+    trial.run_ok(&["--workers", "1", "--set", "checkpoint.every=1000"]);
     let python = Command::new(root().join("scripts/python.sh")).output().unwrap();
     let python = String::from_utf8(python.stdout).unwrap();
     let script = "
@@ -513,25 +512,25 @@ print(json.dumps(sorted(table.to_pylist(), key=lambda row: row['word'])))
     );
 }
 
-/// The bytes of a component with a section more, which does nothing: another build of it.
+/// The bytes of a component with an additional section without effect: another build of it.
 fn rebuilt(name: &str) -> Vec<u8> {
     let mut bytes = fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
     bytes.extend_from_slice(&[0, 5, 4, b'm', b'o', b'r', b'e']);
     bytes
 }
 
-/// What is committed stays as the job made it that committed it, and so does the state that belongs to it.
+/// Committed output stays as the job made it that committed it, and so does the state that belongs to it.
 #[test]
-fn a_job_that_was_changed_after_a_kill_replays_as_before() {
+fn a_job_that_was_changed_after_a_kill_replays_unchanged() {
     let narrower = |trial: &Trial| trial.change("n > 0", "n > 6");
-    // What comes out where the job is changed after so many batches and nothing disturbs it.
+    // The output if the job is changed after this number of batches and nothing disturbs it.
     let changed_after = |batches: usize| {
         let trial = trial();
         trial.write("input.jsonl", lines(batches));
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         narrower(&trial);
         trial.write("input.jsonl", INPUT);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         trial.text("out.jsonl")
     };
     for every in ["1", "2", "1000"] {
@@ -544,17 +543,17 @@ fn a_job_that_was_changed_after_a_kill_replays_as_before() {
             trial.change(&named, "plugin = \"filter.wasm\"");
             killed(&trial, &["--set", &every, "--workers", "3"], &format!("commit.after:{commits}"));
             narrower(&trial);
-            // The component of before is not there any more; the checkpoint has kept it.
+            // The previous component no longer exists; the checkpoint has kept it.
             trial.write("filter.wasm", rebuilt("filter-expr"));
-            let ended = trial.run_well(&["--set", &every, "--workers", "2"]);
+            let ended = trial.run_ok(&["--set", &every, "--workers", "2"]);
             assert_eq!(trial.text("out.jsonl"), changed_after(commits), "{every}, {commits}: {}", ended.stderr);
         }
     }
 }
 
-/// What a sink has committed that the job has elsewhere now, or no more, is not committed there again.
+/// The committed output of a sink that the job has elsewhere now, or no longer has, is not committed there again.
 #[test]
-fn a_sink_that_was_moved_after_a_kill_leaves_nothing_twice() {
+fn a_sink_that_was_moved_after_a_kill_duplicates_nothing() {
     let golden = golden();
     for (from, to) in [
         ("path = \"out.jsonl\"", "path = \"new.jsonl\""),
@@ -568,16 +567,16 @@ fn a_sink_that_was_moved_after_a_kill_leaves_nothing_twice() {
             let every = ["--set", "checkpoint.every=1000", "--workers", workers];
             killed(&trial, &every, "commit.after:4");
             trial.change(from, to);
-            let ended = trial.run_well(&every);
-            let whole = trial.text("out.jsonl") + &trial.text("new.jsonl");
-            assert_eq!(whole, golden, "{to}: {}", ended.stderr);
+            let ended = trial.run_ok(&every);
+            let complete = trial.text("out.jsonl") + &trial.text("new.jsonl");
+            assert_eq!(complete, golden, "{to}: {}", ended.stderr);
         }
     }
 }
 
 /// Such a replay is itself killed, at each of its steps.
 #[test]
-fn a_replay_as_before_may_be_killed_too() {
+fn an_unchanged_replay_may_be_killed_too() {
     let golden = golden();
     for fault in [
         "start.claim:1",
@@ -594,14 +593,14 @@ fn a_replay_as_before_may_be_killed_too() {
         let every = ["--set", "checkpoint.every=1000"];
         killed(&trial, &[&every[..], &["--workers", "3"]].concat(), "commit.after:4");
         killed(&trial, &[&every[..], &["--workers", "1"]].concat(), fault);
-        trial.run_well(&[&every[..], &["--workers", "2"]].concat());
+        trial.run_ok(&[&every[..], &["--workers", "2"]].concat());
         assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
     }
 }
 
-/// A plugin that gives up on a batch, and then is mended by another config, or by another build.
+/// A plugin fails on a batch and is then fixed by another config or another build.
 #[test]
-fn a_mended_plugin_goes_on_with_the_batch_that_it_failed_on() {
+fn a_fixed_plugin_continues_with_the_batch_that_it_failed_on() {
     let job = |how: &str| {
         format!(
             "clock = \"manual\"\n[checkpoint]\ndir = \"checkpoint\"\nevery = 2\n[sources.lines]\nkind = \"queue\"\npath = \
@@ -618,7 +617,7 @@ fn a_mended_plugin_goes_on_with_the_batch_that_it_failed_on() {
         let trial = Trial::new(&good);
         trial.write("passed.wasm", &misbehave);
         trial.write("input.jsonl", lines[..3].concat());
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         let before = trial.text("out.jsonl");
         trial.write("input.jsonl", lines.concat());
         trial.write("job.toml", &bad);
@@ -633,18 +632,18 @@ fn a_mended_plugin_goes_on_with_the_batch_that_it_failed_on() {
         if mended_by_build {
             trial.write("passed.wasm", rebuilt("misbehave"));
         }
-        trial.run_well(&[]);
-        let whole = Trial::new(&good);
-        whole.write("passed.wasm", &misbehave);
-        whole.write("input.jsonl", lines.concat());
-        whole.run_well(&[]);
-        assert_eq!(trial.text("out.jsonl"), whole.text("out.jsonl"));
+        trial.run_ok(&[]);
+        let complete = Trial::new(&good);
+        complete.write("passed.wasm", &misbehave);
+        complete.write("input.jsonl", lines.concat());
+        complete.run_ok(&[]);
+        assert_eq!(trial.text("out.jsonl"), complete.text("out.jsonl"));
         assert_eq!(trial.batches("out.jsonl").len(), 5);
     }
 }
 
 #[test]
-fn initial_states_and_timeouts_are_not_begun_anew() {
+fn initial_states_and_timeouts_are_not_repeated() {
     let trial =
         Trial::new(&job().replace(
             "running-count\"",
@@ -660,7 +659,7 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
         counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect::<BTreeMap<_, _>>()
     };
     trial.write("input.jsonl", lines(1));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(counts(&trial), is(&[("a", 102), ("b", 1), ("z", 1000)]));
     trial.write("initial.csv", "word,count\na,500\nb,500\ny,500\n");
     for (line, expected) in [
@@ -672,7 +671,7 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
         (6, &[("a", 104), ("b", 3), ("c", 2)]),
     ] {
         trial.write("input.jsonl", lines(line));
-        trial.run_well(&["--workers", &(line % 3 + 1).to_string()]);
+        trial.run_ok(&["--workers", &(line % 3 + 1).to_string()]);
         assert_eq!(counts(&trial), is(expected), "after batch {line}");
     }
 }

@@ -20,8 +20,8 @@ fn paths(store: &dyn Store, dir: &str) -> Vec<(String, u64)> {
     surely(|| store.list(dir)).into_iter().map(|object| (object.path, object.bytes)).collect()
 }
 
-/// All that a store promises.
-fn keeps_its_promises(store: &dyn Store) {
+/// Checks everything that a store guarantees.
+fn check_guarantees(store: &dyn Store) {
     objects(store);
     replacements(store);
     logs(store);
@@ -51,7 +51,7 @@ fn replacements(store: &dyn Store) {
         surely(|| store.replace("manifest.json", bytes.clone().into(), expected))
     };
     let first = replace("0".into(), None).expect("there was none");
-    assert_eq!(replace("other".into(), None), None, "there is one already");
+    assert_eq!(replace("other".into(), None), None, "it already exists");
     let mut version = first.clone();
     // Often enough, and with other requests between, so that each kind of failure meets a replacement.
     for round in 1..=20 {
@@ -76,9 +76,9 @@ fn logs(store: &dyn Store) {
     }
     assert_eq!(surely(|| store.read_log(path)), appends.concat());
     assert_eq!(paths(store, "plans"), [(path.into(), appends.concat().len() as u64)]);
-    let error = retry_transient(&Failure::default(), || store.log(path)).err().expect("there is one already");
+    let error = retry_transient(&Failure::default(), || store.log(path)).err().expect("it already exists");
     assert!(error.message.contains(path), "{error}");
-    // What an append after a missing one says must not be taken for the whole.
+    // The text of an append after a missing one must not be taken for the complete object.
     surely(|| store.delete(&format!("{path}/000000003")));
     let error = retry_transient(&Failure::default(), || store.read_log(path)).expect_err("an append is missing");
     assert!(error.message.contains(path) && error.message.contains("append 3 "), "{error}");
@@ -88,13 +88,13 @@ fn logs(store: &dyn Store) {
 }
 
 #[test]
-fn a_bucket_keeps_what_a_store_promises() {
+fn a_bucket_fulfils_the_guarantees_of_a_store() {
     let server = S3Server::start();
     let store = open("s3://bucket/jobs/mine", &server.settings());
     assert_eq!(store.location(), "s3://bucket/jobs/mine");
     let other = open("s3://bucket/jobs/mine-too/", &server.settings());
     other.write("state/x", "of another job".into()).expect("it writes");
-    keeps_its_promises(store.as_ref());
+    check_guarantees(store.as_ref());
     assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
     // The same store, from its own runtime and without a prefix.
     let bucket = open("s3://bucket", &server.settings());
@@ -103,20 +103,20 @@ fn a_bucket_keeps_what_a_store_promises() {
     let missing = open("s3://no-such-bucket/x", &server.settings());
     for error in [missing.read("a").err(), missing.write("a", "b".into()).err()] {
         let error = error.expect("there is no such bucket");
-        assert!(error.kind == StoreErrorKind::Permanent && error.reason.contains("make the bucket first"), "{error}");
+        assert!(error.kind == StoreErrorKind::Permanent && error.reason.contains("create the bucket first"), "{error}");
     }
 }
 
 #[test]
-fn nothing_is_lost_where_every_third_request_fails() {
+fn nothing_is_lost_if_every_third_request_fails() {
     let server = S3Server::start();
     let proxy = FailingProxy::before(&server);
-    keeps_its_promises(open("s3://bucket/jobs/mine", &proxy.settings()).as_ref());
+    check_guarantees(open("s3://bucket/jobs/mine", &proxy.settings()).as_ref());
     assert!(proxy.requests() > 100, "{}", proxy.requests());
 }
 
 #[test]
-fn a_server_that_is_away_is_waited_for() {
+fn an_unreachable_server_is_waited_for() {
     let mut settings = vec![("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()))];
     let error = store::open_with("s3://bucket/x", "/nowhere".as_ref(), &settings).err().expect("http is not allowed");
     assert!(error.message.contains("AWS_ALLOW_HTTP=true"), "{error}");
@@ -130,7 +130,7 @@ fn a_server_that_is_away_is_waited_for() {
     assert!(text.contains("write s3://bucket/x/state/a") && text.contains("Connection refused"), "{text}");
 }
 
-/// A job with virtual time whose checkpoints are in a bucket; its input has so many lines.
+/// A job with virtual time whose checkpoints are in a bucket; its input has this many lines.
 fn counting(lines: usize) -> Trial {
     let trial = Trial::new(&format!(
         r#"name = "counts"
@@ -168,7 +168,7 @@ fn start(trial: &Trial, arguments: &[&str], settings: &[(String, String)], fault
     Process::start(command.envs(settings.iter().cloned()).env("MILLSTREAM_TEST_FAULT", fault))
 }
 
-/// All that the sinks hold.
+/// The output of all sinks.
 fn written(trial: &Trial) -> (String, Vec<(String, String)>) {
     let names =
         std::fs::read_dir(trial.path("parts")).expect("the sink made it").map(|entry| entry.unwrap().file_name());
@@ -179,10 +179,10 @@ fn written(trial: &Trial) -> (String, Vec<(String, String)>) {
     (trial.text("out.jsonl"), parts)
 }
 
-/// Killed at each of these steps, with two workers and then with three, and resumed with one; `settings` lead to the bucket.
+/// Killed at each of these steps, with two workers and then with three, and resumed with one; `settings` point to the bucket.
 fn resumes_in_a_bucket(settings: &[(String, String)], faults: &[&str]) {
     let golden = counting(8);
-    golden.run_well(&["--set", "checkpoint.dir=checkpoint"]);
+    golden.run_ok(&["--set", "checkpoint.dir=checkpoint"]);
     let golden = written(&golden);
     let trial = counting(8);
     for (number, fault) in faults.iter().enumerate() {
@@ -216,7 +216,7 @@ fn a_killed_job_resumes_from_a_bucket_that_fails_every_third_request() {
     assert!(proxy.requests() > 30, "{}", proxy.requests());
 }
 
-/// A job that makes numbers, ever on.
+/// A job that generates numbers without end.
 fn numbers() -> Trial {
     Trial::new(
         r#"name = "numbers"
@@ -240,9 +240,9 @@ fn parts(trial: &Trial) -> usize {
     std::fs::read_dir(trial.path("parts")).into_iter().flatten().count()
 }
 
-fn until_it_commits(job: &mut Process, trial: &Trial) {
+fn wait_until_it_commits(job: &mut Process, trial: &Trial) {
     let before = parts(trial);
-    job.until("it commits", |_| parts(trial) > before + 5);
+    job.wait_until("it commits", |_| parts(trial) > before + 5);
 }
 
 fn stops_with_each_number_once(job: Process, trial: &Trial) {
@@ -253,13 +253,13 @@ fn stops_with_each_number_once(job: Process, trial: &Trial) {
     assert!(values.iter().copied().eq(0..values.len() as u64), "{values:?}");
 }
 
-/// Nothing locks a bucket, but the folder of the sink is locked.
+/// Nothing locks a bucket, but the directory of the sink is locked.
 #[test]
-fn a_second_start_on_the_same_machine_is_refused() {
+fn a_second_start_on_the_same_machine_is_rejected() {
     let server = S3Server::start();
     let (trial, settings) = (numbers(), server.settings());
     let mut job = start(&trial, &[], &settings, "");
-    until_it_commits(&mut job, &trial);
+    wait_until_it_commits(&mut job, &trial);
     let ended = start(&trial, &[], &settings, "").wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
@@ -267,23 +267,23 @@ fn a_second_start_on_the_same_machine_is_refused() {
         "{}",
         ended.stderr
     );
-    until_it_commits(&mut job, &trial);
+    wait_until_it_commits(&mut job, &trial);
     stops_with_each_number_once(job, &trial);
 }
 
 /// A process that only seemed dead comes back after another machine has taken its job over.
 #[test]
-fn who_lost_the_job_commits_nothing_more() {
+fn a_replaced_process_commits_nothing_more() {
     let server = S3Server::start();
     let (trial, settings) = (numbers(), server.settings());
     let mut older = start(&trial, &["--unsupervised"], &settings, "");
     for _ in 0..3 {
-        until_it_commits(&mut older, &trial);
+        wait_until_it_commits(&mut older, &trial);
         older.signal("STOP");
-        // Another machine does not see the lock of the folder.
+        // Another machine does not see the lock of the directory.
         std::fs::remove_file(trial.path("parts/.millstream.lock")).expect("the sink has locked its folder");
         let mut newer = start(&trial, &["--unsupervised"], &settings, "");
-        until_it_commits(&mut newer, &trial);
+        wait_until_it_commits(&mut newer, &trial);
         older.signal("CONT");
         let ended = older.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -291,7 +291,7 @@ fn who_lost_the_job_commits_nothing_more() {
         assert!(words.iter().any(|words| ended.stderr.contains(words)), "{}", ended.stderr);
         older = newer;
     }
-    until_it_commits(&mut older, &trial);
+    wait_until_it_commits(&mut older, &trial);
     stops_with_each_number_once(older, &trial);
 }
 
@@ -299,21 +299,21 @@ fn value(line: &str) -> u64 {
     serde_json::from_str::<serde_json::Value>(line).expect("a row")["value"].as_u64().expect("a number")
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_dir_of_hdfs_keeps_what_a_store_promises() {
+    fn a_directory_of_hdfs_fulfils_the_guarantees_of_a_store() {
         let hdfs = Hdfs::start();
         let store = open(&hdfs.url("/jobs/mine"), &[]);
         let other = open(&hdfs.url("/jobs/mine-too/"), &[]);
         other.write("state/x", "of another job".into()).expect("it writes");
-        keeps_its_promises(store.as_ref());
+        check_guarantees(store.as_ref());
         assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
         assert_eq!(hdfs.paths("/jobs"), Some(vec!["/jobs/mine-too/state/x".into()]), "nothing else is left");
 
-        // HDFS replaces nothing on condition: what stands for it has to let one of many through.
+        // HDFS has no conditional replacement: its substitute must let exactly one of many writers through.
         let count = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).expect("a text");
             text.split(' ').next().and_then(|count| count.parse::<u32>().ok()).expect("a number")
@@ -328,7 +328,7 @@ mod long {
                     while done < each {
                         let found = surely(|| store.read_version("count"));
                         let next = found.as_ref().map_or(0, |(bytes, _)| count(bytes)) + 1;
-                        // Bytes that are told apart, as the store asks for.
+                        // The bytes are distinct, as the store requires.
                         let bytes = format!("{next} {thread} {done}");
                         let version = found.as_ref().map(|(_, version)| version);
                         if let Ok(Some(_)) = store.replace("count", bytes.into(), version) {

@@ -1,9 +1,9 @@
-//! A job that runs for hours: windows, a join, a pattern, accounts of keys and a plugin in Python between topics of Kafka, with a checkpoint every
-//! second. One copy of it is killed every minute, its worker process or all of it; another one is left alone, so that what grows is
-//! seen. Meanwhile every row that comes out is compared with what must come out, and memory, open files, latency and checkpoints
-//! are measured.
+//! A job that runs for hours: windows, a join, a pattern, accounts of keys and a Python plugin between Kafka topics, with a
+//! checkpoint every second. In one copy of it, every minute the worker process or everything is killed. Another copy is left
+//! alone, so that growth is visible. Meanwhile every output row is compared with the expected row, and memory, open files,
+//! latency and checkpoints are measured.
 //!
-//! `make soak HOURS=10` runs it for so long and draws what was measured; `make test` runs a short form.
+//! `make soak HOURS=10` runs it for that long and plots the measurements; `make test` runs a short form.
 
 mod check;
 mod feed;
@@ -11,7 +11,7 @@ mod job;
 mod samples;
 
 use feed::Feeder;
-use job::Soaked;
+use job::JobCopy;
 use millstream_tests::kafka::BrokerOptions;
 use millstream_tests::{Broker, holds_within};
 use samples::Samples;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const SHORT: Duration = Duration::from_secs(16);
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const KILL_EVERY: Duration = Duration::from_secs(60);
-/// How long the last rows may take, on a machine that is busy with other things.
+/// How long the last rows may take, on a busy machine.
 const LAST_ROWS_TIME_MAX: Duration = Duration::from_secs(120);
 /// From here on nothing may grow.
 const WARM_UP: Duration = Duration::from_secs(600);
@@ -42,7 +42,7 @@ fn soak(time: Duration, out: Option<PathBuf>) {
     let (kill_every, sample_every) = (KILL_EVERY.min(time / 4), SAMPLE_EVERY.min(time / 8));
     let broker = Broker::with(BrokerOptions { settings: feed::broker_settings(), ..Default::default() });
     let feeder = Feeder::start(&broker);
-    let mut jobs = [Soaked::start(&broker, "steady"), Soaked::start(&broker, "killed")];
+    let mut jobs = [JobCopy::start(&broker, "steady"), JobCopy::start(&broker, "killed")];
     let mut samples = Samples::new(out);
     let began = Instant::now();
     let (mut next_kill, mut next_sample) = (kill_every, sample_every);
@@ -75,7 +75,7 @@ fn soak(time: Duration, out: Option<PathBuf>) {
         time.as_secs_f64() / 3600.0,
         samples.report()
     );
-    // Not by `println`, which a test that passes does not show.
+    // Not with `println`, whose output is hidden if the test passes.
     let _ = std::io::stderr().write_all(report.as_bytes());
     if time > 3 * WARM_UP {
         samples.judge(WARM_UP);

@@ -1,18 +1,20 @@
 //! The supervisor of jobs with checkpoints: worker processes that die, hang, fail or lose each other, and signals.
 
-use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, kill, lives, plugin, signal, two_hosts, until};
+use millstream_tests::{
+    DEADLINE, Ended, Process, Trial, free_port, is_alive, kill, plugin, signal, two_hosts, wait_until,
+};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Noticing, a pause, starting and connecting again: within this time the job goes on, on a loaded machine as well.
+/// Detection, a pause, a start and connecting again: within this time the job has resumed, on a busy machine as well.
 const BACK: Duration = Duration::from_secs(60);
-/// A process that dies or hangs is noticed within this time.
+/// A process that dies or hangs is detected within this time.
 const NOTICED: Duration = Duration::from_secs(2);
-/// On a loaded machine, too; connections alone would be silent for much longer.
+/// The same on a busy machine; connections alone would be idle for much longer.
 const NOTICED_AT_LAST: Duration = Duration::from_secs(30);
 
-/// A job with checkpoints that reads lines of a server for ever, through a plugin of `config`.
+/// A job with checkpoints that reads lines of a server without end, through a plugin of `config`.
 fn job(port: u16, config: &str) -> Trial {
     Trial::new(&format!(
         r#"
@@ -37,31 +39,31 @@ fn job(port: u16, config: &str) -> Trial {
     ))
 }
 
-/// No process of it answers at the moment: it is neither stopped nor does it not run.
+/// No process of it responds at the moment: it is neither stopped nor not running.
 #[test]
-fn a_job_that_is_being_started_again_is_stopped() {
+fn a_restarting_job_is_stopped() {
     let trial = Trial::new(
         "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
          [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
     );
-    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml"]));
-    job.until("it runs", |_| !trial.rows("out.jsonl").is_empty());
+    let mut job = Process::start(&mut trial.isolated_command(&["run", "job.toml"]));
+    job.wait_until("it runs", |_| !trial.rows("out.jsonl").is_empty());
     job.children().into_iter().for_each(|child| signal("KILL", child));
-    assert_eq!(trial.well(&["stop", "job.toml"]), "job.toml: stopped\n");
+    assert_eq!(trial.run_command_ok(&["stop", "job.toml"]), "job.toml: stopped\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("starting it again"), "{}", ended.stderr);
 }
 
-/// Its worker process never lives long enough to hear that it is to stop; its supervisor does.
+/// Its worker process never lives long enough to receive the stop; its supervisor does.
 #[test]
-fn a_job_that_fails_again_and_again_is_stopped() {
+fn a_job_that_fails_repeatedly_is_stopped() {
     let trial = Trial::new(
         "batch = \"20ms\"\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
          [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
     );
-    let mut job = Process::start(&mut trial.command_apart(&["run", "job.toml", "--restarts-max", "1000000"]));
-    job.until("it runs", |_| !trial.rows("out.jsonl").is_empty());
+    let mut job = Process::start(&mut trial.isolated_command(&["run", "job.toml", "--restarts-max", "1000000"]));
+    job.wait_until("it runs", |_| !trial.rows("out.jsonl").is_empty());
     let (supervisor, over) = (job.id(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -72,19 +74,19 @@ fn a_job_that_fails_again_and_again_is_stopped() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        job.until_stderr("starting it again");
-        let told = trial.well(&["stop", "job.toml"]);
+        job.wait_for_stderr("starting it again");
+        let output = trial.run_command_ok(&["stop", "job.toml"]);
         over.store(true, Ordering::SeqCst);
-        assert_eq!(told, "job.toml: stopped\n");
+        assert_eq!(output, "job.toml: stopped\n");
     });
     let ended = job.wait();
     assert!(ended.code.is_some(), "it ends by itself: {}", ended.stderr);
-    assert!(trial.well(&["stop", "--help"]).contains("[default: 5m]"));
+    assert!(trial.run_command_ok(&["stop", "--help"]).contains("[default: 5m]"));
 }
 
-/// Nobody said where the processes of either are.
+/// Neither job has configured addresses for its processes.
 #[test]
-fn two_jobs_of_several_processes_run_at_once() {
+fn two_jobs_of_several_processes_run_at_the_same_time() {
     let job = || {
         let trial = Trial::new(
             "batch = \"20ms\"\nworkers = 1\n[checkpoint]\ndir = \"checkpoint\"\n[sources.in]\nkind = \"rate\"\n\
@@ -95,16 +97,16 @@ fn two_jobs_of_several_processes_run_at_once() {
     };
     let mut jobs = [job(), job()];
     for (trial, job) in &mut jobs {
-        job.until("rows arrive", |_| !trial.rows("out.jsonl").is_empty());
-        // They come again on the ports that they had.
+        job.wait_until("rows arrive", |_| !trial.rows("out.jsonl").is_empty());
+        // They restart on their previous ports.
         let before = job.children();
         signal("KILL", before[0]);
-        job.until("all are started again", |job| {
+        job.wait_until("all are started again", |job| {
             let now = job.children();
             now.len() == 2 && now.iter().all(|id| !before.contains(id))
         });
         let rows = trial.rows("out.jsonl").len();
-        job.until("it goes on", |_| trial.rows("out.jsonl").len() > rows);
+        job.wait_until("it goes on", |_| trial.rows("out.jsonl").len() > rows);
     }
     for (_, job) in jobs {
         job.stop();
@@ -113,19 +115,19 @@ fn two_jobs_of_several_processes_run_at_once() {
 
 /// The only worker process of a job that has connected to its server `times` times.
 fn worker(job: &mut Process, times: usize) -> u32 {
-    until_connected(job, times);
+    wait_for_connections(job, times);
     let all = job.children();
     assert_eq!(all.len(), 1, "{}", job.stderr());
     all[0]
 }
 
-fn until_connected(job: &mut Process, times: usize) {
+fn wait_for_connections(job: &mut Process, times: usize) {
     let what = format!("its source has connected {times} times");
-    job.until(&what, |job| job.stderr().matches("connected to 127.0.0.1").count() >= times);
+    job.wait_until(&what, |job| job.stderr().matches("connected to 127.0.0.1").count() >= times);
 }
 
-/// Says a line until it has come through: a server may still send to the connection of a process that died.
-fn comes_through(nc: &mut Process, trial: &Trial, line: &str) {
+/// Sends a line until it has arrived: a server may still send to the connection of a process that died.
+fn send_until_received(nc: &mut Process, trial: &Trial, line: &str) {
     let began = Instant::now();
     while !trial.values("out.jsonl").iter().any(|value| value == line) {
         assert!(began.elapsed() < DEADLINE, "{line} does not come through");
@@ -136,7 +138,7 @@ fn comes_through(nc: &mut Process, trial: &Trial, line: &str) {
     }
 }
 
-fn stopped_well(job: Process) -> Ended {
+fn stop_ok(job: Process) -> Ended {
     job.signal("TERM");
     let ended = job.wait_within(Duration::from_secs(20));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -144,37 +146,37 @@ fn stopped_well(job: Process) -> Ended {
 }
 
 #[test]
-fn a_killed_worker_process_is_started_again_and_the_job_goes_on() {
+fn a_killed_worker_process_is_restarted_and_the_job_continues() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let mut job = trial.start(&[]);
     let first = worker(&mut job, 1);
-    comes_through(&mut nc, &trial, "one");
+    send_until_received(&mut nc, &trial, "one");
     let killed = Instant::now();
     signal("KILL", first);
-    job.until_stderr("worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)");
+    job.wait_for_stderr("worker process died (signal 9); restarting it from the last checkpoint in 0.1 s (1 of 10)");
     let second = worker(&mut job, 2);
     assert!(killed.elapsed() < BACK, "{:?}", killed.elapsed());
     assert_ne!(first, second);
-    comes_through(&mut nc, &trial, "two");
-    let ended = stopped_well(job);
-    assert!(!lives(second), "{}", ended.stderr);
+    send_until_received(&mut nc, &trial, "two");
+    let ended = stop_ok(job);
+    assert!(!is_alive(second), "{}", ended.stderr);
 }
 
 #[test]
-fn a_worker_process_that_hangs_is_killed_and_started_again() {
+fn a_worker_process_that_hangs_is_killed_and_restarted() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let mut job = trial.start(&[]);
     let first = worker(&mut job, 1);
     let stopped = Instant::now();
     signal("STOP", first);
-    job.until_stderr("worker process does not respond and was killed; starting it again");
+    job.wait_for_stderr("worker process does not respond and was killed; starting it again");
     assert!(stopped.elapsed() < NOTICED_AT_LAST, "{:?}", stopped.elapsed());
-    assert!(!lives(first));
+    assert!(!is_alive(first));
     worker(&mut job, 2);
-    comes_through(&mut nc, &trial, "two");
-    stopped_well(job);
+    send_until_received(&mut nc, &trial, "two");
+    stop_ok(job);
 }
 
 #[test]
@@ -184,18 +186,18 @@ fn worker_processes_die_with_their_supervisor() {
     let mut job = trial.start(&[]);
     let only = worker(&mut job, 1);
     signal("KILL", job.id());
-    until("the worker process is gone", || !lives(only));
+    wait_until("the worker process is gone", || !is_alive(only));
     drop(job);
-    // And one that stood still, too.
+    // Also a process that was suspended.
     let mut job = trial.start(&[]);
     let only = worker(&mut job, 1);
     signal("STOP", only);
     signal("KILL", job.id());
-    until("the worker process is gone", || !lives(only));
+    wait_until("the worker process is gone", || !is_alive(only));
 }
 
 #[test]
-fn a_supervisor_that_stood_still_does_not_take_its_child_for_dead() {
+fn a_suspended_supervisor_does_not_treat_its_child_as_dead() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
     let mut job = trial.start(&[]);
@@ -203,33 +205,33 @@ fn a_supervisor_that_stood_still_does_not_take_its_child_for_dead() {
     signal("STOP", job.id());
     let began = Instant::now();
     let mut lines = 0;
-    // The job goes on meanwhile, for longer than a child may be silent.
+    // The job continues meanwhile, for longer than a child may be silent.
     while began.elapsed() < NOTICED {
         lines += 1;
-        comes_through(&mut nc, &trial, &format!("line {lines}"));
+        send_until_received(&mut nc, &trial, &format!("line {lines}"));
     }
     signal("CONT", job.id());
-    comes_through(&mut nc, &trial, "last");
+    send_until_received(&mut nc, &trial, "last");
     assert_eq!(job.children(), [only]);
-    let ended = stopped_well(job);
+    let ended = stop_ok(job);
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
 }
 
 #[test]
-fn signals_are_passed_on_and_none_comes_too_early() {
+fn signals_are_forwarded_and_none_is_lost_at_startup() {
     let port = free_port();
     let (_nc, trial) = (Process::nc(port), job(port, ""));
     for arguments in [&[][..], &["--unsupervised"]] {
         for name in ["TERM", "INT"] {
             let mut job = trial.start(arguments);
-            // As soon as the program itself runs (its `main` blocks signals): no line is on its outputs yet.
-            until("signals are blocked", || blocks_signals(job.id()));
+            // As soon as the program itself runs (its `main` blocks signals), before its first output.
+            wait_until("signals are blocked", || blocks_signals(job.id()));
             job.signal(name);
             let ended = job.wait_within(Duration::from_secs(20));
             assert_eq!(ended.code, Some(0), "{name} {arguments:?}: {}", ended.stderr);
             assert!(ended.stderr.contains("stopping; finishing batches in flight"), "{}", ended.stderr);
             job = trial.start(arguments);
-            until_connected(&mut job, 1);
+            wait_for_connections(&mut job, 1);
             job.signal(name);
             let ended = job.wait_within(Duration::from_secs(20));
             assert_eq!(ended.code, Some(0), "{name} {arguments:?}: {}", ended.stderr);
@@ -247,15 +249,15 @@ fn blocks_signals(id: u32) -> bool {
 }
 
 #[test]
-fn a_second_signal_stops_at_once() {
+fn a_second_signal_stops_immediately() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, r#"how = "loop""#));
     let mut job = trial.start(&["--set", "stages.passed.limits.time=0s"]);
-    until_connected(&mut job, 1);
+    wait_for_connections(&mut job, 1);
     nc.say("one\n");
-    job.until_stderr("round and round");
+    job.wait_for_stderr("round and round");
     job.signal("INT");
-    job.until_stderr("stopping; finishing batches in flight (again: stop immediately)");
+    job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
     job.signal("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -263,11 +265,11 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn what_a_restart_does_not_mend_is_not_restarted() {
+fn errors_that_a_restart_does_not_fix_cause_no_restart() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, r#"how = "error""#));
     let mut job = trial.start(&[]);
-    until_connected(&mut job, 1);
+    wait_for_connections(&mut job, 1);
     nc.say("one\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -279,7 +281,7 @@ fn what_a_restart_does_not_mend_is_not_restarted() {
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
 }
 
-/// Rows through a `files` sink with these lines in its table, ended by an error: what was said, and how often it was started again.
+/// Sends rows through a `files` sink with these lines in its table until an error; returns the output and the number of restarts.
 fn of_rows(trial: &Trial) -> (String, usize) {
     let ended = trial.run(&["--timeout", "120s"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -300,33 +302,33 @@ fn dirs(columns: usize, lines: impl Iterator<Item = String>, roll: &str) -> Tria
 }
 
 #[test]
-fn rows_that_a_sink_can_never_hold_end_the_job_at_once() {
+fn rows_that_a_sink_can_never_store_end_the_job_immediately() {
     let one = |value: String| format!("{{\"k0\":\"{value}\",\"n\":1}}");
     for roll in ["", "roll = { time = \"1h\" }"] {
-        let (told, restarts) = of_rows(&dirs(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
-        assert!(told.contains("sink `out`: batch ") && told.contains("more than 10000 folders"), "{told}");
-        assert_eq!(restarts, 0, "{told}");
-        let (told, restarts) = of_rows(&dirs(1, [one("x".repeat(300))].into_iter(), roll));
-        assert!(told.contains("too long for the name of a folder"), "{told}");
-        assert_eq!(restarts, 0, "{told}");
+        let (output, restarts) = of_rows(&dirs(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
+        assert!(output.contains("sink `out`: batch ") && output.contains("more than 10000 folders"), "{output}");
+        assert_eq!(restarts, 0, "{output}");
+        let (output, restarts) = of_rows(&dirs(1, [one("x".repeat(300))].into_iter(), roll));
+        assert!(output.contains("too long for a directory name"), "{output}");
+        assert_eq!(restarts, 0, "{output}");
         // Each name fits, and all together do not.
         let all: String = (0..20).map(|column| format!("\"k{column}\":\"{}\",", "x".repeat(240))).collect();
         let trial = dirs(20, [format!("{{{all}\"n\":1}}")].into_iter(), roll);
-        let (told, restarts) = of_rows(&trial);
-        assert!(told.contains("is longer than 4095 bytes with the place"), "{told}");
-        assert_eq!(restarts, 0, "{told}");
-        // Nothing of it is committed, so a job that was changed takes the rows.
+        let (output, restarts) = of_rows(&trial);
+        assert!(output.contains("is longer than 4095 bytes with its path"), "{output}");
+        assert_eq!(restarts, 0, "{output}");
+        // Nothing of it is committed, so a changed job accepts the rows.
         trial.change("partition_by = ", "format = \"json\"\n# ");
         if roll.is_empty() {
-            trial.run_well(&[]);
+            trial.run_ok(&[]);
         }
     }
 }
 
-/// What an HTTP server says of what it was sent, and would say again.
+/// An HTTP server's response to a request, which would be the same again.
 #[test]
-fn a_request_that_a_server_refuses_ends_the_job_at_once() {
-    // What ClickHouse says of a row that a constraint forbids.
+fn a_request_that_a_server_rejects_ends_the_job_immediately() {
+    // ClickHouse's response to a row that violates a constraint.
     let constraint = "500 Error\r\nX-ClickHouse-Exception-Code: 469";
     for (status, again) in
         [("413 Too Large", false), ("400 Bad", false), ("422 No", false), (constraint, false), ("401 Who", true)]
@@ -356,17 +358,17 @@ fn a_request_that_a_server_refuses_ends_the_job_at_once() {
     }
 }
 
-/// A sink that remembers nothing commits them with each start.
+/// A sink without a marker commits them with each start.
 #[test]
-fn batches_that_are_committed_again_are_no_progress() {
+fn batches_that_are_committed_again_are_not_progress() {
     let trial = Trial::new(
         "clock = \"manual\"\n[checkpoint]\ndir = \"checkpoint\"\nevery = 1000\n[sources.in]\nkind = \"queue\"\n\
          path = \"in.jsonl\"\nschema = { n = \"int64\" }\n[sinks.shown]\nfrom = \"in\"\nkind = \"print\"\n[sinks.out]\n\
          from = \"in\"\nkind = \"files\"\npath = \"out\"\n",
     );
     trial.write("in.jsonl", "[[1]]\n");
-    trial.run_well(&[]);
-    // Somebody else has written what the next batch would be, so that it cannot be committed.
+    trial.run_ok(&[]);
+    // Another program has created the file of the next batch, so that it cannot be committed.
     trial.write("in.jsonl", "[[1]]\n[[2]]\n[[3]]\n");
     trial.write("out/part-0000000002.jsonl", "of others\n");
     let ended = trial.run(&["--restarts-max", "3", "--timeout", "60s"]);
@@ -378,20 +380,20 @@ fn batches_that_are_committed_again_are_no_progress() {
 #[test]
 fn restarts_without_a_batch_committed_have_a_limit() {
     let port = free_port();
-    // Not a batch in all the time of the test.
+    // Not one batch in all the time of the test.
     let (_nc, trial) = (Process::nc(port), job(port, ""));
     let mut job = trial.start(&["--restarts-max", "2", "--set", "batch=1h"]);
     for time in 1..=3 {
         let id = worker(&mut job, time);
         signal("KILL", id);
         if time < 3 {
-            job.until_stderr(&format!("({time} of 2)"));
+            job.wait_for_stderr(&format!("({time} of 2)"));
         }
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let told = "it was restarted 2 times without a committed batch, so the job has failed";
-    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    let output = "it was restarted 2 times without a committed batch, so the job has failed";
+    assert!(ended.stderr.contains(output), "{}", ended.stderr);
     assert!(ended.stderr.contains("in 0.2 s (2 of 2)"), "pauses grow: {}", ended.stderr);
 }
 
@@ -403,13 +405,13 @@ fn a_signal_ends_the_pause_before_a_restart() {
     for time in 1..=5 {
         let id = worker(&mut job, time);
         signal("KILL", id);
-        job.until_stderr(&format!("({time} of 10)"));
+        job.wait_for_stderr(&format!("({time} of 10)"));
     }
     // The fifth pause takes 1.6 s.
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("stopped; what was not committed comes when the job is started"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped; uncommitted rows follow in the next run"), "{}", ended.stderr);
 }
 
 #[test]
@@ -419,7 +421,7 @@ fn the_time_of_timeout_counts_over_restarts() {
     let began = Instant::now();
     let mut job = trial.start(&["--timeout", "9s"]);
     let id = worker(&mut job, 1);
-    job.until("most of the time has passed", |_| began.elapsed() > Duration::from_secs(7));
+    job.wait_until("most of the time has passed", |_| began.elapsed() > Duration::from_secs(7));
     signal("KILL", id);
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -435,7 +437,7 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     let began = Instant::now();
     let mut job = trial.start(&["--timeout", "5s"]);
     // The pauses before the sixth take 3.1 s together.
-    job.until("its worker process failed six times", |job| {
+    job.wait_until("its worker process failed six times", |job| {
         for id in job.children() {
             kill(id);
         }
@@ -448,7 +450,7 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
-/// Two sources, of which each process receives one, that meet in a sink.
+/// Two sources, each received by one process, that meet in a sink.
 fn shared_job(ports: [u16; 2]) -> Trial {
     Trial::new(&format!(
         r#"
@@ -473,34 +475,34 @@ fn shared_job(ports: [u16; 2]) -> Trial {
 }
 
 #[test]
-fn all_processes_come_back_together_when_one_dies_or_hangs() {
+fn all_processes_restart_together_when_one_dies_or_hangs() {
     for (name, victim) in [("KILL", 0), ("KILL", 1), ("STOP", 0), ("STOP", 1)] {
         let ports = [free_port(), free_port()];
         let mut servers = ports.map(Process::nc);
         let trial = shared_job(ports);
         let mut job = trial.start(&["--processes", "2", "--hosts", &two_hosts()]);
-        until_connected(&mut job, 2);
-        servers.iter_mut().for_each(|server| comes_through(server, &trial, "one"));
+        wait_for_connections(&mut job, 2);
+        servers.iter_mut().for_each(|server| send_until_received(server, &trial, "one"));
         let old = job.children();
         assert_eq!(old.len(), 2);
         let began = Instant::now();
         signal(name, old[victim]);
-        job.until(&format!("all are gone after {name} of {victim}"), |_| !old.iter().any(|id| lives(*id)));
+        job.wait_until(&format!("all are gone after {name} of {victim}"), |_| !old.iter().any(|id| is_alive(*id)));
         let noticed = began.elapsed();
         assert!(noticed < NOTICED_AT_LAST, "{noticed:?} after {name} of {victim}");
-        job.until_stderr("starting all 2 again from the last checkpoint in 0.1 s");
-        until_connected(&mut job, 4);
+        job.wait_for_stderr("restarting all 2 from the last checkpoint in 0.1 s");
+        wait_for_connections(&mut job, 4);
         assert!(began.elapsed() < BACK, "{:?} after {name} of {victim}", began.elapsed());
         let [left, right] = &mut servers;
-        comes_through(left, &trial, "from the left");
-        comes_through(right, &trial, "from the right");
-        let ended = stopped_well(job);
-        assert_eq!(ended.stderr.matches("again from the last checkpoint").count(), 1, "{}", ended.stderr);
+        send_until_received(left, &trial, "from the left");
+        send_until_received(right, &trial, "from the right");
+        let ended = stop_ok(job);
+        assert_eq!(ended.stderr.matches(" from the last checkpoint in ").count(), 1, "{}", ended.stderr);
     }
 }
 
 #[test]
-fn processes_with_supervisors_of_their_own_find_each_other_again() {
+fn processes_with_their_own_supervisors_find_each_other_again() {
     for (name, victim) in [("KILL", 0), ("KILL", 1), ("STOP", 0), ("STOP", 1)] {
         let ports = [free_port(), free_port()];
         let mut servers = ports.map(Process::nc);
@@ -509,26 +511,26 @@ fn processes_with_supervisors_of_their_own_find_each_other_again() {
         let mut jobs =
             ["0", "1"].map(|number| trial.start(&["--processes", "2", "--process", number, "--hosts", &hosts]));
         let old = jobs.each_mut().map(|job| worker(job, 1));
-        servers.iter_mut().for_each(|server| comes_through(server, &trial, "one"));
+        servers.iter_mut().for_each(|server| send_until_received(server, &trial, "one"));
         let began = Instant::now();
         signal(name, old[victim]);
         for job in &mut jobs {
-            job.until("it is started again", |job| {
-                // Its own process was lost, or the other one.
-                let said = job.stderr();
-                said.contains("starting it again from the last checkpoint")
-                    || said.contains("starting the worker process again, which waits until all are there")
+            job.wait_until("restarting it", |job| {
+                // It lost its own process, or the other one.
+                let printed = job.stderr();
+                printed.contains("restarting it from the last checkpoint")
+                    || printed.contains("restarting the worker process, which waits for the others")
             });
         }
         let noticed = began.elapsed();
         assert!(noticed < NOTICED_AT_LAST, "{noticed:?} after {name} of {victim}");
         for job in &mut jobs {
-            until_connected(job, 2);
+            wait_for_connections(job, 2);
         }
         assert!(began.elapsed() < BACK, "{:?} after {name} of {victim}", began.elapsed());
         let [left, right] = &mut servers;
-        comes_through(left, &trial, "from the left");
-        comes_through(right, &trial, "from the right");
+        send_until_received(left, &trial, "from the left");
+        send_until_received(right, &trial, "from the right");
         let [first, second] = jobs;
         second.signal("TERM");
         let (first, second) = (first.wait(), second.wait());
@@ -549,7 +551,7 @@ fn a_failing_plugin_of_one_process_ends_all() {
     );
     trial.write("job.toml", format!("{text}{stage}"));
     let mut job = trial.start(&["--processes", "2", "--hosts", &two_hosts()]);
-    until_connected(&mut job, 2);
+    wait_for_connections(&mut job, 2);
     servers[1].say("one\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -558,30 +560,30 @@ fn a_failing_plugin_of_one_process_ends_all() {
 }
 
 #[test]
-fn forgetting_must_be_meant() {
+fn discarding_state_must_be_confirmed() {
     let port = free_port();
     let mut nc = Process::nc(port);
     let trial = job(port, "");
-    // There is nothing to forget yet.
+    // There is no earlier state to discard yet.
     let mut job = trial.start(&["--fresh"]);
-    until_connected(&mut job, 1);
-    comes_through(&mut nc, &trial, "one");
-    stopped_well(job);
-    let told = trial.refused(&["run", "job.toml", "--fresh"]);
-    assert!(told.contains("--fresh discards batch "), "{told}");
-    assert!(told.contains("add --yes to confirm"), "{told}");
+    wait_for_connections(&mut job, 1);
+    send_until_received(&mut nc, &trial, "one");
+    stop_ok(job);
+    let output = trial.rejected_message(&["run", "job.toml", "--fresh"]);
+    assert!(output.contains("--fresh discards batch "), "{output}");
+    assert!(output.contains("add --yes to confirm"), "{output}");
     trial.remove_queue("out.jsonl");
     let mut job = trial.start(&["--fresh", "--yes"]);
-    until_connected(&mut job, 1);
-    stopped_well(job);
+    wait_for_connections(&mut job, 1);
+    stop_ok(job);
     let without = Trial::new(
         "[sources.in]\nkind = \"rate\"\nrows_per_second = 1\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \
          \"out.jsonl\"\n",
     );
     for argument in ["--fresh", "--resume-from=1", "--drop-state=x"] {
-        let told = without.refused(&["run", "job.toml", argument]);
-        assert!(told.contains("the job has no [checkpoint]"), "{told}");
+        let output = without.rejected_message(&["run", "job.toml", argument]);
+        assert!(output.contains("the job has no [checkpoint]"), "{output}");
     }
-    let told = without.refused(&["run", "job.toml", "--processes", "2"]);
-    assert!(told.contains("--processes is 2, and --process is missing"), "{told}");
+    let output = without.rejected_message(&["run", "job.toml", "--processes", "2"]);
+    assert!(output.contains("--processes is 2, but --process is missing"), "{output}");
 }

@@ -1,7 +1,7 @@
-//! The files of a crate use each other in no circle: a file never needs one that needs it.
+//! The files of a crate do not use each other in cycles: a file never needs one that needs it.
 //!
-//! A file uses another if it names it, or something in it. A module and those below it are *kin* and may need each other, in
-//! circles no larger than they are today.
+//! A file uses another one if it names it, or something in it. A module and its submodules are *kin* and may need each other, in
+//! cycles no larger than today.
 
 use super::layers::{CRATES, HOST, STATEMENT, files, leaves};
 use regex::Regex;
@@ -11,8 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// For each crate, how many files its largest circle has: first without what kin use of each other, then with it. 1 stands for no
-/// circle. A number may only fall.
+/// The number of files in each crate's largest cycle: first without the uses between kin, then with them. 1 means no cycle. A
+/// number may only fall.
 const LARGEST: [(&str, usize, usize); 11] = [
     ("base", 4, 16),
     ("connectors", 5, 42),
@@ -26,10 +26,10 @@ const LARGEST: [(&str, usize, usize); 11] = [
     ("sql", 1, 4),
     (PROGRAM, 1, 6),
 ];
-/// The program itself, which stands beside the crates.
+/// The program itself, next to the crates.
 const PROGRAM: &str = "the program";
 
-/// The place of a module in its crate, from the top.
+/// The path of a module in its crate, from the top.
 type ModulePath = Vec<String>;
 /// What uses what.
 type Graph = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
@@ -38,7 +38,7 @@ type Graph = BTreeMap<ModulePath, BTreeSet<ModulePath>>;
 static NO_USE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"//.*|\(in [^)]*\)").expect("a pattern"));
 static PATH: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\w+(\s*::\s*\w+)+").expect("a pattern"));
 
-/// A source without comments and tests, which stand at the end and may use what they like.
+/// Returns a source without comments and without the tests at its end, which may use anything.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     NO_USE.replace_all(text, "").into_owned()
@@ -55,13 +55,13 @@ fn modules(sources: &Path) -> BTreeMap<ModulePath, String> {
         // The programs are crates of their own, which use the library.
         let is_program = module.first().is_some_and(|name| ["main", "bin"].contains(&name.as_str()));
         let is_test = module.iter().any(|name| name.split('_').next_back() == Some("tests"));
-        let wanted = !is_program && !is_test;
-        wanted.then(|| (module, code(&fs::read_to_string(&file).expect("a source"))))
+        let expected = !is_program && !is_test;
+        expected.then(|| (module, code(&fs::read_to_string(&file).expect("a source"))))
     };
     files(sources).into_iter().filter_map(of).collect()
 }
 
-/// The module that a path begins at, and the rest of it; `None`: it begins in another crate, or is no path of modules.
+/// Returns the module that a path begins at, and the rest of it; `None` if it begins in another crate, or is not a module path.
 fn absolute(modules: &BTreeMap<ModulePath, String>, own: &ModulePath, path: &str) -> Option<ModulePath> {
     let mut segments = path.split("::").map(str::trim).peekable();
     let mut base = own.clone();
@@ -107,7 +107,7 @@ fn used(modules: &BTreeMap<ModulePath, String>, own: &ModulePath, code: &str) ->
             None => paths.extend(absolute(modules, own, path.as_str())),
         }
     }
-    // What is named stands in the deepest module that is a file.
+    // A name belongs to the deepest module that is a file.
     let file = |mut path: ModulePath| {
         while !modules.contains_key(&path) {
             path.pop()?;
@@ -139,8 +139,8 @@ fn reach<'a>(graph: &'a Graph, from: &'a ModulePath) -> BTreeSet<&'a ModulePath>
     found
 }
 
-/// The circles, the largest first: modules each of which uses each other one in the end.
-fn circles(graph: &Graph) -> Vec<Vec<&ModulePath>> {
+/// Returns the cycles, the largest first: sets of modules that all reach each other.
+fn cycles(graph: &Graph) -> Vec<Vec<&ModulePath>> {
     let reaches: BTreeMap<_, _> = graph.keys().map(|module| (module, reach(graph, module))).collect();
     let circle_of = |module: &&'_ ModulePath| -> Vec<&ModulePath> {
         let together = |other: &&&ModulePath| reaches.get(**other).is_some_and(|reached| reached.contains(*module));
@@ -152,8 +152,8 @@ fn circles(graph: &Graph) -> Vec<Vec<&ModulePath>> {
     circles
 }
 
-/// A circle in words, a line for each of its modules.
-fn shown(graph: &Graph, circle: &[&ModulePath]) -> String {
+/// Formats a cycle, with one line for each of its modules.
+fn format_cycle(graph: &Graph, circle: &[&ModulePath]) -> String {
     let name = |module: &ModulePath| if module.is_empty() { "lib".to_owned() } else { module.join("/") };
     let mut text = format!("{} files use each other:", circle.len());
     for module in circle {
@@ -163,50 +163,50 @@ fn shown(graph: &Graph, circle: &[&ModulePath]) -> String {
     text
 }
 
-/// The circles of more files than there may be, in words.
-fn too_large(graph: &Graph, most: usize) -> Vec<String> {
-    circles(graph).into_iter().filter(|circle| circle.len() > most).map(|circle| shown(graph, &circle)).collect()
+/// Describes the cycles with more files than permitted.
+fn too_large(graph: &Graph, max: usize) -> Vec<String> {
+    cycles(graph).into_iter().filter(|circle| circle.len() > max).map(|circle| format_cycle(graph, &circle)).collect()
 }
 
-/// Where the sources of a crate are.
+/// Returns the directory of a crate's sources.
 fn sources(of: &str) -> PathBuf {
     let dir = Path::new(HOST);
     if of == PROGRAM { dir.join("src") } else { dir.join(of).join("src") }
 }
 
 #[test]
-fn files_of_a_crate_do_not_use_each_other_in_circles() {
+fn files_of_a_crate_do_not_use_each_other_in_cycles() {
     let names: BTreeSet<&str> = LARGEST.iter().map(|(name, ..)| *name).collect();
     assert_eq!(names, CRATES.into_iter().chain([PROGRAM]).collect());
-    let mut mistakes = Vec::new();
-    for (name, most, most_of_kin) in LARGEST {
+    let mut errors = Vec::new();
+    for (name, max, most_of_kin) in LARGEST {
         let modules = modules(&sources(name));
         assert!(modules.len() > 5, "{name}: {} files", modules.len());
         let graph = graph(&modules);
         let kin = too_large(&graph, most_of_kin).into_iter();
-        mistakes.extend(kin.map(|circle| format!("{name}, with kin, where at most {most_of_kin} may be: {circle}")));
-        let strangers = too_large(&without_kin(graph), most).into_iter();
-        mistakes.extend(strangers.map(|circle| format!("{name}, where at most {most} may be: {circle}")));
+        errors.extend(kin.map(|circle| format!("{name}, with kin, where at most {most_of_kin} may be: {circle}")));
+        let strangers = too_large(&without_kin(graph), max).into_iter();
+        errors.extend(strangers.map(|circle| format!("{name}, where at most {max} may be: {circle}")));
     }
     let what_to_do = "Move what both sides need into a file below them.";
-    assert!(mistakes.is_empty(), "circles among files. {what_to_do}\n{}", mistakes.join("\n"));
+    assert!(errors.is_empty(), "circles among files. {what_to_do}\n{}", errors.join("\n"));
 }
 
 /// Modules of these names with this code.
-fn made_up(modules: &[(&str, &str)]) -> BTreeMap<ModulePath, String> {
+fn fake_modules(modules: &[(&str, &str)]) -> BTreeMap<ModulePath, String> {
     let path = |name: &str| name.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
     modules.iter().map(|(name, text)| (path(name), code(text))).collect()
 }
 
 /// How many files the circles of made-up modules have, without and with what kin use of each other.
 fn sizes(modules: &[(&str, &str)]) -> (Vec<usize>, Vec<usize>) {
-    let graph = graph(&made_up(modules));
-    let sizes = |graph: &Graph| circles(graph).iter().map(Vec::len).collect();
+    let graph = graph(&fake_modules(modules));
+    let sizes = |graph: &Graph| cycles(graph).iter().map(Vec::len).collect();
     (sizes(&without_kin(graph.clone())), sizes(&graph))
 }
 
 #[test]
-fn a_circle_would_be_seen() {
+fn a_cycle_is_detected() {
     let both = (vec![2], vec![2]);
     assert_eq!(sizes(&[("a", "use super::b::X;"), ("b", "use crate::{c, d::{self, Y}};")]), (vec![], vec![]));
     assert_eq!(sizes(&[("a", "use super::b::X;"), ("b", "fn f() { crate::a::go() }")]), both);
@@ -220,7 +220,7 @@ fn a_circle_would_be_seen() {
 }
 
 #[test]
-fn kin_may_need_each_other() {
+fn parent_and_child_modules_may_use_each_other() {
     let modules = [("a", "mod inner;\nuse inner::X;"), ("a/inner", "use super::Y;"), ("b", "use super::a::X;")];
     assert_eq!(sizes(&modules), (vec![], vec![2]));
     let modules = [("", "mod a;\npub use a::inner::X;"), ("a", ""), ("a/inner", "use crate::Y;")];
@@ -230,7 +230,7 @@ fn kin_may_need_each_other() {
 }
 
 #[test]
-fn what_is_no_use_makes_no_circle() {
+fn other_text_makes_no_cycle() {
     let modules = [
         ("a", "use super::b::X;\nuse std::b::Y;\nuse millstream_base::b::Y;"),
         ("b", "// crate::a::X\npub(in crate::a) fn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::a::X;\n}"),
@@ -239,7 +239,7 @@ fn what_is_no_use_makes_no_circle() {
 }
 
 #[test]
-fn a_planted_import_is_seen_in_a_crate() {
+fn a_planted_import_is_detected_in_a_crate() {
     let mut modules = modules(&sources("plugins"));
     assert_eq!(too_large(&without_kin(graph(&modules)), 1), [""; 0]);
     let low = modules.get_mut(&["plugin".to_owned(), "trap".to_owned()][..]).expect("the file");

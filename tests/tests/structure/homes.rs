@@ -1,4 +1,5 @@
-//! A connector that declares itself has one home: nothing outside its folder names it, but for the list of all and the line of its module.
+//! A connector that declares itself has one home: nothing outside its directory names it, except the list of all connectors and
+//! its module line.
 
 use super::layers::{HOST, files};
 use regex::Regex;
@@ -10,7 +11,7 @@ const LIST: &str = "connectors/src/kinds.rs";
 /// The modules of the crate with the connectors.
 const MODULES: &str = "connectors/src/lib.rs";
 
-/// Modules of connectors whose names are words that mean other things as well.
+/// Modules of connectors whose names are common words.
 const COMMON: [&str; 7] = ["files", "http_source", "print", "queue", "rate", "socket", "websocket"];
 /// Files with words that look like kinds: those of checkpoints, of languages, names of features, and descriptions of sinks.
 const WORDS: [&str; 4] =
@@ -37,7 +38,7 @@ fn declared(list: &str) -> Vec<(String, String)> {
 fn naming(code: &str, (kind, module): &(String, String)) -> Vec<usize> {
     let comment = Regex::new("//.*").expect("a pattern");
     let name = Regex::new(&format!(r"\b(?i:{kind}|{module})(\b|_|[A-Z])")).expect("a pattern");
-    // Tests stand at the end.
+    // Tests are at the end.
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines = code.lines().enumerate();
     let others = Regex::new(OTHERS).expect("a pattern");
@@ -46,7 +47,7 @@ fn naming(code: &str, (kind, module): &(String, String)) -> Vec<usize> {
 }
 
 #[test]
-fn nothing_outside_its_dir_names_a_connector() {
+fn nothing_outside_its_directory_names_a_connector() {
     let host = Path::new(HOST);
     let list = fs::read_to_string(host.join(LIST)).expect("the list");
     let connectors = declared(&list);
@@ -74,7 +75,7 @@ fn nothing_outside_its_dir_names_a_connector() {
 }
 
 #[test]
-fn a_name_elsewhere_would_be_seen() {
+fn a_name_elsewhere_is_detected() {
     let list = "declared!(\"postgres\", \"postgres-changes\", crate::postgres_changes::declaration::SOURCE),\n\
                 Declared(&crate::clickhouse::declaration::SINK),\nDeclared(&crate::print::declaration::SINK),";
     let found = declared(list);

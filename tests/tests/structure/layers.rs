@@ -1,4 +1,4 @@
-//! The layers of the host, as `host/ARCHITECTURE.md` names them: no file uses a module above its own, in whatever crate.
+//! The layers of the host, as listed in `host/ARCHITECTURE.md`: no file uses a module above its own, in any crate.
 
 use regex::Regex;
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// The folder of the host.
+/// The directory of the host.
 pub const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
 
 /// The crates, besides the program.
 pub const CRATES: [&str; 10] =
     ["base", "connectors", "engine", "hosting", "metrics", "packages", "plugins", "python", "runtime", "sql"];
-/// Those that are one module, which has their name.
+/// Layers that are a single module, which has their name.
 const OF_ONE_MODULE: [&str; 4] = ["hosting", "metrics", "runtime", "sql"];
 
 static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new("//.*").expect("a pattern"));
@@ -29,7 +29,7 @@ fn table() -> Vec<String> {
     section.lines().filter(|line| line.starts_with("| `")).rev().map(str::to_owned).collect()
 }
 
-/// The modules that files may be in, by how far from the bottom they stand in the table of the map.
+/// The modules that files may be in, with their height in the table of the map.
 fn layers() -> BTreeMap<String, usize> {
     let names = Regex::new("`([a-z_]+)`").expect("a pattern");
     let modules = table().into_iter().flat_map(|row| {
@@ -58,7 +58,7 @@ pub fn leaves(tree: &str) -> Vec<String> {
 
 /// The top-level modules that a file names. `module`: the file's own path of modules.
 fn used(module: &[String], text: &str) -> Vec<String> {
-    // Tests stand at the end.
+    // Tests are at the end.
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let text = COMMENT.replace_all(text, "");
     let uses = STATEMENT.captures_iter(&text).flat_map(|tree| leaves(&tree[1])).collect::<Vec<_>>();
@@ -88,7 +88,7 @@ fn used(module: &[String], text: &str) -> Vec<String> {
     uses.into_iter().chain(inline).filter_map(first).collect()
 }
 
-/// The sources in a folder and those within it.
+/// The sources in a directory and its subdirectories.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
     let (dirs, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
@@ -108,7 +108,7 @@ fn too_high(layers: &BTreeMap<String, usize>, module: &[String], text: &str) -> 
 fn no_file_uses_a_layer_above_its_own() {
     let layers = layers();
     let crates = CRATES.iter().map(|name| Path::new(HOST).join(name).join("src")).collect::<Vec<_>>();
-    let (mut mistakes, mut seen) = (Vec::new(), 0);
+    let (mut errors, mut seen) = (Vec::new(), 0);
     let of_crate =
         |sources: &PathBuf| files(sources).into_iter().map(|file| (sources.clone(), file)).collect::<Vec<_>>();
     for (sources, file) in crates.iter().chain([&Path::new(HOST).join("src")]).flat_map(of_crate) {
@@ -127,22 +127,22 @@ fn no_file_uses_a_layer_above_its_own() {
         let text = fs::read_to_string(&file).expect("a source");
         let (name, row) = (&module[0], layers.contains_key(&module[0]));
         if !row {
-            mistakes.push(format!("{}: the map has no layer for `{name}`", file.display()));
+            errors.push(format!("{}: the map has no layer for `{name}`", file.display()));
         }
         let used = too_high(&layers, &module, &text);
-        mistakes.extend(used.into_iter().map(|used| format!("{}: `{name}` uses `{used}`", place.display())));
+        errors.extend(used.into_iter().map(|used| format!("{}: `{name}` uses `{used}`", place.display())));
     }
     assert!(seen > 100, "{seen} files");
-    assert!(mistakes.is_empty(), "layers of host/ARCHITECTURE.md, section Layers:\n{}", mistakes.join("\n"));
+    assert!(errors.is_empty(), "layers of host/ARCHITECTURE.md, section Layers:\n{}", errors.join("\n"));
 }
 
-/// The folders of the crates, from the bottom up, as the same table names them.
+/// The directories of the crates, from the bottom up, as the same table lists them.
 fn crates() -> Vec<String> {
     let cell = |row: String| row.split('|').nth(2).expect("a second cell").trim().trim_matches('`').to_owned();
     table().into_iter().map(cell).filter(|name| !name.is_empty()).collect()
 }
 
-/// Those of our own crates that a `Cargo.toml` names and that do not stand below its crate. `of`: their names by height.
+/// The own crates in a `Cargo.toml` that are not below its crate. `of`: their names by height.
 fn wrong_dependencies(of: &[String], height: usize, manifest: &str) -> Vec<String> {
     let manifest: toml::Table = manifest.parse().expect("a manifest");
     let own = manifest["dependencies"].as_table().expect("dependencies").keys();
@@ -170,7 +170,7 @@ fn no_crate_depends_on_one_above_it() {
 }
 
 #[test]
-fn a_wrong_import_would_be_seen() {
+fn a_wrong_import_is_detected() {
     let layers = BTreeMap::from([
         ("ids".to_owned(), 0),
         ("batch".to_owned(), 1),

@@ -1,12 +1,12 @@
-//! Chains of two and three stages that put out rows later than what they are made of came, against an oracle that knows no
-//! time but computes each stage over all rows at once. The input is in perfect order, so nothing may ever be late, and all in
-//! all the results must be those of the oracle: on any number of workers, and through stops.
+//! Chains of two and three stages that emit rows later than their input arrived, compared with an oracle without time that
+//! computes each stage over all rows together. The input is in perfect order, so nothing may ever be late. The results must equal
+//! the oracle's in total, on any number of workers, and across stops.
 
 use millstream_tests::{Random, Trial, queue_sink, root};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Write};
 
-/// Jobs: those that `make test` runs, and all.
+/// The number of jobs in `make test`, and in total.
 const FEW_JOBS: u64 = 3;
 const JOBS: u64 = 8;
 const CHAINS: usize = 10;
@@ -15,7 +15,7 @@ const LINES: usize = 24;
 /// A row: key, value, time in seconds.
 type Row = (String, i64, i64);
 
-/// What becomes the time of the row of a window.
+/// What becomes the time of a window's row.
 #[derive(Clone, Copy, Debug)]
 enum Time {
     Start,
@@ -45,16 +45,16 @@ enum Kind {
     Join {
         from: i64,
         to: i64,
-        /// Whether rows of the first stream without a partner come out, and of the second.
+        /// Whether rows without a partner are emitted, for the first stream and for the second.
         outer: (bool, bool),
     },
-    /// Rings so long after each row, once for each key and time.
+    /// Fires this long after each row, once for each key and time.
     Timers {
         delay: i64,
     },
     /// One row of each key and time.
     Once,
-    /// These and the next hold nothing back and stand between others. A source of its own pace is put beside the rows.
+    /// This and the next one delay nothing and stand between others. A source with its own rate is merged with the rows.
     Union,
     Filter,
 }
@@ -155,7 +155,7 @@ fn stage_text(name: &str, from: &str, stage: Stage) -> String {
     text
 }
 
-/// The rows of a stage, of all rows of the one before.
+/// The rows of a stage, from all rows of the previous one.
 fn rows_of(stage: Stage, rows: &[Row], right: &[Row], slow: &[Row]) -> Vec<Row> {
     let mut made = Vec::new();
     let times = |later: i64| rows.iter().map(|(key, _, at)| (key.clone(), at + later)).collect::<BTreeSet<_>>();
@@ -179,7 +179,7 @@ fn rows_of(stage: Stage, rows: &[Row], right: &[Row], slow: &[Row]) -> Vec<Row> 
         }
         Kind::Sliding { size, slide, time } => {
             for (key, start, inside) in sliding(rows, size, slide, true) {
-                made.push(whole(key, start, start + size, &inside, time));
+                made.push(window_row(key, start, start + size, &inside, time));
             }
         }
         Kind::Rows { size, slide } => {
@@ -188,7 +188,7 @@ fn rows_of(stage: Stage, rows: &[Row], right: &[Row], slow: &[Row]) -> Vec<Row> 
         Kind::Sessions { gap, time } => {
             for (key, inside) in sessions(rows, gap) {
                 let (first, last) = bounds(&inside);
-                made.push(whole(key, first, last + gap, &inside, time));
+                made.push(window_row(key, first, last + gap, &inside, time));
             }
         }
         Kind::RowsOfSessions { gap } => sessions(rows, gap).into_iter().for_each(|(_, inside)| made.extend(inside)),
@@ -201,7 +201,7 @@ fn bounds(rows: &[Row]) -> (i64, i64) {
     (times().min().unwrap_or(0), times().max().unwrap_or(0))
 }
 
-fn whole(key: String, start: i64, end: i64, inside: &[Row], time: Time) -> Row {
+fn window_row(key: String, start: i64, end: i64, inside: &[Row], time: Time) -> Row {
     let (oldest, newest) = bounds(inside);
     let at = match time {
         Time::Start => start,
@@ -241,11 +241,11 @@ fn sessions(rows: &[Row], gap: i64) -> Vec<(String, Vec<Row>)> {
     found
 }
 
-fn shown(second: i64) -> String {
+fn format_time(second: i64) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Rows of these keys in the order of their times, in so many batches. Sources need not be as far as others.
+/// Rows of these keys in the order of their times, in this many batches. Sources may lag behind each other.
 fn input(random: &mut Random, keys: &[String]) -> Vec<Vec<Row>> {
     let pace = *random.one_of(&[1, 1, 3]);
     let mut second = 1_000 + random.from(0, 5) as i64;
@@ -261,7 +261,7 @@ fn input(random: &mut Random, keys: &[String]) -> Vec<Vec<Row>> {
 }
 
 fn write(trial: &Trial, name: &str, batches: &[Vec<Row>]) {
-    let row = |(key, value, at): &Row| format!("[\"{key}\",{value},\"{}\"]", shown(*at));
+    let row = |(key, value, at): &Row| format!("[\"{key}\",{value},\"{}\"]", format_time(*at));
     let line = |rows: &Vec<Row>| format!("[{}]\n", rows.iter().map(row).collect::<Vec<_>>().join(","));
     trial.write(name, batches.iter().map(line).collect::<String>());
 }
@@ -293,7 +293,7 @@ type Sources = [Vec<Vec<Row>>; 3];
 
 const SOURCES: [&str; 3] = ["left.jsonl", "right.jsonl", "slow.jsonl"];
 
-fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
+fn check(trial: &Trial, output: &str, chains: &[Vec<Stage>], sources: &Sources) {
     let [left, right, slow] = sources.each_ref().map(|batches| batches.concat());
     for (number, chain) in chains.iter().enumerate() {
         let mut rows = left.clone();
@@ -301,10 +301,11 @@ fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
             rows = rows_of(*stage, &rows, &right, &slow);
             let late = trial.rows(&format!("c{number}-{place}-late.jsonl"));
             let late: Vec<_> = late.iter().map(|row| (&row["at"], &row["reason"])).collect();
-            assert!(late.is_empty(), "{told}: chain {chain:?}: stage {place} has late rows: {late:?}");
+            assert!(late.is_empty(), "{output}: chain {chain:?}: stage {place} has late rows: {late:?}");
         }
         let text = |key: &str, value: &dyn Display, at: &str| format!("{} {value} {at}", &key[..2]);
-        let mut expected: Vec<String> = rows.iter().map(|(key, value, at)| text(key, value, &shown(*at))).collect();
+        let mut expected: Vec<String> =
+            rows.iter().map(|(key, value, at)| text(key, value, &format_time(*at))).collect();
         let found = trial.rows(&format!("out{number}.jsonl"));
         let text = |row: &serde_json::Value| text(row["k"].as_str().unwrap(), &row["v"], row["at"].as_str().unwrap());
         let mut found: Vec<String> = found.iter().map(text).collect();
@@ -312,14 +313,14 @@ fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
         found.sort();
         assert!(
             found == expected,
-            "{told}: chain {chain:?}\n--- expected\n{}\n--- found\n{}",
+            "{output}: chain {chain:?}\n--- expected\n{}\n--- found\n{}",
             expected.join("\n"),
             found.join("\n")
         );
     }
 }
 
-/// Keys of so many bytes at least, and what a job says of memory.
+/// The minimum size of keys in bytes, and the job's memory settings.
 struct Size {
     key_bytes: usize,
     options: &'static [&'static str],
@@ -342,10 +343,10 @@ fn check_job(seed: u64, size: &Size) {
     for workers in ["1", "2"] {
         let trial = Trial::new(&job(&chains));
         SOURCES.iter().zip(&sources).for_each(|(name, batches)| write(&trial, name, batches));
-        trial.run_well(&[&["--workers", workers], *options].concat());
+        trial.run_ok(&[&["--workers", workers], *options].concat());
         check(&trial, &format!("job {seed} with {workers} workers"), &chains, &sources);
     }
-    // Stopped and resumed, with other numbers of workers; sources have not come equally far.
+    // Stopped and resumed, with other numbers of workers; sources have different positions.
     let trial = Trial::new(&job(&chains));
     let mut lines = [0; 3];
     let keeping = ["--set", "checkpoint.dir=checkpoint", "--set", "checkpoint.every=3"];
@@ -356,25 +357,25 @@ fn check_job(seed: u64, size: &Size) {
         }
         let workers = random.from(1, 3).to_string();
         let at_end = if lines == [LINES; 3] { "at_end=flush" } else { "at_end=keep" };
-        trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end], *options].concat());
+        trial.run_ok(&[&keeping[..], &["--workers", &workers, "--set", at_end], *options].concat());
     }
     check(&trial, &format!("job {seed}, stopped"), &chains, &sources);
 }
 
 #[test]
-fn nothing_is_late_behind_stages_that_hold_rows_back() {
+fn nothing_is_late_after_stages_that_hold_rows_back() {
     (0..FEW_JOBS).for_each(|seed| check_job(seed, &SMALL));
 }
 
-/// The rows of one of its joins leave memory in a batch that brings the newest of what comes out.
+/// The rows of one of its joins leave memory in a batch that brings the newest of the output.
 #[test]
-fn nothing_is_late_behind_stages_whose_rows_leave_memory() {
+fn nothing_is_late_after_stages_whose_rows_leave_memory() {
     check_job(LARGE_JOB, &LARGE);
 }
 
-/// A stage that puts rows of two sources on one clock, of which one source is far behind the other.
+/// A stage that gives the rows of two sources one watermark, of which one source lags far behind the other.
 #[test]
-fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_clock() {
+fn rows_of_a_lagging_source_are_not_late_after_a_stage_with_one_watermark() {
     let counts = "[stages.once]\nfrom = [\"left\", \"slow\"]\nkey = \"k\"\ntime = \"at\"\n\
                   deduplicate = { within = \"1s\" }\n\
                   [stages.counts]\nfrom = \"once\"\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
@@ -387,15 +388,15 @@ fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_cloc
     write(&trial, SOURCES[0], &batches("k0", 500, 10));
     write(&trial, SOURCES[1], &[]);
     write(&trial, SOURCES[2], &batches("k1", 100, 1));
-    trial.run_well(&["--workers", "2"]);
+    trial.run_ok(&["--workers", "2"]);
     assert_eq!(trial.rows("missed.jsonl"), Vec::<serde_json::Value>::new());
     let counted: i64 = trial.rows("out.jsonl").iter().filter_map(|row| row["n"].as_i64()).sum();
     assert_eq!(counted, 40);
 }
 
-/// All of a backlog comes in one batch, and nothing behind it for a while.
+/// The complete backlog arrives in one batch, and nothing after it for a while.
 #[test]
-fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
+fn results_of_sessions_of_a_backlog_do_not_wait_for_more_rows() {
     let stages = "[stages.sessions]\nfrom = \"left\"\nkey = \"k\"\ntime = \"at\"\nwindow = { gap = \"2s\" }\n\
                   aggregate = { n = \"sum(v)\" }\n\
                   [stages.counts]\nfrom = \"sessions\"\nkey = \"k\"\ntime = \"window_start\"\nwindow = { size = \"10s\" }\n\
@@ -406,14 +407,14 @@ fn what_sessions_of_a_backlog_leave_behind_does_not_wait_for_more_rows() {
     write(&trial, SOURCES[0], &[backlog, vec![], vec![]]);
     write(&trial, SOURCES[1], &[]);
     write(&trial, SOURCES[2], &[]);
-    trial.run_well(&["--set", "at_end=keep"]);
+    trial.run_ok(&["--set", "at_end=keep"]);
     let found: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
     assert_eq!(found, [3], "the session of 1,020 s has come out, and so the window before it");
 }
 
-/// What comes behind stages that hold back rows of such a backlog does not wait either, as far as they are known to hold nothing older.
+/// Output of stages that delay rows of such a backlog does not wait either, as far as they are known to hold nothing older.
 #[test]
-fn what_stages_hold_back_of_a_backlog_is_not_waited_for_longer_than_it_is_held() {
+fn rows_of_a_backlog_held_back_by_stages_delay_nothing_longer_than_they_are_held() {
     let all = [
         ("once", "key = [\"k\", \"v\"]\ndeduplicate = { within = \"10s\" }", "at"),
         ("own", "window = { size = \"2s\" }\nselect = \"k, v, at as own\"", "own"),
@@ -445,7 +446,7 @@ fn what_stages_hold_back_of_a_backlog_is_not_waited_for_longer_than_it_is_held()
         let trial = Trial::new(&text);
         [SOURCES[0], SOURCES[1]].iter().for_each(|name| write(&trial, name, &batches));
         write(&trial, SOURCES[2], &[]);
-        trial.run_well(&["--workers", workers, "--set", "at_end=keep"]);
+        trial.run_ok(&["--workers", workers, "--set", "at_end=keep"]);
         for (name, ..) in all {
             let counted: Vec<_> = trial.rows(&format!("{name}.jsonl")).iter().map(|row| row["rows"].clone()).collect();
             assert_eq!(counted, [10; 9], "{name}, {workers} workers: up to 1,090 s nothing is held any more");
@@ -453,17 +454,17 @@ fn what_stages_hold_back_of_a_backlog_is_not_waited_for_longer_than_it_is_held()
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn nothing_of_more_jobs_is_late_behind_stages_that_hold_rows_back() {
+    fn nothing_of_more_jobs_is_late_after_stages_that_hold_rows_back() {
         (FEW_JOBS..JOBS).for_each(|seed| check_job(seed, &SMALL));
     }
 
     #[test]
-    fn nothing_of_more_jobs_is_late_behind_stages_whose_rows_leave_memory() {
+    fn nothing_of_more_jobs_is_late_after_stages_whose_rows_leave_memory() {
         (0..JOBS).filter(|seed| *seed != LARGE_JOB).for_each(|seed| check_job(seed, &LARGE));
     }
 }

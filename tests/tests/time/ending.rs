@@ -1,7 +1,7 @@
-//! What becomes of event time when sources end, through the program: everything that waits for it comes out once, whatever
-//! happens on the way; what only stops is no end.
+//! Event time when sources end, in the program: everything that waits for it is output once, whatever happens meanwhile; a mere
+//! stop is not an end.
 
-use millstream_tests::{Process, Random, Trial, free_port, queue_sink, queue_source, until};
+use millstream_tests::{Process, Random, Trial, free_port, queue_sink, queue_source, wait_until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use std::fmt::Write;
 const FILE: &str = "kind = \"file\"\nformat = \"json\"\nschema = { k = \"text\", v = \"int64\", at = \"timestamp\" }\n";
 /// The rows of ten seconds of event time are counted.
 const COUNTED: &str = "time = \"at\"\nwindow = { size = \"10s\" }\naggregate = { n = \"count(*)\" }\n";
-/// What [`FILE`] has, for [`queue_source`].
+/// The columns of [`FILE`], for [`queue_source`].
 const COLUMNS: &str = "k = \"text\", v = \"int64\", at = \"timestamp\"";
 
 fn at(second: u64) -> String {
@@ -88,7 +88,7 @@ fn sum(trial: &Trial, name: &str, column: &str) -> u64 {
     trial.rows(&format!("{name}.jsonl")).iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
 }
 
-/// What a whole run of [`chain`] gives.
+/// Checks the output of a complete run of [`chain`].
 fn check_whole(trial: &Trial) {
     let counts = sorted(trial, "counts");
     assert_eq!(counts.len(), 11, "10 of `b`, 1 of `a`: {counts:?}");
@@ -109,26 +109,26 @@ fn when_every_source_has_ended_event_time_ends() {
         let more = if more.starts_with("batch") { "" } else { more };
         let trial = chain(more);
         let zero = if arguments.is_empty() { &[][..] } else { &["--set", "batch=0s"][..] };
-        let ended = trial.run_well(&[arguments, zero].concat());
+        let ended = trial.run_ok(&[arguments, zero].concat());
         check_whole(&trial);
         assert!(!ended.stderr.contains("left in state"), "{}", ended.stderr);
     }
 }
 
 #[test]
-fn a_job_that_is_to_go_on_keeps_what_is_open() {
+fn a_job_that_is_to_resume_keeps_open_windows() {
     let trial = chain("at_end = \"keep\"\n[checkpoint]\ndir = \"checkpoint\"");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert!(sorted(&trial, "counts").len() < 11, "the last window of `long` is open");
     assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
     assert!(ended.stderr.contains("stay in the checkpoint"), "{}", ended.stderr);
-    // Somebody decides that this was the end after all.
-    trial.run_well(&["--set", "at_end=flush"]);
+    // The user decides that this was the end.
+    trial.run_ok(&["--set", "at_end=flush"]);
     check_whole(&trial);
 }
 
 #[test]
-fn killed_while_event_time_ends_it_all_comes_out_once() {
+fn everything_is_output_once_if_killed_while_event_time_ends() {
     let mut random = Random::new(11);
     for point in ["plan.before", "plan.durable", "commit.before", "commit.written", "commit.after", "store.write"] {
         for _ in 0..2 {
@@ -144,9 +144,9 @@ fn killed_while_event_time_ends_it_all_comes_out_once() {
                     break;
                 }
             }
-            trial.run_well(&["--workers", "3"]);
+            trial.run_ok(&["--workers", "3"]);
             check_whole(&trial);
-            let again = trial.run_well(&[]);
+            let again = trial.run_ok(&[]);
             assert!(again.stderr.contains("done: 0 batches"), "{point}, {kills} kills: {}", again.stderr);
             check_whole(&trial);
         }
@@ -182,10 +182,12 @@ from = "wire"
     ));
     trial.write("rows.jsonl", lines(0..25, "a"));
     let job = trial.start(&[]);
-    until("the windows of the file are there", || trial.path("own.jsonl").exists() && sum(&trial, "own", "n") == 25);
+    wait_until("the windows of the file are there", || {
+        trial.path("own.jsonl").exists() && sum(&trial, "own", "n") == 25
+    });
     server.say(&format!("{{\"at\":\"{}\"}}\n", at(3)));
-    until("the row of the wire is in a batch", || trial.batches("wired.jsonl").len() > 2);
-    // A stop is no end: the source could have sent more.
+    wait_until("the row of the wire is in a batch", || trial.batches("wired.jsonl").len() > 2);
+    // A stop is not an end: the source could have sent more.
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -194,7 +196,7 @@ from = "wire"
     assert!(ended.stderr.contains("wired 1; they are lost"), "{}", ended.stderr);
 }
 
-/// A job over test batches with a stage `counts`, and what comes too late for it.
+/// A job over test batches with a stage `counts`, and its late rows.
 fn counts() -> Trial {
     Trial::new(&format!(
         r#"
@@ -219,27 +221,27 @@ fn queue(seconds: impl Iterator<Item = u64>) -> String {
 
 /// Windows that came out are not opened again.
 #[test]
-fn what_comes_after_the_end_of_event_time_is_late() {
+fn rows_after_the_end_of_event_time_are_late() {
     let trial = counts();
     trial.write("rows.jsonl", queue(0..15));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 0));
-    let again = trial.run_well(&[]);
+    let again = trial.run_ok(&[]);
     assert!(again.stderr.contains("done: 0 batches"), "{}", again.stderr);
     trial.write("rows.jsonl", queue(0..20));
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 5));
     assert!(ended.stderr.contains("event time has ended"), "{}", ended.stderr);
     // With `keep` they would have been counted.
     let trial = counts();
     trial.write("rows.jsonl", queue(0..15));
-    trial.run_well(&["--set", "at_end=keep"]);
+    trial.run_ok(&["--set", "at_end=keep"]);
     trial.write("rows.jsonl", queue(0..20));
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (20, 0));
 }
 
-/// A limit is no end of a source behind which the next start goes on; without a checkpoint it is one.
+/// A limit does not end a source if the next start continues after it; without a checkpoint it does.
 #[test]
 fn a_limit_leaves_windows_open_for_the_next_start() {
     let job = format!(
@@ -258,21 +260,21 @@ from = "rows"
     let trial = Trial::new(&format!("{job}[checkpoint]\ndir = \"checkpoint\"\n"));
     trial.write("rows.jsonl", lines(0..30, "a"));
     for counted in [0, 10, 20] {
-        let ended = trial.run_well(&["--limit", "8"]);
+        let ended = trial.run_ok(&["--limit", "8"]);
         assert_eq!(sum(&trial, "out", "n"), counted, "{}", ended.stderr);
         assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
     }
-    trial.run_well(&["--limit", "8"]);
+    trial.run_ok(&["--limit", "8"]);
     assert_eq!(sum(&trial, "out", "n"), 30);
     let trial = Trial::new(&job);
     trial.write("rows.jsonl", lines(0..30, "a"));
-    trial.run_well(&["--limit", "8"]);
+    trial.run_ok(&["--limit", "8"]);
     assert_eq!(sum(&trial, "out", "n"), 8);
 }
 
-/// What comes in pieces gives what all of it at once would, also where one source has less of it for now than another one.
+/// Input in pieces gives the same result as all of it together, also if one source has less of it for now than another one.
 #[test]
-fn a_source_that_goes_on_later_does_not_find_its_windows_closed_by_others() {
+fn a_source_that_resumes_later_does_not_find_its_windows_closed_by_others() {
     let trial = Trial::new(&format!(
         r#"
 clock = "manual"
@@ -297,14 +299,14 @@ from = ["waiting", "long"]
     for (short, long, at_end) in [(5, 40, "keep"), (9, 40, "keep"), (30, 60, "flush")] {
         trial.write("short.jsonl", queue(0..short));
         trial.write("long.jsonl", queue(0..long));
-        trial.run_well(&["--set", &format!("at_end={at_end}")]);
+        trial.run_ok(&["--set", &format!("at_end={at_end}")]);
     }
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (90, 0));
 }
 
-/// What a folder holds is no end of it: the next run with `--until-idle` goes on where this one stopped.
+/// The files of a directory are not its end: the next run with `--until-idle` resumes where this one stopped.
 #[test]
-fn a_dir_that_is_idle_has_not_ended() {
+fn an_idle_directory_has_not_ended() {
     let trial = Trial::new(&format!(
         r#"
 batch = "100ms"
@@ -327,18 +329,18 @@ from = ["rows", "once"]
     ));
     trial.write("once.jsonl", lines(0..5, "a"));
     trial.write("in/1.jsonl", lines(0..15, "a"));
-    let ended = trial.run_well(&["--until-idle"]);
+    let ended = trial.run_ok(&["--until-idle"]);
     assert_eq!(sum(&trial, "out", "n"), 15, "0–10 s of both, as the file has ended");
     assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
     trial.move_in("in/2.jsonl", lines(15..25, "a"));
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(sum(&trial, "out", "n"), 25);
     let ends: BTreeSet<String> = trial.rows("out.jsonl").iter().map(|row| row["window_end"].to_string()).collect();
     assert_eq!(ends.len(), trial.rows("out.jsonl").len(), "each window once");
 }
 
 #[test]
-fn until_idle_ends_where_the_server_has_gone_or_never_was() {
+fn until_idle_ends_if_the_server_is_unreachable() {
     let job = |port: u16| {
         Trial::new(&format!(
             r#"
@@ -357,9 +359,9 @@ address = "127.0.0.1:{port}"
     let mut server = Process::nc(port);
     let trial = job(port);
     let mut running = trial.start(&["--until-idle"]);
-    running.until_stderr("connected to 127.0.0.1");
+    running.wait_for_stderr("connected to 127.0.0.1");
     server.say("one\n");
-    until("the line is there", || trial.rows("out.jsonl").len() == 1);
+    wait_until("the line is there", || trial.rows("out.jsonl").len() == 1);
     server.kill();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

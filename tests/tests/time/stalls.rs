@@ -1,6 +1,6 @@
-//! Windows of processing time in a job that is disturbed all the time: it stands still, is killed, and goes on with other
-//! numbers of workers, so that batches come late or not at all. Whatever batches there were, a plain look at their times
-//! and rows tells what every window must hold.
+//! Windows of processing time in a job that is disturbed all the time: it is suspended, killed, and resumed with other numbers of
+//! workers, so that batches are late or missing. Whatever batches there were, their times and rows determine the content of every
+//! window.
 
 use millstream_tests::{Process, Random, Trial, clock_library, plugin};
 use serde_json::{Value, json};
@@ -108,7 +108,7 @@ fn every_row_is_in_its_windows_whatever_batches_there_were() {
         for seed in [1, 2] {
             scope.spawn(move || disturbed(seed, "", &[""; 4]));
         }
-        // Rows so long that most of what windows hold does not fit into memory.
+        // Rows so long that most of the windows' content does not fit into memory.
         let long: Vec<String> = (0..30).map(|key| key.to_string().repeat(12_000)).collect();
         scope.spawn(move || {
             let keys: Vec<&str> = long.iter().map(String::as_str).collect();
@@ -117,7 +117,7 @@ fn every_row_is_in_its_windows_whatever_batches_there_were() {
     });
 }
 
-/// `keys`: what stands behind the number of each key.
+/// `keys`: the suffix after the number of each key.
 fn disturbed(seed: u64, state: &str, keys: &[&str]) {
     let (mut random, trial) = (Random::new(seed), job_with(state, STAGES));
     std::fs::create_dir_all(trial.path("cold")).unwrap();
@@ -152,7 +152,7 @@ fn disturbed(seed: u64, state: &str, keys: &[&str]) {
     }
     // All rows are there, and the windows that hold them are over.
     let total: usize = (0..FILES).map(|file| lines(&trial, file)).sum();
-    job.until("all windows are over", |_| {
+    job.wait_until("all windows are over", |_| {
         let batches = batches(&trial);
         let rows = batches.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         let last = batches.iter().rev().find(|(_, rows)| !rows.is_empty()).map(|(time, _)| *time);
@@ -168,13 +168,13 @@ fn disturbed(seed: u64, state: &str, keys: &[&str]) {
     }
 }
 
-/// Each window comes out once, in a batch of the time of its end, and holds what came in the batches within it.
-fn check(told: &str, trial: &Trial, batches: &[(i64, Vec<Value>)], (name, size, slide, _, make): &Stage) {
+/// Checks that each window is emitted once, in a batch at its end, with the rows of the batches within it.
+fn check(message: &str, trial: &Trial, batches: &[(i64, Vec<Value>)], (name, size, slide, _, make): &Stage) {
     let (size, slide, origin) = (size * MS, slide * MS, batches[0].0 - BATCH_MS * MS);
     let found = read(trial, &format!("{name}.jsonl"));
-    assert_eq!(found.len(), batches.len(), "{told}: batches");
+    assert_eq!(found.len(), batches.len(), "{message}: batches");
     for ((time, _), (at, rows)) in batches.iter().zip(&found) {
-        assert_eq!(time, at, "{told}: batch times");
+        assert_eq!(time, at, "{message}: batch times");
         let ends = time - origin > 0 && (time - origin) % slide == 0;
         let within = batches.iter().filter(|(at, _)| time - size < *at && at <= time);
         let held: Vec<Value> = within.flat_map(|(_, rows)| rows.clone()).collect();
@@ -184,13 +184,13 @@ fn check(told: &str, trial: &Trial, batches: &[(i64, Vec<Value>)], (name, size, 
             rows.sort();
             rows
         };
-        assert_eq!(sorted(rows), sorted(&expected), "{told}: at {} ms", (time - origin) / MS);
+        assert_eq!(sorted(rows), sorted(&expected), "{message}: at {} ms", (time - origin) / MS);
     }
     let last = batches[batches.len() - 1].0;
     for end in (1..).map(|number| origin + number * slide).take_while(|end| *end <= last) {
         let holds = batches.iter().any(|(at, rows)| end - size < *at && *at <= end && !rows.is_empty());
         let stands = batches.iter().any(|(at, _)| *at == end);
-        assert!(stands || !holds, "{told}: no window ends at {} ms", (end - origin) / MS);
+        assert!(stands || !holds, "{message}: no window ends at {} ms", (end - origin) / MS);
     }
 }
 
@@ -220,11 +220,11 @@ fn pause(ms: u64) {
 }
 
 fn signal(name: &str, id: u32) {
-    // A process that is gone already was killed by its supervisor.
+    // A process that has already exited was killed by its supervisor.
     let _ = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).output();
 }
 
-/// A job that stood still for a long time puts out the windows with rows, and not one for each slide in between.
+/// A job that was suspended for a long time emits the windows with rows, and not one for each slide in between.
 #[test]
 fn a_long_stop_costs_few_windows() {
     // In steps of 500, 300 and 200 milliseconds.
@@ -233,15 +233,15 @@ fn a_long_stop_costs_few_windows() {
     let trial = job(&stages);
     trial.move_in("in/a.json", "{\"k\":\"a\",\"n\":1}\n");
     let mut first = trial.start(&[]);
-    first.until("the row is there", |_| !rows_of(&trial).is_empty());
+    first.wait_until("the row is there", |_| !rows_of(&trial).is_empty());
     first.kill();
-    // An hour later, by the machine's clock; the library is what a test has to set a clock.
+    // An hour later by the machine's clock, which the preload library sets.
     let library = clock_library(trial.dir());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));
     trial.move_in("in/b.json", "{\"k\":\"b\",\"n\":2}\n");
-    second.until("the second row is in its windows", |_| {
+    second.wait_until("the second row is in its windows", |_| {
         batches(&trial)
             .last()
             .is_some_and(|(time, _)| *time > second_row(&trial).unwrap_or(i64::MAX - 2_000_000) + 1_000_000)
@@ -270,7 +270,7 @@ fn second_row(trial: &Trial) -> Option<i64> {
     batches(trial).into_iter().find(|(_, rows)| rows.iter().any(|row| row["n"] == 2)).map(|(time, _)| time)
 }
 
-/// A clock that is set back by an hour, and forward again: batches go on, their times do too, and it is told once.
+/// The clock is set back by an hour, and forward again: batches continue, their times do too, and it is reported once.
 #[test]
 fn a_clock_that_is_set_back_stops_nothing() {
     let trial = job(&STAGES[..1]);
@@ -281,21 +281,21 @@ fn a_clock_that_is_set_back_stops_nothing() {
         Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")))
     };
     let mut job = start(&trial);
-    job.until("batches come", |_| batches(&trial).len() > 5);
+    job.wait_until("batches come", |_| batches(&trial).len() > 5);
     std::fs::write(trial.path("offset"), "-3600").unwrap();
-    job.until_stderr("the machine's clock was set back by 1h");
+    job.wait_for_stderr("the machine's clock was set back by 1h");
     let before = batches(&trial).len();
-    job.until("batches go on", |_| batches(&trial).len() > before + 20);
+    job.wait_until("batches go on", |_| batches(&trial).len() > before + 20);
     assert_eq!(job.stderr().matches("set back").count(), 1, "{}", job.stderr());
     job.kill();
     let mut job = start(&trial);
-    job.until_stderr("behind the job's last batch");
+    job.wait_for_stderr("behind the job's last batch");
     let before = batches(&trial).len();
-    job.until("batches go on after a restart", |_| batches(&trial).len() > before + 5);
+    job.wait_until("batches go on after a restart", |_| batches(&trial).len() > before + 5);
     std::fs::write(trial.path("offset"), "7200").unwrap();
-    job.until_stderr("the machine's clock went forward by ");
+    job.wait_for_stderr("the machine's clock went forward by ");
     let before = batches(&trial).len();
-    job.until("batches go on after a step forward", |_| batches(&trial).len() > before + 200);
+    job.wait_until("batches go on after a step forward", |_| batches(&trial).len() > before + 200);
     job.signal("TERM");
     assert_eq!(job.wait().code, Some(0));
     let times: Vec<i64> = batches(&trial).iter().map(|(time, _)| *time).collect();
@@ -303,7 +303,7 @@ fn a_clock_that_is_set_back_stops_nothing() {
     assert!(times[times.len() - 1] - times[0] > 3600 * 1_000_000, "batch times follow a clock that is set forward");
 }
 
-/// Time that passes while a job does not run makes no source idle, also where windows that ended meanwhile come out first.
+/// Time that passes while a job does not run makes no source idle, also if windows that ended meanwhile are emitted first.
 #[test]
 fn a_long_stop_makes_no_source_idle() {
     let trial = Trial::new(
@@ -354,16 +354,16 @@ fn a_long_stop_makes_no_source_idle() {
     trial.move_in("a/1.json", row(1, 10));
     trial.move_in("b/1.json", row(2, 0));
     let mut first = trial.start(&[]);
-    first.until("both rows are there", |_| rows_of(&trial).len() == 2);
+    first.wait_until("both rows are there", |_| rows_of(&trial).len() == 2);
     first.kill();
     let library = clock_library(trial.dir());
     std::fs::write(trial.path("offset"), "3600").unwrap();
     let mut command = trial.command(&["run", "job.toml"]);
     let mut second = Process::start(command.env("LD_PRELOAD", &library).env("CLOCK_OFFSET", trial.path("offset")));
     trial.move_in("a/2.json", row(3, 20));
-    second.until("the third row is there", |_| rows_of(&trial).len() == 3);
+    second.wait_until("the third row is there", |_| rows_of(&trial).len() == 3);
     let count = batches(&trial).len();
-    second.until("batches go on", |_| batches(&trial).len() > count + 10);
+    second.wait_until("batches go on", |_| batches(&trial).len() > count + 10);
     second.signal("TERM");
     assert_eq!(second.wait().code, Some(0));
     assert!(batches(&trial).len() > 100, "windows of the stop came out");

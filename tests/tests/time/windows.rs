@@ -1,6 +1,6 @@
-//! Windows and watermarks of whole jobs against an oracle that keeps every row and recomputes everything: random events
-//! of two sources, disorder, idle sources, batch cuts, numbers of workers. The engines alone meet many more cases in the
-//! unit tests beside them.
+//! Windows and watermarks of complete jobs, compared with an oracle that keeps every row and recomputes everything: random events
+//! of two sources, disorder, idle sources, batch boundaries, numbers of workers. The unit tests of the engines cover many more
+//! cases.
 
 mod oracle;
 
@@ -11,7 +11,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Jobs, each with so many stages: those that `make test` runs, and all.
+/// The number of jobs in `make test`, and in total; each has several stages.
 const FEW_JOBS: u64 = 20;
 const JOBS: u64 = 100;
 const STAGES: usize = 20;
@@ -20,7 +20,7 @@ const BATCHES: usize = 30;
 const DISORDER_MAX: u64 = 15;
 
 #[test]
-fn windows_are_those_of_the_oracle() {
+fn windows_equal_those_of_the_oracle() {
     check_jobs(0..FEW_JOBS);
 }
 
@@ -34,9 +34,9 @@ fn check_jobs(seeds: Range<u64>) {
     });
 }
 
-/// The same events in other batches, none of which is late: the same results, all in all.
+/// The same events in other batches, none of which is late: the same results in total.
 #[test]
-fn results_do_not_depend_on_how_rows_fall_into_batches() {
+fn results_do_not_depend_on_the_batches_of_rows() {
     for seed in 0..6 {
         let mut random = Random::new(seed + 100);
         let mut stages: Vec<Stage> = (0..STAGES).map(|_| stage(&mut random)).collect();
@@ -59,12 +59,12 @@ fn results_do_not_depend_on_how_rows_fall_into_batches() {
 fn all_rows(stages: &[Stage], batches: &[Vec<Event>], workers: u64) -> Vec<Vec<String>> {
     let trial = Trial::new(&job(stages));
     write(&trial, batches);
-    trial.run_well(&["--workers", &workers.to_string()]);
+    trial.run_ok(&["--workers", &workers.to_string()]);
     let rows = |place: usize| sorted(&trial.rows(&format!("s{place}.jsonl")));
     (0..stages.len()).map(rows).collect()
 }
 
-/// Batches of up to so many rows each.
+/// Splits events into batches of up to this many rows.
 fn cuts(events: &[Event], rows_max: u64, random: &mut Random) -> Vec<Vec<Event>> {
     let (mut rest, mut batches) = (events, Vec::new());
     while !rest.is_empty() {
@@ -75,7 +75,7 @@ fn cuts(events: &[Event], rows_max: u64, random: &mut Random) -> Vec<Vec<Event>>
     batches
 }
 
-/// With the batch in which the sources come to their ends, which has no rows.
+/// Adds the batch in which the sources end, which has no rows.
 fn with_end(batches: &[Vec<Event>]) -> Vec<Vec<Event>> {
     batches.iter().cloned().chain([Vec::new()]).collect()
 }
@@ -89,14 +89,14 @@ fn check_job(seed: u64) {
     let workers = random.from(1, 3);
     let keep = random.from(0, 2) == 0;
     let sets: &[&str] = if keep { &["--set", "at_end=keep"] } else { &[] };
-    trial.run_well(&[&["--workers", &workers.to_string()], sets].concat());
-    // Without an event time that could end, there is nothing to say at the end.
+    trial.run_ok(&[&["--workers", &workers.to_string()], sets].concat());
+    // Without an event time that could end, nothing is logged at the end.
     let ends = !keep && stages.iter().any(Stage::of_event_time);
     let batches = if ends { with_end(&batches) } else { batches };
     for (place, stage) in stages.iter().enumerate() {
-        let told = format!("job {seed} with {workers} workers, stage s{place}: {stage:?}");
+        let output = format!("job {seed} with {workers} workers, stage s{place}: {stage:?}");
         for (what, expected) in oracle::results(stage, &batches, ends) {
-            compare(&told, what, &trial.batches(&format!("{what}{place}.jsonl")), &expected);
+            compare(&output, what, &trial.batches(&format!("{what}{place}.jsonl")), &expected);
         }
     }
     let texts = || (0..STAGES).map(|place| trial.text(&format!("s{place}.jsonl"))).collect::<Vec<_>>();
@@ -107,18 +107,18 @@ fn check_job(seed: u64) {
         }
     }
     let others = workers % 3 + 1;
-    trial.run_well(&[&["--workers", &others.to_string()], sets].concat());
+    trial.run_ok(&[&["--workers", &others.to_string()], sets].concat());
     assert!(first == texts(), "job {seed}: {workers} workers put out something else than {others}");
 }
 
 /// Compares batch by batch; that the order of rows is one and the same is looked at with other numbers of workers.
-fn compare(told: &str, what: &str, found: &[Value], expected: &[Vec<Value>]) {
-    assert_eq!(found.len(), expected.len(), "{told}: batches of {what}");
+fn compare(output: &str, what: &str, found: &[Value], expected: &[Vec<Value>]) {
+    assert_eq!(found.len(), expected.len(), "{output}: batches of {what}");
     for (batch, (found, expected)) in (1..).zip(found.iter().zip(expected)) {
         let found = sorted(found["rows"].as_array().expect("a batch has rows"));
         let expected = sorted(expected);
-        let [wanted, got] = [&expected, &found].map(|rows| rows.join("\n"));
-        assert!(found == expected, "{told}: batch {batch} of {what}\n--- expected\n{wanted}\n--- found\n{got}");
+        let [required, got] = [&expected, &found].map(|rows| rows.join("\n"));
+        assert!(found == expected, "{output}: batch {batch} of {what}\n--- expected\n{required}\n--- found\n{got}");
     }
 }
 
@@ -147,7 +147,7 @@ fn stage(random: &mut Random) -> Stage {
     }
 }
 
-/// Events whose times go on by two seconds a batch, more or less in order; a source is silent now and then.
+/// Events whose times advance by two seconds per batch, more or less in order; a source is sometimes idle.
 fn batches(random: &mut Random) -> Vec<Vec<Event>> {
     let disorder = random.from(0, DISORDER_MAX);
     let mut silent = [0, 0];
@@ -180,7 +180,7 @@ fn write(trial: &Trial, batches: &[Vec<Event>]) {
 }
 
 fn line<'a>(events: impl Iterator<Item = &'a Event>) -> String {
-    let row = |event: &Event| format!("[\"k{}\",{},\"{}\"]", event.key, event.value, oracle::shown(event.time));
+    let row = |event: &Event| format!("[\"k{}\",{},\"{}\"]", event.key, event.value, oracle::format_time(event.time));
     format!("[{}]\n", events.map(row).collect::<Vec<_>>().join(","))
 }
 
@@ -229,12 +229,12 @@ fn stage_text(place: usize, stage: &Stage) -> String {
     text
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn windows_of_more_jobs_are_those_of_the_oracle() {
+    fn windows_of_more_jobs_equal_those_of_the_oracle() {
         check_jobs(FEW_JOBS..JOBS);
     }
 }

@@ -29,7 +29,7 @@ impl BinaryEncoding {
     pub const WORDS: [&'static str; 3] = ["utf8", "hex", "base64"];
 
     /// Returns the encoding with this name in job files.
-    pub fn of(word: &str) -> Option<BinaryEncoding> {
+    pub fn parse(word: &str) -> Option<BinaryEncoding> {
         Some(match word {
             "utf8" => BinaryEncoding::Utf8,
             "hex" => BinaryEncoding::Hex,
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(BinaryEncoding::Utf8.decode("ä").unwrap().as_ref(), "ä".as_bytes());
         assert_eq!(BinaryEncoding::Utf8.write(b"a\xff", &mut String::new()), Err("not UTF-8 at byte 1".into()));
         for word in BinaryEncoding::WORDS {
-            assert_eq!(BinaryEncoding::of(word).unwrap().word(), word);
+            assert_eq!(BinaryEncoding::parse(word).unwrap().word(), word);
         }
     }
 }

@@ -32,8 +32,8 @@ pub enum Cells<'a> {
 
 impl<'a> Cells<'a> {
     /// Returns the typed column.
-    pub fn of(array: &'a ArrayRef) -> Cells<'a> {
-        let typed = match ColumnType::of(array.data_type()) {
+    pub fn new(array: &'a ArrayRef) -> Cells<'a> {
+        let typed = match ColumnType::from_arrow(array.data_type()) {
             ColumnType::Bool => array.as_boolean_opt().map(Cells::Bool),
             ColumnType::Int64 => array.as_primitive_opt::<Int64Type>().map(Cells::Int64),
             ColumnType::Float64 => array.as_primitive_opt::<Float64Type>().map(Cells::Float64),
@@ -108,7 +108,7 @@ pub fn uuid(bytes: &[u8]) -> String {
 
 /// Appends a time in RFC 3339, UTC, with microseconds: `2026-11-20T08:30:01.123456Z`. Years outside of RFC 3339 get a sign.
 pub fn write_rfc3339(out: &mut String, micros: i64) {
-    let point = Civil::of(micros);
+    let point = Civil::from_micros(micros);
     point.write_date(out);
     out.push('T');
     point.write_time(out);
@@ -122,7 +122,7 @@ pub fn write_date(out: &mut String, days: i32) {
 
 /// Appends a batch time for a header: `2026-11-20 08:30:01`, with milliseconds unless they are zero.
 pub fn write_batch_time(out: &mut String, micros: i64) {
-    let point = Civil::of(micros);
+    let point = Civil::from_micros(micros);
     point.write_date(out);
     out.push(' ');
     point.write_time(out);
@@ -143,7 +143,7 @@ struct Civil {
 impl Civil {
     /// Converts any 64-bit number of microseconds since 1970. The date follows Howard Hinnant's `civil_from_days`: years begin in March, so that the
     /// leap day is the last of its year, and 400 years are an integral number of days.
-    fn of(micros: i64) -> Civil {
+    fn from_micros(micros: i64) -> Civil {
         const MICROS_A_DAY: i64 = 86_400_000_000;
         Civil::of_day(micros.div_euclid(MICROS_A_DAY), micros.rem_euclid(MICROS_A_DAY))
     }

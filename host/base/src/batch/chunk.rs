@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const FRAME_PREFIX_BYTES: usize = 4;
 
 /// Reason for rejecting a line with an opening quote that is never closed. A chunk ends after such a line, so that a replay sees the line alone.
-pub const UNCLOSED: &str = "a quote opens here and nothing closes it before the end or within record_bytes_max; reading \
+pub const UNCLOSED: &str = "a quote opens here and is not closed before the end or within record_bytes_max; reading \
                             continues after this line";
 
 /// First byte of the header of chunks for which [`Chunk::must_be_kept`] is true. No text begins with it.
@@ -20,16 +20,14 @@ pub const KEPT: u8 = 1;
 /// most [`crate::limits::PART_ROWS_MAX`] records and, unless a single record is larger, [`crate::limits::PART_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The records, concatenated, with their delimiters (a line's `
-    /// ` or `\r
-    /// `, the length before a frame).
+    /// The records, concatenated, with their delimiters (a line's `\n` or `\r\n`, the length before a frame).
     pub bytes: Bytes,
     /// End offset of each record in `bytes`, delimiter included. Record 0 begins at 0.
     pub ends: Vec<u32>,
     /// The header record with the column names (csv), without its delimiter; empty if the format has no header.
     pub header: Bytes,
     /// Records that the receiver rejected, in row order. `bytes` holds the first bytes of each, up to the source's `rejected_bytes_max`.
-    pub refused: Vec<RejectedRecord>,
+    pub rejected: Vec<RejectedRecord>,
     /// Rows that arrived as columns. Then the chunk has no records and no rejected ones.
     pub ready: Option<ReadyRows>,
     /// Where the records come from. Cutting and joining maintain it.
@@ -111,12 +109,12 @@ impl Chunk {
         let cut = ends.last().copied().unwrap_or(0);
         self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(cut));
         let bytes = self.bytes.split_to((cut as usize).min(self.bytes.len()));
-        let later = self.refused.partition_point(|rejection| (rejection.row as usize) < rows);
-        let rest = self.refused.split_off(later);
-        let refused = std::mem::replace(&mut self.refused, rest);
-        self.refused.iter_mut().for_each(|rejection| rejection.row = rejection.row.saturating_sub(rows as u32));
+        let later = self.rejected.partition_point(|rejection| (rejection.row as usize) < rows);
+        let rest = self.rejected.split_off(later);
+        let rejected = std::mem::replace(&mut self.rejected, rest);
+        self.rejected.iter_mut().for_each(|rejection| rejection.row = rejection.row.saturating_sub(rows as u32));
         let (header, extent) = (self.header.clone(), self.extent.clone());
-        let mut front = Chunk { bytes, ends, header, refused, ready: None, extent };
+        let mut front = Chunk { bytes, ends, header, rejected, ready: None, extent };
         let taken = match counted {
             ExtentUnit::Bytes => Some(front.source_bytes()),
             // A gap between two records belongs to the second.
@@ -144,7 +142,7 @@ impl Chunk {
 
     /// Returns the number of bytes of the records in their source.
     pub fn source_bytes(&self) -> u64 {
-        let dropped = self.refused.iter().fold(0_u64, |sum, rejection| sum.saturating_add(rejection.dropped));
+        let dropped = self.rejected.iter().fold(0_u64, |sum, rejection| sum.saturating_add(rejection.dropped));
         dropped.saturating_add(self.bytes.len() as u64)
     }
 
@@ -161,7 +159,7 @@ impl Chunk {
 
     /// Returns the approximate memory of the chunk, for bounds; empty records count too.
     pub fn memory_bytes(&self) -> u64 {
-        let reasons: usize = self.refused.iter().map(|rejection| rejection.reason.len() + 32).sum();
+        let reasons: usize = self.rejected.iter().map(|rejection| rejection.reason.len() + 32).sum();
         let ready = self.ready.as_ref().map_or(0, ReadyRows::bytes);
         (self.bytes.len() + 4 * self.ends.len() + reasons + ready) as u64
     }

@@ -59,7 +59,7 @@ impl ColumnSource {
         ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id", "op", "table"];
 
     /// Returns the part with this name in job files.
-    pub fn of(word: &str) -> Option<ColumnSource> {
+    pub fn parse(word: &str) -> Option<ColumnSource> {
         Some(match word {
             "key" => ColumnSource::Key,
             "timestamp" => ColumnSource::Timestamp,

@@ -32,11 +32,11 @@ impl ColumnType {
     /// Parses a type name of a job file; `None` if it is unknown.
     pub fn from_name(name: &str) -> Option<ColumnType> {
         let kind = nested::plain_from_name(name).or_else(|| nested::from_name(name))?;
-        Some(ColumnType::of(&kind))
+        Some(ColumnType::from_arrow(&kind))
     }
 
     /// Returns the column type of an Arrow type.
-    pub fn of(arrow: &DataType) -> ColumnType {
+    pub fn from_arrow(arrow: &DataType) -> ColumnType {
         match arrow {
             DataType::Boolean => ColumnType::Bool,
             DataType::Int64 => ColumnType::Int64,

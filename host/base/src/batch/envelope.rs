@@ -29,7 +29,7 @@ pub struct EnvelopeColumns {
 
 impl EnvelopeColumns {
     /// Returns the parts that these columns need.
-    pub fn by<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> EnvelopeColumns {
+    pub fn for_columns<'a>(columns: impl Iterator<Item = &'a ColumnSource>) -> EnvelopeColumns {
         columns.fold(EnvelopeColumns::default(), |wanted, column| match column {
             ColumnSource::Key => EnvelopeColumns { key: true, ..wanted },
             ColumnSource::Topic | ColumnSource::Table => EnvelopeColumns { topic: true, ..wanted },

@@ -34,7 +34,7 @@ pub struct FileIdentity {
 
 impl FileIdentity {
     /// Returns the identity of a file whose reading begins now.
-    pub fn of(number: u64, inode: u64, head: &[u8]) -> FileIdentity {
+    pub fn new(number: u64, inode: u64, head: &[u8]) -> FileIdentity {
         FileIdentity { number, inode, head_bytes: head.len(), head: xxh3_64(head) }
     }
 
@@ -104,7 +104,7 @@ fn read_at(file: &File, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
 pub fn position_after(chunk: &Chunk) -> Position {
     let offset = chunk.extent.start.saturating_add(chunk.extent.bytes);
     // The chunk does not hold the last bytes of a record that was too long.
-    let cut = chunk.refused.iter().rev().find(|rejection| rejection.dropped > 0);
+    let cut = chunk.rejected.iter().rev().find(|rejection| rejection.dropped > 0);
     let cut_end = cut.map_or(0, |rejection| chunk.ends.get(rejection.row as usize).map_or(0, |end| *end as usize));
     let start = chunk.bytes.len().saturating_sub(TAIL_BYTES_MAX).max(cut_end);
     Position { offset, mark: mark(chunk.bytes.get(start..).unwrap_or_default(), false) }
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_name_says_which_file_it_is() {
-        let identity = FileIdentity::of(3, u64::MAX, b"first line\n");
+        let identity = FileIdentity::new(3, u64::MAX, b"first line\n");
         assert_eq!(FileIdentity::parse(&identity.name()), Some(identity.clone()));
         assert!(is_name(&identity.name()) && identity.begins(b"first line\nsecond") && !identity.begins(b"first lin"));
         for wrong in ["", "//", "//1.2.3", "//1.2.3.zz", "//1.2.3.00.4", "//1.2.2000.00", "1.2.3.00"] {

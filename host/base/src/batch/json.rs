@@ -23,9 +23,9 @@ static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::defa
 /// Checks that every column can be written.
 pub fn check(schema: &SchemaRef) -> Result<(), String> {
     for field in schema.fields() {
-        JsonColumn::of(field, &new_empty_array(field.data_type())).map_err(|cause| {
-            let kind = ColumnType::of(field.data_type());
-            format!("column `{}` is {kind}, which JSON cannot hold: {cause}; leave it out", field.name())
+        JsonColumn::new(field, &new_empty_array(field.data_type())).map_err(|cause| {
+            let kind = ColumnType::from_arrow(field.data_type());
+            format!("column `{}` is {kind}, which JSON cannot hold: {cause}; omit it", field.name())
         })?;
     }
     Ok(())
@@ -71,7 +71,7 @@ impl<'a> JsonRows<'a> {
     pub fn new(rows: &'a RecordBatch) -> io::Result<JsonRows<'a>> {
         let encoded = encoded::column(rows, EncodedForm::Json);
         let fields = rows.schema_ref().fields().iter().filter(|_| encoded.is_none());
-        let columns = fields.zip(rows.columns()).map(|(field, array)| JsonColumn::of(field, array));
+        let columns = fields.zip(rows.columns()).map(|(field, array)| JsonColumn::new(field, array));
         Ok(JsonRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
     }
 
@@ -114,7 +114,7 @@ pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
 
 /// Returns a column as text: structs and lists as JSON, decimals and dates as written elsewhere; nulls stay null.
 pub fn written_out(field: &FieldRef, array: &ArrayRef) -> io::Result<StringArray> {
-    let mut column = JsonColumn::of(field, array)?;
+    let mut column = JsonColumn::new(field, array)?;
     let (mut texts, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
     for row in 0..array.len() {
         if array.is_null(row) {
@@ -153,11 +153,11 @@ enum OtherCells<'a> {
 }
 
 impl<'a> JsonColumn<'a> {
-    fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<JsonColumn<'a>> {
+    fn new(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<JsonColumn<'a>> {
         let mut name = serde_json::to_vec(field.name())?;
         name.push(b':');
-        let cells = Cells::of(array);
-        let other = if let Cells::Other(array) = cells { Some(OtherCells::of(field, array)?) } else { None };
+        let cells = Cells::new(array);
+        let other = if let Cells::Other(array) = cells { Some(OtherCells::new(field, array)?) } else { None };
         Ok(JsonColumn { name, array, cells, other })
     }
 
@@ -190,17 +190,17 @@ impl<'a> JsonColumn<'a> {
 }
 
 impl<'a> OtherCells<'a> {
-    fn of(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<OtherCells<'a>> {
+    fn new(field: &'a FieldRef, array: &'a ArrayRef) -> io::Result<OtherCells<'a>> {
         Ok(match array.data_type() {
             DataType::List(item) => {
                 let list = array.as_list::<i32>();
                 // The array's type and the field have the item's type for as long as the array lives.
-                OtherCells::List(list, Box::new(JsonColumn::of(item, list.values())?))
+                OtherCells::List(list, Box::new(JsonColumn::new(item, list.values())?))
             }
             DataType::Struct(fields) => {
                 let members = fields.iter().zip(array.as_struct().columns());
                 OtherCells::Struct(
-                    members.map(|(field, array)| JsonColumn::of(field, array)).collect::<io::Result<_>>()?,
+                    members.map(|(field, array)| JsonColumn::new(field, array)).collect::<io::Result<_>>()?,
                 )
             }
             DataType::Map(entries, _) => {
@@ -211,7 +211,7 @@ impl<'a> OtherCells<'a> {
                 };
                 match (map.keys().as_string_opt::<i32>(), value) {
                     (Some(keys), Some(value)) => {
-                        OtherCells::Map(map, keys, Box::new(JsonColumn::of(value, map.values())?))
+                        OtherCells::Map(map, keys, Box::new(JsonColumn::new(value, map.values())?))
                     }
                     _ => OtherCells::encoded(field, array)?,
                 }

@@ -34,7 +34,7 @@ fn sort_run<'a>(run: &mut [u32], key: &impl Fn(u32) -> &'a [u8]) {
         }
         let same = same + shared_bytes(part.iter().map(|slot| key(*slot).get(same..).unwrap_or_default()));
         let mut key_words: Vec<(KeyWord, u32)> =
-            part.iter().map(|slot| (KeyWord::of(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
+            part.iter().map(|slot| (KeyWord::new(key(*slot).get(same..).unwrap_or_default()), *slot)).collect();
         key_words.sort_unstable_by_key(|(word, _)| *word);
         part.iter_mut().zip(&key_words).for_each(|(slot, (_, sorted))| *slot = *sorted);
         let mut start = range.start;
@@ -61,7 +61,7 @@ fn shared_bytes<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> usize {
 struct KeyWord(u128, u8);
 
 impl KeyWord {
-    fn of(rest: &[u8]) -> KeyWord {
+    fn new(rest: &[u8]) -> KeyWord {
         let mut bytes = [0; WORD_BYTES];
         let length = rest.len().min(WORD_BYTES);
         bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);

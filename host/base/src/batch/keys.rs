@@ -29,8 +29,8 @@ pub struct KeyHash(pub u64);
 
 impl KeyHash {
     /// Hashes a key's bytes.
-    pub fn of(key: &[u8]) -> KeyHash {
-        ShortKey::of(key).map_or_else(|| KeyHash(xxh3_64(key)), |short| short.hash(key.len()))
+    pub fn new(key: &[u8]) -> KeyHash {
+        ShortKey::new(key).map_or_else(|| KeyHash(xxh3_64(key)), |short| short.hash(key.len()))
     }
 
     /// Returns the key group: the upper 12 bits.
@@ -186,7 +186,7 @@ impl ShortKey {
     pub const BYTES_MAX: usize = 16;
 
     /// Returns the short key; `None` if the key is longer than 16 bytes.
-    pub fn of(key: &[u8]) -> Option<ShortKey> {
+    pub fn new(key: &[u8]) -> Option<ShortKey> {
         let mut bytes = [0; 16];
         bytes.get_mut(..key.len())?.copy_from_slice(key);
         Some(ShortKey(u128::from_le_bytes(bytes)))
@@ -242,7 +242,7 @@ impl KeysView<'_> {
         let start = self.offsets[row] as usize;
         match self.data.get(start..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => ShortKey(u128::from_le_bytes(*bytes) & SHORT_MASKS[key.len()]),
-            None => ShortKey::of(key).unwrap_or(ShortKey(0)),
+            None => ShortKey::new(key).unwrap_or(ShortKey(0)),
         }
     }
 }
@@ -271,7 +271,7 @@ fn writer(column: &ArrayRef, float: fn(f64) -> f64) -> Result<KeyWriter<'_>, Arr
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         out.extend_from_slice(bytes);
     }
-    Ok(match ColumnType::of(column.data_type()) {
+    Ok(match ColumnType::from_arrow(column.data_type()) {
         ColumnType::Bool => {
             let values = column.as_boolean();
             nullable(column, move |row, out| out.push(u8::from(values.value(row))))
@@ -357,7 +357,7 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
     for key in rest.iter_mut() {
         let (valid, after) = key.split_first().ok_or_else(damaged)?;
         *key = after;
-        let width = match (valid, ColumnType::of(field.data_type())) {
+        let width = match (valid, ColumnType::from_arrow(field.data_type())) {
             (0, _) => {
                 values.push(None);
                 continue;
@@ -376,11 +376,11 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
         *key = after;
         values.push(Some(value));
     }
-    if matches!(ColumnType::of(field.data_type()), ColumnType::Text | ColumnType::Binary) {
+    if matches!(ColumnType::from_arrow(field.data_type()), ColumnType::Text | ColumnType::Binary) {
         check_bytes(values.iter().map(|value| value.map_or(0, <[u8]>::len)))?;
     }
     let word = |value: &[u8]| -> [u8; 8] { value.try_into().unwrap_or_default() };
-    Ok(match ColumnType::of(field.data_type()) {
+    Ok(match ColumnType::from_arrow(field.data_type()) {
         ColumnType::Bool => Arc::new(values.iter().map(|v| v.map(|v| v == [1])).collect::<BooleanArray>()),
         ColumnType::Int64 => {
             Arc::new(values.iter().map(|v| v.map(|v| i64::from_le_bytes(word(v)))).collect::<Int64Array>())

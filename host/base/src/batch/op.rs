@@ -25,7 +25,7 @@ pub enum Op {
 
 impl Op {
     /// Parses a word of the column; the error says what is wrong with it.
-    pub fn of(word: Option<&str>) -> Result<Op, String> {
+    pub fn parse(word: Option<&str>) -> Result<Op, String> {
         match word {
             Some("insert" | "update" | "upsert") => Ok(Op::Write),
             Some(DELETE) => Ok(Op::Delete),
@@ -34,20 +34,20 @@ impl Op {
                 "its `op` is `{}`; it must be insert, update, upsert, delete or truncate",
                 word.chars().take(40).collect::<String>().escape_debug()
             )),
-            None => Err("its `op` is null, so nothing says what it does".into()),
+            None => Err("its `op` is null; it must be insert, update, upsert, delete or truncate".into()),
         }
     }
 
     /// Returns the operation of a row; without an `op` column it is a write.
     pub fn of_row(operations: Option<&StringArray>, row: usize) -> Result<Op, String> {
-        operations.map_or(Ok(Op::Write), |operations| Op::of(operations.is_valid(row).then(|| operations.value(row))))
+        operations.map_or(Ok(Op::Write), |operations| Op::parse(operations.is_valid(row).then(|| operations.value(row))))
     }
 }
 
 /// Returns the columns that are written if rows replace those with their key: all but `op`. The error is a key of the job file and what is wrong
 /// with it.
 pub fn columns_written(rows: &Schema, key: &[String], op: Option<&str>) -> Result<SchemaRef, (&'static str, String)> {
-    let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::of(field.data_type()));
+    let kind = |op: &str| rows.field_with_name(op).ok().map(|field| ColumnType::from_arrow(field.data_type()));
     if let Some(name) = op.filter(|op| kind(op) != Some(ColumnType::Text)) {
         let message = format!("`op` names `{name}`, and the rows have {}; write one of type text", describe(rows));
         return Err(("op", message));
@@ -70,7 +70,7 @@ pub fn check_operations(op: &str, parts: &[RecordBatch]) -> Result<(), String> {
     let mut before = 0;
     for part in parts {
         let operations = part.column_by_name(op).and_then(|column| column.as_string_opt::<i32>());
-        let operations = operations.ok_or_else(|| format!("there is no column `{op}` of type text"))?;
+        let operations = operations.ok_or_else(|| format!("column `{op}` of type text not found"))?;
         for row in 0..part.num_rows() {
             Op::of_row(Some(operations), row).map_err(|why| format!("row {}: {why}", before + row + 1))?;
         }

@@ -49,7 +49,7 @@ impl ValueParseError {
         let article = if *kind == ColumnType::Int64 { "an" } else { "a" };
         let hint = match kind {
             ColumnType::Bool => " (true or false)",
-            ColumnType::Arrow(DataType::Date32) => " (as 2026-11-20)",
+            ColumnType::Arrow(DataType::Date32) => " (for example 2026-11-20)",
             _ => "",
         };
         match self {

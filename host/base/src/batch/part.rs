@@ -34,7 +34,7 @@ pub struct Part {
 impl Part {
     /// Splits the part into pieces that each fit into one plugin call. The pieces depend only on its rows, and their positions lie within its own.
     pub fn for_calls(self) -> Vec<Part> {
-        let slices = RowBytes::of([&self.rows]).slices(self.rows.num_rows(), PLUGIN_CALL_MAX);
+        let slices = RowBytes::measure([&self.rows]).slices(self.rows.num_rows(), PLUGIN_CALL_MAX);
         if slices.len() == 1 {
             return vec![self];
         }

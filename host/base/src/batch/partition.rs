@@ -129,7 +129,7 @@ impl Share {
     pub const ALL: Share = Share { first: 0, end: KEY_GROUPS as u32 };
 
     /// Returns the share of one of several processes.
-    pub fn of(process: usize, processes: usize) -> Share {
+    pub fn new(process: usize, processes: usize) -> Share {
         let (first, end) = group_range(process, processes);
         Share { first, end }
     }
@@ -187,7 +187,7 @@ mod tests {
     fn each_process_has_a_name_for_what_comes_to_it() {
         for processes in [1, 2, 3, 7, 64, 1_000] {
             for process in 0..processes {
-                let share = Share::of(process, processes);
+                let share = Share::new(process, processes);
                 let name = listener_name(share);
                 assert!(!name.is_empty() && share.owns(&name), "{process} of {processes}: {name}");
             }
@@ -226,6 +226,6 @@ mod tests {
         assert_eq!(names, ["in#0", "in", "in"]);
         assert!(names.iter().all(|name| source_of(name) == "in"));
         assert_ne!(clock_of(1, "a/0"), clock_of(1, "a/1"));
-        assert_eq!(clock_of(1, "a/0").whole(), ClockId::of(1));
+        assert_eq!(clock_of(1, "a/0").whole(), ClockId::for_stream(1));
     }
 }

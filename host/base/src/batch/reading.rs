@@ -67,7 +67,7 @@ pub struct ReadRows {
     /// The received rows.
     pub content: ReadContent,
     /// Received content that is not a row, with the reason.
-    pub refused: Vec<(Vec<u8>, String)>,
+    pub rejected: Vec<(Vec<u8>, String)>,
     /// The position after all of it, if that has changed.
     pub position: Option<Vec<u8>>,
     /// How long there is nothing more; `None` if there is never anything more.

@@ -28,13 +28,13 @@ impl ReadyRows {
 
     /// Returns the size of the values in bytes. The sizes of parts add up to that of the total.
     pub fn bytes(&self) -> usize {
-        RowBytes::of([&self.0]).of_range(&(0..self.0.num_rows()))
+        RowBytes::measure([&self.0]).of_range(&(0..self.0.num_rows()))
     }
 
     /// Returns how many of the first rows fit into `bytes`.
     pub fn rows_within(&self, bytes: u64) -> usize {
         let max = SliceMax { rows: usize::MAX, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
-        RowBytes::of([&self.0]).fitting_end(0, self.0.num_rows(), max)
+        RowBytes::measure([&self.0]).fitting_end(0, self.0.num_rows(), max)
     }
 
     /// Removes and returns the first rows. Both share the memory of the values.
@@ -73,7 +73,7 @@ impl ReadyRows {
         // A stream reader would allocate whatever lengths the stream claims.
         let read = || {
             let (mut decoder, mut left) = (StreamDecoder::new(), Buffer::from(bytes));
-            decoder.decode(&mut left)?.ok_or_else(|| ArrowError::ParseError("there are none".into()))
+            decoder.decode(&mut left)?.ok_or_else(|| ArrowError::ParseError("no columns".into()))
         };
         // Some errors make Arrow panic.
         let rows = caught(read)?.map_err(|error| error.to_string())?;

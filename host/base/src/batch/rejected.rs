@@ -78,9 +78,9 @@ impl RejectedBytesBudget {
         *sum = sum.saturating_add(bytes);
         if *sum > self.bytes_max {
             return Err(Error::plugin(format!(
-                "stage `{}`: the rows that it rejects in batch {batch}, with their reasons, are more than {}; nothing of the \
-                 batch is emitted\n  Fix the plugin or its input, raise `limits.rejected` of the stage, lower `limits.backtrace`, or \
-                 let batches be smaller (`rows_per_batch_max` of the source).",
+                "stage `{}`: the rejected rows of batch {batch}, with their reasons, take more than {}; nothing of \
+                 the batch is emitted\n  Fix the plugin or its input, raise `limits.rejected` of the stage, lower \
+                 `limits.backtrace`, or make batches smaller (`rows_per_batch_max` of the source).",
                 self.stage,
                 show_size(self.bytes_max)
             )));
@@ -104,7 +104,7 @@ const DETAILS: [(&str, ColumnType); 6] = [
 
 impl RejectedRows {
     /// Creates it for a stage with this number of inputs, the first of which has these columns.
-    pub fn of(input: &Schema, inputs: usize, blame: Option<RejectionOrigin>) -> RejectedRows {
+    pub fn new(input: &Schema, inputs: usize, blame: Option<RejectionOrigin>) -> RejectedRows {
         let own: Vec<Field> = match inputs {
             1 => input.fields().iter().map(|field| field.as_ref().clone()).collect(),
             _ => ["input", "row"].map(|name| Field::new(name, ColumnType::Text.arrow(), true)).to_vec(),
@@ -144,7 +144,7 @@ impl RejectedRows {
     ) -> Result<RecordBatch> {
         let rejected = self.rejected_rows(batch, input, rows, rejections).map_err(Error::arrow)?;
         if let Some(room) = self.room.as_ref().filter(|_| !rejections.is_empty()) {
-            room.take(batch, RowBytes::of([&rejected]).of_range(&(0..rejected.num_rows())) as u64)?;
+            room.take(batch, RowBytes::measure([&rejected]).of_range(&(0..rejected.num_rows())) as u64)?;
         }
         Ok(rejected)
     }
@@ -199,12 +199,12 @@ fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
 pub fn mixed_late_rows(input: &str, rows: &RecordBatch, reasons: Vec<String>) -> Result<RecordBatch, ArrowError> {
     let rejections: Vec<RejectedRow> =
         (0u32..).zip(reasons).map(|(row, reason)| RejectedRow::new(row, reason)).collect();
-    RejectedRows::of(rows.schema_ref(), 2, None).rejected_rows(BatchId(0), input, rows, &rejections)
+    RejectedRows::new(rows.schema_ref(), 2, None).rejected_rows(BatchId(0), input, rows, &rejections)
 }
 
 /// Returns the columns of late rows of a stage with several inputs.
 pub fn mixed_late_schema() -> SchemaRef {
-    RejectedRows::of(&Schema::empty(), 2, None).schema
+    RejectedRows::new(&Schema::empty(), 2, None).schema
 }
 
 /// Removes rows that are null in a column of which a plugin needs a value, and those with an integer that no float represents if the plugin reads

@@ -23,13 +23,13 @@ enum SlicedColumn<'a> {
 
 impl<'a> RowBytes<'a> {
     /// Measures the rows of these batches, which have the same number of rows.
-    pub fn of(batches: impl IntoIterator<Item = &'a RecordBatch>) -> RowBytes<'a> {
-        RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(SlicedColumn::of).collect())
+    pub fn measure(batches: impl IntoIterator<Item = &'a RecordBatch>) -> RowBytes<'a> {
+        RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(SlicedColumn::new).collect())
     }
 
     /// Measures some columns of a batch, by index.
     pub fn of_columns(batch: &'a RecordBatch, indexes: &[usize]) -> RowBytes<'a> {
-        RowBytes(indexes.iter().filter_map(|index| batch.columns().get(*index)).map(SlicedColumn::of).collect())
+        RowBytes(indexes.iter().filter_map(|index| batch.columns().get(*index)).map(SlicedColumn::new).collect())
     }
 
     /// Returns the bytes of a range of rows.
@@ -77,16 +77,16 @@ impl<'a> RowBytes<'a> {
 }
 
 impl<'a> SlicedColumn<'a> {
-    fn of(array: &'a ArrayRef) -> SlicedColumn<'a> {
+    fn new(array: &'a ArrayRef) -> SlicedColumn<'a> {
         match array.data_type() {
             DataType::Utf8 => SlicedColumn::Sized(array.as_string::<i32>().value_offsets()),
             DataType::Binary => SlicedColumn::Sized(array.as_binary::<i32>().value_offsets()),
             DataType::List(_) => {
                 let lists = array.as_list::<i32>();
-                SlicedColumn::List(lists.value_offsets(), Box::new(SlicedColumn::of(lists.values())))
+                SlicedColumn::List(lists.value_offsets(), Box::new(SlicedColumn::new(lists.values())))
             }
             DataType::Struct(_) => {
-                SlicedColumn::Fields(array.as_struct().columns().iter().map(SlicedColumn::of).collect())
+                SlicedColumn::Fields(array.as_struct().columns().iter().map(SlicedColumn::new).collect())
             }
             // A bit in fact; with a byte, the size of rows is the sum of the sizes of each, however they are cut.
             DataType::Boolean => SlicedColumn::Fixed(1),
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn slices_hold_no_more_than_they_may_but_a_row() {
         let rows = texts(&[6, 6, 16, 1, 1, 1, 1, 100, 3]);
-        let bytes = RowBytes::of([&rows]);
+        let bytes = RowBytes::measure([&rows]);
         let slices = |rows: usize, max: usize| bytes.slices(9, SliceMax { rows, bytes: max });
         assert_eq!(slices(100, 20), [0..2, 2..3, 3..7, 7..8, 8..9]);
         assert_eq!(slices(2, 20), [0..2, 2..3, 3..5, 5..7, 7..8, 8..9]);
@@ -147,8 +147,8 @@ mod tests {
     fn a_part_of_a_table_counts_as_its_own_rows() {
         let all = texts(&[1000, 2, 3, 1000]);
         let part = all.slice(1, 2);
-        assert_eq!(RowBytes::of([&part]).of_range(&(0..2)), 5 + 8);
-        assert_eq!(RowBytes::of([&part, &part]).of_range(&(1..2)), 2 * (3 + 4));
+        assert_eq!(RowBytes::measure([&part]).of_range(&(0..2)), 5 + 8);
+        assert_eq!(RowBytes::measure([&part, &part]).of_range(&(1..2)), 2 * (3 + 4));
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             ("list", Arc::new(list)),
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
-        let bytes = RowBytes::of([&rows]).of_range(&(1..3));
+        let bytes = RowBytes::measure([&rows]).of_range(&(1..3));
         assert_eq!(bytes, 16 + 2 + 2 * (800 + 4));
     }
 
@@ -171,11 +171,11 @@ mod tests {
         let lists: ArrayRef = Arc::new(lists);
         let fields = StructArray::from(vec![(Arc::new(Field::new("list", lists.data_type().clone(), true)), lists)]);
         let rows = RecordBatch::try_from_iter([("fields", Arc::new(fields) as ArrayRef)]).unwrap();
-        let all = RowBytes::of([&rows]);
+        let all = RowBytes::measure([&rows]);
         let each: Vec<usize> = (0..4).map(|row| all.of_range(&(row..row + 1))).collect();
         assert_eq!(each, [4 + 8, 4 + 800, 4, 4 + 56]);
         let cut = rows.slice(1, 3);
-        assert_eq!(RowBytes::of([&cut]).of_range(&(0..2)), all.of_range(&(1..3)));
+        assert_eq!(RowBytes::measure([&cut]).of_range(&(0..2)), all.of_range(&(1..3)));
         assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 3, bytes: 803 }), 1);
         assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 3, bytes: 808 }), 3);
         assert_eq!(all.fitting_end(1, 4, SliceMax { rows: 0, bytes: 808 }), 1);

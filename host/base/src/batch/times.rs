@@ -36,7 +36,7 @@ pub enum TimeParseError {
 
 impl TimeParser {
     /// Creates the parser of a column.
-    pub fn of(column: &ColumnSpec) -> TimeParser {
+    pub fn new(column: &ColumnSpec) -> TimeParser {
         let form = match &column.form {
             TimeForm::Text => TimeFormKind::Text,
             TimeForm::Number(unit) => TimeFormKind::Number(*unit),
@@ -130,13 +130,14 @@ impl TimeParser {
                     format!(" (as {name} since 1970 it is {})", t.to_rfc3339_opts(SecondsFormat::AutoSi, true))
                 });
                 format!(
-                    "column `{column}`: {shown} is a number without a unit; it looks like {name}{time}: \
-                     write {column} = \"timestamp({word})\" in the schema, or the time as text, as 2024-05-01T12:00:00Z"
+                    "column `{column}`: {shown} is a number without a unit; it looks like {name}{time}: write \
+                     {column} = \"timestamp({word})\" in the schema, or the time as text, for example \
+                     2024-05-01T12:00:00Z"
                 )
             }
             (TimeParseError::Range, _) => format!("column `{column}`: {shown} is out of range of timestamp"),
             (TimeParseError::Skipped, _) => {
-                format!("column `{column}`: `{shown}` does not exist in {zone}, where clocks were set forward over it")
+                format!("column `{column}`: `{shown}` does not exist in {zone}: daylight saving time skips it")
             }
             (TimeParseError::Syntax, TimeFormKind::Pattern(pattern, _)) => {
                 format!("column `{column}`: `{shown}` is not a timestamp of the form {pattern}")
@@ -146,7 +147,7 @@ impl TimeParser {
                 format!("column `{column}`: `{shown}` is not a timestamp ({name} since 1970, or RFC 3339)")
             }
             (TimeParseError::Syntax, TimeFormKind::Text) => {
-                format!("column `{column}`: `{shown}` is not a timestamp (RFC 3339, as 2024-05-01T12:00:00Z)")
+                format!("column `{column}`: `{shown}` is not a timestamp (RFC 3339, for example 2024-05-01T12:00:00Z)")
             }
         }
     }
@@ -214,12 +215,12 @@ pub fn check_pattern(pattern: &str) -> Result<(), String> {
     let mut text = String::new();
     let written = std::fmt::Write::write_fmt(&mut text, format_args!("{}", example.format_with_items(parts.iter())));
     let column = ColumnSpec::new("", crate::batch::types::ColumnType::Timestamp);
-    let read = TimeParser::of(&column.written(TimeForm::Pattern(pattern.into()))).read(&text);
+    let read = TimeParser::new(&column.written(TimeForm::Pattern(pattern.into()))).read(&text);
     let hour = example.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp_micros();
     match (written, read) {
         (Ok(()), Ok(us)) if us == example.timestamp_micros() || us == hour => Ok(()),
         _ => Err(format!(
-            "`{pattern}` does not say a whole date: a time needs year, month and day, as %Y-%m-%d %H:%M:%S"
+            "`{pattern}` is not a complete date: a time needs year, month and day, for example %Y-%m-%d %H:%M:%S"
         )),
     }
 }
@@ -292,7 +293,7 @@ mod tests {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         assert_eq!(kind, ColumnType::Timestamp);
         let column = ColumnSpec::new("at", kind).written(form);
-        TimeParser::of(&match zone {
+        TimeParser::new(&match zone {
             Some(zone) => column.within(Zone::named(zone).unwrap()),
             None => column,
         })

@@ -37,7 +37,7 @@ pub fn describe(schema: &Schema) -> String {
         schema
             .fields()
             .iter()
-            .map(|f| format!("{} {}", harmless(f.name(), usize::MAX), ColumnType::of(f.data_type())))
+            .map(|f| format!("{} {}", harmless(f.name(), usize::MAX), ColumnType::from_arrow(f.data_type())))
             .collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }

@@ -82,7 +82,7 @@ impl AvroDecoder {
         let (schema, plan) = by.as_ref().map_err(String::clone)?;
         let mut cursor = Cursor::new(body);
         plan.run(schema, &mut cursor, columns)?;
-        match cursor.left() {
+        match cursor.remaining() {
             0 => Ok(()),
             left => Err(format!("{left} bytes follow the record; it was written with another schema")),
         }
@@ -101,12 +101,12 @@ pub fn wire(record: &[u8]) -> Result<(u32, &[u8]), String> {
 }
 
 fn unknown(id: u32) -> String {
-    format!("schema {id} is not known to the registry")
+    format!("the registry does not have schema {id}")
 }
 
 fn ready(text: &[u8], columns: &[ColumnSpec]) -> Result<(Schema, Plan), String> {
     let schema = Schema::parse(text).map_err(|why| format!("its schema cannot be used: {why}"))?;
-    let plan = Plan::of(&schema, columns);
+    let plan = Plan::new(&schema, columns);
     Ok((schema, plan))
 }
 

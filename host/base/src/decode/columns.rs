@@ -70,7 +70,7 @@ impl ColumnBuilders {
     /// Creates empty builders. `written` describes the format of the columns of `schema`, in their order.
     pub fn new(schema: SchemaRef, written: &[ColumnSpec]) -> ColumnBuilders {
         let columns = schema.fields().iter().enumerate().map(|(index, field)| {
-            let unknown = || ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+            let unknown = || ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
             ColumnBuilder::new(&written.get(index).cloned().unwrap_or_else(unknown), field.data_type())
         });
         ColumnBuilders { columns: columns.collect(), schema, rows: 0, filled: 0 }
@@ -170,8 +170,8 @@ impl ColumnBuilders {
     }
 
     /// Returns what a column needs of a nested value.
-    pub fn wanted(&self, column: usize) -> TargetType<'_> {
-        TargetType::of(self.name(column), self.schema.fields().get(column).map(|field| field.data_type()))
+    pub fn target_type(&self, column: usize) -> TargetType<'_> {
+        TargetType::new(self.name(column), self.schema.fields().get(column).map(|field| field.data_type()))
     }
 
     /// Like `set`, for such a value in that form; binary values in it are hexadecimal digits.
@@ -265,8 +265,8 @@ impl ColumnBuilders {
     pub fn lacks(&self, column: usize) -> Option<String> {
         let ColumnBuilder { name, kind, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
         Some(match kind {
-            kind if !kind.is_written() => format!("column `{name}` is {kind}, which cannot be written down"),
-            _ => format!("column `{name}` is null, which it never is in the input of the stage"),
+            kind if !kind.is_written() => format!("column `{name}` is {kind}, which cannot be written as text"),
+            _ => format!("column `{name}` is null, but the stage's input never has null there"),
         })
     }
 
@@ -317,8 +317,8 @@ fn not_encoded(encoding: BinaryEncoding) -> &'static str {
 impl ColumnBuilder {
     /// Creates an empty builder; `spec` has the format of times.
     fn new(spec: &ColumnSpec, kind: &DataType) -> ColumnBuilder {
-        let kind = ColumnType::of(kind);
-        let times = (kind == ColumnType::Timestamp).then(|| TimeParser::of(spec));
+        let kind = ColumnType::from_arrow(kind);
+        let times = (kind == ColumnType::Timestamp).then(|| TimeParser::new(spec));
         let values = BuilderValues::new(&spec.name, &kind);
         let encoding = spec.encoding.unwrap_or(BinaryEncoding::Utf8);
         ColumnBuilder { name: spec.name.clone(), kind, times, encoding, values, nulls: Vec::new() }
@@ -467,7 +467,7 @@ impl BuilderValues {
     /// Creates the values of a column with this name, which errors about nested values include.
     fn new(name: &str, kind: &ColumnType) -> BuilderValues {
         let within =
-            |name: String, kind: &DataType| ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::of(kind)), kind);
+            |name: String, kind: &DataType| ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::from_arrow(kind)), kind);
         match kind {
             ColumnType::Bool => BuilderValues::Bool(Vec::new()),
             ColumnType::Int64 | ColumnType::Timestamp => BuilderValues::Int64(Vec::new()),

@@ -358,9 +358,10 @@ impl InferredValues {
             return plain(ColumnType::Bool);
         }
         if let Some(unit) = self.unit(name).filter(|_| numbers == all) {
-            let (word, words) = unit.names();
+            let (word, plural) = unit.names();
             notes.push(format!(
-                "its numbers look like {words} since 1970: timestamp({word}); write int64 or float64 if they are not times"
+                "its numbers look like {plural} since 1970: timestamp({word}); write int64 or float64 if they are \
+                not times"
             ));
             return (ColumnType::Timestamp, TimeForm::Number(unit));
         }
@@ -406,14 +407,16 @@ impl InferredValues {
             if patterns_left.len() > 1 {
                 let first = self.text.first.as_ref().map_or("", |(_, value)| value.as_str());
                 notes.push(format!(
-                    "`{first}` and the other values are times whose order of day, month and year is not certain: text; write {}",
+                    "`{first}` and the other values are times, but the order of day, month and year is ambiguous: \
+                    text; write {}",
                     patterns_left.join(" or ")
                 ));
                 return Some((ColumnType::Text, TimeForm::Text));
             }
         }
         if self.local || first.is_local() {
-            notes.push("its times have no offset and are read as UTC; add zone = \"Europe/Berlin\" if clocks of a zone showed them".into());
+            notes.push("its times have no offset and are read as UTC; if they are local times, add for example zone \
+                = \"Europe/Berlin\"".into());
         }
         Some((ColumnType::Timestamp, first.form.clone()))
     }

@@ -22,7 +22,7 @@ pub enum Mark {
 
 impl Mark {
     /// Reads the mark from the first bytes; `None` if there are too few. `last`: no more bytes come.
-    pub fn of(begin: &[u8], last: bool) -> Option<Mark> {
+    pub fn read(begin: &[u8], last: bool) -> Option<Mark> {
         if begin.starts_with(UTF_8) {
             return Some(Mark::Utf8);
         }
@@ -69,7 +69,7 @@ mod tests {
             (b"\0\0\xFE\xFF", false, Some(Mark::Other(b"\0\0\xFE\xFF"))),
             (b"{", false, Some(Mark::None)),
         ] {
-            assert_eq!(Mark::of(begin, last), mark, "{begin:?}");
+            assert_eq!(Mark::read(begin, last), mark, "{begin:?}");
         }
     }
 }

@@ -108,7 +108,7 @@ pub fn reject(line: &mut Vec<u8>, reason: &str) {
 
 /// Returns a rejected row and why; `None` if it is not rejected.
 #[inline]
-pub(super) fn refused(record: &[u8]) -> Option<(&[u8], String)> {
+pub(super) fn rejected(record: &[u8]) -> Option<(&[u8], String)> {
     let record = record.strip_suffix(&[MARK])?;
     let mark = memchr::memrchr(MARK, record)?;
     let (row, reason) = record.split_at_checked(mark)?;
@@ -152,11 +152,11 @@ mod tests {
     #[test]
     fn a_reason_is_read_as_it_was_written() {
         let mut line = br#"{"a":null}"#.to_vec();
-        assert_eq!(refused(&line), None);
+        assert_eq!(rejected(&line), None);
         reject(&mut line, "column `a`: 5\n\u{1f} is too much");
-        assert_eq!(refused(&line), Some((&br#"{"a":null}"#[..], "column `a`: 5 is too much".to_owned())));
+        assert_eq!(rejected(&line), Some((&br#"{"a":null}"#[..], "column `a`: 5 is too much".to_owned())));
         for odd in [&b""[..], b"\x1f", b"\x1f\x1f"] {
-            let _ = refused(odd);
+            let _ = rejected(odd);
         }
     }
 }

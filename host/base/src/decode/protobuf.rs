@@ -34,7 +34,7 @@ impl ProtobufDecoder {
     pub fn new(spec: &ProtobufSpec, columns: &[ColumnSpec]) -> ProtobufDecoder {
         let by = Messages::parse(&spec.descriptor.content).and_then(|messages| {
             let message = messages.named(&spec.message).ok_or("the descriptor has no such message")?;
-            let plan = MessagePlan::of(&messages, message, columns);
+            let plan = MessagePlan::new(&messages, message, columns);
             Ok((messages, plan))
         });
         ProtobufDecoder { by, confluent: spec.confluent }

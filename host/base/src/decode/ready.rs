@@ -40,7 +40,7 @@ pub(super) fn rows_of(ready: &ReadyRows, columns: &[ColumnSpec], schema: &Schema
 
 /// Returns the same chunk with rows as delimited lines of JSON.
 pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -> Chunk {
-    let (mut bytes, mut ends, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bytes, mut ends, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
     let mut lines = JsonRows::new(ready.rows());
     for row in 0..ready.rows().num_rows() {
         if delimiter == Delimiter::Envelope {
@@ -51,12 +51,12 @@ pub(super) fn in_lines(chunk: &Chunk, ready: &ReadyRows, delimiter: Delimiter) -
             Err(error) => Err(error.to_string()),
         };
         if let Err(why) = written {
-            refused.push(RejectedRecord { row: row as u32, reason: format!("cannot be written: {why}"), dropped: 0 });
+            rejected.push(RejectedRecord { row: row as u32, reason: format!("cannot be written: {why}"), dropped: 0 });
         }
         if delimiter.is_line() {
             bytes.push(b'\n');
         }
         ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
     }
-    Chunk { bytes: bytes.into(), ends, refused, extent: chunk.extent.clone(), ..Chunk::default() }
+    Chunk { bytes: bytes.into(), ends, rejected, extent: chunk.extent.clone(), ..Chunk::default() }
 }

@@ -36,7 +36,7 @@ pub fn shown_rows(decoded: &DecodedChunk) -> String {
         if column.is_null(row) {
             return "null".to_string();
         }
-        match ColumnType::of(column.data_type()) {
+        match ColumnType::from_arrow(column.data_type()) {
             ColumnType::Bool => column.as_boolean().value(row).to_string(),
             ColumnType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
             ColumnType::Float64 => column.as_primitive::<Float64Type>().value(row).to_string(),
@@ -67,7 +67,7 @@ pub fn shown_rows(decoded: &DecodedChunk) -> String {
 
 #[test]
 fn json_values_of_every_type() {
-    let time = "(RFC 3339, as 2024-05-01T12:00:00Z)";
+    let time = "(RFC 3339, for example 2024-05-01T12:00:00Z)";
     let cases = [
         ("int64", "12", "12"),
         ("int64", "-9223372036854775808", "-9223372036854775808"),
@@ -119,7 +119,9 @@ fn json_values_of_every_type() {
         (
             "timestamp",
             "1700000000",
-            "!column `n`: 1700000000 is a number without a unit; it looks like seconds (as seconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(s)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+            "!column `n`: 1700000000 is a number without a unit; it looks like seconds (as seconds since \
+            1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(s)\" in the schema, or the time as text, for \
+            example 2024-05-01T12:00:00Z",
         ),
         ("timestamp", "\"2023-11-14T22:13:20.5Z\"", "1700000000500000"),
         ("timestamp", "\"2023-11-15T00:13:20+02:00\"", "1700000000000000"),
@@ -164,7 +166,9 @@ fn csv_values_of_every_type() {
         (
             "timestamp",
             "1700000000000",
-            "!column `n`: 1700000000000 is a number without a unit; it looks like milliseconds (as milliseconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(ms)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+            "!column `n`: 1700000000000 is a number without a unit; it looks like milliseconds (as \
+            milliseconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(ms)\" in the schema, or the \
+            time as text, for example 2024-05-01T12:00:00Z",
         ),
     ];
     for (kind, value, expected) in cases {
@@ -224,7 +228,7 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
         b"{\"n\":3}",
     ];
     let mut chunk = chunk(&lines, b"\r\n");
-    chunk.refused.push(crate::batch::chunk::RejectedRecord { row: 3, reason: "too long".into(), dropped: 0 });
+    chunk.rejected.push(crate::batch::chunk::RejectedRecord { row: 3, reason: "too long".into(), dropped: 0 });
     for _ in 0..2 {
         let decoded = decoder.decode(&chunk);
         let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\

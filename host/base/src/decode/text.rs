@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Returns the records of a chunk as text; `None` if any of them was rejected or is not UTF-8 and must be checked separately.
 pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
-    if !chunk.refused.is_empty() || i32::try_from(chunk.bytes.len()).is_err() {
+    if !chunk.rejected.is_empty() || i32::try_from(chunk.bytes.len()).is_err() {
         return None;
     }
     let mut bytes = Vec::with_capacity(chunk.bytes.len());

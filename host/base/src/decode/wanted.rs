@@ -17,7 +17,7 @@ pub struct TargetType<'a> {
 
 impl<'a> TargetType<'a> {
     /// Returns what a column of this name and type needs.
-    pub fn of(column: &'a str, kind: Option<&'a DataType>) -> TargetType<'a> {
+    pub fn new(column: &'a str, kind: Option<&'a DataType>) -> TargetType<'a> {
         TargetType { column, kind }
     }
 
@@ -111,7 +111,7 @@ impl<'a> TargetType<'a> {
     }
 
     fn wrong(self, what: &str) -> String {
-        let kind = self.kind.map_or_else(String::new, |kind| ColumnType::of(kind).to_string());
+        let kind = self.kind.map_or_else(String::new, |kind| ColumnType::from_arrow(kind).to_string());
         format!("column `{}`: the record has {what} where {kind} is wanted", self.column)
     }
 }

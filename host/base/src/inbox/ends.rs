@@ -292,7 +292,7 @@ mod tests {
     async fn batches_that_pass_know_nothing_and_sources_have_no_end_before_their_partitions_are_known() {
         let inbox = Inbox::new(1 << 20, Box::new(|| {}));
         inbox.enable_end_marks(&Positions::new(), Share::ALL, IDLE);
-        let all = TakeLimits::of(u64::MAX, u64::MAX);
+        let all = TakeLimits::new(u64::MAX, u64::MAX);
         assert_eq!(inbox.take(BatchId(1), all).moved, [more(CLOCK_PREFIX, 0)]);
         inbox.report_no_partitions(true);
         assert_eq!(inbox.take(BatchId(2), all).moved, [end(CLOCK_PREFIX, 0)], "there are none");

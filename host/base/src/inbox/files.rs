@@ -256,15 +256,15 @@ mod tests {
 
     /// Returns the inbox for a directory of one of two processes.
     fn inbox(process: usize) -> Inbox {
-        Inbox::new(1 << 20, Box::new(|| {})).with_peers().with_files(Share::of(process, 2))
+        Inbox::new(1 << 20, Box::new(|| {})).with_peers().with_files(Share::new(process, 2))
     }
 
     fn name_of(process: usize) -> String {
-        (0..).map(|number| format!("{number}.csv")).find(|name| Share::of(process, 2).owns(name)).unwrap()
+        (0..).map(|number| format!("{number}.csv")).find(|name| Share::new(process, 2).owns(name)).unwrap()
     }
 
     fn take(inbox: &Inbox, batch: u64) -> TakenRecords {
-        inbox.take(BatchId(batch), TakeLimits::of(9, 9))
+        inbox.take(BatchId(batch), TakeLimits::new(9, 9))
     }
 
     fn names(taken: TakenRecords) -> Vec<(String, bool)> {

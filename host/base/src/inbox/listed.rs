@@ -59,10 +59,10 @@ mod tests {
         for number in 1..4 {
             assert!(inbox.put(row("b", number)).await && inbox.put(row("a", number)).await);
         }
-        let first = inbox.take(BatchId(1), TakeLimits::of(1, u64::MAX));
+        let first = inbox.take(BatchId(1), TakeLimits::new(1, u64::MAX));
         let names = |moved: &[(String, Position)]| moved.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&first.moved), ["b", "clock:a", "clock:b"]);
-        let rest = inbox.take(BatchId(2), TakeLimits::of(u64::MAX, u64::MAX));
+        let rest = inbox.take(BatchId(2), TakeLimits::new(u64::MAX, u64::MAX));
         let text = |chunk: &Chunk| String::from_utf8(chunk.bytes.to_vec()).unwrap();
         assert_eq!(rest.chunks.iter().map(text).collect::<Vec<_>>(), ["a1\na2\na3\n", "b1\nb2\nb3\n"]);
         assert_eq!(

@@ -16,7 +16,7 @@ pub struct GrowingChunk {
     bytes: BytesMut,
     ends: Vec<u32>,
     header: Bytes,
-    refused: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
     /// Instead of records, if rows arrived as columns.
     ready: Vec<ReadyRows>,
     ready_rows: usize,
@@ -63,7 +63,7 @@ impl GrowingChunk {
 
     /// Returns whether its last record must stay the last.
     fn ends_unclosed(&self) -> bool {
-        let last = self.refused.last().filter(|last| last.row as usize + 1 == self.ends.len());
+        let last = self.rejected.last().filter(|last| last.row as usize + 1 == self.ends.len());
         last.is_some_and(|last| last.reason == UNCLOSED)
     }
 
@@ -101,13 +101,13 @@ impl GrowingChunk {
         }
         self.bytes.extend_from_slice(&chunk.bytes);
         self.ends.extend(chunk.ends.iter().map(|end| bytes_before + end));
-        let refused = chunk.refused.into_iter();
-        self.refused.extend(refused.map(|rejected| RejectedRecord { row: rows_before + rejected.row, ..rejected }));
+        let rejected = chunk.rejected.into_iter();
+        self.rejected.extend(rejected.map(|rejected| RejectedRecord { row: rows_before + rejected.row, ..rejected }));
     }
 
     /// Returns all that was added as one chunk.
     pub fn into_chunk(self) -> Chunk {
-        let GrowingChunk { bytes, ends, header, refused, ready, extent, .. } = self;
-        Chunk { bytes: bytes.freeze(), ends, header, refused, ready: ReadyRows::joined(ready), extent }
+        let GrowingChunk { bytes, ends, header, rejected, ready, extent, .. } = self;
+        Chunk { bytes: bytes.freeze(), ends, header, rejected, ready: ReadyRows::joined(ready), extent }
     }
 }

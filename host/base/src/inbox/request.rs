@@ -168,7 +168,7 @@ mod tests {
         assert!(inbox.put_atomic(rows(2), vec![removed("x"), at("y", 1)], 8).await);
         assert!(inbox.put_atomic(rows(3), vec![removed("y"), at("z", 2)], 8).await);
         assert!(inbox.put_atomic(rows(4), vec![removed("z"), at("x", 3)], 8).await);
-        let taken = |batch| inbox.take(BatchId(batch), TakeLimits::of(1, u64::MAX));
+        let taken = |batch| inbox.take(BatchId(batch), TakeLimits::new(1, u64::MAX));
         let first = taken(1);
         assert_eq!(first.chunks.iter().map(Chunk::rows).sum::<usize>(), 5, "nine would be too many");
         let moved = |taken: &super::super::TakenRecords| {

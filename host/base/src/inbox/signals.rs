@@ -16,7 +16,7 @@ pub struct Ticket(u64);
 
 impl Ticket {
     /// Creates a ticket of a number of rows, for tests.
-    pub fn of(rows: u64) -> Ticket {
+    pub fn new(rows: u64) -> Ticket {
         Ticket(rows)
     }
 }
@@ -189,11 +189,11 @@ mod tests {
         inbox.put_back(row(), Vec::new());
         let first = ticket(inbox.offer([row(), row()].concat(), None));
         let second = ticket(inbox.offer(row(), None));
-        let _ = inbox.take(BatchId(7), TakeLimits::of(2, u64::MAX));
+        let _ = inbox.take(BatchId(7), TakeLimits::new(2, u64::MAX));
         inbox.plan_is_durable(BatchId(7));
         assert_eq!(durability(&inbox, first), None, "its second row still waits");
-        let _ = inbox.take(BatchId(8), TakeLimits::of(1, u64::MAX));
-        let _ = inbox.take(BatchId(9), TakeLimits::of(9, u64::MAX));
+        let _ = inbox.take(BatchId(8), TakeLimits::new(1, u64::MAX));
+        let _ = inbox.take(BatchId(9), TakeLimits::new(9, u64::MAX));
         assert_eq!(durability(&inbox, first), None, "the plan of batch 8 is on its way");
         inbox.plan_is_durable(BatchId(8));
         assert_eq!((durability(&inbox, first), durability(&inbox, second)), (Some(true), None));
@@ -213,7 +213,7 @@ mod tests {
         let inbox = inbox(1 << 20).limited(1, true);
         let [first, second] = [(); 2].map(|()| ticket(inbox.offer(row(), None)));
         for batch in 1..3 {
-            let _ = inbox.take(BatchId(batch), TakeLimits::of(9, u64::MAX));
+            let _ = inbox.take(BatchId(batch), TakeLimits::new(9, u64::MAX));
             inbox.plan_is_durable(BatchId(batch));
         }
         assert_eq!((durability(&inbox, first), durability(&inbox, second)), (Some(true), None));
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(inbox.offer(row(), None), OfferResult::Full);
         inbox.close();
         assert_eq!(inbox.offer(row(), None), OfferResult::Closed);
-        let taken = inbox.take(BatchId(1), TakeLimits::of(9, u64::MAX));
+        let taken = inbox.take(BatchId(1), TakeLimits::new(9, u64::MAX));
         assert_eq!(taken.chunks.iter().map(Chunk::rows).sum::<usize>(), 1);
     }
 

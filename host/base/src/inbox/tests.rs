@@ -28,14 +28,14 @@ async fn ten_thousand_single_lines_are_one_part_and_one_wake() {
     for i in 0..10_000_u32 {
         let mut line = lines(1, "abc");
         if i == 7_777 {
-            line.refused.push(RejectedRecord { row: 0, reason: "no".into(), dropped: 7 });
+            line.rejected.push(RejectedRecord { row: 0, reason: "no".into(), dropped: 7 });
         }
         assert!(inbox.put(line).await);
     }
     assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
     let mut expected = lines(10_000, "abc");
-    expected.refused.push(RejectedRecord { row: 7_777, reason: "no".into(), dropped: 7 });
-    assert_eq!(inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks, [expected]);
+    expected.rejected.push(RejectedRecord { row: 7_777, reason: "no".into(), dropped: 7 });
+    assert_eq!(inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks, [expected]);
     assert!(!inbox.state().ready);
     inbox.put(lines(1, "x")).await;
     inbox.finish();
@@ -51,7 +51,7 @@ async fn parts_have_bounds_and_headers_are_kept_apart() {
     }
     inbox.put(Chunk { header: "a,b".into(), ..lines(2, "1,2") }).await;
     let rows: Vec<usize> =
-        inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).collect();
+        inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).collect();
     assert_eq!(rows, [PART_ROWS_MAX / 3 * 3, PART_ROWS_MAX / 3 * 2, 2]);
 }
 
@@ -64,16 +64,16 @@ async fn take_keeps_to_its_limits() {
     }
     let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
     assert_eq!(
-        sum(&inbox.take(BatchId(1), TakeLimits::of(PART_ROWS_MAX as u64 + 5, u64::MAX)).chunks),
+        sum(&inbox.take(BatchId(1), TakeLimits::new(PART_ROWS_MAX as u64 + 5, u64::MAX)).chunks),
         PART_ROWS_MAX + 5
     );
-    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 10)).chunks), 2, "as many whole records as fit");
-    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 3)).chunks), 1, "at least one record");
+    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::new(u64::MAX, 10)).chunks), 2, "as many whole records as fit");
+    assert_eq!(sum(&inbox.take(BatchId(1), TakeLimits::new(u64::MAX, 3)).chunks), 1, "at least one record");
     assert_eq!(
-        sum(&inbox.take(BatchId(1), TakeLimits::of(u64::MAX, large.bytes.len() as u64)).chunks),
+        sum(&inbox.take(BatchId(1), TakeLimits::new(u64::MAX, large.bytes.len() as u64)).chunks),
         PART_ROWS_MAX - 8
     );
-    let last = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, large.bytes.len() as u64)).chunks;
+    let last = inbox.take(BatchId(1), TakeLimits::new(u64::MAX, large.bytes.len() as u64)).chunks;
     assert_eq!(last, [large]);
     assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
 }
@@ -94,7 +94,7 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     inbox.put_batch(vec![lines(2, "a")], position(10)).await;
     inbox.put_batch(vec![], position(20)).await;
     inbox.put_batch(vec![in_line(0, lines(3, "b")), in_line(3, lines(1, "c"))], position(30)).await;
-    let take = |rows_max| inbox.take(BatchId(1), TakeLimits::of(rows_max, u64::MAX));
+    let take = |rows_max| inbox.take(BatchId(1), TakeLimits::new(rows_max, u64::MAX));
     let first = take(2);
     assert_eq!(first.chunks.len(), 1, "the end of the batch goes with its last row");
     assert_eq!(first.moved, [moved("", 10, 0)]);
@@ -129,16 +129,16 @@ async fn ends_of_files_go_with_their_last_rows_and_alone_make_no_batch() {
     inbox.put_last(None, "none".into(), end(4)).await;
     inbox.put(of_file("b", 0, lines(1, "z"))).await;
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
-    let first = inbox.take(BatchId(1), TakeLimits::of(4, u64::MAX));
+    let first = inbox.take(BatchId(1), TakeLimits::new(4, u64::MAX));
     let joined = [
         of_file("a", 3, lines(2, "x")),
         of_file("a", 9, Chunk { ends: vec![2, 4], bytes: "x\ny\n".into(), ..Chunk::default() }),
     ];
     assert_eq!(first, TakenRecords { chunks: joined.into(), moved: vec![moved("a", 13, 0), moved("empty", 0, 1)] });
-    let second = inbox.take(BatchId(2), TakeLimits::of(1, u64::MAX));
+    let second = inbox.take(BatchId(2), TakeLimits::new(1, u64::MAX));
     let expected = vec![moved("a", 15, 1), moved("none", 4, 1)];
     assert_eq!(second, TakenRecords { chunks: vec![of_file("a", 13, lines(1, "y"))], moved: expected });
-    assert_eq!(inbox.take(BatchId(3), TakeLimits::of(9, 9)).moved, [moved("b", 2, 0)]);
+    assert_eq!(inbox.take(BatchId(3), TakeLimits::new(9, 9)).moved, [moved("b", 2, 0)]);
     assert!(!inbox.state().ready);
     let held = inbox.lock();
     assert_eq!((held.bytes, held.file_ends), (0, 0));
@@ -151,12 +151,12 @@ async fn what_was_put_back_comes_first_and_is_told() {
     inbox.put(from(50, 2)).await;
     inbox.put_back(vec![from(40, 7), from(47, 3)], Vec::new());
     assert!(inbox.state().leftover && inbox.state().rows == 12);
-    let first = inbox.take(BatchId(1), TakeLimits::of(8, u64::MAX));
+    let first = inbox.take(BatchId(1), TakeLimits::new(8, u64::MAX));
     assert_eq!(first, TakenRecords { chunks: vec![from(40, 7), from(47, 1)], moved: vec![moved("", 48, 0)] });
     assert!(inbox.state().leftover);
-    assert_eq!(inbox.take(BatchId(2), TakeLimits::of(2, u64::MAX)).chunks, [from(48, 2)]);
+    assert_eq!(inbox.take(BatchId(2), TakeLimits::new(2, u64::MAX)).chunks, [from(48, 2)]);
     assert!(!inbox.state().leftover && inbox.state().ready);
-    assert_eq!(inbox.take(BatchId(3), TakeLimits::of(9, 99)).chunks, [from(50, 2)]);
+    assert_eq!(inbox.take(BatchId(3), TakeLimits::new(9, 99)).chunks, [from(50, 2)]);
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     let mut waiting = Box::pin(inbox.put(huge.clone()));
     assert!(futures_poll(&mut waiting), "it must wait");
     assert_eq!(
-        inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks,
+        inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks,
         std::slice::from_ref(&huge),
         "but its records are there"
     );
@@ -178,7 +178,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     assert!(!waiting.await);
     assert!(!inbox.put(lines(1, "never")).await);
     inbox.closed().await;
-    let rows: usize = inbox.take(BatchId(2), TakeLimits::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).sum();
+    let rows: usize = inbox.take(BatchId(2), TakeLimits::new(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).sum();
     assert_eq!(rows, 2, "what the receiver had read is not lost");
 }
 
@@ -203,10 +203,10 @@ async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
     inbox.replace_waiting(large.clone());
     let state = inbox.state();
     assert_eq!((state.rows, state.ready, state.finished), (1, false, true));
-    let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, 1));
+    let taken = inbox.take(BatchId(1), TakeLimits::new(u64::MAX, 1));
     assert_eq!(taken.chunks.len(), 1);
     assert_eq!(taken.moved, [(String::new(), Position { offset: 2, mark: 88 })]);
-    assert!(inbox.take(BatchId(2), TakeLimits::of(u64::MAX, u64::MAX)).moved.is_empty());
+    assert!(inbox.take(BatchId(2), TakeLimits::new(u64::MAX, u64::MAX)).moved.is_empty());
 }
 
 #[test]
@@ -235,13 +235,13 @@ async fn a_request_that_moves_a_position_is_taken_as_a_whole() {
     assert_eq!((inbox.state().rows, wakes.load(Ordering::SeqCst)), (16, 1));
     let at = |offset| Position { offset, mark: 1 };
     let rows = |offset| (String::new(), Position { offset, mark: 0 });
-    let taken = inbox.take(BatchId(1), TakeLimits::of(4, u64::MAX));
+    let taken = inbox.take(BatchId(1), TakeLimits::new(4, u64::MAX));
     assert_eq!(taken.chunks.iter().map(Chunk::rows).sum::<usize>(), 2, "three more would be too many");
     assert_eq!(taken.moved, [rows(2)]);
-    let taken = inbox.take(BatchId(2), TakeLimits { rows_of_part: 4, ..TakeLimits::of(6, u64::MAX) });
+    let taken = inbox.take(BatchId(2), TakeLimits { rows_of_part: 4, ..TakeLimits::new(6, u64::MAX) });
     assert_eq!(taken.chunks.iter().map(Chunk::rows).collect::<Vec<_>>(), [3, 2], "no part of more than four");
     assert_eq!(taken.moved, [rows(7), ("p".into(), at(7)), ("q".into(), at(1))]);
-    let taken = inbox.take(BatchId(3), TakeLimits { rows_of_part: 4, ..TakeLimits::of(6, 1) });
+    let taken = inbox.take(BatchId(3), TakeLimits { rows_of_part: 4, ..TakeLimits::new(6, 1) });
     assert_eq!(taken.chunks.iter().map(Chunk::rows).collect::<Vec<_>>(), [4, 4, 1], "alone it is taken, however large");
     assert_eq!(taken.moved, [rows(16), ("p".into(), at(8))]);
     assert_eq!((inbox.state().rows, inbox.state().ready), (0, false));
@@ -251,7 +251,7 @@ async fn a_request_that_moves_a_position_is_taken_as_a_whole() {
 async fn small_requests_are_one_chunk_together() {
     let (inbox, _) = counted();
     (0..1_000).for_each(|row| offer(&inbox, row, 1, "p", row));
-    let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
+    let taken = inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX));
     assert_eq!(taken.chunks, [lines(1_000, "abc")]);
     assert_eq!(inbox.lock().bytes, 0, "what was counted is counted back");
 }
@@ -262,7 +262,7 @@ async fn what_is_put_back_moves_its_positions_with_its_last_row() {
     let chunk = Chunk { extent: Extent { row: 5, ..Extent::default() }, ..lines(3, "abc") };
     inbox.put_back(vec![chunk], vec![("p".into(), Position { offset: 4, mark: 9 })]);
     offer(&inbox, 8, 1, "p", 5);
-    let moved = |batch, rows| inbox.take(BatchId(batch), TakeLimits::of(rows, u64::MAX)).moved;
+    let moved = |batch, rows| inbox.take(BatchId(batch), TakeLimits::new(rows, u64::MAX)).moved;
     assert_eq!(moved(1, 2), [(String::new(), Position { offset: 7, mark: 0 })]);
     let last = moved(2, 1);
     assert_eq!(last, [(String::new(), Position { offset: 8, mark: 0 }), ("p".into(), Position { offset: 4, mark: 9 })]);
@@ -281,7 +281,7 @@ async fn who_waits_for_room_tells_that_a_whole_batch_is_there() {
     }
     assert!(put > 1 && inbox.fill().0 > inbox.fill().1, "{put}: {:?}", inbox.fill());
     assert_eq!(wakes.load(Ordering::SeqCst), 2, "not empty any more, and full");
-    inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
+    inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX));
     assert!(!inbox.state().full);
     // The job file's limit of rows per batch applies, however much waits.
     let inbox = Inbox::new(1_000, Box::new(|| {})).in_batches_of(put as u64);

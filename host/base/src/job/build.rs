@@ -1,5 +1,5 @@
-//! Jobs made by a program: the parts of a [`JobSpec`] with their defaults. What a file would be refused for,
-//! [`check`](super::check) refuses here.
+//! Jobs built by a program: the parts of a [`JobSpec`] with their defaults. [`check`](super::check) reports the same errors as
+//! for a job file.
 //! The documentation of the crate `millstream` has an example.
 
 mod plugin;
@@ -20,18 +20,18 @@ impl Default for JobSpec {
 }
 
 impl JobSpec {
-    /// Whether it only shows the first rows of its streams.
+    /// Returns whether the job only shows the first rows of its streams.
     pub fn is_sample(&self) -> bool {
         self.sinks.iter().any(|sink| sink.kind.is_sample())
     }
 
-    /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
+    /// Returns the name of a sink in metrics: its own, unless a source or stage has the same.
     pub fn counts_of_sink(&self, sink: &str) -> String {
         let mut others = self.sources.iter().map(|part| &part.name).chain(self.stages.iter().map(|part| &part.name));
         if others.any(|other| other == sink) { format!("{sink} (sink)") } else { sink.into() }
     }
 
-    /// A job without parts: a batch a second, all cores, paths relative to the working folder.
+    /// Creates a job without parts: one batch per second, all cores, paths relative to the working directory.
     pub fn new(name: impl Into<String>) -> JobSpec {
         JobSpec {
             name: name.into(),
@@ -51,7 +51,7 @@ impl JobSpec {
         }
     }
 
-    /// The plugins of all sources, stages and sinks, each with the name of the part that uses it.
+    /// Returns the plugins of all sources, stages and sinks, each with the name of the part that uses it.
     pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginSpec)> {
         let sources = self.sources.iter().filter_map(|source| Some((source.name.as_str(), source.plugin()?)));
         let stages = self.stages.iter();
@@ -75,36 +75,36 @@ impl JobSpec {
         self
     }
 
-    /// Sets what becomes of event time when no source will send anything more.
+    /// Sets what happens to event time when all sources have ended.
     #[must_use]
     pub fn at_end(mut self, at_end: AtEnd) -> JobSpec {
         self.at_end = at_end;
         self
     }
 
-    /// Sets how much memory the state of stages may take in each process; what does not fit lies in files in this folder, or
-    /// in that of temporary files.
+    /// Sets the memory limit for the state of stages in each process. State above it is spilled to files in `dir`, by default the
+    /// directory for temporary files.
     #[must_use]
     pub fn state(mut self, memory_bytes_max: u64, dir: Option<PathBuf>) -> JobSpec {
         self.state = Some(StateSpec { memory_bytes_max, dir });
         self
     }
 
-    /// Sets what gives batches their times.
+    /// Sets the clock of the batch times.
     #[must_use]
     pub fn clock(mut self, clock: ClockSpec) -> JobSpec {
         self.clock = clock;
         self
     }
 
-    /// Sets where checkpoints are kept (a folder, or `s3://bucket/prefix`), and how often one is written.
+    /// Sets location (a directory, or `s3://bucket/prefix`) and interval of checkpoints.
     #[must_use]
     pub fn checkpoint(mut self, dir: impl Into<String>, every: CheckpointEvery) -> JobSpec {
         self.checkpoint = Some(CheckpointSpec { dir: dir.into(), every });
         self
     }
 
-    /// Sets the folder that relative paths of the job start from.
+    /// Sets the directory of the job's relative paths.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> JobSpec {
         self.origin.dir = dir.into();
@@ -134,7 +134,7 @@ impl JobSpec {
 }
 
 impl SourceSpec {
-    /// A source of this kind and format with default limits and the columns that the format has by itself.
+    /// Creates a source of this kind and format with default limits and the format's default columns.
     pub fn new(name: impl Into<String>, kind: SourceKind, format: Format) -> SourceSpec {
         let schema = SourceSpec::default_schema(&kind, &format);
         SourceSpec {
@@ -153,13 +153,13 @@ impl SourceSpec {
         }
     }
 
-    /// A source with these settings, in the format that it has by itself.
-    pub fn of(name: impl Into<String>, config: impl SourceConfig) -> SourceSpec {
+    /// Creates a source with these settings, in the connector's default format.
+    pub fn from_config(name: impl Into<String>, config: impl SourceConfig) -> SourceSpec {
         let (format, record_bytes_max) = (config.format(), config.record_bytes_max());
         SourceSpec { record_bytes_max, ..SourceSpec::new(name, SourceKind::Declared(Arc::new(config)), format) }
     }
 
-    /// The plugin that it is, if it is one.
+    /// Returns the plugin of a source of kind `plugin`.
     pub fn plugin(&self) -> Option<&PluginSpec> {
         match &self.kind {
             SourceKind::Plugin(source) => Some(&source.plugin),
@@ -175,63 +175,63 @@ impl SourceSpec {
         }
     }
 
-    /// Gives the source the very columns that its rows have, where nobody wrote them.
-    pub fn with_columns(&mut self, given: &SchemaRef) {
+    /// Sets the columns of the source's rows, for kinds whose columns are not in the job file.
+    pub fn set_columns(&mut self, given: &SchemaRef) {
         match &mut self.kind {
             SourceKind::Retry { columns, .. } => columns.clone_from(given),
             SourceKind::Plugin(source) => source.columns.clone_from(given),
             _ => return,
         }
-        let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+        let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
         self.schema = given.fields().iter().map(column).collect();
     }
 
-    /// Rows of a plugin of world `source`.
+    /// Creates a source of rows of a plugin of world `source`.
     pub fn of_plugin(name: impl Into<String>, plugin: impl Into<PluginSpec>) -> SourceSpec {
         let kind = SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin.into())));
         SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
     }
 
-    /// Lines of the files of a folder, and of every new one.
+    /// Creates a source of lines of the files of a directory, including new files.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
         let settle = Duration::from_millis(limits::SETTLE_MS);
         SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle, spread: false }, Format::Text)
     }
 
-    /// Lines of the objects below a prefix of a bucket, as `s3://bucket/prefix`, and of every new one.
+    /// Creates a source of lines of the objects below a prefix of a bucket (`s3://bucket/prefix`), including new objects.
     pub fn objects(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
         let poll = Duration::from_millis(limits::OBJECTS_POLL_MS);
         SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll, spread: false }, Format::Text)
     }
 
-    /// Sets that the server of a socket is spoken to with TLS.
+    /// Sets TLS for the connection to the server of a socket.
     #[must_use]
     pub fn tls(mut self, tls: TlsSpec) -> SourceSpec {
         self.tls = Some(tls);
         self
     }
 
-    /// Sets which files of a folder are read.
+    /// Sets which files of a directory are read.
     #[must_use]
     pub fn files(mut self, files: FilesRead) -> SourceSpec {
         self.files = files;
         self
     }
 
-    /// Lines of a log that grows and is rotated, for ever.
+    /// Creates a source of lines of a growing, rotated log. It never ends.
     pub fn follow(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::FOLLOW_POLL_MS);
         let settle = Duration::from_millis(limits::SETTLE_MS);
         SourceSpec::new(name, SourceKind::Follow { path: path.into(), poll, settle }, Format::Text)
     }
 
-    /// Lines of one file, once.
+    /// Creates a source of lines of one file, read once.
     pub fn file(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
-    /// Sets the format; the columns become those that the format has by itself.
+    /// Sets the format, and the format's default columns.
     #[must_use]
     pub fn format(mut self, format: Format) -> SourceSpec {
         self.schema = SourceSpec::default_schema(&self.kind, &format);
@@ -246,8 +246,8 @@ impl SourceSpec {
         self
     }
 
-    /// The columns of a source whose job gives none: `value` for text and binary, none for json and csv, which need
-    /// them said.
+    /// Returns the default columns of a source: `value` for text and binary, none for formats that require a schema, for
+    /// example json and csv.
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         if let Some(columns) = kind.declared().and_then(SourceConfig::columns) {
             return columns;
@@ -261,13 +261,13 @@ impl SourceSpec {
         }
     }
 
-    /// The columns that the value of a record holds. All do but those of a `kafka` source with a `from`.
+    /// Returns the columns of a record's value: all but those with a `from`.
     pub fn value_columns(&self) -> impl Iterator<Item = &ColumnSpec> {
         self.schema.iter().filter(|column| column.from == ColumnSource::Value)
     }
 
-    /// What a row of these columns takes at least once it is decoded, whatever little it was before: its values, and the
-    /// note that one is missing.
+    /// Returns the minimum size of a decoded row of these columns, however small it was before: its values and
+    /// their null markers.
     pub fn decoded_row_bytes(schema: &[ColumnSpec]) -> u64 {
         const NOTE_BYTES: u64 = 4;
         const END_BYTES: u64 = 4;
@@ -275,19 +275,19 @@ impl SourceSpec {
         schema.iter().map(column).sum::<u64>().max(1)
     }
 
-    /// How many rows one batch takes together of this source at most: no more than may be decoded at a time.
-    pub fn rows_together_max(&self) -> u64 {
+    /// Returns the maximum number of rows that one batch takes of this source: no more than may be decoded at a time.
+    pub fn rows_per_take_max(&self) -> u64 {
         let decoded = self.bytes_per_batch_max.saturating_mul(limits::DECODED_TIMES_MAX);
         self.rows_per_batch_max.min(decoded / SourceSpec::decoded_row_bytes(&self.schema)).max(1)
     }
 
-    /// Whether something stands before the value in each of its records (`batch::envelope`).
+    /// Returns whether records have parts before the value (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
         self.kind.bounds() == RecordBounds::Envelope
             || self.schema.iter().any(|column| column.from != ColumnSource::Value)
     }
 
-    /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
+    /// Returns the bytes of a binary record of these columns; `None` if a column has no fixed width.
     pub fn fixed_bytes(schema: &[ColumnSpec]) -> Option<u32> {
         if schema.is_empty() {
             return None;
@@ -297,7 +297,7 @@ impl SourceSpec {
 }
 
 impl SourceKind {
-    /// The file or folder that must be there to be read.
+    /// Returns the file or directory that must exist to be read.
     pub fn path(&self) -> Option<&Path> {
         match self {
             SourceKind::File { path } | SourceKind::Directory { path, .. } => Some(path),
@@ -308,7 +308,7 @@ impl SourceKind {
         }
     }
 
-    /// The kind as a job file names it.
+    /// Returns the name of the kind in job files.
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
@@ -343,7 +343,7 @@ impl Default for CheckpointEvery {
 }
 
 impl SinkSpec {
-    /// A sink of this kind.
+    /// Creates a sink of this kind.
     pub fn new<S: Into<String>>(
         name: impl Into<String>,
         from: impl IntoIterator<Item = S>,

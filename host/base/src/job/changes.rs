@@ -15,8 +15,8 @@ pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
     for source in job.sources.iter().filter(|source| is_of_changes(source)) {
         let path = format!("sources.{}", source.name);
         if op_of(source).is_none() && !errors.within(&path) {
-            let message = "without it an insert and a delete look alike: add a column that says what a change does, as op = { type = \"text\", \
-                           from = \"op\" }";
+            let message = "without it an insert and a delete look the same: add a column with the operation, for \
+                           example op = { type = \"text\", from = \"op\" }";
             errors.add_new(format!("{path}.schema"), &format!("source `{}`: `schema`: ", source.name), message);
         }
     }
@@ -27,7 +27,8 @@ pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
         let (source, word) = (&changes.source, &changes.op);
         let message = match (op, changes.inner) {
             (None, _) => format!(
-                "the rows of `{stream}` are changes of {source}, and the table would keep what was deleted; write op = \"{word}\""
+                "the rows of `{stream}` are changes of {source}, and the table would keep deleted rows; write op = \
+                \"{word}\""
             ),
             (Some(_), Some(inner)) => leaves_out(source, inner),
             (Some(_), None) => continue,
@@ -65,9 +66,10 @@ pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
         if !errors.within(&path) {
             let (source, word) = (&changes.source, &changes.op);
             let message = format!(
-                "rows are changes of {source}, and the query does not look at `{word}`, so rows that are deleted would be like others; put `{word}` \
-                 among the columns of a query that processes each row on its own, and write aggregate, join or top with window = \"all\" and \
-                 op = \"{word}\" instead of one that groups, joins or sorts"
+                "rows are changes of {source}, but the query does not use `{word}`, so deleted rows would look like \
+                 others; put `{word}` among the columns of a query that processes each row on its own, and write \
+                 aggregate, join or top with window = \"all\" and op = \"{word}\" instead of a query that groups, \
+                 joins or sorts"
             );
             errors.add_new(format!("{path}.sql"), &format!("stage `{}`: `sql`: ", stage.name), message);
         }
@@ -91,8 +93,8 @@ pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
                     false => format!("put `{op}` among the columns of each stage on the way, and "),
                 };
                 let message = format!(
-                    "its rows are changes of {source}, and it would keep what was deleted; {first}{}, or changes = \"rows\" where each change is \
-                     wanted as a row",
+                    "its rows are changes of {source}, and it would keep deleted rows; {first}{}, or changes = \
+                     \"rows\" to write each change as a row",
                     help.replace("OP", op)
                 );
                 (key, message)
@@ -116,7 +118,7 @@ fn latest_without_op(job: &JobSpec, errors: &JobErrors) {
         let Some(ChangeStream { source, op, .. }) = changes.next() else { continue };
         if !errors.within(&path) {
             let message = format!(
-                "the rows are changes of {source}, and without `op` it would keep what was deleted; write op = \"{op}\""
+                "the rows are changes of {source}, and without `op` it would keep deleted rows; write op = \"{op}\""
             );
             errors.add_new(format!("{path}.latest"), &format!("stage `{}`: `latest`: ", stage.name), message);
         }
@@ -144,8 +146,9 @@ fn all_without_op(job: &JobSpec, errors: &JobErrors) {
         };
         if !errors.within(&path) {
             let message = format!(
-                "its rows are changes of {source}, and without `op` one that deletes would be one more row; {first}write op = \"{word}\" with \
-                 `{word}` among the columns that the stage reads, or take `{word}` into the key where changes are counted"
+                "its rows are changes of {source}, and without `op` a delete would be one more row; {first}write op \
+                 = \"{word}\" with `{word}` among the columns that the stage reads, or add `{word}` to the key to \
+                 count changes"
             );
             errors.add_new(path, &format!("stage `{}`: ", stage.name), message);
         }
@@ -213,8 +216,8 @@ fn names(query: &str, column: &str) -> bool {
 /// A row that an inner enrichment omits may be the deletion of an earlier one.
 fn leaves_out(source: &str, inner: &str) -> String {
     format!(
-        "the rows are changes of {source}, and stage `{inner}` drops changes of rows that are not in its table, deletions too, so what was \
-         deleted would be kept; take type = \"inner\" out of `{inner}`"
+        "the rows are changes of {source}, and stage `{inner}` drops changes of rows that are not in its table, \
+         deletions too, so deleted rows would be kept; remove type = \"inner\" from `{inner}`"
     )
 }
 
@@ -247,7 +250,7 @@ struct ChangeStream<'a> {
 }
 
 impl ChangeStream<'_> {
-    fn of(source: String, op: &str, is_complete: bool) -> Self {
+    fn new(source: String, op: &str, is_complete: bool) -> Self {
         ChangeStream {
             source,
             op: op.to_owned(),
@@ -285,7 +288,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
     }
     if let Some(source) = job.sources.iter().find(|source| source.name == stream) {
         let op = op_of(source).filter(|_| is_of_changes(source))?;
-        return Some(ChangeStream::of(format!("source `{}`", source.name), op, false));
+        return Some(ChangeStream::new(format!("source `{}`", source.name), op, false));
     }
     let (part, side) = part_of(stream);
     let stage = job.stages.iter().find(|stage| stage.name == part)?;
@@ -308,7 +311,7 @@ fn changes_in<'a>(job: &'a JobSpec, stream: &str, seen: &mut BTreeSet<String>) -
 fn changes_of<'a>(job: &'a JobSpec, stage: &'a StageSpec, seen: &mut BTreeSet<String>) -> Option<ChangeStream<'a>> {
     if changes_rows(stage) {
         let op = stage.op.as_deref().unwrap_or(OPERATION);
-        let changes = ChangeStream::of(format!("stage `{}`", stage.name), op, true);
+        let changes = ChangeStream::new(format!("stage `{}`", stage.name), op, true);
         let replaced = stage.op.is_none()
             && matches!(stage.operator, OperatorSpec::Newest { .. } | OperatorSpec::Aggregate { .. });
         // The last row of a key wins then, whatever `select` does with it.

@@ -17,15 +17,15 @@ use std::sync::Arc;
 
 /// A kind of source or sink, as its connector declares it. `C` is the type of its settings.
 pub struct Declaration<C: ?Sized + 'static> {
-    /// Its name in a job file.
+    /// Name of the kind in a job file.
     pub kind: &'static str,
     /// Where its records come from, or where rows go, for the description of the key `kind`.
     pub doc: &'static str,
-    /// Its own keys. Another kind's key of the same name may have another meaning.
+    /// The kind's own keys. Another kind's key of the same name may have another meaning.
     pub keys: &'static [TableKey],
     /// The keys that it shares with other kinds, by name.
     pub shared: &'static [&'static [&'static str]],
-    /// Reads its keys. Errors are recorded, and such keys are treated as absent.
+    /// Reads the kind's own keys. Errors are recorded, and such keys are treated as absent.
     pub read: fn(&Reader<'_>) -> Arc<C>,
 }
 

@@ -176,8 +176,7 @@ fn ssl_of(url: &str) -> Result<(String, Ssl), String> {
         (None | Some(Mode::VerifyFull), true) => Mode::VerifyFull,
         (Some(_), true) => {
             return Err(
-                "`sslrootcert=system` of `url` goes with sslmode=verify-full only; write that, or name a file of \
-                        certificates"
+                "`sslrootcert=system` of `url` needs sslmode=verify-full; write that, or name a certificate file"
                     .into(),
             );
         }
@@ -264,7 +263,7 @@ mod tests {
         let of_system = of("?sslrootcert=system").unwrap().ssl;
         assert_eq!((of_system.ca, of_system.mode), (None, Mode::VerifyFull));
         let weaker = of("?sslmode=require&sslrootcert=system").err().unwrap();
-        assert!(weaker.contains("goes with sslmode=verify-full only"), "{weaker}");
+        assert!(weaker.contains("needs sslmode=verify-full"), "{weaker}");
         let own = of("?sslcert=/c&sslkey=/k").unwrap().ssl.own;
         assert_eq!(own, Some(("/c".into(), "/k".into())));
         for wrong in ["?sslmode=allow", "?sslmode=", "?sslrootcert=c.pem", "?sslcert=/c", "?nonsense=1"] {

@@ -22,7 +22,7 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
     let (text, filter) = with_filter(text.trim())?;
     let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
     let Some((name, inner)) = call else {
-        return Err(format!("`{text}` is not an aggregate; write a function and its column, as \"sum(price)\""));
+        return Err(format!("`{text}` is not an aggregate; write a function and its column, for example \"sum(price)\""));
     };
     let lower = name.to_lowercase();
     let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == lower).copied() else {
@@ -44,9 +44,9 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
         return match (function, inner) {
             (AggregateFunction::Count, "*") => Ok(spec(None, false)),
             (AggregateFunction::Count, _) => {
-                Err("`count()` counts nothing; write \"count(*)\" or \"count(column)\"".into())
+                Err("`count()` has no argument; write \"count(*)\" or \"count(column)\"".into())
             }
-            _ => Err(format!("`{name}` needs a column; write its name, as \"{name}(price)\"")),
+            _ => Err(format!("`{name}` needs a column; write its name, for example \"{name}(price)\"")),
         };
     }
     let (column, distinct) = match inner.split_once(char::is_whitespace) {
@@ -60,8 +60,8 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
     }
     let column = column_name(column).ok_or_else(|| {
         format!(
-            "`{column}` is not the name of a column, and only one fits here; compute it in a stage before this one, as \
-             select = \"{column} as value\""
+            "`{column}` is not the name of a column, and only a column name is allowed here; compute it in a stage \
+             before this one, for example select = \"{column} as value\""
         )
     })?;
     Ok(spec(Some(column), distinct))

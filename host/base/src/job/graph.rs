@@ -14,13 +14,13 @@ pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
         return errors.add("", "", message);
     }
     if job.sources.is_empty() && !errors.within("sources") {
-        let message = "the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \
-                       \"127.0.0.1:9999\"";
+        let message = "the job has no source; add one, for example [sources.lines] with kind = \"socket\" and \
+                       address = \"127.0.0.1:9999\"";
         errors.add("sources", "", message);
     }
     if job.sinks.is_empty() && !errors.within("sinks") {
-        let message = "the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with from = \"…\" and \
-                       kind = \"print\"";
+        let message = "the job has no sink, so its rows go nowhere; add one, for example [sinks.screen] with from = \
+                       \"…\" and kind = \"print\"";
         errors.add("sinks", "", message);
     }
     names(job, errors);
@@ -147,7 +147,7 @@ fn unknown(key: &str, input: &str, reader: &str, parts: &[Readable<'_>], job: &J
     }
     if job.sinks.iter().any(|sink| sink.name == name) {
         return Some(format!(
-            "`{key}` names the sink `{name}`, and a sink has no rows to read; name what the sink reads"
+            "`{key}` names the sink `{name}`, but a sink has no rows to read; name a source or stage"
         ));
     }
     let other_names = || parts.iter().map(|part| part.name).filter(|other| *other != reader);
@@ -156,7 +156,7 @@ fn unknown(key: &str, input: &str, reader: &str, parts: &[Readable<'_>], job: &J
             Some(side) => format!("did you mean `{near}.{side}`?"),
             None => format!("did you mean `{near}`?"),
         },
-        None if other_names().next().is_none() => "there is nothing else to read".into(),
+        None if other_names().next().is_none() => "the job has no other stream".into(),
         None => format!("there are {}", suggest::list(other_names().take(20))),
     };
     Some(format!("`{key}` names `{name}`, which is neither a source nor a stage; {hint}"))
@@ -168,10 +168,10 @@ fn no_side(key: &str, part: &Readable<'_>, side: &str) -> Option<String> {
     let sides = part.sides.as_ref().filter(|sides| !sides.contains(&side))?;
     if side == "late" {
         let hint = match what {
-            "source" => "they come with stages that have `time`; read `<stage>.late` of one of these",
-            _ => "they come with event time; write time = \"…\" with a timestamp column there, or remove it here",
+            "source" => "only stages with `time` have late rows; read `<stage>.late` of such a stage",
+            _ => "late rows need event time; write time = \"…\" with a timestamp column there, or remove it here",
         };
-        return Some(format!("`{key}` names `{name}.late`, and the {what} `{name}` has no late rows: {hint}"));
+        return Some(format!("`{key}` names `{name}.late`, but the {what} `{name}` has no late rows: {hint}"));
     }
     let hint = match suggest::nearest(side, sides.iter().copied()) {
         Some(near) => format!("did you mean `{name}.{near}`?"),
@@ -191,14 +191,14 @@ fn clock(job: &JobSpec, errors: &JobErrors) {
     for source in job.sources.iter().filter(|s| !s.kind.gives_batches()) {
         let path = format!("sources.{}.kind", source.name);
         let message = format!(
-            "clock = \"manual\" works with `queue` sources only, and this is kind `{}`; remove `clock`, or make \
-             it a queue",
+            "clock = \"manual\" works with `queue` sources only, but this is kind `{}`; remove `clock`, or make it \
+             a queue",
             source.kind.word()
         );
         errors.add_new(path, &format!("source `{}`: ", source.name), message);
     }
     if job.batch.is_zero() {
-        let message = "clock = \"manual\" counts time in batch intervals, and `batch` is zero; write batch = \"1s\"";
+        let message = "clock = \"manual\" counts time in batch intervals, but `batch` is zero; write batch = \"1s\"";
         errors.add_new("batch".into(), "", message);
     }
 }

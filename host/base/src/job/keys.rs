@@ -14,7 +14,7 @@ use crate::limits;
 /// A key of a table.
 #[derive(Clone, Copy)]
 pub struct TableKey {
-    /// Its name.
+    /// The key's name.
     pub name: &'static str,
     /// The kinds of sources or sinks that have it; empty: all.
     pub kinds: &'static [&'static str],
@@ -22,7 +22,7 @@ pub struct TableKey {
     pub needed: &'static [&'static str],
     /// The shape of its values.
     pub shape: KeyShape,
-    /// Its description.
+    /// Description of the key.
     pub doc: &'static str,
 }
 
@@ -49,7 +49,7 @@ pub enum KeyShape {
     Every,
     /// `"64MiB"`, or a number of bytes.
     Size,
-    /// One of some words.
+    /// One of these words.
     Word(&'static [&'static str]),
     /// A number from 0 to 1.
     Share,
@@ -88,17 +88,17 @@ impl TableKey {
     }
 }
 
-/// An optional key of any kind.
+/// Creates an optional key of any kind.
 pub const fn key(name: &'static str, shape: KeyShape, doc: &'static str) -> TableKey {
     TableKey { name, kinds: &[], needed: &[], shape, doc }
 }
 
 impl TableKey {
-    const fn of(mut self, kinds: &'static [&'static str]) -> TableKey {
+    const fn for_kinds(mut self, kinds: &'static [&'static str]) -> TableKey {
         self.kinds = kinds;
         self
     }
-    /// A key that the declaration's kind requires.
+    /// Makes the key required by the declaration's kind.
     pub const fn required(self) -> TableKey {
         self.needed(&[""])
     }
@@ -115,7 +115,7 @@ pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
     ("plugin", "what your plugin reads"),
 ];
 /// Description of the key `kind` of a source.
-pub(super) const SOURCE_KIND_DOC: &str = "Where the records come from";
+pub(super) const SOURCE_KIND_DOC: &str = "Origin of the records";
 /// Kinds of sources of later versions.
 pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3"];
 /// The formats of sources.
@@ -125,7 +125,7 @@ pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
 /// The kinds of sinks of the language itself, and where rows go.
 pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "where your plugin writes them")];
 /// Description of the key `kind` of a sink.
-pub(super) const SINK_KIND_DOC: &str = "Where the rows go";
+pub(super) const SINK_KIND_DOC: &str = "Destination of the rows";
 /// Kinds of sinks of later versions.
 pub(super) const SINK_KINDS_LATER: &[&str] = &["s3"];
 /// Compression methods of records in sinks, and of pages of Parquet.
@@ -223,7 +223,7 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("sources", &EVENT_TIME_KEYS, "is for the stage that has the window; write it there"),
     ("stages", &["size", "slide", "gap", "length_max"], "belongs inside `window`; write window = { size = \"30s\" }"),
     ("stages", &["with"], "belongs inside `join`; write join = { with = \"orders\", on = \"user\" }"),
-    ("stages", &["type"], "belongs inside `join` or `enrich`; write it there, as type = \"left\""),
+    ("stages", &["type"], "belongs inside `join` or `enrich`; write it there, for example type = \"left\""),
     (
         "stages",
         &["within"],
@@ -250,7 +250,7 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// Returns where a key belongs that is not allowed in a part of this section, or in a function of `sql`.
+/// Returns the section to which a key belongs that is not allowed in a part of this section, or in a function of `sql`.
 pub(super) fn elsewhere(section: &str, key: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(of, keys, _)| *of == section && keys.contains(&key)).map(|(_, _, section)| *section)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The JSON Schema pattern of a name.
 pub(super) const PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,63}$";
 
-/// Words that follow the name of a part in the name of a stream.
+/// Suffixes of a part's name in the name of a stream.
 const RESERVED: [&str; 2] = ["rejected", "late"];
 
 /// Checks the name of a branch; the error says what to write instead. `<stage>.rejected` and `<stage>.late` are streams already.
@@ -32,7 +32,7 @@ pub fn query_of<'a>(spec: &'a JobSpec, stage: &'a str) -> Option<&'a str> {
 /// Checks a name; the error says what to write instead.
 pub(super) fn check(name: &str) -> Result<(), String> {
     if name.is_empty() {
-        return Err("the name is empty; write one of letters, digits, `-` and `_`".into());
+        return Err("the name is empty; use a-z, A-Z, 0-9, `-` and `_`".into());
     }
     if name.len() > NAME_BYTES_MAX {
         return Err(format!("the name is {} bytes long; write one of at most {NAME_BYTES_MAX}", name.len()));
@@ -41,7 +41,7 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     if !begins || !name.chars().all(fits) {
         let better = of_text(name);
         return Err(format!(
-            "`{}` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `{better}`",
+            "`{}` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter first; write `{better}`",
             name.escape_debug()
         ));
     }

@@ -1,6 +1,6 @@
-//! What must hold of each source, stage and sink by itself, whether a file or a program made it.
+//! Checks of each single source, stage and sink, whether a file or a program built it.
 
-mod beside;
+mod metadata;
 mod http;
 mod join;
 mod plugin;
@@ -9,7 +9,7 @@ mod pattern;
 mod stage;
 mod window;
 
-pub use http::{own_certificate, token_fits as token};
+pub use http::{server_certificate, token_fits as token};
 pub(in crate::job) use plugin::check_end;
 pub use records::{message, registry};
 
@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// Looks at all parts, except those that could not be read: what is missing in them is no mistake of its own.
+/// Checks all parts, except those that could not be read: missing values in them are consequences of that error.
 pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
     top(job, errors);
     job.checkpoint.iter().for_each(|spec| checkpoint(spec, errors));
@@ -69,13 +69,13 @@ fn top(job: &JobSpec, errors: &JobErrors) {
             errors.add_new("state.memory".into(), "", message);
         }
         if state.dir.as_ref().is_some_and(|dir| dir.as_os_str().as_encoded_bytes().contains(&0)) {
-            let message = "`state.folder` has a zero byte, which no path can have; write it without";
+            let message = "`state.folder` must not contain NUL; remove it";
             errors.add_new("state.folder".into(), "", message);
         }
     }
     if job.workers.is_some_and(|workers| workers == 0 || workers as u64 > limits::WORKERS_MAX) {
         let message =
-            format!("`workers` is not within 1 to {}; write such a number, or leave it out", limits::WORKERS_MAX);
+            format!("`workers` must be a number from 1 to {}; correct or remove it", limits::WORKERS_MAX);
         errors.add_new("workers".into(), "", message);
     }
 }
@@ -84,13 +84,14 @@ fn checkpoint(spec: &CheckpointSpec, errors: &JobErrors) {
     let wrong = |key: &str, message: &str| errors.add_new(format!("checkpoint.{key}"), "", message);
     let dir = &spec.dir;
     let help =
-        "write a folder, as dir = \"checkpoints/word-count\", s3://bucket/prefix, or hdfs://namenode:8020/folder";
+        "write a directory, for example dir = \"checkpoints/word-count\", s3://bucket/prefix, or \
+        hdfs://namenode:8020/dir";
     if errors.within("checkpoint.dir") {
         // What could not be read is empty here.
     } else if dir.is_empty() {
         wrong("dir", &format!("`checkpoint.dir` is empty; {help}"));
     } else if dir.contains('\0') {
-        wrong("dir", "`checkpoint.dir` has a zero byte, which no path can have; write it without");
+        wrong("dir", "`checkpoint.dir` must not contain NUL; remove it");
     } else if CHECKPOINT_SCHEMES.iter().any(|scheme| dir.starts_with(scheme)) {
         if let Some(nothing) = no_bucket(dir) {
             wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` {nothing}"));
@@ -145,13 +146,13 @@ fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
     }
     plugin::rejected_max(spec.rejected_max, part);
     if columns(spec, part) {
-        // What stands beside the value is no matter of its format.
+        // Columns outside the value are independent of the format.
         let schema = spec.value_columns().cloned().collect();
         format(&SourceSpec { schema, ..spec.clone() }, part);
     }
 }
 
-/// The pattern of files that are read.
+/// Checks the pattern of the files to read.
 fn files_read(pattern: &str, subfolders: bool, part: &PartErrors<'_>) {
     let key = part.existing_path(["path", "pattern"]);
     if let Err(error) = glob::Pattern::new(pattern) {
@@ -162,14 +163,15 @@ fn files_read(pattern: &str, subfolders: bool, part: &PartErrors<'_>) {
     } else if pattern.contains('/') && !subfolders {
         part.wrong(
             key,
-            format!("`{pattern}` has a `/`, and folders in the folder are not read; write subfolders = true"),
+            format!("`{pattern}` has a `/`, but subdirectories are not read; write subfolders = true"),
         );
     } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        part.wrong(key, format!("`{pattern}` cannot be within the folder; write names with a single `/` between them"));
+        part.wrong(key, format!("`{pattern}` cannot match paths within the directory; write names with a single `/` \
+            between them"));
     }
 }
 
-/// Checks what holds of columns in any format; whether they are good enough to look at the format as well.
+/// Checks the columns, for any format. Returns whether the format can be checked, too.
 fn columns(spec: &SourceSpec, part: &PartErrors<'_>) -> bool {
     let mut seen = BTreeSet::new();
     let mut good = true;
@@ -188,7 +190,7 @@ fn columns(spec: &SourceSpec, part: &PartErrors<'_>) -> bool {
                 "column `{name}` has a `path`, which is for formats `json`, `avro` and `protobuf` and not for `{word}`; remove it"
             ))
         } else if column.from != ColumnSource::Value {
-            beside::column(spec, column)
+            metadata::column(spec, column)
         } else {
             times(column).or_else(|| binary_time(spec, column)).or_else(|| encoding(spec, column))
         };
@@ -200,24 +202,24 @@ fn columns(spec: &SourceSpec, part: &PartErrors<'_>) -> bool {
     good
 }
 
-/// Whether values stand within others in records of a format.
+/// Returns whether records of a format can have nested values.
 fn has_paths(format: &Format) -> bool {
     matches!(format, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_))
 }
 
-/// What is wrong with how a column says that its times are written.
+/// Returns an error if a column's time form is invalid.
 fn times(column: &ColumnSpec) -> Option<String> {
     let name = column.name.escape_debug();
     if column.kind != ColumnType::Timestamp {
         let zone = column.zone.is_some();
-        let what = if zone { "a `zone`" } else { "a way to write times" };
+        let what = if zone { "a `zone`" } else { "a time format" };
         return (zone || column.form != TimeForm::Text).then(|| {
             format!("column `{name}` has {what}, which is for timestamps, and it is {}; remove it", column.kind)
         });
     }
     match &column.form {
         TimeForm::Number(unit) if column.zone.is_some() => Some(format!(
-            "column `{name}` has a `zone`, and {} since 1970 are the same in all of them; remove it",
+            "column `{name}` has a `zone`, but {} since 1970 are the same in all zones; remove it",
             unit.names().1
         )),
         TimeForm::Pattern(pattern) => check_pattern(pattern).err().map(|why| format!("column `{name}`: {why}")),
@@ -225,7 +227,7 @@ fn times(column: &ColumnSpec) -> Option<String> {
     }
 }
 
-/// An encoding is for bytes in formats of text.
+/// Returns an error unless an encoding is of a binary column in a text format.
 fn encoding(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     column.encoding?;
     let (name, word) = (column.name.escape_debug(), spec.format.word());
@@ -240,7 +242,7 @@ fn encoding(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
         .then(|| format!("column `{name}` has an `encoding`, and format `{word}` holds bytes as they are; remove it"))
 }
 
-/// Binary times are numbers, so that something must say of which unit.
+/// Returns an error if a binary time has no unit: it is a number.
 fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     let binary = matches!(spec.format, Format::Binary { .. }) && column.kind == ColumnType::Timestamp;
     (binary && !matches!(column.form, TimeForm::Number(_))).then(|| {
@@ -282,7 +284,7 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
         (_, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
             records::check(spec, part);
             for column in spec.schema.iter().filter(|c| c.path.is_empty() || c.path.iter().any(String::is_empty)) {
-                let message = format!("column `{}` has an empty `path`; write one, as path = \"user.id\"", column.name);
+                let message = format!("column `{}` has an empty `path`; write one, for example path = \"user.id\"", column.name);
                 part.wrong(&format!("schema.{}", column.name), message);
             }
         }
@@ -290,7 +292,7 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
             if matches!(separator, b'"' | b'\n' | b'\r') || !separator.is_ascii() {
                 part.wrong(
                     "separator",
-                    "`separator` can be no quote and no end of line; write \",\", \";\" or \"\\t\"",
+                    "`separator` must not be a quote or a line break; write \",\", \";\" or \"\\t\"",
                 );
             }
         }
@@ -298,7 +300,7 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
     }
 }
 
-/// Widths of the columns and length of a record must agree.
+/// Checks that the widths of the columns and the length of a record agree.
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     use RecordBounds::{Body, Envelope, Prefix};
     let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
@@ -307,7 +309,7 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
     if spec.schema.is_empty() {
         return part
-            .wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or leave it out");
+            .wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or remove it");
     }
     if let Some(column) = loose.filter(|_| !whole_record) {
         let message = format!(
@@ -330,14 +332,15 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
         }
         (Some(bytes), _) if u64::from(bytes) > spec.record_bytes_max => {
             let most = spec.record_bytes_max;
-            let message = format!("`record_bytes` is {bytes}, more than `record_bytes_max`, {most}; raise that");
+            let message = format!("`record_bytes` is {bytes}, more than `record_bytes_max`, {most}; raise \
+                `record_bytes_max`");
             part.wrong("record_bytes", message);
         }
         _ => {}
     }
 }
 
-/// `host:port`, as far as text tells.
+/// Checks the syntax of `host:port`.
 pub fn address(key: &str, text: &str, part: &PartErrors<'_>) {
     if !is_address(text) {
         let message =
@@ -346,7 +349,7 @@ pub fn address(key: &str, text: &str, part: &PartErrors<'_>) {
     }
 }
 
-/// Whether this is `host:port`, as far as text tells.
+/// Returns whether the text has the syntax of `host:port`.
 pub fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
@@ -356,31 +359,31 @@ pub fn is_address(text: &str) -> bool {
     })
 }
 
-/// What is wrong with a URL that does not say whose files these are.
+/// Returns an error if a URL has no bucket or server.
 fn no_bucket(url: &str) -> Option<&'static str> {
     let (scheme, rest) = url.split_once("://")?;
     rest.split('/').next().is_none_or(str::is_empty).then_some(match scheme {
-        "hdfs" => "names no server; write hdfs://namenode:8020/folder, or the name service instead of host and port",
+        "hdfs" => "names no server; write hdfs://namenode:8020/dir, or the name service instead of host and port",
         _ => "names no bucket; write s3://bucket/prefix",
     })
 }
 
-/// The URL of a prefix in a bucket.
+/// Checks the URL of a prefix in a bucket.
 pub fn url_of_bucket(url: &str, part: &PartErrors<'_>) {
     if let Some(nothing) = no_bucket(url) {
         part.wrong("path", format!("`path = \"{url}\"` {nothing}"));
     } else if url.chars().any(char::is_control) {
-        part.wrong("path", "`path` has a control character, which no name of an object has here; write it without");
+        part.wrong("path", "`path` must not contain control characters; remove them");
     }
 }
 
-/// A path of a local file or folder.
+/// Checks the path of a local file or directory.
 pub fn file_path(key: &str, path: &Path, part: &PartErrors<'_>) {
     let text = path.to_string_lossy();
     if text.is_empty() {
-        part.wrong(key, format!("`{key}` is empty; write the path of a file or folder"));
+        part.wrong(key, format!("`{key}` is empty; write the path of a file or directory"));
     } else if text.contains('\0') {
-        part.wrong(key, format!("`{key}` has a zero byte, which no path can have; write it without"));
+        part.wrong(key, format!("`{key}` must not contain NUL; remove it"));
     } else if text.contains("://") {
         part.wrong(
             key,
@@ -407,7 +410,7 @@ pub(super) fn mode(mode: &TableMode, part: &PartErrors<'_>) {
     twice("key", key, part);
 }
 
-/// Names of columns, none of them twice.
+/// Checks column names for duplicates.
 pub fn twice(key: &str, names: &[String], part: &PartErrors<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {

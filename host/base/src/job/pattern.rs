@@ -88,16 +88,16 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
     }
     if let Some(name) = names.iter().find(|name| negated_names.contains(name)) {
         return Err(format!(
-            "`{name}` is a step that takes rows and one that must not come; give one of them another name"
+            "`{name}` names a step that takes rows and a step after `not`; rename one of them"
         ));
     }
     names.extend(negated_names);
     if names.len() > PATTERN_STEPS_MAX {
-        return Err(format!("it has {} steps, and may have {PATTERN_STEPS_MAX}; take it apart", names.len()));
+        return Err(format!("it has {} steps; at most {PATTERN_STEPS_MAX} are allowed; split it", names.len()));
     }
     if steps.iter().all(|step| step.least == 0) {
         return Err(
-            "every step may take no row, and a match has one at least; give one of them `+` or no quantifier".into()
+            "every step may be empty, but a match needs at least one row; give a step `+` or no quantifier".into()
         );
     }
     Ok(PatternSteps { text: text.split_whitespace().collect::<Vec<_>>().join(" "), steps, end: waiting })
@@ -170,11 +170,11 @@ fn braces(tokens: &mut Tokens) -> Result<(u32, Option<u32>, bool), String> {
     }
     let largest = most.unwrap_or(least).max(least);
     if largest > u64::from(PATTERN_REPEATS_MAX) {
-        return Err(format!("`{{{largest}}}` is more than a step may count; write {PATTERN_REPEATS_MAX} at most"));
+        return Err(format!("`{{{largest}}}` is too large; write at most {PATTERN_REPEATS_MAX}"));
     }
     if most.is_some_and(|most| most < least || most == 0) {
         return Err(format!(
-            "a step that takes {least} to {} rows takes none; write the smaller number first, and 1 at least",
+            "{least} to {} rows is an empty range; write the smaller number first, and at least 1",
             most.unwrap_or_default()
         ));
     }
@@ -260,9 +260,9 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                      `or`"
                 ),
                 '-' => format!(
-                    "`{shown}` does not belong in steps, whose names are of letters, digits and `_`; write {EXAMPLE}"
+                    "`{shown}` is not allowed in steps, whose names contain a-z, A-Z, 0-9 and `_`; write {EXAMPLE}"
                 ),
-                _ => format!("`{shown}` does not belong in steps; write {EXAMPLE}"),
+                _ => format!("`{shown}` is not allowed in steps; write {EXAMPLE}"),
             });
         };
         rest = &rest[taken..];
@@ -330,7 +330,7 @@ mod tests {
             ("a next not b+", "cannot have a quantifier"),
             ("a followed by not x next b", "followed by b"),
             ("a a", "two steps"),
-            ("a followed by not a", "takes rows and one that must not come"),
+            ("a followed by not a", "a step that takes rows and a step after `not`"),
             ("a{2} without b", "no gaps"),
             ("a? b*", "every step"),
             ("a{2,1}", "smaller number first"),
@@ -338,7 +338,7 @@ mod tests {
             ("a{x}", "must contain a number"),
             ("a{3", "must contain a number"),
             ("a{99999999999999999999}", "too large"),
-            ("a{9999999}", "more than a step may count"),
+            ("a{9999999}", "is too large; write at most"),
             ("(a b)", "not available"),
             ("first b", "is reserved"),
             ("a with b", "needs `gaps`"),

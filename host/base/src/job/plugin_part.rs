@@ -16,7 +16,7 @@ pub enum PluginPart<'a> {
 
 impl<'a> PluginPart<'a> {
     /// Returns the part that a string names.
-    pub fn of(text: &'a str) -> PluginPart<'a> {
+    pub fn parse(text: &'a str) -> PluginPart<'a> {
         match text.split_once('.') {
             Some(("sources", name)) => PluginPart::Source(name),
             Some(("sinks", name)) => PluginPart::Sink(name),
@@ -83,9 +83,9 @@ mod tests {
             ("sinks.out", PluginPart::Sink("out"), "sink `out`", "sinks.out.plugin"),
         ];
         for (text, part, shown, key) in cases {
-            assert_eq!(PluginPart::of(text), part);
+            assert_eq!(PluginPart::parse(text), part);
             assert_eq!((part.id().as_str(), part.to_string().as_str(), part.key().as_str()), (text, shown, key));
         }
-        assert_eq!(PluginPart::of("stages.words").id(), "words");
+        assert_eq!(PluginPart::parse("stages.words").id(), "words");
     }
 }

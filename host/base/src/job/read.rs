@@ -71,8 +71,8 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, e
     job
 }
 
-/// Sets client names, derived from the job and its part, where a server keeps something by client and the job sets no name. So a restarted job finds
-/// it again.
+/// Sets client names if the job sets none and a server stores something by client. They are derived from the job and its part, so a restarted job
+/// finds it again.
 fn name_clients(job: &mut JobSpec) {
     let name = |part: &str| format!("millstream-{}-{part}", job.name);
     for source in &mut job.sources {

@@ -101,7 +101,7 @@ fn check_sink(job: &JobSpec, sink: &SinkSpec, errors: &JobErrors) {
 }
 
 fn moves(read: &SessionsRead<'_>) -> String {
-    format!("the start of a session of `{}` changes when older rows come or two become one", read.sessions.name)
+    format!("sessions of `{}` start earlier when older rows arrive or two sessions merge", read.sessions.name)
 }
 
 /// Returns what to do if a keeper does not see replacements.

@@ -1,5 +1,5 @@
-//! Rows that `millstream retry` gives back to a stage which rejected them, as a source that the author of a job did not
-//! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
+//! Rejected rows that `millstream retry` returns to the stage that rejected them, as a source that is not in the job file.
+//! It reads each file of a directory next to the job file once, as a `directory` source does.
 
 use crate::job::spec::{Format, JobSpec, OnError, OperatorSpec, SinkSpec, SourceKind, SourceSpec};
 use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
@@ -8,28 +8,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the folder is looked at.
+/// Interval between listings of the directory.
 pub const POLL: Duration = Duration::from_millis(RETRY_POLL_MS);
 
-/// What stands behind the stage's name.
+/// Suffix of the stage's name.
 const WORD: &str = "retry";
 
-/// The folder of all rows that are given back to a stage, from the folder of the job file.
+/// Returns the directory of all rows to retry in a stage, relative to that of the job file.
 pub fn dir(job: &str, stage: &str) -> PathBuf {
     Path::new(&format!("{job}.{WORD}")).join(stage)
 }
 
-/// The name of the source. `input`: of which input, in a stage that has several.
+/// Returns the name of the source. `input`: the input, in a stage that has several.
 pub fn name_of(stage: &str, input: Option<&str>) -> String {
     input.map_or_else(|| format!("{stage}.{WORD}"), |input| format!("{stage}.{WORD}.{input}"))
 }
 
-/// Whether a source of this name is one.
+/// Returns whether a source of this name is one of rows to retry.
 pub fn is_name(source: &str) -> bool {
     source.split('.').nth(1) == Some(WORD)
 }
 
-/// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::with_columns`].
+/// Creates the source for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::set_columns`].
 pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
     let path = input.map_or_else(|| dir(job, stage), |input| dir(job, stage).join(input));
     let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
@@ -37,7 +37,7 @@ pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
     SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
 }
 
-/// The folder of all rows that are given back to this stage, where the source is one of them.
+/// Returns the directory of all rows to retry in this stage, if the source is one of them.
 pub fn dir_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
     let path = source.kind.retry_dir()?;
     match source.name.strip_prefix(stage)?.strip_prefix('.')?.strip_prefix(WORD)? {
@@ -46,17 +46,17 @@ pub fn dir_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
     }
 }
 
-/// The sinks that keep the rejected rows of a stage in files which `millstream retry` can read, and the file or folder of each.
-pub fn kept<'a>(spec: &'a JobSpec, stage: &str) -> Vec<(&'a SinkSpec, &'a Path)> {
+/// Returns the sinks that store rejected rows of a stage in files that `millstream retry` can read, with the path of each.
+pub fn sinks_of_rejected<'a>(spec: &'a JobSpec, stage: &str) -> Vec<(&'a SinkSpec, &'a Path)> {
     let rejected = format!("{stage}.rejected");
     let of_stage = spec.sinks.iter().filter(|sink| sink.from.contains(&rejected));
-    // Rows of others would stand between them.
+    // With several inputs, rows of other streams would be between them.
     let alone = of_stage.filter(|sink| sink.from.len() == 1);
     alone.filter_map(|sink| Some((sink, sink.kind.readable()?))).collect()
 }
 
-/// Whether a stage of the job takes rows back.
-pub fn takes_back(spec: &JobSpec, stage: &str) -> bool {
+/// Returns whether a stage of the job accepts rows to retry.
+pub fn accepts_retries(spec: &JobSpec, stage: &str) -> bool {
     let operator = spec.stages.iter().find(|own| own.name == stage).map(|own| &own.operator);
     let rejects = match operator {
         Some(OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) => plugin.on_error == OnError::Reject,

@@ -22,7 +22,7 @@ pub(super) fn job(kinds: &Kinds) -> Value {
     let head = [
         ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
         ("title", json!("Millstream job")),
-        ("description", json!("A job of Millstream: named sources, stages and sinks.")),
+        ("description", json!("A Millstream job: named sources, stages and sinks.")),
     ];
     schema.extend(head.map(|(key, value)| (key.to_string(), value)));
     Value::Object(schema)

@@ -1,4 +1,4 @@
-//! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
+//! The typed job, as a job file describes it, with defaults filled in and before plugins are inspected.
 //! Rust programs may build one directly.
 
 mod changes;
@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A whole job: named sources, stages and sinks, in the order of the file.
+/// A complete job: named sources, stages and sinks, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct JobSpec {
     /// The job's name.
@@ -39,21 +39,21 @@ pub struct JobSpec {
     pub batch: Duration,
     /// Worker threads of this process; `None`: all cores.
     pub workers: Option<usize>,
-    /// What gives batches their times.
+    /// The clock of the batch times.
     pub clock: ClockSpec,
     /// Batches that may be begun and not yet committed.
     pub in_flight_max: u64,
     /// Memory of all its processes on one machine, in bytes; `None`: a share of the machine's.
     pub memory_bytes_max: Option<u64>,
-    /// How much of it state may take, where rows of state may lie in files; `None`: all of it is in memory.
+    /// Memory limit for state, if state may be spilled to files. `None`: all state is in memory.
     pub state: Option<StateSpec>,
-    /// What becomes of event time when no source will send anything more.
+    /// What happens to event time when all sources have ended.
     pub at_end: AtEnd,
     /// Whether a run serves a page about the job.
     pub ui: bool,
-    /// Where checkpoints are kept; `None`: nothing survives the end of the process.
+    /// Location of checkpoints. `None`: no state survives the process.
     pub checkpoint: Option<CheckpointSpec>,
-    /// Where the job comes from, and where its parts stand in it.
+    /// Origin of the job, and the lines of its parts there.
     pub origin: Origin,
     /// Sources by name, in order.
     pub sources: Vec<SourceSpec>,
@@ -68,29 +68,29 @@ pub struct JobSpec {
 pub struct StateSpec {
     /// Memory for the state of all stages in each process, in bytes.
     pub memory_bytes_max: u64,
-    /// The folder of the files with what does not fit, as in the job file.
+    /// Directory of spilled state, as in the job file.
     pub dir: Option<PathBuf>,
 }
 
 /// The table `[checkpoint]` of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointSpec {
-    /// A folder, as in the job file, `s3://bucket/prefix`, or `hdfs://namenode:8020/folder`.
+    /// A directory, as in the job file, `s3://bucket/prefix`, or `hdfs://namenode:8020/dir`.
     pub dir: String,
-    /// How often a checkpoint is written.
+    /// Interval between checkpoints.
     pub every: CheckpointEvery,
 }
 
-/// How often a checkpoint is written.
+/// Interval between checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckpointEvery {
     /// After this time.
     Time(Duration),
-    /// After so many batches.
+    /// After this number of batches.
     Batches(u64),
 }
 
-/// What gives batches their times.
+/// The clock of the batch times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockSpec {
     /// The machine's clock.
@@ -100,61 +100,61 @@ pub enum ClockSpec {
     Manual,
 }
 
-/// What becomes of event time when no source will send anything more.
+/// What happens to event time when all sources have ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtEnd {
-    /// It ends, too: what waits for it comes out.
+    /// Event time is completed: open windows, sessions and timers emit their rows.
     #[default]
     Flush,
-    /// No source counts as ended, for a job that is to go on later: what waits stays in the checkpoint.
+    /// Event time stops, for a job that continues later. Open windows, sessions and timers stay in the checkpoint.
     Keep,
 }
 
-/// Where a job comes from, for messages and relative paths.
+/// Origin of a job, for messages and relative paths.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// The job file; `None` for a job that a program built.
     pub file: Option<PathBuf>,
-    /// What that file held when it was read.
+    /// The content of that file when it was read.
     pub text: Arc<str>,
-    /// The folder that relative paths of the job start from.
+    /// The directory of the job's relative paths.
     pub dir: PathBuf,
-    /// Line (from 1) of each key by its dotted path, as `stages.words.from`.
+    /// Line (from 1) of each key by its dotted path, for example `stages.words.from`.
     pub lines: BTreeMap<String, usize>,
-    /// The texts in which `${NAME}` stands, and what they are with the values.
+    /// The texts that contain `${NAME}`, and their values.
     pub written: Texts,
 }
 
-/// The texts of a job file in which `${NAME}` stands.
+/// The texts of a job file that contain `${NAME}`.
 #[derive(Clone, Default)]
 pub struct Texts(pub(super) Vec<ExpandedText>);
 
 impl std::fmt::Debug for Texts {
-    /// Without the values.
+    /// Shows paths and texts, not values, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|written| (&written.path, &written.text))).finish()
     }
 }
 
 impl Texts {
-    /// Whether there are none.
+    /// Returns whether no text contains a variable.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The text of the key of this dotted path as its author wrote it; `None`: as it is.
+    /// Returns the text of the key of this dotted path as in the job file; `None` if it contains no variable.
     pub fn at(&self, path: &str) -> Option<&str> {
         self.0.iter().find(|written| written.path == path).map(|written| written.text.as_str())
     }
 
-    /// The same of the text with this value, where the key has several.
+    /// Returns the text that has this value, for a key with several.
     pub fn at_value(&self, path: &str, value: &str) -> Option<&str> {
         let mut found = self.0.iter().filter(|written| written.path == path && written.value == value);
         found.next().map(|written| written.text.as_str())
     }
 
-    /// How this value was written: by the names that stand for it, or as it is.
-    pub fn of(&self, value: &str) -> Vec<String> {
+    /// Returns the texts that have this value, or the value itself if there are none.
+    pub fn with_value(&self, value: &str) -> Vec<String> {
         let texts = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
         let texts: Vec<String> = texts.collect();
         if texts.is_empty() { vec![value.to_owned()] } else { texts }
@@ -182,114 +182,114 @@ impl Origin {
 /// A named input.
 #[derive(Clone, Debug)]
 pub struct SourceSpec {
-    /// Its name in the job.
+    /// The source's name.
     pub name: String,
-    /// Where the records come from.
+    /// Kind and settings: the origin of the records.
     pub kind: SourceKind,
-    /// How records become rows.
+    /// Format of the records.
     pub format: Format,
-    /// The columns: name, type and where the value is found.
+    /// The columns: name, type and the position of the value in a record.
     pub schema: Vec<ColumnSpec>,
-    /// Most rows that one batch takes from this source.
+    /// Maximum rows of this source in one batch.
     pub rows_per_batch_max: u64,
-    /// Most bytes, as received, that one batch takes from this source.
+    /// Maximum bytes of this source in one batch, as received.
     pub bytes_per_batch_max: u64,
     /// A longer record is a rejected row.
     pub record_bytes_max: u64,
-    /// How much of a record that does not decode is kept in its rejected row.
+    /// Maximum bytes of an undecodable record that its rejected row keeps.
     pub rejected_bytes_max: u64,
-    /// How many records of a batch may be rejected; with more the job stops before anything of the batch is committed. `None`: any.
+    /// Maximum rejected records per batch. With more, the job stops before anything of the batch is committed. `None`: no limit.
     pub rejected_max: Option<RejectedMax>,
-    /// How long a source waits for a file or folder that cannot be read.
+    /// Time that a source waits for an unreadable file or directory.
     pub away_max: Duration,
-    /// Which files of a folder are read.
+    /// Selection of the files of a directory.
     pub files: FilesRead,
-    /// TLS towards the server of a socket, or with those who send to an `http` source; `None`: as plain TCP.
+    /// TLS towards the server of a socket, or towards clients of an `http` source; `None`: plain TCP.
     pub tls: Option<TlsSpec>,
 }
 
 /// TLS. Paths are as in the job file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSpec {
-    /// Certificates of the issuers that are trusted, in PEM; `None`: those that the system trusts.
+    /// Certificates of trusted CAs, in PEM; `None`: the system trust store.
     pub ca: Option<PathBuf>,
-    /// The job's own certificate and its key, in PEM.
+    /// The job's certificate and its key, in PEM.
     pub own: Option<(PathBuf, PathBuf)>,
     /// The name that the server's certificate is for; `None`: the host of the address.
     pub name: Option<String>,
 }
 
-/// Which files of a folder a `directory` source reads.
+/// Selection of the files of a directory that a `directory` source reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilesRead {
-    /// Those whose names are like this, with `*`, `?` and `[…]`; with a `/` in it: whose paths from the folder on are, with
-    /// `**` for any folders. `None`: all.
+    /// Pattern of file names, with `*`, `?` and `[…]`. If it contains a `/`: pattern of paths relative to the directory, with
+    /// `**` for any directories. `None`: all files.
     pub pattern: Option<String>,
-    /// Also those of the folders in the folder.
+    /// Whether subdirectories are read, too.
     pub subfolders: bool,
 }
 
-/// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::dir`].
+/// Kind of a source, with its settings. Paths are as in the job file, relative to [`Origin::dir`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// The files of a folder, and every new one.
+    /// The files of a directory, and new ones.
     Directory {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// How often the folder is looked at.
+        /// Interval between listings of the directory.
         poll: Duration,
-        /// A file is read when its length and time have stood still for so long.
+        /// A file is read when its length and time have not changed for this long.
         settle: Duration,
         /// Each process reads some of the files.
         spread: bool,
     },
-    /// The objects below a prefix of a bucket, and every new one.
+    /// The objects below a prefix of a bucket, and new ones.
     Objects {
-        /// Bucket and prefix, as `s3://bucket/prefix`.
+        /// Bucket and prefix, for example `s3://bucket/prefix`.
         url: String,
-        /// How often the bucket is asked for new ones.
+        /// Interval between listings of the bucket.
         poll: Duration,
         /// Each process reads some of them.
         spread: bool,
     },
-    /// A log that grows, with its rotated files beside it, for ever.
+    /// A growing log, with its rotated files in the same directory. It never ends.
     Follow {
         /// The log.
         path: PathBuf,
-        /// How often it is looked at.
+        /// Interval between checks for new content.
         poll: Duration,
-        /// A rotated file is at its end when nobody has written to it for so long.
+        /// A rotated file has ended when nothing was written to it for this long.
         settle: Duration,
     },
-    /// One file, once.
+    /// One file, read once.
     File {
         /// The file.
         path: PathBuf,
     },
-    /// What the connector of a kind reads.
+    /// A source of a connector.
     Declared(Arc<dyn SourceConfig>),
     /// A plugin of world `source`.
     Plugin(Box<PluginSourceSpec>),
-    /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
+    /// The lookup table of a stage with `enrich`, as one record. Not for job files: the graph adds it, with all columns.
     Table(Box<EnrichSpec>),
-    /// Rows that `millstream retry` gives back to a stage: JSON lines in the files of a folder, which need not be there.
+    /// Rejected rows that `millstream retry` returns to a stage: JSON lines in the files of a directory, which may be missing.
     /// Not for job files: the graph adds it.
     Retry {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
-        /// The columns of the stage's input, as they are there.
+        /// The columns of the stage's input.
         columns: SchemaRef,
     },
 }
 
-/// How the paths of what is in a bucket begin.
+/// URL schemes of object stores.
 pub const OBJECT_SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "hdfs://"];
 
-/// How those begin where checkpoints can be kept.
+/// URL schemes of object stores that can hold checkpoints.
 pub const CHECKPOINT_SCHEMES: [&str; 2] = ["s3://", "hdfs://"];
 
 impl SourceKind {
-    /// Whether the source may have several partitions, each with a clock of its own.
+    /// Returns whether the source may have several partitions, each with its own watermark.
     pub fn has_partitions(&self) -> bool {
         match self {
             SourceKind::Plugin(_) => true,
@@ -298,7 +298,7 @@ impl SourceKind {
         }
     }
 
-    /// Whether its partitions, or those who send to it, are spread over all processes of a job.
+    /// Returns whether partitions, or senders, are distributed over all processes of a job.
     pub fn is_spread(&self) -> bool {
         match self {
             SourceKind::Plugin(_) => true,
@@ -307,12 +307,12 @@ impl SourceKind {
         }
     }
 
-    /// Whether its partitions are files of a folder.
+    /// Returns whether the partitions are files of a directory.
     pub fn spreads_files(&self) -> bool {
         matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
     }
 
-    /// The settings, where a connector has them.
+    /// Returns the connector's settings, if the source has a connector.
     pub fn declared(&self) -> Option<&dyn SourceConfig> {
         match self {
             SourceKind::Declared(config) => Some(&**config),
@@ -320,12 +320,12 @@ impl SourceKind {
         }
     }
 
-    /// Whether it says which rows are a batch.
+    /// Returns whether the source determines which rows form a batch.
     pub fn gives_batches(&self) -> bool {
         self.declared().is_some_and(SourceConfig::gives_batches)
     }
 
-    /// What tells its records from each other, once they lie in chunks.
+    /// Returns how records are delimited in chunks.
     pub fn bounds(&self) -> RecordBounds {
         match self {
             SourceKind::Declared(config) => config.bounds(),
@@ -334,7 +334,7 @@ impl SourceKind {
         }
     }
 
-    /// Whether its positions are those of files of a folder, which may have any name.
+    /// Returns whether positions are those of files of a directory, which may have any name.
     pub fn names_files(&self) -> bool {
         matches!(self, SourceKind::Directory { .. } | SourceKind::Objects { .. } | SourceKind::Retry { .. })
     }
@@ -344,10 +344,11 @@ impl SourceKind {
         self.declared().is_some_and(SourceConfig::knows_ends)
     }
 
-    /// What a process receives of a source with this number; `None`: nothing. A source that is not spread lives in one process.
+    /// Returns the share of a process in a source with this number; `None`: it reads nothing. A source that is not distributed is
+    /// read by one process.
     pub fn share(&self, number: usize, (process, processes): (usize, usize)) -> Option<Share> {
         match self.is_spread() {
-            true => Some(Share::of(process, processes)),
+            true => Some(Share::new(process, processes)),
             false => (number % processes.max(1) == process).then_some(Share::ALL),
         }
     }
@@ -358,18 +359,18 @@ impl SourceKind {
 pub struct PluginSourceSpec {
     /// The plugin.
     pub plugin: PluginSpec,
-    /// The columns of its rows. The graph asks the plugin for them.
+    /// The columns of its rows. The graph queries the plugin for them.
     pub columns: SchemaRef,
 }
 
 impl PluginSourceSpec {
-    /// Of a plugin that was not asked yet.
+    /// Creates the settings for a plugin that was not queried yet.
     pub fn new(plugin: PluginSpec) -> PluginSourceSpec {
         PluginSourceSpec { plugin, columns: Arc::new(Schema::empty()) }
     }
 }
 
-/// How records become rows.
+/// Format of the records of a source.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Format {
     /// A line is a row of one text column (`value` unless the schema names it).
@@ -383,13 +384,13 @@ pub enum Format {
         /// The byte between cells.
         separator: u8,
     },
-    /// Fixed-length records or frames: columns one behind the other, little-endian, without nulls (bool 1 byte;
-    /// int64, float64 and timestamp 8). A single text or binary column takes the whole record.
+    /// Fixed-length records or frames: consecutive columns, little-endian, without nulls (bool 1 byte;
+    /// int64, float64 and timestamp 8). A single text or binary column takes the complete record.
     Binary {
-        /// Bytes of a record; `None` where the receiver's frames say.
+        /// Bytes of a record; `None` if frames determine them.
         record_bytes: Option<u32>,
     },
-    /// Rows of files of Parquet.
+    /// Rows of Parquet files.
     Parquet,
     /// Avro: the records of files, or single ones.
     Avro(WriterSchema),
@@ -397,23 +398,23 @@ pub enum Format {
     Protobuf(ProtobufSpec),
 }
 
-/// Where the schemas are that Avro records were written with.
+/// Location of the schemas that Avro records were written with.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WriterSchema {
     /// In the files that the records are in.
     InFile,
-    /// All records have this one.
+    /// One schema for all records.
     Given(FileContent),
-    /// Each record says by an id which one of a registry it has.
+    /// Each record has the ID of its schema in a registry.
     Registry(Box<RegistrySpec>),
 }
 
 /// A file that is part of the job, as it was when the job was read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileContent {
-    /// The file, as in the job file.
+    /// Path of the file, as in the job file.
     pub path: PathBuf,
-    /// What was in it.
+    /// The content of the file.
     pub content: Bytes,
 }
 
@@ -426,13 +427,13 @@ impl std::fmt::Debug for FileContent {
 /// A registry of schemas, as Confluent's is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistrySpec {
-    /// Its address: `https://registry.example.org:8081`.
+    /// URL of the registry: `https://registry.example.org:8081`.
     pub url: String,
     /// Name and password; or a token, with an empty name.
     pub login: Option<(String, String)>,
-    /// Certificates of the issuers that are trusted, in PEM; `None`: those that the system trusts.
+    /// Certificates of trusted CAs, in PEM; `None`: the system trust store.
     pub ca: Option<PathBuf>,
-    /// How long to wait for it where it is away.
+    /// Time to wait for an unreachable registry.
     pub wait: Duration,
 }
 
@@ -448,16 +449,16 @@ impl std::fmt::Debug for RegistrySpec {
 pub struct SubjectSpec {
     /// The registry.
     pub registry: RegistrySpec,
-    /// The name under which it has the schema; `None`: that of the topic with `-value` behind it.
+    /// The subject of the schema; `None`: the topic's name followed by `-value`.
     pub subject: Option<String>,
     /// The full name of the record.
     pub record: String,
-    /// Whether the schema is registered where it is not there.
+    /// Whether a missing schema is registered.
     pub register: bool,
 }
 
 impl SubjectSpec {
-    /// The name of a record where the job says none.
+    /// Default name of a record.
     pub const RECORD: &str = "Row";
 
     /// Registered under the name of the topic.
@@ -469,35 +470,35 @@ impl SubjectSpec {
 /// Which messages of Protobuf records are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProtobufSpec {
-    /// What `protoc --descriptor_set_out` wrote.
+    /// The output of `protoc --descriptor_set_out`.
     pub descriptor: FileContent,
     /// The full name of the message: `shop.Order`.
     pub message: String,
-    /// Records begin as those of a schema registry do; the descriptor is used all the same.
+    /// Whether records have the header of a schema registry; the descriptor is used anyway.
     pub confluent: bool,
 }
 
 /// A named output.
 #[derive(Clone, Debug)]
 pub struct SinkSpec {
-    /// Its name in the job.
+    /// The sink's name.
     pub name: String,
     /// The streams that it takes; several are a union.
     pub from: Vec<String>,
-    /// Where the rows go.
+    /// Kind and settings: the destination of the rows.
     pub kind: SinkKind,
-    /// Whether changes of a table are wanted as rows here, those that delete a row included.
+    /// Whether the sink receives changes of a table as rows, including deletions.
     pub wants_changes: bool,
-    /// How columns of bytes are written in formats of text; as hexadecimal digits by default.
+    /// Encoding of binary columns in text formats; hexadecimal digits by default.
     pub encoding: Option<BinaryEncoding>,
 }
 
-/// Where the rows of a sink go. Paths are as in the job file.
+/// Kind of a sink, with its settings. Paths are as in the job file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
-    /// Wherever a plugin of world `sink` takes them.
+    /// A plugin of world `sink`.
     Plugin(Box<PluginSinkSpec>),
-    /// Wherever the connector of a kind writes.
+    /// A sink of a connector.
     Declared(Arc<dyn SinkConfig>),
 }
 
@@ -513,38 +514,38 @@ impl Deref for SinkKind {
 }
 
 impl<C: SinkConfig> From<C> for SinkKind {
-    /// One that writes by itself: of a plugin, see [`SinkSpec::of_plugin`].
+    /// Converts the settings of a connector. For a plugin, see [`SinkSpec::of_plugin`].
     fn from(config: C) -> SinkKind {
         SinkKind::Declared(Arc::new(config))
     }
 }
 
-/// Who writes the files, the records, or the rows of a table, of a sink.
+/// The writer of the files, records or table rows of a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PartsBy {
-    /// Worker 0: one file, or transaction, a batch, with its rows in order.
+    /// Worker 0: one file, or transaction, per batch, with its rows in order.
     #[default]
     Batch,
-    /// Each worker: one a batch with the rows that it has, under a marker of its own.
+    /// Each worker: one per batch with the worker's rows, under the worker's marker.
     Worker,
 }
 
-/// Whether a path is that of a prefix in a bucket: then its URL.
+/// Returns the URL if the path is that of a prefix in a bucket.
 pub fn bucket_url(path: &Path) -> Option<&str> {
     path.to_str().filter(|text| OBJECT_SCHEMES.iter().any(|scheme| text.starts_with(scheme)))
 }
 
-/// What a row does to a table.
+/// The effect of a row on a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TableMode {
-    /// It is added.
+    /// Each row is added.
     #[default]
     Append,
-    /// It replaces the row of the same key, or is added where there is none.
+    /// A row replaces the row with the same key, or is added if there is none.
     Upsert {
         /// The columns of the key.
         key: Vec<String>,
-        /// The column that says what a row does, where some of them delete others; it is not written.
+        /// The column with the operation of a row, if some rows delete others. It is not written.
         op: Option<String>,
     },
 }

@@ -17,9 +17,10 @@ use sqlparser::parser::Parser;
 use std::collections::BTreeMap;
 
 /// Advice for a query that does not have such a form.
-const INSTEAD: &str = "a query over all rows is kept up to date where it groups the rows of one stream, as \"select user, count(*) as n from \
-                       clicks where price > 0 group by user having count(*) > 2\"; for others write stages with `join`, `top`, `latest`, \
-                       `aggregate`, `filter` and `select` and window = \"all\", or a `window` of a size";
+const INSTEAD: &str = "a query over all rows must group the rows of one stream, for example \"select user, count(*) \
+                       as n from clicks where price > 0 group by user having count(*) > 2\"; for other queries, \
+                       write stages with `join`, `top`, `latest`, `aggregate`, `filter` and `select` and window = \
+                       \"all\", or a `window` of a size";
 
 /// Replaces queries over all rows by stages of other operators.
 pub(super) fn split(job: &mut JobSpec, errors: &JobErrors) {
@@ -83,7 +84,7 @@ fn stages_of(stage: &StageSpec, sources: &Inputs) -> Result<Vec<StageSpec>, KeyE
     let Some(Statement::Query(query)) = statement else {
         return Err(sql("it is not one query; write a `select`".into()));
     };
-    let parts = QueryParts::of(&query, stage, sources).map_err(sql)?;
+    let parts = QueryParts::new(&query, stage, sources).map_err(sql)?;
     parts.stages(stage).map_err(sql)
 }
 
@@ -101,7 +102,7 @@ struct QueryParts {
 }
 
 impl QueryParts {
-    fn of(query: &Query, stage: &StageSpec, sources: &Inputs) -> Result<QueryParts, String> {
+    fn new(query: &Query, stage: &StageSpec, sources: &Inputs) -> Result<QueryParts, String> {
         let SetExpr::Select(select) = query.body.as_ref() else { return Err(INSTEAD.into()) };
         let (table, tables) = table(select, stage)?;
         let is_distinct = match &select.distinct {
@@ -142,7 +143,7 @@ impl QueryParts {
         let op = stage.op.clone();
         let column = op.clone().unwrap_or_else(|| OPERATION.into());
         if self.columns.iter().any(|(_, name)| *name == column) {
-            return Err(format!("its rows say in `{column}` what they do; give that column of the query another name"));
+            return Err(format!("its rows have their operation in `{column}`; rename that column of the query"));
         }
         let expressions = self.columns.iter().map(|(expression, _)| expression).chain(&self.having);
         if self.groups.is_empty() && !expressions.into_iter().any(rewrite::has_totals) {
@@ -227,7 +228,7 @@ fn column(item: &SelectItem) -> Result<(Expr, String), String> {
 /// Returns the meaning of an expression of `group by`. In SQL a name is a column of the input rather than one of the query; if both exist with
 /// different meanings, only the author knows which is meant. `input`: the columns of the input, if they are known.
 fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<String>>) -> Result<Expr, String> {
-    let meant = meant(group, columns)?;
+    let meant = meaning_of(group, columns)?;
     let Expr::Identifier(name) = group else { return Ok(meant) };
     if meant == *group {
         return Ok(meant);
@@ -247,7 +248,7 @@ fn grouped_by(group: &Expr, columns: &[(Expr, String)], input: Option<&Vec<Strin
 }
 
 /// Returns the meaning of an expression of `group by` or `order by`: a column of the query by its index or name, or the expression itself.
-fn meant(expression: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> {
+fn meaning_of(expression: &Expr, columns: &[(Expr, String)]) -> Result<Expr, String> {
     match expression {
         Expr::Value(value) => {
             let index = value.to_string().parse::<usize>().ok().and_then(|index| columns.get(index.checked_sub(1)?));
@@ -281,7 +282,7 @@ fn first(query: &Query, columns: &[(Expr, String)]) -> Result<Option<(String, bo
     };
     let n = limit.to_string().parse::<u64>().ok().filter(|n| *n > 0);
     let n = n.ok_or_else(|| format!("`limit {limit}` is not a number of rows; write limit 10"))?;
-    let by = meant(&order.expr, columns)?;
+    let by = meaning_of(&order.expr, columns)?;
     let named = columns.iter().find(|(expression, _)| *expression == by);
     let (_, name) = named.ok_or_else(|| format!("`order by {by}` needs a column of the query; put it among them"))?;
     let ascending = order.options.asc.unwrap_or(true);

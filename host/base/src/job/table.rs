@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
         if (0.0..=1.0).contains(&share) {
             return Some(share);
         }
-        self.wrong(key, format!("`{}{key}` is {share}; write a number from 0 to 1, as {key} = 0.1", self.inside));
+        self.wrong(key, format!("`{}{key}` is {share}; write a number from 0 to 1, for example {key} = 0.1", self.inside));
         None
     }
 
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
                 None
             }
             None => {
-                self.wrong_type(key, value, "text or a list of texts", example);
+                self.wrong_type(key, value, "a string or a list of strings", example);
                 None
             }
         }

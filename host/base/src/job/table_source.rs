@@ -1,20 +1,20 @@
-//! The table of a stage with `enrich`, as a source that the author of a job did not write.
+//! The lookup table of a stage with `enrich`, as a source that is not in the job file.
 
 use crate::batch::types::ColumnType;
 use crate::job::spec::{ColumnSpec, EnrichSpec, Format, Origin, SourceKind, SourceSpec};
 use crate::limits::ENRICH_BYTES_MAX;
 
-/// The name of the source that the table of a stage is.
+/// Returns the name of the source of a stage's table.
 pub fn name_of(stage: &str) -> String {
     format!("{stage}.table")
 }
 
-/// The stage whose table a source is.
+/// Returns the stage of a table's source.
 pub fn stage_of(source: &str) -> &str {
     source.strip_suffix(".table").unwrap_or(source)
 }
 
-/// The source of the table of a stage. `enrich` says all columns.
+/// Creates the source of a stage's table. `enrich` has all columns.
 pub fn source(stage: &str, enrich: EnrichSpec) -> SourceSpec {
     SourceSpec {
         // The one record must fit into a batch.
@@ -25,8 +25,8 @@ pub fn source(stage: &str, enrich: EnrichSpec) -> SourceSpec {
     }
 }
 
-/// What an error about the table of this source begins with.
-pub fn place(source: &SourceSpec, origin: &Origin) -> String {
+/// Returns the prefix of errors about the table of this source.
+pub fn error_prefix(source: &SourceSpec, origin: &Origin) -> String {
     let stage = stage_of(&source.name);
     format!("{}stage `{stage}`: enrich", origin.at(&format!("stages.{stage}.enrich")))
 }

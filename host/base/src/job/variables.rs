@@ -96,16 +96,17 @@ pub(super) fn value(piece: &TextPiece<'_>, dir: &Path) -> Result<String, String>
             (Ok(value), Some(_)) if !value.is_empty() => (value, format!("${{{name}}}")),
             (_, Some(default)) => return Ok((*default).to_owned()),
             (Err(std::env::VarError::NotPresent), None) => {
-                return Err(format!("needs the environment variable `{name}`, which is not set; set it"));
+                return Err(format!("refers to the environment variable `{name}`, which is not set; set it"));
             }
             (Err(std::env::VarError::NotUnicode(_)), None) => {
-                return Err(format!("needs the environment variable `{name}`, which is not text; set it to text"));
+                return Err(format!("refers to the environment variable `{name}`, which is not UTF-8 text; correct \
+                    its value"));
             }
         },
         TextPiece::File(path) => (of_file(&dir.join(path), path)?, format!("${{file:{path}}}")),
     };
     if value.len() as u64 > VARIABLE_BYTES_MAX {
-        return Err(format!("needs {name}, which has more than {VARIABLE_BYTES_MAX} bytes; give it a shorter value"));
+        return Err(format!("refers to {name}, which has more than {VARIABLE_BYTES_MAX} bytes; set a shorter value"));
     }
     secrets::keep(&value, &name);
     Ok(value)
@@ -114,7 +115,7 @@ pub(super) fn value(piece: &TextPiece<'_>, dir: &Path) -> Result<String, String>
 /// Returns the content of a secret file, without its last line end.
 fn of_file(path: &Path, name: &str) -> Result<String, String> {
     let failed =
-        |why: String| format!("needs the file `{name}`, which cannot be read: {why}; create it, or fix the path");
+        |why: String| format!("refers to the file `{name}`, which cannot be read: {why}; create it, or fix the path");
     let bytes = regular::read_at_most(path, VARIABLE_BYTES_MAX).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("file not found".into()),
         std::io::ErrorKind::Other => failed(format!("it must be a file of at most {VARIABLE_BYTES_MAX} bytes")),
@@ -171,7 +172,7 @@ impl Expansion<'_> {
 
     fn text(&mut self, text: &str, path: &str) -> Result<String, String> {
         if path == "name" {
-            let help = "has `${`, and a job's name is kept with its checkpoints and shown; write the name itself";
+            let help = "must not contain `${`, because checkpoints and logs show a job's name; write the name itself";
             return Err(help.into());
         }
         let pieces = pieces(text)?;

@@ -255,15 +255,15 @@ fn story(now: u64, more: u64, max: u64) -> String {
     let largest = holders::largest();
     let largest = match largest.is_empty() {
         true => {
-            "\n  None of what is kept from batch to batch is large; the rows of batches and their results are.".into()
+            "\n  State kept between batches is small; most of the memory holds the rows of batches and their results.".into()
         }
-        false => format!("\n  What is kept from batch to batch, of that:{largest}"),
+        false => format!("\n  State kept between batches:{largest}"),
     };
     format!(
-        "the job needs more memory than it may have: {} are resident{wanted}, and the budget of this process is {}{busy}\
-         {largest}\n  Nothing of the batches under way is committed. Raise `memory` of the job, or let it need less: smaller batches \
-         (`bytes_per_batch_max`, `rows_per_batch_max`), shorter windows, a `timeout` for keys, lower `limits` of its stages, or \
-         more processes on other machines.",
+        "the job needs more memory than it may have: {} are resident{wanted}, and the budget of this process is \
+         {}{busy}{largest}\n  Batches in flight are not committed. Raise `memory` of the job, or reduce its use: \
+         smaller batches (`bytes_per_batch_max`, `rows_per_batch_max`), shorter windows, a `timeout` for keys, \
+         lower `limits` of its stages, or more processes on other machines.",
         mib(now),
         mib(max)
     )

@@ -38,7 +38,7 @@ fn count(bytes: usize) {
 
 /// Returns the system's pointer. If the address space is exhausted, the process exits with a message about that instead of an abort.
 #[inline]
-fn there(pointer: *mut u8, size: usize) -> *mut u8 {
+fn count_if_allocated(pointer: *mut u8, size: usize) -> *mut u8 {
     if pointer.is_null() {
         report_exhausted(size);
     }
@@ -54,7 +54,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: the caller follows the rules, which are the same.
-        unsafe { there(System.alloc(layout), layout.size()) }
+        unsafe { count_if_allocated(System.alloc(layout), layout.size()) }
     }
 
     #[inline]
@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
             budget::large(layout.size());
         }
         // SAFETY: as above.
-        unsafe { there(System.alloc_zeroed(layout), layout.size()) }
+        unsafe { count_if_allocated(System.alloc_zeroed(layout), layout.size()) }
     }
 
     #[inline]
@@ -81,7 +81,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size.saturating_sub(layout.size()));
         // SAFETY: as above.
-        unsafe { there(System.realloc(pointer, layout, size), size) }
+        unsafe { count_if_allocated(System.realloc(pointer, layout, size), size) }
     }
 }
 

@@ -47,13 +47,13 @@ pub(super) fn check() -> Result<()> {
 fn story() -> String {
     let largest = match holders::largest() {
         none if none.is_empty() => "No single stage keeps much of it.".to_owned(),
-        largest => format!("What is kept from batch to batch:{largest}"),
+        largest => format!("State kept between batches:{largest}"),
     };
     format!(
-        "state that stays in memory takes {}, which is more than `state.memory`: {}\n  {largest}\n  Most of what stages keep may \
-         lie in files. States of stages with `on = \"all\"` or `emit = \"state\"`, and patterns and `top` without a key have to \
-         stay in memory (docs/how-to/bound-memory-and-state.md). Raise `state.memory`, or let them keep less: shorter windows, \
-         `lateness`, `within` and `timeout`, or more processes.",
+        "state that stays in memory takes {}, which is more than `state.memory`: {}\n  {largest}\n  Most state can \
+         be in files. The state of stages with `on = \"all\"` or `emit = \"state\"`, and patterns and `top` without \
+         a key has to stay in memory (docs/how-to/bound-memory-and-state.md). Raise `state.memory`, or keep less \
+         state: shorter windows, `lateness`, `within` and `timeout`, or more processes.",
         mib(bytes()),
         mib(MAX.load(Ordering::Relaxed)),
     )

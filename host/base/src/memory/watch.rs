@@ -31,7 +31,7 @@ static WATCHED: AtomicBool = AtomicBool::new(false);
 /// Sets the memory limit of this process: its share of `wanted`, or of the machine's memory, if `sharing` processes of the job run on it.
 pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
     if let Err(error) = resident::open() {
-        let cause = format!("the job has no budget of memory: how much this process has cannot be read ({error})");
+        let cause = format!("the job has no memory budget: the memory of this process is unknown ({error})");
         match wanted {
             Some(_) => return Err(Error::environment(format!("{cause}; remove `memory` to run without one"))),
             None => tracing::debug!("{cause}"),
@@ -42,14 +42,14 @@ pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
     if let (Some(wanted), Some(there)) = (wanted, there)
         && wanted > there
     {
-        tracing::warn!("`memory` of the job is {}, and there are {} for it on this machine", mib(wanted), mib(there));
+        tracing::warn!("`memory` of the job is {}, but this machine has only {} for it", mib(wanted), mib(there));
     }
     let usual = there.map(|there| (there / 100).saturating_mul(MEMORY_BYTES_DEFAULT_PERCENT));
     let Some(all) = wanted.or(usual) else { return Ok(()) };
     let max = all / (sharing.max(1) as u64);
     if max < MEMORY_BYTES_MIN && wanted.is_some() {
         return Err(Error::job(format!(
-            "`memory` of the job is {}, for {sharing} processes on this machine; each needs {} at least",
+            "`memory` of the job is {}, for {sharing} processes on this machine; each needs at least {}",
             mib(all),
             mib(MEMORY_BYTES_MIN)
         )));
@@ -77,7 +77,7 @@ pub fn on_this_machine(hosts: &[String], own: usize) -> usize {
 }
 
 /// Sets the handler that is called when the budget is exceeded.
-pub fn tell(handler: impl Fn(Error) + Send + 'static) {
+pub fn set_limit_handler(handler: impl Fn(Error) + Send + 'static) {
     *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(handler));
 }
 
@@ -111,8 +111,8 @@ fn watch() {
         if note_tight() && tight() && last_logged.is_none_or(|at| at.elapsed() > LOG_EVERY) {
             let (max, now) = state();
             tracing::warn!(
-                "{} of the {} of memory that the job may have in this process are used: until it is less, sources wait, and \
-                 batches are smaller and come one at a time",
+                "memory is low: this process uses {} of its {}; until it uses less, sources wait, and batches are \
+                 smaller and run one at a time",
                 mib(now),
                 mib(max)
             );

@@ -36,7 +36,7 @@ impl Key {
         private::open(file)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let found = bytes.len();
         let bytes = <[u8; BYTES]>::try_from(bytes).map_err(|_| {
-            let message = format!("it has {found} bytes instead of {BYTES}; remove it, and another one is created");
+            let message = format!("it has {found} bytes instead of {BYTES}; remove it to create a new one");
             io::Error::new(io::ErrorKind::InvalidData, message)
         })?;
         Ok(Key(bytes))

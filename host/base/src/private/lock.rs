@@ -96,7 +96,7 @@ fn replace(path: &Path, old: &Metadata) -> io::Result<Option<File>> {
         Err(error) => Err(error),
         Ok(()) => {
             tracing::info!(
-                "{} could be locked by other users; it is replaced by one that they cannot open",
+                "{} could be locked by other users; it is replaced by a file that they cannot open",
                 path.display()
             );
             Ok(Some(file))

@@ -15,7 +15,7 @@ pub fn read(brokers: &str, rows: usize) {
     let mut sum = 0.0;
     for _ in 0..rows {
         let message = consumer.poll(RESPONSE_TIMEOUT).expect("a record").expect("no error");
-        let row = Row::of(message.payload().unwrap_or_default());
+        let row = Row::parse(message.payload().unwrap_or_default());
         sum += row.sum();
     }
     assert!(sum > 0.0);
@@ -29,7 +29,7 @@ pub fn copy(brokers: &str, rows: usize) {
     let producer: BaseProducer = config.set("linger.ms", "5").create().expect("a client");
     for number in 0..rows {
         let message = consumer.poll(RESPONSE_TIMEOUT).expect("a record").expect("no error");
-        let row = Row::of(message.payload().unwrap_or_default());
+        let row = Row::parse(message.payload().unwrap_or_default());
         if row.amount > 0.0 {
             send(&producer, "plain", &sonic_rs::to_vec(&row).expect("JSON"));
         }

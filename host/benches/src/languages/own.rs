@@ -61,8 +61,8 @@ fn with(mut command: Command, file: &Path) -> Command {
 }
 
 fn command_line(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    let arguments = std::iter::once(command.get_program()).chain(command.get_args());
+    arguments.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
 /// A running program.
@@ -83,18 +83,18 @@ impl OwnProgram {
 
     /// Returns the check of its results.
     pub fn check(&mut self) -> Check {
-        let answer = self.ask("check");
-        let (rows, sum) = answer.split_once(' ').expect("two numbers");
+        let response = self.ask("check");
+        let (rows, sum) = response.split_once(' ').expect("two numbers");
         (rows.parse().expect("rows"), sum.parse().expect("a sum"))
     }
 
     fn ask(&mut self, order: &str) -> String {
         let orders = self.orders.as_mut().expect("it runs");
         writeln!(orders, "{order}").expect("it takes orders");
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("it answers");
-        assert!(!answer.is_empty(), "{} ended", self.command_line);
-        answer.trim_end().to_owned()
+        let mut response = String::new();
+        self.answers.read_line(&mut response).expect("it answers");
+        assert!(!response.is_empty(), "{} ended", self.command_line);
+        response.trim_end().to_owned()
     }
 }
 

@@ -43,7 +43,7 @@ impl CalledPlugin {
     /// Loads a component for the data of its calls, with default limits.
     pub fn new(host: &PluginHost, component: &std::path::Path, data: &Data, mode: Mode) -> CalledPlugin {
         let spec = PluginSpec::new(component).on_error(mode.on_error);
-        let plugin = host.load(component, &LoadOptions::of(&spec)).expect("the plugin loads");
+        let plugin = host.load(component, &LoadOptions::new(&spec)).expect("the plugin loads");
         let (input, key) = match &data.input {
             Input::Rows(rows) => (rows.schema(), Arc::new(Schema::empty())),
             Input::Groups(groups) => (groups.rows.schema(), groups.keys.schema()),

@@ -50,7 +50,7 @@ pub fn write(port: &str, file: &str) {
     for some in lines.chunks(REQUEST_ROWS) {
         let mut text = "insert into shop.plain format JSONEachRow\n".to_owned();
         for line in some {
-            text += &sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+            text += &sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
             text.push('\n');
         }
         assert!(query(&mut client, &text), "the server does not take the rows");

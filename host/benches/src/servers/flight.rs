@@ -14,7 +14,7 @@ pub fn run(dir: &Path) {
     let file = rows::file(dir, rows / 30);
     let (port, count, file) = (free_port().to_string(), rows.to_string(), file.to_string_lossy());
     let mut server = Process::start(python("flight.py").args(["serve", &port, &count]));
-    server.until("it listens", |server| server.stdout().contains("ready"));
+    server.wait_until("it listens", |server| server.stdout().contains("ready"));
     let url = format!("url = \"grpc://127.0.0.1:{port}\"\npath = [\"rows\"]");
     // Rows in columns have no format.
     let text = rows::reading("flight", &url).replacen("\nformat = \"json\"", "", 1);

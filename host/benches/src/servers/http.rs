@@ -85,7 +85,7 @@ pub fn read(port: &str, rows: usize, kept: &str) {
     read_all(port, rows, kept, |body| {
         let (mut count, mut sum) = (0, 0.0);
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            sum += Row::of(line).sum();
+            sum += Row::parse(line).sum();
             count += 1;
         }
         assert!(sum > 0.0);

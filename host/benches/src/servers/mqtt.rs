@@ -46,7 +46,7 @@ pub fn run(dir: &Path) {
 }
 
 fn connect(url: &str, client_id: &str, kept_s: Option<u32>) -> Connection {
-    let server = Server::of(url, &FORM, None, Path::new(".")).expect("a URL");
+    let server = Server::parse(url, &FORM, None, Path::new(".")).expect("a URL");
     Connection::open(&server, &Session { client_id: client_id.to_owned(), kept_s }, 16 << 20)
         .expect("the server answers")
 }
@@ -69,7 +69,7 @@ pub fn read(url: &str, rows: usize) {
     let (mut out, mut count, mut sum) = (Vec::new(), 0, 0.0);
     while count < rows {
         let Packet::Publish(publish) = next(&mut connection) else { continue };
-        sum += Row::of(&publish.payload).sum();
+        sum += Row::parse(&publish.payload).sum();
         count += 1;
         packet::acknowledge(&mut out, publish.id.expect("QoS 1"));
         if count % (MESSAGES / 2) == 0 || count == rows {
@@ -82,7 +82,7 @@ pub fn read(url: &str, rows: usize) {
 
 /// Writes the rows of a file.
 pub fn write(url: &str, file: &str) {
-    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    let written = |line: String| sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
     send(url, "out", rows::lines(file).map(written));
 }
 

@@ -48,7 +48,7 @@ pub fn run(dir: &Path) {
 }
 
 fn connect(url: &str) -> Connection {
-    let server = Server::of(url, None, None, Path::new(".")).expect("a URL");
+    let server = Server::new(url, None, None, Path::new(".")).expect("a URL");
     Connection::open(&server).expect("the server answers")
 }
 
@@ -70,7 +70,7 @@ pub fn read(url: &str, rows: usize) {
         connection.send(&request).expect("the server listens");
         for _ in 0..max {
             let message = connection.next_message(RESPONSE_TIMEOUT).expect("no error").expect("a message");
-            sum += Row::of(&message.payload).sum();
+            sum += Row::parse(&message.payload).sum();
         }
         count += max;
     }
@@ -79,14 +79,14 @@ pub fn read(url: &str, rows: usize) {
 
 /// Writes the rows of a file.
 pub fn write(url: &str, file: &str) {
-    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    let written = |line: String| sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
     send(url, "plain", rows::lines(file).map(written));
 }
 
 /// Writes the rows of a file in atomic batches, one after the other, each with a message about its progress.
 pub fn write_atomic(url: &str, file: &str) {
     let mut connection = connect(url);
-    let mut rows = rows::lines(file).map(|line| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON"));
+    let mut rows = rows::lines(file).map(|line| sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON"));
     let (mut out, mut total) = (Vec::new(), 0);
     loop {
         let inbox = connection.new_inbox();

@@ -60,7 +60,7 @@ pub fn write(port: &str, file: &str, index: &str) {
     while lines.peek().is_some() {
         let mut body = String::new();
         for (n, line) in lines.by_ref().take(ROWS) {
-            let row = sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+            let row = sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
             body += &format!("{{\"index\":{{\"_index\":\"{index}\",\"_id\":\"bench/{n}\"}}}}\n{row}\n");
         }
         let response = request(port, "POST", "/_bulk", &body).expect("an answer");

@@ -60,7 +60,7 @@ async fn copy(client: &Client, lines: &[String]) -> Result<(), tokio_postgres::E
     let sink = client.copy_in("copy plain from stdin (format binary)").await?;
     let mut writer = pin!(BinaryCopyInWriter::new(sink, &[Type::TEXT, Type::TEXT, Type::INT8, Type::FLOAT8]));
     for line in lines {
-        let row = Row::of(line.as_bytes());
+        let row = Row::parse(line.as_bytes());
         writer.as_mut().write(&[&row.user, &row.page, &row.n, &row.amount]).await?;
     }
     writer.finish().await.map(drop)

@@ -40,7 +40,7 @@ pub fn run(dir: &Path) {
 }
 
 fn connect(url: &str) -> Connection {
-    let server = Server::of(url, None, Path::new(".")).expect("a URL");
+    let server = Server::new(url, None, Path::new(".")).expect("a URL");
     Connection::open(&server, 0).unwrap_or_else(|closed| panic!("{:?}", closed.fault))
 }
 
@@ -56,7 +56,7 @@ pub fn read(url: &str, rows: usize) {
     let (mut count, mut sum) = (0, 0.0);
     while count < rows {
         let Event::Delivery(delivery) = next(&mut connection) else { continue };
-        sum += Row::of(&delivery.body).sum();
+        sum += Row::parse(&delivery.body).sum();
         count += 1;
         if count % (usize::from(MESSAGES) / 2) == 0 || count == rows {
             connection.acknowledge(delivery.number).expect("the server listens");
@@ -67,7 +67,7 @@ pub fn read(url: &str, rows: usize) {
 
 /// Writes the rows of a file.
 pub fn write(url: &str, file: &str) {
-    let written = |line: String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+    let written = |line: String| sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
     send(url, "to-plain", rows::lines(file).map(written));
 }
 

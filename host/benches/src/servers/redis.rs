@@ -52,7 +52,7 @@ pub fn read(url: &str, rows: usize) {
         let reply: StreamReadReply = connection.xread_options(&["rows"], &[&last], &options).expect("entries");
         for entry in reply.keys.into_iter().flat_map(|stream| stream.ids) {
             let data: String = entry.get("data").expect("a field");
-            sum += Row::of(data.as_bytes()).sum();
+            sum += Row::parse(data.as_bytes()).sum();
             count += 1;
             last = entry.id;
         }
@@ -65,7 +65,7 @@ pub fn write(url: &str, file: &str) {
     let mut connection = connect(url);
     let lines: Vec<String> = rows::lines(file).collect();
     for some in lines.chunks(ENTRIES) {
-        let written = |line: &String| sonic_rs::to_string(&Row::of(line.as_bytes())).expect("JSON");
+        let written = |line: &String| sonic_rs::to_string(&Row::parse(line.as_bytes())).expect("JSON");
         add(&mut connection, "plain", &some.iter().map(written).collect::<Vec<_>>());
     }
 }

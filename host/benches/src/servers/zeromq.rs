@@ -21,7 +21,7 @@ pub fn run(dir: &Path) {
         let mut command = Command::new(&script);
         command.arg(root().join("host/benches/src/servers/push.py")).arg(port.to_string()).arg(&file);
         let mut sender = Process::start(&mut command);
-        sender.until("all rows wait to be sent", |sender| sender.stdout().contains("ready"));
+        sender.wait_until("all rows wait to be sent", |sender| sender.stdout().contains("ready"));
         sender
     };
     let url = format!("tcp://127.0.0.1:{port}");
@@ -52,7 +52,7 @@ pub fn read(port: &str, rows: usize) {
         while count < rows {
             for incoming in peer.next().await.expect("messages") {
                 let Incoming::Message { value, .. } = incoming else { continue };
-                sum += Row::of(&value).sum();
+                sum += Row::parse(&value).sum();
                 count += 1;
             }
         }

@@ -66,7 +66,7 @@ impl SinkConfig for ClickhouseWrites {
 
     fn check(&self, part: &PartErrors<'_>) {
         if self.requests.url.contains('?') {
-            part.wrong("url", "`url` is that of the server alone; write it as \"https://host:8443\"");
+            part.wrong("url", "`url` must have only the server's address; write it as \"https://host:8443\"");
             return;
         }
         self.requests.check(part);
@@ -80,13 +80,13 @@ impl SinkConfig for ClickhouseWrites {
             );
         }
         if self.password.is_some() && self.user.is_none() {
-            part.wrong("password", "`password` is that of `user`, which is missing; write user = \"…\"");
+            part.wrong("password", "`password` needs `user`; write user = \"…\"");
         }
     }
 
     fn promises(&self) -> Vec<String> {
         let promise = match self.exactly_once {
-            true => "exactly once, with [checkpoint], within the table's window of deduplication",
+            true => "exactly once, with [checkpoint], within the table's deduplication window",
             false => "at least once",
         };
         vec![promise.into()]

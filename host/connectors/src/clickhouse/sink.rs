@@ -49,11 +49,11 @@ pub(super) fn open(
             let (client, headers) = http::sink::client(&sent, start)?;
             let window = TableClient { start, writes, client, headers, failure }.window()?;
             tracing::info!(
-                "sink `{name}`: the table knows the last {window} insertions again: rows are written once if no more requests lie \
-                 between two checkpoints"
+                "sink `{name}`: the table deduplicates the last {window} inserts: rows are written once if the \
+                 requests between two checkpoints do not exceed that"
             );
         }
-        true => tracing::info!("sink `{name}` writes at least once: after a crash some rows come again"),
+        true => tracing::info!("sink `{name}` writes at least once: after a crash some rows are written again"),
         false => {}
     }
     http::sink::prepare(&sent, start, owner, failure)
@@ -97,7 +97,7 @@ impl TableClient<'_> {
             ));
         }
         let definition = self.query_server(&window::query(&self.writes.table))?;
-        let Some(table) = Table::of(&definition) else {
+        let Some(table) = Table::parse(&definition) else {
             let definition = shown::harmless(definition.trim(), SHOWN_BYTES_MAX);
             let why = format!("the server is not ClickHouse (it replied {definition}); check `url`");
             return Err(wrong(self.start.spec, self.start.origin, "url", why));

@@ -47,8 +47,8 @@ const ROLL: TableKey = key(
 const OPEN_PARTS_MAX: TableKey = key(
     "open_parts_max",
     KeyShape::Integer(1, limits::OPEN_PARTS_MAX),
-    "Maximum files that grow at the same time, 100 by default; with more, the file that has had no new rows for the longest time \
-     is completed.",
+    "Maximum files that grow at the same time, 100 by default; with more, the file that has been idle longest is \
+     completed.",
 );
 const ROLL_KEYS: &[TableKey] = &[
     key("size", KeyShape::Size, "Size from which a file is complete, 128MiB by default."),
@@ -144,8 +144,7 @@ fn compressed(format: Option<FileFormat>, r: &Reader<'_>) -> FileFormat {
         other => {
             // An invalid format has an error of its own.
             if other.is_some() || !r.has("format") {
-                let message = "`compression` of files is that of Parquet pages, and the format is another one; remove it, or \
-                               write format = \"parquet\"";
+                let message = "`compression` is for format `parquet`; remove it, or write format = \"parquet\"";
                 r.wrong("compression", message);
             }
             other.unwrap_or(FileFormat::Json)
@@ -185,18 +184,19 @@ impl SinkConfig for FileWrites {
         part.table_mode(&self.layout.mode);
         let keyed = matches!(self.layout.mode, TableMode::Upsert { .. });
         if keyed && !self.layout.partition_by.is_empty() {
-            let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this version; remove one of the two";
+            let message = "a table whose rows are replaced by key (mode = \"upsert\") has no partitions in this \
+                version; remove one of them";
             part.wrong("partition_by", message);
         }
         if keyed && self.by_worker() {
-            let message = "with mode = \"upsert\" the order of all rows counts, and with parts = \"worker\" workers do not wait for each \
-                           other; remove one of the two";
+            let message = "mode = \"upsert\" needs the order of all rows, but with parts = \"worker\" workers do \
+                           not wait for each other; remove one of them";
             part.wrong("parts", message);
         }
     }
 
     fn promises(&self) -> Vec<String> {
-        let once = "exactly once, with [checkpoint]: each commit of the table says which it is".to_owned();
+        let once = "exactly once, with [checkpoint]: each commit of the table contains its batch ID".to_owned();
         match &self.layout {
             FilesLayout { delta: false, .. } => Vec::new(),
             FilesLayout { mode: TableMode::Append, .. } => vec![once],

@@ -76,7 +76,7 @@ impl FilesSink {
                     others_committed = exactly_once::committed(dir, &owner.job_id).unwrap_or_default();
                 }
                 let others = if share.is_none() { exactly_once::workers(dir) } else { Ok(Vec::new()) };
-                for worker in others.map_err(|cause| open_error(name, "read the folder", dir, &cause))? {
+                for worker in others.map_err(|cause| open_error(name, "read the directory", dir, &cause))? {
                     // The previous owner cannot write any longer once the share is open here.
                     let taken_over = CommittedDir::open(name, dir, Some(worker), owner, failure)?;
                     others_committed = others_committed.max(taken_over.committed());
@@ -84,10 +84,10 @@ impl FilesSink {
                 Some(commit_state)
             }
             None => {
-                fs::create_dir_all(dir).map_err(|cause| open_error(name, "make the folder", dir, &cause))?;
+                fs::create_dir_all(dir).map_err(|cause| open_error(name, "create the directory", dir, &cause))?;
                 let in_scope = |of: Share| share.is_none() || of == share;
                 remove_unfinished(dir, in_scope, None)
-                    .map_err(|cause| open_error(name, "tidy the folder", dir, &cause))?;
+                    .map_err(|cause| open_error(name, "tidy the directory", dir, &cause))?;
                 None
             }
         };
@@ -196,7 +196,7 @@ fn check_dir(dir: &Path, owner_id: Option<&str>) -> Result<(), String> {
     };
     if !existing.is_dir() {
         return Err(format!(
-            "{} is a file, not a folder; a files sink writes into a folder: choose another path",
+            "{} is a file, but a files sink writes into a directory; choose another path",
             existing.display()
         ));
     }
@@ -295,5 +295,5 @@ fn remove_unfinished(dir: &Path, of: impl Fn(Share) -> bool, except: Option<&str
 
 /// Returns the error for a batch that the sink already holds.
 fn already_committed(batch: BatchId) -> Error {
-    Error::bug(format!("batch {batch} is committed already, and it came again"))
+    Error::bug(format!("batch {batch} is already committed, but came again"))
 }

@@ -81,7 +81,7 @@ fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
     check(&spec, &schema, &origin(dir.path()), false, None, StartupRetry::No).unwrap();
-    let encoder = Encoder::of(&spec, &schema, &origin(dir.path())).unwrap();
+    let encoder = Encoder::new(&spec, &schema, &origin(dir.path())).unwrap();
     assert_eq!(encoder.is_some(), format != FileFormat::Text);
     let ahead = encoder.map(|encoder| rows.iter().map(|part| encoder.encode(part).unwrap()).collect::<Vec<_>>());
     let ahead = ahead.map(|rows| rendered(format, &schema, &rows).unwrap());
@@ -150,7 +150,7 @@ fn avro_reads_back_the_same() {
         open(&spec, wanted.clone(), &origin(dir.path()), None, &Failure::default(), StartupRetry::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let columns = wanted.fields().iter().map(|field| {
-        let kind = millstream_base::batch::types::ColumnType::of(field.data_type());
+        let kind = millstream_base::batch::types::ColumnType::from_arrow(field.data_type());
         millstream_base::job::spec::ColumnSpec::new(field.name(), kind)
     });
     let path = dir.path().join("out/part-0000000001.avro");
@@ -252,16 +252,16 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
     let list = schema_of(&[("l".into(), ColumnType::Arrow(arrow::datatypes::DataType::List(nested.into())))]);
     let none = schema_of(&[]);
     let cases = [
-        (files("file", FileFormat::Json), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
-        (files("file/under", FileFormat::Json), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
+        (files("file", FileFormat::Json), &one, "job.toml:9: sink `out`: ", "is a file, but a files sink writes"),
+        (files("file/under", FileFormat::Json), &one, "job.toml:9: sink `out`: ", "is a file, but a files sink writes"),
         (files("new", FileFormat::Text), &all, "job.toml:7: sink `out`: ", "single text column"),
         (files("new", FileFormat::Text), &none, "job.toml:7: sink `out`: ", "no columns"),
         (files("new", FileFormat::Csv), &list, "job.toml:7: sink `out`: ", "column `l` is arrow List"),
         (files("new", FileFormat::Csv), &none, "job.toml:7: sink `out`: ", "needs columns"),
         (files("new", FileFormat::Parquet(Compression::Snappy)), &none, "job.toml:7: sink `out`: ", "needs columns"),
-        (queue("."), &one, "job.toml:9: sink `out`: ", "is a folder"),
-        (queue("missing/out.jsonl"), &one, "job.toml:9: sink `out`: ", "does not exist; make it"),
-        (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
+        (queue("."), &one, "job.toml:9: sink `out`: ", "is a directory"),
+        (queue("missing/out.jsonl"), &one, "job.toml:9: sink `out`: ", "does not exist; create it"),
+        (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a directory"),
     ];
     for (spec, schema, start, part) in cases {
         let error = check(&spec, schema, &origin(dir.path()), false, None, StartupRetry::No).unwrap_err();

@@ -173,7 +173,7 @@ impl SourceConfig for FlightReads {
             }
         }
         if self.stall.is_zero() {
-            part.wrong("stall", "`stall` is 0s, in which no server can respond; write a time, for example \"5m\"");
+            part.wrong("stall", "`stall` is 0s, so no server could respond; write a time, for example \"5m\"");
         }
         if source.format != Format::Json {
             let word = source.format.word();
@@ -186,7 +186,8 @@ impl SourceConfig for FlightReads {
 
     fn promise(&self) -> Option<&'static str> {
         Some(
-            "exactly once, with [checkpoint], of a server that gives the same rows in the same order again; other rows end the job",
+            "exactly once, with [checkpoint], if the server returns the same rows in the same order again; other \
+            rows fail the job",
         )
     }
 
@@ -218,7 +219,7 @@ impl SourceConfig for FlightReads {
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let SourceStart { source, origin, .. } = start;
         // The readers of parts and the query for parts share state.
-        let shared = source::Shared::of(source, self, origin)
+        let shared = source::Shared::new(source, self, origin)
             .map(Arc::new)
             .map_err(|(key, message)| wrong(source, origin, key, message));
         polled::start(
@@ -239,12 +240,13 @@ impl SinkConfig for FlightWrites {
         check_descriptor(&self.to, part);
         self.token.iter().for_each(|token| parts::token(token, part));
         if self.timeout.is_zero() {
-            part.wrong("timeout", "`timeout` is 0s, in which no server can respond; write a time, for example \"5m\"");
+            part.wrong("timeout", "`timeout` is 0s, so no server could respond; write a time, for example \"5m\"");
         }
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["at least once: after a crash, or when a connection is lost, some batches come again, with the number that they had".into()]
+        vec!["at least once: after a crash, or when a connection is lost, some batches are sent again, with the \
+            same number".into()]
     }
 
     fn check_start(&self, start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

@@ -202,7 +202,7 @@ impl ResponseStream {
                     }
                     let frame = match body.frame().await {
                         None => {
-                            return Err(Fault::Transient("its answer ends without a status".into()).into());
+                            return Err(Fault::Transient("its response ends without a status".into()).into());
                         }
                         Some(frame) => frame.map_err(|error| broken(&error))?,
                     };
@@ -215,7 +215,7 @@ impl ResponseStream {
                             return match status(&trailers) {
                                 Some(Ok(())) if self.buffer.is_empty() => Ok(None),
                                 Some(Err(call_refusal)) => Err(call_refusal),
-                                _ => Err(Fault::Transient("its answer ends in the middle of a message".into()).into()),
+                                _ => Err(Fault::Transient("its response ends in the middle of a message".into()).into()),
                             };
                         }
                     }
@@ -292,8 +292,8 @@ fn broken(error: &hyper::Error) -> Fault {
     }
     let why = shown::harmless(&cause.to_string(), 200);
     Fault::Transient(match error.source() {
-        Some(_) => format!("the connection is lost: {why}"),
-        None => format!("the connection is lost ({why})"),
+        Some(_) => format!("the connection was lost: {why}"),
+        None => format!("the connection was lost ({why})"),
     })
 }
 

@@ -60,7 +60,7 @@ pub(super) fn open(
     let SinkStart { spec, origin, .. } = start;
     if owner.is_some() {
         tracing::info!(
-            "sink `{}` writes at least once: after a crash some batches come again, with the number that they had",
+            "sink `{}` writes at least once: after a crash some batches are sent again, with the same number",
             spec.name
         );
     }
@@ -96,7 +96,7 @@ pub(super) fn await_server(writes: &FlightWrites, start: SinkStart<'_>) -> Resul
 
 fn server(writes: &FlightWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, writes.token.as_deref(), tls.as_ref(), &start.origin.dir);
+    let usable = Server::new(url, writes.token.as_deref(), tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -180,7 +180,7 @@ async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Re
                 outcome.map_err(|refusal| refusal.fault)?;
                 return match all_sent {
                     true => Ok(()),
-                    false => Err(Fault::Permanent("it says that all went well before it has read all rows".into())),
+                    false => Err(Fault::Permanent("it reported success before it had read all rows".into())),
                 };
             }
         }

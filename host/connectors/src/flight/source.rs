@@ -46,7 +46,7 @@ const JSON_FACTOR_MAX: u64 = 8;
 /// Checks what can be checked without a request to the server.
 pub fn check(reads: &FlightReads, source: &SourceSpec, origin: &Origin) -> Result<(), (&'static str, String)> {
     parts::patterns(reads)?;
-    Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir).map(drop)
+    Server::new(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir).map(drop)
 }
 
 /// Reads one part of a stream.
@@ -349,7 +349,7 @@ impl OpenFlightPart {
         if self.at.rows == before.rows && self.at.columns == before.columns && self.at.digest != before.digest {
             let rows = before.rows;
             return Err(PartFault::Content(other_rows(&format!(
-                "the first {rows} differ from those that the job has read"
+                "the first {rows} differ from the rows that the job has read"
             ))));
         }
         Ok(())
@@ -396,7 +396,7 @@ struct BoundedBuffer {
 impl io::Write for BoundedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = self.left.checked_sub(bytes.len() as u64);
-        self.left = left.ok_or_else(|| io::Error::other("they are many times as large as `message_bytes_max`"))?;
+        self.left = left.ok_or_else(|| io::Error::other("they are much larger than `message_bytes_max`"))?;
         self.bytes.extend_from_slice(bytes);
         Ok(bytes.len())
     }
@@ -428,7 +428,7 @@ impl ReadPartition for Flight {
         let at = FlightPosition::beginning(count, &self.shared.source.schema);
         match resume_from.filter(|before| before.parts != count) {
             Some(before) => {
-                let what = other_rows(&format!("{count} parts, and there were {}", before.parts));
+                let what = other_rows(&format!("{count} parts, previously {}", before.parts));
                 return Err(self.shared.read_error(&self.shared.server, Fault::Permanent(what)));
             }
             None if count == 0 => self.open = Some(OpenFlightPart::at(number, at)),
@@ -480,7 +480,7 @@ impl ReadPartition for Flight {
         let position = moved.then(|| open.at.encode());
         self.open = Some(open);
         let pause = more.then_some(Duration::ZERO);
-        Ok(ReadRows { content, refused: Vec::new(), position, pause })
+        Ok(ReadRows { content, rejected: Vec::new(), position, pause })
     }
 
     /// The end of the stream was not reached yet.

@@ -28,7 +28,7 @@ struct LoadedCertificate {
 
 impl Certificate {
     /// Returns the certificate that a source or sink configures; paths are relative to `dir`.
-    pub fn of(tls: &TlsSpec, dir: &Path) -> Option<Certificate> {
+    pub fn from_spec(tls: &TlsSpec, dir: &Path) -> Option<Certificate> {
         let (cert, key) = tls.own.as_ref()?;
         let ca = tls.ca.as_ref().map(|ca| dir.join(ca));
         Some(Certificate { ca, ..Certificate::new(dir.join(cert), dir.join(key)) })
@@ -64,11 +64,11 @@ impl Certificate {
                 Ok(config) => loaded.config = Some(config),
                 Err(tls_error) if loaded.config.is_none() => return Err(tls_error.0),
                 Err(tls_error) => {
-                    warn!("{who}: the new certificate cannot be used, and the previous one stays: {}", tls_error.0);
+                    warn!("{who}: the new certificate cannot be used, and the previous one stays in use: {}", tls_error.0);
                 }
             }
             loaded.stamp = stamp;
         }
-        loaded.config.clone().map(TlsAcceptor::from).ok_or_else(|| "there is no certificate".to_owned())
+        loaded.config.clone().map(TlsAcceptor::from).ok_or_else(|| "no certificate found".to_owned())
     }
 }

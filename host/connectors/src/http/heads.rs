@@ -30,7 +30,7 @@ const ONCE: [HeaderName; 8] = [
 /// Returns why a request with a repeated header is rejected.
 pub fn repeated(headers: &HeaderMap) -> Option<String> {
     let twice = ONCE.into_iter().find(|name| headers.get_all(name).iter().nth(1).is_some())?;
-    Some(format!("the header `{twice}` comes more than once; send it once"))
+    Some(format!("the header `{twice}` appears more than once; send it once"))
 }
 
 /// A connection that checks the heads of requests as they are read.

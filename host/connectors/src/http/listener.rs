@@ -87,7 +87,8 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
         }
         ErrorKind::PermissionDenied => ("permission denied".to_owned(), "choose a port from 1024 on"),
         ErrorKind::AddrNotAvailable => {
-            ("this machine does not have that address".to_owned(), "write 127.0.0.1 or 0.0.0.0, or one that it has")
+            ("this machine does not have that address".to_owned(), "write 127.0.0.1, 0.0.0.0 or an address of this \
+                machine")
         }
         _ => (error.to_string(), "choose another address"),
     };
@@ -175,7 +176,7 @@ impl<'a> Acceptor<'a> {
         let ClosedConnections { count, last: Some(last) } = self.slots.take_closed() else { return };
         self.logged_at = Some(Instant::now());
         warn!(
-            "{}: all {} connections that may be open are; closed {count} of them for others, the last one from {last}",
+            "{}: all {} allowed connections are open; closed {count} of them for new ones, the last one from {last}",
             self.who, self.connections_max
         );
     }
@@ -210,7 +211,7 @@ pub async fn accept_all<F: Future<Output = ()> + Send + 'static>(
             Some(ended) = connections.join_next(), if !connections.is_empty() => {
                 let ended: Result<(), tokio::task::JoinError> = ended;
                 if let Err(panicked) = ended {
-                    error!("{who}: a connection ended in a defect of Millstream: {panicked}");
+                    error!("{who}: a connection failed because of a bug in Millstream: {panicked}");
                 }
             }
             (stream, peer, slot) = acceptor.next() => {

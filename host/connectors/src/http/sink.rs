@@ -77,7 +77,7 @@ pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_
     let server = server(http, start)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
     if has_unnamed_sender(http) && http.parts == PartsBy::Worker {
-        let message = format!("each worker counts `{{sequence}}` by itself (`parts = \"worker\"`); {NAME_SENDER}");
+        let message = format!("each worker has its own `{{sequence}}` counter (`parts = \"worker\"`); {NAME_SENDER}");
         return Err(wrong(spec, origin, "headers", message));
     }
     match has_unnamed_sender(http) && !keeps_checkpoints {
@@ -89,7 +89,7 @@ pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_
 const COUNTS_FROM_START: &str = "a job that starts from scratch counts `{sequence}` from the beginning, and a server that has seen larger \
                            numbers treats its rows as duplicates";
 const NAME_SENDER: &str =
-    "write `{sender}` into the header that says whose number it is, as Millstream-Producer = \"{sender}\"";
+    "write `{sender}` into the header that names the sender, for example Millstream-Producer = \"{sender}\"";
 
 /// Returns whether requests have a sequence number but do not name its sender.
 fn has_unnamed_sender(http: &HttpWrites) -> bool {
@@ -102,11 +102,12 @@ fn open(http: &HttpWrites, start: SinkStart<'_>, owner: Option<&Owner>, failure:
     let (name, is_complete) = (&start.spec.name, start.share.is_none());
     if owner.is_some() && is_complete {
         tracing::info!(
-            "sink `{name}` sends at least once: after a crash some requests come again, with the same Idempotency-Key"
+            "sink `{name}` sends at least once: after a crash some requests are sent again, with the same \
+            Idempotency-Key"
         );
     }
     if has_unnamed_sender(http) && is_complete {
-        tracing::warn!("sink `{name}`: {COUNTS_FROM_START}, as after --fresh; {NAME_SENDER}");
+        tracing::warn!("sink `{name}`: {COUNTS_FROM_START}, for example after --fresh; {NAME_SENDER}");
     }
     prepare(http, start, owner, failure)
 }
@@ -145,10 +146,10 @@ pub fn prepare(
 
 fn server(http: &HttpWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkStart { spec, origin, .. } = start;
-    let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, &origin.dir));
+    let tls = http.tls.as_ref().map_or_else(Tls::default, |tls| Tls::from_spec(tls, &origin.dir));
     let url = http_url::url(&http.url).and_then(|url| {
         // The key is inserted later. This placeholder consists of characters that a URL may contain.
-        Server::of(&url.replace(KEY, "0key0"), tls).map_err(|message| format!("`url` {message}"))
+        Server::parse(&url.replace(KEY, "0key0"), tls).map_err(|message| format!("`url` {message}"))
     });
     url.map_err(|message| wrong(spec, origin, "url", message))
 }
@@ -346,7 +347,7 @@ impl HttpSink {
             return Ok(RequestOutcome::Done);
         }
         let why = format!(
-            "{} of {} rows are not taken: {}",
+            "{} of {} rows were not accepted: {}",
             found.later.len(),
             rows.len(),
             shown::harmless(&found.why, SHOWN_BYTES_MAX)

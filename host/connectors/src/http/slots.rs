@@ -71,7 +71,7 @@ impl Slots {
     /// Returns a slot for a connection from this address, if one is free or can be freed.
     pub fn take(self: &Arc<Self>, from: IpAddr) -> Option<Slot> {
         let from = sender(from);
-        let mut held = self.held();
+        let mut held = self.lock_slots();
         if held.by_id.len() >= self.max {
             let id = held.slot_to_free(from)?;
             if let Some(slot) = held.by_id.remove(&id) {
@@ -88,12 +88,12 @@ impl Slots {
     /// Returns how many connections of this sender have slots.
     pub fn count_of(&self, from: IpAddr) -> usize {
         let from = sender(from);
-        self.held().by_id.values().filter(|slot| slot.from == from).count()
+        self.lock_slots().by_id.values().filter(|slot| slot.from == from).count()
     }
 
     /// Returns and resets the connections that were closed for others.
     pub fn take_closed(&self) -> ClosedConnections {
-        std::mem::take(&mut self.held().closed)
+        std::mem::take(&mut self.lock_slots().closed)
     }
 
     /// Waits until a slot has become free.
@@ -101,7 +101,7 @@ impl Slots {
         self.freed.notified().await;
     }
 
-    fn held(&self) -> MutexGuard<'_, HeldSlots> {
+    fn lock_slots(&self) -> MutexGuard<'_, HeldSlots> {
         // No operation under the lock can leave the state inconsistent.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +127,7 @@ impl HeldSlots {
 impl Slot {
     /// Sets what the connection has shown, and counts its idle time from now.
     pub fn set_standing(&self, standing: Standing) {
-        if let Some(slot) = self.slots.held().by_id.get_mut(&self.id) {
+        if let Some(slot) = self.slots.lock_slots().by_id.get_mut(&self.id) {
             (slot.standing, slot.since) = (standing, Instant::now());
         }
     }
@@ -141,7 +141,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.held().by_id.remove(&self.id);
+        self.slots.lock_slots().by_id.remove(&self.id);
         self.slots.freed.notify_one();
     }
 }
@@ -168,7 +168,7 @@ mod tests {
 
     /// Makes all connections older by this much.
     fn age(slots: &Slots, by: Duration) {
-        slots.held().by_id.values_mut().for_each(|slot| slot.since -= by);
+        slots.lock_slots().by_id.values_mut().for_each(|slot| slot.since -= by);
     }
 
     #[test]

@@ -89,8 +89,8 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "producers_max",
             KeyShape::Integer(1, HTTP_PRODUCERS_MAX_MAX),
-            "Producers whose last sequence number is kept, 10000 by default; with more, the one that has been idle for longest \
-             is dropped.",
+            "Producers whose last sequence number is kept, 10000 by default; with more, the producer that has been \
+             idle longest is dropped.",
         ),
     ],
     shared: &[

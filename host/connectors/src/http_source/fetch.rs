@@ -150,7 +150,7 @@ impl Fetch<'_> {
     fn log_loss(&mut self, loss: &Loss) {
         let (name, url, why) = (&self.source.name, self.fetcher.display_url(), &loss.why);
         if loss.expected {
-            return info!("source `{name}`: {url}: {why}; connecting again");
+            return info!("source `{name}`: {url}: {why}; reconnecting");
         }
         if self.last_error.as_ref() != Some(why) {
             warn!("source `{name}`: {url}: {why}; retrying until it works");

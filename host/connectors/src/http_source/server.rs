@@ -30,10 +30,10 @@ use tracing::warn;
 /// Starts listening. Requests received before the inbox is closed still get a response, as long as this runtime lives.
 pub fn start(server: &ServerReads, protocol: Option<Arc<dyn Protocol>>, start: &SourceStart<'_>) -> Result<()> {
     let SourceStart { source, origin, inbox, from, .. } = start;
-    let listening = Listening::of(start, server.spread);
+    let listening = Listening::new(start, server.spread);
     let listener = bind_listener(start, &server.listen, &listening)?;
     let intake = Intake { protocol, ..Intake::new(source, server, listening, inbox.clone(), from) };
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir));
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::from_spec(tls, &origin.dir));
     run_until_answered(start, accept::listen(Arc::new(intake), listener, certificate));
     Ok(())
 }
@@ -85,7 +85,7 @@ impl Intake {
         inbox: Arc<Inbox>,
         from: &Positions,
     ) -> Intake {
-        let rows_max = source.rows_together_max();
+        let rows_max = source.rows_per_take_max();
         let request_bytes_max = server.request_bytes_max(source);
         let rows = listening.rows_before(from);
         let producers = Producers::new(from, server.producers_max);
@@ -152,14 +152,14 @@ impl Intake {
         {
             order.evicted += 1;
             self.inbox.forget(vec![position]);
-            let of = sender.map_or(String::new(), |sender| format!(" of those from {sender}"));
+            let of = sender.map_or(String::new(), |sender| format!(" among producers from {sender}"));
             // Logged ever less often, as there may be many.
             if order.evicted.is_power_of_two() {
                 let (name, max, times) = (&self.source.name, self.server.producers_max, order.evicted);
                 warn!(
-                    "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which was silent for \
-                     longest{of}, was dropped ({times} so far); if it repeats its last request, the rows count twice. Raise \
-                     `producers_max`, or let senders keep their names"
+                    "source `{name}`: there are more than {max} producers (`producers_max`): `{producer}`, which \
+                     was idle longest{of}, was dropped ({times} so far); if it repeats its last request, its rows \
+                     are counted twice. Raise `producers_max`, or let senders keep their names"
                 );
             }
         }

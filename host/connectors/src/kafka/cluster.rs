@@ -1,4 +1,4 @@
-//! A Kafka cluster, as a job file tells it of sources and of sinks.
+//! Settings of a Kafka cluster, for sources and sinks.
 
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::TRUSTED_CA;
@@ -10,14 +10,14 @@ use millstream_base::limits::SERVER_WAIT_MS;
 use std::fmt;
 use std::time::Duration;
 
-/// Letters of a name of a topic, as Kafka has it.
+/// Maximum length of a topic's name, as in Kafka.
 const TOPIC_BYTES_MAX: usize = 249;
 
 /// The key `brokers`.
 pub const BROKERS: TableKey = key(
     "brokers",
     KeyShape::Texts,
-    "Brokers from which the job learns of all others, for example \"127.0.0.1:9092\" or a list.",
+    "Brokers from which the job gets the addresses of all others, for example \"127.0.0.1:9092\" or a list.",
 )
 .required();
 /// The key `sasl`.
@@ -27,7 +27,7 @@ pub const SASL_KEY: TableKey = key(
     "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.",
 );
 
-/// `tls` of a Kafka cluster, where it is a table: each broker has a name of its own.
+/// `tls` of a Kafka cluster, as a table: each broker has its own name.
 const TLS: &[TableKey] = &[
     TRUSTED_CA,
     key("cert", KeyShape::Text, "Client certificate (PEM), for clusters that require one."),
@@ -46,23 +46,23 @@ const SASL: &[TableKey] = &[
     key("password", KeyShape::Text, "Password of `user`, for example \"${KAFKA_PASSWORD}\".").required(),
 ];
 
-/// A Kafka cluster, and who the job is there.
+/// A Kafka cluster, and the job's credentials for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KafkaCluster {
-    /// Brokers to ask for all others: `host:port`.
+    /// Bootstrap brokers: `host:port`.
     pub brokers: Vec<String>,
-    /// TLS with them; `None`: plain TCP.
+    /// TLS settings; `None`: plain TCP.
     pub tls: Option<TlsSpec>,
-    /// Who the job is; `None`: nobody.
+    /// The job's credentials; `None`: anonymous.
     pub sasl: Option<SaslSpec>,
-    /// How long the job waits where no broker answers, at its start and later.
+    /// How long the job waits if no broker responds, at startup and later.
     pub wait: Duration,
 }
 
-/// Who a job is to a Kafka cluster.
+/// SASL credentials of a job.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SaslSpec {
-    /// How it proves that.
+    /// The SASL mechanism.
     pub mechanism: SaslMechanism,
     /// The user.
     pub user: String,
@@ -71,28 +71,28 @@ pub struct SaslSpec {
 }
 
 impl fmt::Debug for SaslSpec {
-    /// Without the password.
+    /// Omits the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SaslSpec").field("mechanism", &self.mechanism).field("user", &self.user).finish_non_exhaustive()
     }
 }
 
-/// How a password is proved.
+/// A SASL mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaslMechanism {
-    /// It is sent as it is.
+    /// The password is sent unchanged.
     Plain,
-    /// By a challenge, with SHA-256.
+    /// Challenge-response with SHA-256.
     ScramSha256,
-    /// By a challenge, with SHA-512.
+    /// Challenge-response with SHA-512.
     ScramSha512,
 }
 
 impl SaslMechanism {
-    /// All of them.
+    /// All mechanisms.
     pub const ALL: [SaslMechanism; 3] = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
 
-    /// The name that Kafka and job files have for it.
+    /// Returns the name in Kafka and job files.
     pub fn word(self) -> &'static str {
         match self {
             SaslMechanism::Plain => "PLAIN",
@@ -103,12 +103,12 @@ impl SaslMechanism {
 }
 
 impl KafkaCluster {
-    /// `brokers`, `tls`, `sasl` and `wait`.
+    /// Reads `brokers`, `tls`, `sasl` and `wait`.
     pub fn read(r: &Reader<'_>) -> KafkaCluster {
         let example = "brokers = \"127.0.0.1:9092\", or a list of such";
         r.need("brokers", example);
         let brokers = r.texts("brokers", example).unwrap_or_default();
-        // As other clients of Kafka write several.
+        // Other Kafka clients separate several brokers with commas.
         let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
         KafkaCluster {
             brokers,
@@ -118,31 +118,31 @@ impl KafkaCluster {
         }
     }
 
-    /// Notes what is wrong with it.
+    /// Adds errors of the settings.
     pub fn check(&self, part: &PartErrors<'_>) {
         for broker in self.brokers.iter().filter(|broker| !is_address(broker)) {
             part.wrong("brokers", format!("`{broker}` is not host and port; write it as \"127.0.0.1:9092\""));
         }
         if self.brokers.is_empty() {
-            part.wrong("brokers", "`brokers` names none; write brokers = \"127.0.0.1:9092\"");
+            part.wrong("brokers", "`brokers` is empty; write brokers = \"127.0.0.1:9092\"");
         }
         if let Some(sasl) = &self.sasl {
             for (key, text) in [("sasl.user", &sasl.user), ("sasl.password", &sasl.password)] {
                 if text.is_empty() || text.contains('\0') {
-                    part.wrong(key, format!("`{key}` is empty, or has a zero byte; write what the cluster knows"));
+                    part.wrong(key, format!("`{key}` must not be empty or contain NUL; correct it"));
                 }
             }
         }
     }
 }
 
-/// The name of a topic.
+/// Checks the name of a topic.
 pub fn check_topic(key: &str, name: &str, part: &PartErrors<'_>) {
     let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > TOPIC_BYTES_MAX || !name.bytes().all(good) || [".", ".."].contains(&name) {
         let hint = match name.contains(['*', '?', '[']) {
             true => "write pattern = \"orders-*\" for all topics of a pattern".to_owned(),
-            false => format!("names are of up to {TOPIC_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+            false => format!("use up to {TOPIC_BYTES_MAX} characters of a-z, A-Z, 0-9, `.`, `_` and `-`"),
         };
         part.wrong(key, format!("`{}` is not a valid topic name; {hint}", name.escape_debug()));
     }
@@ -157,8 +157,8 @@ fn sasl(r: &Reader<'_>) -> Option<SaslSpec> {
         inner.text(key, example).map(str::to_owned)
     };
     inner.need("mechanism", "mechanism = \"SCRAM-SHA-512\"");
-    let words = SaslMechanism::ALL.map(|mechanism| (mechanism.word(), mechanism));
-    let mechanism = inner.choice("mechanism", &words, &["OAUTHBEARER", "GSSAPI"]);
+    let names = SaslMechanism::ALL.map(|mechanism| (mechanism.word(), mechanism));
+    let mechanism = inner.choice("mechanism", &names, &["OAUTHBEARER", "GSSAPI"]);
     let user = text("user", "user = \"job\"");
     let password = text("password", "password = \"${KAFKA_PASSWORD}\"");
     Some(SaslSpec { mechanism: mechanism?, user: user?, password: password? })

@@ -116,7 +116,7 @@ impl Consumer {
             .set("fetch.error.backoff.ms", "100")
             .set("topic.metadata.refresh.interval.ms", "30000");
         let client: BaseConsumer<ClientLog> =
-            settings.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::of(&error))?;
+            settings.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::from_error(&error))?;
         // SAFETY: the client lives, and has a group, so it has such a queue.
         let queue = unsafe { native::rd_kafka_queue_get_consumer(client.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| KafkaFault::permanent("the client has no queue"))?;
@@ -200,7 +200,7 @@ impl Consumer {
         let mut requested = TopicPartitionList::new();
         for (topic, partition) in partitions {
             let added = requested.add_partition_offset(topic, *partition, Offset::Offset(time_ms));
-            added.map_err(|error| KafkaFault::of(&error))?;
+            added.map_err(|error| KafkaFault::from_error(&error))?;
         }
         let response = self.client.offsets_for_times(requested, time_max).map_err(|error| self.fault(&error))?;
         let offset = |(topic, partition): &(String, i32)| {
@@ -226,7 +226,7 @@ impl Consumer {
         for (topic, partition) in partitions {
             // This value requests the end instead of a time.
             let added = requested.add_partition_offset(topic, *partition, Offset::End);
-            added.map_err(|error| KafkaFault::of(&error))?;
+            added.map_err(|error| KafkaFault::from_error(&error))?;
         }
         let response = self.client.offsets_for_times(requested, time_max).map_err(|error| self.fault(&error))?;
         let ends = response.elements().into_iter().filter_map(|found| match (found.error(), found.offset()) {
@@ -340,7 +340,7 @@ fn list(partitions: &[(&str, i32, u64)]) -> Result<TopicPartitionList, KafkaFaul
     let mut list = TopicPartitionList::new();
     for (topic, partition, offset) in partitions {
         let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(i64::MAX));
-        list.add_partition_offset(topic, *partition, offset).map_err(|error| KafkaFault::of(&error))?;
+        list.add_partition_offset(topic, *partition, offset).map_err(|error| KafkaFault::from_error(&error))?;
     }
     Ok(list)
 }

@@ -68,7 +68,7 @@ impl KafkaFault {
     }
 
     /// Interprets the error of a request.
-    pub fn of(error: &KafkaError) -> KafkaFault {
+    pub fn from_error(error: &KafkaError) -> KafkaFault {
         match (error, error.rdkafka_error_code()) {
             (KafkaError::ClientConfig(_, what, key, _), _) => {
                 KafkaFault::permanent(format!("the client cannot be set up: `{key}`: {what}"))
@@ -202,7 +202,7 @@ fn clean_message(reason: &str) -> String {
         let what = cause.split([';', ',']).next().unwrap_or_default();
         let what = what.split(": verify that").next().unwrap_or_default();
         let what = what.split(": client SSL authentication might").next().unwrap_or_default();
-        return format!("{what}; it may want `tls` or `sasl` of the job, or not want them");
+        return format!("{what}; the cluster may require `tls` or `sasl`, or not support them");
     }
     cause.to_owned()
 }
@@ -240,7 +240,7 @@ mod tests {
         let message = KafkaFault::from_code(Code::BrokerTransportFailure, closed).message;
         assert_eq!(
             message,
-            "127.0.0.1:9092/bootstrap: Disconnected; it may want `tls` or `sasl` of the job, or not want them"
+            "127.0.0.1:9092/bootstrap: Disconnected; the cluster may require `tls` or `sasl`, or not support them"
         );
         assert_eq!(KafkaFault::from_code(Code::UnknownTopicOrPartition, "").message, "Unknown topic or partition");
     }

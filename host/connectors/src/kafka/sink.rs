@@ -158,8 +158,8 @@ fn open(
     if owner.is_none() && share.is_none() {
         let sink = &target.sink;
         tracing::info!(
-            "sink `{sink}` writes at least once, as the job keeps no checkpoints: a batch that is under way when the job ends \
-             may be there in part"
+            "sink `{sink}` writes at least once, as the job keeps no checkpoints: a batch in flight when the job \
+             ends may be written in part"
         );
     }
     // A process that holds all shares together commits nothing itself.
@@ -225,7 +225,7 @@ impl KafkaSink {
                 session.end();
             }
             if fault.code.is_some_and(session::ends_transactions) {
-                tracing::warn!("{context}: {}; it is started again", fault.message);
+                tracing::warn!("{context}: {}; restarting it", fault.message);
             }
             if fault.is_transient() {
                 match watch.retry(&fault) {
@@ -275,15 +275,16 @@ fn check_sizes(records: &Records, facts: &TopicFacts) -> Result<(), KafkaFault> 
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) + RECORD_OVERHEAD_BYTES;
         if bytes > facts.record_bytes_max {
             return Err(row(format!(
-                "row {} makes a record of {bytes} bytes, and the topic accepts at most {} (`max.message.bytes`); raise that, or \
-                 make the row smaller in a stage before the sink",
+                "row {} makes a record of {bytes} bytes, but the topic accepts at most {} (`max.message.bytes`); \
+                 raise that limit, or make the row smaller in a stage before the sink",
                 index + 1,
                 facts.record_bytes_max
             )));
         }
         if facts.compacted && key.is_none() {
             return Err(row(format!(
-                "row {} has no key, and all records of a compacted topic have one; filter such rows in a stage before the sink",
+                "row {} has no key, but records of a compacted topic need one; filter such rows in a stage before \
+                the sink",
                 index + 1
             )));
         }

@@ -1,11 +1,11 @@
-//! Source `kafka`: the records of topics, each partition read by itself from where the job left off.
+//! Source `kafka`: the records of topics. Each partition is read from its own saved position.
 //!
-//! One thread a source looks for partitions ([`discover`], which asks by [`cluster`]), and puts what comes of them ([`hear`]) into the
-//! inbox ([`records`]). It polls no further while the inbox is full, and then the client fetches no further either. Where stages
-//! want to know of partitions that are silent, a second thread asks how far all go ([`ends`]). Where batches have plans, another one asks
-//! which topics are compacted ([`policies`]).
+//! One thread per source discovers partitions ([`discover`], with requests of [`cluster`]), and moves their records ([`events`]) to the
+//! inbox ([`records`]). It does not poll while the inbox is full, and then the client does not fetch either. If stages
+//! need to know of idle partitions, a second thread queries their end offsets ([`end_queries`]). If batches have plans, another thread
+//! queries which topics are compacted ([`policies`]).
 
-/// Goes on with a step, or ends with what ends the caller.
+/// Continues after a step, or returns from the caller if the inbox is closed or the step failed.
 macro_rules! open {
     ($step:expr) => {
         match $step? {
@@ -15,13 +15,13 @@ macro_rules! open {
     };
 }
 
-mod behind;
+mod statistics;
 mod cluster;
 mod commits;
 pub mod declaration;
 mod discover;
-mod ends;
-mod hear;
+mod end_queries;
+mod events;
 mod outage;
 mod policies;
 mod records;
@@ -30,10 +30,10 @@ pub mod settings;
 
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{ANSWER_TIME_MAX, settings};
+use crate::kafka::{RESPONSE_TIME_MAX, settings};
 use crate::receiver::registry::Schemas;
 use commits::Commits;
-use ends::Ends;
+use end_queries::EndQueries;
 use hashbrown::HashMap;
 use millstream_base::batch::partition::{CLOCK_PREFIX, Share};
 use millstream_base::batch::position::Positions;
@@ -53,33 +53,33 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// How long to wait for a record before anything else is looked at.
+/// Maximum wait for a record before the other checks.
 const LISTEN: Duration = Duration::from_millis(100);
-/// How often to look for a topic that is not there, where the job's `poll` is longer.
+/// Maximum interval of the checks for a missing topic.
 const LOOK_FOR_MISSING: Duration = Duration::from_secs(2);
-/// What is gathered of all partitions before it goes to the inbox, while more comes without a pause.
+/// Maximum bytes gathered of all partitions before they are moved to the inbox, while records arrive without a pause.
 const GATHERED_BYTES_MAX: usize = 4 * PART_BYTES_MAX;
 
-/// What a source reads, and from where.
+/// The parameters of a reader.
 struct ReadOrder<'a> {
     /// The source.
     source: &'a SourceSpec,
-    /// What it reads.
+    /// The source's settings.
     spec: &'a KafkaReads,
-    /// Where paths of the job start from.
+    /// The directory of the job's relative paths.
     dir: &'a Path,
     /// The partitions that are read here.
     share: Share,
 }
 
-/// Reads topics until the inbox is closed, or something is wrong that does not go away.
+/// Reads topics until the inbox is closed or a permanent error occurs.
 fn receive(order: &ReadOrder<'_>, from: &Positions, inbox: &Arc<Inbox>, runtime: &Handle) {
     if let Err(error) = SourceReader::new(order, from, inbox, runtime).and_then(SourceReader::run) {
         inbox.fail(error);
     }
 }
 
-/// A client for a source. `what`: what it is used for.
+/// Creates a client for a source. `what` is a suffix of its name that shows its purpose.
 fn consumer(source: &SourceSpec, spec: &KafkaReads, dir: &Path, what: &str) -> Result<Consumer, KafkaFault> {
     let name = format!("millstream-{}{what}", source.name);
     let settings =
@@ -95,25 +95,25 @@ struct SourceReader<'a> {
     consumer: Consumer,
     outage: Outage,
     commits: Commits,
-    ends: Ends,
+    ends: EndQueries,
     policies: Policies,
-    /// Positions of an earlier start, as long as their partitions are not read.
+    /// Saved positions of partitions that are not read yet.
     from: Positions,
-    /// No earlier start has read anything.
+    /// Whether the job has not read anything before.
     first: bool,
-    looked: bool,
+    discovered: bool,
     partitions: Vec<Partition>,
-    /// The places of partitions.
-    places: HashMap<(String, i32), usize>,
-    /// The same by what tells the client's topics apart.
-    places_by_id: HashMap<(usize, i32), usize>,
-    /// How many of the partitions have nothing to read now.
+    /// The indexes of partitions, by topic and number.
+    indexes: HashMap<(String, i32), usize>,
+    /// The indexes of partitions, by the client's topic ID and number.
+    indexes_by_id: HashMap<(usize, i32), usize>,
+    /// Number of partitions that are read to their end.
     at_end: usize,
-    /// Bytes that were gathered and are not in the inbox.
+    /// Gathered bytes that are not in the inbox yet.
     gathered: usize,
-    /// Since when it is known of topics that they are not there.
+    /// Missing topics, with the time since which they are known to be missing.
     missing: HashMap<String, Instant>,
-    /// Where records begin with the ids of schemas.
+    /// Schemas, if records begin with schema IDs.
     schemas: Option<Schemas>,
 }
 
@@ -126,10 +126,10 @@ struct Partition {
     at_end: bool,
 }
 
-/// The inbox takes no more, so that reading goes no further.
+/// The inbox is closed, so reading stops.
 struct InboxClosed;
 
-/// What one step came to.
+/// The result of one step.
 type Step = Result<Result<(), InboxClosed>>;
 
 impl<'a> SourceReader<'a> {
@@ -144,7 +144,7 @@ impl<'a> SourceReader<'a> {
         let consumer =
             consumer(source, spec, dir, "").map_err(|fault| Error::environment(format!("source `{name}`: {fault}")))?;
         Ok(SourceReader {
-            ends: Ends::ask(order, inbox, runtime)?,
+            ends: EndQueries::start(order, inbox, runtime)?,
             policies: Policies::start(order, inbox, runtime)?,
             commits: Commits::new(source, spec, inbox),
             outage: Outage::new(source, spec),
@@ -153,18 +153,18 @@ impl<'a> SourceReader<'a> {
             runtime,
             consumer,
             from: from.clone(),
-            // Partitions are known by their clocks also where another process reads them.
+            // Partitions that another process reads are known by their clocks.
             first: !from
                 .keys()
                 .any(|name| topic::is_name(name) || (name.starts_with(CLOCK_PREFIX) && name != CLOCK_PREFIX)),
-            looked: false,
+            discovered: false,
             partitions: Vec::new(),
-            places: HashMap::new(),
-            places_by_id: HashMap::new(),
+            indexes: HashMap::new(),
+            indexes_by_id: HashMap::new(),
             at_end: 0,
             gathered: 0,
             missing: HashMap::new(),
-            schemas: Schemas::of(source, dir),
+            schemas: Schemas::new(source, dir),
         })
     }
 
@@ -174,52 +174,52 @@ impl<'a> SourceReader<'a> {
     }
 
     fn read(&mut self) -> Step {
-        open!(self.know_cluster());
+        open!(self.check_cluster());
         let mut look_at = Instant::now();
         loop {
             let now = Instant::now();
             if now >= look_at && !self.outage.lasts() {
-                open!(self.look());
+                open!(self.discover());
                 let poll = self.order.spec.poll;
                 look_at = Instant::now() + if self.missing.is_empty() { poll } else { poll.min(LOOK_FOR_MISSING) };
             }
-            open!(self.look_at_outage());
+            open!(self.check_outage());
             self.commits.send(&self.consumer);
-            // What is there already, and what it leads to.
-            let mut heard = self.hear(Duration::ZERO)?;
-            while heard && self.gathered < GATHERED_BYTES_MAX {
-                heard = self.hear(Duration::ZERO)?;
+            // Records that have already arrived.
+            let mut handled = self.handle_event(Duration::ZERO)?;
+            while handled && self.gathered < GATHERED_BYTES_MAX {
+                handled = self.handle_event(Duration::ZERO)?;
             }
-            open!(self.pass_on());
-            if !heard {
+            open!(self.flush());
+            if !handled {
                 self.inbox.idle(self.is_at_end());
                 if self.inbox.closed_within(self.runtime, Duration::ZERO) {
                     return Ok(Err(InboxClosed));
                 }
-                self.hear(LISTEN)?;
+                self.handle_event(LISTEN)?;
             }
         }
     }
 
-    /// Whether there is nothing to read. Of a cluster that is away, and of a topic that was there, nobody knows what they have.
+    /// Returns whether all partitions are read to their end. This is unknown for an unreachable cluster, and for a deleted topic.
     fn is_at_end(&self) -> bool {
         let was_read =
             |topic: &String| self.from.keys().any(|name| topic::parse(name).is_some_and(|(of, _)| of == topic));
         self.at_end == self.partitions.len() && !self.outage.lasts() && !self.missing.keys().any(was_read)
     }
 
-    /// Whether brokers can be reached, as far as the client has heard; waits no longer than the job may.
-    fn look_at_outage(&mut self) -> Step {
+    /// Checks whether brokers are reachable, as far as the client knows. Fails if an outage lasts longer than `wait`.
+    fn check_outage(&mut self) -> Step {
         let name = &self.order.source.name;
         if let Some(rejection) = self.consumer.client_log().rejection() {
             return Err(Error::environment(format!("source `{name}`: {rejection}")));
         }
-        self.outage.look(&self.consumer, self.order.spec).map(Ok)
+        self.outage.check(&self.consumer, self.order.spec).map(Ok)
     }
 
-    /// What cannot be done now is done later, unless somebody has to mend something.
-    fn later(&mut self, fault: &KafkaFault) -> Result<()> {
-        while self.hear(Duration::ZERO)? {
+    /// Handles a fault of a request that is retried later. Fails if the fault is permanent.
+    fn retry_later(&mut self, fault: &KafkaFault) -> Result<()> {
+        while self.handle_event(Duration::ZERO)? {
             if self.gathered >= GATHERED_BYTES_MAX {
                 break;
             }
@@ -232,7 +232,7 @@ impl<'a> SourceReader<'a> {
     }
 }
 
-/// What the cluster has of a partition, asked once.
+/// Requests the bounds of a partition, once.
 fn bounds(consumer: &Consumer, topic: &str, number: i32) -> Result<Bounds, KafkaFault> {
-    consumer.bounds(topic, number, ANSWER_TIME_MAX)
+    consumer.bounds(topic, number, RESPONSE_TIME_MAX)
 }

@@ -74,7 +74,7 @@ impl KinesisReads {
 
     /// Opens the stream; or returns the invalid key, and why.
     pub fn open(&self) -> std::result::Result<Stream, (&'static str, String)> {
-        Stream::of(&self.stream, self.region.as_deref(), &environment())
+        Stream::new(&self.stream, self.region.as_deref(), &environment())
     }
 
     fn found(&self, source: &SourceSpec, origin: &Origin) -> Result<Stream> {
@@ -110,7 +110,7 @@ impl SourceConfig for KinesisReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("exactly once, with [checkpoint]; records that the stream deletes before they are read end the job")
+        Some("exactly once, with [checkpoint]; records that the stream deletes before they are read fail the job")
     }
 
     fn bounds(&self) -> RecordBounds {
@@ -178,8 +178,8 @@ fn check_stream(name: &str, region: Option<&str>, part: &PartErrors<'_>) {
     if !(1..=STREAM_BYTES_MAX).contains(&name.len()) || !name.bytes().all(good) {
         let shown = name.escape_debug();
         let hint = match name.starts_with("arn:") {
-            true => "write the name that it ends with, and its region as `region`".to_owned(),
-            false => format!("names have up to {STREAM_BYTES_MAX} letters, digits, `.`, `_` and `-`"),
+            true => "write only the name at its end, and its region as `region`".to_owned(),
+            false => format!("use up to {STREAM_BYTES_MAX} characters of a-z, A-Z, 0-9, `.`, `_` and `-`"),
         };
         part.wrong("stream", format!("`{shown}` is not a stream name; {hint}"));
     }

@@ -21,7 +21,7 @@ pub enum KinesisFault {
 }
 
 /// Interprets an error response.
-pub(super) fn of(reply: &Reply, stream: &Stream) -> KinesisFault {
+pub(super) fn parse(reply: &Reply, stream: &Stream) -> KinesisFault {
     let body_json: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     let text = |name: &str| body_json[name].as_str().unwrap_or_default();
     let kind = text("__type").rsplit('#').next().unwrap_or_default();
@@ -84,9 +84,9 @@ mod tests {
             settings.push(("AWS_ACCESS_KEY_ID".into(), "a".into()));
             settings.push(("AWS_SECRET_ACCESS_KEY".into(), "b".into()));
         }
-        let stream = Stream::of("orders", None, &settings).ok().unwrap();
+        let stream = Stream::new("orders", None, &settings).ok().unwrap();
         let status = StatusCode::from_u16(status).unwrap();
-        of(
+        parse(
             &Reply { status, retry_after: None, location: None, exception: None, body: Bytes::from(body.to_owned()) },
             &stream,
         )

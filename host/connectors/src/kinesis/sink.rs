@@ -57,7 +57,7 @@ pub(super) fn open(
     let SinkStart { spec, origin, .. } = start;
     let name = &spec.name;
     if owner.is_some() {
-        tracing::info!("sink `{name}` writes at least once: after a crash some records come again");
+        tracing::info!("sink `{name}` writes at least once: after a crash some records are written again");
     }
     Ok(Box::new(KinesisSink {
         name: name.clone(),
@@ -70,7 +70,7 @@ pub(super) fn open(
 }
 
 fn stream(spec: &SinkSpec, kinesis: &KinesisWrites, origin: &Origin) -> Result<Stream> {
-    let stream = Stream::of(&kinesis.stream, kinesis.region.as_deref(), &environment());
+    let stream = Stream::new(&kinesis.stream, kinesis.region.as_deref(), &environment());
     stream.map_err(|(key, message)| wrong(spec, origin, key, message))
 }
 
@@ -79,7 +79,7 @@ fn key(kinesis: &KinesisWrites, schema: &SchemaRef) -> std::result::Result<Optio
     let Some(name) = &kinesis.key else { return Ok(None) };
     let there = || format!("`key` names `{name}`, and the rows have {}; write one of these", describe(schema));
     let at = schema.index_of(name).map_err(|_| there())?;
-    match ColumnType::of(schema.field(at).data_type()) {
+    match ColumnType::from_arrow(schema.field(at).data_type()) {
         ColumnType::Binary => {
             Err("`key` names a column of bytes, and a partition key is text; write another column".into())
         }
@@ -92,7 +92,7 @@ impl Sink for KinesisSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         fault::point("commit.before");
         // All are created before the first is sent: a row that no record can hold leaves nothing.
-        let records = Records::of(&rows, self.key, batch).map_err(|(row, why)| {
+        let records = Records::new(&rows, self.key, batch).map_err(|(row, why)| {
             let (name, row) = (&self.name, row.map_or(String::new(), |row| format!("row {row} of the batch: ")));
             Error::plugin(format!("sink `{name}`: batch {batch}: {row}{why}"))
         })?;
@@ -131,7 +131,7 @@ impl KinesisSink {
                     }
                     let why = shown::harmless(&outcome.why, 300);
                     Err(ServerFault::Transient(format!(
-                        "{display_name}: {} of {of} records are not taken: {why}",
+                        "{display_name}: {} of {of} records were not accepted: {why}",
                         left.len()
                     )))
                 }

@@ -246,7 +246,7 @@ impl ReadPartition for Kinesis {
             let position = Some(open.position.encode());
             return Ok(ReadRows {
                 content: ReadContent::Messages(Vec::new()),
-                refused: Vec::new(),
+                rejected: Vec::new(),
                 position,
                 pause: None,
             });

@@ -89,11 +89,11 @@ impl SourceConfig for LumberjackReads {
         }
         // `ca` is allowed here: senders may have to present certificates.
         let server_tls = source.tls.as_ref().map(|tls| TlsSpec { ca: None, ..tls.clone() });
-        server_tls.iter().for_each(|tls| parts::own_certificate(tls, part));
+        server_tls.iter().for_each(|tls| parts::server_certificate(tls, part));
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("at least once, from Beats, which send a window again that was not acknowledged")
+        Some("at least once: Beats send a window again if it was not acknowledged")
     }
 
     fn format(&self) -> Format {

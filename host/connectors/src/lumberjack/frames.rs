@@ -153,7 +153,7 @@ impl Window {
 
     /// Decompresses the events of a frame in pieces, as few bytes may expand to many.
     fn decompress(&mut self, compressed: &[u8], budget: &Budget) -> Result<(), WindowError> {
-        let broken = |why: &str| WindowError::Wrong(format!("a compressed frame is not whole: {why}"));
+        let broken = |why: &str| WindowError::Wrong(format!("a compressed frame is incomplete: {why}"));
         let (mut zlib, mut inner) = (Decompress::new(true), InnerFrames::default());
         let mut piece = Vec::with_capacity(PIECE_BYTES);
         loop {
@@ -326,11 +326,11 @@ mod tests {
             (b"1D\0\0".to_vec(), "it speaks version 1 of the protocol"),
             (b"GET / HTTP".to_vec(), "it does not speak the protocol of Beats"),
             (b"2D\0\0\0\x01".to_vec(), "it sends an unknown frame `D`"),
-            (compressed_frame(b"2J\0\0"), "a compressed frame is not whole: its last event ends in the middle"),
+            (compressed_frame(b"2J\0\0"), "a compressed frame is incomplete: its last event ends in the middle"),
             (compressed_frame(&compressed_frame(&event(1, b"{}"))), "a compressed frame is within another one"),
             (compressed_frame(b"1J"), "it speaks version 1"),
-            (b"2C\0\0\0\x04abcd".to_vec(), "a compressed frame is not whole: "),
-            (b"2C\0\0\0\0".to_vec(), "a compressed frame is not whole: it ends in the middle"),
+            (b"2C\0\0\0\x04abcd".to_vec(), "a compressed frame is incomplete: "),
+            (b"2C\0\0\0\0".to_vec(), "a compressed frame is incomplete: it ends in the middle"),
             (
                 [&b"2C\0\0\0\x14"[..], &compressed_frame(&event(1, &[b'x'; 999]))[6..26]].concat(),
                 "it ends in the middle",

@@ -154,10 +154,12 @@ impl SourceConfig for MqttReads {
     fn promise(&self) -> Option<&'static str> {
         Some(match self.acknowledged {
             true => {
-                "at least once, with [checkpoint], of what the server keeps; what it drops from a full queue is lost and not counted"
+                "at least once, with [checkpoint], for messages that the server keeps; messages that it drops from \
+                a full queue are lost and not counted"
             }
             false => {
-                "at most once, as qos = 0: what is sent while the job is not connected, or is in no plan at a crash, is lost"
+                "at most once, because qos = 0: messages sent while the job is not connected, or not in a plan at a \
+                crash, are lost"
             }
         })
     }
@@ -181,11 +183,11 @@ impl SourceConfig for MqttReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::Mqtt::of(source, self, origin))
+        polled::check(source, origin, source::Mqtt::new(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::Mqtt::of);
+        let readers = polled::readers((start.source, self, start.origin), source::Mqtt::new);
         polled::start(start, readers);
         Ok(())
     }
@@ -214,7 +216,7 @@ impl SinkConfig for MqttWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["at least once: after a crash, or when a connection is lost, some messages come again".into()]
+        vec!["at least once: after a crash, or when a connection is lost, some messages are sent again".into()]
     }
 
     fn is_text(&self) -> bool {

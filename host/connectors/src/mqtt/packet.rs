@@ -265,7 +265,7 @@ fn parse(kind: u8, mut body: Bytes) -> Result<Packet, MalformedPacket> {
             let (code, reason) = code_of(&mut body)?;
             Ok(Packet::Disconnect { code, reason })
         }
-        _ => Err(MalformedPacket("its type is not one that a client receives")),
+        _ => Err(MalformedPacket("clients do not receive packets of its type")),
     }
 }
 
@@ -313,7 +313,7 @@ fn properties(body: &mut Bytes) -> Result<Properties, MalformedPacket> {
                 let name = string(&mut all)?;
                 found.user.push((name, string(&mut all)?));
             }
-            _ => return Err(MalformedPacket("a property is not one of MQTT 5")),
+            _ => return Err(MalformedPacket("a property is unknown in MQTT 5")),
         }
     }
     Ok(found)

@@ -73,7 +73,7 @@ pub(super) fn open(
 ) -> Result<Box<dyn Sink>> {
     let SinkStart { spec, origin, .. } = start;
     if owner.is_some() {
-        tracing::info!("sink `{}` sends at least once: after a crash some messages come again", spec.name);
+        tracing::info!("sink `{}` sends at least once: after a crash some messages are sent again", spec.name);
     }
     let topic = form(writes).column(spec, schema, origin)?;
     let server = server(writes, start)?;
@@ -100,7 +100,7 @@ pub(super) fn await_server(writes: &MqttWrites, start: SinkStart<'_>) -> Result<
 
 fn server(writes: &MqttWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, &FORM, tls.as_ref(), &start.origin.dir);
+    let usable = Server::parse(url, &FORM, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -257,7 +257,7 @@ fn is_topic(topic: &str) -> std::result::Result<(), String> {
     match topic {
         "" => Err("is empty, or null".into()),
         _ if topic.len() > TOPIC_BYTES_MAX => Err(format!("is longer than {TOPIC_BYTES_MAX} bytes")),
-        _ if topic.contains(['+', '#', '\0']) => Err("must not contain `+`, `#` or a zero byte".into()),
+        _ if topic.contains(['+', '#', '\0']) => Err("must not contain `+`, `#` or NUL".into()),
         _ => Ok(()),
     }
 }

@@ -41,10 +41,10 @@ pub struct Mqtt {
 
 impl Mqtt {
     /// Creates a reader of this source's topics; or returns the invalid key, and why.
-    pub fn of(source: &SourceSpec, reads: &MqttReads, origin: &Origin) -> Result<Mqtt, (&'static str, String)> {
+    pub fn new(source: &SourceSpec, reads: &MqttReads, origin: &Origin) -> Result<Mqtt, (&'static str, String)> {
         Ok(Mqtt {
             source: source.name.clone(),
-            server: Server::of(&reads.url, &FORM, source.tls.as_ref(), &origin.dir)?,
+            server: Server::parse(&reads.url, &FORM, source.tls.as_ref(), &origin.dir)?,
             reads: reads.clone(),
             bytes_max: (source.record_bytes_max, source.rejected_bytes_max),
             connection: None,
@@ -183,7 +183,7 @@ impl Mqtt {
         let has_some = !messages.is_empty() || !rejected.is_empty();
         let position = has_some.then(|| self.count.to_string().into_bytes());
         let content = ReadContent::Messages(messages);
-        Ok(ReadRows { content, refused: rejected, position, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, rejected, position, pause: Some(Duration::ZERO) })
     }
 }
 

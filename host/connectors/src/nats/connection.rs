@@ -49,7 +49,7 @@ impl Connection {
             match take_op(&mut line)? {
                 Some(ServerOp::Info(info)) => break info,
                 Some(ServerOp::Error(said)) => return Err(to_fault(&said, auth)),
-                Some(_) => return Err(Fault::Transient("its first word is not NATS".into())),
+                Some(_) => return Err(Fault::Transient("its first line is not NATS".into())),
                 None if line.more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(response_timed_out()),
             }

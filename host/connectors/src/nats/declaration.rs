@@ -146,7 +146,7 @@ impl SourceConfig for NatsReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job")
+        Some("exactly once, with [checkpoint]; messages that the stream deletes before they are read fail the job")
     }
 
     fn bounds(&self) -> RecordBounds {
@@ -163,11 +163,11 @@ impl SourceConfig for NatsReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::NatsReader::of(source, self, origin))
+        polled::check(source, origin, source::NatsReader::new(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::NatsReader::of);
+        let readers = polled::readers((start.source, self, start.origin), source::NatsReader::new);
         polled::start(start, readers);
         Ok(())
     }
@@ -195,8 +195,8 @@ impl SinkConfig for NatsWrites {
 
     fn promises(&self) -> Vec<String> {
         let promise = match self.exactly_once {
-            true => "exactly once, with [checkpoint], of a stream that keeps the job's marker",
-            false => "at least once; what comes again within the stream's window of deduplication is there once",
+            true => "exactly once, with [checkpoint], if the stream keeps the job's marker",
+            false => "at least once; the stream removes duplicates within its deduplication window",
         };
         vec![promise.into()]
     }

@@ -89,7 +89,7 @@ pub(super) fn open(
     let column = message_form(writes).column(spec, schema, origin)?;
     let owner_of_marker = owner.filter(|_| writes.exactly_once);
     if owner.is_some() && owner_of_marker.is_none() {
-        tracing::info!("sink `{}` sends at least once: after a crash some messages may come again", spec.name);
+        tracing::info!("sink `{}` sends at least once: after a crash some messages may be sent again", spec.name);
     }
     let mut sink = NatsSink {
         name: spec.name.clone(),
@@ -148,7 +148,7 @@ pub(super) fn await_server(writes: &NatsWrites, start: SinkStart<'_>) -> Result<
 
 fn server_of(writes: &NatsWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, writes.credentials.as_deref(), tls.as_ref(), &start.origin.dir);
+    let usable = Server::new(url, writes.credentials.as_deref(), tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 

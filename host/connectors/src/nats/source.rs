@@ -88,10 +88,10 @@ impl NatsPosition {
 
 impl NatsReader {
     /// A reader for streams of a source. The error is the wrong key, and why.
-    pub fn of(source: &SourceSpec, reads: &NatsReads, origin: &Origin) -> Result<NatsReader, (&'static str, String)> {
+    pub fn new(source: &SourceSpec, reads: &NatsReads, origin: &Origin) -> Result<NatsReader, (&'static str, String)> {
         Ok(NatsReader {
             source: source.name.clone(),
-            server: Server::of(&reads.url, reads.credentials.as_deref(), source.tls.as_ref(), &origin.dir)?,
+            server: Server::new(&reads.url, reads.credentials.as_deref(), source.tls.as_ref(), &origin.dir)?,
             reads: reads.clone(),
             open: None,
             started_at: None,
@@ -127,8 +127,8 @@ impl NatsReader {
             return Err(self.permanent_error(
                 name,
                 &format!(
-                    "the stream is not the one that the job has read up to message {}; give the source another name to read it \
-                     from its beginning",
+                    "the job has read another stream of this name up to message {}; give the source another name to \
+                     read it from its beginning",
                     at.sequence
                 ),
             ));
@@ -256,7 +256,7 @@ impl NatsReader {
         self.open = Some(open);
         Ok(ReadRows {
             content: ReadContent::Messages(messages),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             position,
             pause: Some(Duration::ZERO),
         })

@@ -116,7 +116,7 @@ impl SourceConfig for NexmarkReads {
             let event = self.event.word();
             part.wrong(
                 "schema",
-                format!("a `nexmark` source has the columns of its event, `{event}`; give it no schema"),
+                format!("a `nexmark` source has the columns of its event, `{event}`; remove `schema`"),
             );
         }
         false

@@ -57,7 +57,7 @@ impl Cloud {
     const ALL: [Cloud; 4] = [Cloud::S3, Cloud::Google, Cloud::Azure, Cloud::Hdfs];
 
     /// Returns the cloud of a URL, and the rest after its scheme.
-    pub fn of(url: &str) -> Option<(Cloud, &str)> {
+    pub fn from_url(url: &str) -> Option<(Cloud, &str)> {
         Cloud::ALL.into_iter().find_map(|cloud| Some((cloud, url.strip_prefix(cloud.scheme())?)))
     }
 
@@ -89,8 +89,8 @@ impl Cloud {
     /// Returns what to do if an object is missing.
     pub fn missing_hint(self) -> &'static str {
         match self {
-            Cloud::Hdfs => "make the folder first, or write the path of another one",
-            _ => "make the bucket first",
+            Cloud::Hdfs => "create the directory first, or write another path",
+            _ => "create the bucket first",
         }
     }
 
@@ -178,7 +178,7 @@ fn check_http(
     let allowed = allowed.and_then(|allowed| allowed.parse().ok()).unwrap_or(false);
     match endpoints.into_iter().flatten().find(|endpoint| endpoint.starts_with("http://")) {
         Some(endpoint) if !allowed => Err(NoClient::Job(Error::job(format!(
-            "the endpoint {endpoint} is not https; set {name}=true in the environment if that is meant"
+            "the endpoint {endpoint} is not https; set {name}=true in the environment to allow that"
         )))),
         _ => Ok(()),
     }

@@ -22,14 +22,14 @@ pub fn describe(error: &StoreError) -> String {
 /// Whether the bucket itself is missing, rather than an object in it.
 pub fn no_bucket(error: &StoreError) -> bool {
     let says_so = |response: ErrorResponse| response.text.contains("<Code>NoSuchBucket</Code>");
-    ErrorResponse::of(error).is_some_and(says_so)
+    ErrorResponse::parse(error).is_some_and(says_so)
 }
 
 /// Whether the server rejected the credentials or denied access.
 pub fn denied(error: &StoreError) -> bool {
     let known = matches!(error, StoreError::PermissionDenied { .. } | StoreError::Unauthenticated { .. });
     // The crate reports this for object requests, but not for lists.
-    known || ErrorResponse::of(error).is_some_and(|response| matches!(response.status, Some(401 | 403)))
+    known || ErrorResponse::parse(error).is_some_and(|response| matches!(response.status, Some(401 | 403)))
 }
 
 /// Whether a retry may succeed: the server is unreachable, does not respond, or reports an internal error.
@@ -43,7 +43,7 @@ pub fn is_transient(error: &StoreError) -> bool {
     if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<HttpError>()) {
         return error.kind() != HttpErrorKind::Unknown;
     }
-    ErrorResponse::of(error).is_some_and(|response| match response.status {
+    ErrorResponse::parse(error).is_some_and(|response| match response.status {
         Some(status) => status >= 500 || [408, 429].contains(&status),
         None => true,
     })
@@ -65,7 +65,7 @@ struct ErrorResponse {
 impl ErrorResponse {
     /// Extracts the response. `object_store` does not export the type of this error, so its text is parsed, of that one error in the chain
     /// alone: others contain names that users chose. Tests of the checkpoint store fail if another version of the crate changes the text.
-    fn of(error: &StoreError) -> Option<ErrorResponse> {
+    fn parse(error: &StoreError) -> Option<ErrorResponse> {
         chain(error).map(ToString::to_string).find_map(|message| {
             if let Some(text) = message.strip_prefix("Server returned error response: ") {
                 return Some(ErrorResponse { status: None, text: text.to_owned() });

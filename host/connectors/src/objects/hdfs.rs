@@ -83,7 +83,7 @@ impl Hdfs {
         let status = self.status(path).await?;
         // The file may have been replaced between the two responses, or is being written.
         if status.length != file.file_length() {
-            return Err(HdfsFault::error("it changes at the moment", true));
+            return Err(HdfsFault::error("it is being changed", true));
         }
         Ok((file, status))
     }
@@ -149,7 +149,8 @@ impl Hdfs {
             };
             for status in entries {
                 if status.path == dir && !status.isdir {
-                    return Err(HdfsFault::error("it is a file; name its folder, and the file by `pattern`", false));
+                    return Err(HdfsFault::error("it is a file; write its directory as the path, and its name as \
+                        `pattern`", false));
                 }
                 let key = status.path.trim_start_matches('/');
                 if !key.starts_with(prefix) || key.ends_with(COPYING) {

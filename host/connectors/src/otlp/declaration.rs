@@ -82,7 +82,7 @@ impl OtlpReads {
             }
         }
         if r.has("signals") && chosen.is_empty() {
-            r.wrong("signals", format!("`signals` names nothing; write {signals}, or remove it to take all"));
+            r.wrong("signals", format!("`signals` is empty; write {signals}, or remove it to receive all"));
         }
         if chosen.is_empty() {
             chosen.extend(OtlpSignal::ALL);
@@ -103,7 +103,7 @@ impl SourceConfig for OtlpReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("at least once, from exporters that repeat what was not answered with 200")
+        Some("at least once, if exporters repeat requests that were not acknowledged with 200")
     }
 
     fn format(&self) -> Format {

@@ -83,7 +83,7 @@ fn is_list(name: &str) -> bool {
 fn check_value(name: &str, form: FieldKind, value: &Value) -> Result<(), String> {
     let leaf = Leaf::from_json(value);
     let (fits, wanted) = match form {
-        FieldKind::Text => (value.is_string(), "a text"),
+        FieldKind::Text => (value.is_string(), "a string"),
         FieldKind::Flag => (value.is_boolean(), "true or false"),
         FieldKind::Signed => (signed(&leaf).is_some(), "a 64-bit integer"),
         FieldKind::Enum => (signed(&leaf).is_some(), "an integer, as OTLP does not write names of enums"),

@@ -143,7 +143,7 @@ impl Replication {
             if tag != b'R' {
                 continue;
             }
-            let wrong = |error: io::Error| DatabaseError::permanent(format!("the password cannot be proved: {error}"));
+            let wrong = |error: io::Error| DatabaseError::permanent(format!("the password cannot be verified: {error}"));
             match body.try_get_i32().map_err(|_| protocol_error())? {
                 0 => {}
                 3 => self.send(|out| frontend::password_message(needed_of(&needed)?, out)).await?,
@@ -294,7 +294,7 @@ impl Replication {
                 if length > MESSAGE_BYTES_MAX {
                     let max = MESSAGE_BYTES_MAX >> 20;
                     return Err(DatabaseError::permanent(format!(
-                        "a message of {length} bytes came, and {max} MiB is the most that is read"
+                        "a message of {length} bytes was received; the maximum is {max} MiB"
                     )));
                 }
                 if self.buffer.len() > length {
@@ -321,7 +321,7 @@ fn needed_of<'a>(needed: &impl Fn() -> Result<&'a [u8], DatabaseError>) -> io::R
 }
 
 fn protocol_error() -> DatabaseError {
-    DatabaseError::permanent("its message is not of PostgreSQL's protocol".into())
+    DatabaseError::permanent("its message does not follow PostgreSQL's protocol".into())
 }
 
 /// Interprets an error message of the server.

@@ -164,7 +164,7 @@ fn server(
 fn run_blocking<T: Send>(work: impl FnOnce(Runtime) -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(|| work(new_runtime()?));
-        worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
+        worker.join().unwrap_or_else(|_| Err(Error::bug("a thread that used a database connection panicked")))
     })
 }
 
@@ -240,7 +240,7 @@ impl PostgresSink {
         let slow = async {
             tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
             tracing::warn!(
-                "{}: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
+                "{}: batch {batch}: {} has been processing the transaction for {} s; waiting for it",
                 server.display_name(),
                 server.server_name(),
                 SILENT_TIMEOUT_MS / 1000

@@ -18,7 +18,7 @@ const KIND: &str = "postgres-changes";
 /// Sources of kind `postgres-changes`.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
-    doc: "changes of PostgreSQL tables",
+    doc: "changes to PostgreSQL tables",
     keys: &[
         key("url", KeyShape::Text, "Database, for example \"postgres://user:${PGPASSWORD}@host/database\".").required(),
         key(
@@ -122,7 +122,7 @@ impl SourceConfig for ChangesReads {
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let (source, reads, owner) = (start.source.clone(), self.clone(), start.job.owner.cloned());
-        polled::start(start, Arc::new(move || Ok(Box::new(ChangesFollower::of(&source, &reads, owner.as_ref())))));
+        polled::start(start, Arc::new(move || Ok(Box::new(ChangesFollower::new(&source, &reads, owner.as_ref())))));
         Ok(())
     }
 }

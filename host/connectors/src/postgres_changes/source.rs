@@ -98,7 +98,7 @@ struct Transaction {
 
 impl ChangesFollower {
     /// Creates a follower of this source's tables, or returns the invalid key and why.
-    pub fn of(source: &SourceSpec, reads: &ChangesReads, owner: Option<&Owner>) -> ChangesFollower {
+    pub fn new(source: &SourceSpec, reads: &ChangesReads, owner: Option<&Owner>) -> ChangesFollower {
         let slot = match owner {
             Some(owner) => begin::slot_name(&owner.job_id, &source.name),
             // The slot is dropped with the connection, so its name only has to be unique.
@@ -109,7 +109,7 @@ impl ChangesFollower {
             source: source.name.clone(),
             reads: reads.clone(),
             url: reads.url.0.clone(),
-            wanted: WantedColumns::by(source),
+            wanted: WantedColumns::for_source(source),
             owner: owner.cloned(),
             slot,
             publication: reads.publication.clone().unwrap_or_else(ours),
@@ -199,7 +199,7 @@ impl ChangesFollower {
                 StreamEvent::Message(body) => {
                     let decoded = pgoutput::read(body);
                     let decoded =
-                        decoded.ok_or_else(|| DatabaseError::permanent("what it streams is not of pgoutput".into()))?;
+                        decoded.ok_or_else(|| DatabaseError::permanent("its stream is not pgoutput".into()))?;
                     self.take(open, decoded, &mut read)?;
                     if std::mem::take(&mut open.is_in_doubt) {
                         self.watch(open, true).await?;
@@ -318,7 +318,7 @@ impl ChangesFollower {
         }
         let position = due.then(|| open.at.encode());
         let content = ReadContent::Messages(read.messages);
-        Ok(ReadRows { content, refused: read.rejected, position, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, rejected: read.rejected, position, pause: Some(Duration::ZERO) })
     }
 }
 

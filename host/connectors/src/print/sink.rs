@@ -155,7 +155,7 @@ pub fn show_table(schema: &SchemaRef, parts: &[RecordBatch], shown: usize) -> Re
 
 /// Adds the first `rows` values of a column.
 fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<(), ArrowError> {
-    let cells = Cells::of(array);
+    let cells = Cells::new(array);
     let options = FormatOptions::default().with_display_error(true).with_null("null");
     let formatter = match cells {
         Cells::Other(array) => Some(ArrayFormatter::try_new(array.as_ref(), &options)?),

@@ -61,10 +61,10 @@ impl QueueSink {
         let _read = if keeps { None } else { Some(open_with_reader(path).map_err(failed("open the pipe"))?) };
         let mut options = File::options();
         let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(failed("make the file"))?;
+        let file = file.map_err(failed("create the file"))?;
         let mut lock = None;
         if keeps {
-            lock = Some(SidecarLock::of(path, &file).map_err(failed("lock the file"))?);
+            lock = Some(SidecarLock::lock(path, &file).map_err(failed("lock the file"))?);
             // Checked again, as the previous owner may have written meanwhile.
             check_marker(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(rejection)?;
         }
@@ -76,7 +76,7 @@ impl QueueSink {
                 None
             }
             Some(owner) => {
-                let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
+                let (committed, bytes) = take_over(path, &file, owner).map_err(failed("continue in the file"))?;
                 Some(CommittedLines { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
@@ -289,7 +289,7 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
     };
     let writable = match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            Err(format!("{} is a folder; a queue sink writes one file: choose another path", path.display()))
+            Err(format!("{} is a directory, but a queue sink writes one file; choose another path", path.display()))
         }
         // Opening anything else, such as a pipe, may block until it has a reader.
         Ok(found) if !found.is_file() => Ok(()),
@@ -299,9 +299,9 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
             .map(drop)
             .map_err(|cause| format!("cannot write {}: {cause}; choose another path", path.display())),
         Err(_) if !parent.exists() => {
-            Err(format!("the folder {} does not exist; make it or choose another path", parent.display()))
+            Err(format!("the directory {} does not exist; create it or choose another path", parent.display()))
         }
-        Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a folder; choose another path", parent.display())),
+        Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a directory; choose another path", parent.display())),
         Err(_) => check_writable(parent),
     };
     writable?;

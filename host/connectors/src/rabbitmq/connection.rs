@@ -364,7 +364,7 @@ impl Content {
             return Err(ProtocolError("a part of a body is empty"));
         }
         if (body.len() + payload.len()) as u64 > properties.bytes {
-            return Err(ProtocolError("a message is longer than it says"));
+            return Err(ProtocolError("a message is longer than its declared length"));
         }
         body.extend_from_slice(payload);
         Ok(self.complete())

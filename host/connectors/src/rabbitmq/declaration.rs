@@ -101,7 +101,7 @@ impl RabbitmqWrites {
     fn read(r: &Reader<'_>) -> RabbitmqWrites {
         let key = r.either(
             ("routing_key", "routing_key = \"totals\""),
-            ("routing_key_from", "routing_key_from = \"place\", the name of a column"),
+            ("routing_key_from", "routing_key_from = \"region\", the name of a column"),
         );
         RabbitmqWrites {
             exchange: r.text("exchange", "exchange = \"totals\"").unwrap_or_default().to_owned(),
@@ -128,7 +128,7 @@ impl SourceConfig for RabbitmqReads {
     fn promise(&self) -> Option<&'static str> {
         Some(match self.streams {
             true => {
-                "exactly once, with [checkpoint]; messages that the stream deletes before they are read end the job"
+                "exactly once, with [checkpoint]; messages that the stream deletes before they are read fail the job"
             }
             false => "at least once, with [checkpoint]: a message is acknowledged when a durable plan holds it",
         })
@@ -151,11 +151,11 @@ impl SourceConfig for RabbitmqReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::RabbitmqReader::of(source, self, origin))
+        polled::check(source, origin, source::RabbitmqReader::new(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::RabbitmqReader::of);
+        let readers = polled::readers((start.source, self, start.origin), source::RabbitmqReader::new);
         polled::start(start, readers);
         Ok(())
     }
@@ -176,7 +176,8 @@ impl SinkConfig for RabbitmqWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["at least once: after a crash, or when a connection is lost, some messages come again, with the id that they had".into()]
+        vec!["at least once: after a crash, or when a connection is lost, some messages are sent again, with the \
+            same ID".into()]
     }
 
     fn is_text(&self) -> bool {

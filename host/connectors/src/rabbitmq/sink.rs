@@ -70,7 +70,7 @@ pub(super) fn open(
 ) -> Result<Box<dyn Sink>> {
     let SinkStart { spec, origin, .. } = start;
     if owner.is_some() {
-        tracing::info!("sink `{}` publishes at least once: after a crash some messages come again", spec.name);
+        tracing::info!("sink `{}` publishes at least once: after a crash some messages are sent again", spec.name);
     }
     let column = message_form(writes).column(spec, schema, origin)?;
     let server = server_of(writes, start)?;
@@ -100,7 +100,7 @@ pub(super) fn await_server(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Res
 
 fn server_of(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, tls.as_ref(), &start.origin.dir);
+    let usable = Server::new(url, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 

@@ -110,12 +110,12 @@ impl RabbitmqPosition {
 
 impl RabbitmqReader {
     /// A reader for queues or streams of a source. The error is the wrong key, and why.
-    pub fn of(
+    pub fn new(
         source: &SourceSpec,
         reads: &RabbitmqReads,
         origin: &Origin,
     ) -> Result<RabbitmqReader, (&'static str, String)> {
-        let server = Server::of(&reads.url, source.tls.as_ref(), &origin.dir)?;
+        let server = Server::new(&reads.url, source.tls.as_ref(), &origin.dir)?;
         Ok(RabbitmqReader {
             source: source.name.clone(),
             server,
@@ -132,13 +132,13 @@ impl RabbitmqReader {
     }
 
     fn to_error(&self, queue: &str, closed: ClosedByServer) -> ReadError {
-        let place = self.server.place.shown();
+        let address = self.server.place.shown();
         match closed.fault {
             Fault::Transient(why) => {
                 let (word, queue) = (self.noun(), shown::harmless(queue, 200));
-                ReadError::Transient(format!("{place}: {word} `{queue}`: {why}"))
+                ReadError::Transient(format!("{address}: {word} `{queue}`: {why}"))
             }
-            Fault::Permanent(why) => self.permanent_error(queue, &format!("{place}: {why}")),
+            Fault::Permanent(why) => self.permanent_error(queue, &format!("{address}: {why}")),
         }
     }
 
@@ -267,7 +267,7 @@ impl RabbitmqReader {
                 ));
             }
             (true, None) => {
-                return Err(self.permanent_error(&open.queue, "it is a queue, and no stream; write queue = \"…\""));
+                return Err(self.permanent_error(&open.queue, "it is a queue, not a stream; write queue = \"…\""));
             }
         }
         let properties = delivery.properties;
@@ -301,8 +301,8 @@ impl RabbitmqReader {
         self.permanent_error(
             &open.queue,
             &format!(
-                "the stream is not the one that the job has read up to message {last}; give the source another name to read it \
-                 from its beginning"
+                "the job has read another stream of this name up to message {last}; give the source another name to \
+                 read it from its beginning"
             ),
         )
     }
@@ -353,7 +353,7 @@ impl RabbitmqReader {
             tracing::debug!("source `{}`: {fault:?}", self.source);
         }
         let content = ReadContent::Messages(messages);
-        Ok(ReadRows { content, refused: Vec::new(), position, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, rejected: Vec::new(), position, pause: Some(Duration::ZERO) })
     }
 }
 
@@ -389,11 +389,11 @@ impl ReadPartition for RabbitmqReader {
             self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
                 // The server gives the same error for a queue that it could not recover after a crash, so show its text.
                 ClosedByServer::NO_SUCH => {
-                    let (place, word, queue) = (self.server.place.shown(), self.noun(), shown::harmless(queue, 200));
+                    let (address, word, queue) = (self.server.place.shown(), self.noun(), shown::harmless(queue, 200));
                     let why = match closed.fault {
                         Fault::Transient(why) | Fault::Permanent(why) => why,
                     };
-                    ReadError::Transient(format!("{place}: {word} `{queue}` does not exist ({why})"))
+                    ReadError::Transient(format!("{address}: {word} `{queue}` does not exist ({why})"))
                 }
                 _ => self.to_error(queue, closed),
             })?;

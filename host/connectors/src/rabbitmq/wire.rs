@@ -26,7 +26,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
     let Some((head, _)) = buffer.split_first_chunk::<7>() else { return Ok(None) };
     let [kind, c0, c1, s0, s1, s2, s3] = *head;
     if kind == b'A' {
-        return Err(ProtocolError("it speaks another version of AMQP than 0-9-1"));
+        return Err(ProtocolError("it uses another version of AMQP than 0-9-1"));
     }
     if !matches!(kind, METHOD | HEADER | BODY | HEARTBEAT) {
         return Err(ProtocolError("a frame is of no known kind"));

@@ -74,7 +74,7 @@ impl SourceConfig for RateReads {
 
     fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.schema != columns() {
-            part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
+            part.wrong("schema", "a `rate` source has the columns timestamp and value; remove `schema`");
         }
         false
     }

@@ -93,14 +93,14 @@ impl ArrowStream {
             return Ok(None);
         }
         if self.batches.is_none() && self.bytes.starts_with(FILE_MAGIC) {
-            return Err("it is a file of Arrow, and not a stream; write it with `ipc.new_stream` of pyarrow, or as another program \
-                        names the streaming format"
+            return Err("it is an Arrow file, not a stream; write the streaming format, for example with \
+                        `ipc.new_stream` of pyarrow"
                 .into());
         }
         let Some((prefix, rest)) = self.bytes.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
         let (marker, length) = prefix.split_at(CONTINUATION.len());
         if marker != CONTINUATION {
-            return Err("it is not an Arrow IPC stream: no message begins where one should".into());
+            return Err("it is not an Arrow IPC stream: a message is missing".into());
         }
         let length = length.try_into().map(u32::from_le_bytes).unwrap_or_default() as usize;
         if length == 0 {
@@ -109,14 +109,14 @@ impl ArrowStream {
         }
         if length > ARROW_HEADER_BYTES_MAX {
             return Err(format!(
-                "a message declares a header of {length} bytes, and {ARROW_HEADER_BYTES_MAX} are the most"
+                "a message declares a header of {length} bytes; the maximum is {ARROW_HEADER_BYTES_MAX}"
             ));
         }
         let Some(header) = rest.get(..length) else { return Ok(None) };
         let body = body_bytes(header)?;
         let Some(total) = (PREFIX_BYTES + length).checked_add(body).filter(|_| body <= ARROW_MESSAGE_BYTES_MAX) else {
             return Err(format!(
-                "a message has {body} bytes, and {ARROW_MESSAGE_BYTES_MAX} are the most; write fewer rows at a time"
+                "a message has {body} bytes; the maximum is {ARROW_MESSAGE_BYTES_MAX}; write fewer rows at a time"
             ));
         };
         if self.bytes.len() < total {
@@ -150,7 +150,7 @@ impl ArrowStream {
             let values = values.ok_or_else(|| format!("its rows have no column `{shown}`"))?;
             if column.kind == ColumnType::Timestamp && values.data_type().is_integer() {
                 return Err(format!(
-                    "its column `{shown}` has numbers, and nothing says what they count; take it as int64"
+                    "its column `{shown}` has numbers without a time unit; read it as int64"
                 ));
             }
             cast_with_options(values, &column.kind.arrow(), &strict).map_err(|error| {
@@ -173,7 +173,7 @@ fn unreadable<T>(panic: String) -> Result<T, String> {
 fn body_bytes(header: &[u8]) -> Result<usize, String> {
     let read = || ipc::root_as_message(header).map(|message| message.bodyLength());
     let length = caught(read).unwrap_or(Ok(-1)).map_err(|error| format!("a message cannot be read: {error}"))?;
-    usize::try_from(length).map_err(|_| "a message cannot be read: it has fewer bytes than none".into())
+    usize::try_from(length).map_err(|_| "a message cannot be read: its length is negative".into())
 }
 
 /// Returns the columns of the schema message, in types that a job can have.
@@ -188,10 +188,10 @@ fn columns_of(header: &[u8]) -> Result<Vec<ColumnSpec>, String> {
     }
     let columns = schema.fields().iter().map(|field| {
         let kind = job_type(field.data_type(), 0);
-        match ColumnType::of(&kind).is_written() {
-            true => Ok(ColumnSpec::new(field.name().clone(), ColumnType::of(&kind))),
+        match ColumnType::from_arrow(&kind).is_written() {
+            true => Ok(ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(&kind))),
             false => Err(format!(
-                "its column `{}` is {}, which no column here can be; say which columns are wanted, or write it otherwise",
+                "its column `{}` is {}, which is not supported; name the columns to read, or write it as another type",
                 harmless(field.name(), SHOWN_CHARS_MAX),
                 harmless(&field.data_type().to_string(), SHOWN_CHARS_MAX)
             )),

@@ -85,7 +85,7 @@ fn json(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, 
     let mut records = Records::new(source, b"\n", rows_max);
     if is_array {
         let read = each_element(text, |element| records.add(element.as_bytes()));
-        read.map_err(|why| format!("the body is not a whole JSON array: {why}"))?;
+        read.map_err(|why| format!("the body is not a complete JSON array: {why}"))?;
     } else if is_one_value(text) {
         records.add(body);
     } else {
@@ -106,7 +106,7 @@ pub struct Records<'a> {
     rows: u64,
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
 }
 
 impl<'a> Records<'a> {
@@ -121,7 +121,7 @@ impl<'a> Records<'a> {
             rows: 0,
             bytes: Vec::new(),
             ends: Vec::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Records<'a> {
         if too_long {
             let (row, bytes) = (self.ends.len() as u32, record.len());
             let reason = format!("{bytes} bytes, record_bytes_max is {bytes_max}");
-            self.refused.push(RejectedRecord { row, reason, dropped: (bytes - kept.len()) as u64 });
+            self.rejected.push(RejectedRecord { row, reason, dropped: (bytes - kept.len()) as u64 });
         }
         self.bytes.extend_from_slice(kept);
         self.bytes.extend_from_slice(self.delimiter);
@@ -157,7 +157,7 @@ impl<'a> Records<'a> {
             bytes: std::mem::take(&mut self.bytes).into(),
             ends: std::mem::take(&mut self.ends),
             header: Bytes::new(),
-            refused: std::mem::take(&mut self.refused),
+            rejected: std::mem::take(&mut self.rejected),
             ready: None,
             extent,
         });
@@ -181,7 +181,7 @@ mod tests {
 
     fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
         let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();
-        SourceSpec::of("in", crate::http_source::settings::ServerReads::new("h:1")).format(format).schema(columns)
+        SourceSpec::from_config("in", crate::http_source::settings::ServerReads::new("h:1")).format(format).schema(columns)
     }
 
     /// Counts the rows that decode and those that are rejected.
@@ -223,7 +223,7 @@ mod tests {
                 cut(&source, broken.as_bytes(), 9)
                     .map(drop)
                     .unwrap_err()
-                    .starts_with("the body is not a whole JSON array")
+                    .starts_with("the body is not a complete JSON array")
             );
         }
         assert!(cut(&source, b"[\"\xff\"]", 9).map(drop).unwrap_err().contains("not UTF-8"));
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(counts(&source, body.as_bytes()), (2, 1));
         let BodyRecords { chunks, .. } = cut(&source, body.as_bytes(), u64::MAX).unwrap();
         assert_eq!(chunks[0].record(1), b"{\"a\":\n");
-        assert_eq!(chunks[0].refused[0].dropped, 103);
+        assert_eq!(chunks[0].rejected[0].dropped, 103);
     }
 
     #[test]

@@ -73,7 +73,8 @@ fn kind_of(source: &SourceSpec, path: &Path, file: &mut Content) -> io::Result<O
     }
     let named = kind_of_name(path);
     if source.format == Format::Parquet {
-        let message = "Parquet files are read from their end, and this is not a regular file; copy it into one";
+        let message = "Parquet files are read from their end, but this is not a regular file; copy it into a \
+            regular file";
         return if file.is_regular()? { Ok(Some(Kind::Parquet)) } else { Err(io::Error::other(message)) };
     }
     if !file.is_regular()? {

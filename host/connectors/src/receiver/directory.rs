@@ -77,7 +77,7 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
         };
         let (returned, next) = match tokio::task::spawn_blocking(pass).await {
             Ok(passed) => passed,
-            Err(error) => return inbox.fail(panicked("the reader of a folder", error)),
+            Err(error) => return inbox.fail(panicked("the reader of a directory", error)),
         };
         dir = returned;
         let pause = match next {
@@ -250,7 +250,8 @@ pub fn os_name(stored: &str) -> Option<OsString> {
 pub fn no_name(source: &SourceSpec, stored: &str) -> Error {
     let name = &source.name;
     Error::environment(format!(
-        "source `{name}`: the checkpoint names a file `{}`, which no folder can hold; was it written by something else?",
+        "source `{name}`: the checkpoint names a file `{}`, which is not a valid file name; was it written by \
+        another program?",
         stored.escape_debug()
     ))
 }

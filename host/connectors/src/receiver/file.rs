@@ -40,7 +40,7 @@ pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Arc<I
             inbox.finish();
             let watched = FinishedFile { source: source.name.clone(), path: path.to_owned(), end };
             let inbox = inbox.clone();
-            run_until_closed(inbox, runtime, "the watch over a file that was read", watched.warn_if_changed());
+            run_until_closed(inbox, runtime, "the thread that watches a file", watched.warn_if_changed());
         }
         Ok(None) => {}
         Err(error) => inbox.fail(error),
@@ -138,7 +138,7 @@ impl<'a> SourceFile<'a> {
         if !file.seek_to(from.offset).map_err(|error| self.failed(&error))? {
             let bytes = facts.bytes;
             let now = if file.is_compressed() {
-                "it holds less now".into()
+                "it is shorter now".into()
             } else {
                 format!("it has shrunk to {bytes} bytes")
             };
@@ -185,7 +185,7 @@ impl<'a> SourceFile<'a> {
 
     /// Returns the rejection reason for the rest of a damaged file.
     pub fn unreadable(&self, damage: &str) -> String {
-        format!("cannot read on in `{}`: {damage}", self.path.display())
+        format!("cannot continue in `{}`: {damage}", self.path.display())
     }
 
     /// Returns the error for a file that cannot be read while the job runs.
@@ -197,9 +197,9 @@ impl<'a> SourceFile<'a> {
     pub fn changed(&self, from: Position, what: &str) -> Error {
         let (name, path, read) = (&self.source.name, self.path.display(), from.offset);
         Error::job(format!(
-            "source `{name}`: cannot read on in `{path}`, and batches hold its first {read} bytes: {what}; bring \
-             the file back as it was, or drop what was read with `--drop-state {name}`: the existing file is then \
-             read from its beginning"
+            "source `{name}`: cannot continue in `{path}`, whose first {read} bytes are in batches: {what}; restore \
+             the file unchanged, or discard its position with `--drop-state {name}`: the existing file is then read \
+             from its beginning"
         ))
     }
 }

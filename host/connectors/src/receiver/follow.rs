@@ -153,7 +153,7 @@ impl FollowedLog<'_> {
             self.inbox.idle(true);
             return Ok(NextStep::Wait);
         }
-        let identity = FileIdentity::of(self.next, found.inode, &found.head);
+        let identity = FileIdentity::new(self.next, found.inode, &found.head);
         self.open(identity, Position::default(), found)
     }
 
@@ -256,8 +256,9 @@ impl FollowedLog<'_> {
             None => String::new(),
         };
         warn!(
-            "source `{name}`: the file at `{path}` was truncated or deleted after {read} bytes were read, and neither it nor \
-             a copy is next to the path: what else was written to it is lost.{packed} Continuing with the existing file"
+            "source `{name}`: the file at `{path}` was truncated or deleted after {read} bytes were read, and \
+             neither it nor a copy is next to the path: later lines in it are lost.{packed} Continuing with the \
+             existing file"
         );
     }
 

@@ -47,7 +47,7 @@ pub struct Framer {
     consumed: usize,
     /// Ends of the complete records found.
     ends: Vec<u32>,
-    refused: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
     header: Bytes,
     header_wanted: bool,
     /// The first bytes have not been checked for a byte order mark.
@@ -124,7 +124,7 @@ impl Framer {
             buffer: Vec::new(),
             consumed: 0,
             ends: Vec::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             header: Bytes::new(),
             next_end: None,
             scanned: 0,
@@ -241,7 +241,7 @@ impl Framer {
         Some(Chunk {
             ends: vec![0],
             header: self.header().cloned().unwrap_or_default(),
-            refused: vec![RejectedRecord { row: 0, reason, dropped: 0 }],
+            rejected: vec![RejectedRecord { row: 0, reason, dropped: 0 }],
             extent: Extent { file: self.cursor.file.clone(), start, bytes: Extent::OF_BLOCKS, row },
             ..Chunk::default()
         })
@@ -268,7 +268,7 @@ impl Framer {
 
     /// Checks the first bytes of the stream and skips a byte order mark. Returns false if there are too few bytes yet.
     fn take_mark(&mut self) -> bool {
-        let Some(mark) = Mark::of(self.rest(), self.ended) else { return false };
+        let Some(mark) = Mark::read(self.rest(), self.ended) else { return false };
         self.mark_wanted = false;
         if let Mark::Other(mark) = mark {
             (self.header, self.header_wanted) = (Bytes::from_static(mark), false);
@@ -332,7 +332,7 @@ impl Framer {
             let rejection = match self.header_wanted {
                 true => match self.take_header(end, rejection) {
                     None => continue,
-                    refused => refused,
+                    rejected => rejected,
                 },
                 false => rejection,
             };
@@ -362,7 +362,7 @@ impl Framer {
     fn push(&mut self, end: usize, rejection: Option<RejectedRecord>) -> bool {
         let last = rejection.as_ref().is_some_and(|rejection| rejection.reason == UNCLOSED);
         if let Some(rejection) = rejection {
-            self.refused.push(RejectedRecord { row: self.ends.len() as u32, ..rejection });
+            self.rejected.push(RejectedRecord { row: self.ends.len() as u32, ..rejection });
         }
         self.header_record = None;
         self.ends.push(end as u32);
@@ -555,10 +555,10 @@ impl Framer {
         let have = self.buffer.len() - self.consumed;
         let kept = start + self.prefix_bytes(start) + self.rejected_bytes_max;
         let bytes = have.saturating_sub(start) as u64 + self.dropped;
-        let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes(start) as u64);
+        let rejected = bytes > self.refused_above().saturating_add(self.prefix_bytes(start) as u64);
         // A CSV record stays complete until `find_csv_end` has abandoned it.
-        let refused = refused && (self.line_only || !matches!(self.framing, Framing::Csv { .. }));
-        if have > kept + 1 && refused {
+        let rejected = rejected && (self.line_only || !matches!(self.framing, Framing::Csv { .. }));
+        if have > kept + 1 && rejected {
             self.dropped += (have - kept - 1) as u64;
             self.buffer.drain(self.consumed + kept..self.consumed + have - 1);
             self.scanned = kept + 1 - self.half_line_end_bytes(false);
@@ -616,7 +616,7 @@ impl Framer {
             bytes,
             ends: std::mem::replace(&mut self.ends, Vec::with_capacity(capacity)),
             header: self.header.clone(),
-            refused: std::mem::take(&mut self.refused),
+            rejected: std::mem::take(&mut self.rejected),
             ready: None,
             extent: Extent { file: self.cursor.file.clone(), ..Extent::default() },
         };

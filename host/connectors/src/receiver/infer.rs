@@ -113,7 +113,7 @@ fn infer_part(
         source = SourceSpec { schema: SourceSpec::default_schema(&source.kind, &source.format), ..source };
     } else if source.schema.is_empty() {
         return Err(wrong(
-            "no record has a value in a column that a schema can name; is it the format that you mean? Say it with --format",
+            "no record has a value in a column that a schema can name; is the format correct? Set it with --format",
         ));
     }
     let TrialResult { records, rejected, notes: reasons } =
@@ -150,7 +150,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool, Option<String>)> 
     let failed =
         |error: std::io::Error| Error::job(format!("cannot read `{}`: {}", path.display(), super::plain(&error)));
     if std::fs::metadata(path).map_err(failed)?.is_dir() {
-        return Err(Error::job(format!("`{}` is a folder; name one of its files", path.display())));
+        return Err(Error::job(format!("`{}` is a directory; name one of its files", path.display())));
     }
     // `Text`, so that the first bytes show whether the file is compressed. Only for binary records they do not.
     let source = SourceSpec::new("sample", SourceKind::File { path: path.into() }, Format::Text);
@@ -186,7 +186,7 @@ fn format_of(
         _ => {}
     }
     if bytes.starts_with(parquet::MAGIC) {
-        return Err("it is Parquet, which is read from a file alone; write it into one".into());
+        return Err("it is Parquet, which can be read only from a file; write it to a file".into());
     }
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -207,7 +207,8 @@ fn format_of(
         let mut guess = Guess::new(true);
         let read = std::str::from_utf8(line).is_ok_and(|line| guess.json(line).is_ok());
         if !read && serde_json::from_str::<serde_json::Value>(text).is_ok() {
-            return Err("it is a JSON object over several lines, and a record is a line; write each object into a line, as `jq -c .` does".into());
+            return Err("it is a JSON object over several lines, but each line must be a record; write one object \
+                per line, for example with `jq -c .`".into());
         }
         return Ok((Format::Json, Vec::new()));
     }
@@ -215,7 +216,8 @@ fn format_of(
         && serde_json::from_str::<Vec<serde_json::Value>>(text).is_ok_and(|all| !all.is_empty())
     {
         return Err(
-            "it is a JSON array, and a record is a line; write each element into a line, as `jq -c '.[]'` does".into(),
+            "it is a JSON array, but each line must be a record; write one element per line, for example with `jq \
+            -c '.[]'`".into(),
         );
     }
     let file = path.to_string_lossy().to_ascii_lowercase();
@@ -226,7 +228,7 @@ fn format_of(
         None if named => Ok((csv(b','), Vec::new())),
         None => Ok((
             Format::Text,
-            vec!["it looks like neither JSON nor csv: each line is one text; say --format if it is another".into()],
+            vec!["it looks like neither JSON nor csv: each line is one text column; set --format if that is wrong".into()],
         )),
     }
 }
@@ -311,7 +313,7 @@ fn cells(
     let looks = looks_like_header(first, rows.get(1..).unwrap_or_default());
     if header.is_none() {
         let what = if looks { "to name the columns" } else { "to be a row like the others" };
-        notes.push(format!("the first record is taken {what}; --header true or --header false decides otherwise"));
+        notes.push(format!("the first record is taken {what}; --header true or --header false overrides this"));
     }
     let header = header.unwrap_or(looks);
     let names: Vec<String> = match header {
@@ -425,7 +427,7 @@ fn try_decode(
         }
     }
     if result.rejected > result.notes.len() as u64 {
-        result.notes.push(format!("{} records would be rejected in all", result.rejected));
+        result.notes.push(format!("{} records would be rejected in total", result.rejected));
     }
     result
 }

@@ -44,7 +44,7 @@ pub struct Listening {
 
 impl Listening {
     /// Returns how a source listens, with one process or all processes of its job.
-    pub fn of(start: &SourceStart<'_>, spread: bool) -> Listening {
+    pub fn new(start: &SourceStart<'_>, spread: bool) -> Listening {
         let (share, processes) = (start.share, start.job.processes);
         let partition = if spread { listener_name(share) } else { String::new() };
         Listening { shared: spread && processes > 1, share, partition }
@@ -85,7 +85,7 @@ pub fn bind_listener(start: &SourceStart<'_>, address: &str, listening: &Listeni
 
 /// Checks that the certificate that clients see is usable.
 pub fn check_certificate(source: &SourceSpec, origin: &Origin) -> Result<()> {
-    let certificate = source.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir));
+    let certificate = source.tls.as_ref().and_then(|tls| Certificate::from_spec(tls, &origin.dir));
     let usable = certificate.map_or(Ok(()), |certificate| certificate.check());
     usable.map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
 }

@@ -13,7 +13,7 @@ pub struct NamedPosition {
 
 impl NamedPosition {
     /// Restores the position from those names that match `matches`.
-    pub fn of(from: &Positions, matches: impl Fn(&str) -> bool) -> NamedPosition {
+    pub fn restore(from: &Positions, matches: impl Fn(&str) -> bool) -> NamedPosition {
         let found = from.iter().filter(|(name, _)| matches(name));
         let mut found: Vec<(u64, &String)> = found.map(|(name, at)| (at.offset, name)).collect();
         found.sort_unstable();

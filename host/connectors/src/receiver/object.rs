@@ -284,14 +284,14 @@ impl Object {
                 self.ask_next();
                 return Ok(());
             }
-            Fetched::Other => "another object came in its place",
+            Fetched::Other => "another object replaced it",
             Fetched::Gone | Fetched::Broken(_) => "it was removed",
         };
         let (source, path, at) = (&self.reader.source.name, shown(bucket.url(), &self.name), self.at);
         Err(Error::job(format!(
-            "source `{source}`: cannot read on in `{}` from byte {at}: {what} while it was read. Objects that are read must stay \
-             as they are, so write new data under new names; restore the original, or drop what was read with \
-             `--drop-state {source}`: the existing file is then read from its beginning",
+            "source `{source}`: cannot continue in `{}` from byte {at}: {what} while it was being read. Objects \
+             that are being read must not change, so write new data under new names; restore the original, or \
+             discard its position with `--drop-state {source}`: the existing file is then read from its beginning",
             path.display()
         )))
     }

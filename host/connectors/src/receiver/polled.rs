@@ -200,8 +200,8 @@ impl Partitions<'_> {
         // Checked before any of them is started.
         if self.left.load(Ordering::Acquire) + new.len() > POLLED_PARTITIONS_MAX {
             return Err(Error::plugin(format!(
-                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions at a time in one process, and each needs a thread; \
-                 let one partition hold what several do",
+                "source `{}` has more than {POLLED_PARTITIONS_MAX} partitions in one process, and each needs a \
+                 thread; use fewer partitions",
                 self.source.name
             )));
         }
@@ -229,7 +229,7 @@ impl Partitions<'_> {
     }
 
     fn begin(&self, partition: &str) -> Result<()> {
-        let position = PartitionPosition::of(partition, self.from);
+        let position = PartitionPosition::restore(partition, self.from);
         let reader = (self.make)()?;
         let left = OpenPartition::new(&self.left, partition, &self.clocks.ended);
         let rows = match self.source.kind.is_spread() {

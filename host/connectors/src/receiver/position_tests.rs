@@ -34,7 +34,7 @@ fn records(chunks: &[Chunk]) -> RecordsRead {
     let mut records = RecordsRead::new();
     for chunk in chunks {
         let reasons: BTreeMap<u32, &str> =
-            chunk.refused.iter().map(|refusal| (refusal.row, &*refusal.reason)).collect();
+            chunk.rejected.iter().map(|refusal| (refusal.row, &*refusal.reason)).collect();
         records.extend((0..chunk.rows()).map(|row| {
             let reason = reasons.get(&(row as u32)).map(|reason| (*reason).to_owned());
             (chunk.extent.file.clone(), chunk.record(row).to_vec(), reason)
@@ -88,7 +88,7 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
     let (inbox, mut taken, mut at) = (new_inbox(), Vec::new(), 0);
     let take = |random: &mut Random| {
         let (rows_max, bytes_max) = (random.index(12) as u64, [random.index(60) as u64, 1 << 30][random.index(2)]);
-        inbox.take(BatchId(1), TakeLimits::of(rows_max, bytes_max))
+        inbox.take(BatchId(1), TakeLimits::new(rows_max, bytes_max))
     };
     let block = [3, 50, 10_000][random.index(3)];
     while !framer.ended() {
@@ -121,7 +121,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     let mut random = Random(0x0FF5E7);
-    let mut refused = 0;
+    let mut rejected = 0;
     for round in 0..400 {
         let (format, bytes) = random_file(&mut random);
         std::fs::write(&path, &bytes).unwrap();
@@ -131,7 +131,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
         let about = format!("round {round}: {:?}, record_bytes_max {}", source.format, source.record_bytes_max);
 
         let chunks: Vec<Chunk> = taken.iter().flat_map(|taken| taken.chunks.clone()).collect();
-        refused += chunks.iter().map(|chunk| chunk.refused.len()).sum::<usize>();
+        rejected += chunks.iter().map(|chunk| chunk.rejected.len()).sum::<usize>();
         let again = replay(&source, &origin(dir.path()), &plan(&chunks), &[], &mut RereadClient::default()).unwrap();
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
@@ -160,12 +160,12 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
             let inbox = Arc::new(inbox);
             file::receive(&source, &path, &positions, &inbox, runtime.handle());
             assert!(inbox.state().finished && inbox.state().failed.is_none(), "{about}: {:?}", inbox.state());
-            let rest = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
+            let rest = inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks;
             assert!(records(&rest) == all[before..], "{about}, from {positions:?}");
             assert!(batch < last || positions[""].ended(), "{about}: the end is known");
         }
     }
-    assert!(refused > 100, "long records are tried, too");
+    assert!(rejected > 100, "long records are tried, too");
 }
 
 /// Starts the source, takes a batch, and starts again from there, until it is read to its end. Each batch is replayed.
@@ -179,12 +179,12 @@ async fn read_in_many_starts(source: &SourceSpec, dir: &Path, random: &mut Rando
             assert!(state.failed.is_none(), "{:?}", state.failed);
             // Looked at after the end was told, rows cannot come any more.
             if !state.ready && !started.inbox.state().ready {
-                let end = started.inbox.take(BatchId(1), TakeLimits::of(1, 1));
+                let end = started.inbox.take(BatchId(1), TakeLimits::new(1, 1));
                 positions.extend(end.moved.iter().cloned());
                 taken.push(end);
                 return (taken, positions);
             }
-            let batch = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, 1 << 20));
+            let batch = started.inbox.take(BatchId(1), TakeLimits::new(rows_max, 1 << 20));
             assert_eq!(
                 replay(source, &origin(dir), &plan(&batch.chunks), &batch.moved, &mut RereadClient::default()).unwrap(),
                 batch.chunks
@@ -270,13 +270,13 @@ async fn a_dir_is_read_over_many_starts_and_each_file_once() {
     positions.insert("part-03".into(), at(9, 0));
     let gone = failure(&positions).await;
     let path = dir.path().display();
-    let begin = format!("source `lines`: cannot read on in `{path}/part-03`, and batches hold its first 9 bytes: ");
-    assert!(gone.starts_with(&format!("{begin}no such file or directory; bring the file back")), "{gone}");
+    let begin = format!("source `lines`: cannot continue in `{path}/part-03`, whose first 9 bytes are in batches: ");
+    assert!(gone.starts_with(&format!("{begin}no such file or directory; restore the file")), "{gone}");
     std::fs::write(dir.path().join("part-03"), "short").unwrap();
     let shrunk = failure(&positions).await;
-    assert!(shrunk.starts_with(&format!("{begin}it has shrunk to 5 bytes; bring the file back")), "{shrunk}");
+    assert!(shrunk.starts_with(&format!("{begin}it has shrunk to 5 bytes; restore the file")), "{shrunk}");
     let hostile = failure(&[("../part-01".into(), at(0, 0))].into()).await;
-    assert!(hostile.contains("`../part-01`, which no folder can hold"), "{hostile}");
+    assert!(hostile.contains("`../part-01`, which is not a valid file name"), "{hostile}");
 }
 
 #[tokio::test]
@@ -324,14 +324,14 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
         peer.write_all(text).await.unwrap();
     }
     started.until("four rows", |state| state.rows == 4).await;
-    let first = started.inbox.take(BatchId(1), TakeLimits::of(3, u64::MAX));
+    let first = started.inbox.take(BatchId(1), TakeLimits::new(3, u64::MAX));
     let rows: Vec<(u64, usize)> = first.chunks.iter().map(|chunk| (chunk.extent.row, chunk.rows())).collect();
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
-    let second = started.inbox.take(BatchId(2), TakeLimits::of(3, u64::MAX));
+    let second = started.inbox.take(BatchId(2), TakeLimits::new(3, u64::MAX));
     let mut planned = plan(&second.chunks);
     let told =
         replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap_err().message;
-    assert!(told.contains("rows from 43 on: its plan does not hold the rows"), "{told}");
+    assert!(told.contains("rows from 43 on: its plan does not contain the rows"), "{told}");
     planned[0].kept = Some(second.chunks[0].clone());
     assert_eq!(
         replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap(),

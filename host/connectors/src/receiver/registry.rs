@@ -48,7 +48,7 @@ enum CachedSchema {
 
 impl Schemas {
     /// Creates the cache for a source whose records begin with schema IDs; `None` for other sources.
-    pub fn of(source: &SourceSpec, dir: &Path) -> Option<Schemas> {
+    pub fn new(source: &SourceSpec, dir: &Path) -> Option<Schemas> {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
         let value_start = match source.kind.bounds() {
             RecordBounds::Prefix => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
@@ -69,8 +69,8 @@ impl Schemas {
 
     /// Adds the schemas of its records to a chunk. Waits up to `wait` while the registry is unreachable, then fails.
     pub async fn attach(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
-        let refused: BTreeSet<u32> = chunk.refused.iter().map(|refusal| refusal.row).collect();
-        let records = (0..chunk.rows()).filter(|row| !refused.contains(&(*row as u32)));
+        let rejected: BTreeSet<u32> = chunk.rejected.iter().map(|refusal| refusal.row).collect();
+        let records = (0..chunk.rows()).filter(|row| !rejected.contains(&(*row as u32)));
         // The decoder rejects a record without an ID.
         let id = |row| {
             let record = chunk.record(row);
@@ -92,8 +92,8 @@ impl Schemas {
             if bytes > CACHED_BYTES_MAX {
                 let (source, url, most) = (&self.source, &self.spec.url, CACHED_BYTES_MAX >> 20);
                 return Err(Error::environment(format!(
-                    "source `{source}`: {url} has schemas of more than {most} MiB for records that came together; check what it \
-                     answers"
+                    "source `{source}`: {url} returned more than {most} MiB of schemas for one group of records; \
+                     check its responses"
                 )));
             }
         }
@@ -146,7 +146,7 @@ impl Schemas {
         loop {
             let left = self.spec.wait.saturating_sub(since.elapsed()).max(FETCH_TIME_MIN);
             let fetched = tokio::time::timeout(left, self.registry.schema(id)).await;
-            let late = || RegistryFault::Transient(format!("not all of it came within {}", units::show_time(left)));
+            let late = || RegistryFault::Transient(format!("it did not arrive completely within {}", units::show_time(left)));
             let reason = match fetched.unwrap_or_else(|_| Err(late())) {
                 Ok(found) => {
                     if last_error.is_some() {

@@ -1,4 +1,4 @@
-//! Reading planned chunks again: the same bytes, ends, header, refused records and extent as when they were taken.
+//! Reads planned chunks again: the same bytes, ends, header, rejected records and extent as the first time.
 
 use super::compressed::Stream;
 use super::content::Content;
@@ -20,11 +20,11 @@ use millstream_base::limits::PART_ROWS_MAX;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
-/// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
+/// Recreates the chunks of one planned batch of this source. Errors are of kind `Job`, because a restart does not
+/// help: content that the plan lists was deleted or changed. They name the file and say what to do.
 ///
-/// `moved`: how far the batch moved the source's positions, which tells files of a log from each other. `again`: what is kept from
-/// one batch to the next, while batches are replayed.
+/// `moved`: how far the batch moved the source's positions, by which files of a log are distinguished. `again`: state that
+/// is kept between the batches of a replay.
 pub fn replay(
     source: &SourceSpec,
     origin: &Origin,
@@ -34,7 +34,7 @@ pub fn replay(
 ) -> Result<Vec<Chunk>> {
     if let Some(read) = source.kind.declared().and_then(|config| config.reread(source, origin, chunks, again)) {
         let mut read = read?.into_iter();
-        // Those that the plan holds are among the others.
+        // Chunks that the plan contains are between the others.
         let chunk = |planned: &PlannedChunk| match &planned.kept {
             Some(kept) => of_plan(kept, planned).map_err(|why| cannot(source, &why)),
             None => read.next().ok_or_else(|| Error::bug("a chunk of a topic was not read again")),
@@ -72,30 +72,30 @@ struct Replayer<'a> {
     moved: &'a [(String, Position)],
     /// The file that was read last: chunks of one file follow each other.
     opened: Option<ReplayedFile<'a>>,
-    /// The bucket, where one is read.
+    /// The bucket, if the source reads one.
     bucket: Option<BucketReader>,
 }
 
 struct ReplayedFile<'a> {
     part: SourceFile<'a>,
     file: Stream,
-    /// What an object is known by.
+    /// Identity of an object.
     object_id: u64,
-    /// How long the file is; `None`: it is compressed.
+    /// Length of the file; `None` if it is compressed.
     bytes: Option<u64>,
-    /// What the first records of the file name, if the format has such.
+    /// The file's header record, if the format has one.
     header: Bytes,
 }
 
 impl<'a> Replayer<'a> {
-    /// A chunk, or why it cannot be made again.
+    /// Recreates a chunk. The error says why this is impossible.
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
         if let Some(kept) = &planned.kept {
             return of_plan(kept, planned);
         }
         let kind = &self.source.kind;
         if !kind.names_files() && kind.file().is_none() {
-            return Err("its plan does not hold the rows, which cannot be read a second time".into());
+            return Err("its plan does not contain the rows, and its source cannot read them again".into());
         }
         let found = self.open(&planned.extent)?.read(planned)?;
         as_planned(found, planned)
@@ -110,7 +110,7 @@ impl<'a> Replayer<'a> {
             None => {
                 let none = match self.source.kind.log() {
                     Some(_) => "neither this log file nor a copy of it exists",
-                    None => "no folder can hold a file of this name",
+                    None => "this is not a valid file name",
                 };
                 let path = self.path(extent).ok_or(none)?;
                 open(SourceFile { source: self.source, path, name: extent.file.clone() })?
@@ -124,7 +124,7 @@ impl<'a> Replayer<'a> {
         }
     }
 
-    /// The object of an extent, if it still is the one that was read.
+    /// Opens the object of an extent, if it is still the one that was read.
     fn open_object(&mut self, extent: &Extent) -> Result<ReplayedFile<'a>, String> {
         let reader = match self.bucket.take() {
             Some(reader) => reader,
@@ -162,8 +162,8 @@ impl<'a> Replayer<'a> {
     }
 }
 
-/// The positions that batches moved which are going to be replayed, and which read these files: what stands in the place of
-/// one is brought back for it, and is not new at its end.
+/// Returns the positions that batches to be replayed moved, and that read these files. A file that replaced another counts as
+/// the restored one, and has no new content at its end.
 pub fn restored<'a>(
     source: &SourceSpec,
     origin: &Origin,
@@ -175,14 +175,14 @@ pub fn restored<'a>(
     }
     for (name, position) in moved.filter(|(name, position)| position.ended() && files.contains(name)) {
         let path = file_of(source, origin, name, *position);
-        // What is not there, or no file, is told when it is read.
+        // A missing file, or a path that is not a file, is reported when it is read.
         let there = path.and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
         *position = there.map_or(*position, |metadata| FileFacts::of(&metadata).restored(*position));
     }
 }
 
-/// Where a file of this machine is, by the name that positions and extents have of it, and a position in it; `None`: there can be
-/// none.
+/// Returns path and position of a local file, by its name in positions and extents; `None` if there cannot be
+/// such a file.
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
     let (kind, full) = (&source.kind, |path| origin.dir.join(path));
     if let Some(log) = kind.log() {
@@ -194,7 +194,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
     }
 }
 
-/// Whether a file still has so many bytes, decompressed where it is compressed.
+/// Returns whether a file still has this number of bytes, decompressed if it is compressed.
 pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
     Stream::of(source, path, millstream_base::regular::open(path)?)?.seek_to(bytes)
 }
@@ -226,7 +226,7 @@ fn open_at(part: SourceFile<'_>, file: Content) -> Result<ReplayedFile<'_>, Stri
 }
 
 /// Why something that is not a regular file cannot be read again.
-pub const NOT_A_FILE: &str = "it is not a regular file, which alone can be read a second time";
+pub const NOT_A_FILE: &str = "it is not a regular file, so it cannot be read again";
 
 impl ReplayedFile<'_> {
     /// The records of a range of the file. What was joined from several chunks is one again, whatever bounds the framer
@@ -258,7 +258,7 @@ impl ReplayedFile<'_> {
             if read > 0 {
                 ends_in_line = !ends_line(buffer.last());
             } else {
-                // The record was the last of a compressed file, perhaps because it broke off there, and is not any more.
+                // The record was the last of a compressed file, perhaps because the file was incomplete; now more follows.
                 if ends_in_line && self.file.has_more().map_err(|error| plain(&error))? {
                     return Err("the file was changed: its last record is longer now".into());
                 }
@@ -272,7 +272,7 @@ impl ReplayedFile<'_> {
                 }
                 joined.add(chunk);
             }
-            // The row that says that nothing more can be read is planned behind the others, or in a chunk of its own.
+            // The row that reports a read error is planned after the others, or in its own chunk.
             if framer.ended()
                 && rows + 1 == planned.rows as usize
                 && let Some(why) = damage.take()
@@ -339,7 +339,7 @@ pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> C
     Ok(rows(first..end))
 }
 
-/// What was made again, if it is what was planned.
+/// Returns the recreated chunk if it is the planned one.
 fn as_planned(found: Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
     match found.rows() == planned.rows as usize && found.extent == planned.extent {
         true => Ok(found),
@@ -347,7 +347,7 @@ fn as_planned(found: Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
     }
 }
 
-/// What it means that so many records were found.
+/// Returns the error if another number of records was found.
 pub fn changed(planned: &PlannedChunk, found: usize) -> String {
     let more = if found > planned.rows as usize { "at least " } else { "" };
     format!("the file was changed: {} records are planned, {more}{found} found", planned.rows)

@@ -1,6 +1,6 @@
-//! The table of a stage with `enrich`, as a source that the author of a job did not write: whenever the file or the query
-//! gives something else, all of it is one record. So it comes in with a batch, is kept in the batch's plan, and a batch
-//! that is run again sees the table that it saw.
+//! The lookup table of a stage with `enrich`, as a source that is not in the job file. When the content of the file or the
+//! result of the query changes, all of it is one record. It becomes part of a batch, and of the batch's plan, so a
+//! replayed batch uses the same table.
 
 mod content;
 mod guess;
@@ -21,7 +21,7 @@ use millstream_base::fault;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::TableQuery;
 use millstream_base::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
-use millstream_base::job::table_source::{place, stage_of};
+use millstream_base::job::table_source::{error_prefix, stage_of};
 use millstream_base::limits::ENRICH_BYTES_MAX;
 use millstream_base::retry::StartupRetry;
 use std::io::Read;
@@ -35,7 +35,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A table is not looked at more often than this.
 const POLL_MIN: Duration = Duration::from_millis(1);
 
-/// Checks what can be checked of a table without asking for it. A file need not be there where a job goes on.
+/// Checks what can be checked of a table without requesting it. A file may be missing if the job resumes.
 pub fn check(enrich: &EnrichSpec) -> Result<()> {
     match &enrich.table {
         EnrichTable::File { .. } => Ok(()),
@@ -51,7 +51,7 @@ pub fn check_file(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// All of a table, as it is now. `who` asks a database for it, and waits for one that is away as `servers` says.
+/// Returns the current content of a table. `who` names the client to a database; `servers` is the wait for an unreachable one.
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: StartupRetry) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
@@ -61,8 +61,8 @@ pub fn fetch(enrich: &EnrichSpec, origin: &Origin, who: &str, servers: StartupRe
     }
 }
 
-/// Puts the table into the inbox, unless it is the one in effect, and looks for changes every now and then. The source counts
-/// as finished: a job does not wait for tables that may change. For the first one it does, as `servers` says.
+/// Puts the table into the inbox, unless it is the one in effect, and periodically checks it for changes. The source counts
+/// as finished: a job does not wait for tables that may change. It waits for the first one, as `servers` says.
 pub fn start(
     source: &SourceSpec,
     enrich: &EnrichSpec,
@@ -79,17 +79,17 @@ pub fn start(
         origin: origin.clone(),
         in_effect: (position.offset > 0).then_some(position.mark),
         version: position.offset,
-        refused: None,
-        trouble: None,
+        rejected: None,
+        reported_error: None,
     };
     inbox.suppress_batches();
-    // Who has a table already goes on with it.
+    // A job that has a table continues with it.
     let servers = if watch.in_effect.is_some() { StartupRetry::No } else { servers };
-    match watch.look(&place(source, origin), servers) {
+    match watch.check_content(&error_prefix(source, origin), servers) {
         Ok(changed) => watch.put(changed, &inbox),
-        // The job ran with another one, and goes on with it as it would have if it had not been started again.
-        Err(error) if watch.in_effect.is_some() => watch.stays(error),
-        Err(error) => return inbox.fail(error.within(place(source, origin))),
+        // The job has a table, and continues with it as without a restart.
+        Err(error) if watch.in_effect.is_some() => watch.keep_table(error),
+        Err(error) => return inbox.fail(error.within(error_prefix(source, origin))),
     }
     inbox.finish();
     let poll = enrich.poll.max(POLL_MIN);
@@ -97,35 +97,35 @@ pub fn start(
     run_until_closed(inbox, runtime, &name, async move { watch.go_on(poll, &reading).await });
 }
 
-/// What is known of a table while the job runs.
+/// State of a table while the job runs.
 struct WatchedTable {
     stage: String,
     enrich: EnrichSpec,
     origin: Origin,
     /// Digest of the content that batches see, or are about to.
     in_effect: Option<i64>,
-    /// How many contents there were.
+    /// Number of contents so far.
     version: u64,
-    /// Digest of a content that is no such table: not read twice.
-    refused: Option<i64>,
-    /// What was told of it.
-    trouble: Option<String>,
+    /// Digest of an invalid content, which is not parsed again.
+    rejected: Option<i64>,
+    /// The last reported error.
+    reported_error: Option<String>,
 }
 
 impl WatchedTable {
-    /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
-    fn look(&mut self, who: &str, servers: StartupRetry) -> Result<Option<(Chunk, usize)>> {
+    /// Returns the table and its number of rows, if it is not the one in effect. Fails if it is missing or invalid.
+    fn check_content(&mut self, who: &str, servers: StartupRetry) -> Result<Option<(Chunk, usize)>> {
         let content = fetch(&self.enrich, &self.origin, who, servers)?;
         let digest = digest(&content);
         if self.in_effect == Some(digest) {
-            self.refused = None;
+            self.rejected = None;
             return Ok(None);
         }
-        if self.refused == Some(digest) {
-            return Err(Error::job(self.trouble.as_deref().unwrap_or("it is still as it was")));
+        if self.rejected == Some(digest) {
+            return Err(Error::job(self.reported_error.as_deref().unwrap_or("it is unchanged")));
         }
         let read = Lookup::read(&self.enrich, &content);
-        self.refused = read.is_err().then_some(digest);
+        self.rejected = read.is_err().then_some(digest);
         let rows = read.map_err(|message| Error::job(named(&self.enrich, message)))?.rows().num_rows();
         let extent = Extent { start: digest.unsigned_abs(), row: self.version, ..Extent::default() };
         self.in_effect = Some(digest);
@@ -141,11 +141,11 @@ impl WatchedTable {
         info!("stage `{}`: its table has {rows} rows now", self.stage);
     }
 
-    /// Says once why the table in effect stays.
-    fn stays(&mut self, error: Error) {
-        if self.trouble.as_ref() != Some(&error.message) {
-            warn!("stage `{}`: enrich: {}; the table stays as it was", self.stage, error.message);
-            self.trouble = Some(error.message);
+    /// Warns, once per error, that the previous table stays in use.
+    fn keep_table(&mut self, error: Error) {
+        if self.reported_error.as_ref() != Some(&error.message) {
+            warn!("stage `{}`: enrich: {}; the previous table stays in use", self.stage, error.message);
+            self.reported_error = Some(error.message);
         }
     }
 
@@ -155,7 +155,7 @@ impl WatchedTable {
             tokio::time::sleep(poll).await;
             let looking = move || {
                 fault::thread("table-reader");
-                let found = self.look("", StartupRetry::No);
+                let found = self.check_content("", StartupRetry::No);
                 (self, found)
             };
             let (watch, found) = match tokio::task::spawn_blocking(looking).await {
@@ -165,16 +165,16 @@ impl WatchedTable {
             self = watch;
             match found {
                 Ok(changed) => {
-                    self.trouble = None;
+                    self.reported_error = None;
                     self.put(changed, inbox);
                 }
-                Err(error) => self.stays(error),
+                Err(error) => self.keep_table(error),
             }
         }
     }
 }
 
-/// An error about what a content holds, with the file's name.
+/// Returns an error about a content, with the file's name.
 pub fn named(enrich: &EnrichSpec, message: String) -> String {
     match &enrich.table {
         EnrichTable::File { path, .. } => format!("`{}`: {message}", path.display()),
@@ -190,7 +190,7 @@ fn digest(content: &[u8]) -> i64 {
 fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
     let (shown, whole) = (path.display(), origin.dir.join(path));
     if whole.is_dir() {
-        return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
+        return Err(format!("`{shown}` is a directory; write the path of a csv, JSON lines or parquet file"));
     }
     millstream_base::regular::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
@@ -205,7 +205,7 @@ fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {
     Ok(content.into())
 }
 
-/// What to say of a table above the limit.
+/// Returns the error of a table above the limit.
 pub fn too_large(what: &str) -> String {
     format!(
         "{what} has more than {} MiB, and each worker holds all of it in memory; select only what you need, or join \

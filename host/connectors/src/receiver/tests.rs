@@ -68,7 +68,7 @@ impl StartedSource {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks
+        self.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks
     }
 
     /// Takes this many records, each as text.
@@ -180,7 +180,7 @@ async fn a_raw_socket_reads_frames() {
     };
     let last = chunks.last().unwrap();
     assert_eq!(last.record(last.rows() - 1), b"\0\0\0\x09cut");
-    assert_eq!(last.refused.last().unwrap().reason, "cut short: 3 of the 9 bytes of a frame");
+    assert_eq!(last.rejected.last().unwrap().reason, "cut short: 3 of the 9 bytes of a frame");
 }
 
 fn put(dir: &Path, name: &str, text: &str) {
@@ -237,7 +237,7 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
         let bound = millstream_base::limits::INBOX_BYTES_MAX + millstream_base::limits::PART_BYTES_MAX as u64;
         assert!(held <= bound, "{held} bytes wait");
         for chunk in started.take().await {
-            assert!(chunk.record(0).len() == line.len() && chunk.refused.is_empty());
+            assert!(chunk.record(0).len() == line.len() && chunk.rejected.is_empty());
             seen += chunk.rows();
         }
     }
@@ -275,7 +275,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::of(100, u64::MAX)).chunks;
+            let chunks = started.inbox.take(millstream_base::ids::BatchId(1), TakeLimits::new(100, u64::MAX)).chunks;
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })
@@ -311,11 +311,13 @@ fn what_is_missing_is_told_before_anything_runs() {
     );
     assert_eq!(check(file("none"), Format::Text), job(missing));
     let dir_given = format!(
-        "job.toml:7: source `lines`: path `{at}/.` is a folder, not a file; use kind = \"directory\" for a folder"
+        "job.toml:7: source `lines`: path `{at}/.` is a directory, not a file; use kind = \"directory\" for a \
+        directory"
     );
     assert_eq!(check(file("."), Format::Text), job(dir_given));
     let file_given =
-        format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
+        format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a directory; use kind = \"file\" for a \
+                file");
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
     let socket = |address: &str| SourceKind::Declared(Arc::new(SocketReads::lines(address)));
     assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));
@@ -367,7 +369,7 @@ async fn a_reset_in_the_middle_of_a_line_makes_no_row_of_its_half_and_a_close_do
     drop(peer);
     started.until("the last line", |state| state.rows == 3).await;
     let chunks = started.take().await;
-    let refused: Vec<&str> = chunks.iter().flat_map(|chunk| &chunk.refused).map(|refusal| &*refusal.reason).collect();
-    assert_eq!(refused.len(), 1, "{refused:?}");
-    assert!(refused[0].starts_with("cut short after 4 bytes: the connection broke ("), "{refused:?}");
+    let rejected: Vec<&str> = chunks.iter().flat_map(|chunk| &chunk.rejected).map(|refusal| &*refusal.reason).collect();
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
+    assert!(rejected[0].starts_with("cut short after 4 bytes: the connection broke ("), "{rejected:?}");
 }

@@ -61,7 +61,7 @@ impl Connection {
         match cut {
             None => Ok(value),
             Some(bytes) => Err(RedisError::from(wrong(format!(
-                "it answers with {bytes} bytes, and no request needs more than {}",
+                "it replied with {bytes} bytes, more than the maximum of {}",
                 self.kept_max
             )))),
         }
@@ -95,11 +95,11 @@ struct ResponseReader<'a, R> {
 impl<R: BufRead> ResponseReader<'_, R> {
     fn value(&mut self, depth: usize) -> io::Result<Value> {
         if depth > DEPTH_MAX {
-            return Err(wrong("its answer is nested too deep".into()));
+            return Err(wrong("its response is nested too deep".into()));
         }
         self.values += 1;
         if self.values > VALUES_MAX {
-            return Err(wrong(format!("its answer has more than {VALUES_MAX} values")));
+            return Err(wrong(format!("its response has more than {VALUES_MAX} values")));
         }
         let line = self.line()?;
         match line.first() {
@@ -176,7 +176,7 @@ impl<R: BufRead> ResponseReader<'_, R> {
         self.read = self.read.saturating_add(bytes);
         match self.read <= ANSWER_BYTES_MAX {
             true => Ok(()),
-            false => Err(wrong(format!("its answer has more than {ANSWER_BYTES_MAX} bytes"))),
+            false => Err(wrong(format!("its response has more than {ANSWER_BYTES_MAX} bytes"))),
         }
     }
 }
@@ -267,8 +267,8 @@ mod tests {
             assert!(error.is_err(), "{head}");
         }
         let (error, _) = read(b"*2147483647\r\n".chain(&b":1\r\n".repeat(VALUES_MAX)[..]), 1000);
-        assert_eq!(error.unwrap_err().to_string(), "its answer has more than 4194304 values");
+        assert_eq!(error.unwrap_err().to_string(), "its response has more than 4194304 values");
         let nested = "*1\r\n".repeat(10_000);
-        assert_eq!(read(nested.as_bytes(), 1000).0.unwrap_err().to_string(), "its answer is nested too deep");
+        assert_eq!(read(nested.as_bytes(), 1000).0.unwrap_err().to_string(), "its response is nested too deep");
     }
 }

@@ -120,7 +120,7 @@ impl SourceConfig for RedisReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("exactly once, with [checkpoint]; entries that the server trims before they are read end the job")
+        Some("exactly once, with [checkpoint]; entries that the server trims before they are read fail the job")
     }
 
     fn bounds(&self) -> RecordBounds {
@@ -140,11 +140,11 @@ impl SourceConfig for RedisReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::Redis::of(source, self, origin))
+        polled::check(source, origin, source::Redis::new(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::Redis::of);
+        let readers = polled::readers((start.source, self, start.origin), source::Redis::new);
         polled::start(start, readers);
         Ok(())
     }
@@ -162,7 +162,7 @@ impl SinkConfig for RedisWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["exactly once, with [checkpoint], of a server that loses nothing it has confirmed".into()]
+        vec!["exactly once, with [checkpoint], if the server loses nothing that it has confirmed".into()]
     }
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {
@@ -184,6 +184,6 @@ impl SinkConfig for RedisWrites {
 
 fn check_tls_name(tls: Option<&TlsSpec>, part: &PartErrors<'_>) {
     if tls.is_some_and(|tls| tls.name.is_some()) {
-        part.wrong("tls", "`tls.name` is not for kind `redis`; write the name that the certificate is for into `url`");
+        part.wrong("tls", "`tls.name` is not for kind `redis`; write the name in the certificate into `url`");
     }
 }

@@ -127,8 +127,8 @@ impl RedisError {
 
 /// Formats an error of a server or its connection for users.
 pub fn error_message(error: &RedisError) -> String {
-    if let Some(refusal) = error.tls() {
-        return format!("TLS: {refusal}");
+    if let Some(tls_error) = error.tls() {
+        return format!("TLS: {tls_error}");
     }
     let message = match error {
         RedisError::Io(error) => shown::harmless(&plain(error), SHOWN_BYTES_MAX),

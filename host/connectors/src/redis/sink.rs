@@ -97,7 +97,7 @@ pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaR
                 spec,
                 origin,
                 "stream",
-                format!("`{}` is there and is a {other}, no stream; name another key", writes.stream),
+                format!("`{}` exists and is a {other}, not a stream; name another key", writes.stream),
             ))
         }
     }
@@ -177,7 +177,7 @@ pub(super) fn await_server(writes: &RedisWrites, start: SinkStart<'_>) -> Result
 
 fn server(writes: &RedisWrites, start: SinkStart<'_>) -> Result<Server> {
     let SinkServer { url, tls, .. } = &writes.server;
-    let usable = Server::of(url, tls.as_ref(), &start.origin.dir);
+    let usable = Server::new(url, tls.as_ref(), &start.origin.dir);
     usable.map_err(|(key, message)| wrong(start.spec, start.origin, key, message))
 }
 
@@ -265,9 +265,10 @@ impl RedisSink {
             "lost" => Err(ServerFault::Permanent(self.taken_over_error(&number))),
             // The job does not restart the sink, as that would continue without these rows.
             "forgotten" => Err(ServerFault::Permanent(Error::job(format!(
-                "sink `{}`: batch {batch}: {} holds batch {} of this job, and has confirmed batch {known}: it has lost what it had \
-                 confirmed. Let it keep each write (appendonly yes, appendfsync always, maxmemory-policy noeviction) and restore its \
-                 data; a restart of the job as it is continues without the missing rows, and --fresh starts from scratch",
+                "sink `{}`: batch {batch}: {} holds batch {} of this job, but has confirmed batch {known}: it has \
+                 lost confirmed rows. Make it keep each write (appendonly yes, appendfsync always, maxmemory-policy \
+                 noeviction) and restore its data; restarting the unchanged job continues without the missing rows, \
+                 and --fresh starts from scratch",
                 self.name,
                 self.server.server_name(),
                 shown::harmless(&number, 30)
@@ -296,7 +297,7 @@ impl RedisSink {
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             match &self.writes.field {
                 Some(field) => {
-                    let mut values = Values::of(RecordFormat::Json, part)?;
+                    let mut values = Values::new(RecordFormat::Json, part)?;
                     let mut value = Vec::new();
                     for row in 0..part.num_rows() {
                         value.clear();
@@ -305,7 +306,7 @@ impl RedisSink {
                     }
                 }
                 None => {
-                    let mut fields = Fields::of(part);
+                    let mut fields = Fields::new(part);
                     for row in 0..part.num_rows() {
                         let mut entry: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
                         fields.each(row, |name, value| entry.push((name.into(), value.into())))?;

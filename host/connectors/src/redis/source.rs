@@ -107,7 +107,7 @@ struct StreamFacts {
 
 impl Redis {
     /// Creates a reader of this source's streams; or returns the invalid key, and why.
-    pub fn of(source: &SourceSpec, reads: &RedisReads, origin: &Origin) -> Result<Redis, (&'static str, String)> {
+    pub fn new(source: &SourceSpec, reads: &RedisReads, origin: &Origin) -> Result<Redis, (&'static str, String)> {
         let mut columns = BTreeMap::new();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
             let Some(field) = column.path.first() else { continue };
@@ -120,15 +120,15 @@ impl Redis {
             if columns.insert(field.clone(), form).is_some_and(|other| other != form) {
                 let name = field.escape_debug();
                 let message = format!(
-                    "columns take field `{name}` both as text and as a JSON value; give it one column, and make the \
-                     others with `select`"
+                    "columns read field `{name}` both as text and as a JSON value; read it into one column, and \
+                     compute the others with `select`"
                 );
                 return Err(("schema", message));
             }
         }
         Ok(Redis {
             source: source.name.clone(),
-            server: Server::of(&reads.url, source.tls.as_ref(), &origin.dir)?,
+            server: Server::new(&reads.url, source.tls.as_ref(), &origin.dir)?,
             reads: reads.clone(),
             columns,
             open: None,
@@ -180,7 +180,7 @@ impl Redis {
     /// Checks that all entries after this one still exist.
     fn check(&self, stream: &str, at: RedisPosition, facts: &StreamFacts) -> Result<(), ReadError> {
         let other = || {
-            let what = "the stream is not the one that the job has read up to entry";
+            let what = "the job has read another stream of this name up to entry";
             let read_error =
                 format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
             Err(self.permanent(stream, &read_error))
@@ -286,7 +286,7 @@ impl Redis {
         let count = entries.len() as u64;
         for (id, fields) in entries {
             let parsed = EntryId::parse(&id).filter(|id| *id > open.at.id);
-            open.at.id = parsed.ok_or_else(|| self.permanent(&open.stream, "the server's entries are in no order"))?;
+            open.at.id = parsed.ok_or_else(|| self.permanent(&open.stream, "the server's entries are not in order"))?;
             bytes += fields.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
             if let Some(cut) = cut {
                 let reason = format!("{cut} bytes, record_bytes_max is {}", self.record_bytes_max);
@@ -311,7 +311,7 @@ impl Redis {
         self.open = Some(open);
         Ok(ReadRows {
             content: ReadContent::Messages(messages),
-            refused: rejected,
+            rejected,
             position,
             pause: Some(Duration::ZERO),
         })
@@ -374,7 +374,7 @@ impl ReadPartition for Redis {
 fn no_rows() -> ReadRows {
     ReadRows {
         content: ReadContent::Messages(Vec::new()),
-        refused: Vec::new(),
+        rejected: Vec::new(),
         position: None,
         pause: Some(Duration::ZERO),
     }

@@ -36,6 +36,6 @@ impl SchemaRegistry {
 
     /// Returns no schema.
     pub async fn schema(&self, _id: u32) -> Result<Option<Bytes>, RegistryFault> {
-        Err(RegistryFault::Permanent(built::absent("a registry of schemas", "kafka")))
+        Err(RegistryFault::Permanent(built::absent("schema registries", "kafka")))
     }
 }

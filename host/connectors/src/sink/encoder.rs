@@ -20,7 +20,7 @@ pub struct Encoder {
 impl Encoder {
     /// Returns the encoder of a sink to which all workers send their rows of this schema. `None`: the committing process needs the rows
     /// themselves, as the format is not encoded row by row, or the medium decides about the format.
-    pub fn of(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
+    pub fn new(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<Encoder>> {
         let start = SinkStart::new(spec, origin, StartupRetry::No);
         let encode = spec.kind.encoder(start, &binary::written_schema(spec, schema))?;
         Ok(encode.map(|encode| Encoder { sink: spec.clone(), encode }))
@@ -41,7 +41,7 @@ impl Encoder {
 pub(crate) fn encode_error(who: &str, cause: &io::Error) -> Error {
     match cause.kind() {
         io::ErrorKind::InvalidData => Error::plugin(format!(
-            "{who}: {cause}; change such rows in a stage before the sink, or leave them out with a `filter`"
+            "{who}: {cause}; change such rows in a stage before the sink, or drop them with a `filter`"
         )),
         _ => Error::bug(format!("{who}: rows cannot be encoded: {cause}")),
     }

@@ -221,7 +221,7 @@ const NO_SIDECAR: [i32; 4] = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENAM
 
 impl SidecarLock {
     /// Locks the file at this path, which is open.
-    pub(crate) fn of(path: &Path, file: &File) -> io::Result<SidecarLock> {
+    pub(crate) fn lock(path: &Path, file: &File) -> io::Result<SidecarLock> {
         // All links to the file must use the same lock.
         let path = fs::canonicalize(path)?;
         let mut name = OsString::from(".");

@@ -54,9 +54,10 @@ pub fn open(
     until: Option<Instant>,
     failure: &Failure,
 ) -> Result<Box<dyn Sink>> {
-    let (name, of) = (spec.name.clone(), of(spec)?);
+    let (name, of) = (spec.name.clone(), plugin_spec(spec)?);
     if owner.is_some() && !writer.exactly_once {
-        tracing::info!("sink `{name}` writes at least once: after a crash or a lost connection some rows come again");
+        tracing::info!("sink `{name}` writes at least once: after a crash or a lost connection some rows are \
+            written again");
     }
     // Without checkpoints each run is a job of its own, whose batches count from 1.
     let half = || format!("{:016x}", RandomState::new().hash_one(0));
@@ -81,11 +82,11 @@ pub fn committed(
     if !exactly_once {
         return Ok(None);
     }
-    let of = of(spec)?;
+    let of = plugin_spec(spec)?;
     run_blocking(|| retry_at_start(&spec.name, of, until, &Failure::default(), || writer.committed(job, job_id)))
 }
 
-fn of(spec: &SinkSpec) -> Result<&PluginSinkSpec> {
+fn plugin_spec(spec: &SinkSpec) -> Result<&PluginSinkSpec> {
     match &spec.kind {
         SinkKind::Plugin(sink) => Ok(sink),
         _ => Err(Error::bug(format!("sink `{}` is not a plugin", spec.name))),
@@ -117,7 +118,7 @@ fn retry_at_start<T>(
         if began.elapsed() >= spec.wait || left().is_zero() {
             let which = if left().is_zero() { "the time of --timeout" } else { "`wait`" };
             return Err(Error::environment(format!(
-                "sink `{name}`: {why}; the job was not started, as {which} has passed ({wait} is the longest that it waits)"
+                "sink `{name}`: {why}; the job was not started: {which} has passed (the maximum wait is {wait})"
             )));
         }
         if pause.is_zero() {
@@ -219,8 +220,8 @@ impl PluginSink {
         let name = &self.name;
         let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
         Error::environment(format!(
-            "sink `{name}`: batch {batch}: its plugin held batches up to {had}, and now reports batches up to {held}: its target was \
-             replaced, emptied or reset"
+            "sink `{name}`: batch {batch}: its plugin reported batches up to {had}, and now reports batches up to \
+             {held}: its target was replaced, emptied or reset"
         ))
     }
 

@@ -77,8 +77,7 @@ impl SourceConfig for SocketReads {
         if !fits {
             part.wrong(
                 "format",
-                "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which \
-                 reads frames",
+                "a `socket` source reads lines, not binary records; write kind = \"raw-socket\", which reads frames",
             );
         }
         fits
@@ -102,7 +101,7 @@ impl SourceConfig for SocketReads {
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
         self.address.all().iter().try_for_each(|address| check_address(source, address, origin))?;
-        let tls = source.tls.as_ref().map(|tls| Tls::of(tls, &origin.dir).config());
+        let tls = source.tls.as_ref().map(|tls| Tls::from_spec(tls, &origin.dir).config());
         tls.transpose().map(drop).map_err(|error| wrong(source, origin, "tls", format!("cannot be used: {error}")))
     }
 
@@ -135,8 +134,8 @@ fn check(addresses: &Addresses, part: &PartErrors<'_>) {
     }
     if list.len() > SOCKET_ADDRESSES_MAX {
         return wrong(format!(
-            "`address` has {} servers, and one source reads at most {SOCKET_ADDRESSES_MAX}; write a source for the others, and \
-             take both together with from = [\"a\", \"b\"]",
+            "`address` has {} servers, but one source reads at most {SOCKET_ADDRESSES_MAX}; write another source \
+             for the others, and combine them with from = [\"a\", \"b\"]",
             list.len()
         ));
     }
@@ -149,7 +148,7 @@ fn check(addresses: &Addresses, part: &PartErrors<'_>) {
         }
         if !seen.insert(text.to_ascii_lowercase()) {
             return wrong(format!(
-                "`address` names `{text}` twice, and each server is a partition of its own; write it once"
+                "`address` names `{text}` twice, but each server is its own partition; write it once"
             ));
         }
     }

@@ -35,7 +35,7 @@ pub async fn connect(source: &SourceSpec, address: &str, dir: &Path) -> Result<W
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let name = tls.name.as_deref().unwrap_or(host).to_owned();
         // The files are read for each connection: they may be renewed while the job runs.
-        let stream = Tls::of(tls, dir).handshake(stream, &name).await?;
+        let stream = Tls::from_spec(tls, dir).handshake(stream, &name).await?;
         Ok(Wire::Tls(Box::new(stream), name))
     };
     match timeout(CONNECT_TIME_MAX, connecting).await {
@@ -48,7 +48,7 @@ pub async fn connect(source: &SourceSpec, address: &str, dir: &Path) -> Result<W
 pub fn describe_error(error: &io::Error) -> String {
     match inner_tls_error(error) {
         Some(tls_error) => format!("TLS: {tls_error}"),
-        None if error.kind() == ErrorKind::UnexpectedEof => "the server closed it in the middle".into(),
+        None if error.kind() == ErrorKind::UnexpectedEof => "the server closed the connection in the middle".into(),
         None => plain(error),
     }
 }

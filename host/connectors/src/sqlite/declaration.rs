@@ -66,7 +66,7 @@ impl SinkConfig for SqliteWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["exactly once, with [checkpoint]: each transaction says which batch it is".into()]
+        vec!["exactly once, with [checkpoint]: each transaction contains its batch ID".into()]
     }
 
     /// Binary columns are blobs.

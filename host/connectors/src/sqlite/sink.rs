@@ -54,7 +54,7 @@ pub(super) fn check(writes: &SqliteWrites, start: SinkStart<'_>, schema: &Schema
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !dir.is_dir() {
         let message =
-            format!("`{}`: its folder does not exist; make it, or choose another path", writes.path.display());
+            format!("`{}`: its directory does not exist; create it, or choose another path", writes.path.display());
         return Err(wrong(spec, origin, "path", message));
     }
     let Some(connection) = existing(writes, start)? else { return Ok(()) };

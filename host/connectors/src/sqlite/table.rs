@@ -56,11 +56,11 @@ fn rows(connection: &mut Connection, query: &str) -> std::result::Result<Bytes, 
     let mut statement = connection.prepare(query)?;
     let wrong = |message: String| Err(DatabaseFault::Permanent(message));
     if statement.parameter_count() > 0 {
-        return wrong("the query has parameters, as `?`, and they have no values; write values".into());
+        return wrong("the query has parameters such as `?`, but no values for them; write the values".into());
     }
     let mut columns: Vec<ResultColumn> = statement.columns().map(|column| ResultColumn::new(&column)).collect();
     if columns.is_empty() {
-        return wrong("the query gives no columns; write one `select` with some".into());
+        return wrong("the query returns no columns; write a `select` with columns".into());
     }
     let (mut bytes, mut count) = (0, 0);
     let mut rows = statement.query([])?;
@@ -113,7 +113,7 @@ impl ResultColumn {
                 _ => return None,
             })
         });
-        let times = TimeParser::of(&ColumnSpec::new(column.name(), ColumnType::Timestamp));
+        let times = TimeParser::new(&ColumnSpec::new(column.name(), ColumnType::Timestamp));
         ResultColumn { name: column.name().to_owned(), values, nulls: 0, times }
     }
 

@@ -45,7 +45,7 @@ impl TargetTable {
                 return Err(("from", format!("two columns are `{column}` to SQLite, which ignores case")));
             }
             if field.name().contains('\0') {
-                return Err(("from", "a column has a name with a zero byte, which SQLite does not take".into()));
+                return Err(("from", "a column name contains NUL, which SQLite does not support".into()));
             }
         }
         if columns.fields().is_empty() {
@@ -109,7 +109,8 @@ impl TargetTable {
         if !key.is_empty() && !found.unique.contains(&key) {
             let key = self.key_names(", ", str::to_owned);
             return Err(format!(
-                "table `{name}` may have two rows of the same key: make a unique index over exactly {key}, or name another table"
+                "table `{name}` may have two rows with the same key: create a unique index on exactly {key}, or \
+                name another table"
             ));
         }
         Ok(())
@@ -152,7 +153,7 @@ impl TargetTable {
         for part in parts {
             let count = self.columns.fields().len();
             let cells: Vec<(&ArrayRef, Cells<'_>)> =
-                part.columns().iter().take(count).map(|array| (array, Cells::of(array))).collect();
+                part.columns().iter().take(count).map(|array| (array, Cells::new(array))).collect();
             let ops = part.columns().get(count).and_then(|array| array.as_any().downcast_ref());
             for row in 0..part.num_rows() {
                 let rejection = |why: String| DatabaseFault::Row(format!("row {}: {why}", before + row + 1));
@@ -169,7 +170,7 @@ impl TargetTable {
                     (Op::Truncate, _) => {
                         connection.execute(&format!("delete from {}", quoted(&self.name)), [])?;
                     }
-                    (Op::Delete, None) => return Err(rejection("nothing says which row it deletes".into())),
+                    (Op::Delete, None) => return Err(rejection("it does not say which row to delete".into())),
                 }
             }
             before += part.num_rows();
@@ -233,7 +234,7 @@ fn run(
 
 /// Returns the declared type of a new column, by which [`super::table`] recognizes it. Only text keeps all digits of a decimal.
 fn declared(kind: &DataType) -> &'static str {
-    match ColumnType::of(kind) {
+    match ColumnType::from_arrow(kind) {
         ColumnType::Bool => "BOOLEAN",
         ColumnType::Int64 => "INTEGER",
         ColumnType::Float64 => "REAL",

@@ -141,12 +141,12 @@ fn a_table_that_does_not_fit_is_told_before_anything_runs() {
     assert_eq!(error_message(), "sink `out`: table `odd \\\"t` has no column `n`; it has k, m");
     connection.execute("alter table \"odd \"\"t\" rename column m to N", []).unwrap();
     assert!(
-        error_message().contains("may have two rows of the same key: make a unique index over exactly k"),
+        error_message().contains("may have two rows with the same key: create a unique index on exactly k"),
         "{}",
         error_message()
     );
     connection.execute("create unique index i on \"odd \"\"t\" (k) where k > 'a'", []).unwrap();
-    assert!(error_message().contains("make a unique index"), "{}", error_message());
+    assert!(error_message().contains("create a unique index"), "{}", error_message());
     connection.execute("create unique index j on \"odd \"\"t\" (k)", []).unwrap();
     test.check().unwrap();
     std::fs::write(dir.path().join("a.db"), "no database at all, and longer than a header of one would be").unwrap();

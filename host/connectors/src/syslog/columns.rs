@@ -125,7 +125,7 @@ mod tests {
             "<34>Oct 11 22:14:15 host su[231]: 'su root' failed",
             "no \u{0} \"priority\"",
         ];
-        let source = SourceSpec::of("in", SyslogReads::new("h:1"));
+        let source = SourceSpec::from_config("in", SyslogReads::new("h:1"));
         let mut columns = Columns::new(&source.schema).unwrap();
         let (reader, mut bytes, mut ends) = (Reader::new(), Vec::new(), Vec::new());
         for text in messages {

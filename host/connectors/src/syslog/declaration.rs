@@ -80,7 +80,7 @@ impl SourceConfig for SyslogReads {
 
     fn promise(&self) -> Option<&'static str> {
         Some(
-            "exactly once from the moment a batch is planned; dropped datagrams are lost, and so is what was not planned at a crash",
+            "exactly once after a batch is planned; dropped datagrams, and messages not planned at a crash, are lost",
         )
     }
 
@@ -103,7 +103,7 @@ impl SourceConfig for SyslogReads {
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
         let (source, reads, from, inbox) =
             (start.source.clone(), self.clone(), start.from.clone(), start.inbox.clone());
-        let listening = Listening::of(&start, self.spread);
+        let listening = Listening::new(&start, self.spread);
         let ports = start.runtime.block_on(super::bind(&source, self, &listening))?;
         receive(&start, async move { super::receive(&source, &reads, ports, &listening, &from, &inbox).await });
         Ok(())

@@ -29,7 +29,7 @@ pub struct TimeReader(TimeParser);
 impl TimeReader {
     /// Creates a parser.
     pub fn new() -> TimeReader {
-        TimeReader(TimeParser::of(&ColumnSpec::new("time", ColumnType::Timestamp)))
+        TimeReader(TimeParser::new(&ColumnSpec::new("time", ColumnType::Timestamp)))
     }
 
     /// Returns microseconds since 1970.

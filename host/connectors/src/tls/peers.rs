@@ -111,7 +111,7 @@ impl Peers {
         if !self.certified {
             return Ok(());
         }
-        let Some([first, ..]) = shown else { return Err("it shows no certificate".into()) };
+        let Some([first, ..]) = shown else { return Err("it presents no certificate".into()) };
         let parsed = ParsedCertificate::try_from(first).map_err(|error| describe_peer_error(&error))?;
         let name = server_name(name).map_err(|tls_error| tls_error.0)?;
         verify_server_name(&parsed, &name).map_err(|error| describe_peer_error(&error))
@@ -125,7 +125,7 @@ impl Peers {
 
 fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned())
-        .map_err(|_| TlsError(format!("`{name}` cannot be the name of a certificate; give --hosts another name")))
+        .map_err(|_| TlsError(format!("`{name}` is not a valid certificate name; use another name in --hosts")))
 }
 
 /// Returns the TLS error inside an I/O error.
@@ -153,27 +153,27 @@ fn describe_peer_error(error: &rustls::Error) -> String {
                 "its certificate is not valid yet; check this machine's clock".into()
             }
             Wrong::NotValidForName => {
-                "its certificate is not for the name that --hosts has for it; make one for that name".into()
+                "its certificate is not for its name in --hosts; create one for that name".into()
             }
             Wrong::NotValidForNameContext { expected, presented } => format!(
-                "its certificate is not for `{}`, which --hosts has for it, but for {}; make one for that name",
+                "its certificate is not for `{}`, its name in --hosts, but for {}; create one for that name",
                 expected.to_str(),
                 names(presented)
             ),
             // A CA of the expected name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {
-                "its certificate was not issued by a CA in `ca.crt` of this process; give all processes certificates of one CA, and the \
-                 CA's certificate as `ca.crt`"
+                "its certificate was not issued by a CA in `ca.crt` of this process; use certificates of one CA for \
+                 all processes, and its certificate as `ca.crt`"
                     .into()
             }
             other => format!("its certificate cannot be accepted: {}", super::describe_certificate_error(&other.to_string())),
         },
-        rustls::Error::NoCertificatesPresented => "it shows no certificate".into(),
+        rustls::Error::NoCertificatesPresented => "it presents no certificate".into(),
         rustls::Error::InvalidMessage(_) => {
             "it does not use TLS; if it is a process of the job, start it with --cluster-tls as well".into()
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "it says that the certificate of this process has expired; renew `tls.crt`, and start this one again".into()
+            "it reports that the certificate of this process has expired; renew `tls.crt`, and restart this process".into()
         }
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA
@@ -181,11 +181,11 @@ fn describe_peer_error(error: &rustls::Error) -> String {
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError,
         ) => {
-            "it does not accept the certificate of this process; its CA must be in `ca.crt` there, and its name in --hosts"
+            "it rejected the certificate of this process; add its CA to `ca.crt` there, and check its name in --hosts"
                 .into()
         }
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "it ended the greeting; it may not have been started with --cluster-tls".into()
+            "it ended the handshake; it may not have been started with --cluster-tls".into()
         }
         rustls::Error::AlertReceived(alert) => format!("it closed the handshake ({alert:?}); see its own log"),
         rustls::Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension) => {
@@ -209,10 +209,11 @@ fn describe_own_error(error: &rustls::Error, dir: &Path, name: &str) -> String {
                 format!("`{own}` is not valid yet; check this machine's clock")
             }
             Wrong::NotValidForName => {
-                format!("`{own}` is not for `{name}`, which --hosts has for this process; make one for that name")
+                format!("`{own}` is not for `{name}`, the name of this process in --hosts; create one for that name")
             }
             Wrong::NotValidForNameContext { presented, .. } => format!(
-                "`{own}` is not for `{name}`, which --hosts has for this process, but for {}; make one for that name",
+                "`{own}` is not for `{name}`, the name of this process in --hosts, but for {}; create one for that \
+                name",
                 names(presented)
             ),
             Wrong::UnknownIssuer | Wrong::BadSignature => {
@@ -222,8 +223,8 @@ fn describe_own_error(error: &rustls::Error, dir: &Path, name: &str) -> String {
                 )
             }
             Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => format!(
-                "`{own}` must be good for servers and for clients; make it with `extendedKeyUsage = serverAuth, clientAuth`, or \
-                 without any"
+                "`{own}` must be valid for servers and for clients; create it with `extendedKeyUsage = serverAuth, \
+                 clientAuth`, or without any"
             ),
             other => format!("`{own}` cannot be used: {}", super::describe_certificate_error(&other.to_string())),
         },

@@ -70,7 +70,7 @@ impl SinkConfig for WebsocketWrites {
         if let Some(token) = &self.token {
             parts::token(token, part);
         }
-        self.tls.iter().for_each(|tls| parts::own_certificate(tls, part));
+        self.tls.iter().for_each(|tls| parts::server_certificate(tls, part));
         part.not_zero("clients_max", self.clients_max);
         part.not_zero("rows_per_message_max", self.rows_per_message_max);
     }

@@ -98,7 +98,7 @@ pub(super) fn open(writes: &WebsocketWrites, start: SinkStart<'_>, failure: &Fai
 }
 
 fn certificate(spec: &WebsocketWrites, origin: &Origin) -> Option<Certificate> {
-    spec.tls.as_ref().and_then(|tls| Certificate::of(tls, &origin.dir))
+    spec.tls.as_ref().and_then(|tls| Certificate::from_spec(tls, &origin.dir))
 }
 
 impl Sink for WebsocketSink {

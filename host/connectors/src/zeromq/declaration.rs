@@ -64,7 +64,7 @@ impl ZeromqReads {
         if pull && r.has("topic") {
             r.wrong(
                 "topic",
-                "`topic` has no effect with socket = \"pull\", which receives whatever it is sent; remove one of them",
+                "`topic` has no effect with socket = \"pull\", which receives all messages; remove one of them",
             );
         }
         ZeromqReads {
@@ -97,7 +97,8 @@ impl SourceConfig for ZeromqReads {
 
     fn promise(&self) -> Option<&'static str> {
         Some(
-            "exactly once from the moment a batch is planned; what is sent while the job is not connected is lost, and so is what was not planned at a crash",
+            "exactly once after a batch is planned; messages sent while the job is not connected, and messages not \
+            planned at a crash, are lost",
         )
     }
 
@@ -110,11 +111,11 @@ impl SourceConfig for ZeromqReads {
     }
 
     fn check_start(&self, source: &SourceSpec, origin: &Origin) -> Result<()> {
-        polled::check(source, origin, source::Zeromq::of(source, self, origin))
+        polled::check(source, origin, source::Zeromq::new(source, self, origin))
     }
 
     fn start(&self, start: SourceStart<'_>) -> Result<()> {
-        let readers = polled::readers((start.source, self, start.origin), source::Zeromq::of);
+        let readers = polled::readers((start.source, self, start.origin), source::Zeromq::new);
         polled::start(start, readers);
         Ok(())
     }

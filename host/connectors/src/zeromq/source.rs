@@ -58,12 +58,12 @@ struct ReceivingTasks {
 
 impl Zeromq {
     /// Creates a reader of this source; or returns the invalid key, and why.
-    pub fn of(source: &SourceSpec, reads: &ZeromqReads, origin: &Origin) -> Result<Zeromq, (&'static str, String)> {
+    pub fn new(source: &SourceSpec, reads: &ZeromqReads, origin: &Origin) -> Result<Zeromq, (&'static str, String)> {
         let mut login = None;
         let from = match &reads.listen {
             Some(address) => MessageOrigin::Address(address.clone()),
             None => {
-                let mut address = ServerAddress::of(&reads.url, &FORM, None, &origin.dir)?;
+                let mut address = ServerAddress::parse(&reads.url, &FORM, None, &origin.dir)?;
                 if address.port == 0 {
                     return Err(("url", format!("`url` names no port; {}", FORM.help)));
                 }
@@ -171,7 +171,7 @@ impl Zeromq {
             return Err(fault);
         }
         let content = ReadContent::Messages(messages);
-        Ok(ReadRows { content, refused: rejected, position: None, pause: Some(Duration::ZERO) })
+        Ok(ReadRows { content, rejected, position: None, pause: Some(Duration::ZERO) })
     }
 }
 
@@ -207,7 +207,7 @@ async fn listen(
             };
             match ended.await {
                 Err(Fault::Permanent(why)) => {
-                    warn!("source `{source}`: {from} is not listened to: {}", shown::harmless(&why, 300));
+                    warn!("source `{source}`: messages from {from} are ignored: {}", shown::harmless(&why, 300));
                 }
                 Err(Fault::Transient(_)) | Ok(()) => {}
             }

@@ -34,7 +34,7 @@ pub fn mechanism(greeting: &[u8; GREETING_BYTES]) -> Result<String, ProtocolErro
         return Err(ProtocolError("its first bytes are not ZeroMQ"));
     }
     if greeting[10] < 3 {
-        return Err(ProtocolError("it speaks a version before 3 of its protocol (ZeroMQ 4); renew it"));
+        return Err(ProtocolError("it uses a protocol version before 3 (ZeroMQ 4); upgrade it"));
     }
     let name = greeting.get(12..32).unwrap_or_default();
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -195,7 +195,7 @@ impl Decoder {
     fn head(buffer: &[u8]) -> Result<Option<(u8, usize, u64)>, ProtocolError> {
         let Some((flags, rest)) = buffer.split_first() else { return Ok(None) };
         if flags & !(MORE | LONG | COMMAND) != 0 {
-            return Err(ProtocolError("a frame has flags that mean nothing"));
+            return Err(ProtocolError("a frame has unknown flags"));
         }
         if flags & LONG == 0 {
             return Ok(rest.first().map(|size| (*flags, 2, u64::from(*size))));

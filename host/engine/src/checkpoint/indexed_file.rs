@@ -165,7 +165,7 @@ fn read_footer(entry: &StateFile, file: &File) -> Result<Footer, ArrowError> {
     if checksum(&bytes) != entry.footer {
         return Err(wrong("the checksum of its footer differs from the one in the manifest".into()));
     }
-    Footer::of(bytes.get(..position.len()).unwrap_or_default())
+    Footer::parse(bytes.get(..position.len()).unwrap_or_default())
 }
 
 fn read_at(file: &File, start: usize, length: usize) -> io::Result<Vec<u8>> {

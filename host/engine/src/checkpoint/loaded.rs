@@ -54,7 +54,7 @@ pub struct LoadProgress {
 
 impl LoadProgress {
     /// Creates the progress of loading these tables.
-    pub fn of<'a>(tables: impl Iterator<Item = &'a Table>) -> LoadProgress {
+    pub fn new<'a>(tables: impl Iterator<Item = &'a Table>) -> LoadProgress {
         let stages = tables.filter(|table| table.of == TableOf::Stage);
         let rows = stages.flat_map(|table| &table.files).map(|file| file.rows).fold(0, u64::saturating_add);
         let shown = (rows > 0).then(|| progress::of_steps("rows of state loaded", rows));

@@ -54,7 +54,7 @@ pub fn decode(location: &str, bytes: &Bytes) -> Result<Manifest> {
     if fields.first() != Some(&MAGIC) {
         // The beginning of a manifest is a damaged one; other content must not be replaced.
         return Err(if MAGIC.as_bytes().starts_with(bytes.get(..MAGIC.len()).unwrap_or(bytes)) {
-            damaged(location, "its first line is not whole")
+            damaged(location, "its first line is incomplete")
         } else {
             foreign(location)
         });
@@ -76,7 +76,7 @@ pub fn decode(location: &str, bytes: &Bytes) -> Result<Manifest> {
         ));
     }
     if Some(header(writing, program, json).trim_end()) != line {
-        return Err(damaged(location, "its checksum does not fit its content"));
+        return Err(damaged(location, "its checksum does not match its content"));
     }
     serde_json::from_str(json).map_err(|error| damaged(location, error))
 }
@@ -98,8 +98,8 @@ fn newer(location: &str, format: u32, program: Option<&str>) -> Error {
     let known = |program: &&str| program.bytes().all(|byte| byte.is_ascii_graphic());
     let by = program.filter(known).map_or(String::new(), |program| format!(", Millstream {program}"));
     Error::environment(format!(
-        "{location}: {PATH} was written by a newer version{by}: it has format {format}, and this Millstream ({}) knows {} at most. \
-         Nothing was changed. Use that version or a later one",
+        "{location}: {PATH} was written by a newer version{by}: it has format {format}, but this Millstream ({}) \
+         supports at most {}. Nothing was changed. Use that version or a later one",
         env!("CARGO_PKG_VERSION"),
         FORMAT_VERSION
     ))
@@ -114,8 +114,8 @@ pub fn read(store: &dyn Store) -> Result<Option<(Manifest, Version)>> {
     for dir in ["plans", "state"] {
         if let Some(left) = store.list(dir)?.first() {
             return Err(Error::environment(format!(
-                "{}: {PATH} is missing, but there is {}. Nothing was changed. Restore {PATH} from a copy, or start with \
-                 `--fresh` to start from scratch",
+                "{}: {PATH} is missing, but {} exists. Nothing was changed. Restore {PATH} from a copy, or start \
+                 with `--fresh` to start from scratch",
                 store.location(),
                 left.path
             )));
@@ -231,6 +231,6 @@ mod tests {
         assert!(read(store.as_ref()).expect("nothing that counts").is_none());
         store.write("state/a.arrow", "x".into()).expect("it writes");
         let message = read(store.as_ref()).expect_err("the manifest is gone").message;
-        assert!(message.contains("manifest.json is missing, but there is state/a.arrow"), "{message}");
+        assert!(message.contains("manifest.json is missing, but state/a.arrow exists"), "{message}");
     }
 }

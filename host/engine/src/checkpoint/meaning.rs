@@ -80,7 +80,7 @@ impl Meaning {
             text.push('\0');
             text.push_str(&part.0.digest);
         }
-        let digest = Digest::of(text.as_bytes()).hex().chars().take(DIGITS).collect();
+        let digest = Digest::compute(text.as_bytes()).hex().chars().take(DIGITS).collect();
         Meaning(Arc::new(Part { label, of, is_set, digest }))
     }
 
@@ -139,7 +139,7 @@ impl Difference {
         if key == COLUMN && column(was) != column(is) {
             let named =
                 |text| column(text).map_or_else(|| "another column".to_owned(), |name| format!("column `{name}`"));
-            return format!("it was made of {}{of} and is made of {} now", named(was), named(is));
+            return format!("it was computed from {}{of} and is now computed from {}", named(was), named(is));
         }
         // Internal names of stages within a query.
         let is_inner = |text: &Option<String>| {
@@ -152,7 +152,7 @@ impl Difference {
         }
         match (was.as_deref(), is.as_deref()) {
             (Some(was), Some(is)) if was == is => format!("{key}{of} has changed"),
-            (Some(was), Some(is)) => format!("{key}{of} was {} and is {} now", quoted(was), quoted(is)),
+            (Some(was), Some(is)) => format!("{key}{of} was {} and is now {}", quoted(was), quoted(is)),
             (Some(was), None) => format!("{key}{of} was {} and was removed", quoted(was)),
             (None, Some(is)) => format!("{key}{of} is new: {}", quoted(is)),
             (None, None) => format!("{key}{of} has changed"),

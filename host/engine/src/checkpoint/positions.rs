@@ -168,7 +168,7 @@ mod tests {
                 let mut tables: Vec<PositionTable> = Vec::new();
                 let mut found = Positions::new();
                 for process in 0..processes {
-                    let share = Share::of(process, processes);
+                    let share = Share::new(process, processes);
                     let mut rows = Vec::new();
                     let read = |file: &StateFile| Ok(stored[&file.path].clone());
                     let take = |part| {

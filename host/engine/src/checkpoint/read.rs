@@ -153,8 +153,8 @@ pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<Vec<A
     let field = |column: &Column| match ColumnType::from_name(&column.kind) {
         Some(kind) => Ok(Arc::new(Field::new(&column.name, kind.arrow(), column.nullable))),
         None => Err(Error::environment(format!(
-            "column `{}` of the checkpoint is of type `{}`, which this version does not know; use the version that \
-             wrote it, or a newer one",
+            "column `{}` of the checkpoint is of type `{}`, which this version does not support; use the version \
+             that wrote it, or a newer one",
             column.name, column.kind
         ))),
     };

@@ -97,7 +97,7 @@ fn upgraded(stage: &str, digest: &str) -> String {
 pub fn upgrade(store: &dyn Store, running: &JobStart, next: NextPlugin, failure: &Failure) -> Result<UpgradedRecord> {
     let mut record = read(store, running)?;
     let expected_digest = digest(&next.component);
-    let key = PluginPart::of(&next.stage).key();
+    let key = PluginPart::parse(&next.stage).key();
     let name = upgraded(&next.stage, &expected_digest);
     let stored = record
         .blobs
@@ -166,7 +166,7 @@ pub fn job(store: &dyn Store, record: &JobRecord, dir: &Path) -> Result<JobSpec>
         locations.insert(PathBuf::from(path), location);
     }
     let location_of = |path: &Path| {
-        let spellings = written.of(&path.display().to_string());
+        let spellings = written.with_value(&path.display().to_string());
         spellings.iter().find_map(|text| locations.get(Path::new(text)).cloned())
     };
     let replace = |path: &mut PathBuf| {
@@ -203,8 +203,8 @@ pub fn blobs_of(store: &dyn Store, starts: &[JobStart]) -> Option<BTreeSet<Strin
 
 fn damaged(store: &dyn Store, path: &str) -> Error {
     Error::environment(format!(
-        "{}: {path} is missing or damaged, so the batches that a sink has committed cannot be run again as they were; \
-         bring it back from a copy, or start the job as it was (same file, plugins and --workers)",
+        "{}: {path} is missing or damaged, so the batches that a sink has committed cannot be replayed unchanged; \
+         restore it from a copy, or start the previous job (same file, plugins and --workers)",
         store.location()
     ))
 }
@@ -245,5 +245,5 @@ fn digest_in(path: &str) -> &str {
 
 /// Returns SHA-256 in hexadecimal digits.
 pub fn digest(bytes: &[u8]) -> String {
-    Digest::of(bytes).hex()
+    Digest::compute(bytes).hex()
 }

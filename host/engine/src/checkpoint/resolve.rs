@@ -166,8 +166,8 @@ fn without_manifest(found: &StartFacts, request: &StartRequest) -> Result<Resume
     let lost = found.objects.iter().find(|path| path.starts_with("plans/") || path.starts_with("state/"));
     if let Some(lost) = lost {
         return Err(format!(
-            "`manifest.json`, which says what counts, is missing, but `{lost}` exists: restore the manifest from a copy, \
-             or delete the whole directory (or choose another `dir`) to start from scratch."
+            "`manifest.json`, the index of the checkpoint, is missing, but `{lost}` exists: restore the manifest \
+             from a copy, or delete the complete directory (or choose another `dir`) to start from scratch."
         ));
     }
     if let Some(batch) = request.resume_from {
@@ -234,8 +234,8 @@ fn same_shares(
     match starts.find(|start| start.workers != request.workers) {
         None => Ok(()),
         Some(other) => Err(format!(
-            "`--replay-from {batch}`: the workers of the sink `{sink}` hold their own shares of batches up to {committed}, \
-             and with another number of workers they would have other rows: start the job with {} workers in total.",
+            "`--replay-from {batch}`: the workers of the sink `{sink}` have written their own shares of batches up \
+             to {committed}, which differ for another number of workers: start the job with {} workers in total.",
             other.workers
         )),
     }

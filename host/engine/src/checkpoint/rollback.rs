@@ -71,8 +71,8 @@ fn read(store: &dyn Store) -> Result<Vec<Rollback>> {
     serde_json::from_slice(&bytes).map_err(|error| {
         let location = store.location();
         Error::job(format!(
-            "{location}: `{PATH}`, which says to which batch to roll back, cannot be read: {error}; delete it if no rollback \
-             was under way, or start the job once with --replay-from and that batch"
+            "{location}: `{PATH}`, which has the batch to roll back to, cannot be read: {error}; delete it if no \
+             rollback was in progress, or start the job once with --replay-from and that batch"
         ))
     })
 }

@@ -161,7 +161,7 @@ mod tests {
         let (low, high) = names.split_at(4);
         let mut chunks = 0;
         for process in 0..3 {
-            let share = Share::of(process, 3);
+            let share = Share::new(process, 3);
             let mut start = SourceStart::from(share, PositionTable::empty(share));
             start.add(entry(0, low));
             start.add(entry(1, high));

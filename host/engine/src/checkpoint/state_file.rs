@@ -164,7 +164,7 @@ pub struct Footer {
 
 impl Footer {
     /// Parses a footer.
-    pub fn of(bytes: &[u8]) -> Result<Footer, ArrowError> {
+    pub fn parse(bytes: &[u8]) -> Result<Footer, ArrowError> {
         let footer = root_as_footer(bytes).map_err(|error| ArrowError::ParseError(error.to_string()))?;
         let missing = |what: &str| ArrowError::ParseError(format!("its footer has no {what}"));
         let schema = fb_to_schema(footer.schema().ok_or_else(|| missing("schema"))?);
@@ -180,7 +180,7 @@ impl Footer {
 
 fn read_batches(bytes: &Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
     let footer = footer_range(bytes, bytes.len())?;
-    let Footer { mut decoder, dictionaries, blocks, index } = Footer::of(bytes.get(footer).unwrap_or_default())?;
+    let Footer { mut decoder, dictionaries, blocks, index } = Footer::parse(bytes.get(footer).unwrap_or_default())?;
     let file_bytes = Buffer::from(bytes.clone());
     for block in &dictionaries {
         decoder.read_dictionary(block, &block_of(&file_bytes, block)?)?;

@@ -94,7 +94,8 @@ pub fn open_with(dir: &str, base: &Path, settings: &[(String, String)]) -> Resul
     }
     if dir.is_empty() || dir.contains("://") {
         return Err(Error::job(format!(
-            "`dir` of [checkpoint] is \"{dir}\"; write a directory, for example \"checkpoints/my-job\", \"s3://bucket/prefix\", or \"hdfs://namenode:8020/folder\""
+            "`dir` of [checkpoint] is \"{dir}\"; write a directory, for example \"checkpoints/my-job\", \
+            \"s3://bucket/prefix\", or \"hdfs://namenode:8020/dir\""
         )));
     }
     Ok(Arc::new(local::Local::open(base.join(dir))))

@@ -204,10 +204,10 @@ impl Column {
     }
 
     /// Converts Arrow fields.
-    pub fn of<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
+    pub fn from_fields<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
         let column = |field: &Arc<Field>| Column {
             name: field.name().clone(),
-            kind: ColumnType::of(field.data_type()).to_string(),
+            kind: ColumnType::from_arrow(field.data_type()).to_string(),
             nullable: field.is_nullable(),
         };
         fields.into_iter().map(column).collect()

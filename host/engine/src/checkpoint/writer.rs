@@ -303,7 +303,7 @@ impl WriterThread {
 
     fn save_file(&self, batch: BatchId, worker: usize, changes: TableChanges) -> Result<Option<SavedFile>> {
         let Some(table) = self.tables.get(changes.table) else {
-            return Err(Error::bug(format!("there is no table {}", changes.table)));
+            return Err(Error::bug(format!("table {} not found", changes.table)));
         };
         let within = |error: Error| error.within(format!("checkpoint after batch {batch}: `{}`", table.name));
         let path = state_path(self.generation, batch, (worker, changes.number), table);
@@ -435,8 +435,8 @@ impl WriterThread {
 /// Returns the error for a process whose job was taken over by another one.
 pub fn lost(store: &dyn Store, generation: Generation) -> Error {
     Error::taken_over(format!(
-        "{}: another process has taken over the job (this one had generation {generation}), so this one ends and changes \
-         nothing more; run only one copy of a job",
+        "{}: another process has taken over the job (this one had generation {generation}), so this one exits \
+         without further changes; run only one copy of a job",
         store.location()
     ))
 }

@@ -148,7 +148,7 @@ pub fn notify_receivers<'s>(
     worker: usize,
     running: &Arc<Running>,
 ) -> Ticks<'s> {
-    let mut builder = OperatorBuilder::new("tell receivers".to_owned(), ticks.scope());
+    let mut builder = OperatorBuilder::new("notify receivers".to_owned(), ticks.scope());
     let (running, failure) = (running.clone(), running.failure.clone());
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut published = builder.new_input(published, Pipeline);

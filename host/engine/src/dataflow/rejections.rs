@@ -72,7 +72,7 @@ struct Limit {
 fn check_counts<'s>(limit: Limit, name: &str, counts: Parts<'s>, ticks: Ticks<'s>, running: &Running) -> Ticks<'s> {
     let (name, failure) = (format!("{name} rejections"), running.failure.clone());
     let (passed, _) = each_batch(counts, ticks, &name, failure, |_| 0, {
-        move |context: BatchContext, parts, _| check(&limit, context.id, &RowCounts::of(&parts)?)
+        move |context: BatchContext, parts, _| check(&limit, context.id, &RowCounts::from_parts(&parts)?)
     });
     super::progress_of(passed)
 }
@@ -113,7 +113,7 @@ struct RowCounts {
 }
 
 impl RowCounts {
-    fn of(parts: &[Part]) -> Result<RowCounts> {
+    fn from_parts(parts: &[Part]) -> Result<RowCounts> {
         let mut all = RowCounts::default();
         for part in parts {
             let [rows, reason] = part.rows.columns() else { return Err(Error::bug("counts without their columns")) };
@@ -147,7 +147,7 @@ fn check(limit: &Limit, batch: BatchId, counted: &RowCounts) -> Result<()> {
         return Ok(());
     }
     Err(Error::plugin(format!(
-        "{reporter} rejected {rejected} of {rows} rows of batch {batch}, and `max_rejected` lets it reject {may} of a batch; \
+        "{reporter} rejected {rejected} of {rows} rows of batch {batch}, but `max_rejected` allows {may} per batch; \
          nothing of the batch is emitted\n  the first reason: {reason}\n  {remedy}"
     )))
 }
@@ -168,11 +168,11 @@ mod tests {
         assert_eq!(checked_counts(RejectedMax::Rows(0), 3, 0), None);
         let message = checked_counts(RejectedMax::Rows(3), 10, 4).unwrap();
         assert!(
-            message.starts_with("stage `s` rejected 4 of 10 rows of batch 7, and `max_rejected` lets it reject 3 of")
+            message.starts_with("stage `s` rejected 4 of 10 rows of batch 7, but `max_rejected` allows 3 per")
         );
         assert!(message.contains("the first reason: odd\n"), "{message}");
         assert_eq!(checked_counts(RejectedMax::Share(0.1), 10, 1), None);
-        assert!(checked_counts(RejectedMax::Share(0.1), 10, 2).unwrap().contains("lets it reject 10 % of a batch"));
+        assert!(checked_counts(RejectedMax::Share(0.1), 10, 2).unwrap().contains("allows 10 % per batch"));
         assert_eq!(checked_counts(RejectedMax::Share(0.0), 0, 2), None, "a window closes in a batch without rows");
     }
 }

@@ -98,7 +98,7 @@ fn encoded_ahead<'s>(spec: &SinkSpec, input: Parts<'s>, running: &Running) -> Re
     if spec.kind.by_worker() || input.scope().peers() == 1 || running.options.dry {
         return Ok(input);
     }
-    let Some(encoder) = Encoder::of(spec, &graph.union(&spec.from)?, &graph.spec.origin)? else { return Ok(input) };
+    let Some(encoder) = Encoder::new(spec, &graph.union(&spec.from)?, &graph.spec.origin)? else { return Ok(input) };
     let encode = move |_, part: Part, output: &mut Output| {
         output.rows.push(Part { rows: encoder.encode(&part.rows)?, ..part });
         Ok(())
@@ -117,9 +117,9 @@ fn committer((number, spec): (usize, &SinkSpec), sink: Box<dyn Sink>, running: &
         name: leak_name(&spec.name),
         replayed: checkpoints.map_or(BatchId(0), |checkpoints| checkpoints.replay.last()),
         markers: checkpoints.map(|checkpoints| checkpoints.writers.markers.clone()).unwrap_or_default(),
-        counts: if visible_sample { Counts::default() } else { running.metrics.of(&counted) },
+        counts: if visible_sample { Counts::default() } else { running.metrics.counts(&counted) },
         metrics: running.metrics.clone(),
-        work: OperatorWork::of(running.metrics.batches(), running.part_of_sink(number)),
+        work: OperatorWork::new(running.metrics.batches(), running.part_of_sink(number)),
     }
 }
 
@@ -138,7 +138,7 @@ pub fn unread<'s>(streams: &Streams<'s>, running: &Running) -> Vec<Parts<'s>> {
         };
         let stage = graph.stages.iter().find(|stage| stage.name == of);
         let reason_at = stage.map(|stage| stage.rejected.reason_at());
-        let (of, metrics) = (of.to_owned(), running.metrics.of(of));
+        let (of, metrics) = (of.to_owned(), running.metrics.counts(of));
         let (stream, _) = each_part(stream.clone(), name, running.failure.clone(), move |context, part, _| {
             metrics.log_rejected(&of, context.id, &part.rows, reason_at);
             Ok(())

@@ -113,7 +113,7 @@ struct SourceNews {
 
 impl SourceNews {
     /// Creates it without news.
-    fn of(source: u32, names_files: bool) -> SourceNews {
+    fn empty(source: u32, names_files: bool) -> SourceNews {
         SourceNews { source, names_files, ended: false, partitions: Vec::new(), end_changes: BTreeMap::new() }
     }
 
@@ -167,7 +167,7 @@ struct SourceCheckpoint {
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut news = SourceNews::of(number as u32, spec.kind.names_files());
+        let mut news = SourceNews::empty(number as u32, spec.kind.names_files());
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
             // Stages that already know the partitions get them again, new ones for the first time.
@@ -218,7 +218,7 @@ impl Cutter {
             let entry = checkpoint.entries.remove(&batch).unwrap_or_default();
             let chunks =
                 receiver::replay::replay(spec, &self.origin, &entry.chunks, &entry.moved, &mut checkpoint.again)
-                    .map_err(|error| error.within(format!("batch {batch} is run again")))?;
+                    .map_err(|error| error.within(format!("batch {batch} is replayed")))?;
             self.news.moved(entry.moved.iter().map(|(name, position)| (name, position)));
             checkpoint.positions.apply(entry.moved);
             durable();
@@ -286,7 +286,7 @@ fn partition_events(source: u32, name: &str, position: Position) -> [Option<Even
         marks.then_some(Event::AtEnd { clock_id, at_end: position.mark == AT_END })
     };
     match name.strip_prefix(CLOCK_PREFIX) {
-        Some("") => [at_end(ClockId::of(source)), None],
+        Some("") => [at_end(ClockId::for_stream(source)), None],
         Some(partition) => {
             let clock = partition::clock_of(source, partition);
             if position == Position::GONE {
@@ -399,7 +399,7 @@ fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     match extent.start {
         _ if kind.knows_ends() || kind.spreads_files() => partition::clock_of(source, &extent.file),
         partition if kind.has_partitions() => ClockId { stream: source, partition },
-        _ => ClockId::of(source),
+        _ => ClockId::for_stream(source),
     }
 }
 
@@ -416,10 +416,10 @@ fn decode<'s>(
     let mut decoder = Decoder::new(spec);
     // Tables are not sources in the job file.
     let is_table = spec.kind.table().is_some();
-    let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
+    let metrics = if is_table { Counts::default() } else { running.metrics.counts(&spec.name) };
     let scope = cuts.scope();
     let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
-    let operator_work = OperatorWork::of(running.metrics.batches(), running.part_of_source(number));
+    let operator_work = OperatorWork::new(running.metrics.batches(), running.part_of_source(number));
     let (failure, running) = (running.failure.clone(), running.clone());
     let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
@@ -472,7 +472,7 @@ mod tests {
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
-        let mut news = SourceNews::of(3, false);
+        let mut news = SourceNews::empty(3, false);
         let clock = |name| partition::clock_of(3, name);
         let moved = |news: &mut SourceNews, moved: &[(&str, i64)]| {
             let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
@@ -490,7 +490,7 @@ mod tests {
             Event::Partition(clock("/t/0")),
             Event::Partition(clock("/t/1")),
             Event::TellsEnd(clock("/t/1")),
-            at_end(ClockId::of(3), false),
+            at_end(ClockId::for_stream(3), false),
             at_end(clock("/t/0"), false),
             at_end(clock("/t/1"), true),
         ];
@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn a_file_of_a_dir_may_have_any_name() {
-        let mut news = SourceNews::of(3, true);
+        let mut news = SourceNews::empty(3, true);
         let at = |name: &str, position| (name.to_owned(), position);
         let end = Position { offset: 7, mark: 77 };
         let clock = Position { offset: 0, mark: REPORTS_END };

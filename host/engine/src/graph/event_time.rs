@@ -25,18 +25,18 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
             return Err(Error::job("`time` is empty; write the name of a timestamp column"));
         };
         let time = Expression::new(text, &input.schema).map_err(|error| error.within("`time`"))?;
-        let kind = ColumnType::of(time.data_type());
+        let kind = ColumnType::from_arrow(time.data_type());
         if kind != ColumnType::Timestamp {
             let help = match kind {
                 // `to_timestamp` of a number takes it for seconds.
                 ColumnType::Int64 | ColumnType::Float64 => {
-                    "say in the schema of its source what it counts, as \"timestamp(ms)\", or make one of it with \
-                     to_timestamp_seconds, to_timestamp_millis or to_timestamp_micros"
+                    "declare its unit in the schema of its source, for example \"timestamp(ms)\", or convert it \
+                     with to_timestamp_seconds, to_timestamp_millis or to_timestamp_micros"
                         .to_owned()
                 }
-                _ => format!("make one of it, as time = \"to_timestamp({text})\""),
+                _ => format!("convert it, for example time = \"to_timestamp({text})\""),
             };
-            return Err(Error::job(format!("`time = \"{text}\"` is {kind}, and a time is a timestamp; {help}")));
+            return Err(Error::job(format!("`time = \"{text}\"` is {kind}, but must be a timestamp; {help}")));
         }
         times.push(time);
     }

@@ -28,9 +28,9 @@ impl Graph {
             if all > max_instances {
                 names.dedup();
                 return Err(Error::job(format!(
-                    "{} with instance = \"worker\" would keep {all} plugin instances, {each} on each of {workers} workers, and \
-                     a process has room for {max_instances}; write instance = \"batch\" in some of them, or run fewer workers a \
-                     process (`workers = {}`)",
+                    "{} with instance = \"worker\" would keep {all} plugin instances, {each} on each of {workers} \
+                     workers, but a process can hold {max_instances}; write instance = \"batch\" in some of them, \
+                     or run fewer workers per process (`workers = {}`)",
                     in_words(&names),
                     max_instances / each.max(1)
                 )));
@@ -41,7 +41,7 @@ impl Graph {
 }
 
 fn kind(plugin: &PluginSpec) -> String {
-    let LoadOptions { metering, stack_bytes_max, .. } = LoadOptions::of(plugin);
+    let LoadOptions { metering, stack_bytes_max, .. } = LoadOptions::new(plugin);
     format!("{metering:?} {stack_bytes_max}")
 }
 

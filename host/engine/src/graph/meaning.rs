@@ -205,7 +205,7 @@ struct StageMeaning {
 }
 
 impl StageMeaning {
-    fn of(rows: Rows) -> StageMeaning {
+    fn new(rows: Rows) -> StageMeaning {
         StageMeaning { rows, tables: Vec::new(), branches: Vec::new() }
     }
 }

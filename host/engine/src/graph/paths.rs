@@ -86,7 +86,7 @@ fn check_bucket(spec: &JobSpec, sink: &SinkSpec, url: &str) -> Result<()> {
     }
     clash.map_or(Ok(()), |clash| {
         Err(Error::job(format!(
-            "{}sink `{}` writes to {url}, and {clash}; choose prefixes of which neither contains the other",
+            "{}sink `{}` writes to {url}, and {clash}; choose prefixes that do not contain each other",
             spec.origin.at(&format!("sinks.{}.path", sink.name)),
             sink.name,
         )))
@@ -104,7 +104,7 @@ fn check_checkpoints(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
         used.iter().find(|other| other.source.is_some_and(|source| receiver::reads(source, &other.path, &written)));
     clash.map_or(Ok(()), |other| {
         Err(Error::job(format!(
-            "{}the job keeps its checkpoints in {}, and {}; choose another folder, or a pattern that leaves them out",
+            "{}the job keeps its checkpoints in {}, and {}; choose another directory, or a pattern that excludes them",
             spec.origin.at("checkpoint.dir"),
             checkpoint.dir,
             other.usage,
@@ -119,8 +119,8 @@ fn check_checkpoints_in_bucket(spec: &JobSpec, dir: &str) -> Result<()> {
         let Some(url) = source.kind.bucket() else { continue };
         if receiver::reads(source, Path::new(url), &written) {
             return Err(Error::job(format!(
-                "{}the job keeps its checkpoints in {dir}, and source `{}` reads there; choose another prefix, or a pattern that \
-                 leaves them out",
+                "{}the job keeps its checkpoints in {dir}, and source `{}` reads there; choose another prefix, or a \
+                 pattern that excludes them",
                 spec.origin.at("checkpoint.dir"),
                 source.name,
             )));
@@ -138,7 +138,8 @@ fn check_retry(spec: &JobSpec, used: &[UsedPath<'_>]) -> Result<()> {
         if let (Some(first), Some(second)) = (there.next(), there.next()) {
             let stage = source.name.split('.').next().unwrap_or_default();
             return Err(Error::job(format!(
-                "{}stage `{stage}`: {} is a folder for its rejected rows, but {}, and {}; choose another path there",
+                "{}stage `{stage}`: {} is a directory for its rejected rows, but {}, and {}; choose another path \
+                there",
                 spec.origin.at(&format!("stages.{stage}")),
                 path.display(),
                 first.usage,
@@ -166,8 +167,8 @@ fn read_paths(spec: &JobSpec) -> Vec<UsedPath<'_>> {
             used.push(at(format!("source `{name}` reads that file"), path, false));
         } else if let Some(path) = source.kind.dir() {
             let by = match source.files.pattern.is_none() {
-                true => format!("source `{name}` reads every file in that folder"),
-                false => format!("source `{name}` would read what is written there"),
+                true => format!("source `{name}` reads every file in that directory"),
+                false => format!("source `{name}` would read the files written there"),
             };
             used.push(UsedPath { source: Some(source), ..at(by, path, true) });
         }

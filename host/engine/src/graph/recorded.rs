@@ -36,10 +36,10 @@ pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>
             record.text = spec.origin.text.to_string();
             for (path, file) in files_of(spec)? {
                 let bytes = millstream_base::regular::read(&file).map_err(|e| failed(&file, e))?;
-                let (digest, bytes) = (Digest::of(&bytes), Bytes::from(bytes));
+                let (digest, bytes) = (Digest::compute(&bytes), Bytes::from(bytes));
                 check_same(graph, &path, &digest)?;
                 // By the names in the job file: values of variables are not recorded.
-                for text in spec.origin.written.of(&path) {
+                for text in spec.origin.written.with_value(&path) {
                     record.blobs.insert(text.clone(), blob_path(Generation(0), &digest.hex()));
                     blobs.insert(text, bytes.clone());
                 }

@@ -56,7 +56,7 @@ pub(super) fn settle(graph: &mut Graph, stage: &StageNode) {
     for input in &stage.inputs {
         let Some(name) = input.from.iter().find(|name| retry_source::is_name(name)) else { continue };
         for source in graph.spec.sources.iter_mut().filter(|source| source.name == *name) {
-            source.with_columns(&input.schema);
+            source.set_columns(&input.schema);
         }
         graph.streams.insert(name.clone(), input.schema.clone());
         graph.streams.insert(rejected_name(name), decode::rejected_schema());

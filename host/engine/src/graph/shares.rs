@@ -14,12 +14,13 @@ pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {
     let why = match &sink.from[..] {
         [stream] if named(stream).is_some_and(|stage| has_all_rows_of(stage, key)) => return Ok(()),
         [stream] => format!(
-            "`{stream}` is not a stage that keeps all rows of a key of this sink on one worker, so an older one may replace a newer one. \
-             `aggregate`, `pattern`, `top`, `repartition` and `update` with emit = \"changes\" do, where their `key` are columns of this sink's `key` and \
-             `select` passes these on as they are. Write parts = \"batch\", or put such a stage in front: repartition = {{}} with `key`"
+            "`{stream}` does not keep all rows of a key of this sink on one worker, so an older row may replace a \
+             newer one. `aggregate`, `pattern`, `top`, `repartition` and `update` with emit = \"changes\" do, if \
+             their `key` columns are in this sink's `key` and `select` leaves them unchanged. Write parts = \
+             \"batch\", or put such a stage in front: repartition = {{}} with `key`"
         ),
-        _ => "rows of a key may come by several streams at several workers, and an older one may replace a newer one; write parts = \
-              \"batch\", or a sink for each stream"
+        _ => "rows of a key may arrive from several streams on several workers, so an older row may replace a newer \
+              one; write parts = \"batch\", or a sink for each stream"
             .into(),
     };
     let location = graph.spec.origin.at(&format!("sinks.{}.parts", sink.name));

@@ -37,7 +37,7 @@ impl SourceNode {
 
     /// Connects the costs and counters of its plugin to the counts of the source.
     pub fn share_tally(&self, counts: &Counts) {
-        counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
+        counts.share_tally(PluginId::new(&self.plugin, &self.description), &self.tally);
     }
 
     /// Lists its partitions, to check that it works.
@@ -160,7 +160,7 @@ pub(super) fn load(spec: &mut JobSpec, host: &PluginHost) -> Result<BTreeMap<Str
         let node = node(&name, plugin, &origin.dir, host).map_err(|error| {
             error.within(format!("{}source `{name}`", origin.at(&format!("sources.{name}.plugin"))))
         })?;
-        source.with_columns(&node.description.output);
+        source.set_columns(&node.description.output);
         nodes.insert(name, ConnectorSlot::new(node));
     }
     Ok(nodes)
@@ -170,11 +170,12 @@ fn node(name: &str, spec: &PluginSpec, dir: &Path, host: &PluginHost) -> Result<
     if let Some(grant) = &spec.grant.http {
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
+    let plugin = host.load(&spec.component_path(dir), &LoadOptions::new(spec))?;
     let world = plugin.world();
     if world != World::Source {
         return Err(Error::job(format!(
-            "`{}` is of world {world}, and a source needs one of world source; plugins of other worlds are for [stages.…]",
+            "`{}` is of world {world}, but a source needs a plugin of world source; plugins of other worlds are for \
+            [stages.…]",
             spec.path.display()
         )));
     }

@@ -54,7 +54,7 @@ impl SinkNode {
 
     /// Connects the costs and counters of its plugin to the counts of the sink.
     pub fn share_tally(&self, counts: &Counts) {
-        counts.share_tally(PluginId::of(&self.plugin, &self.description), &self.tally);
+        counts.share_tally(PluginId::new(&self.plugin, &self.description), &self.tally);
     }
 
     /// Returns whether the plugin may count.
@@ -66,8 +66,9 @@ impl SinkNode {
     pub(super) fn lines(&self) -> [String; 2] {
         let Description { name, version, input, exactly_once, .. } = &self.description;
         let promise = match exactly_once {
-            true => "exactly once, as its plugin says: rows of a batch are there together with its id, or not at all",
-            false => "at least once, as its plugin says: after a crash or a lost connection rows come again",
+            true => "exactly once, as its plugin declares: the rows of a batch and its ID are written atomically",
+            false => "at least once, as its plugin declares: after a crash or a lost connection rows are written \
+                again",
         };
         [format!("plugin {name} {version} reads {}", types::describe(input)), promise.to_owned()]
     }
@@ -176,12 +177,12 @@ fn loaded(name: &str, spec: &PluginSpec, dir: &Path, host: &PluginHost) -> Resul
     if let Some(grant) = &spec.grant.http {
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
-    let plugin = host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
+    let plugin = host.load(&spec.component_path(dir), &LoadOptions::new(spec))?;
     let world = plugin.world();
     if world != World::Sink {
         return Err(Error::job(format!(
-            "`{}` is of world {world}, and a sink needs one of world sink; plugins of other worlds are for [stages.…] and \
-             [sources.…]",
+            "`{}` is of world {world}, but a sink needs a plugin of world sink; plugins of other worlds are for \
+             [stages.…] and [sources.…]",
             spec.path.display()
         )));
     }

@@ -46,7 +46,7 @@ pub fn build<'s>(
 ) -> TimedStreams<'s> {
     let current = CurrentPlugin::new(stage, build.versions);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let failure = build.failure.clone();
     let (rows, rejected) = each_part(parts, &format!("{} time", stage.name), failure.clone(), {
         move |context, part, output| {
@@ -157,7 +157,7 @@ impl Stamp {
         }
         let time = values.value(row);
         if TIME_US.contains(&time) && time > latest {
-            return "its time lies too far in the future; raise `ahead_max` if it is right".into();
+            return "its time is too far in the future; raise `ahead_max` if it is right".into();
         }
         format!("its time, {time} microseconds since 1970, is not between the years 1 and 9999")
     }

@@ -54,7 +54,7 @@ fn over_batches<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s
     let parts = input.parts;
     let (rows, rejected) = match &stage.operator {
         Operator::Union => {
-            let metrics = build.metrics.of(&stage.name);
+            let metrics = build.metrics.counts(&stage.name);
             each_part(parts, &stage.name, build.failure.clone(), move |context, part, output| {
                 metrics.add_rows(part.rows.num_rows());
                 output.push(context, part.order, part.rows);

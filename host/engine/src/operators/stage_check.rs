@@ -72,7 +72,7 @@ impl StageCheck<'_> {
     /// Fails if the values of a column have no order.
     pub fn comparable(&self, index: usize, what: &str) -> Result<()> {
         let field = self.input.field(index);
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if kind.is_scalar() {
             return Ok(());
         }
@@ -83,12 +83,13 @@ impl StageCheck<'_> {
     pub fn operation(&self) -> Result<Option<usize>> {
         let Some(name) = &self.spec.op else { return Ok(None) };
         let index = types::column(self.input, name).map_err(|error| error.within("op"))?;
-        match ColumnType::of(self.input.field(index).data_type()) {
+        match ColumnType::from_arrow(self.input.field(index).data_type()) {
             ColumnType::Text if self.key.contains(&index) => Err(Error::job(format!(
-                "`op` and `key` both name `{name}`; `op` says what a row does, and is not kept"
+                "`op` and `key` both name `{name}`; `op` says what a row does, and is not stored"
             ))),
             ColumnType::Text => Ok(Some(index)),
-            other => Err(Error::job(format!("op: `{name}` is {other}, and must be text, as \"insert\" or \"delete\""))),
+            other => Err(Error::job(format!("op: `{name}` is {other}, and must be text, for example \"insert\" or \
+                \"delete\""))),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Loads {
     }
 
     /// Returns the loads of workers of this process. `inbox_bytes`: the bytes waiting in the inboxes of the sources.
-    pub fn of(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
+    pub fn current(&self, workers: Range<usize>, inbox_bytes: &[u64]) -> Vec<Load> {
         let left = |(waiting, inbox): (&WaitingOperator, &u64)| {
             waiting.left_bytes.load(Ordering::SeqCst).saturating_add(*inbox)
         };

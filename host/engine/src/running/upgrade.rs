@@ -155,12 +155,12 @@ impl Upgrade {
 impl NextVersions for Upgrades {
     fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
         let mut state = self.state();
-        let upgrade = state.of(id).filter(|upgrade| upgrade.status.stage == stage);
+        let upgrade = state.active(id).filter(|upgrade| upgrade.status.stage == stage);
         upgrade.and_then(|upgrade| upgrade.replacement.stage().cloned())
     }
 
     fn veto(&self, id: u64, why: String) {
-        if let Some(upgrade) = self.state().of(id) {
+        if let Some(upgrade) = self.state().active(id) {
             upgrade.objection.get_or_insert(why);
         }
     }
@@ -179,7 +179,7 @@ impl Upgrades {
         }
         if let Some(before) = &state.now {
             if before.is_bound() {
-                let part = PluginPart::of(&before.status.stage);
+                let part = PluginPart::parse(&before.status.stage);
                 return Err(Error::environment(format!("{part} is already being upgraded; retry later")));
             }
             state.end(UpgradeStep::Dropped("another upgrade was started".into()));
@@ -200,7 +200,7 @@ impl Upgrades {
         let failed = fallback.map(|(_, why)| UpgradeStep::Failed(why.clone()));
         let status =
             status.map(|status| UpgradeStatus { step: failed.unwrap_or(status.step.clone()), ..status.clone() });
-        status.ok_or_else(|| Error::environment("this run of the job has no such upgrade"))
+        status.ok_or_else(|| Error::environment("upgrade not found in this run of the job"))
     }
 
     /// Returns the upgrade in progress, or else the last one.
@@ -218,10 +218,10 @@ impl Upgrades {
     /// Cancels an upgrade that is not taking effect yet.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
         let mut state = self.state();
-        if state.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
+        if state.active(id).is_some_and(|upgrade| upgrade.is_bound()) {
             return Err(Error::environment("the upgrade is taking effect and can no longer be canceled"));
         }
-        if state.of(id).is_some() {
+        if state.active(id).is_some() {
             state.end(UpgradeStep::Dropped(why.to_owned()));
         }
         drop(state);
@@ -232,14 +232,14 @@ impl Upgrades {
     pub fn due(&self) -> Option<DueUpgrade> {
         let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
         let mut state = self.state();
-        let upgrade = state.of(id)?;
+        let upgrade = state.active(id)?;
         let commits = upgrade.status.step == UpgradeStep::Committing;
         Some(DueUpgrade { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
     }
 
     /// Returns this process's objection to an upgrade. Without one, the upgrade can no longer be canceled.
     pub fn objection(&self, id: u64) -> Option<String> {
-        match self.state().of(id) {
+        match self.state().active(id) {
             Some(upgrade) => {
                 upgrade.agreed = upgrade.objection.is_none();
                 upgrade.objection.clone()
@@ -253,7 +253,7 @@ impl Upgrades {
     pub fn apply_decision(&self, id: u64, objection: Option<String>) -> Result<()> {
         self.0.due.store(0, Ordering::Release);
         let mut state = self.state();
-        match (state.of(id), objection) {
+        match (state.active(id), objection) {
             (Some(_), Some(why)) => state.end(UpgradeStep::Dropped(why)),
             (Some(upgrade), None) => {
                 // Processes other than the first learn of the commit only here.
@@ -271,7 +271,7 @@ impl Upgrades {
     pub fn start_shadow(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
         self.0.due.store(0, Ordering::Release);
         let mut state = self.state();
-        let Some(upgrade) = state.of(id) else { return };
+        let Some(upgrade) = state.active(id) else { return };
         if let Some(why) = objection {
             return state.end(UpgradeStep::Dropped(why));
         }
@@ -287,10 +287,10 @@ impl Upgrades {
     /// [saved](Upgrades::mark_saved).
     pub fn complete(&self, id: u64, after: BatchId, pause: Duration) -> bool {
         let mut state = self.state();
-        let Some(upgrade) = state.of(id) else { return false };
+        let Some(upgrade) = state.active(id) else { return false };
         let migrates = upgrade.migrates;
         let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
-        let part = PluginPart::of(stage);
+        let part = PluginPart::parse(stage);
         if *step == UpgradeStep::Shadowing {
             tracing::info!("{part}: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
             return false;
@@ -329,7 +329,7 @@ impl Upgrades {
 
 impl UpgradeState {
     /// Returns the upgrade in progress if it is this one.
-    fn of(&mut self, id: u64) -> Option<&mut Upgrade> {
+    fn active(&mut self, id: u64) -> Option<&mut Upgrade> {
         self.now.as_mut().filter(|upgrade| upgrade.status.id == id)
     }
 
@@ -361,7 +361,7 @@ impl UpgradeState {
 pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus> {
     let upgrades = &running.plugins.upgrades;
     let mut state = upgrades.state();
-    if let Some(upgrade) = state.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
+    if let Some(upgrade) = state.active(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
         upgrade.replacement.check_shadow(batches)?;
         upgrade.shadow_batches = batches;
         drop(state);
@@ -376,7 +376,7 @@ pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus>
 pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
     let upgrades = &running.plugins.upgrades;
     let mut state = upgrades.state();
-    let Some(upgrade) = state.of(id) else {
+    let Some(upgrade) = state.active(id) else {
         drop(state);
         return upgrades.status(id, None);
     };
@@ -403,7 +403,7 @@ pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
 /// Lets worker 0 send the barrier, once the data that a restart needs is stored.
 fn schedule(upgrades: &Upgrades, failure: &Failure, id: u64, stored: Result<()>) {
     let mut state = upgrades.state();
-    if state.of(id).is_none() {
+    if state.active(id).is_none() {
         return;
     }
     match stored {

@@ -183,7 +183,7 @@ struct AppliedFile {
 }
 
 impl AppliedFile {
-    fn of(live: &LiveFile) -> AppliedFile {
+    fn new(live: &LiveFile) -> AppliedFile {
         AppliedFile { path: live.file.path.clone(), groups: live.groups.clone() }
     }
 }
@@ -221,7 +221,7 @@ impl TableAhead {
                     (is_intact, failed) = (!begun, Some(error));
                     break;
                 }
-                applied.push(AppliedFile::of(file));
+                applied.push(AppliedFile::new(file));
             }
             Ok(())
         });
@@ -235,7 +235,7 @@ impl TableAhead {
     /// Returns how many of the live files are applied already, if the rest can be applied to them. A new base cannot: it does not list removed keys.
     fn missing(&self, live: &[LiveFile]) -> Option<usize> {
         let applied = self.applied.len();
-        let same = live.iter().zip(&self.applied).all(|(live, applied)| AppliedFile::of(live) == *applied);
+        let same = live.iter().zip(&self.applied).all(|(live, applied)| AppliedFile::new(live) == *applied);
         let rest = live.get(applied..)?;
         (same && rest.iter().all(|live| !live.file.base || applied == 0)).then_some(applied)
     }

@@ -127,7 +127,7 @@ impl StateTable {
     pub fn copy_changes(&mut self, bytes_max: u64) -> Result<Option<TableCopy>> {
         let changes = self.changes.as_ref().ok_or_else(unmarked)?;
         let stored: Vec<Slot> = changes.listed().filter(|slot| self.known(*slot)).collect();
-        let Some(mut copy) = TableCopy::of(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
+        let Some(mut copy) = TableCopy::new(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
         let TrackedChanges { removed, removed_bytes, .. } = self.clear_changes()?;
         let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
         // Keys cannot be looked up in the copy.
@@ -142,7 +142,7 @@ impl StateTable {
     /// Writes the changed rows in memory, as [`StateTable::changes`] does. Returns the other changes, for later files. These may contain a key again
     /// that was removed here.
     pub fn changes_in_memory(&mut self, max: SliceMax, to: &mut SliceSink<'_>) -> Result<TableCopy> {
-        let cold = TableCopy::of(self, true)?;
+        let cold = TableCopy::new(self, true)?;
         let spill = self.spill.take();
         let written = self.changes(false, max, to);
         self.spill = spill;
@@ -183,7 +183,7 @@ impl StateTable {
     pub fn copy_of_groups(&self, groups: &Range<u64>, bytes_max: u64) -> Result<Option<TableCopy>> {
         let within = |slot: &Slot| groups.contains(&(self.hashes[*slot as usize] >> GROUP_SHIFT));
         let slots: Vec<Slot> = self.all().filter(within).collect();
-        Ok(TableCopy::of(self, false)?.with(self, &slots, bytes_max))
+        Ok(TableCopy::new(self, false)?.with(self, &slots, bytes_max))
     }
 
     /// Writes these in-memory rows of some key groups, together with the cold rows. Returns whether there were any.

@@ -34,7 +34,7 @@ enum ColumnValues {
 impl StateColumn {
     /// Creates an empty column for a field of a type that is [kept](ColumnType::is_kept).
     pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
-        let values = match ColumnType::of(field.data_type()) {
+        let values = match ColumnType::from_arrow(field.data_type()) {
             ColumnType::Text | ColumnType::Binary => ColumnValues::Bytes(Vec::new()),
             ColumnType::Arrow(DataType::Decimal128(..)) => ColumnValues::Wide(Vec::new()),
             // They are stored as bytes, encoded like keys.
@@ -206,7 +206,7 @@ impl StateColumn {
         if self.nullable {
             rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
         }
-        match (&mut self.values, ColumnType::of(&self.kind)) {
+        match (&mut self.values, ColumnType::from_arrow(&self.kind)) {
             (ColumnValues::Words(words), ColumnType::Int64) => {
                 let values = array.as_primitive::<Int64Type>().values();
                 rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
@@ -285,7 +285,7 @@ impl StateColumn {
             ColumnValues::Words(words) => {
                 let value = |(row, slot): (usize, &u32)| if known(row) { words[*slot as usize] } else { 0 };
                 let words = slots.iter().enumerate().map(value);
-                match ColumnType::of(&self.kind) {
+                match ColumnType::from_arrow(&self.kind) {
                     ColumnType::Int64 => Arc::new(Int64Array::new(words.map(|w| w as i64).collect(), nulls)),
                     ColumnType::Float64 => Arc::new(Float64Array::new(words.map(f64::from_bits).collect(), nulls)),
                     ColumnType::Bool => Arc::new(BooleanArray::new(words.map(|w| w != 0).collect(), nulls)),
@@ -334,7 +334,7 @@ pub fn writer(array: &ArrayRef, nullable: bool) -> Result<WriteValue<'_>, ArrowE
             out.extend_from_slice(value);
         })
     }
-    let write = match ColumnType::of(array.data_type()) {
+    let write = match ColumnType::from_arrow(array.data_type()) {
         ColumnType::Int64 => {
             let values = array.as_primitive::<Int64Type>().values();
             word(|row| values[row] as u64)

@@ -25,12 +25,12 @@ pub struct FileRows {
 
 impl FileRows {
     /// Parses a file of a table with this row form. An error names the column that does not fit the table.
-    pub fn of(form: &RowForm, rows: &RecordBatch) -> Result<FileRows> {
+    pub fn parse(form: &RowForm, rows: &RecordBatch) -> Result<FileRows> {
         let (keys, states) = (&form.key_fields, form.state_schema.fields());
         let schema = rows.schema_ref();
         let column = |(index, needs): (usize, &Arc<Field>)| {
             let same = |has: &Arc<Field>| has.name() == needs.name() && has.data_type() == needs.data_type();
-            let (name, kind) = (needs.name(), ColumnType::of(needs.data_type()));
+            let (name, kind) = (needs.name(), ColumnType::from_arrow(needs.data_type()));
             match schema.fields().get(index).is_some_and(same) {
                 true => Ok(rows.column(index).clone()),
                 false => Err(Error::environment(format!(
@@ -106,7 +106,7 @@ impl FileRows {
 impl RowForm {
     /// Parses the rows of a file.
     pub fn rows(&self, batch: &RecordBatch) -> Result<FileRows> {
-        let rows = FileRows::of(self, batch)?;
+        let rows = FileRows::parse(self, batch)?;
         rows.check_states(self.state_schema.fields(), |row| !rows.is_removed(row))?;
         Ok(rows)
     }

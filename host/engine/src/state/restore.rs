@@ -15,7 +15,7 @@ impl StateTable {
     /// Applies the rows of a file to the table: stores and removes keys that this worker owns. Files apply in the order in which they were written.
     /// Restored rows do not count as changed. An error names the column that does not fit the table.
     pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
-        self.apply(&FileRows::of(&self.row_form(), rows)?, owned)
+        self.apply(&FileRows::parse(&self.row_form(), rows)?, owned)
     }
 
     /// Applies parsed rows.

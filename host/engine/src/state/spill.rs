@@ -322,8 +322,9 @@ impl StateTable {
         };
         if spill.cold.memory() > spill.share.budget().bytes_max().max(STATE_MEMORY_BYTES_MIN) / 2 {
             return Err(Error::memory(format!(
-                "the state of a stage has {} rows that do not fit into memory, and their index takes more than half of \
-                 `state.memory`, which is {}\n  Raise `state.memory`, let keys end that are idle (`timeout`), or run more processes.",
+                "the state of a stage has {} rows that do not fit into memory, and their index takes more than half \
+                 of `state.memory`, which is {}\n  Raise `state.memory`, remove idle keys (`timeout`), or run more \
+                 processes.",
                 spill.cold.len(),
                 show_size(spill.share.budget().bytes_max())
             )));

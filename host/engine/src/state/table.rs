@@ -424,7 +424,7 @@ impl StateTable {
             *rows += count;
             *bytes += (u128::from(length) * u128::from(count) / u128::from(all.max(1))) as u64;
         });
-        Spread::of(&groups)
+        Spread::new(&groups)
     }
 
     /// Returns how many of the slots, from the first on, fit into a slice: at least one.

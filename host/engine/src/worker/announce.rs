@@ -262,7 +262,7 @@ fn loads_of(running: &Running, last: Option<&Announcement>) -> Vec<Load> {
         if state.finished || state.idle_ms > 0 { inbox.fill().0 } else { u64::MAX }
     };
     let inboxes: Vec<u64> = running.endpoints.inboxes.iter().map(left).collect();
-    let loads = running.loads.of(running.threads.all(), &inboxes);
+    let loads = running.loads.current(running.threads.all(), &inboxes);
     let reads_on = |left: &u64| *left == u64::MAX;
     let unchanged = |(a, b): (&Load, &Load)| {
         a.decoded_bytes == b.decoded_bytes && a.left_bytes.iter().map(reads_on).eq(b.left_bytes.iter().map(reads_on))

@@ -265,7 +265,7 @@ impl Coordinator {
                 if running.requests.handover.is_last() {
                     fault::point("handover.barrier");
                 }
-                running.plugins.upgrades.close("the job has come to its end");
+                running.plugins.upgrades.close("the job has ended");
                 self.begun.ticks = None;
                 Some(Duration::ZERO)
             }

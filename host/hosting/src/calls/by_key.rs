@@ -35,7 +35,7 @@ pub fn aggregate(
     let mut partial = Vec::new();
     for part in parts.iter().filter(|part| part.num_rows() > 0) {
         let read = reads.fit(part)?;
-        for slice in RowBytes::of([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
+        for slice in RowBytes::measure([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
             let (own, rows) = (sliced(part, &slice), sliced(&read, &slice));
             let (rows_read, nulls) = without(rows, prepared, 0)?;
@@ -129,7 +129,7 @@ fn end_of(ends: &[u32], group: usize) -> usize {
 
 /// Returns the end of a call that begins with this group: after at least one group, and before more rows or bytes than a call should have.
 fn call_end(sorted: &[Sorted], from: usize, count: usize) -> usize {
-    let bytes: Vec<RowBytes<'_>> = sorted.iter().map(|(_, read, _)| RowBytes::of([read])).collect();
+    let bytes: Vec<RowBytes<'_>> = sorted.iter().map(|(_, read, _)| RowBytes::measure([read])).collect();
     let fits = |to: usize| {
         let mut sums = (0_usize, 0_usize);
         for ((_, _, ends), bytes) in sorted.iter().zip(&bytes) {

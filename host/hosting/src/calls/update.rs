@@ -148,7 +148,7 @@ fn known(
     let (of_states, timer_and_row_groups) = groups.of_row.split_at(state_rows.num_rows());
     for (row, group) in (0..).zip(of_states) {
         if state_of[*group].replace(row).is_some() {
-            return Err(Error::job("a key is in the table of states twice; each key may have one state"));
+            return Err(Error::job("a key appears twice in the table of states; each key may have one state"));
         }
     }
     let (of_rows, of_timers) = timer_and_row_groups.split_at(parts[1].num_rows());
@@ -169,7 +169,7 @@ fn known(
 fn fitted(table: Option<&Table>, schema: &SchemaRef, reader_name: &str) -> Result<RecordBatch> {
     let Some((has, rows)) = table else { return Ok(RecordBatch::new_empty(schema.clone())) };
     let joined = concat_batches(has, rows).map_err(Error::arrow)?;
-    ColumnSelection::of(schema, has, reader_name)?.fit(&joined)
+    ColumnSelection::select(schema, has, reader_name)?.fit(&joined)
 }
 
 impl KnownKeys {
@@ -263,7 +263,7 @@ impl CalledKeys<'_> {
     }
 
     fn call_end(&self, from: usize) -> usize {
-        let bytes = RowBytes::of([&self.read]);
+        let bytes = RowBytes::measure([&self.read]);
         let (start, most) = (self.end_of(from), self.order.len().min(from + PLUGIN_CALL_ROWS_MAX));
         let fits = |to: usize| {
             let rows = start..self.end_of(to);

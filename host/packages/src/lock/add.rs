@@ -57,10 +57,10 @@ pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &Pack
             let lock = LockFile::read(dir)?;
             let others = lock.packages.iter().filter(|pin| pin.name.as_str() == new.name);
             let other = others.filter(|pin| pin.version.to_string() != new.version).max_by_key(|pin| &pin.version);
-            other.and_then(|pin| held(pin, store))
+            other.and_then(|pin| stored_package(pin, store))
         }
     };
-    let old = component.and_then(|component| PackageFacts::of(&component, "the plugin of before").ok());
+    let old = component.and_then(|component| PackageFacts::read(&component, "the previous plugin").ok());
     Ok(old.map_or_else(Vec::new, |old| difference::between(&old, new)))
 }
 
@@ -74,7 +74,7 @@ fn component_of(plugin: &str, dir: &Path, store: &PackageStore) -> Option<Vec<u8
     match PluginSpec::new(plugin).package() {
         Some(package) => {
             let (name, version) = package.ok()?;
-            held(LockFile::read(dir).ok()?.pin(&name, &version)?, store)
+            stored_package(LockFile::read(dir).ok()?.pin(&name, &version)?, store)
         }
         None => {
             let mut component = Vec::new();
@@ -86,6 +86,6 @@ fn component_of(plugin: &str, dir: &Path, store: &PackageStore) -> Option<Vec<u8
     }
 }
 
-fn held(pin: &Pin, store: &PackageStore) -> Option<Vec<u8>> {
+fn stored_package(pin: &Pin, store: &PackageStore) -> Option<Vec<u8>> {
     store.get(&pin.layer).ok().flatten()
 }

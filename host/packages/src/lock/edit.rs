@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 /// section before it: stages and sources share one name space, and a sink may have the name of one of them.
 pub fn part_of(job: &Path, named: &str) -> Result<String> {
     if named.contains('.') {
-        return Ok(PluginPart::of(named).id());
+        return Ok(PluginPart::parse(named).id());
     }
     let text = job::read_text(job)?;
     let table = DeTable::parse(without_mark(&text))
@@ -43,17 +43,17 @@ pub fn check(job: &Path, kinds: &Kinds, stage: &str, plugin: &str) -> Result<()>
 /// Returns the text of a job file, and its text with another `plugin` in a stage.
 fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, String)> {
     let text = job::read_text(job)?;
-    let part = PluginPart::of(stage);
+    let part = PluginPart::parse(stage);
     let changed =
-        with_plugin(&text, stage, plugin).map_err(|words| Error::job(format!("{}: {part}: {words}", job.display())))?;
+        with_plugin(&text, stage, plugin).map_err(|cause| Error::job(format!("{}: {part}: {cause}", job.display())))?;
     Ok((text, changed))
 }
 
 /// Returns the `plugin` of a part in the job file; `None` if it has none.
 pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     let text = job::read_text(job)?;
-    let part = PluginPart::of(stage);
-    let wrong = |words: String| Error::job(format!("{}: {part}: {words}", job.display()));
+    let part = PluginPart::parse(stage);
+    let wrong = |cause: String| Error::job(format!("{}: {part}: {cause}", job.display()));
     let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
     let Some((_, found)) = part_in(table.get_ref(), part) else {
         return Err(wrong(format!("no such {}", part.word())));
@@ -67,7 +67,7 @@ pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
 
 /// Returns the text of a job file with another `plugin` in a part. The error is the message.
 fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
-    let part = PluginPart::of(part);
+    let part = PluginPart::parse(part);
     let bare = without_mark(text);
     let value = toml::Value::String(plugin.to_owned()).to_string();
     let (place, new) = {

@@ -50,7 +50,7 @@ pub fn obtain(
     let signatures = registry.signatures(name, &digest)?;
     let signers = policy.check(&text, name, &version, &digest, &signatures)?;
     let (manifest, component) = fetched(registry, name, &digest, store)?;
-    let layer = Digest::of(&component);
+    let layer = Digest::compute(&component);
     if pinned.is_some_and(|pin| pin.layer != layer) {
         return Err(within(Error::job(format!(
             "the lock file pins the component {}, and its manifest names {layer}; remove its [[package]] from the lock file \
@@ -137,12 +137,12 @@ fn fetched(
     }
     let Fetched { manifest, component } = registry.fetch(name, digest)?;
     let layer = manifest::read(&manifest, &shown)?.layer;
-    if Digest::of(&manifest) != *digest
-        || Digest::of(&component) != layer.digest
+    if Digest::compute(&manifest) != *digest
+        || Digest::compute(&component) != layer.digest
         || component.len() as u64 != layer.bytes
     {
         return Err(Error::environment(format!(
-            "{shown}: what the registry sent does not have the digest {digest}; it is not used"
+            "{shown}: the registry sent content that does not match the digest {digest}; it is not used"
         )));
     }
     Ok((manifest, component))
@@ -150,7 +150,7 @@ fn fetched(
 
 /// Reads the facts of a component, which must have the requested name and version.
 fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<PackageFacts> {
-    let facts = PackageFacts::of(component, &format!("{name}@{version}"))?;
+    let facts = PackageFacts::read(component, &format!("{name}@{version}"))?;
     if facts.name == name.as_str() && facts.version == version.to_string() {
         return Ok(facts);
     }
@@ -173,7 +173,7 @@ pub(super) fn not_moved(
     match known {
         Some(known) if known != found => Err(Error::environment(format!(
             "{name}@{version} of {registry} was moved: it was {known} and is now {found}. A version must never \
-             change, so it is not used; ask its publisher for a new version."
+             change, so it is not used. Its publisher must publish a new version."
         ))),
         _ => Ok(()),
     }

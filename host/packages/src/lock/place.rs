@@ -27,7 +27,7 @@ pub fn registry(given: Option<&str>) -> Result<Registry> {
     }
     let file = config_dir()?.join(SETTINGS);
     let shown = file.display();
-    let wrong = |words: &dyn std::fmt::Display| Error::job(format!("{shown}: {words}"));
+    let wrong = |cause: &dyn std::fmt::Display| Error::job(format!("{shown}: {cause}"));
     let text = match settings(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         text => text.map_err(|error| Error::environment(format!("{shown} cannot be read: {error}")))?,
@@ -35,7 +35,7 @@ pub fn registry(given: Option<&str>) -> Result<Registry> {
     let settings: Settings = toml::from_str(&text).map_err(|error| wrong(&error.message()))?;
     let Some(text) = settings.registry else {
         return Err(Error::job(format!(
-            "no registry given: add --registry oci://… or --registry FOLDER, or write registry = \"…\" into {shown}"
+            "no registry given: add --registry oci://… or --registry DIR, or write registry = \"…\" into {shown}"
         )));
     };
     if !text.starts_with("oci://") && Path::new(&text).is_relative() {

@@ -101,7 +101,7 @@ impl<'a> Packages<'a> {
                 let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 let file = file.ok_or_else(|| {
-                    Error::environment(format!("{name}@{version} was just removed from the store; try again"))
+                    Error::environment(format!("{name}@{version} was just removed from the store; retry"))
                 })?;
                 (file, obtained.signers)
             }

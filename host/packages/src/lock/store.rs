@@ -42,7 +42,7 @@ pub struct StoreCheck {
 }
 
 /// While it lives, nothing is removed from the store.
-pub struct StoreLock(#[expect(dead_code, reason = "it is the lock")] File);
+pub struct StoreLock(#[expect(dead_code, reason = "it is the lock file")] File);
 
 impl PackageStore {
     /// Opens the user's store: `$MILLSTREAM_STORE`, or `store` in the cache directory.
@@ -67,7 +67,7 @@ impl PackageStore {
 
     /// Stores bytes. A crash leaves no partial file under the digest.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest> {
-        let digest = Digest::of(bytes);
+        let digest = Digest::compute(bytes);
         // Damaged bytes are replaced.
         if self.get(&digest).is_ok_and(|found| found.is_some()) {
             return Ok(digest);
@@ -79,7 +79,7 @@ impl PackageStore {
     /// Reads the bytes with this digest; `None` if they are not stored. Damaged bytes are an error that says what to do.
     pub fn get(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let Some(bytes) = self.read(&[BYTES, &digest.hex()], COMPONENT_BYTES_MAX)? else { return Ok(None) };
-        if Digest::of(&bytes) == *digest {
+        if Digest::compute(&bytes) == *digest {
             return Ok(Some(bytes));
         }
         Err(Error::environment(format!(

@@ -5,8 +5,8 @@ fn pin(name: &str, version: &str, registry: &str) -> Pin {
         name: name.parse().unwrap(),
         version: version.parse().unwrap(),
         registry: registry.into(),
-        manifest: Digest::of(format!("{name} {version}").as_bytes()),
-        layer: Digest::of(name.as_bytes()),
+        manifest: Digest::compute(format!("{name} {version}").as_bytes()),
+        layer: Digest::compute(name.as_bytes()),
     }
 }
 
@@ -39,10 +39,10 @@ fn a_version_that_was_moved_is_not_pinned() {
     lock.add(pin("a", "1.0.0", "oci://one")).unwrap();
     lock.add(pin("a", "1.0.0", "oci://two")).unwrap();
     assert_eq!(lock.packages[0].registry, "oci://two", "the same bytes may come from elsewhere");
-    let moved = Pin { manifest: Digest::of(b"other"), ..pin("a", "1.0.0", "oci://two") };
+    let moved = Pin { manifest: Digest::compute(b"other"), ..pin("a", "1.0.0", "oci://two") };
     let error = lock.add(moved.clone()).unwrap_err();
     assert!(error.message.contains("must never change"), "{error}");
-    let layer = Pin { layer: Digest::of(b"other"), ..pin("a", "1.0.0", "oci://two") };
+    let layer = Pin { layer: Digest::compute(b"other"), ..pin("a", "1.0.0", "oci://two") };
     assert!(lock.add(layer).is_err());
     assert_eq!(lock.packages.len(), 1);
 }

@@ -52,8 +52,8 @@ pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     columns::compare(old, new, &mut all);
     config::compare(&old.config_schema, &new.config_schema, &mut all);
     if old.migrates != new.migrates {
-        let words = if new.migrates { "it can take over states" } else { "it can no longer take over states" };
-        all.push(Difference::slight(format!("{words} of other versions")));
+        let ability = if new.migrates { "it can take over states" } else { "it can no longer take over states" };
+        all.push(Difference::slight(format!("{ability} of other versions")));
     }
     for (what, old, new) in [
         ("version of millstream:plugin", &old.interface, &new.interface),
@@ -95,7 +95,7 @@ fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
 
 /// Adds differences of requested grants, by their dotted names down to single hosts and files.
 fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
-    let (old, new) = (wanted(old), wanted(new));
+    let (old, new) = (flatten_grants(old), flatten_grants(new));
     let list = |names: Vec<&String>| names.into_iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
     let (more, fewer) = (list(new.difference(&old).collect()), list(old.difference(&new).collect()));
     if !more.is_empty() {
@@ -107,7 +107,7 @@ fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
 }
 
 /// Flattens grants to `http.hosts api.example.com`, `files lexicon`.
-fn wanted(grants: &Value) -> BTreeSet<String> {
+fn flatten_grants(grants: &Value) -> BTreeSet<String> {
     let mut wanted = BTreeSet::new();
     for (kind, value) in grants.as_object().into_iter().flatten() {
         for (name, value) in value.as_object().into_iter().flatten() {

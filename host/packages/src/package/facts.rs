@@ -43,10 +43,10 @@ pub struct PackageFacts {
 
 impl PackageFacts {
     /// Reads the facts of a component. `shown` names it in messages. Fails if this host could not run it.
-    pub fn of(component: &[u8], shown: &str) -> Result<PackageFacts> {
-        let outline = Outline::of(Path::new(shown), component)?;
-        let said = PackageSections::of(component);
-        let declared = Declarations::of(component);
+    pub fn read(component: &[u8], shown: &str) -> Result<PackageFacts> {
+        let outline = Outline::read(Path::new(shown), component)?;
+        let said = PackageSections::parse(component);
+        let declared = Declarations::parse(component);
         Ok(PackageFacts {
             name: said.name.clone(),
             version: said.version.clone(),

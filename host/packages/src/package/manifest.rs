@@ -91,11 +91,11 @@ pub struct Blob {
 
 impl PackedPackage {
     /// Packs a component. Fails if its name or version is not valid in a registry.
-    pub fn of(component: Vec<u8>, facts: &PackageFacts) -> Result<PackedPackage> {
-        let wants = |error: Error| error.within("a package needs a name and a version that registries take");
+    pub fn pack(component: Vec<u8>, facts: &PackageFacts) -> Result<PackedPackage> {
+        let wants = |error: Error| error.within("a package needs a name and a version that registries accept");
         let name: PackageName = facts.name.parse().map_err(wants)?;
         let version = package_name::version(&facts.version).map_err(wants)?;
-        let layer = Digest::of(&component);
+        let layer = Digest::compute(&component);
         let migrating = if facts.migrates { "-migrating" } else { "" };
         let config = Config {
             // A fixed time: the build time must not change the digest.
@@ -130,7 +130,7 @@ impl PackedPackage {
         let manifest = OciImageManifest {
             schema_version: 2,
             media_type: Some(MANIFEST_MEDIA_TYPE.into()),
-            config: descriptor(CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
+            config: descriptor(CONFIG_MEDIA_TYPE, &Digest::compute(&config), config.len()),
             layers: vec![layer],
             subject: None,
             artifact_type: None,
@@ -149,7 +149,7 @@ impl PackedPackage {
 
     /// The digest of the manifest.
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.manifest)
+        Digest::compute(&self.manifest)
     }
 }
 
@@ -190,7 +190,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<ManifestBlobs> {
         return Err(wrong("it is a list of manifests; a package has one"));
     }
     if let Some(other) = kind.media_type.filter(|media_type| media_type != MANIFEST_MEDIA_TYPE) {
-        return Err(wrong(&format!("its manifest is of type {}", quoted(&other))));
+        return Err(wrong(&format!("its manifest has the type {}", quoted(&other))));
     }
     let manifest: OciImageManifest = serde_json::from_slice(manifest).map_err(unreadable)?;
     if manifest.schema_version != 2 {

@@ -24,7 +24,7 @@ use std::path::Path;
 /// See [`super::Registry::find`].
 pub fn find(dir: &Path, wanted: &PackageRequest) -> Result<(Version, Digest)> {
     check_dir(dir)?;
-    let there = match OciLayout::of(dir, &wanted.name) {
+    let there = match OciLayout::open(dir, &wanted.name) {
         Some(layout) => layout.versions()?,
         None => {
             let built = built::named(dir, &wanted.name)?;
@@ -47,15 +47,15 @@ pub fn find(dir: &Path, wanted: &PackageRequest) -> Result<(Version, Digest)> {
 /// See [`super::Registry::fetch`].
 pub fn fetch(dir: &Path, name: &PackageName, digest: &Digest) -> Result<Fetched> {
     check_dir(dir)?;
-    let Some(layout) = OciLayout::of(dir, name) else {
+    let Some(layout) = OciLayout::open(dir, name) else {
         for built in built::named(dir, name)? {
             let PackedPackage { manifest, component, .. } = built.made()?;
-            if Digest::of(&manifest) == *digest {
+            if Digest::compute(&manifest) == *digest {
                 return Ok(Fetched { manifest, component });
             }
         }
         return Err(Error::environment(format!(
-            "{} no longer has `{name}` with the manifest {digest}: it was rebuilt from other code. Give it another \
+            "{} no longer has `{name}` with the manifest {digest}: it was rebuilt from other code. Change its \
              version, or, to pin the current build, remove its [[package]] from millstream.lock, run `millstream \
              gc` and add it again",
             dir.display()
@@ -69,7 +69,7 @@ pub fn fetch(dir: &Path, name: &PackageName, digest: &Digest) -> Result<Fetched>
 
 /// See [`super::Registry::signatures`].
 pub fn signatures(dir: &Path, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
-    OciLayout::of(dir, name).map_or(Ok(Vec::new()), |layout| layout.signatures(manifest))
+    OciLayout::open(dir, name).map_or(Ok(Vec::new()), |layout| layout.signatures(manifest))
 }
 
 /// See [`super::Registry::push`].
@@ -79,7 +79,7 @@ pub fn push(dir: &Path, name: &PackageName, version: &Version, made: &PackedPack
 
 /// See [`super::Registry::attach`].
 pub fn attach(dir: &Path, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
-    let layout = OciLayout::of(dir, name);
+    let layout = OciLayout::open(dir, name);
     let layout = layout.ok_or_else(|| {
         Error::job(format!("`{name}` was not pushed to {}; only pushed packages can be signed", dir.display()))
     })?;
@@ -93,7 +93,7 @@ pub fn search(dir: &Path, words: &[String]) -> Result<Vec<SearchHit>> {
     let mut built: Vec<BuiltPackage> = Vec::new();
     for path in built::entries(dir)? {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<PackageName>().ok());
-        let layout = name.as_ref().and_then(|name| OciLayout::of(dir, name));
+        let layout = name.as_ref().and_then(|name| OciLayout::open(dir, name));
         match (layout, name) {
             (Some(layout), Some(name)) => {
                 let there = layout.versions()?;

@@ -25,8 +25,9 @@ pub struct SearchHit {
 }
 
 /// The error of a push if the version exists with other bytes: a version must never change.
-pub fn taken(place: &str, version: &Version) -> Error {
+pub fn version_exists(at: &str, version: &Version) -> Error {
     Error::job(format!(
-        "{place} has version {version} already, with other bytes; give the plugin a new version, build it and push that"
+        "{at} already has version {version}, with other bytes; set a new version in the plugin, build it and \
+        push it"
     ))
 }

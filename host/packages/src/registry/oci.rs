@@ -49,7 +49,7 @@ pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<F
     let Ok([manifest, component]) = <[Vec<u8>; 2]>::try_from(bytes) else { return Err(unexpected()) };
     let shown = format!("`{name}` {digest} of oci://{address}");
     let layer = manifest::read(&manifest, &shown)?.layer;
-    let fits = Digest::of(&manifest) == *digest && Digest::of(&component) == layer.digest;
+    let fits = Digest::compute(&manifest) == *digest && Digest::compute(&component) == layer.digest;
     if !fits || component.len() as u64 != layer.bytes {
         return Err(unexpected());
     }
@@ -70,7 +70,7 @@ pub fn push(address: &Address, name: &PackageName, version: &Version, made: &Pac
     let question = RegistryQuestion::Push { name: name.to_string(), version: version.to_string() };
     match ask(address, question, &[&made.manifest, &made.config, &made.component])? {
         (RegistryAnswer::Bytes, _) => Ok(()),
-        (RegistryAnswer::Taken, _) => Err(found::taken(&format!("oci://{address} `{name}`:"), version)),
+        (RegistryAnswer::Taken, _) => Err(found::version_exists(&format!("oci://{address} `{name}`:"), version)),
         _ => Err(unexpected()),
     }
 }

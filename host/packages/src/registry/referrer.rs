@@ -45,7 +45,7 @@ pub fn read(manifest: &[u8], package: &Digest) -> Option<Blob> {
 fn descriptor(media_type: &str, content: &[u8]) -> OciDescriptor {
     OciDescriptor {
         media_type: media_type.into(),
-        digest: Digest::of(content).to_string(),
+        digest: Digest::compute(content).to_string(),
         size: i64::try_from(content.len()).unwrap_or(i64::MAX),
         ..OciDescriptor::default()
     }

@@ -47,8 +47,7 @@ impl FromStr for Signer {
         match text.parse::<PackageName>() {
             Ok(_) => Ok(Signer(text.to_owned())),
             Err(_) => Err(Error::job(format!(
-                "`{}` is not a signer name: use lower-case letters and digits, with single `-` between them, for \
-                 example alice",
+                "`{}` is not a signer name: use a-z and 0-9, with single `-` between them, for example alice",
                 text.escape_debug()
             ))),
         }
@@ -94,8 +93,8 @@ impl FromStr for PublicKey {
         text.strip_prefix(ALGORITHM).and_then(hex::decode_exact).map(PublicKey).ok_or_else(|| {
             let shown = text.escape_debug();
             Error::job(format!(
-                "`{shown}` is not a signer key: write ed25519: and 64 digits of 0-9a-f, as `millstream key show` \
-                 prints it"
+                "`{shown}` is not a signer key: write ed25519: and 64 digits of 0-9a-f, in the form that \
+                 `millstream key show` prints"
             ))
         })
     }

@@ -44,18 +44,18 @@ impl Policy {
         // Without a known user policy, nothing may be allowed by default.
         let config = config_dir().map_err(|_| {
             Error::environment(
-                "neither HOME nor MILLSTREAM_CONFIG is set, so your policy and what you have revoked are unknown; \
-                 set HOME, or MILLSTREAM_CONFIG to the directory of your settings (it may be empty)",
+                "neither HOME nor MILLSTREAM_CONFIG is set, so your policy and your revoked keys are unknown; set \
+                 HOME, or MILLSTREAM_CONFIG to the directory of your settings (it may be empty)",
             )
         })?;
-        Policy::of(Path::new(OPERATORS_FILE), further.as_deref(), Some(&config))
+        Policy::read(Path::new(OPERATORS_FILE), further.as_deref(), Some(&config))
     }
 
-    fn of(operators: &Path, further: Option<&Path>, config: Option<&Path>) -> Result<Policy> {
+    fn read(operators: &Path, further: Option<&Path>, config: Option<&Path>) -> Result<Policy> {
         let operators = PolicyFile::read(operators)?.unwrap_or_default();
         let mut others = Vec::new();
         if let Some(path) = further {
-            let missing = || Error::job(format!("{}: no such file, but {FURTHER_FILE} names it", path.display()));
+            let missing = || Error::job(format!("{}: file not found, but {FURTHER_FILE} names it", path.display()));
             others.push(PolicyFile::read(path)?.ok_or_else(missing)?);
         }
         if let Some(config) = config {
@@ -69,7 +69,7 @@ impl Policy {
 
     /// Checks whether packages of this registry (in the text form of [`crate::registry::Registry`]) may be used.
     pub fn allows(&self, registry: &str) -> Result<()> {
-        let place = RegistryPlace::of(registry)?;
+        let place = RegistryPlace::parse(registry)?;
         for file in self.files() {
             let Some(allowed) = &file.allow else { continue };
             if !allowed.iter().any(|prefix| prefix.covers(&place)) {
@@ -113,7 +113,7 @@ impl Policy {
         }
         let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
         let signed: Vec<Signed> = signatures.iter().take(PACKAGE_SIGNATURES_MAX).filter_map(read).collect();
-        let place = RegistryPlace::of(registry)?;
+        let place = RegistryPlace::parse(registry)?;
         for file in self.files() {
             for rule in file.registry.iter().filter(|rule| rule.at.concerns(&place)) {
                 self.meets(rule, file, &signed).map_err(|error| error.within(format!("{shown} may not be used")))?;
@@ -124,8 +124,8 @@ impl Policy {
         match signed.iter().find(|signed| self.is_revoked(&signed.key)) {
             // A revoked key alone is an error; with a trusted signature as well, the package may be used.
             Some(Signed { signer, key }) if trusted.is_empty() => Err(Error::job(format!(
-                "{shown} may not be used: its only signer is {signer}, with a revoked key ({key}); ask {signer} to \
-                 sign it again, and then run `millstream pull`"
+                "{shown} may not be used: its only signer is {signer}, with a revoked key ({key}); {signer} must \
+                 sign it again; then run `millstream pull`"
             ))),
             _ => Ok(trusted.into_iter().map(ToString::to_string).collect()),
         }
@@ -199,7 +199,8 @@ impl Policy {
         let keys = self.keys(file, signer);
         let _ = match signed.iter().find(|signed| signed.signer == *signer) {
             _ if keys.is_empty() => {
-                write!(message, "\n  no key of {signer} is known: millstream key trust {signer} ed25519:…")
+                write!(message, "\n  no trusted key of {signer}; to trust one, run: millstream key trust {signer} \
+                    ed25519:…")
             }
             Some(Signed { key, .. }) if self.is_revoked(key) => {
                 write!(
@@ -211,7 +212,7 @@ impl Policy {
             Some(Signed { key, .. }) => write!(
                 message,
                 "\n  a signature claims to be of {signer}, but uses an unknown key: {key}. If {signer} has a new \
-                 key: millstream key trust {signer} {key}"
+                 key, run: millstream key trust {signer} {key}"
             ),
             None => Ok(()),
         };

@@ -41,8 +41,8 @@ impl Program {
             return Some(Program { file: "/proc/self/exe".into(), is_this: true });
         }
         let dir = this.parent()?;
-        let places = [Some(dir), dir.parent()];
-        let files = places.into_iter().flatten().map(|dir| dir.join(Program::NAME));
+        let dirs = [Some(dir), dir.parent()];
+        let files = dirs.into_iter().flatten().map(|dir| dir.join(Program::NAME));
         files.into_iter().find(|file| Path::is_file(file)).map(|file| Program { file, is_this: false })
     }
 }

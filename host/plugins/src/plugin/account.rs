@@ -26,9 +26,9 @@ pub struct Account(Arc<Mutex<Costs>>);
 /// statuses and metrics.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Costs {
-    /// Calls, whatever came of them.
+    /// Calls, whether they succeeded or failed.
     pub calls: u64,
-    /// Instances made.
+    /// Instances created.
     pub instances: u64,
     /// CPU time of calls from the first to the last step of the host, in nanoseconds.
     pub cpu_ns: u64,
@@ -45,11 +45,11 @@ pub struct Costs {
     pub bytes_in: u64,
     /// Bytes of columns taken as results.
     pub bytes_out: u64,
-    /// The most linear memory that any instance had, in bytes.
+    /// Maximum linear memory of any instance, in bytes.
     pub memory_bytes_max: u64,
-    /// Lines of its log that were dropped.
+    /// Dropped log lines.
     pub log_lines_dropped: u64,
-    /// Calls that failed, by what ended them: `time`, `memory`, `trap`, ….
+    /// Failed calls by cause: `time`, `memory`, `trap`, ….
     pub traps: BTreeMap<String, u64>,
 }
 

@@ -15,13 +15,13 @@ pub struct InputSize {
     pub rows: u64,
     /// Bytes of their columns.
     pub bytes: u64,
-    /// Rows of the batch that has the most.
+    /// Rows of the longest batch.
     pub longest: u64,
 }
 
 impl InputSize {
     /// Computes the size of these batches.
-    pub fn of<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> InputSize {
+    pub fn measure<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> InputSize {
         batches.into_iter().fold(InputSize::default(), |sum, batch| InputSize {
             rows: sum.rows.saturating_add(u64::from(batch.rows())),
             bytes: sum.bytes.saturating_add(batch.bytes()),
@@ -67,7 +67,7 @@ impl Allowance {
             return Ok(());
         }
         if allowed == self.limits.output_rows_max {
-            let advice = "Raise `limits.rows` of the stage, or give the plugin smaller batches.";
+            let advice = "Raise `limits.rows` of the stage, or make batches smaller.";
             return Err((format!("it returned {rows} rows, more than its limit of {allowed}"), advice));
         }
         Err((format!("it returned {rows} rows, more than {}", self.by_expansion(&allowed.to_string())), EXPANSION))
@@ -82,10 +82,10 @@ impl Allowance {
         }
     }
 
-    /// The message for a call that returned more bytes, and what to do.
+    /// Returns the message for a call that returned more bytes, and what to do.
     pub fn too_many_bytes(&self) -> (String, &'static str) {
         if self.bytes_max == self.limits.output_bytes_max {
-            let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
+            let advice = "Raise `limits.output` of the stage, or make batches smaller.";
             return (format!("it returned more than its output limit of {}", units::in_words(self.bytes_max)), advice);
         }
         (format!("it returned more than {}", self.by_expansion(&units::in_words(self.bytes_max))), EXPANSION)
@@ -93,7 +93,7 @@ impl Allowance {
 
     fn by_expansion(&self, allowed: &str) -> String {
         let (input, times) = (self.input, self.limits.expansion_max);
-        format!("the {allowed} that its input of {input} rows or bytes allows ({times} times as much, or a minimum)")
+        format!("the {allowed} that its input of {input} rows or bytes allows ({times} times the input, or a minimum)")
     }
 }
 
@@ -117,18 +117,18 @@ mod tests {
     fn the_smaller_limit_counts_and_is_named() {
         let of_nothing = allowance(0, 0);
         assert_eq!((of_nothing.bytes_max, of_nothing.rows_max), (1 << 20, 10_000));
-        let words = of_nothing.too_many_bytes();
-        assert!(words.0.contains("1 MiB that its input of 0 rows or bytes allows") && words.1.contains("expansion"));
-        let (words, advice) = of_nothing.check_rows(10_001).unwrap_err();
+        let message = of_nothing.too_many_bytes();
+        assert!(message.0.contains("1 MiB that its input of 0 rows or bytes allows") && message.1.contains("expansion"));
+        let (message, advice) = of_nothing.check_rows(10_001).unwrap_err();
         assert!(
-            words.contains("10001 rows, more than the 10000 that its input") && advice.contains("limits.expansion")
+            message.contains("10001 rows, more than the 10000 that its input") && advice.contains("limits.expansion")
         );
         assert!(of_nothing.check_rows(10_000).is_ok());
 
         let between = allowance(50_000, 1 << 20);
         assert_eq!((between.bytes_max, between.rows_max), (10 << 20, 1 << 20));
-        let (words, advice) = between.check_rows(u32::MAX).unwrap_err();
-        assert!(words.contains("4294967295 rows, more than its limit of 1048576") && advice.contains("limits.rows"));
+        let (message, advice) = between.check_rows(u32::MAX).unwrap_err();
+        assert!(message.contains("4294967295 rows, more than its limit of 1048576") && advice.contains("limits.rows"));
 
         let much = allowance(u64::MAX, 3);
         assert_eq!((much.bytes_max, much.rows_max), (64 << 20, 1 << 20));

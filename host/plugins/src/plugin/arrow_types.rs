@@ -127,18 +127,18 @@ mod tests {
             ("FixedSizeBinary(2147483647)", "each row of it takes 2147483647 bytes"),
             ("FixedSizeList(2147483647 x Int32)", "each row of it takes 8589934588 bytes"),
         ] {
-            let words = check(&bad.parse().unwrap_or_else(|e| panic!("{bad}: {e}"))).unwrap_err();
-            assert!(words.contains(expected), "{bad}: {words}");
+            let message = check(&bad.parse().unwrap_or_else(|e| panic!("{bad}: {e}"))).unwrap_err();
+            assert!(message.contains(expected), "{bad}: {message}");
         }
     }
 
     #[test]
     fn each_row_of_a_dictionary_counts() {
-        let words: ArrayRef = Arc::new(StringArray::from(vec!["seven..", "two"]));
+        let message: ArrayRef = Arc::new(StringArray::from(vec!["seven..", "two"]));
         let keys = |rows: usize| Int8Array::from_iter((0..rows).map(|row| Some(i8::from(row % 2 == 1))));
-        let column: ArrayRef = Arc::new(DictionaryArray::new(keys(200_000), words.clone()));
-        assert_eq!((shared_bytes(&column), shared_bytes(&words)), (1_000_000, 0));
-        let none: ArrayRef = Arc::new(DictionaryArray::new(keys(0), words.slice(0, 0)));
+        let column: ArrayRef = Arc::new(DictionaryArray::new(keys(200_000), message.clone()));
+        assert_eq!((shared_bytes(&column), shared_bytes(&message)), (1_000_000, 0));
+        let none: ArrayRef = Arc::new(DictionaryArray::new(keys(0), message.slice(0, 0)));
         assert_eq!(shared_bytes(&none), 0);
 
         let mut views = StringViewBuilder::new();

@@ -95,7 +95,7 @@ impl Attempts {
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
-        let given = InputSize::of([&input]);
+        let given = InputSize::measure([&input]);
         let output: bindings::WitOutput = self.instances.call(Some(context.batch.0), process, given, arguments)?;
         self.instances.bill.returns_rows(&output.rows);
         let checked = self.rows(given, output.rows).and_then(|out| {
@@ -124,7 +124,7 @@ impl Attempts {
         let arguments = (record(context, &self.config), arguments);
         self.instances.timers = CallTimers { due: groups.due.clone(), changes: Vec::new() };
         self.instances.time_us = context.time.0;
-        let given = InputSize::of([&keys, &rows, &states]);
+        let given = InputSize::measure([&keys, &rows, &states]);
         let updated: bindings::WitUpdated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
         self.instances.bill.returns(&updated.states);
@@ -163,10 +163,10 @@ impl Attempts {
         let key = self.key.clone();
         let keys = self.lower_batch(&groups.keys, &key)?;
         let inputs = groups.inputs.iter().enumerate();
-        let inputs = inputs.map(|(place, (rows, _))| self.lower_rows(rows, place));
+        let inputs = inputs.map(|(index, (rows, _))| self.lower_rows(rows, index));
         let inputs = inputs.collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
-        let given = InputSize::of(inputs.iter().chain([&keys]));
+        let given = InputSize::measure(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
             .map(|((lowered, columns), (_, ends))| bindings::WitCogroupInput {
                 rows: lowered.batch(columns),
@@ -190,11 +190,11 @@ impl Attempts {
     ) -> Result<Cogrouped, OutputFault> {
         let (lists, inputs) = (output.rejections.len(), groups.inputs.len());
         if lists != inputs {
-            return Err(format!("`rejections` has {lists} lists, and there are {inputs} inputs").into());
+            return Err(format!("`rejections` has {lists} lists for {inputs} inputs").into());
         }
         let rejections = output.rejections.into_iter().zip(&groups.inputs).enumerate();
-        let rejections = rejections.map(|(place, (raw, (rows, _)))| {
-            lift::rejections(rows.num_rows(), raw).map_err(|words| format!("input {place}: {words}"))
+        let rejections = rejections.map(|(index, (raw, (rows, _)))| {
+            lift::rejections(rows.num_rows(), raw).map_err(|message| format!("input {index}: {message}"))
         });
         Ok(Cogrouped { rejections: rejections.collect::<Result<_, String>>()?, rows: self.rows(given, output.rows)? })
     }
@@ -207,7 +207,7 @@ impl Attempts {
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         self.instances.time_us = context.time.0;
-        let given = InputSize::of([&input]);
+        let given = InputSize::measure([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
         let checked = self.lifted(given, self.states("the accumulators", rows.num_rows()), made);
@@ -266,7 +266,7 @@ impl Attempts {
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
         self.instances.time_us = context.time.0;
-        let given = InputSize::of([&first, &second]);
+        let given = InputSize::measure([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         self.instances.bill.returns(&made);
         let rows = right.num_rows();
@@ -312,8 +312,8 @@ impl Attempts {
 
     fn lower_batch(&mut self, batch: &RecordBatch, written: &WrittenOut) -> Result<Lowered, CallFailure> {
         self.instances.bill.begin();
-        let told = |words| Error::bug(format!("{}: {words}", self.instances.callee.identity.who()));
-        let lowered = Lowered::new(batch, written).map_err(|words| CallFailure::other(told(words)))?;
+        let to_error = |message| Error::bug(format!("{}: {message}", self.instances.callee.identity.who()));
+        let lowered = Lowered::new(batch, written).map_err(|message| CallFailure::other(to_error(message)))?;
         self.instances.bill.passes(&lowered);
         Ok(lowered)
     }

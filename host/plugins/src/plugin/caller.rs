@@ -175,8 +175,8 @@ impl Caller {
 
     fn cogroup_now(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
         // All inputs, even if the description has fewer: what the plugin says about each is checked.
-        let inputs = groups.inputs.iter().enumerate().map(|(place, (rows, ends))| {
-            let rows = match self.inputs.get(place) {
+        let inputs = groups.inputs.iter().enumerate().map(|(index, (rows, ends))| {
+            let rows = match self.inputs.get(index) {
                 Some(needs) => widened(rows, needs).map_err(Error::arrow)?.into_owned(),
                 None => rows.clone(),
             };
@@ -204,7 +204,7 @@ impl Caller {
         }
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         let mut all = Vec::new();
-        for slice in RowBytes::of([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
+        for slice in RowBytes::measure([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
             let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
             let placed = |refusal: RejectedRow| RejectedRow { row: refusal.row + slice.start as u32, ..refusal };
             all.extend(refused.into_iter().map(placed));
@@ -285,7 +285,7 @@ impl Caller {
         call: impl Fn(&mut Caller, [&RecordBatch; N]) -> Result<RecordBatch>,
     ) -> Result<RecordBatch> {
         let rows = batches.first().map_or(0, |batch| batch.num_rows());
-        let slices = RowBytes::of(batches).slices(rows, PLUGIN_CALL_MAX);
+        let slices = RowBytes::measure(batches).slices(rows, PLUGIN_CALL_MAX);
         if slices.len() == 1 {
             return self.try_out(|caller| call(caller, batches));
         }
@@ -339,6 +339,6 @@ impl Caller {
         if self.on_error == OnError::Fail || failure.trap.is_none() || rows == 0 {
             return Err(failure.error);
         }
-        Ok(RowFailure::of(failure))
+        Ok(RowFailure::new(failure))
     }
 }

@@ -1,10 +1,10 @@
-//! The longest recent plugin calls of each thread, for traces. Nothing is recorded until traces are wanted.
+//! The longest recent plugin calls of each thread, for traces. Nothing is recorded until traces request it.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Calls that are kept of one piece of an operator's work.
+/// Number of recorded calls per piece of an operator's work.
 const KEPT_MAX: usize = 4;
 
 static WANTED: AtomicBool = AtomicBool::new(false);
@@ -13,10 +13,10 @@ thread_local! {
     static NOTED: RefCell<NotedCalls> = const { RefCell::new(NotedCalls { longest: Vec::new(), all: 0 }) };
 }
 
-/// A call of a plugin, as it was.
+/// A recorded plugin call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotedCall {
-    /// When it began.
+    /// Start of the call.
     pub began: Instant,
     /// Duration of the call, including the host's work.
     pub took: Duration,
@@ -37,19 +37,19 @@ pub struct NotedCalls {
     pub all: u64,
 }
 
-/// From now on calls are noted, in all of the process.
+/// Enables the recording of calls, in the entire process.
 pub fn want() {
     WANTED.store(true, Ordering::Relaxed);
 }
 
-/// Whether traces want calls.
-pub fn wanted() -> bool {
+/// Returns whether calls are recorded.
+pub fn are_requested() -> bool {
     WANTED.load(Ordering::Relaxed)
 }
 
-/// A call has ended.
+/// Records a call that has ended.
 pub(super) fn note(call: NotedCall) {
-    if wanted() {
+    if are_requested() {
         NOTED.with_borrow_mut(|noted| {
             noted.all = noted.all.saturating_add(1);
             keep_longest(&mut noted.longest, call, KEPT_MAX, |call| call.took);
@@ -57,7 +57,7 @@ pub(super) fn note(call: NotedCall) {
     }
 }
 
-/// Takes what this thread has noted since the last time.
+/// Takes the calls that this thread has recorded since the previous call.
 pub fn take() -> NotedCalls {
     NOTED.with_borrow_mut(std::mem::take)
 }

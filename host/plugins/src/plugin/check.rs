@@ -61,7 +61,7 @@ pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Descript
     name("its version", &raw.version)?;
     config_schema(&raw.config_schema)?;
     let inputs = raw.inputs.into_iter().enumerate();
-    let inputs = inputs.map(|(place, input)| schema(&format!("inputs[{place}]"), input));
+    let inputs = inputs.map(|(index, input)| schema(&format!("inputs[{index}]"), input));
     let (inputs, of_inputs): (Vec<_>, Vec<_>) = inputs.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
     let Some(input) = inputs.first().cloned() else { return Err("`inputs` is empty".into()) };
     let (output, of_output) = schema("output", raw.output)?;
@@ -173,7 +173,7 @@ fn schema(what: &str, raw: bindings::Schema) -> Result<(SchemaRef, WrittenOut), 
             return Err(format!("`{what}` names column `{}` twice", field.name));
         }
         let (kind, is_written) =
-            column_type(field.kind).map_err(|words| format!("`{what}`, column `{}`: {words}", field.name))?;
+            column_type(field.kind).map_err(|message| format!("`{what}`, column `{}`: {message}", field.name))?;
         written.push(is_written);
         fields.push(Field::new(field.name, kind.arrow(), field.nullable));
     }
@@ -197,9 +197,9 @@ fn column_type(raw: DataType) -> Result<(ColumnType, bool), String> {
             bounded_name("its Arrow type", &text, if is_written { TYPE_BYTES_MAX } else { NAME_BYTES_MAX })?;
             let parsed = named.map_or_else(|| text.parse(), Ok);
             let parsed = parsed.map_err(|e| format!("`{text}` is not an Arrow type: {e}"))?;
-            return match ColumnType::of(&parsed) {
+            return match ColumnType::from_arrow(&parsed) {
                 ColumnType::Arrow(other) => {
-                    arrow_types::check(&other).map_err(|words| format!("the Arrow type {text}: {words}"))?;
+                    arrow_types::check(&other).map_err(|message| format!("the Arrow type {text}: {message}"))?;
                     Ok((ColumnType::Arrow(other), is_written))
                 }
                 own => Err(format!("the Arrow type {text} must be written as `{own}`")),

@@ -35,7 +35,7 @@ impl EpochClock {
         let moving = clock.clone();
         let broken = clock.clone();
         let failed = move |error: Error| drop(broken.broken.set(error));
-        threads::start("plugin-clock", "the clock of plugins' time limits", failed, move || {
+        threads::start("plugin-clock", "the thread for the time limits of plugins", failed, move || {
             moving.keep_ticking(|| {
                 let engine = weak.upgrade()?;
                 engine.increment_epoch();
@@ -101,7 +101,7 @@ impl EpochClock {
             }
         }
         Err(Error::environment(format!(
-            "the clock of plugins' time limits does not run, so no plugin could be stopped: the thread \
+            "the timer for plugin time limits does not run, so no plugin could be stopped: the thread \
              `plugin-clock` has not run for more than {PLUGIN_CLOCK_PATIENCE_MS} ms. Restart; if the machine is \
              overloaded, reduce its load."
         )))
@@ -168,7 +168,7 @@ mod tests {
     fn a_clock_that_stands_still_is_an_error_that_says_so() {
         let error = EpochClock::standing_still(Duration::from_secs(60)).check().unwrap_err();
         assert_eq!(error.kind, Kind::Environment);
-        assert!(error.message.contains("the clock of plugins' time limits does not run"), "{error}");
+        assert!(error.message.contains("the thread for the time limits of plugins does not run"), "{error}");
         assert!(EpochClock::new().check().is_ok());
     }
 

@@ -12,11 +12,11 @@ const POOL_RESERVED_BYTES: usize = PLUGIN_INSTANCES_MAX as usize * MEMORY_RESERV
 /// How calls that take too long are stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metering {
-    /// Never: code looks at nothing.
+    /// Never: code has no checks.
     None,
-    /// By a clock that code reads in every loop.
+    /// By a clock that code checks in every loop.
     Epochs,
-    /// By the number of instructions, which is the same whenever a call is repeated.
+    /// By the number of instructions, which is the same for each repetition of a call.
     Fuel,
 }
 
@@ -32,8 +32,8 @@ pub struct CodeKind {
 }
 
 impl CodeKind {
-    /// The kind of code that this process can run.
-    pub fn here(metering: Metering, stack_bytes_max: u64) -> CodeKind {
+    /// Returns the kind of code that this process can run.
+    pub fn for_this_process(metering: Metering, stack_bytes_max: u64) -> CodeKind {
         CodeKind { metering, stack_bytes_max, compact: addresses::are_few(POOL_RESERVED_BYTES) }
     }
 }

@@ -45,8 +45,8 @@ impl CompileFailure {
     }
 
     /// The code needs more than there is for any plugin, as instances within the component.
-    pub fn unfit(words: &str) -> CompileFailure {
-        CompileFailure::lasting(format!("does not fit this host: {words}\n  Make the plugin smaller."))
+    pub fn unfit(cause: &str) -> CompileFailure {
+        CompileFailure::lasting(format!("does not fit this host: {cause}\n  Make the plugin smaller."))
     }
 
     fn invalid(words: &str) -> CompileFailure {
@@ -65,7 +65,7 @@ pub fn compile(
     bytes: &[u8],
     time_max: Duration,
 ) -> Result<Vec<u8>, CompileFailure> {
-    let Some(program) = Program::find() else { return here(kind, bytes, "there is no `millstream` next to it") };
+    let Some(program) = Program::find() else { return compile_in_process(kind, bytes, "`millstream` is not next to it") };
     let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
     let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
     let order = CompileOrder { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
@@ -79,11 +79,11 @@ pub fn compile(
             program.file.display()
         ))),
         Err(NoCode::OtherCode) if !program.is_this => {
-            here(kind, bytes, &format!("{} has another version", program.file.display()))
+            compile_in_process(kind, bytes, &format!("{} has another version", program.file.display()))
         }
         Err(NoCode::OtherCode) => Err(CompileFailure {
             kind: Kind::Bug,
-            words: "cannot be compiled: the compiler process creates other code".into(),
+            words: "cannot be compiled: the compiler process produces another kind of code".into(),
             lasting: false,
         }),
         Err(NoCode::Failed(failure)) => Err(failure),
@@ -122,7 +122,7 @@ fn code(ended: ProcessOutput, time_max: Duration) -> Result<Vec<u8>, NoCode> {
     let too_long = || {
         CompileFailure::lasting(format!(
             "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that \
-             large; fix a component that compiles forever."
+             large; fix a component that never finishes compiling."
         ))
     };
     let too_much = || {
@@ -178,7 +178,7 @@ fn run(program: &Path, order: &CompileOrder, bytes: &[u8]) -> io::Result<Process
 
 /// Compiles in this process, without a limit on time and memory. The engine is dropped with its compiler, which would otherwise keep the
 /// memory of its largest function.
-fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, CompileFailure> {
+fn compile_in_process(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, CompileFailure> {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");

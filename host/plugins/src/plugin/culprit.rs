@@ -35,8 +35,8 @@ pub fn named(
     attempts.instances.set_quiet(false);
     attempts.count_for(own);
     match found {
-        Some(place) => {
-            failure.with_culprit(&format!("the {what}: {} ({} of {parts} in the call)", shown(place), place + 1))
+        Some(index) => {
+            failure.with_culprit(&format!("the {what}: {} ({} of {parts} in the call)", shown(index), index + 1))
         }
         None => failure,
     }

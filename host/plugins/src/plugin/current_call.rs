@@ -51,7 +51,7 @@ impl Deadline {
     }
 
     /// The remaining time.
-    pub fn left(&self) -> Duration {
+    pub fn remaining(&self) -> Duration {
         let most = Duration::from_millis(PLUGIN_WAIT_MS_MAX);
         self.end.map_or(most, |end| end.saturating_duration_since(Instant::now()))
     }
@@ -62,7 +62,7 @@ impl Deadline {
             Some(_) => format!("it ran longer than its time limit of {:?}, waiting for a response", self.time_max),
             None => format!("it waited {PLUGIN_WAIT_MS_MAX} ms for a response"),
         };
-        let advice = "Raise `limits.time` of the stage, or fix the plugin if it waits forever.";
+        let advice = "Raise `limits.time` of the stage, or fix the plugin if it waits endlessly.";
         Stopped { trap: Trap::Time, words, advice }
     }
 }

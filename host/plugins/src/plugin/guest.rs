@@ -1,4 +1,4 @@
-//! The host's side of one instance: what its imports work on, and the limits of what it may take.
+//! The host's side of one instance: the state of its imports, and the limits of its resources.
 
 use super::allowance::Allowance;
 use super::bindings::WitLevel;
@@ -26,7 +26,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 /// Number of log lines at level error that an error message repeats: the first ones of a call, and the last.
 const ERROR_LINES_KEPT: usize = 10;
 
-/// Resources that the instances of one stage on one worker use together, one after another.
+/// Resources that the instances of one stage on one worker share, one after another.
 pub struct StageBudget {
     identity: Arc<CallIdentity>,
     limits: PluginLimits,
@@ -50,12 +50,12 @@ impl StageBudget {
         StageBudget { identity, limits, log, counters: Mutex::default(), holder, quiet, mute }
     }
 
-    /// From now on calls write no lines of the log, whatever [`StageBudget::set_quiet`] says.
+    /// Stops writing log lines permanently, whatever [`StageBudget::set_quiet`] says.
     pub fn mute(&self) {
         self.mute.store(true, Ordering::Relaxed);
     }
 
-    /// From now on calls write no lines of the log, or do again.
+    /// Sets whether calls write no log lines from now on.
     pub fn set_quiet(&self, quiet: bool) {
         self.quiet.store(quiet, Ordering::Relaxed);
     }
@@ -64,7 +64,7 @@ impl StageBudget {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there may be a counter of this name: the limit counts those of all calls.
+    /// Returns whether a counter of this name is allowed: the limit counts the counters of all calls.
     fn may_count(&self, counter: &str) -> bool {
         let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         if counters.contains(counter) {
@@ -78,7 +78,7 @@ impl StageBudget {
     }
 }
 
-/// The host's side of one instance: what its imports work on.
+/// The host's side of one instance: the state of its imports.
 pub struct Guest {
     shared: Arc<StageBudget>,
     /// The stage that uses the plugin.
@@ -87,11 +87,11 @@ pub struct Guest {
     pub batch: Option<u64>,
     /// The call.
     pub call: CurrentCall,
-    /// How much the call may return.
+    /// Limits of the call's results.
     pub allowance: Allowance,
     /// Bytes of its linear memories.
     pub memory: Growth,
-    /// Why its memory could not grow though it was within its limit: the job had none left.
+    /// Why its memory could not grow within its limit: the job had none left.
     pub no_memory: Option<Error>,
     /// Elements of its tables.
     pub tables: Growth,
@@ -122,7 +122,7 @@ pub struct CallTimers {
     pub changes: Vec<TimerChange>,
 }
 
-/// A resource of an instance that grows, all of a kind together.
+/// A growing resource of an instance, for example all its linear memories together.
 pub struct Growth {
     max: u64,
     /// Current amount.
@@ -151,7 +151,7 @@ impl Growth {
 }
 
 impl Guest {
-    /// The host's side of a new instance, for a call.
+    /// Creates the host's side of a new instance, for a call.
     pub fn new(shared: Arc<StageBudget>, stage: Arc<Stage>, call: CurrentCall, allowance: Allowance) -> Guest {
         let limits = &shared.limits;
         Guest {
@@ -175,13 +175,13 @@ impl Guest {
         }
     }
 
-    /// The implementation of `wasi:` imports, created when the plugin first uses one.
+    /// Returns the implementation of `wasi:` imports, created when the plugin first uses one.
     pub fn wasi(&mut self) -> &mut Wasi {
         let Guest { wasi, shared, stage, call, .. } = self;
         wasi.get_or_insert_with(|| Box::new(Wasi::new(&shared.identity, stage, &shared.limits, *call)))
     }
 
-    /// Its sockets, and the addresses that it may connect to; none during `describe`.
+    /// Returns its sockets, and the addresses that it may connect to; none during `describe`.
     pub fn net(&mut self) -> NetCall<'_> {
         let grant = (!self.shared.identity.describes()).then_some(&self.stage.grant);
         NetCall { net: &mut self.net, grant, sockets_max: self.shared.limits.handles_max }
@@ -195,7 +195,7 @@ impl Guest {
     /// Returns how long an import with this timeout may wait: never longer than the call.
     pub fn wait_of(&self, timeout_ms: u32) -> Duration {
         let time_max = time(&self.shared.limits, self.call.times);
-        let left = Deadline::new(self.call.began, time_max).left() * 9 / 10;
+        let left = Deadline::new(self.call.began, time_max).remaining() * 9 / 10;
         Duration::from_millis(timeout_ms.into()).min(left)
     }
 
@@ -209,7 +209,7 @@ impl Guest {
         UpdateDeadline::Continue(next)
     }
 
-    /// Another call begins.
+    /// Prepares for the next call.
     pub fn begin(&mut self, call: CurrentCall, allowance: Allowance) {
         (self.batch, self.call, self.allowance) = (call.batch, call, allowance);
         if let Some(wasi) = &mut self.wasi {
@@ -221,14 +221,14 @@ impl Guest {
         (self.time_in_imports, self.log_lines_dropped) = (Duration::ZERO, 0);
     }
 
-    /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
+    /// Ends a call, successful or not. Reports how much of its log was dropped, and returns its counters.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
         self.log_printed(true);
-        self.shared.log().tell();
+        self.shared.log().report_dropped();
         std::mem::take(&mut self.counted)
     }
 
-    /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
+    /// Writes a log line. Its further lines are indented, so that none can be mistaken for a separate log line.
     pub fn log(&mut self, level: WitLevel, message: &str) {
         if let Some(places) = &mut self.places {
             return places.hear(message);
@@ -307,8 +307,8 @@ fn logged_bytes(message: &str) -> usize {
     kept.len() + 4 * kept.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Whether a memory could not grow because the system has no more, and not because it reached its maximum. The engine's error is only text;
-/// those of the system end with a number.
+/// Returns whether a memory could not grow because the system has no more, and not because it reached its maximum. The engine's error is only
+/// text; those of the system end with a number.
 fn is_of_system(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains("(os error ")
 }

@@ -51,9 +51,9 @@ fn read(memory: &[u8], encoding: StringEncoding, start: usize, length: usize) ->
         StringEncoding::Utf8 => (false, length),
     };
     let bytes = units.saturating_mul(if is_wide { 2 } else { 1 });
-    let whole = start.checked_add(bytes).and_then(|end| memory.get(start..end));
-    let Some(whole) = whole else { bail!("string pointer/length out of bounds of memory") };
-    let seen = whole.get(..BYTES_MAX).unwrap_or(whole);
+    let bytes_of = start.checked_add(bytes).and_then(|end| memory.get(start..end));
+    let Some(bytes_of) = bytes_of else { bail!("string pointer/length out of bounds of memory") };
+    let seen = bytes_of.get(..BYTES_MAX).unwrap_or(bytes_of);
     Ok(match encoding {
         _ if is_wide => {
             let units = seen.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));

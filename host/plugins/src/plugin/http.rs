@@ -60,7 +60,7 @@ impl Requests {
     /// Checks whether a request is granted. If not, the reason goes to the log once and to the plugin.
     fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
         self.made = self.made.saturating_add(1);
-        let refused = if self.batch.is_none() && self.identity.describes() {
+        let rejected = if self.batch.is_none() && self.identity.describes() {
             Some(format!("a plugin must not send HTTP requests {}", self.identity.when(None)))
         } else if self.made > PLUGIN_HTTP_REQUESTS_MAX {
             // Said once, so that the log is not flooded.
@@ -70,11 +70,11 @@ impl Requests {
         } else {
             allow::refusal(self.stage.grant.http.as_ref(), request.method().as_str(), request.uri())
         };
-        if let Some(words) = &refused {
+        if let Some(message) = &rejected {
             let ((stage, source, sink, plugin), batch) = (self.identity.fields(), self.batch);
-            tracing::warn!(stage, source, sink, plugin, batch, "{words}");
+            tracing::warn!(stage, source, sink, plugin, batch, "{message}");
         }
-        if refused.is_some() || self.made > PLUGIN_HTTP_REQUESTS_MAX {
+        if rejected.is_some() || self.made > PLUGIN_HTTP_REQUESTS_MAX {
             return Err(Error::HttpRequestDenied);
         }
         if Arc::strong_count(&self.open) > PLUGIN_HTTP_OPEN_MAX {
@@ -107,13 +107,13 @@ impl WasiHttpHooks for Requests {
             return Box::new(std::future::ready(Err(error)));
         }
         // The rest of the call's time is for the plugin to handle a missing response.
-        let left = self.deadline.left() * 9 / 10;
-        let asked = options.unwrap_or_default();
-        let within = |asked: Option<Duration>| asked.unwrap_or(left).min(left);
+        let left = self.deadline.remaining() * 9 / 10;
+        let requested = options.unwrap_or_default();
+        let within = |requested: Option<Duration>| requested.unwrap_or(left).min(left);
         let times = send::Times {
-            connect: within(asked.connect_timeout),
-            first_byte: within(asked.first_byte_timeout),
-            between_bytes: within(asked.between_bytes_timeout),
+            connect: within(requested.connect_timeout),
+            first_byte: within(requested.first_byte_timeout),
+            between_bytes: within(requested.between_bytes_timeout),
         };
         let open = self.open.clone();
         let (identity, stage, batch) = (self.identity.clone(), self.stage.clone(), self.batch);
@@ -123,9 +123,9 @@ impl WasiHttpHooks for Requests {
             let send = async {
                 match addresses::destination(request.uri(), stage.grant.http.as_ref()).await? {
                     Ok(to) => send::send(request, to, &times).await,
-                    Err(words) => {
+                    Err(message) => {
                         let (stage, source, sink, plugin) = identity.fields();
-                        tracing::warn!(stage, source, sink, plugin, batch, "{words}");
+                        tracing::warn!(stage, source, sink, plugin, batch, "{message}");
                         Err(Error::HttpRequestDenied)
                     }
                 }

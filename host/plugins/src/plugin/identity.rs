@@ -1,6 +1,6 @@
-//! Who is called, and for whom, for messages.
+//! The plugin and the stage of a call, for messages.
 
-/// The function by which a plugin says what it does.
+/// The function by which a plugin describes itself.
 pub const DESCRIBE: &str = "describe";
 
 /// The plugin and the stage of a call, for messages.
@@ -51,7 +51,7 @@ impl CallIdentity {
         (named(Role::Stage), named(Role::Source), named(Role::Sink), &self.plugin)
     }
 
-    /// Whether the call is `describe`.
+    /// Returns whether the call is `describe`.
     pub fn describes(&self) -> bool {
         self.outside == DESCRIBE
     }

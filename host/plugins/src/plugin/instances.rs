@@ -29,9 +29,9 @@ use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Li
 pub struct Instances {
     /// The component to call.
     pub callee: Callee,
-    /// Timers of the call: put in before, taken out after it.
+    /// Timers of the call: set before it, taken after it.
     pub timers: CallTimers,
-    /// The batch time of the calls to come, in microseconds.
+    /// The batch time of the next calls, in microseconds.
     pub time_us: i64,
     /// The effects of the last call.
     pub last: LastCall,
@@ -50,14 +50,14 @@ pub struct Callee {
     pub identity: Arc<CallIdentity>,
     pub stage: Arc<Stage>,
     pub limits: PluginLimits,
-    /// Whether an instance lives on after a call.
+    /// Whether an instance is kept after a call.
     keep: bool,
     /// Whether calls are only made to find their source lines.
     traces: bool,
     shared: Arc<StageBudget>,
 }
 
-/// The effects of a call besides its result.
+/// The effects of a call in addition to its result.
 #[derive(Default)]
 pub struct LastCall {
     /// Number of executed instructions, if they are counted.
@@ -71,15 +71,15 @@ pub struct LastCall {
 #[derive(Default)]
 struct BatchUse {
     batch: Option<u64>,
-    /// Rows that they were given.
+    /// Rows passed to calls.
     rows: u64,
-    /// Bytes that they emitted.
+    /// Bytes that calls emitted.
     output_bytes: u64,
 }
 
 impl BatchUse {
-    /// The use of this batch; it starts from zero when a batch begins.
-    fn of(&mut self, batch: Option<u64>) -> &mut BatchUse {
+    /// Returns the resources of this batch, reset when a batch begins.
+    fn for_batch(&mut self, batch: Option<u64>) -> &mut BatchUse {
         if self.batch != batch {
             *self = BatchUse { batch, ..BatchUse::default() };
         }
@@ -106,18 +106,18 @@ impl Instances {
         let keep = keep && loaded.machine.kind.metering != Metering::Fuel;
         let (identity, stage) = (Arc::new(identity), Arc::new(stage));
         let shared = Arc::new(StageBudget::new(identity.clone(), limits));
-        Instances::of(Callee { loaded, identity, stage, limits, keep, traces: false, shared })
+        Instances::for_callee(Callee { loaded, identity, stage, limits, keep, traces: false, shared })
     }
 
     /// Creates instances for the same stage with other limits, to find the source lines of calls.
-    pub fn beside(&self, limits: PluginLimits) -> Instances {
+    pub fn with_limits(&self, limits: PluginLimits) -> Instances {
         let Callee { loaded, identity, stage, .. } = &self.callee;
         let (loaded, identity, stage) = (loaded.clone(), identity.clone(), stage.clone());
         let shared = Arc::new(StageBudget::new(identity.clone(), limits));
-        Instances::of(Callee { loaded, identity, stage, limits, keep: false, traces: true, shared })
+        Instances::for_callee(Callee { loaded, identity, stage, limits, keep: false, traces: true, shared })
     }
 
-    fn of(callee: Callee) -> Instances {
+    fn for_callee(callee: Callee) -> Instances {
         Instances {
             callee,
             timers: CallTimers::default(),
@@ -130,22 +130,22 @@ impl Instances {
         }
     }
 
-    /// Whether an instance lives that was called before.
+    /// Returns whether an instance of an earlier call is alive.
     pub fn is_live(&self) -> bool {
         self.live.is_some()
     }
 
-    /// The instance ends that lives, if there is one.
+    /// Drops the live instance, if there is one.
     pub fn end(&mut self) {
         self.live = None;
     }
 
-    /// Turns off the log lines of calls, or on again: failed calls have them in their errors.
+    /// Turns the log lines of calls off or on. Failed calls have them in their errors.
     pub fn set_quiet(&self, quiet: bool) {
         self.callee.shared.set_quiet(quiet);
     }
 
-    /// From now on calls write no lines of the log at all.
+    /// Turns the log lines of calls off permanently.
     pub fn mute(&self) {
         self.callee.shared.mute();
     }
@@ -168,11 +168,11 @@ impl Instances {
                 .instance
                 .get_typed_func::<P, Returned<R>>(&mut live.store, index)
                 .and_then(|function| function.call(&mut live.store, arguments));
-            self.left(&mut live, entered.elapsed());
+            self.finish_call(&mut live, entered.elapsed());
             // This fails the call, however the plugin handled the denial.
             if let Some(denied) = live.store.data_mut().take_denied() {
                 let identity = &self.callee.identity;
-                // Of a plugin that only describes itself no grant would help.
+                // A plugin that only describes itself cannot be helped by a grant.
                 let failed = if identity.describes() { Error::plugin } else { Error::job };
                 return Err(CallFailure::other(failed(format!("{}: {denied}", identity.who()))));
             }
@@ -213,8 +213,8 @@ impl Instances {
         Ok(live)
     }
 
-    /// Takes what a call left in its instance, however it ended.
-    fn left(&mut self, live: &mut LiveInstance, time: Duration) {
+    /// Collects costs, timers and log of a call from its instance, whether it succeeded or failed.
+    fn finish_call(&mut self, live: &mut LiveInstance, time: Duration) {
         self.bill.left_guest(time, live.store.data());
         self.last.fuel_burnt = 0;
         if self.callee.is_metered_by_fuel() {
@@ -261,7 +261,7 @@ impl Instances {
     /// Adds output bytes of a call to its batch. If the calls of a batch emit too much together, no row is to blame: the number of calls, and
     /// their workers, differ between replays.
     fn check_batch(&mut self, batch: Option<u64>, bytes: u64) -> Result<(), CallFailure> {
-        let used = self.used.of(batch);
+        let used = self.used.for_batch(batch);
         used.output_bytes = used.output_bytes.saturating_add(bytes);
         let most = self.callee.limits.batch_output_bytes_max;
         if used.output_bytes <= most {
@@ -269,9 +269,9 @@ impl Instances {
         }
         let identity = &self.callee.identity;
         Err(CallFailure::other(Error::plugin(format!(
-            "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` \
-             of the stage, let batches be smaller (`rows_per_batch_max` of the source), or fix the plugin if it \
-             should return less.",
+            "{} returned more than {} {}, in all calls on one worker together\n  Raise `limits.batch_output` of the \
+             stage, make batches smaller (`rows_per_batch_max` of the source), or fix the plugin if it should \
+             return less.",
             identity.who(),
             units::in_words(most),
             identity.when(batch)
@@ -279,7 +279,7 @@ impl Instances {
     }
 
     fn next_call(&mut self, batch: Option<u64>, given: InputSize) -> CurrentCall {
-        let used = self.used.of(batch);
+        let used = self.used.for_batch(batch);
         let (rows, rows_before) = (given.longest, used.rows);
         used.rows = rows_before.saturating_add(rows);
         // A call to find a source line gets no more time than others, however many rows a key has.
@@ -293,7 +293,7 @@ impl Callee {
         self.loaded.machine.kind.metering == Metering::Fuel
     }
 
-    /// Gives a call, and the making of its instance, the time or the fuel that it may use.
+    /// Sets the time or fuel limit of a call, including the creation of its instance.
     fn meter(&self, store: &mut Store<Guest>) -> Result<(), CallFailure> {
         let times = store.data().call.times;
         if let Some(clock) = &self.loaded.machine.clock {
@@ -307,16 +307,16 @@ impl Callee {
             let set = store.set_fuel(fuel(&self.limits, times));
             set.map_err(|e| CallFailure::other(Error::bug(format!("fuel: {e:#}"))))?;
         }
-        // wasmtime counts what a call hands to the host before it copies it.
+        // wasmtime counts the values of a call before it copies them.
         store.set_hostcall_fuel(usize::try_from(store.data().allowance.bytes_max).unwrap_or(usize::MAX));
         Ok(())
     }
 
     fn start(&self, call: CurrentCall, allowance: Allowance) -> Result<LiveInstance, CallFailure> {
-        let told = |words: String| {
-            format!("{}: no instance could be created {}: {words}", self.identity.who(), self.identity.when(call.batch))
+        let to_failure = |message: String| {
+            format!("{}: no instance could be created {}: {message}", self.identity.who(), self.identity.when(call.batch))
         };
-        stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
+        stack::check(self.limits.stack_bytes_max).map_err(|message| CallFailure::other(Error::job(to_failure(message))))?;
         let mut guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
         guest.places = self.traces.then(CallPlaces::default);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
@@ -332,7 +332,7 @@ impl Callee {
                 Err(self.trapped(&store, &error))
             }
             Err(error) => {
-                Err(CallFailure::other(Error::environment(told(format!("{error:#}{}", addresses::advice())))))
+                Err(CallFailure::other(Error::environment(to_failure(format!("{error:#}{}", addresses::advice())))))
             }
         }
     }

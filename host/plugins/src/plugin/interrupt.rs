@@ -1,5 +1,5 @@
 //! Interrupts calls on a thread that must also handle other events, such as Ctrl-C in Python. While the plugin runs, the clock of its time
-//! limit periodically checks whether it is still wanted.
+//! limit periodically checks whether the call is still wanted.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,8 +8,8 @@ type IsWanted = Rc<dyn Fn() -> bool>;
 
 thread_local! { static ASKED: RefCell<Option<IsWanted>> = const { RefCell::new(None) } }
 
-/// Does some work, and asks every 50 ms while a plugin with a time limit runs in it, on this thread, whether that is still wanted. Where
-/// not, the call ends as if its time were over.
+/// Runs `work`. While a plugin with a time limit runs in it on this thread, calls `is_wanted` every 50 ms. If that returns
+/// false, the call ends as if its time were over.
 pub fn while_wanted<T>(is_wanted: impl Fn() -> bool + 'static, work: impl FnOnce() -> T) -> T {
     struct Before(Option<IsWanted>);
     impl Drop for Before {
@@ -21,12 +21,12 @@ pub fn while_wanted<T>(is_wanted: impl Fn() -> bool + 'static, work: impl FnOnce
     work()
 }
 
-/// Whether this thread has such a check.
+/// Returns whether this thread has such a check.
 pub(super) fn is_anybody_asked() -> bool {
     ASKED.with_borrow(Option::is_some)
 }
 
-/// Whether the call is still wanted; true without a check.
+/// Returns whether the call is still wanted; true without a check.
 pub(super) fn is_wanted() -> bool {
     // The check itself may call plugins.
     let asked = ASKED.with_borrow(Clone::clone);

@@ -34,7 +34,7 @@ pub struct ExpectedBatch<'a> {
     pub counts: Option<&'a BooleanBuffer>,
 }
 
-/// Makes a batch of the described schema.
+/// Creates a batch of the described schema.
 pub fn batch(promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, String> {
     let ExpectedBatch { what, schema, written, rows, counts } = promised;
     let found = raw.rows as usize;
@@ -46,28 +46,28 @@ pub fn batch(promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, 
         return Err(format!("{what}: {given} columns, but `describe` promised {wanted}"));
     }
     let mut columns = Vec::with_capacity(wanted);
-    for (place, (field, column)) in schema.fields().iter().zip(raw.columns).enumerate() {
-        let array = match written.has(place) {
+    for (index, (field, column)) in schema.fields().iter().zip(raw.columns).enumerate() {
+        let array = match written.has(index) {
             true => lift_written(field, found, column, counts),
             false => lift_column(field, found, column),
         };
-        let array = array.map_err(|words| format!("{what}: column `{}`, {found} rows: {words}", field.name()))?;
+        let array = array.map_err(|cause| format!("{what}: column `{}`, {found} rows: {cause}", field.name()))?;
         columns.push(array);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(found));
     RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| format!("{what}: {e}"))
 }
 
-/// Makes an array of `rows` rows of one raw column.
+/// Creates an array of `rows` rows of one raw column.
 pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<ArrayRef, String> {
-    let kind = ColumnType::of(field.data_type());
+    let kind = ColumnType::from_arrow(field.data_type());
     if let ColumnType::Arrow(wanted) = &kind {
         if column.validity.is_some() || column.offsets.is_some() {
             return Err("an `arrow` column has `data` only; its stream carries nulls and offsets".into());
         }
         let array = ipc(wanted, rows, column.data)?;
         if array.null_count() > 0 && !field.is_nullable() {
-            return Err("holds nulls, but `describe` promised none".into());
+            return Err("contains nulls, but `describe` promised none".into());
         }
         return Ok(array);
     }
@@ -116,7 +116,7 @@ fn lift_written(
 /// Checks the rejected rows of a call with `rows` rows: each exists and is unique. Long reasons are cut.
 pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RejectedRow>, String> {
     if raw.len() > rows {
-        return Err(format!("{} rows are rejected of {rows} given", raw.len()));
+        return Err(format!("{} of {rows} rows are rejected", raw.len()));
     }
     if let Some(wrong) = raw.iter().find(|rejection| rejection.row as usize >= rows) {
         return Err(format!("row {} is rejected, but only {rows} rows were given (rows count from 0)", wrong.row));
@@ -130,7 +130,7 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RejectedRow>, 
     Ok(raw.into_iter().map(refusal).collect())
 }
 
-/// A bitmap of `rows` bits.
+/// Creates a bitmap of `rows` bits.
 pub fn bits(what: &str, rows: usize, raw: Vec<u8>) -> Result<BooleanBuffer, String> {
     let wanted = rows.div_ceil(8);
     if raw.len() != wanted {
@@ -213,7 +213,7 @@ fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
 /// [`check_ipc`] has rejected what may grow. Arrow checks the buffers, but may panic on streams that are malformed in other ways.
 fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
     check_ipc(&stream)
-        .map_err(|words| format!("`data` is not an Arrow IPC stream that plugins may return: {words}"))?;
+        .map_err(|cause| format!("`data` is not an Arrow IPC stream that plugins may return: {cause}"))?;
     let decoded = caught(|| {
         let (mut buffer, mut decoder, mut arrays) = (Buffer::from_vec(stream), StreamDecoder::new(), Vec::new());
         while !buffer.is_empty() {
@@ -227,12 +227,12 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
     });
     let (schema, arrays) = match decoded {
         Ok(Ok(decoded)) => decoded,
-        Ok(Err(words)) => return Err(format!("`data` is not an Arrow IPC stream: {words}")),
+        Ok(Err(cause)) => return Err(format!("`data` is not an Arrow IPC stream: {cause}")),
         Err(_) => return Err("`data` is a malformed Arrow IPC stream".into()),
     };
     match schema.fields().iter().map(|field| field.data_type()).collect::<Vec<_>>()[..] {
         [found] if found == wanted => {}
-        [found] => return Err(format!("its Arrow IPC stream holds {found}, but `describe` promised {wanted}")),
+        [found] => return Err(format!("its Arrow IPC stream has {found}, but `describe` promised {wanted}")),
         ref many => return Err(format!("its Arrow IPC stream holds {} columns, not one", many.len())),
     }
     let found = arrays.iter().try_fold(0usize, |sum, array| sum.checked_add(array.len()));
@@ -303,7 +303,7 @@ fn check_lengths(batch: arrow::ipc::RecordBatch<'_>, body: u64) -> Result<(), St
 
 fn take<'a>(rest: &mut &'a [u8], bytes: u64) -> Result<&'a [u8], String> {
     let cut = usize::try_from(bytes).ok().and_then(|bytes| rest.split_at_checked(bytes));
-    let (taken, behind) = cut.ok_or("it is cut off")?;
-    *rest = behind;
+    let (taken, rest_bytes) = cut.ok_or("it is cut off")?;
+    *rest = rest_bytes;
     Ok(taken)
 }

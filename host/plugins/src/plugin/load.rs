@@ -113,9 +113,9 @@ impl Loader {
         let machine = self.machine(kind)?;
         let file = find(path)?;
         let bytes = read(&file)?;
-        if options.pinned.is_some_and(|pinned| pinned != millstream_base::digest::Digest::of(&bytes)) {
+        if options.pinned.is_some_and(|pinned| pinned != millstream_base::digest::Digest::compute(&bytes)) {
             return Err(Error::environment(format!(
-                "{} is no longer the component that the lock file pins: it was changed just now; it is not used",
+                "{} is no longer the component that the lock file pins: it was just changed; it is not used",
                 file.display()
             )));
         }
@@ -158,7 +158,7 @@ impl Loader {
         };
         let ty = component.component_type();
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
-            Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
+            Error::plugin(format!("plugin {}: its imports do not match this host: {e:#}", file.display()))
         })?;
         let is_migrator = |name: &&str| ours(name).is_some_and(|(interface, _)| interface == MIGRATOR);
         let migrator = needs.exports.iter().map(String::as_str).find(is_migrator);
@@ -197,7 +197,7 @@ impl Loader {
             return Err(failed(refused));
         }
         tracing::info!("compiling plugin {} (cached for the next startup)", file.display());
-        let _shown = progress::of(&format!("compiling plugin {}, for the first time", file.display()));
+        let _shown = progress::start(&format!("compiling plugin {}, for the first time", file.display()));
         let cache = self.cache.as_ref();
         let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
             // SAFETY: this program just made the code for this engine, and it came through a private pipe.

@@ -23,13 +23,13 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> LoadOptions {
-        LoadOptions::of(&PluginSpec::new(""))
+        LoadOptions::new(&PluginSpec::new(""))
     }
 }
 
 impl LoadOptions {
     /// Returns the options of a plugin in a job.
-    pub fn of(spec: &PluginSpec) -> LoadOptions {
+    pub fn new(spec: &PluginSpec) -> LoadOptions {
         let metering = match (spec.on_error, spec.limits.time_max.is_zero()) {
             (OnError::Reject, _) => Metering::Fuel,
             (OnError::Fail, false) => Metering::Epochs,
@@ -46,6 +46,6 @@ impl LoadOptions {
     }
 
     pub(super) fn code_kind(&self) -> CodeKind {
-        CodeKind::here(self.metering, self.stack_bytes_max)
+        CodeKind::for_this_process(self.metering, self.stack_bytes_max)
     }
 }

@@ -48,7 +48,7 @@ impl LogBudget {
     }
 
     /// Reports how many lines were dropped, at most once per second.
-    pub fn tell(&mut self) {
+    pub fn report_dropped(&mut self) {
         if self.dropped > 0
             && let Some(dropped) = self.take_dropped(Instant::now())
         {
@@ -73,7 +73,7 @@ impl LogBudget {
             source,
             sink,
             plugin,
-            "{dropped} log lines were dropped: a {role} may log {lines} lines and {bytes} a second on each worker \
+            "{dropped} log lines were dropped: a {role} may log {lines} lines and {bytes} per second on each worker \
              (`limits.log_lines`, `limits.log`)"
         );
     }

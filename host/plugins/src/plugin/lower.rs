@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
     let fields = schema.fields().iter().map(|field| Field {
         name: field.name().clone(),
-        kind: match ColumnType::of(field.data_type()) {
+        kind: match ColumnType::from_arrow(field.data_type()) {
             ColumnType::Bool => DataType::Bool,
             ColumnType::Int64 => DataType::Int64,
             ColumnType::Float64 => DataType::Float64,
@@ -49,14 +49,14 @@ impl Lowered {
         let rows = u32::try_from(batch.num_rows()).map_err(|_| format!("{} rows are too many", batch.num_rows()))?;
         let schema = batch.schema_ref();
         let columns = batch.columns().iter().zip(schema.fields()).enumerate();
-        let columns = columns.map(|(place, (array, field))| {
-            let lowered = match written.has(place) {
+        let columns = columns.map(|(index, (array, field))| {
+            let lowered = match written.has(index) {
                 true => json::written_out(field, array)
                     .map_err(|e| e.to_string())
                     .and_then(|texts| column(&(Arc::new(texts) as ArrayRef), field)),
                 false => column(array, field),
             };
-            lowered.map_err(|words| format!("column `{}`: {words}", field.name()))
+            lowered.map_err(|message| format!("column `{}`: {message}", field.name()))
         });
         Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
     }
@@ -102,7 +102,7 @@ pub fn flags(array: &BooleanArray) -> Buffer {
 }
 
 fn column(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<LoweredColumn, String> {
-    let (offsets, data) = match ColumnType::of(array.data_type()) {
+    let (offsets, data) = match ColumnType::from_arrow(array.data_type()) {
         ColumnType::Bool => (None, flags(array.as_boolean())),
         ColumnType::Int64 => (None, array.as_primitive::<Int64Type>().values().inner().clone()),
         ColumnType::Float64 => (None, array.as_primitive::<Float64Type>().values().inner().clone()),

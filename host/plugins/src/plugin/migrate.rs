@@ -47,16 +47,16 @@ impl Plugin {
     ) -> Result<RecordBatch, CallFailure> {
         let plugin = format!("{} {}", description.name, description.version);
         let identity = CallIdentity { stage: Some(stage.stage.clone()), role: Role::Stage, plugin, outside: "migrate" };
-        let bug = |words: &str| CallFailure::other(Error::bug(format!("{}: {words}", identity.who())));
+        let bug = |message: &str| CallFailure::other(Error::bug(format!("{}: {message}", identity.who())));
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));
         };
         let written = WrittenOut::of_named(old.rows.schema_ref());
-        let states = Lowered::new(old.rows, &written).map_err(|words| bug(&words))?;
+        let states = Lowered::new(old.rows, &written).map_err(|message| bug(&message))?;
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
-        let given = InputSize::of([&states]);
+        let given = InputSize::measure([&states]);
         let made: BatchOut = located(&mut instances, &stage.config, |instances, config| {
             instances.time_us = old.time.0;
             instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))

@@ -72,7 +72,7 @@ impl From<wasmparser::Error> for UnreadableComponent {
 
 impl ComponentNeeds {
     /// Reads a component, until a limit is passed.
-    pub fn of(bytes: &[u8]) -> Result<ComponentNeeds, UnreadableComponent> {
+    pub fn read(bytes: &[u8]) -> Result<ComponentNeeds, UnreadableComponent> {
         let mut reading =
             TypeReading { bytes, needs: ComponentNeeds::default(), depth: 0, types: Types::default(), ended: false };
         for payload in Parser::new(0).parse_all(bytes) {
@@ -96,7 +96,7 @@ impl Size {
             (self.functions, COMPONENT_FUNCTIONS_MAX, "functions"),
             (self.types, COMPONENT_TYPES_MAX, "types"),
             (self.imports, COMPONENT_IMPORTS_MAX, "imports"),
-            (self.nesting, COMPONENT_NESTING_MAX, "levels of components or types within each other"),
+            (self.nesting, COMPONENT_NESTING_MAX, "levels of nested components or types"),
             (self.function_bytes, COMPONENT_FUNCTION_BYTES_MAX, "bytes in one function"),
         ];
         match limits.into_iter().find(|(found, max, _)| found > max) {

@@ -27,9 +27,9 @@ impl Net {
     }
 
     /// Denies something permanently. The call fails with this message, however the plugin handles it.
-    fn deny(&mut self, words: String) -> WitNetFault {
-        self.denied.get_or_insert_with(|| words.clone());
-        WitNetFault::Failed(words)
+    fn deny(&mut self, message: String) -> WitNetFault {
+        self.denied.get_or_insert_with(|| message.clone());
+        WitNetFault::Failed(message)
     }
 }
 
@@ -105,13 +105,13 @@ impl NetCall<'_> {
                     return match tls.secure(stream, bare(host), left) {
                         Ok(secured) => self.keep(Socket::Tls(Box::new(secured))),
                         Err(Unsecured::Broken(error)) => Err(fault(&error)),
-                        Err(Unsecured::Refused(words)) => Err(self.net.deny(words)),
+                        Err(Unsecured::Refused(message)) => Err(self.net.deny(message)),
                     };
                 }
                 Err(error) => {
                     last = match fault(&error) {
                         // The system's message does not name the address.
-                        WitNetFault::Failed(words) => WitNetFault::Failed(format!("{host}:{port}: {words}")),
+                        WitNetFault::Failed(message) => WitNetFault::Failed(format!("{host}:{port}: {message}")),
                         other => other,
                     }
                 }
@@ -138,8 +138,8 @@ impl NetCall<'_> {
     /// Writes all of it.
     pub fn write(&mut self, socket: u32, data: &[u8], time: Duration) -> Result<(), WitNetFault> {
         if data.len() > PLUGIN_NET_WRITE_BYTES_MAX {
-            let words = format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are allowed", data.len());
-            return Err(WitNetFault::Failed(words));
+            let message = format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are allowed", data.len());
+            return Err(WitNetFault::Failed(message));
         }
         let stream = self.tcp(socket)?;
         let end = Instant::now() + time;
@@ -209,11 +209,11 @@ impl NetCall<'_> {
             None => Err(self.net.deny(format!("{} is not allowed in `describe`", what()))),
             Some(grant) if granted(grant) => Ok(()),
             Some(_) => {
-                let words = format!(
+                let message = format!(
                     "{} is not granted; the job grants it with grant = {{ {key} = [\"{host}:{port}\"] }}",
                     what()
                 );
-                Err(self.net.deny(words))
+                Err(self.net.deny(message))
             }
         }
     }
@@ -245,11 +245,11 @@ impl NetCall<'_> {
 
     fn keep(&mut self, socket: Socket) -> Result<u32, WitNetFault> {
         if self.net.sockets.len() as u64 >= self.sockets_max {
-            let words = format!("{} sockets are open, which is the maximum (`limits.handles`)", self.sockets_max);
-            return Err(WitNetFault::Failed(words));
+            let message = format!("{} sockets are open, which is the maximum (`limits.handles`)", self.sockets_max);
+            return Err(WitNetFault::Failed(message));
         }
         let Some(number) = self.net.last.checked_add(1) else {
-            return Err(WitNetFault::Failed("there were too many sockets".into()));
+            return Err(WitNetFault::Failed("too many sockets were opened".into()));
         };
         self.net.last = number;
         self.net.sockets.insert(number, socket);
@@ -291,7 +291,7 @@ fn bare(host: &str) -> &str {
 
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, WitNetFault> {
     let found = (bare(host), port).to_socket_addrs();
-    found.map(Iterator::collect).map_err(|error| WitNetFault::Failed(format!("`{host}` cannot be looked up: {error}")))
+    found.map(Iterator::collect).map_err(|error| WitNetFault::Failed(format!("`{host}` cannot be resolved: {error}")))
 }
 
 /// Rounds a wait for the system, which does not accept zero and may round up a few milliseconds. Zero therefore also means non-blocking:
@@ -354,25 +354,25 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let grant = granted(&[format!("127.0.0.1:{port}")], &[]);
         let mut net = Net::default();
-        let refused = call(&mut net, &grant).connect("127.0.0.1", port.wrapping_add(1), LONG);
-        assert!(matches!(refused, Err(WitNetFault::Failed(words)) if words.contains("not granted")));
+        let rejected = call(&mut net, &grant).connect("127.0.0.1", port.wrapping_add(1), LONG);
+        assert!(matches!(rejected, Err(WitNetFault::Failed(message)) if message.contains("not granted")));
         let nobody = NetCall { net: &mut net, grant: None, sockets_max: 2 }.connect("127.0.0.1", port, LONG);
-        assert!(matches!(nobody, Err(WitNetFault::Failed(words)) if words.contains("`describe`")));
+        assert!(matches!(nobody, Err(WitNetFault::Failed(message)) if message.contains("`describe`")));
         let socket = call(&mut net, &grant).connect("127.0.0.1", port, LONG).unwrap();
         let (mut other, _) = server.accept().unwrap();
         assert_eq!(call(&mut net, &grant).read(socket, 9, SHORT), Err(WitNetFault::Timeout));
         other.write_all(b"abc").unwrap();
         assert_eq!(call(&mut net, &grant).read(socket, 2, LONG), Ok(b"ab".to_vec()));
         assert_eq!(call(&mut net, &grant).write(socket, b"xyz", LONG), Ok(()));
-        let mut heard = [0; 3];
-        other.read_exact(&mut heard).unwrap();
-        assert_eq!(&heard, b"xyz");
+        let mut received = [0; 3];
+        other.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"xyz");
         drop(other);
         assert_eq!(call(&mut net, &grant).read(socket, 2, LONG), Ok(b"c".to_vec()));
         assert_eq!(call(&mut net, &grant).read(socket, 2, LONG), Err(WitNetFault::Closed));
         call(&mut net, &grant).connect("127.0.0.1", port, LONG).unwrap();
         let third = call(&mut net, &grant).connect("127.0.0.1", port, LONG);
-        assert!(matches!(third, Err(WitNetFault::Failed(words)) if words.contains("limits.handles")));
+        assert!(matches!(third, Err(WitNetFault::Failed(message)) if message.contains("limits.handles")));
         call(&mut net, &grant).close(socket);
         assert_eq!(call(&mut net, &grant).write(socket, b"x", LONG), Err(WitNetFault::Closed));
         call(&mut net, &grant).connect("127.0.0.1", port, LONG).unwrap();
@@ -387,14 +387,14 @@ mod tests {
         let socket = call(&mut net, &grant).bind("127.0.0.1", 0).unwrap();
         assert_eq!(call(&mut net, &grant).receive(socket, 9, SHORT), Err(WitNetFault::Timeout));
         call(&mut net, &grant).send(socket, "127.0.0.1", to.port(), b"ping").unwrap();
-        let mut heard = [0; 9];
-        let (count, from) = other.recv_from(&mut heard).unwrap();
-        assert_eq!(&heard[..count], b"ping");
+        let mut received = [0; 9];
+        let (count, from) = other.recv_from(&mut received).unwrap();
+        assert_eq!(&received[..count], b"ping");
         other.send_to(b"a long answer", from).unwrap();
         let came = call(&mut net, &grant).receive(socket, 6, LONG).unwrap();
         assert_eq!((came.sender, came.data), (to.to_string(), b"a long".to_vec()));
-        let refused = call(&mut net, &grant).send(socket, "127.0.0.1", 1, b"x");
-        assert!(matches!(refused, Err(WitNetFault::Failed(words)) if words.contains("not granted")));
+        let rejected = call(&mut net, &grant).send(socket, "127.0.0.1", 1, b"x");
+        assert!(matches!(rejected, Err(WitNetFault::Failed(message)) if message.contains("not granted")));
         assert!(matches!(call(&mut net, &grant).read(socket, 1, SHORT), Err(WitNetFault::Failed(_))));
     }
 

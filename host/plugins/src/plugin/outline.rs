@@ -27,7 +27,7 @@ impl Outline {
     ///
     /// # Errors
     /// `Job` or `Plugin`: no host of this version would load it; the message says why.
-    pub fn of(file: &Path, bytes: &[u8]) -> Result<Outline> {
+    pub fn read(file: &Path, bytes: &[u8]) -> Result<Outline> {
         read(file, bytes, &LoadOptions { http: true, ..LoadOptions::default() })
     }
 
@@ -50,19 +50,19 @@ impl Outline {
 pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
     // The user who builds it is its author.
     let of_author = |kind| if kind == Kind::Job { Kind::Plugin } else { kind };
-    let outline = Outline::of(file, bytes).map_err(|error| Error { kind: of_author(error.kind), ..error })?;
+    let outline = Outline::read(file, bytes).map_err(|error| Error { kind: of_author(error.kind), ..error })?;
     Ok(outline.world)
 }
 
 /// Reads the outline of a component. Rejects what is too large, not granted, or of an unsupported version, before anything is compiled.
 pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline> {
     check_is_component(file, bytes)?;
-    let needs = ComponentNeeds::of(bytes).map_err(|why| match why {
-        UnreadableComponent::Damaged(words) => Error::plugin(format!(
-            "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
+    let needs = ComponentNeeds::read(bytes).map_err(|why| match why {
+        UnreadableComponent::Damaged(message) => Error::plugin(format!(
+            "plugin {} does not compile: {message}\n  Build it again: `millstream build`.",
             file.display()
         )),
-        UnreadableComponent::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
+        UnreadableComponent::TooLarge(message) => Error::job(format!("plugin {} {message}", file.display())),
     })?;
     check_imports(file, &needs.imports, world_among(&needs.exports), options)?;
     let (interface, world) = interface(file, &needs.exports)?;
@@ -71,7 +71,7 @@ pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline>
 
 /// Checks that every import is offered to the plugin.
 pub fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
-    needs::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
+    needs::check(imports, world, options).map_err(|message| Error::job(format!("plugin {} {message}", file.display())))
 }
 
 /// Fails if a file is not a component, and says what it is, by its first bytes.
@@ -79,14 +79,15 @@ fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
     let what = match bytes {
         [b'\0', b'a', b's', b'm', _, 0, 1, 0, ..] => return Ok(()),
         [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            "is a core WebAssembly module, not a component. `millstream build` makes components of plugin folders."
+            "is a core WebAssembly module, not a component. `millstream build` creates components from plugin \
+            directories."
         }
         [b'\0', b'a', b's', b'm', ..] => "is WebAssembly of a kind that this host does not support",
         [] => "is empty, not a component",
         text if std::str::from_utf8(text).is_ok() => {
-            "is a text file, not a component. `millstream build` makes components of plugin folders."
+            "is text, not a component. `millstream build` creates components from plugin directories."
         }
-        _ => "is not WebAssembly, so not a component",
+        _ => "is not WebAssembly, so it is not a component",
     };
     Err(Error::job(format!("plugin {}: the file {what}", file.display())))
 }
@@ -123,7 +124,7 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
         }
         _ => {
             let all: Vec<&str> = worlds.iter().map(|(name, ..)| name.as_str()).collect();
-            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", names(&all))))
+            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must implement one", names(&all))))
         }
     }
 }

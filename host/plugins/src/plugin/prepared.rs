@@ -88,7 +88,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     // Nothing of it ever waits.
     let made = runtime.block_on(wizer.snapshot_component(&context, &mut called)).map_err(failed)?;
     if called.has_missed {
-        return Err(Error::bug(format!("{what} cannot be prepared: a part of what it holds cannot be read")));
+        return Err(Error::bug(format!("{what} cannot be prepared: a part of its content cannot be read")));
     }
     Ok(made)
 }

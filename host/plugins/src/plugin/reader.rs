@@ -69,13 +69,13 @@ impl Reader {
     }
 
     /// Makes a call that gives nothing back.
-    fn tell(
+    fn notify(
         &mut self,
         function: &'static str,
         call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<(), CallFailure>,
     ) -> Result<(), ReadError> {
-        let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
-        heard.map_err(|failure| self.told(failure))
+        let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        called.map_err(|failure| self.to_error(failure))
     }
 
     fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
@@ -94,13 +94,13 @@ impl Reader {
             let bytes = position.len();
             return Err(format!("a position of {bytes} bytes; at most {PLUGIN_POSITION_BYTES_MAX} are allowed").into());
         }
-        let reason = |words: &str| printable(words, PLUGIN_REASON_BYTES_MAX);
+        let reason = |message: &str| printable(message, PLUGIN_REASON_BYTES_MAX);
         let (schema, written) = (&self.output, &self.written.output);
         let rows = lift::batch(ExpectedBatch { what: "the rows", schema, written, rows: None, counts: None }, rows)?;
         allowance.check_shared(&rows)?;
         Ok(ReadRows {
             content: ReadContent::Rows(rows),
-            refused: refused.into_iter().map(|refusal| (refusal.data, reason(&refusal.reason))).collect(),
+            rejected: refused.into_iter().map(|refusal| (refusal.data, reason(&refusal.reason))).collect(),
             position,
             pause: match next {
                 WitNext::Ready => Some(Duration::ZERO),
@@ -111,7 +111,7 @@ impl Reader {
     }
 
     /// Converts a failure. The plugin's own errors are transient, except those about its config. A denied grant is permanent.
-    fn told(&mut self, failure: CallFailure) -> ReadError {
+    fn to_error(&mut self, failure: CallFailure) -> ReadError {
         match failure.trap {
             Some(Trap::Error) => ReadError::Transient(failure.reason),
             _ => ReadError::Permanent(failure.error),
@@ -140,20 +140,20 @@ impl ReadPartition for Reader {
         });
         self.instances.end();
         let checked = asked.and_then(|names: Vec<String>| self.settled(check_names(&names).map(|()| names)));
-        checked.map_err(|failure| self.told(failure))
+        checked.map_err(|failure| self.to_error(failure))
     }
 
     fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
         self.instances.end();
         let config = self.config.clone();
-        self.tell("open", |instances, calls| {
+        self.notify("open", |instances, calls| {
             instances.call(None, &calls.open, InputSize::default(), (config.as_str(), partition, position))
         })
     }
 
     fn poll(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         let limits = &self.instances.callee.limits;
-        // A source makes rows of nothing, so only the limits themselves count.
+        // A source creates rows without input, so only the limits themselves count.
         let given = InputSize { rows: limits.output_rows_max, bytes: limits.output_bytes_max, longest: 0 };
         let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
         let polled =
@@ -163,15 +163,15 @@ impl ReadPartition for Reader {
             let checked = self.check(given, rows_max, polled);
             self.settled(checked)
         });
-        checked.map_err(|failure| self.told(failure))
+        checked.map_err(|failure| self.to_error(failure))
     }
 
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
-        self.tell("durable", |instances, calls| instances.call(None, &calls.durable, InputSize::default(), (position,)))
+        self.notify("durable", |instances, calls| instances.call(None, &calls.durable, InputSize::default(), (position,)))
     }
 
     fn published(&mut self, position: &[u8]) -> Result<(), ReadError> {
-        self.tell("published", |instances, calls| {
+        self.notify("published", |instances, calls| {
             instances.call(None, &calls.published, InputSize::default(), (position,))
         })
     }
@@ -184,7 +184,7 @@ fn wrong_world(loaded: &Loaded) -> Error {
 fn check_names(names: &[String]) -> Result<(), OutputFault> {
     let mut known = BTreeSet::new();
     if names.len() > 1 && names.iter().any(String::is_empty) {
-        return Err("a partition without a name among others".to_owned().into());
+        return Err("one of several partitions has no name".to_owned().into());
     }
     for name in names {
         if name.len() > PLUGIN_PARTITION_NAME_BYTES_MAX {
@@ -198,7 +198,7 @@ fn check_names(names: &[String]) -> Result<(), OutputFault> {
             return Err(format!("a partition's name with control characters: {name:?}").into());
         }
         if !known.insert(name) {
-            return Err(format!("partition `{name}` comes twice").into());
+            return Err(format!("partition `{name}` appears twice").into());
         }
     }
     Ok(())

@@ -54,8 +54,8 @@ fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<
     let groups = grouper.group(&encoded);
     let order = groups.sorted(&encoded);
     let mut rank = vec![0u32; groups.count()];
-    for (place, group) in order.iter().enumerate() {
-        rank[*group as usize] = place as u32;
+    for (index, group) in order.iter().enumerate() {
+        rank[*group as usize] = index as u32;
     }
     let (ends, sorted) = sort_by_rank(groups.of_row.iter().map(|group| rank[*group]), groups.count());
     let runs = ends.iter().scan(0, |start, end| Some(end - std::mem::replace(start, *end))).collect();

@@ -30,7 +30,7 @@ use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::memory;
 use std::ops::Range;
 
-/// The columns of what calls return.
+/// The columns of the results of calls.
 pub struct Schemas {
     /// The schema of output rows.
     pub output: SchemaRef,
@@ -45,8 +45,8 @@ pub struct RowFailure {
 }
 
 impl RowFailure {
-    /// The report of a call on this row alone.
-    pub fn of(failure: CallFailure) -> RowFailure {
+    /// Creates the report of a call on this row alone.
+    pub fn new(failure: CallFailure) -> RowFailure {
         let reason = printable(&failure.reason, PLUGIN_REASON_BYTES_MAX);
         RowFailure { reason, backtrace: failure.backtrace }
     }
@@ -56,12 +56,12 @@ impl RowFailure {
     }
 }
 
-/// Calls that look for the rows which made one call fail, and how many of them there may be.
+/// Calls that search for the rows that made one call fail, and the maximum number of such rows.
 pub struct Trials<'a> {
     attempts: &'a mut Attempts,
     calls_left: u64,
     fuel_left: u64,
-    /// Why the last one failed.
+    /// Why the last call failed.
     last_reason: String,
 }
 
@@ -72,7 +72,7 @@ impl Drop for Trials<'_> {
 }
 
 impl Trials<'_> {
-    /// After a failed call. It has said what it had to say: its repetitions write nothing to the log.
+    /// Starts a search after a failed call. Its repetitions write nothing to the log.
     pub fn new(attempts: &mut Attempts) -> Trials<'_> {
         attempts.instances.set_quiet(true);
         let mut trials = Trials { attempts, calls_left: 0, fuel_left: 0, last_reason: String::new() };
@@ -112,7 +112,7 @@ impl Trials<'_> {
         match called {
             Ok(result) => Ok(TriedRows::Good(result)),
             Err(failure) if rows > 0 && failure.trap.is_some() => {
-                let story = RowFailure::of(failure);
+                let story = RowFailure::new(failure);
                 self.last_reason.clone_from(&story.reason);
                 Ok(TriedRows::Bad(story))
             }
@@ -147,8 +147,8 @@ impl Trials<'_> {
 
     /// Converts the result of a search to rejections; `row` maps an index among the searched rows to the row.
     fn refusals<T>(&self, found: &mut SearchResult<T, RowFailure>, row: impl Fn(usize) -> u32) -> Vec<RejectedRow> {
-        let bad = found.bad.drain(..).map(|(place, story)| story.refuse(row(place))).collect::<Vec<_>>();
-        bad.into_iter().chain(found.rest.clone().map(|place| self.not_found().refuse(row(place)))).collect()
+        let bad = found.bad.drain(..).map(|(index, story)| story.refuse(row(index))).collect::<Vec<_>>();
+        bad.into_iter().chain(found.rest.clone().map(|index| self.not_found().refuse(row(index)))).collect()
     }
 }
 
@@ -165,7 +165,7 @@ fn search_from<T>(
     })
 }
 
-/// World `transform`. `known`: what the call on all rows said.
+/// World `transform`. `known`: the result of the call on all rows.
 pub fn process(
     trials: &mut Trials<'_>,
     known: RowFailure,
@@ -205,7 +205,7 @@ pub fn refused(
     Ok(trials.refusals(&mut found, |row| row as u32))
 }
 
-/// World `aggregate`: `lift` on rows that are not guilty one by one. `first`: what the call on all rows said.
+/// World `aggregate`: `lift` on rows that do not fail one by one. `first`: the result of the call on all rows.
 pub fn lift(
     trials: &mut Trials<'_>,
     first: (RowFailure, Error),
@@ -215,7 +215,7 @@ pub fn lift(
 ) -> Result<RecordBatch> {
     let (known, error) = first;
     let found = search_from(rows.num_rows(), known, |range| {
-        // No row is to blame that fails alone.
+        // No row that fails alone is to blame.
         let rows_to_blame = if range.len() > 1 { range.len() } else { 0 };
         trials.call(rows_to_blame, |attempts| attempts.lift(context, &rows.slice(range.start, range.len())))
     })?;
@@ -225,7 +225,7 @@ pub fn lift(
     concat_batches(&schemas.accumulators, found.good.iter().map(|(_, piece)| piece)).map_err(Error::arrow)
 }
 
-/// Refusals of a piece that begins at this row.
+/// Shifts the rejections of a piece that begins at this row.
 fn shifted(refusals: Vec<RejectedRow>, start: usize) -> impl Iterator<Item = RejectedRow> {
     refusals.into_iter().map(move |refusal| RejectedRow { row: refusal.row + start as u32, ..refusal })
 }

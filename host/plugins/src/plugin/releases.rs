@@ -64,12 +64,12 @@ pub const RELEASES: [Release; 4] = [
 /// The interface with which plugins of world `update` take over states of other versions of themselves.
 pub const MIGRATOR: &str = "migrator";
 
-/// The release of this version; `None`: it is a later one, or none of ours.
+/// Returns the release of this version; `None` if it is a later one, or not one of ours.
 pub fn release(version: &str) -> Option<&'static Release> {
     RELEASES.iter().find(|release| release.version == version)
 }
 
-/// The world whose functions an interface of ours has.
+/// Returns the world whose functions an interface of ours has.
 pub fn world_of(interface: &str) -> Option<World> {
     Some(match interface {
         "transformer" => World::Transform,
@@ -82,17 +82,17 @@ pub fn world_of(interface: &str) -> Option<World> {
     })
 }
 
-/// The world of a component that exports these.
+/// Returns the world of a component with these exports.
 pub fn world_among(exports: &[String]) -> Option<World> {
     exports.iter().find_map(|name| world_of(ours(name)?.0))
 }
 
-/// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
+/// Splits interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
 pub fn ours(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("millstream:plugin/")?.split_once('@')
 }
 
-/// The error of a component with an unreleased version; it follows the plugin's name.
+/// Returns the error of a component with an unreleased version; it continues after the plugin's name.
 pub fn needs_other(version: &str) -> String {
     format!(
         "needs millstream:plugin@{}, and this host supports {VERSION}: install a Millstream that supports it, or \

@@ -37,7 +37,7 @@ struct DeadlineStream<'a> {
 }
 
 impl DeadlineStream<'_> {
-    fn left(&self) -> io::Result<Option<Duration>> {
+    fn remaining(&self) -> io::Result<Option<Duration>> {
         match self.end.saturating_duration_since(Instant::now()) {
             Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
             left => Ok(Some(left)),
@@ -47,14 +47,14 @@ impl DeadlineStream<'_> {
 
 impl Read for DeadlineStream<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
+        self.stream.set_read_timeout(self.remaining()?)?;
         self.stream.read(to)
     }
 }
 
 impl Write for DeadlineStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
+        self.stream.set_write_timeout(self.remaining()?)?;
         self.stream.write(bytes)
     }
 
@@ -74,7 +74,7 @@ impl TlsClient {
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut within) {
                 return Err(match (self.refused)(&error, name) {
-                    Some(words) => Unsecured::Refused(format!("{name}: {words}")),
+                    Some(message) => Unsecured::Refused(format!("{name}: {message}")),
                     None => Unsecured::Broken(error),
                 });
             }

@@ -1,5 +1,5 @@
-//! Starts a core module when it is built, and keeps it as it is then: what a runtime prepares for itself (Go: half a
-//! millisecond) is done once, and not in each instance. The technique is Wizer's (Fitzgen, Bytecode Alliance).
+//! Initializes a core module at build time and stores its initialized state: what a runtime prepares for itself (Go: half a
+//! millisecond) is done once, not per instance. The technique is Wizer's (Fitzgen, Bytecode Alliance).
 
 use crate::limits::SNAPSHOT_FUEL;
 use millstream_base::error::{Error, Result};
@@ -13,9 +13,9 @@ use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 const START: &str = "_initialize";
 /// Imports of WASI 0.1.
 const WASI: &str = "wasi_snapshot_preview1";
-/// Random bytes that are given at a time.
+/// Maximum random bytes per call.
 const RANDOM_BYTES_MAX: i32 = 1 << 20;
-/// Bytes that are kept of what it prints.
+/// Maximum bytes kept of a module's output.
 const PRINTED_BYTES_MAX: usize = 1 << 16;
 /// Errno: no such descriptor.
 const BADF: i32 = 8;
@@ -28,7 +28,7 @@ const FAULT: i32 = 21;
 /// # Errors
 /// `Plugin`: it cannot be started, or calls an import during the start.
 pub fn started(module: &[u8]) -> Result<Vec<u8>> {
-    let kept = kept(module, |store, instance| {
+    let kept = module_after(module, |store, instance| {
         let start = instance.get_typed_func::<(), ()>(&mut *store, START).map_err(failed)?;
         start.call(store, ()).map_err(failed)
     })?;
@@ -44,11 +44,11 @@ pub fn started(module: &[u8]) -> Result<Vec<u8>> {
 pub fn with_heap(module: &[u8], bytes: i32) -> Result<Vec<u8>> {
     const REALLOC: &str = "cabi_realloc";
     const ALIGN: i32 = 16;
-    kept(module, |store, instance| {
+    module_after(module, |store, instance| {
         let Some(realloc) = instance.get_func(&mut *store, REALLOC) else { return Ok(()) };
         let realloc = realloc.typed::<(i32, i32, i32, i32), i32>(&*store).map_err(failed)?;
         let place = realloc.call(&mut *store, (0, 0, ALIGN, bytes)).map_err(failed)?;
-        // There is nothing that gives memory back, but all except the beginning can be.
+        // There is no function to free it, but all except the beginning can be freed.
         realloc.call(store, (place, bytes, ALIGN, ALIGN)).map(drop).map_err(failed)
     })
 }
@@ -57,8 +57,8 @@ fn failed(error: wasmtime::Error) -> Error {
     Error::plugin(format!("it cannot be started: {error:?}"))
 }
 
-/// A module as it is after this was done with it.
-fn kept(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> Result<()>) -> Result<Vec<u8>> {
+/// Returns the module in the state after `run`.
+fn module_after(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> Result<()>) -> Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
     let mut wizer = Wizer::new();
@@ -75,17 +75,17 @@ fn kept(module: &[u8], run: impl FnOnce(&mut Store<StartingHost>, &Instance) -> 
     let printed = String::from_utf8_lossy(&store.data().printed);
     if !printed.is_empty() {
         let printed = printed.trim_end();
-        // A runtime prints why it cannot start. What a plugin that starts prints would be lost: its start is kept, and not repeated.
+        // A runtime prints why it cannot start. The output of a successful start would be lost, as the start is not repeated.
         return Err(Error::plugin(match ended {
-            Err(_) => format!("it fails while it starts, before it is called:\n{printed}"),
+            Err(_) => format!("it fails during startup, before it is called:\n{printed}"),
             Ok(()) => format!(
-                "it prints while it starts, before it is called, where no one sees it; print when it is \
+                "it prints during startup, before it is called, so the output is lost; print when it is \
                  called:\n{printed}"
             ),
         }));
     }
     ended?;
-    // Nothing of it ever waits.
+    // Nothing in it ever waits.
     runtime.block_on(wizer.snapshot(&context, &mut StartedModule { store, instance })).map_err(failed)
 }
 
@@ -132,7 +132,7 @@ struct StartingHost {
 }
 
 impl StartingHost {
-    /// A microsecond later than at the last look.
+    /// Returns a time a microsecond after the previous one.
     fn time_ns(&mut self) -> i64 {
         self.time_ns += 1_000;
         self.time_ns
@@ -191,7 +191,7 @@ fn linker(module: &Module) -> wasmtime::Result<Linker<StartingHost>> {
     Ok(linker)
 }
 
-/// Keeps what the module prints: `count` pieces, whose addresses and lengths are in its memory.
+/// Stores the module's output: `count` pieces, whose addresses and lengths are in its memory.
 fn print(mut caller: Caller<'_, StartingHost>, pieces: i32, count: i32, to: i32) -> wasmtime::Result<i32> {
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
     let (data, world) = memory.data_and_store_mut(&mut caller);
@@ -217,7 +217,7 @@ fn write(caller: &mut Caller<'_, StartingHost>, to: i32, bytes: &[u8]) -> wasmti
     Ok(0)
 }
 
-/// The module when it has been started.
+/// The initialized module.
 struct StartedModule {
     store: Store<StartingHost>,
     instance: Instance,
@@ -250,7 +250,7 @@ impl InstanceState for StartedModule {
 mod tests {
     use super::*;
 
-    /// Starts a module whose start does this.
+    /// Starts a module whose `_initialize` does this.
     fn start(does: &str) -> Result<String> {
         let text = format!(
             r#"(module
@@ -346,19 +346,19 @@ mod tests {
 
     #[test]
     fn a_start_that_cannot_be_is_told() {
-        let told = |does: &str| start(does).expect_err("it cannot").message;
-        let log = told("(call $log (i32.const 0) (i32.const 0) (i32.const 0))");
+        let error_of = |does: &str| start(does).expect_err("it cannot").message;
+        let log = error_of("(call $log (i32.const 0) (i32.const 0) (i32.const 0))");
         assert!(log.contains("it calls write of millstream:plugin/log@0.1.2"), "{log}");
-        assert!(told("(loop (br 0))").contains("fuel"));
-        assert!(told("(drop (call $random (i32.const 70000) (i32.const 8)))").contains("out of bounds"));
+        assert!(error_of("(loop (br 0))").contains("fuel"));
+        assert!(error_of("(drop (call $random (i32.const 70000) (i32.const 8)))").contains("out of bounds"));
         let print = |pieces: i32| {
             format!("(drop (call $print (i32.const 2) (i32.const 100) (i32.const {pieces}) (i32.const 8)))")
         };
-        let printed = told(&format!("{} unreachable", print(1)));
-        assert!(printed.ends_with("it fails while it starts, before it is called:\nhello"), "{printed}");
-        assert!(told(&print(1)).contains("it prints while it starts"), "{}", told(&print(1)));
+        let printed = error_of(&format!("{} unreachable", print(1)));
+        assert!(printed.ends_with("it fails during startup, before it is called:\nhello"), "{printed}");
+        assert!(error_of(&print(1)).contains("it prints during startup"), "{}", error_of(&print(1)));
         // The second piece is longer than memory.
-        assert!(told(&format!("{} unreachable", print(2))).contains("it fails while it starts"));
+        assert!(error_of(&format!("{} unreachable", print(2))).contains("it fails during startup"));
         assert!(started(b"no module").is_err());
     }
 }

@@ -11,9 +11,9 @@ pub fn check(stack_bytes_max: u64) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "its stack may have {stack_bytes_max} bytes (`limits.stack`), for which this thread needs {needed}, and {room} are \
-         left. Lower `limits.stack`, or set the environment variable RUST_MIN_STACK to {} before the program starts, as \
-         the command `millstream` does.",
+        "its stack may have {stack_bytes_max} bytes (`limits.stack`), so this thread needs {needed} bytes, but only \
+         {room} are left. Lower `limits.stack`, or set the environment variable RUST_MIN_STACK to {} before the \
+         program starts, as the command `millstream` does.",
         needed.saturating_add(THREAD_STACK_BYTES_RESERVED)
     ))
 }
@@ -70,8 +70,8 @@ mod tests {
         let (room, fits, too_large) = thread.unwrap().join().unwrap();
         assert!(room > stack_bytes as u64 / 2, "{room}");
         assert_eq!(fits, Ok(()));
-        let words = too_large.unwrap_err();
-        assert!(words.contains("RUST_MIN_STACK") && words.contains("`limits.stack`"), "{words}");
+        let message = too_large.unwrap_err();
+        assert!(message.contains("RUST_MIN_STACK") && message.contains("`limits.stack`"), "{message}");
         assert!(check(u64::MAX).is_err());
     }
 }

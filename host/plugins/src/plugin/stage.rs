@@ -1,4 +1,4 @@
-//! What a stage gives the plugin that it uses: its config, its limits, and what it grants.
+//! What a stage passes to its plugin: config, limits and permissions.
 
 use super::secured::TlsClient;
 use crate::limits::GRANTED_FILE_BYTES_MAX;
@@ -27,12 +27,12 @@ pub struct StageUse {
     pub grant: Granted,
     /// The effect of a failing call.
     pub on_error: OnError,
-    /// Whether calls on rows as they come in have the same ones on any number of workers.
+    /// Whether calls on rows in arrival order get the same rows with any number of workers.
     pub calls_are_fixed: bool,
 }
 
 impl StageUse {
-    /// A stage with all defaults.
+    /// Creates a stage with all defaults.
     pub fn new(stage: &str) -> StageUse {
         StageUse {
             stage: stage.to_owned(),

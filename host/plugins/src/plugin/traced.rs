@@ -37,7 +37,7 @@ pub fn located<T>(
     };
     let Some(mut again) = tracing(instances, &failure) else { return Err(failure) };
     let called = call(&mut again, &signed(config)).map(drop);
-    Err(seen(failure, &again, called))
+    Err(with_source_line(failure, &again, called))
 }
 
 impl Attempts {
@@ -56,7 +56,7 @@ impl Attempts {
         std::mem::swap(&mut self.config, &mut config);
         std::mem::swap(&mut self.instances, &mut again);
         self.count_for(counters);
-        Err(seen(failure, &again, called))
+        Err(with_source_line(failure, &again, called))
     }
 }
 
@@ -74,11 +74,11 @@ fn tracing(instances: &Instances, failure: &CallFailure) -> Option<Instances> {
     if !took_too_long(failure) || !instances.callee.loaded.traces || instances.callee.stage.grant.http.is_some() {
         return None;
     }
-    Some(instances.beside(limits(&instances.callee.limits)))
+    Some(instances.with_limits(limits(&instances.callee.limits)))
 }
 
 /// Adds the source line of the repeated call to the failure.
-fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>) -> CallFailure {
+fn with_source_line(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>) -> CallFailure {
     match (called, &again.last.story) {
         (Err(other), Some(story)) if took_too_long(&other) => {
             let after = match again.callee.loaded.machine.kind.metering {
@@ -87,7 +87,7 @@ fn seen(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>
             };
             let head = format!(
                 "Called again with the same rows, only to get this backtrace (the result is discarded). {after} it \
-                 was here:"
+                 was at:"
             );
             failure.with_calls(&head, story, &again.callee.limits)
         }

@@ -88,7 +88,8 @@ impl Wasi {
         Err(Stopped {
             trap: Trap::Fuel,
             words: format!("its WASI calls took longer than {} instructions would", self.work_max),
-            advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or fix the plugin if it calls WASI forever.",
+            advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or fix the plugin if it calls WASI \
+                endlessly.",
         })
     }
 }

@@ -52,16 +52,16 @@ impl Writer {
     ) -> Result<Writer, Error> {
         let plugin = format!("{} {}", description.name, description.version);
         let written = description.written.inputs.first().cloned().unwrap_or_default();
-        Writer::of(loaded, sink, plugin, (description.input.clone(), written), reads)
+        Writer::create(loaded, sink, plugin, (description.input.clone(), written), reads)
     }
 
     /// Creates a writer only to read the last committed batch.
     pub(super) fn that_asks(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
         let plugin = loaded.file.display().to_string();
-        Writer::of(loaded, sink, plugin, (Arc::new(Schema::empty()), WrittenOut::default()), Vec::new())
+        Writer::create(loaded, sink, plugin, (Arc::new(Schema::empty()), WrittenOut::default()), Vec::new())
     }
 
-    fn of(
+    fn create(
         loaded: Arc<Loaded>,
         sink: StageUse,
         plugin: String,
@@ -86,7 +86,7 @@ impl Writer {
         self.counters = tally.counters.clone();
     }
 
-    /// Makes a call. Nothing comes of it that would have to be the same twice, so the plugin may see what time it really is.
+    /// Makes a call. Its result need not be reproducible, so the plugin may see the real time.
     fn call<T>(
         &mut self,
         function: &'static str,
@@ -104,19 +104,19 @@ impl Writer {
         self.instances.settle(self.batch.map(|batch| batch.0), &self.counters, checked)
     }
 
-    /// Makes a call that gives nothing back.
-    fn tell(
+    /// Makes a call without a result.
+    fn notify(
         &mut self,
         function: &'static str,
         call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<(), CallFailure>,
     ) -> Result<(), WriteError> {
-        let heard = self.call(function, call).and_then(|()| self.settled(Ok(())));
-        heard.map_err(|failure| self.told(failure))
+        let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        called.map_err(|failure| self.to_error(failure))
     }
 
     /// Converts a failure. The plugin's own `internal` errors are transient; those about its config or the rows are permanent, and so is a
     /// denied grant.
-    fn told(&mut self, failure: CallFailure) -> WriteError {
+    fn to_error(&mut self, failure: CallFailure) -> WriteError {
         self.instances.end();
         (self.instances.hold, self.batch) = (false, None);
         let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
@@ -126,7 +126,7 @@ impl Writer {
         }
     }
 
-    /// Writes some rows that fit into one call, and have all columns of the sink.
+    /// Writes rows that fit into one call, and have all columns of the sink.
     fn write_piece(&mut self, rows: RecordBatch) -> Result<Vec<RejectedRow>, CallFailure> {
         let arrow = |error| CallFailure::other(Error::arrow(error));
         let (rows, nulls) = without_nulls(rows, &self.reads, &self.input).map_err(arrow)?;
@@ -135,24 +135,24 @@ impl Writer {
         }
         let rows = rows.project(&self.reads).map_err(arrow)?;
         let rows = widened(&rows, &self.input).map_err(arrow)?;
-        let told = |words| CallFailure::other(Error::bug(format!("{}: {words}", self.identity.who())));
-        let lowered = Lowered::new(&rows, &self.written).map_err(told)?;
+        let to_failure = |message| CallFailure::other(Error::bug(format!("{}: {message}", self.identity.who())));
+        let lowered = Lowered::new(&rows, &self.written).map_err(to_failure)?;
         let refused: Vec<Rejection> = self.call("write", |instances, batch, calls| {
             instances.bill.passes_rows(rows.num_rows());
             instances.bill.passes(&lowered);
             let columns = lowered.columns();
-            instances.call(batch, &calls.write, InputSize::of([&lowered]), (lowered.batch(&columns),))
+            instances.call(batch, &calls.write, InputSize::measure([&lowered]), (lowered.batch(&columns),))
         })?;
         let refused = self.settled(lift::rejections(rows.num_rows(), refused).map_err(OutputFault::from))?;
         Ok(merge_rejections(nulls, refused))
     }
 
-    /// A batch that the other side is said to hold.
-    fn held(&mut self, held: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
+    /// Converts the last batch that the destination reports to have.
+    fn reported_batch(&mut self, held: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
         let checked = match held.unwrap_or_default() {
             0 => Ok(None),
             batch if batch > PLUGIN_BATCH_ID_MAX => {
-                Err(format!("it reports batch {batch} as committed, which no job has reached").into())
+                Err(format!("it reports batch {batch} as committed, but no job has reached that batch").into())
             }
             batch => Ok(Some(BatchId(batch))),
         };
@@ -169,9 +169,9 @@ impl WriteBatches for Writer {
         let asked = self.call("committed", |instances, batch, calls| {
             instances.call(batch, &calls.committed, InputSize::default(), (config.as_str(), identity))
         });
-        let held = asked.and_then(|held| self.held(held));
+        let held = asked.and_then(|held| self.reported_batch(held));
         self.instances.end();
-        held.map_err(|failure| self.told(failure))
+        held.map_err(|failure| self.to_error(failure))
     }
 
     fn is_open(&self) -> bool {
@@ -187,13 +187,13 @@ impl WriteBatches for Writer {
         let opened = self.call("open", |instances, batch, calls| {
             instances.call(batch, &calls.open, InputSize::default(), (config.as_str(), &input, owner))
         });
-        opened.and_then(|held| self.held(held)).map_err(|failure| self.told(failure))
+        opened.and_then(|held| self.reported_batch(held)).map_err(|failure| self.to_error(failure))
     }
 
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
         // No other instance could continue the batch.
         (self.instances.hold, self.batch) = (true, Some(batch));
-        self.tell("begin", |instances, of, calls| {
+        self.notify("begin", |instances, of, calls| {
             instances.call(of, &calls.begin, InputSize::default(), (batch.0, time.0))
         })
     }
@@ -203,7 +203,7 @@ impl WriteBatches for Writer {
         let mut refused = Vec::new();
         for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
             let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
-            let more = self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.told(failure))?;
+            let more = self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.to_error(failure))?;
             refused.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
         }
         Ok(refused)
@@ -212,7 +212,7 @@ impl WriteBatches for Writer {
     fn commit(&mut self) -> Result<(), WriteError> {
         let id = self.batch.unwrap_or_default().0;
         self.instances.hold = false;
-        self.tell("commit", |instances, batch, calls| {
+        self.notify("commit", |instances, batch, calls| {
             instances.call(batch, &calls.commit, InputSize::default(), (id,))
         })?;
         self.batch = None;

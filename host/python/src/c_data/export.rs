@@ -123,7 +123,7 @@ unsafe extern "C" fn release_stream(stream: *mut CStream) {
 fn c_schema(field: &Field) -> Result<CSchema, String> {
     let kind = field.data_type();
     let (text, members) = format::write(kind)
-        .ok_or_else(|| format!("column `{}` has type {kind}, which is not handed over", field.name()))?;
+        .ok_or_else(|| format!("column `{}` has type {kind}, which cannot be exported", field.name()))?;
     let children = members.iter().map(|member| c_schema(member)).collect::<Result<Vec<_>, _>>()?;
     let dictionary = format::values(kind).map(|values| c_schema(&values)).transpose()?;
     let mut flags = if field.is_nullable() { FLAG_NULLABLE } else { 0 };
@@ -133,8 +133,8 @@ fn c_schema(field: &Field) -> Result<CSchema, String> {
     if matches!(kind, DataType::Dictionary(..)) && field.dict_is_ordered() == Some(true) {
         flags |= FLAG_DICTIONARY_ORDERED;
     }
-    let text = CString::new(text).map_err(|_| "a zone with a zero byte".to_owned())?;
-    let name = CString::new(field.name().as_bytes()).map_err(|_| "a column whose name has a zero byte".to_owned())?;
+    let text = CString::new(text).map_err(|_| "a zone that contains NUL".to_owned())?;
+    let name = CString::new(field.name().as_bytes()).map_err(|_| "a column whose name contains NUL".to_owned())?;
     let (format, name_at) = (text.as_ptr(), name.as_ptr());
     let mut parts = Box::new(SchemaParts {
         _format: text,

@@ -19,7 +19,7 @@ const TEXT_BYTES_MAX: usize = 1000;
 /// Reads all rows of a stream.
 pub fn read(mut stream: CStream) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     let (Some(get_schema), Some(get_next)) = (stream.get_schema, stream.get_next) else {
-        return Err(Error::job("the table's stream has been read already; create another one with its library"));
+        return Err(Error::job("the table's stream was already read; create another one with its library"));
     };
     let mut schema = CSchema::none();
     // SAFETY: the stream is live, and `schema` is empty, as the function requires.
@@ -30,7 +30,7 @@ pub fn read(mut stream: CStream) -> Result<(SchemaRef, Vec<RecordBatch>)> {
     // SAFETY: the library has filled it.
     let of_rows = unsafe { field(&schema, 0)? };
     let DataType::Struct(fields) = of_rows.data_type() else {
-        return Err(Error::job(format!("a table is needed, and this is a column of type {}", of_rows.data_type())));
+        return Err(Error::job(format!("a table is required, but this is a column of type {}", of_rows.data_type())));
     };
     let schema: SchemaRef = Arc::new(Schema::new(fields.clone()));
     let mut rows = Vec::new();
@@ -49,7 +49,7 @@ pub fn read(mut stream: CStream) -> Result<(SchemaRef, Vec<RecordBatch>)> {
         let data = unsafe { data(&array, of_rows.data_type(), &array) }?;
         let table = StructArray::from(data);
         if table.null_count() > 0 {
-            return Err(Error::job("the table has rows that are null as a whole; leave these out"));
+            return Err(Error::job("the table has null rows; remove them"));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(table.len()));
         let (_, columns, _) = table.into_parts();
@@ -71,11 +71,11 @@ unsafe fn text(pointer: *const c_char) -> Option<String> {
 }
 
 fn invalid_table(error: arrow::error::ArrowError) -> Error {
-    Error::job(format!("the table is not as Arrow wants it: {error}"))
+    Error::job(format!("the table is not valid Arrow data: {error}"))
 }
 
 fn missing_error(what: &str) -> Error {
-    Error::job(format!("the table is not as Arrow wants it: {what} is missing"))
+    Error::job(format!("the table is not valid Arrow data: {what} is missing"))
 }
 
 /// Returns the field that a schema describes.
@@ -84,7 +84,7 @@ fn missing_error(what: &str) -> Error {
 /// The schema was filled by a library, and is live.
 unsafe fn field(schema: &CSchema, depth: usize) -> Result<FieldRef> {
     if depth > DEPTH_MAX {
-        return Err(Error::job(format!("the table has types within each other more than {DEPTH_MAX} deep")));
+        return Err(Error::job(format!("the table has types nested deeper than {DEPTH_MAX} levels")));
     }
     // SAFETY: both are texts or null, as the interface defines.
     let (name, format) = unsafe { (text(schema.name).unwrap_or_default(), text(schema.format)) };
@@ -98,7 +98,7 @@ unsafe fn field(schema: &CSchema, depth: usize) -> Result<FieldRef> {
     }
     let unread = || {
         Error::job(format!(
-            "column `{}` has the Arrow type `{}`, which cannot be read here; give it another one",
+            "column `{}` has the Arrow type `{}`, which is not supported; convert the column",
             harmless(&name, TEXT_BYTES_MAX),
             harmless(&format, TEXT_BYTES_MAX)
         ))

@@ -111,8 +111,8 @@ mod tests {
         assert_eq!(more, Err("bytes after the last message".into()));
         for (sender, first, end) in [(5, 3, 4), (9, 3, 4), (6, 2, 4), (6, 3, 7), (6, 4, 4), (6, 5, 3), (6, 0, u64::MAX)]
         {
-            let refused = checked(&message(sender, first, end, 10), 1000);
-            assert_eq!(refused, Err("a message between workers that do not exist".into()), "{sender} {first} {end}");
+            let rejected = checked(&message(sender, first, end, 10), 1000);
+            assert_eq!(rejected, Err("a message between workers that do not exist".into()), "{sender} {first} {end}");
         }
         for length in [MESSAGE_BYTES_MAX + 1, u64::MAX] {
             assert_eq!(checked(&message(6, 3, 4, length), 1000), Err("a message that exceeds the size limit".into()));

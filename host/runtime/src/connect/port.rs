@@ -101,13 +101,13 @@ impl PeerPort {
             if let Err(error) = runtime.block_on(async { serve(listener, Arc::new(admission)).await }) {
                 // The receiver is dropped if the start has failed.
                 let _ = closing
-                    .send(Err(Error::environment(format!("the port for the other processes is closed: {error}"))));
+                    .send(Err(Error::environment(format!("the port for the job's processes is closed: {error}"))));
             }
         };
         let panicked = move |error| {
             let _ = failing.send(Err(error));
         };
-        let thread = threads::start("millstream-door", "the thread that lets other processes in", panicked, serve)?;
+        let thread = threads::start("millstream-door", "the thread that accepts connections of the job's processes", panicked, serve)?;
         Ok(PeerPort { ready: Some(ready), admitted, thread: Some(thread), waiting })
     }
 
@@ -130,7 +130,7 @@ impl PeerPort {
             Ok(connection) => connection.map(Some),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
-                Err(Error::environment("the port on which other processes of the job connect is closed; see the log"))
+                Err(Error::environment("the port for the job's processes is closed; see the log"))
             }
         }
     }
@@ -165,7 +165,7 @@ async fn serve(listener: TcpListener, admission: Arc<Admission>) -> io::Result<(
         let full = strangers.len() >= STRANGERS_MAX || accepted.is_err();
         if let (true, Some(oldest)) = (full, strangers.pop_front()) {
             oldest.abort();
-            admission.log_rejection("more connections at the same time than processes open", None);
+            admission.log_rejection("more connections at the same time than the job's processes open", None);
         }
         match accepted {
             Ok((socket, from)) => {
@@ -190,14 +190,14 @@ async fn handle(socket: TcpStream, from: SocketAddr, admission: Arc<Admission>) 
         Ok((socket, (hello, _, seals))) if admission.own.is_elsewhere(hello) => {
             let sent = tokio::time::timeout(time_max, send_layout(socket, seals, &admission)).await;
             tracing::debug!(
-                "process {} has other machines, and hears which there are: {}",
+                "process {} has another list of machines, and receives the current one: {}",
                 hello.process,
                 matches!(sent, Ok(Ok(())))
             );
         }
         Ok((socket, (hello, purpose, seals))) => {
             let Ok(permit) = admission.wait_slots.clone().try_acquire_owned() else {
-                return admission.log_rejection("more processes wait than the job has", Some(from));
+                return admission.log_rejection("more processes are waiting than the job has", Some(from));
             };
             // This is a separate task, since the process is now authenticated.
             tokio::spawn(async move {

@@ -137,8 +137,8 @@ fn connect_once(
     let transcript = Transcript::new(trust.proof_key(&secret), &said, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(invalid_data(
-            "the server there does not have the key of this process; give all processes the same file with \
-             --cluster-key",
+            "the server there does not have the key of this process; start all processes with the same \
+             --cluster-key file",
         )
         .into());
     }
@@ -148,7 +148,7 @@ fn connect_once(
     };
     if usize::try_from(hello.process) != Ok(process) {
         return Err(ConnectFailure::Differs(format!(
-            "process {} is there, but --hosts of this process has process {process}; start all with the same --hosts",
+            "the server there is process {}, but in --hosts it is process {process}; start all with the same --hosts",
             hello.process
         )));
     }
@@ -232,7 +232,7 @@ fn await_welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'
             Some(Status::Elsewhere(_)) => {
                 return Err(invalid_data("it sent another list of the job's machines than before"));
             }
-            Some(Status::Taken) => return Err(io::Error::other("another process with the same number takes part")),
+            Some(Status::Taken) => return Err(io::Error::other("another process with the same number has joined")),
             Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("it is no longer needed")),
             Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
                 let process = caller.process;

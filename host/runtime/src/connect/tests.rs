@@ -220,13 +220,13 @@ fn who_sits_between_two_processes_is_taken_for_neither() {
         let (near, far) = (between.accept().unwrap().0, TcpStream::connect(far).unwrap());
         let mut near = StreamOwned::new(ServerConnection::new(peers.listens()).unwrap(), near);
         let mut far = StreamOwned::new(peers.connects("other").unwrap(), far);
-        let (mut said, mut answer) = ([0; HELLO_BYTES], [0; HELLO_BYTES + PROOF_BYTES]);
+        let (mut said, mut response) = ([0; HELLO_BYTES], [0; HELLO_BYTES + PROOF_BYTES]);
         near.read_exact(&mut said).unwrap();
         far.write_all(&said).unwrap();
-        far.read_exact(&mut answer).unwrap();
-        near.write_all(&answer).unwrap();
+        far.read_exact(&mut response).unwrap();
+        near.write_all(&response).unwrap();
         assert!(!matches!(near.read(&mut [0]), Ok(1..)), "the end that connects proves nothing to it");
-        far.write_all(&answer[HELLO_BYTES..]).unwrap();
+        far.write_all(&response[HELLO_BYTES..]).unwrap();
         assert!(!matches!(far.read(&mut [0]), Ok(1..)), "nor can it prove anything to the end that listens");
     });
     let cluster = at(1);

@@ -79,10 +79,10 @@ fn send_everywhere(file: &Path, question: impl Fn(usize) -> ControlQuestion) -> 
     let sockets = socket::sockets(file)?;
     let mut said = send_to_each(sockets.clone(), |process| Some(question(process)))?;
     let reported = said.iter().find_map(|said| Some((said.process, processes(said.answer.as_ref().ok()?)?)));
-    let Some((asked, processes)) = reported else { return Ok(said) };
+    let Some((requested, processes)) = reported else { return Ok(said) };
     let elsewhere =
         (0..processes.min(PROCESSES_MAX)).filter(|process| !said.iter().any(|said| said.process == *process));
-    let through = |process| sockets.iter().filter(|(of, _)| *of == asked).map(move |(_, path)| (process, path.clone()));
+    let through = |process| sockets.iter().filter(|(of, _)| *of == requested).map(move |(_, path)| (process, path.clone()));
     let sockets = elsewhere.flat_map(through).collect();
     let asking = |process| Some(ControlQuestion::Elsewhere { process, question: Box::new(question(process)) });
     said.extend(send_to_each(sockets, asking)?);
@@ -119,17 +119,17 @@ fn send_to_each(
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("cannot query the processes: {error}")))?;
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for (process, path) in sockets {
         let Some(question) = question(process) else { continue };
         let mut line = serde_json::to_vec(&question).map_err(Error::bug)?;
         line.push(b'\n');
         let time_max = if matches!(question, ControlQuestion::Prepare(_)) { PREPARE_TIME_MAX } else { ANSWER_TIME_MAX };
-        asked.push((process, path, line, time_max));
+        requested.push((process, path, line, time_max));
     }
     let mut said: Vec<ProcessAnswer> = Vec::new();
     runtime.block_on(async {
-        let asking = asked
+        let asking = requested
             .into_iter()
             .map(|(process, path, line, time_max)| (process, tokio::spawn(ask_in_time(path, line, time_max))));
         // All requests are sent before the first response is awaited.
@@ -160,14 +160,14 @@ pub(super) async fn ask_one<A: DeserializeOwned>(path: &Path, question: &[u8]) -
         return Err(io::Error::other("another user listens there"));
     }
     let (mut answer, broken) = (Vec::new(), |kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
-    let asked = async {
+    let requested = async {
         stream.write_all(question).await?;
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await
     };
-    match asked.await {
+    match requested.await {
         Ok(0) => return Ok(None),
         Err(error) if broken(error.kind()) => return Ok(None),
-        asked => asked?,
+        requested => requested?,
     };
     let foreign = |error| io::Error::other(format!("it replies in the format of another version: {error}"));
     serde_json::from_slice(&answer).map(Some).map_err(foreign)

@@ -106,20 +106,20 @@ pub struct PartStatus {
 
 impl ProcessStatus {
     /// Returns the current status of this process.
-    pub(super) fn of(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
+    pub(super) fn new(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
         let spec = &running.graph.spec;
         let mut all = running.metrics.snapshot();
         let plugin = |name: &String| {
             let node = running.plugins.versions.slot(name)?.now().node;
-            node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
+            node.plugin().map(|node| PluginId::new(&node.plugin, &node.description))
         };
         let of_source = |name: &String| {
             let node = running.graph.readers.get(name)?.node();
-            Some(PluginId::of(&node.plugin, &node.description))
+            Some(PluginId::new(&node.plugin, &node.description))
         };
         let of_sink = |name: &String| {
             let node = running.graph.writers.get(name)?.node();
-            Some(PluginId::of(&node.plugin, &node.description))
+            Some(PluginId::new(&node.plugin, &node.description))
         };
         let mut part = |name: &String, counted: &str, plugin| PartStatus {
             name: name.clone(),
@@ -168,7 +168,7 @@ impl ProcessStatus {
                     let of_several = (processes > 1).then_some(process);
                     let partitions = inbox.as_ref();
                     let partitions =
-                        partitions.and_then(|inbox| PartitionsStatus::of(number, inbox, of_several, &clocks));
+                        partitions.and_then(|inbox| PartitionsStatus::new(number, inbox, of_several, &clocks));
                     PartStatus { behind, partitions, ..part(&source.name, &source.name, of_source(&source.name)) }
                 })
                 .collect(),

@@ -97,11 +97,11 @@ impl OtherProcesses {
                 }
                 link.close();
             };
-            threads::start("millstream-questions", "the thread that hears another process's questions", failing, listen)
+            threads::start("millstream-questions", "the thread that receives requests of another process", failing, listen)
         };
         let started = self.links.values().map(listen).collect::<Result<Vec<_>, _>>();
         started.unwrap_or_else(|error| {
-            tracing::warn!("the status of other processes cannot be queried: {error}");
+            tracing::warn!("the status of the job's processes cannot be queried: {error}");
             self.close();
             Vec::new()
         })
@@ -115,12 +115,12 @@ impl OtherProcesses {
         let (number, answer) = link.begin().ok_or("the connection with it has ended")?;
         let asking = link.clone();
         let sent = tokio::task::spawn_blocking(move || asking.send(QUESTION, number, &question)).await;
-        let heard = match sent {
+        let response = match sent {
             Ok(Ok(())) => tokio::time::timeout(ANSWER_TIME_MAX, answer).await,
             Ok(Err(error)) => return Err(format!("the connection with it has ended: {error}")),
             Err(error) => return Err(format!("it could not be queried: {error}")),
         };
-        match heard {
+        match response {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(_)) => Err("the connection with it has ended".into()),
             Err(_) => {
@@ -240,7 +240,7 @@ impl Link {
             let ended = answering.await;
             link.answering.fetch_sub(1, Ordering::AcqRel);
             if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
-                failed(threads::panicked("the answer to another process's question", &*panic));
+                failed(threads::panicked("the response to another process", &*panic));
             }
         });
     }

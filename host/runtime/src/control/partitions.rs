@@ -49,7 +49,7 @@ pub struct PartitionStatus {
 impl PartitionsStatus {
     /// Returns the status for the source with this number, or `None` if it has no partitions or does not report them.
     /// `process`: this process, if there are several. `clocks`: by stage.
-    pub(super) fn of(
+    pub(super) fn new(
         source: usize,
         inbox: &Inbox,
         process: Option<usize>,

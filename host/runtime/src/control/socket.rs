@@ -44,7 +44,7 @@ impl ListeningSocket {
     /// replaced. Needs a tokio runtime.
     pub async fn bind(file: &Path, whose: &str) -> Result<ListeningSocket> {
         let name = format!("{}{whose}.sock", prefix(file)?);
-        let dir = dirs().into_iter().next().ok_or_else(|| Error::bug("no folder for sockets"))?;
+        let dir = dirs().into_iter().next().ok_or_else(|| Error::bug("no directory for sockets"))?;
         create_dir(&dir)?;
         let path = dir.join(name);
         let failed = |what: &str, error| Error::environment(format!("{}: {what}: {error}", path.display()));
@@ -52,12 +52,12 @@ impl ListeningSocket {
         let lock = File::open(&dir).map_err(|error| failed("the directory cannot be opened", error))?;
         lock_dir(&lock).await.map_err(|error| failed("the directory cannot be locked", error))?;
         if is_listening(&path).await {
-            return Err(Error::environment("another run of the job answers for it"));
+            return Err(Error::environment("another run of the job uses it"));
         }
         tidy(&dir).await;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(failed("it is left over and cannot be removed", error));
+                return Err(failed("it is stale and cannot be removed", error));
             }
             _ => {}
         }
@@ -79,7 +79,7 @@ pub struct RunningMark {
 impl RunningMark {
     /// Holds a mark of this process, which is a supervisor. Several processes may hold one.
     pub fn hold(file: &Path) -> Result<RunningMark> {
-        let dir = dirs().into_iter().next().ok_or_else(|| Error::bug("no folder for sockets"))?;
+        let dir = dirs().into_iter().next().ok_or_else(|| Error::bug("no directory for sockets"))?;
         create_dir(&dir)?;
         let path = dir.join(format!("{}{}{MARK_SUFFIX}", prefix(file)?, std::process::id()));
         let failed = |error| Error::environment(format!("{}: {error}", path.display()));
@@ -253,7 +253,7 @@ fn check(dir: &Path) -> Result<()> {
     }
     if found.mode() & 0o077 != 0 {
         return Err(Error::environment(format!(
-            "the directory {shown} is open to others; close it: chmod 700 {shown}"
+            "the directory {shown} is open to other users; run chmod 700 {shown}"
         )));
     }
     Ok(())
@@ -276,7 +276,7 @@ mod tests {
         assert!(create_dir(&link).unwrap_err().message.ends_with("is not a directory of this user; remove it"));
         fs::set_permissions(&dir, Permissions::from_mode(0o750)).unwrap();
         let open = create_dir(&dir).unwrap_err().message;
-        assert!(open.contains("is open to others; close it: chmod 700 "), "{open}");
+        assert!(open.contains("is open to other users; run chmod 700 "), "{open}");
     }
 
     #[test]

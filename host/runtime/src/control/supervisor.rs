@@ -111,7 +111,7 @@ impl SupervisorControl {
         let (stop, stopped) = oneshot::channel();
         let file = file.to_owned();
         let failed = |error| tracing::warn!("`millstream scale` no longer finds this run: {error}");
-        let thread = threads::start("millstream-scale", "the thread that hears of other workers", failed, move || {
+        let thread = threads::start("millstream-scale", "the thread that receives rescaling requests", failed, move || {
             if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
                 tracing::debug!("`millstream scale` does not find this run: {error}");
             }
@@ -181,8 +181,8 @@ pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<Sc
     line.push(b'\n');
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     for path in socket::supervisor_sockets(file)? {
-        let asked = async { tokio::time::timeout(ANSWER_TIME_MAX, ask_one(&path, &line)).await };
-        let answer = runtime.block_on(asked).map_err(|_| failed(&"it may be stopped"))?;
+        let response = async { tokio::time::timeout(ANSWER_TIME_MAX, ask_one(&path, &line)).await };
+        let answer = runtime.block_on(response).map_err(|_| failed(&"it may be stopped"))?;
         if let Some(answer) = answer.map_err(|error| failed(&error))? {
             return Ok(Some(answer));
         }

@@ -117,11 +117,11 @@ pub struct PartFacts {
 
 impl ProcessView {
     /// Returns the current view of this process.
-    pub(super) fn of(running: &Running, file: &Path, since: BatchTime, known: KnownNumbers) -> ProcessView {
+    pub(super) fn new(running: &Running, file: &Path, since: BatchTime, known: KnownNumbers) -> ProcessView {
         let counts = running.metrics.snapshot();
         let checkpoints = running.checkpoints.as_ref();
         ProcessView {
-            process: ProcessStatus::of(running, file, since),
+            process: ProcessStatus::new(running, file, since),
             graph: graph(&running.graph),
             parts: parts(running, &counts),
             batches: running.metrics.batches().view(known.commit, BATCHES_MAX, known.refused),
@@ -198,7 +198,7 @@ fn parts(running: &Running, counts: &BTreeMap<String, Snapshot>) -> Vec<PartFact
     let mut hottest = running.metrics.batches().hottest();
     let stages = spec.stages.iter().map(|stage| {
         let (state_rows, state_bytes) = counts.get(&stage.name).map(|c| (c.held, c.held_bytes)).unwrap_or_default();
-        let spread = running.metrics.of(&stage.name).spread();
+        let spread = running.metrics.counts(&stage.name).spread();
         let hot_keys = running.part_of_stage(&stage.name).and_then(|part| hottest.remove(&part)).map(HotKeys::notable);
         PartFacts { state_rows, state_bytes, spread, hot_keys, ..PartFacts::default() }
     });
@@ -225,8 +225,8 @@ fn graph(graph: &Graph) -> JobGraph {
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
             grants: grants(stage.plugins()),
-            retries_from: retry_source::takes_back(spec, &stage.name).then(|| {
-                let kept = retry_source::kept(spec, &stage.name);
+            retries_from: retry_source::accepts_retries(spec, &stage.name).then(|| {
+                let kept = retry_source::sinks_of_rejected(spec, &stage.name);
                 kept.into_iter().map(|(sink, _)| sink.name.clone()).collect()
             }),
         }

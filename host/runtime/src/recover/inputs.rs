@@ -120,7 +120,7 @@ fn check_file(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededI
             None => return Ok(()),
         },
         (None, Some(path)) => {
-            (origin.dir.join(path), "is another file now, and neither the original nor a copy is next to it".into())
+            (origin.dir.join(path), "is now another file, and neither the original nor a copy is next to it".into())
         }
         (None, None) => return Ok(()),
     };
@@ -136,7 +136,7 @@ fn check_file(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededI
              batch with `--resume-from {before}`"
         ),
         None => format!(
-            "restore it unchanged, or drop what was read with `--drop-state {name}`: everything is then read from \
+            "restore it unchanged, or discard its position with `--drop-state {name}`: everything is then read from \
              the beginning"
         ),
     };
@@ -152,7 +152,7 @@ fn read_failure(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Resul
     let _ = Outage::new(source, path).wait_out(|| std::fs::metadata(path), pause);
     Ok(match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("no longer exists".to_owned()),
-        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
+        Err(error) => return Err(Error::environment(format!("cannot inspect {}: {error}", path.display()))),
         Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
         Ok(metadata) => {
             let cannot = |error| Error::environment(format!("cannot read {}: {error}", path.display()));

@@ -53,7 +53,7 @@ fn damaged_of_indexed(store: &dyn Store, files: &[&StateFile]) -> Result<BTreeMa
     thread::scope(|scope| {
         let readers: Vec<_> = (0..count).map(|_| scope.spawn(check)).collect();
         let ended = |reader: ScopedJoinHandle<'_, Result<Vec<_>>>| {
-            reader.join().unwrap_or_else(|panic| Err(threads::panicked("a thread that looked at state files", &*panic)))
+            reader.join().unwrap_or_else(|panic| Err(threads::panicked("a thread that checked state files", &*panic)))
         };
         let damaged = readers.into_iter().map(ended).collect::<Result<Vec<_>>>()?;
         Ok(damaged.into_iter().flatten().collect())

@@ -76,7 +76,7 @@ impl Receiver {
             }
         };
         let endpoint = variable(&ENDPOINT).unwrap_or_default();
-        let server = Server::of(endpoint.trim(), Tls::default()).map_err(|wrong| format!("the endpoint {wrong}"))?;
+        let server = Server::parse(endpoint.trim(), Tls::default()).map_err(|wrong| format!("the endpoint {wrong}"))?;
         server.check()?;
         let time_max = variable(&TIMEOUT).and_then(|ms| ms.trim().parse().ok()).unwrap_or(TIMEOUT_MS);
         let (place, last) = (server.display_url().to_owned(), Arc::<Mutex<LastRequest>>::default());
@@ -132,8 +132,8 @@ impl TraceClient {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let asked = HttpRequest { method: head.method, path, headers: head.headers, body };
-        let answer = self.client.lock().await.request_reply(&asked, self.time_max, ANSWER_BYTES_MAX).await;
-        let (message, is_permanent) = match &answer {
+        let response = self.client.lock().await.request_reply(&asked, self.time_max, ANSWER_BYTES_MAX).await;
+        let (message, is_permanent) = match &response {
             Ok(reply) => {
                 let status = reply.status;
                 let passing = status.is_server_error() || status == 408 || status == 429;
@@ -145,7 +145,7 @@ impl TraceClient {
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
             LastRequest { message: message.clone(), is_permanent };
-        let reply = answer.map_err(|_| message)?;
+        let reply = response.map_err(|_| message)?;
         Ok(Response::builder().status(reply.status).body(reply.body)?)
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn trace_of(job: &Job, batch: u64) -> TraceId {
 }
 
 /// Returns all spans of a batch, the batch's own first.
-pub(super) fn of(job: &Job, traced: &BatchTrace) -> Vec<SpanData> {
+pub(super) fn for_batch(job: &Job, traced: &BatchTrace) -> Vec<SpanData> {
     let BatchTrace { facts, calls } = traced;
     let trace = trace_of(job, facts.batch.0);
     let begun = SystemTime::UNIX_EPOCH + Duration::from_micros(facts.begun_us.max(0).unsigned_abs());
@@ -139,7 +139,7 @@ mod tests {
         };
         let calls = BatchCalls { longest: vec![call(1, None), call(1, Some("time")), call(0, None)], all: 12 };
         let traced = BatchTrace { facts, calls };
-        let spans = of(&job, &traced);
+        let spans = for_batch(&job, &traced);
         let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
         assert_eq!(names, ["batch", "source in", "stage s", "call s", "call s", "call in"]);
         let (batch, stage) = (spans[0].span_context.span_id(), spans[2].span_context.span_id());
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(spans[0].end_time.duration_since(spans[0].start_time).unwrap().as_micros(), 80);
         assert_eq!(spans[0].events.len(), 2);
         assert_eq!((&spans[3].status, &spans[4].status), (&Status::Unset, &Status::error("time")));
-        assert_eq!(of(&job, &traced), spans, "what is sent twice is the same");
+        assert_eq!(for_batch(&job, &traced), spans, "what is sent twice is the same");
         assert_ne!(trace_of(&Job { seed: [8; 16], ..job }, 9), trace_of(&Job { parts: Vec::new(), seed: [7; 16] }, 9));
     }
 }

@@ -33,7 +33,7 @@ struct Extremes<T: ArrowPrimitiveType> {
 
 fn numbers<T: ArrowPrimitiveType>(values: &[ArrayRef]) -> Result<&PrimitiveArray<T>> {
     let column = values.first().and_then(|values| values.as_primitive_opt::<T>());
-    column.ok_or_else(|| internal_datafusion_err!("values of another type than they were said to have"))
+    column.ok_or_else(|| internal_datafusion_err!("values of another type than declared"))
 }
 
 impl<T: ArrowPrimitiveType> GroupsAccumulator for Extremes<T> {

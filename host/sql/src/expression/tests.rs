@@ -127,7 +127,7 @@ fn mistakes_are_pointed_at() {
         ("sum(n) > 3", "an aggregate is not allowed here, as it needs more than one row"),
         ("row_number() over ()", "a window function is not allowed here"),
         ("n in (select 1)", "a subquery is not allowed here"),
-        ("n as m", "a name with `as` has no use here"),
+        ("n as m", "a name with `as` is not allowed here"),
         ("n > 1; drop table x", "this is not SQL"),
         (
             "n + order-id",

@@ -142,7 +142,7 @@ fn where_a_query_runs_follows_from_its_plan() {
         ),
         ("select count(*) from words", vec!["word"], one("it aggregates all rows")),
         ("select word from words order by word", vec!["word"], one("it orders all rows")),
-        ("select word from words limit 3", vec!["word"], one("it takes the first of all rows")),
+        ("select word from words limit 3", vec!["word"], one("it selects the first of all rows")),
         ("select distinct word, n from words", vec!["word"], QueryPlacement::ByKey(vec![0])),
         (
             "select word, sum(n) over (partition by word order by n) as s from words",

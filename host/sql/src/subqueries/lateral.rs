@@ -24,7 +24,7 @@ impl Unnester {
     pub(super) fn lateral(&mut self, join: Join) -> Result<LogicalPlan> {
         let columns = join.schema.columns();
         if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
-            return plan_err!("`lateral` goes with an inner join or a left join");
+            return plan_err!("`lateral` works with an inner join or a left join only");
         }
         let left = self.plan(Arc::unwrap_or_clone(join.left))?;
         let right = without_marker(Arc::unwrap_or_clone(join.right))?;

@@ -206,7 +206,7 @@ impl Unnester {
         match has(&at.plan) {
             None => Ok(Domain::new(at.plan.clone(), outer)),
             Some(_) => plan_err!(
-                "`{}` is named in a subquery, where it is neither in `group by` nor in an aggregate",
+                "`{}` in a subquery is neither in its `group by` nor in an aggregate",
                 missing.name
             ),
         }

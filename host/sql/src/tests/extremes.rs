@@ -196,13 +196,13 @@ impl ExtremesRun {
         ExtremesRun { random, calls, rows: rows(), results: BTreeMap::new(), wrong: Vec::new() }
     }
 
-    fn of(&mut self, from: &[&'static str]) -> &'static str {
+    fn pick(&mut self, from: &[&'static str]) -> &'static str {
         from[self.random.below(from.len() as u64) as usize]
     }
 
     fn argument(&mut self) -> &'static str {
         let kind = self.random.below(ARGUMENTS.len() as u64) as usize;
-        self.of(ARGUMENTS[kind])
+        self.pick(ARGUMENTS[kind])
     }
 
     /// Returns arguments of any kind or of one, or previously accepted ones with one of them changed.
@@ -211,7 +211,7 @@ impl ExtremesRun {
         match self.random.below(4) {
             0 => {
                 let kind = ARGUMENTS[self.random.below(ARGUMENTS.len() as u64) as usize];
-                given = (0..count).map(|_| self.of(kind)).collect();
+                given = (0..count).map(|_| self.pick(kind)).collect();
             }
             1 | 2 if count > 0 && !taken.is_empty() => {
                 let index = self.random.below(count as u64) as usize;
@@ -424,7 +424,7 @@ fn functions_of_functions() {
         for count in 1..=3 {
             for _ in 0..2 * trial.calls {
                 let mut arguments: Vec<&str> = (0..count).map(|_| trial.argument()).collect();
-                arguments.insert(trial.random.below(count as u64 + 1) as usize, trial.of(LAMBDAS));
+                arguments.insert(trial.random.below(count as u64 + 1) as usize, trial.pick(LAMBDAS));
                 let text = format!("{name}({})", arguments.join(", "));
                 trial.expression(name, &text);
             }
@@ -451,7 +451,7 @@ fn aggregates_and_window_functions() {
             for _ in 0..2 * trial.calls {
                 let given = trial.arguments(count, &taken);
                 let call = format!("{name}({})", given.join(", "));
-                let (column, frame) = (trial.of(COLUMNS), trial.of(&frames));
+                let (column, frame) = (trial.pick(COLUMNS), trial.pick(&frames));
                 let text = match trial.random.below(8) {
                     0 => format!("select {call} as x from rows"),
                     1 => format!("select {call} as x from rows group by {column}"),

@@ -15,9 +15,9 @@ use wasm_metadata::{AddMetadata, AddMetadataField};
 const FLAGS: [&str; 7] =
     ["-std=gnu17", "-O3", "-msimd128", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--strip-debug"];
 
-const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library or runtime is missing. Install them:\n  \
-    on Debian:  apt-get install --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32\n  \
-    elsewhere:  unpack wasi-sdk, and set WASI_SDK_PATH to its folder";
+const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library or runtime is missing. Install \
+    them:\n  on Debian:  apt-get install --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32\n  \
+    elsewhere:  unpack wasi-sdk, and set WASI_SDK_PATH to its directory";
 
 /// Compiles a project to a component. `work` is an empty directory for intermediate files. clang's messages go to
 /// standard error.
@@ -61,7 +61,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
 fn add_name(core: &[u8], name: &str) -> Result<Vec<u8>> {
     let mut added = AddMetadata::default();
     added.name = AddMetadataField::Set(name.into());
-    added.to_wasm(core).map_err(|error| Error::plugin(format!("no name can be put into it: {error:#}")))
+    added.to_wasm(core).map_err(|error| Error::plugin(format!("its name cannot be added: {error:#}")))
 }
 
 /// Returns the facts in the manifest as macros for the SDK.

@@ -32,7 +32,7 @@ pub struct DescribedPlugin {
 pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
     let file = work.join(format!("{}.wasm", project.about.name));
     std::fs::write(&file, component).map_err(|error| failed("write", &file, &error))?;
-    let untold = |error: &Error| tracing::warn!("the component will not describe its columns: {error}");
+    let untold = |error: &Error| tracing::warn!("the component fails to describe its columns: {error}");
     // Everything that a job could grant may be imported. Only files and variables of cases are provided.
     let options = LoadOptions { http: true, ..LoadOptions::default() };
     let plugin = match PluginHost::new().and_then(|host| host.load(&file, &options)) {
@@ -42,17 +42,17 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Described
             return Ok(DescribedPlugin::default());
         }
     };
-    let mut answers = DescribedPlugin { schemas: Some(Vec::new()), ..DescribedPlugin::default() };
+    let mut described = DescribedPlugin { schemas: Some(Vec::new()), ..DescribedPlugin::default() };
     let questions = cases::questions(&project.dir);
     for question in [DescribeQuestion::default()].iter().chain(&questions).take(QUESTIONS_MAX) {
         match answer(&plugin, question) {
-            Ok(description) => answers.add(question, &description),
+            Ok(description) => described.add(question, &description),
             // It may reject this config or these columns.
             Err(error) if error.kind == Kind::Job => {}
             Err(error) => untold(&error),
         }
     }
-    Ok(answers)
+    Ok(described)
 }
 
 fn answer(plugin: &Plugin, question: &DescribeQuestion) -> Result<Description> {
@@ -102,7 +102,7 @@ fn columns(schema: &Schema) -> Value {
     let columns = schema.fields().iter().map(|field| {
         json!({
             "name": field.name(),
-            "type": ColumnType::of(field.data_type()).to_string(),
+            "type": ColumnType::from_arrow(field.data_type()).to_string(),
             "nullable": field.is_nullable(),
         })
     });

@@ -154,7 +154,7 @@ fn check_types(dir: &Path, main: &str) -> Result<()> {
     }
     let lines = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<String> = lines.lines().map(with_colons).collect();
-    Err(Error::plugin(format!("its types do not fit:\n{}", lines.join("\n"))))
+    Err(Error::plugin(format!("type check failed:\n{}", lines.join("\n"))))
 }
 
 /// Converts `file(line,column): …` to `file:line:column: …`, which editors and terminals recognize.
@@ -370,8 +370,8 @@ mod tests {
         let map = r#"{"version":3,"sources":["../p/src/a.ts","../p/sdk/src/row.ts","../lib/b.js"],"mappings":"AAAA;"}"#;
         fs::write(work.path().join("bundle.js"), "export {};\n").expect("bundle.js");
         fs::write(work.path().join("bundle.js.map"), map).expect("bundle.js.map");
-        let beside = work.path().with_file_name("p");
-        let program = program(&beside, &beside.join("sdk"), work.path()).expect("a program");
+        let sibling = work.path().with_file_name("p");
+        let program = program(&sibling, &sibling.join("sdk"), work.path()).expect("a program");
         let lib = work.path().with_file_name("lib").join("b.js");
         let sources = serde_json::json!(["src/a.ts", "", lib.to_str()]);
         let map = format!("globalThis.millstreamSourceMap = {{\"mappings\":\"AAAA;\",\"sources\":{sources}}};\n");

@@ -16,7 +16,7 @@ use wasmparser::BinaryReader;
 pub fn embed(component: &[u8], project: &Project, description: &DescribedPlugin) -> Result<Vec<u8>> {
     let about = &project.about;
     let invalid =
-        |error: &dyn std::fmt::Display| Error::plugin(format!("nothing can be put into the component: {error}"));
+        |error: &dyn std::fmt::Display| Error::plugin(format!("cannot add metadata to the component: {error}"));
     let component = without_own_sections(component).map_err(|error| invalid(&error))?;
     let mut added = AddMetadata::default();
     added.name = AddMetadataField::Set(about.name.clone());

@@ -55,12 +55,12 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let parts = BaseParts { project: &dir, sdk: &sdk, world, wit: &wit, migrates: project.migrates, http };
     let component = if base::is_supported(&parts) {
         same_times(&work)?;
-        import_plugin(project, module, &PythonBase::of(&parts, &work)?, &modules, &work)?
+        import_plugin(project, module, &PythonBase::new(&parts, &work)?, &modules, &work)?
     } else {
         componentize::component(project, module, &parts, &modules, &work)?
     };
     let mut component = sockets::remove_imports(&component)
-        .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))?;
+        .map_err(|error| Error::bug(format!("componentize-py created a component that cannot be read: {error}")))?;
     // Older SDKs cannot locate calls.
     if sdk.join("millstream/trace.py").is_file() {
         with_section(&mut component, section::TRACES);

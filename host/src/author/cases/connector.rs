@@ -80,7 +80,7 @@ struct ConnectorCase {
 /// Returns the world of the plugin in a directory, if it is one of these.
 pub(super) fn world(dir: &Path) -> Result<Option<World>> {
     let file = component_file(dir)?;
-    let facts = PackageFacts::of(&read_component(&file)?, &file.display().to_string())?;
+    let facts = PackageFacts::read(&read_component(&file)?, &file.display().to_string())?;
     Ok(Some(facts.world).filter(|world| matches!(world, World::Source | World::Sink)))
 }
 
@@ -206,7 +206,7 @@ impl ConnectorCase {
         };
         let job = table([("name", text(NAME)), ("sources", sources.into()), ("sinks", sinks.into())]);
         toml::to_string(&job).map_err(|cause| {
-            Error::job(format!("{}: cannot make a job of it: {cause}", self.dir.join("case.toml").display()))
+            Error::job(format!("{}: cannot create a job from it: {cause}", self.dir.join("case.toml").display()))
         })
     }
 
@@ -259,7 +259,8 @@ fn peer_difference(case: &ConnectorCase, peers: &Peers) -> Result<Option<String>
             if expected != got {
                 let [expected, got] = [expected, got].map(|line| line.unwrap_or("nothing more"));
                 return Ok(Some(format!(
-                    "peer `{name}` received something else than {file} says in line {number}:\n  expected   {expected}\n  got        {got}"
+                    "peer `{name}` received something other than line {number} of {file}:\n  expected   \
+                    {expected}\n  got        {got}"
                 )));
             }
             if expected.is_none() {
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        let told = |text: &str, script: &str, world: World| {
+        let error_of = |text: &str, script: &str, world: World| {
             fs::write(dir.path().join("case.toml"), text).unwrap();
             fs::write(dir.path().join("server.txt"), script).unwrap();
             let case = ConnectorCase::read(dir.path(), world);
@@ -357,12 +358,12 @@ mod tests {
             ("rows = 1\nschema = {}", "", World::Sink, "case.toml: `rows` is for sources"),
             ("", "", World::Sink, "case.toml: the input's columns are missing"),
             ("[peers.server]\nkind = \"smtp\"", "", World::Source, "`smtp`"),
-            ("[peers.Server]\nkind = \"tcp\"", "", World::Source, "case.toml: peer `Server`: its name is not of a-z"),
+            ("[peers.Server]\nkind = \"tcp\"", "", World::Source, "case.toml: peer `Server`: its name is invalid; use a-z"),
             ("[peers.server]\nkind = \"http\"\nbytes = 3", "", World::Source, "`bytes` is the length"),
             ("[peers.other]\nkind = \"tcp\"", "", World::Source, "cannot read "),
             (peer, "> a\nb", World::Source, "server.txt:2: `b` is not one of"),
         ] {
-            let message = told(text, script, world);
+            let message = error_of(text, script, world);
             assert!(message.contains(expected), "{expected}: {message}");
         }
     }

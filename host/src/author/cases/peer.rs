@@ -111,7 +111,7 @@ impl Peers {
                 |message: String| Error::job(format!("{}: peer `{name}`: {message}", dir.join("case.toml").display()));
             let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
             if name.is_empty() || !name.chars().all(is_word) {
-                return Err(invalid("its name is not of a-z, 0-9, `_` and `-`".into()));
+                return Err(invalid("its name is invalid; use a-z, 0-9, `_` and `-`".into()));
             }
             if spec.bytes.is_some_and(|bytes| spec.kind != Kind::Tcp || !(1..=MESSAGE_BYTES_MAX).contains(&bytes)) {
                 return Err(invalid(format!("`bytes` is the length of messages over TCP, 1 to {MESSAGE_BYTES_MAX}")));
@@ -331,8 +331,8 @@ impl Shared {
                 state.received.push(shown);
                 return Some(reply);
             }
-            Some(Err(message)) => format!("{} cannot answer `{shown}`: {message}", self.file),
-            None => format!("no rule of {} is for what the plugin says: {shown}", self.file),
+            Some(Err(message)) => format!("{} cannot respond to `{shown}`: {message}", self.file),
+            None => format!("no rule of {} matches what the plugin sent: {shown}", self.file),
         };
         state.received.push(shown);
         state.error.get_or_insert(message);

@@ -48,8 +48,8 @@ fn question(dir: &Path) -> Result<DescribeQuestion> {
     let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source).schema()).collect();
     let key = match (inputs.first(), job.stages.first()) {
         (Some(input), Some(stage)) => {
-            let place = |name: &String| input.index_of(name).map_err(Error::job);
-            let indices = stage.key.iter().map(place).collect::<Result<Vec<_>>>()?;
+            let index = |name: &String| input.index_of(name).map_err(Error::job);
+            let indices = stage.key.iter().map(index).collect::<Result<Vec<_>>>()?;
             Arc::new(input.project(&indices).map_err(Error::job)?)
         }
         _ => Arc::new(Schema::empty()),

@@ -23,7 +23,7 @@ impl Lines {
     }
 }
 
-pub(super) fn of(inspected: &Inspected) -> String {
+pub(super) fn render(inspected: &Inspected) -> String {
     let mut lines = Lines(String::new());
     let response = inspected.response();
     let said = response.or(inspected.responses.first());
@@ -52,7 +52,7 @@ pub(super) fn of(inspected: &Inspected) -> String {
         None => {
             let why = match inspected.refusal.as_str() {
                 "" => String::new(),
-                text => format!(" (without any it says: {text})"),
+                text => format!(" (without config: {text})"),
             };
             lines.add("schemas", &format!("they depend on the stage's config or input{why}"));
         }
@@ -90,7 +90,7 @@ fn facts(inspected: &Inspected, lines: &mut Lines) {
     let (functions, modules) = facts.functions_and_modules;
     let migrates = if facts.migrates { ", takes over states of other versions" } else { "" };
     lines.add("world", &format!("{} of millstream:plugin@{}{migrates}", facts.world, facts.interface));
-    lines.add("asks for", &or_nothing(facts.asks.join(", ")));
+    lines.add("grants", &or_nothing(facts.asks.join(", ")));
     lines.add("imports", &or_nothing(facts.imports.join("\n")));
     if facts.grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         lines.add("wants", &format!("grant = {}", facts.grants));
@@ -99,7 +99,7 @@ fn facts(inspected: &Inspected, lines: &mut Lines) {
     lines.add("component", &format!("{}, {size}", inspected.file.display()));
     lines.add("digest", &inspected.digest.to_string());
     match inspected.cached {
-        Some(true) => lines.add("compiled", "before, taken from the cache"),
+        Some(true) => lines.add("compiled", "cached"),
         Some(false) => lines.add("compiled", "now"),
         None => {}
     }

@@ -70,7 +70,7 @@ pub fn check(name: &str, language: Language) -> Result<()> {
         && name.split('-').all(is_word);
     if !fits {
         let message =
-            "is not a valid plugin name; use words of a-z and 0-9 with `-` between them, for example `split-words`";
+            "is not a valid plugin name; use a-z and 0-9, with single `-` between them, for example `split-text`";
         return Err(Error::job(format!("`{name}` {message}")));
     }
     let (reserved, whose) = match language {

@@ -92,12 +92,12 @@ fn a_rust_project_does_not_lean_on_our_workspace() {
 #[test]
 fn wrong_names_and_worlds_are_refused() {
     let parent = tempfile::tempdir().expect("a folder");
-    let refused = |name: &str, world: &str, language: Language| {
+    let rejection = |name: &str, world: &str, language: Language| {
         create(parent.path(), name, world, language).expect_err("must be refused").message
     };
     for name in ["", "Split", "split_words", "-a", "a-", "a--b", "1st", "../up", "ü", &"a".repeat(65)] {
         for language in Language::ALL {
-            let message = refused(name, "transform", language);
+            let message = rejection(name, "transform", language);
             assert!(message.contains("is not a valid plugin name"), "{name}: {message}");
         }
     }
@@ -105,11 +105,11 @@ fn wrong_names_and_worlds_are_refused() {
     let words = [("fn", Rust), ("core", Rust), ("json", Python), ("class", Python), ("sre-parse", Python)];
     let others = [("delete", JavaScript), ("fs", JavaScript), ("func", Go), ("fmt", Go), ("printf", C), ("union", C)];
     for (name, language) in words.into_iter().chain(others) {
-        let message = refused(name, "transform", language);
+        let message = rejection(name, "transform", language);
         assert!(message.contains("is a reserved word of"), "{name} in {language}: {message}");
     }
     // The plugin's struct would have the name of its rows' struct.
-    let twice = refused("sale", "aggregate", Rust);
+    let twice = rejection("sale", "aggregate", Rust);
     assert!(twice.contains("the example uses the name `sale`"), "{twice}");
     // The demo suggests the name of the template.
     for language in Language::ALL {
@@ -117,7 +117,7 @@ fn wrong_names_and_worlds_are_refused() {
         let made = create(named.path(), "my-plugin", "transform", language);
         assert!(made.is_ok(), "my-plugin in {language}: {made:?}");
     }
-    assert!(refused("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
-    assert!(refused("a", "sinks", Go).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
+    assert!(rejection("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
+    assert!(rejection("a", "sinks", Go).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
 }

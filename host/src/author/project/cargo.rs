@@ -63,7 +63,7 @@ pub fn project(dir: &Path, manifest: &Path) -> Result<Project> {
         .map_err(|error| Error::environment(format!("cargo's metadata of {here} cannot be read: {error}")))?;
     let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
     let package = package.ok_or_else(|| {
-        Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder"))
+        Error::job(format!("{here}/Cargo.toml is a workspace, not a package; name a plugin's directory"))
     })?;
     let is_component = |target: &&CargoTarget| target.crate_types.iter().any(|kind| kind == "cdylib");
     let library = package.targets.iter().find(is_component).ok_or_else(|| {

@@ -30,7 +30,7 @@ enum ToolSet {
 }
 
 impl ToolSet {
-    fn of(tool: Tool) -> Option<ToolSet> {
+    fn for_tool(tool: Tool) -> Option<ToolSet> {
         match tool.facts().registry {
             ToolRegistry::Pip(package) => Some(ToolSet::Pip(tool, package)),
             ToolRegistry::Npm(_) => Some(ToolSet::Npm),
@@ -52,7 +52,7 @@ impl ToolSet {
 
 /// Returns the directory with the program of an installed tool, or `None` if it is not installed here.
 pub fn installed_bin(tool: Tool) -> Option<PathBuf> {
-    let dir = cache_dir().ok()?.join("tools").join(ToolSet::of(tool)?.name());
+    let dir = cache_dir().ok()?.join("tools").join(ToolSet::for_tool(tool)?.name());
     dir.join(COMPLETE_MARK).is_file().then(|| dir.join("bin"))
 }
 
@@ -62,8 +62,8 @@ pub fn installed_bin(tool: Tool) -> Option<PathBuf> {
 /// `Environment`: a tool needed for the installation is missing, or the package is not available.
 pub fn install(language: Language, project: &Path) -> Result<()> {
     let mut made: Vec<ToolSet> = Vec::new();
-    for tool in Tool::of(language) {
-        let Some(set) = ToolSet::of(tool).filter(|set| !made.contains(set)) else { continue };
+    for tool in Tool::for_language(language) {
+        let Some(set) = ToolSet::for_tool(tool).filter(|set| !made.contains(set)) else { continue };
         if !is_working(tool, project) {
             make(set, project)?;
             made.push(set);
@@ -86,7 +86,7 @@ fn make(set: ToolSet, project: &Path) -> Result<()> {
         File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| failed("lock", &lock, &e))?;
     // Another process may have installed it while this one waited for the lock. A complete installation that does not
     // run, for example because its Python was removed, is recreated.
-    let of_set = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(set));
+    let of_set = Tool::ALL.into_iter().filter(|tool| ToolSet::for_tool(*tool) == Some(set));
     let is_made =
         |tool: Tool| installed_bin(tool).is_some_and(|bin| runs(tool, &bin.join(tool.facts().program)).is_ok());
     if of_set.into_iter().all(is_made) {
@@ -125,7 +125,7 @@ fn link(tools: &Path, set: ToolSet) -> std::io::Result<()> {
 
 /// Lists the packages and their versions.
 fn describe(set: ToolSet) -> String {
-    let tools = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(set));
+    let tools = Tool::ALL.into_iter().filter(|tool| ToolSet::for_tool(*tool) == Some(set));
     let names = tools.map(|tool| match tool.facts().registry {
         ToolRegistry::Pip(package) | ToolRegistry::Npm(package) | ToolRegistry::Apt(package) => {
             format!("{package} {}", tool.facts().known)
@@ -167,7 +167,7 @@ fn npm(dir: &Path, project: &Path) -> Result<()> {
     command.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]);
     // npm's messages go to standard error, as standard output is for results.
     run(command.current_dir(dir).env("PATH", path).stdout(std::io::stderr()), "npm could not install its packages")?;
-    let programs = Tool::ALL.into_iter().filter(|tool| ToolSet::of(*tool) == Some(ToolSet::Npm));
+    let programs = Tool::ALL.into_iter().filter(|tool| ToolSet::for_tool(*tool) == Some(ToolSet::Npm));
     programs.map(|tool| tool.facts().program).try_for_each(|program| {
         let path = bin.join(program);
         let script = format!(
@@ -187,7 +187,7 @@ fn with_npm(project: &Path) -> Result<PathBuf> {
     if nodes.join("npm").is_file() {
         return Ok(nodes.to_owned());
     }
-    if let Some(set) = ToolSet::of(Tool::Node) {
+    if let Some(set) = ToolSet::for_tool(Tool::Node) {
         make(set, project)?;
     }
     installed_bin(Tool::Node)

@@ -16,7 +16,7 @@ pub struct CompletionsArguments {
 #[derive(Args)]
 pub struct ManPagesArguments {
     /// Directory
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "DIR")]
     _dir: PathBuf,
 }
 

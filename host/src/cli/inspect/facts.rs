@@ -108,7 +108,7 @@ pub struct StoredObjects {
 
 impl DirFacts {
     /// Reads a checkpoint directory. What cannot be read is listed in the problems. `dir`: its path if it is local.
-    pub fn of(store: &dyn Store, manifest: &Manifest, dir: Option<&Path>) -> Result<DirFacts> {
+    pub fn read(store: &dyn Store, manifest: &Manifest, dir: Option<&Path>) -> Result<DirFacts> {
         let mut problems = Vec::new();
         let (mut stored, mut lengths) = (BTreeMap::new(), BTreeMap::new());
         for dir in ["plans", "state", "jobs", "blobs"] {
@@ -130,7 +130,7 @@ impl DirFacts {
             generation: manifest.generation,
             running: dir.and_then(running),
             starts: manifest.starts.clone(),
-            checkpoints: manifest.checkpoints.iter().map(CheckpointFacts::of).collect(),
+            checkpoints: manifest.checkpoints.iter().map(CheckpointFacts::new).collect(),
             positions,
             received,
             planned,
@@ -141,7 +141,7 @@ impl DirFacts {
 }
 
 impl CheckpointFacts {
-    fn of(checkpoint: &Checkpoint) -> CheckpointFacts {
+    fn new(checkpoint: &Checkpoint) -> CheckpointFacts {
         let Checkpoint { batch, time, generation, written, tables, sinks, leftover: _ } = checkpoint;
         let files = tables.iter().flat_map(|table| &table.files);
         CheckpointFacts {
@@ -151,14 +151,14 @@ impl CheckpointFacts {
             generation: *generation,
             files: files.clone().count(),
             bytes: files.map(|file| file.bytes).fold(0, u64::saturating_add),
-            tables: tables.iter().map(TableFacts::of).collect(),
+            tables: tables.iter().map(TableFacts::new).collect(),
             sinks: sinks.clone(),
         }
     }
 }
 
 impl TableFacts {
-    fn of(table: &Table) -> TableFacts {
+    fn new(table: &Table) -> TableFacts {
         let Table { of, name, identity, key, sub, state, version: _, files, reads: _, meaning: _ } = table;
         let (mut base, mut changes) = (FilesFacts::default(), FilesFacts::default());
         for file in fold::applicable(files, 0, KEY_GROUPS as u32) {

@@ -110,7 +110,7 @@ planned:       3 batches, 121 to 123; the next startup replays them
 stored:        state: 3 objects, 20.7 KiB
 problems:      state/x.arrow is missing; the checkpoint of batch 120 needs it
 ";
-    assert_eq!(text::of(&facts()), expected);
+    assert_eq!(text::render(&facts()), expected);
 }
 
 #[test]

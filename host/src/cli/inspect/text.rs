@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 const FILES_SHOWN: usize = 10;
 
 /// Returns the text of `millstream inspect`.
-pub fn of(facts: &DirFacts) -> String {
+pub fn render(facts: &DirFacts) -> String {
     let mut text = String::new();
     let mut section = |name: &str, lines: Vec<String>| {
         let lines = lines.join("\n").replace('\n', "\n               ");

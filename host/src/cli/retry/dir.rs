@@ -28,7 +28,7 @@ pub struct RetryDir {
 
 impl RetryDir {
     /// Returns the directory of this source of a job with a checkpoint.
-    pub fn of(graph: &Graph, source: &SourceSpec) -> Result<RetryDir> {
+    pub fn new(graph: &Graph, source: &SourceSpec) -> Result<RetryDir> {
         let path = source.kind.retry_dir().ok_or_else(|| Error::bug("a source of another kind"))?;
         let root = graph.spec.origin.dir.clone();
         let read = read_positions(graph, &source.name)?.into_keys().collect();

@@ -167,7 +167,7 @@ fn lines(file: &str, bytes: &[u8]) -> Result<Vec<RetryUnit>> {
 
 /// Returns the rows in a line of a queue sink. They are the last key.
 fn elements(line: &str) -> Result<Vec<&str>, String> {
-    let (_, rows) = line.split_once("\"rows\":").ok_or("there are no rows")?;
+    let (_, rows) = line.split_once("\"rows\":").ok_or("no rows found")?;
     array_elements(rows.trim_end().strip_suffix('}').ok_or("it is not an object")?)
 }
 

@@ -41,8 +41,8 @@ pub struct RetryInput {
 
 impl RetryStage {
     /// Returns the stage with this name. The graph must contain its sources.
-    pub fn of(graph: &Graph, name: &str) -> Result<RetryStage> {
-        let missing = || Error::bug(format!("stage `{name}` has no source for rows that are given back"));
+    pub fn find(graph: &Graph, name: &str) -> Result<RetryStage> {
+        let missing = || Error::bug(format!("stage `{name}` has no source for retried rows"));
         let node = graph.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
         let several = node.inputs.len() > 1;
         let mut inputs = Vec::new();
@@ -52,7 +52,7 @@ impl RetryStage {
                     "stage `{name}`: column `{}` of its input is {}, which cannot be written and read back; cast it with \
                      `select` in the previous stage",
                     field.name(),
-                    ColumnType::of(field.data_type())
+                    ColumnType::from_arrow(field.data_type())
                 )));
             }
             let source = input
@@ -120,7 +120,7 @@ impl RetryStage {
 }
 
 fn is_foreign(field: &Field) -> bool {
-    !ColumnType::of(field.data_type()).is_written()
+    !ColumnType::from_arrow(field.data_type()).is_written()
 }
 
 /// Returns the names of the columns `reason` and `stage`, which may differ if the input has columns with these names.
@@ -153,7 +153,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
 /// Decodes records. An error names the first invalid one.
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = retry_source::source("", "", None);
-    source.with_columns(columns);
+    source.set_columns(columns);
     let mut decoder = Decoder::new(&source);
     let mut parts = Vec::new();
     for chunk in chunks(records) {

@@ -69,7 +69,7 @@ pub struct RunArguments {
     /// Directory with tls.crt, tls.key and ca.crt (PEM)
     ///
     /// Each process presents a certificate for its name in --hosts that is signed by a CA in ca.crt.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "DIR")]
     pub(in crate::cli) cluster_tls: Option<PathBuf>,
     /// Discard the checkpoint and start from scratch, at batch 1
     #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
@@ -156,7 +156,7 @@ impl FromStr for ProcessNumber {
         match text {
             "auto" => Ok(ProcessNumber::Auto),
             digits => digits.parse().map(ProcessNumber::Number).map_err(|_| {
-                "write the number of this process, from 0, or `auto` where --hosts has the name of this machine"
+                "write the number of this process, from 0, or `auto` if --hosts has the name of this machine"
                     .to_owned()
             }),
         }

@@ -18,13 +18,13 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Error::job(format!("--fresh discards {what}; add --yes to confirm")));
     }
-    let mut answer = String::new();
+    let mut response = String::new();
     signals::unblock().map_err(Error::environment)?;
     let asked = write!(io::stderr(), "This discards {}. Type yes to continue: ", shown::message(&what))
         .and_then(|()| io::stderr().flush());
-    asked.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(Error::environment)?;
+    asked.and_then(|()| io::stdin().lock().read_line(&mut response)).map_err(Error::environment)?;
     signals::block().map_err(Error::environment)?;
-    match answer.trim() {
+    match response.trim() {
         "yes" => Ok(()),
         _ => Err(Error::job("nothing was discarded, and the job was not started")),
     }
@@ -33,16 +33,16 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
 /// Describes what is discarded, or returns `None` if there is nothing.
 fn what_is_discarded(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Option<String>> {
     let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
-    let place = store.location();
+    let dir = store.location();
     Ok(match manifest::read(&*store) {
         Ok(None) => None,
         Ok(Some((manifest, _))) => Some(match manifest.checkpoints.last() {
             Some(last) => {
-                format!("batch {} and all before it of the job `{}` in {place}", last.batch, manifest.job)
+                format!("batch {} and all previous batches of the job `{}` in {dir}", last.batch, manifest.job)
             }
-            None => format!("the received rows of the job `{}` in {place}", manifest.job),
+            None => format!("the received rows of the job `{}` in {dir}", manifest.job),
         }),
         // Unreadable content may be the reason to start from scratch.
-        Err(error) => Some(format!("the contents of {place} ({error})")),
+        Err(error) => Some(format!("the contents of {dir} ({error})")),
     })
 }

@@ -41,7 +41,7 @@ impl PageNotice {
                 show(&address, &shown);
             }
         };
-        threads::start("millstream-page-notice", "the thread that shows where the page is", drop, work)?;
+        threads::start("millstream-page-notice", "the thread that prints the page's address", drop, work)?;
         Ok(notice)
     }
 

@@ -23,8 +23,8 @@ pub(super) fn settle(arguments: &mut RunArguments) -> Result<()> {
     let of_several = arguments.process.is_some() || arguments.cluster_key.is_some() || arguments.cluster_tls.is_some();
     if arguments.processes.is_none() && of_several {
         return Err(Error::job(
-            "--process, --cluster-key and --cluster-tls are for jobs of several processes, and neither --processes nor --hosts says how many \
-             there are",
+            "--process, --cluster-key and --cluster-tls are for jobs with several processes; set --processes or \
+             --hosts",
         ));
     }
     if arguments.process == Some(ProcessNumber::Auto) {
@@ -116,9 +116,10 @@ fn key_of_user(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey>
     match named.find(|(_, host)| !is_loopback(host)) {
         None => ClusterKey::of_user(),
         Some((option, host)) => Err(Error::job(format!(
-            "{option} names {host}, which others may reach, and --cluster-key is missing: the processes of a job \
-             authenticate with a key or with certificates (--cluster-tls); create a key with `(umask 077; openssl rand -hex 32 > \
-             cluster.key)`, copy it to all machines, and start each process with --cluster-key cluster.key"
+            "{option} names {host}, which other machines may reach, but --cluster-key is missing: the processes of \
+             a job authenticate with a key or with certificates (--cluster-tls); create a key with `(umask 077; \
+             openssl rand -hex 32 > cluster.key)`, copy it to all machines, and start each process with \
+             --cluster-key cluster.key"
         ))),
     }
 }
@@ -142,19 +143,19 @@ pub(super) fn process_and_hosts(
     };
     if processes == 0 || hosts.len() != processes {
         return Err(Error::job(format!(
-            "--processes is {processes}, and --hosts names {} addresses; name one for each process",
+            "--processes is {processes}, but --hosts has {} addresses; write one per process",
             hosts.len()
         )));
     }
     let Some(process) = process.or((processes == 1).then_some(0)) else {
         return Err(Error::job(format!(
-            "--processes is {processes}, and --process is missing: the number of this process, from 0; only a job with \
-             [checkpoint] starts all its processes automatically"
+            "--processes is {processes}, but --process is missing: the number of this process, from 0; only a job \
+             with [checkpoint] starts all its processes automatically"
         )));
     };
     if process >= processes {
         return Err(Error::job(format!(
-            "--process is {process}, and there are {processes} processes; the last is {}",
+            "--process is {process}, but the job has {processes} processes; the last is {}",
             processes - 1
         )));
     }

@@ -125,10 +125,10 @@ impl WatchedComponent {
         if !self.changed || !rests {
             return;
         }
-        let Some(runs) = ask(job).ok().and_then(|answers| answers.answered.into_iter().next()) else { return };
+        let Some(runs) = ask(job).ok().and_then(|responses| responses.answered.into_iter().next()) else { return };
         self.changed = false;
         let (stage, shown) = (self.stage.clone(), self.path.display().to_string());
-        let part = PluginPart::of(&stage);
+        let part = PluginPart::parse(&stage);
         let now = part_of(runs.status, part);
         match self.take(job, now.and_then(|now| now.plugin)) {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
@@ -157,7 +157,7 @@ impl WatchedComponent {
             let prepared = running.prepare(&self.stage, &self.built_component(&before.path(), &before.digest))?;
             running.commit(prepared.id)
         });
-        let (part, shown) = (PluginPart::of(&self.stage), self.path.display());
+        let (part, shown) = (PluginPart::parse(&self.stage), self.path.display());
         match put {
             Ok(UpgradeStatus { step: UpgradeStep::Done { .. }, .. }) => {
                 tracing::warn!("{part} has the version before {shown} again, and waits for the next build");
@@ -182,7 +182,7 @@ impl WatchedComponent {
             return Ok(None);
         }
         let (file, bytes) = component(&self.path)?;
-        let digest = Digest::of(&bytes);
+        let digest = Digest::compute(&bytes);
         let is_running = |digest: &Digest| runs.as_ref().is_some_and(|runs| runs.digest == digest.to_string());
         if is_running(&digest) {
             return Ok(None);
@@ -206,7 +206,7 @@ impl WatchedComponent {
 fn copy_of(bytes: &[u8]) -> Option<ComponentCopy> {
     let mut file = tempfile::tempfile().ok()?;
     file.write_all(bytes).ok()?;
-    Some(ComponentCopy { file: Arc::new(file), digest: Digest::of(bytes) })
+    Some(ComponentCopy { file: Arc::new(file), digest: Digest::compute(bytes) })
 }
 
 fn file_stamp(path: &Path) -> FileStamp {

@@ -84,9 +84,9 @@ pub(super) fn error_message(error: DataFusionError) -> String {
 
 pub(super) fn describe_tables(tables: &[StageState]) -> String {
     if tables.is_empty() {
-        return "the checkpoint has no state of stages, so there are no tables".into();
+        return "the checkpoint has no state of stages, so no tables exist".into();
     }
-    let mut text = "existing tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
+    let mut text = "existing tables (write names with A-Z, `-` or `.` in double quotes):".to_owned();
     for StageState { name, rows, .. } in tables {
         let columns = rows.schema();
         let _ = write!(text, "\n  {name}: {}", millstream_base::batch::types::describe(&columns));
@@ -106,7 +106,7 @@ pub(super) fn json_lines(part: &RecordBatch) -> Result<String> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
     writer.write(part).and_then(|()| writer.finish()).map_err(|error| {
         let schema = part.schema();
-        let kinds: Vec<String> = schema.fields().iter().map(|f| ColumnType::of(f.data_type()).to_string()).collect();
+        let kinds: Vec<String> = schema.fields().iter().map(|f| ColumnType::from_arrow(f.data_type()).to_string()).collect();
         let kinds = kinds.join(", ");
         Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; omit --json or cast them"))
     })?;

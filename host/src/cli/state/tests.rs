@@ -50,8 +50,8 @@ fn a_query_is_answered_as_a_table_or_as_json_lines() {
 #[test]
 fn a_wrong_query_is_told_what_there_is() {
     let told = |sql: &str| told(sql, false).unwrap_err().message;
-    let there = "existing tables (write names with hyphens, dots or capital letters in double quotes):\n  totals: word \
-                 text, count int64, raw binary, lastSeen timestamp\n  per-user: word text";
+    let there = "existing tables (write names with A-Z, `-` or `.` in double quotes):\n  totals: word text, count \
+                 int64, raw binary, lastSeen timestamp\n  per-user: word text";
     for (sql, what) in [
         ("select * from totalz", "table 'totalz' not found"),
         ("select n from totals", "No field named n"),

@@ -21,7 +21,7 @@ const WORKERS_PER_LINE: usize = 4;
 const PARTITIONS_MAX: usize = 20;
 
 /// Returns the text of `millstream status`.
-pub fn of(status: &JobStatus) -> String {
+pub fn render(status: &JobStatus) -> String {
     let mut text = String::new();
     let us = status.now_us.saturating_sub(status.since_us).max(0).unsigned_abs();
     let since = time(status.since_us);
@@ -96,7 +96,7 @@ fn describe_upgrade(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus)
         UpgradeStep::Dropped(why) => format!("was canceled: {why}"),
         UpgradeStep::Failed(why) => format!("failed, and the previous version continues: {why}"),
     };
-    let part = match PluginPart::of(stage) {
+    let part = match PluginPart::parse(stage) {
         PluginPart::Stage(name) => format!("`{name}`"),
         part => part.to_string(),
     };
@@ -158,7 +158,7 @@ fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &Pa
     let others = count.saturating_sub(furthest.len().min(PARTITIONS_MAX) as u64);
     if others > 0 {
         let known = furthest.iter().any(|one| one.behind.is_some());
-        let further = if known { ", none of them further behind" } else { "" };
+        let further = if known { ", with a smaller delay" } else { "" };
         write_fact(text, "parts", &format!("{} more{further}", grouped(others)));
     }
 }
@@ -190,7 +190,7 @@ fn write_plugin(text: &mut String, role: &str, PluginCosts { plugin, costs }: &P
 /// Names the signers of a package.
 fn describe_signers(signers: &[String]) -> String {
     match signers {
-        [] => "by no one whose key you trust".into(),
+        [] => "by no trusted key".into(),
         _ => format!("by {}", signers.join(", ")),
     }
 }
@@ -345,9 +345,8 @@ mod tests {
 
     #[test]
     fn a_status_fits_a_narrow_terminal() {
-        let text = of(&example());
-        let expected = "\
-job      example
+        let text = render(&example());
+        let expected = "job      example
          running for 12.0 s, since 2023-11-14 22:13:20.000 UTC
          10 workers in 2 processes
 batches  12 begun, 11 committed
@@ -362,7 +361,7 @@ sources
     behind  1200 records
     part    lines/1 at 5,000, 1,200 behind, hourly: 2023-11-14 22:13:20.000 UTC
     part    lines/0 at 7,000, 0 behind, hourly: 2023-11-14 22:13:20.000 UTC
-    parts   1 more, none of them further behind
+    parts   1 more, with a smaller delay
 stages
   guessed       11,999         999           1           1           2
     plugin  guess 0.1.0, sha256:0123456789ab

@@ -107,17 +107,17 @@ impl FailureStreak {
             // fails.
             WorkerExit::Failed(Kind::Peer, _) if !facts.stopping && ends.len() == 1 => {
                 let pause = Duration::from_millis(RESTART_PAUSE_MS);
-                let restart = "starting the worker process again, which waits until all are there";
+                let restart = "restarting the worker process, which waits for the others";
                 Decision::Again(pause, format!("another process of the job is lost; {restart}"))
             }
             WorkerExit::Failed(Kind::TakenOver, _) if !facts.stopping => {
-                self.restart("the other processes continued without this one", ends.len(), facts.progress)
+                self.restart("the job continued without this process", ends.len(), facts.progress)
             }
             WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
             }
             _ if facts.stopping => {
-                let rest = "what it had not committed comes when the job is started the next time";
+                let rest = "uncommitted rows follow in the next run";
                 Decision::GiveUp(format!("{what} while it stopped; {rest}"))
             }
             _ => self.restart(&what, ends.len(), facts.progress),
@@ -130,8 +130,8 @@ impl FailureStreak {
         }
         if self.failures >= self.max {
             return Decision::GiveUp(format!(
-                "{what}; it was restarted {} times without a committed batch, so the job has failed; fix the cause and \
-                 start the job again: it resumes from the last checkpoint",
+                "{what}; it was restarted {} times without a committed batch, so the job has failed; fix the cause \
+                 and restart the job: it resumes from the last checkpoint",
                 self.max
             ));
         }
@@ -143,7 +143,7 @@ impl FailureStreak {
         Decision::Again(
             pause,
             format!(
-                "{what}; starting {which} again from the last checkpoint in {} s ({} of {})",
+                "{what}; restarting {which} from the last checkpoint in {} s ({} of {})",
                 pause.as_secs_f64(),
                 self.failures,
                 self.max
@@ -188,7 +188,7 @@ mod tests {
 
     fn restart(hows: &[(usize, WorkerExit)], facts: JobProgress) -> Option<String> {
         match decide(hows, facts) {
-            Decision::Again(_, words) => Some(words),
+            Decision::Again(_, message) => Some(message),
             _ => None,
         }
     }
@@ -197,12 +197,12 @@ mod tests {
     fn deaths_and_failures_of_the_environment_are_restarted() {
         assert_eq!(
             restart(&[(0, WorkerExit::Died(9))], RUNNING).unwrap(),
-            "worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)"
+            "worker process died (signal 9); restarting it from the last checkpoint in 0.1 s (1 of 10)"
         );
         assert_eq!(
             restart(&[(1, WorkerExit::Hung), (0, WorkerExit::Followed)], RUNNING).unwrap(),
-            "worker process 1 does not respond and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
-             of 10)"
+            "worker process 1 does not respond and was killed; restarting all 2 from the last checkpoint in 0.1 s \
+             (1 of 10)"
         );
         assert!(restart(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());
         assert!(restart(&[(0, WorkerExit::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
@@ -227,7 +227,7 @@ mod tests {
         // If all processes are on this machine, the report of the other one decides.
         let both = [lost[0], (1, WorkerExit::Failed(Kind::Environment, 1))];
         assert_eq!(decide(&both, starting), Decision::Exit(1));
-        assert!(restart(&both, RUNNING).unwrap().starts_with("worker process 1 failed; starting all 2 again"));
+        assert!(restart(&both, RUNNING).unwrap().starts_with("worker process 1 failed; restarting all 2"));
     }
 
     #[test]
@@ -257,8 +257,8 @@ mod tests {
         let starting = JobProgress { ran: false, ..RUNNING };
         for facts in [RUNNING, starting] {
             assert_eq!(decide(&lost, facts), Decision::Exit(2));
-            let words = restart(&lost, JobProgress { follows: true, ..facts }).unwrap();
-            assert!(words.starts_with("the other processes continued without this one; starting it again "), "{words}");
+            let message = restart(&lost, JobProgress { follows: true, ..facts }).unwrap();
+            assert!(message.starts_with("the job continued without this process; restarting it "), "{message}");
         }
         assert_eq!(decide(&lost, JobProgress { follows: true, stopping: true, ..RUNNING }), Decision::Exit(2));
     }
@@ -279,7 +279,7 @@ mod tests {
         // Only process 0 knows that everything is committed.
         assert!(restart(&[(1, back), (0, WorkerExit::Died(9))], RUNNING).is_some());
         let stopping = decide(&[(0, back)], JobProgress { stopping: true, ..RUNNING });
-        assert!(matches!(stopping, Decision::GiveUp(words) if words.contains("--replay-from 7")));
+        assert!(matches!(stopping, Decision::GiveUp(message) if message.contains("--replay-from 7")));
     }
 
     #[test]

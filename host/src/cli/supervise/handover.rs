@@ -216,8 +216,8 @@ impl Handover {
         let since = *self.missing.get_or_insert_with(Instant::now);
         (since.elapsed() >= MISSING_MAX).then(|| {
             format!(
-                "of {others} processes on other machines, {ready} are ready; start the new ones with `millstream run --hosts … \
-                 --process NUMBER --stand-by`, and check the logs of the others"
+                "{ready} of {others} processes on other machines are ready; start the new ones with `millstream run \
+                 --hosts … --process NUMBER --stand-by`, and check the logs of the processes"
             )
         })
     }

@@ -26,7 +26,7 @@ pub struct Layout {
 
 impl Layout {
     /// Returns the layout of the arguments.
-    pub fn of(arguments: &RunArguments, numbers: Vec<Option<usize>>, key: Option<ClusterKey>) -> Layout {
+    pub fn new(arguments: &RunArguments, numbers: Vec<Option<usize>>, key: Option<ClusterKey>) -> Layout {
         let (workers, processes, hosts) = (arguments.workers, arguments.processes, arguments.hosts.clone());
         Layout { numbers, workers, processes, hosts, key, given: 0, _ports: None }
     }
@@ -56,7 +56,7 @@ impl Layout {
         let first = self.hosts.first().map_or("", String::as_str);
         if number != 0 {
             return Err(Error::job(format!(
-                "this is process {number} of the job; say it on the machine of process 0 ({first})"
+                "this is process {number} of the job; run the command on the machine of process 0 ({first})"
             )));
         }
         let hosts = if hosts.is_empty() { self.hosts.clone() } else { hosts };
@@ -68,12 +68,12 @@ impl Layout {
         }
         if hosts.len() > PROCESSES_MAX || hosts.iter().map(String::len).sum::<usize>() > LAYOUT_BYTES_MAX {
             return Err(Error::job(
-                "--hosts names more machines than a running job can be given; stop it, and start it with them",
+                "--hosts has more machines than a running job can use; stop the job, and start it with them",
             ));
         }
         if let Some(twice) = hosts.iter().enumerate().find_map(|(at, host)| hosts[..at].contains(host).then_some(host))
         {
-            return Err(Error::job(format!("--hosts names {twice} twice; each process has an address of its own")));
+            return Err(Error::job(format!("--hosts has {twice} twice; each process needs its own address")));
         }
         Ok(JobLayout { workers: workers.or(self.workers), hosts })
     }

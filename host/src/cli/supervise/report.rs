@@ -219,7 +219,7 @@ impl Reporter {
         // supervisor has exited. The socket shows which.
         let Some(supervisor) = std::env::var_os(SUPERVISOR_VARIABLE) else { return Ok(None) };
         if *supervisor != *parent {
-            let text = format!("{SUPERVISOR_VARIABLE} names another process than the one that started this; unset it");
+            let text = format!("{SUPERVISOR_VARIABLE} is not the parent of this process; unset it");
             return Err(Error::job(text));
         }
         Reporter::start().map(Some).map_err(|error| Error::environment(format!("cannot report: {error}")))
@@ -253,7 +253,7 @@ impl Reporter {
         let (beating, failing) = (reporter.clone(), reporter.clone());
         let failed = move |error| failing.fail(error);
         let work = move || beating.beat();
-        let started = threads::start(BEAT_THREAD, "the thread that tells the supervisor of this process", failed, work);
+        let started = threads::start(BEAT_THREAD, "the thread that reports to the supervisor", failed, work);
         started.map_err(io::Error::other)?;
         Ok(reporter)
     }

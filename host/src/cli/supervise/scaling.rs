@@ -16,7 +16,7 @@ impl Supervisor<'_> {
     pub(super) fn move_to(&mut self, machines: &JobLayout) {
         match self.layout.on(machines, self.arguments) {
             Ok(Some(layout)) => {
-                tracing::info!("process 0 runs the job on {}; this process goes there", machines.hosts.join(", "));
+                tracing::info!("process 0 runs the job on {}; this process moves there", machines.hosts.join(", "));
                 self.layout = layout;
             }
             Ok(None) => {}
@@ -37,14 +37,14 @@ impl Supervisor<'_> {
                 if let Some(layout) = handover.next_layout() {
                     self.layout = layout;
                 }
-                return (!stopping).then(|| format!("{}; starting them again", failed()));
+                return (!stopping).then(|| format!("{}; restarting them", failed()));
             }
             (AfterEnd::TheOld, Some(handover)) if handover.is_taking_over() => {
                 handover.report_not_taken_over(&failed());
                 failed()
             }
             (AfterEnd::TheOld | AfterEnd::TheNew, _) => {
-                "the processes that were to take the job over have failed".to_owned()
+                "the processes that should take over the job have failed".to_owned()
             }
             (AfterEnd::AsTheyWere, handover) => {
                 let why = match handover {
@@ -124,7 +124,7 @@ impl Supervisor<'_> {
         match message {
             HandoverMessage::Prepare(machines) => {
                 if let Some(mut before) = self.handover.take() {
-                    before.give_up("another one was begun");
+                    before.give_up("another one was started");
                 }
                 match self.prepare(&machines) {
                     Ok(handover) => self.handover = handover,
@@ -148,14 +148,14 @@ impl Supervisor<'_> {
         if self.arguments.number().is_none_or(|number| number == 0)
             || first(&machines.hosts) != first(&self.layout.hosts)
         {
-            return Err(Error::job("the machine of process 0 is another one here"));
+            return Err(Error::job("process 0 has another machine here"));
         }
         let Some(layout) = self.layout.on(machines, self.arguments)? else {
             tracing::info!("the job will continue without this machine ({})", machines.hosts.join(", "));
             return Ok(None);
         };
         let (new, round) = self.start_standby(&layout)?;
-        tracing::info!("another process is started, which is to take the job over on {}", machines.hosts.join(", "));
+        tracing::info!("starting another process to take over the job on {}", machines.hosts.join(", "));
         Ok(Some(Handover::led(layout, new, round)))
     }
 

@@ -12,7 +12,7 @@ const CHARS_MAX: usize = 2_000;
 const REFUSED_MAX: usize = 20;
 
 /// Returns the lines. Those without leading space are headings.
-pub fn of(line: &Line<'_>, job: &ShownJob) -> Vec<String> {
+pub fn lines(line: &Line<'_>, job: &ShownJob) -> Vec<String> {
     let (now, view) = (&line.now, &job.view);
     let clean = |text: &str| harmless(text, CHARS_MAX);
     let mut lines = vec![format!("{} {} ({})", now.part.role, clean(&now.part.name), clean(&now.part.kind))];
@@ -46,7 +46,7 @@ pub fn of(line: &Line<'_>, job: &ShownJob) -> Vec<String> {
         fact("late", count(counts.late, "row"));
     }
     if let Some(lag) = now.lag_us {
-        fact("watermark", format!("{} behind the last batch", time(lag)));
+        fact("watermark", format!("{} before the last batch", time(lag)));
     }
     if facts.state_rows > 0 {
         fact("state", format!("{} rows, keys and windows, {}", grouped(facts.state_rows), size(facts.state_bytes)));

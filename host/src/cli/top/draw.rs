@@ -47,7 +47,7 @@ static COLUMNS: [Column; 11] = [
         cell: |line| line.now.fill().map_or(dash(), |fill| format!("{}%", percent(fill))),
     },
     Column { head: "LAG", width: 8, rank: 3, cell: lag },
-    Column { head: "REFUSED", width: 7, rank: 2, cell: |line| nonzero_or_dash(refused(&line.now), short) },
+    Column { head: "REJECTS", width: 7, rank: 2, cell: |line| nonzero_or_dash(refused(&line.now), short) },
     Column { head: "GUEST", width: 6, rank: 5, cell: guest },
     Column {
         head: "CALLS/S",
@@ -130,7 +130,7 @@ pub fn draw(view_state: &mut ViewState, ink: Ink, buffer: &mut Buffer, area: Rec
         ScreenView::Details(from) => {
             let lines = {
                 let all = view_state.lines();
-                all.get(view_state.chosen(&all)).map(|line| details::of(line, &view_state.job)).unwrap_or_default()
+                all.get(view_state.chosen(&all)).map(|line| details::lines(line, &view_state.job)).unwrap_or_default()
             };
             view_state.shown = ScreenView::Details(draw_scrolled(&lines, from, ink, &mut pen));
         }
@@ -324,13 +324,13 @@ const HELP: &str = "\
 Keys
   ↑ ↓ j k      select a part; PageUp, PageDown, Home, End
   Enter        details of the part
-  s S          sort by graph, work, rows/s, guest, memory, refused or name
+  s S          sort by graph, work, rows/s, guest, memory, rejects or name
   ?            this help
   q Esc Ctrl-C quit
 Columns
   ROWS/S   output rows per second in the last ten seconds; sinks: committed rows
   WORK     share of the time that the part is busy: 100% is all workers; of a sink, its thread
-  REFUSED  rows rejected or late since startup
+  REJECTS  rows rejected or late since startup
   LAG      sources: records that are in no batch yet; stages: delay of the watermark
   INBOX    share of the inbox in use; a source waits when it is full
   GUEST    CPU time of the plugin, as a share of one core
@@ -363,7 +363,7 @@ mod tests {
         let heads = |width| columns(width).iter().map(|column| column.head).collect::<Vec<_>>();
         assert_eq!(heads(20), [] as [&str; 0]);
         assert_eq!(heads(40), ["ROWS/S", "WORK"]);
-        assert_eq!(heads(80), ["KIND", "ROWS/S", "WORK", "INBOX", "LAG", "REFUSED", "GUEST"]);
+        assert_eq!(heads(80), ["KIND", "ROWS/S", "WORK", "INBOX", "LAG", "REJECTS", "GUEST"]);
         assert_eq!(heads(200).len(), COLUMNS.len());
     }
 }

@@ -37,7 +37,7 @@ impl CostRates {
     }
 
     /// Returns the cost of the part with this index.
-    pub fn of(&self, view: &JobView, index: usize) -> Cost {
+    pub fn cost(&self, view: &JobView, index: usize) -> Cost {
         let Some(part) = counted_parts(view).nth(index) else { return Cost::default() };
         let plugins = &part.counts.plugins;
         let memory_bytes_max = plugins.iter().map(|plugin| plugin.costs.memory_bytes_max).max().unwrap_or(0);
@@ -86,12 +86,12 @@ mod tests {
         let mut rates = CostRates::default();
         rates.take(&view(0, 1_000_000_000, 10));
         let now = view(2_000_000, 2_000_000_000, 30);
-        let cost = rates.of(&now, 0);
+        let cost = rates.cost(&now, 0);
         assert_eq!((cost.guest, cost.calls, cost.memory_bytes_max, cost.has_plugin), (0.0, 0.0, 5, true));
         rates.take(&now);
-        assert_eq!(rates.of(&now, 0), Cost { guest: 0.5, calls: 10.0, memory_bytes_max: 5, has_plugin: true });
-        assert_eq!(rates.of(&now, 1), Cost::default());
+        assert_eq!(rates.cost(&now, 0), Cost { guest: 0.5, calls: 10.0, memory_bytes_max: 5, has_plugin: true });
+        assert_eq!(rates.cost(&now, 1), Cost::default());
         (3..100).for_each(|second| rates.take(&view(second * 1_000_000, 2_000_000_000, 30)));
-        assert_eq!((rates.0.len(), rates.of(&now, 0).guest), (KEPT_MAX + 1, 0.0));
+        assert_eq!((rates.0.len(), rates.cost(&now, 0).guest), (KEPT_MAX + 1, 0.0));
     }
 }

@@ -98,11 +98,11 @@ extern "C" fn leave_at_exit() {
 /// screen.
 fn restore_before_panic_message() {
     let (usual, own) = (panic::take_hook(), thread::current().id());
-    panic::set_hook(Box::new(move |told| {
+    panic::set_hook(Box::new(move |info| {
         if thread::current().id() == own {
             leave();
         }
-        usual(told);
+        usual(info);
     }));
 }
 

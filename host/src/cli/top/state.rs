@@ -39,7 +39,7 @@ impl Sort {
         (Sort::Rate, "rows/s"),
         (Sort::Guest, "guest"),
         (Sort::Memory, "memory"),
-        (Sort::Refused, "refused"),
+        (Sort::Refused, "rejects"),
         (Sort::Name, "name"),
     ];
 
@@ -109,12 +109,12 @@ impl ViewState {
     pub fn lines(&self) -> Vec<Line<'_>> {
         let view = &self.job.view;
         let parts = part::all(view);
-        let branches = tree::of(&view.graph.parts);
+        let branches = tree::branches(&view.graph.parts);
         let mut lines: Vec<Line<'_>> = branches
             .into_iter()
             .filter_map(|branch| {
                 let now = *parts.get(branch.index)?;
-                Some(Line { cost: self.costs.of(view, branch.index), now, branch })
+                Some(Line { cost: self.costs.cost(view, branch.index), now, branch })
             })
             .collect();
         if self.sort != Sort::Graph {

@@ -18,7 +18,7 @@ pub struct Branch {
 }
 
 /// Returns all visible parts. Implicit parts are visible only if something reads them.
-pub fn of(parts: &[GraphPart]) -> Vec<Branch> {
+pub fn branches(parts: &[GraphPart]) -> Vec<Branch> {
     let inputs = inputs(parts);
     let depths = depths(&inputs);
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); parts.len()];
@@ -100,7 +100,7 @@ mod tests {
             let others: Vec<&str> = branch.others.iter().map(|index| parts[*index].name.as_str()).collect();
             format!("{}{} {}", branch.lines, parts[branch.index].name, others.join(",")).trim_end().to_owned()
         };
-        of(parts).iter().map(line).collect::<Vec<_>>().join("\n")
+        branches(parts).iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -132,9 +132,9 @@ table";
         let from: Vec<[&str; 1]> = (0..50).map(|number| [names[(number + 49) % 50].as_str()]).collect();
         let mut chain: Vec<(&str, &str, &[&str])> =
             (0..50).map(|number| (names[number].as_str(), "stage", &from[number][..])).collect();
-        assert_eq!(of(&parts(&chain)), []);
+        assert_eq!(branches(&parts(&chain)), []);
         chain[0].2 = &[];
-        let drawn = of(&parts(&chain));
+        let drawn = branches(&parts(&chain));
         assert_eq!(drawn.len(), 50);
         assert_eq!(drawn[49].lines, "…         └ ");
     }

@@ -40,13 +40,13 @@ pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String
 }
 
 /// Returns the result as text. The command's error says why it was dropped.
-pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
+pub fn render(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
     let mut text = shadow.as_ref().map(describe_shadow).unwrap_or_default();
     if let UpgradeStep::Done { after, pause_us } = step {
         let _ = writeln!(
             text,
             "{}: {} instead of {} since batch {}",
-            PluginPart::of(stage),
+            PluginPart::parse(stage),
             to.0,
             from.0,
             after.saturating_add(1)
@@ -107,7 +107,7 @@ mod tests {
             rejected_differing: 1,
             cost_ns: 2_000_000,
             cost_new_ns: 3_000_000,
-            examples: vec!["batch 7: only the old one emitted {n: 1}".into()],
+            examples: vec!["batch 7: only the old version emitted {n: 1}".into()],
             ..ShadowReport::default()
         };
         let table = "both versions ran 5 batches\n\
@@ -116,7 +116,7 @@ mod tests {
             \x20 states                      0                         0\n\
             \x20 rejected rows               1             2           1\n\
             \x20 CPU time              2.00 ms       3.00 ms      1.50 x\n\
-            \x20 batch 7: only the old one emitted {n: 1}\n";
+            \x20 batch 7: only the old version emitted {n: 1}\n";
         let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
         assert_eq!(lines(&describe_shadow(&report)), lines(table));
     }

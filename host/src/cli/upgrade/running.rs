@@ -49,28 +49,28 @@ impl RunningJob {
     /// of its processes are on this machine and respond.
     pub fn find(file: &Path) -> Result<RunningJob> {
         let began = Instant::now();
-        let mut told = false;
+        let mut reported = false;
         loop {
             let responses = ask(file)?;
-            let found = RunningJob::of(file, &responses);
+            let found = RunningJob::from_responses(file, &responses);
             let answers_max = if responses.answered.is_empty() { START_MAX } else { OTHERS_START_MAX };
             if found.is_ok() || began.elapsed() >= answers_max || !RunningMark::is_held(file)? {
                 return found;
             }
-            if !told && began.elapsed() >= NOTICE_AFTER {
+            if !reported && began.elapsed() >= NOTICE_AFTER {
                 tracing::info!("the job {} is starting; waiting until it responds", file.display());
-                told = true;
+                reported = true;
             }
             thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn of(file: &Path, responses: &StatusAnswers) -> Result<RunningJob> {
+    fn from_responses(file: &Path, responses: &StatusAnswers) -> Result<RunningJob> {
         let shown = file.display();
-        let silent: String =
+        let causes: String =
             responses.silent.iter().map(|(process, message)| format!("\n  process {process}: {message}")).collect();
-        let Some(processes) = responses.answered.first().map(|told| told.status.processes) else {
-            return Err(Error::environment(match silent.is_empty() {
+        let Some(processes) = responses.answered.first().map(|reported| reported.status.processes) else {
+            return Err(Error::environment(match causes.is_empty() {
                 true if RunningMark::is_held(file)? => {
                     format!("the job {shown} is starting and does not respond yet; its log shows what it waits for")
                 }
@@ -78,13 +78,13 @@ impl RunningJob {
                     "the job {shown} is not running (no process of yours responds); to change a plugin of a stopped job, edit \
                      its job file (`millstream add`) and start it"
                 ),
-                false => format!("the job {shown} is running but does not respond{silent}"),
+                false => format!("the job {shown} is running but does not respond{causes}"),
             }));
         };
         if responses.answered.len() < processes {
             return Err(Error::environment(format!(
                 "{} of {processes} processes of the job {shown} respond on this machine, but an upgrade needs all of them; stop \
-                 the job, change it and restart it{silent}",
+                 the job, change it and restart it{causes}",
                 responses.answered.len()
             )));
         }

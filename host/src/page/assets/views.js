@@ -146,7 +146,7 @@ export function part(job, path) {
   const plugin = (p) => {
     const cost = [], line = (label, value) => cost.push(h('dt', {}, label), h('dd', {}, value)), both = p.guest_ns + p.host_ns;
     line('Digest', h('code', {}, p.digest));
-    if (p.signed_by) line('Signed by', p.signed_by.length ? p.signed_by.map((signer, i) => [i > 0 && ', ', name(signer)]) : 'no one whose key you trust');
+    if (p.signed_by) line('Signed by', p.signed_by.length ? p.signed_by.map((signer, i) => [i > 0 && ', ', name(signer)]) : 'no trusted key');
     line('Calls', `${number(p.calls)} in ${plural(p.instances, 'instance')} · ${time(p.cpu_ns / 1000 / Math.max(p.calls, 1))} each`);
     line('Time', `guest ${time(p.guest_ns / 1000)} (${percent(p.guest_ns / Math.max(both, 1))}), host ${time(p.host_ns / 1000)}`);
     line('Input', `${number(p.rows_in)} rows, ${bytes(p.bytes_in)}`); line('Output', `${number(p.rows_out)} rows, ${bytes(p.bytes_out)}`);

@@ -14,7 +14,7 @@ typedef enum ms_json_kind {
     MS_JSON_OBJECT
 } ms_json_kind;
 
-/* A value of JSON. Those within a list or an object are linked by `next`. */
+/* A JSON value. The elements of a list or an object are linked by `next`. */
 typedef struct ms_json {
     ms_json_kind kind;
     bool boolean;
@@ -32,9 +32,9 @@ typedef struct ms_json {
 } ms_json;
 
 /*
- * An object of the config that is being read. Each function below takes a key of it: a key that none has asked for is
- * refused when the plugin's function returns, so keys must be asked for whether they are needed or not. The first thing
- * that is wrong is what the author of the job is told; functions go on with a zero afterwards.
+ * An object of the config that is being read. Each function below reads a key of it. A key that was never read is
+ * rejected when the plugin's function returns, so read every key, needed or not. The first error is reported to the
+ * author of the job; after it, functions return zeros.
  */
 typedef struct ms_config ms_config;
 
@@ -52,13 +52,13 @@ int64_t ms_config_int64_or(ms_config *from, const char *key, int64_t otherwise);
 double ms_config_double_or(ms_config *from, const char *key, double otherwise);
 ms_text ms_config_text_or(ms_config *from, const char *key, ms_text otherwise);
 
-/* A list of texts, which may be missing and is empty then. */
+/* A list of strings; empty if it is missing. */
 const ms_text *ms_config_texts(ms_config *from, const char *key, size_t *count);
-/* A value of any kind, as lists and objects; NULL where it is missing. */
+/* A value of any kind, as lists and objects; NULL if it is missing. */
 const ms_json *ms_config_value(ms_config *from, const char *key);
 /* Memory that lives as long as the config. */
 void *ms_config_alloc(ms_config *from, size_t size);
-/* Says what is wrong with the config, as `printf` does. */
+/* Reports an error of the config, formatted like `printf`. */
 void ms_config_refuse(ms_config *from, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

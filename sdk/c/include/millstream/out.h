@@ -43,16 +43,15 @@ typedef struct ms_out {
 void ms_out_grow(ms_out *out, uint32_t rows);
 /* Makes room for more bytes in a column of text or binary. */
 void ms_out_column_grow(ms_out_column *column, size_t bytes);
-/* Forgets all rows from this one on. */
+/* Removes all rows from this one on. */
 void ms_out_truncate(ms_out *out, uint32_t rows);
 
 /*
- * For functions on whole batches: appends rows whose columns the caller fills in by itself through the functions below, or
- * passes on. In columns that may have nulls the rows are not null as long as `ms_mark` does not say so; rows of text and
- * binary are empty.
+ * For functions on batches: appends rows whose columns the caller fills with the functions below, or passes on. In
+ * nullable columns the rows are not null unless `ms_mark` says so; rows of text and binary are empty.
  */
 void ms_out_extend(ms_out *out, uint32_t rows);
-/* Returns a column of the input as it came, which has as many rows as the output will have. */
+/* Returns a column of the input unchanged; it must have as many rows as the output will have. */
 void ms_out_pass(ms_out *out, uint32_t column, const ms_column *passed);
 
 static inline int64_t *ms_out_int64s(ms_out *out, uint32_t column)
@@ -83,7 +82,7 @@ static inline uint32_t ms_out_begin(ms_out *out)
 static inline void ms_set_bit(uint8_t *bits, uint32_t row, bool value)
 {
     uint32_t bit = row % 8;
-    /* Bits behind the last row may be anything: what was written there has been forgotten. */
+    /* Bits after the last row are undefined: rows there have been removed. */
     bits[row / 8] = (uint8_t)((bits[row / 8] & ((1u << bit) - 1)) | (unsigned)value << bit);
 }
 
@@ -95,8 +94,9 @@ static inline void ms_mark(ms_out_column *column, uint32_t row, bool is_set)
 }
 
 /*
- * Copies bytes to where there is room for `MS_SLACK` more. A call for a few bytes would cost more than all else that is
- * done for a word: up to sixteen are copied as one piece, as long as the piece is within the memory.
+ * Copies bytes to a buffer with room for `MS_SLACK` more. A function call for a few bytes would cost more than
+ * everything else that is done for a word. So up to sixteen are copied as one piece, if the piece is within the
+ * memory.
  */
 static inline void ms_copy(uint8_t *to, const uint8_t *from, size_t length)
 {
@@ -117,7 +117,7 @@ static inline void ms_append(ms_out_column *column, uint32_t row, const void *da
         ms_out_column_grow(column, length);
     ms_copy((uint8_t *)column->values + before, data, length);
     column->length = before + length;
-    /* May wrap for columns above 2 GiB, which are refused at the end. */
+    /* May wrap for columns above 2 GiB, which are rejected at the end. */
     column->offsets[row + 1] = (uint32_t)column->length;
 }
 

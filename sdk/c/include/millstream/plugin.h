@@ -1,6 +1,7 @@
 /*
- * A plugin as the SDK calls it. The macros of `worlds.h` make one of functions on rows; for functions on whole batches
- * write it by hand, as `MS_PLUGIN(.world = MS_WORLD_TRANSFORM, .input = &pair_row, .output = &sum_row, .process = add);`.
+ * A plugin as the SDK calls it. The macros of `worlds.h` create one from functions on rows. For functions on batches
+ * write it by hand, as `MS_PLUGIN(.world = MS_WORLD_TRANSFORM, .input = &pair_row, .output = &sum_row, .process =
+ * add);`.
  */
 #ifndef MILLSTREAM_PLUGIN_H
 #define MILLSTREAM_PLUGIN_H
@@ -31,8 +32,10 @@ typedef struct ms_groups {
     /* World `update` has one input; `cogroup` those of the stage, in order. */
     const ms_grouped *inputs;
     uint32_t inputs_count;
-    /* World `update`: the old states, one row a group; bitmaps of the groups that have one, and of those that are called a
-     * last time. */
+    /*
+     * World `update`: the old states, one row per group; bitmaps of the groups that have one, and of those that are
+     * called a last time.
+     */
     ms_batch states;
     const uint8_t *known;
     const uint8_t *timed_out;
@@ -64,7 +67,7 @@ typedef struct ms_migration {
 
 typedef struct ms_plugin {
     ms_world world;
-    /* The rows read, returned and kept, and the key if one is asked for. */
+    /* The rows read, returned and kept, and the key if one is required. */
     const ms_row *input;
     const ms_row *output;
     const ms_row *state;
@@ -76,11 +79,13 @@ typedef struct ms_plugin {
     size_t config_size;
     void (*config_read)(ms_config *from, void *to);
     const char *config_schema;
-    /* For plugins that work on any columns: changes what is said of the plugin by what `ms_input_schema` and
-     * `ms_key_schema` tell. */
+    /*
+     * For plugins that work on any columns: changes the plugin's description, based on `ms_input_schema` and
+     * `ms_key_schema`.
+     */
     ms_status (*describe)(ms_description *description, ms_call *call);
     ms_status (*process)(const ms_batch *input, ms_out *out, ms_call *call);
-    /* Puts a state a group into `states`, and clears its bit in `kept` where the key is removed. */
+    /* Writes one state per group to `states`, and clears its bit in `kept` if the key is removed. */
     ms_status (*update)(const ms_groups *groups, ms_out *states, uint8_t *kept, ms_out *out, ms_call *call);
     /* World `update-migrating`: the migrations, and a NULL. */
     const ms_migration *const *migrations;
@@ -108,9 +113,9 @@ extern const ms_plugin ms_the_plugin;
 #define MS_KEY(row) .key = &row##_row
 /* The stage's config, as this struct: `call->config`. The function reads it, `void read(ms_config *from, void *to)`. */
 #define MS_CONFIG(type, function) .config_size = sizeof(type), .config_read = (function)
-/* A JSON Schema of the config, for who writes jobs. */
+/* A JSON Schema of the config, for authors of jobs. */
 #define MS_CONFIG_SCHEMA(text) .config_schema = (text)
-/* World `update-migrating`: what `MS_MIGRATE` has made, as `MS_MIGRATIONS(&from_first_migration)`. */
+/* World `update-migrating`: the migrations from `MS_MIGRATE`, as `MS_MIGRATIONS(&from_first_migration)`. */
 #define MS_MIGRATIONS(...) .migrations = (const ms_migration *const[]){__VA_ARGS__, NULL}
 /* World `cogroup`: the rows of each input, as `MS_INPUTS(&order_row, &payment_row)`; `&ms_nothing_row` are only counted. */
 #define MS_INPUTS(...) ((const ms_row *const[]){__VA_ARGS__, NULL})

@@ -4,7 +4,7 @@
 
 #include "out.h"
 
-/* What is known of a kind of row. `MS_ROW` makes it, as `NAME_row`. */
+/* The description of a kind of row. `MS_ROW` creates it, as `NAME_row`. */
 typedef struct ms_row {
     const ms_field *fields;
     uint32_t width;
@@ -18,7 +18,7 @@ typedef struct ms_rows {
     const ms_batch *batch;
     uint32_t next;
     uint32_t end;
-    /* Rows to leave out, in order: they are null where the struct has no `ms_opt_`. */
+    /* Rows to skip, in order: they are null in a field without `ms_opt_`. */
     const uint32_t *skip;
     uint32_t skips;
 } ms_rows;
@@ -29,7 +29,7 @@ static inline uint32_t ms_rows_count(const ms_rows *rows)
     return rows->end - rows->next - rows->skips;
 }
 
-/* The next row's index in the batch; false behind the last. */
+/* The next row's index in the batch; false after the last. */
 static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 {
     while (rows->next < rows->end) {
@@ -103,7 +103,7 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 /* The name of a column, of a field's name and perhaps another one. */
 #define MS_COLUMN_NAME(...) MS_SECOND_OF(__VA_ARGS__, MS_STRING(MS_FIRST(__VA_ARGS__)), 0)
 
-/* The name of its type, where it has a third argument behind that of C. */
+/* The name of its type, if it has a third argument after that of C. */
 #define MS_COLUMN_TYPE(...) MS_THIRD_OF(__VA_ARGS__, "", "", 0)
 
 #define MS_ROW_MEMBER(type, ...) type MS_FIRST(__VA_ARGS__);
@@ -171,7 +171,7 @@ MS_BYTES_CELL(ms_text, char)
 MS_BYTES_CELL(ms_written, char)
 MS_BYTES_CELL(ms_binary, uint8_t)
 
-/* Values that may be null. Under a null stands a zero or nothing. */
+/* Nullable values. A null has a zero or nothing as its value. */
 #define MS_OPT_CELL(opt, type)                                                                                         \
     static inline void ms_read_##opt(const ms_column *column, uint32_t row, opt *to)                                   \
     {                                                                                                                  \
@@ -196,7 +196,7 @@ MS_OPT_CELL(ms_opt_written, ms_written)
 MS_OPT_CELL(ms_opt_binary, ms_binary)
 MS_OPT_CELL(ms_opt_timestamp, ms_timestamp)
 
-/* A row without columns: for states that are none, and for rows that are only counted. */
+/* A row without columns: for missing states, and for rows that are only counted. */
 typedef struct ms_nothing {
     char unused;
 } ms_nothing;

@@ -16,44 +16,50 @@
 
 /* What becomes of a batch that was handed over when something failed. */
 typedef enum ms_promise {
-    /* All of its rows are there together with its id, or none is, and `committed` and `open` tell the last id. */
+    /* The rows of a batch are stored atomically together with its id, and `committed` and `open` return the last id. */
     MS_EXACTLY_ONCE,
-    /* Nobody can tell: it is handed over again, and rows may be there twice. */
+    /* No such guarantee: a batch may be handed over again, and its rows duplicated. */
     MS_AT_LEAST_ONCE
 } ms_promise;
 
-/* Whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else. */
+/* Identifies the rows: the same at every start of a job that resumes from its checkpoints, and unique to it. */
 typedef struct ms_identity {
     /* The job's name, for people. */
     ms_text job;
-    /* What tells this job from all others, those of the same name as well: 32 hexadecimal digits. */
+    /* Identifies this job, also among those with the same name: 32 hexadecimal digits. */
     ms_text job_id;
     /* The sink's name in the job. */
     ms_text sink;
 } ms_identity;
 
-/* Who writes. */
+/* The writing start of a job. */
 typedef struct ms_owner {
     ms_identity identity;
-    /* Which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever has a
-     * smaller one has lost the job, and must not commit any more. */
+    /*
+     * The number of the job's start: later starts have larger numbers. Once a larger one has opened the sink, a start
+     * with a smaller one has lost the job, and must not commit any more.
+     */
     uint64_t generation;
 } ms_owner;
 
-/* Refuses the row that `NAME_next` took last, once; whether the job ends then or goes on without it is for the job to say. */
+/* Rejects the row that `NAME_next` returned last, once; the job decides whether it ends or continues without it. */
 void ms_refuse_row(const ms_rows *rows, ms_call *call, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The functions of a sink. */
 typedef struct ms_sink {
-    /* May be NULL: says what is wrong with a config, when a job is loaded. There is no network yet. */
+    /* May be NULL: reports errors of a config when a job is loaded. There is no network yet. */
     ms_status (*check)(ms_call *call);
-    /* May be NULL: what is promised with this config. Without it MS_EXACTLY_ONCE where there is `committed`, else
-     * MS_AT_LEAST_ONCE. */
+    /*
+     * May be NULL: the guarantee with this config. Without it MS_EXACTLY_ONCE if there is `committed`, else
+     * MS_AT_LEAST_ONCE.
+     */
     ms_promise (*promise)(ms_call *call);
-    /* May be NULL: tells the last batch of these rows that is there; 0: none. Asked before a start of the job decides where to
-     * go on. Changes nothing: an earlier start may still be writing. */
+    /*
+     * May be NULL: returns the last stored batch of these rows; 0: none. Called before a start of the job decides
+     * where to resume. Must change nothing: an earlier start may still be writing.
+     */
     ms_status (*committed)(const ms_identity *identity, uint64_t *last, ms_call *call);
-    /* Begins to write, takes the sink over from all owners of smaller generations, and tells the last batch as well. */
+    /* Opens the sink, takes it over from all owners of smaller generations, and also returns the last batch. */
     ms_status (*open)(const ms_owner *owner, uint64_t *last, ms_call *call);
     /* May be NULL. A batch begins: its id, and the end of its interval. Batches without rows do not come. */
     ms_status (*begin)(uint64_t batch, ms_timestamp time, ms_call *call);

@@ -14,9 +14,9 @@
 #include "net.h"
 #include "plugin.h"
 
-/* When there may be more behind a poll. */
+/* When there may be more after a poll. */
 typedef enum ms_next {
-    /* At once. So say also after a poll that waited for rows and had none: the next one waits again. */
+    /* Immediately. Also return this after a poll that waited without a row: the next one waits again. */
     MS_READY,
     /* There is nothing for now: in `pause_ms`, or sooner. */
     MS_PAUSE,
@@ -24,15 +24,15 @@ typedef enum ms_next {
     MS_ENDED
 } ms_next;
 
-/* What came and is no row. */
+/* Received data that is not a row. */
 typedef struct ms_refusal {
     ms_binary data;
     ms_text reason;
 } ms_refusal;
 
-/* A poll: what is wanted, and what the function says beside its rows. */
+/* A poll: the request, and the function's result besides its rows. */
 typedef struct ms_poll {
-    /* Rows that may come, refused ones included. */
+    /* The maximum number of rows, including rejected ones. */
     uint32_t rows_max;
     /* How long to wait for them at most. */
     uint32_t wait_ms;
@@ -48,11 +48,11 @@ typedef struct ms_poll {
     uint32_t refused_capacity;
 } ms_poll;
 
-/* Where to go on behind all rows of the poll, in words of your own; without it, where the partition stood before. */
+/* Sets the position after all rows of the poll, in a format of your own; without it, the position is unchanged. */
 void ms_position(ms_poll *poll, ms_binary position);
-/* The same of a text as `printf` makes it. */
+/* The same with a string, formatted like `printf`. */
 void ms_position_text(ms_poll *poll, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Refuses what came and is no row: it goes to the source's rejected rows. It counts as rows do. */
+/* Rejects data that is not a row: it goes to the source's rejected rows. It counts like a row. */
 void ms_refuse(ms_poll *poll, ms_binary data, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* How many came so far, and how many more may come in this poll. */
@@ -78,17 +78,21 @@ void ms_partition(ms_partitions *partitions, ms_text name);
 
 /* The functions of a source. */
 typedef struct ms_source {
-    /* May be NULL: says what is wrong with a config, when a job is loaded. There is no network yet. */
+    /* May be NULL: reports errors of a config when a job is loaded. There is no network yet. */
     ms_status (*check)(ms_call *call);
-    /* May be NULL, for one without a name: tells which partitions there are, by names that stay the same; asked when the job
-     * starts, and now and then. Each is read in order, by itself, and keeps its own position. */
+    /*
+     * May be NULL, for one partition without a name: returns the partitions, by stable names; called when the job
+     * starts, and periodically. Each is read in order, independently, and keeps its own position.
+     */
     ms_status (*partitions)(ms_partitions *partitions, ms_call *call);
-    /* Begins to read one, where an earlier poll left off; NULL: at its beginning. */
+    /* Opens a partition at the position of an earlier poll; NULL: at its beginning. */
     ms_status (*open)(ms_text partition, const ms_binary *position, ms_call *call);
     /* Takes the next rows. Calls come one after the other, and none while there is nothing to be done with more rows. */
     ms_status (*poll)(ms_poll *poll, ms_out *rows, ms_call *call);
-    /* May be NULL. The rows up to this position are safe: whoever sent them may be told. Later positions include earlier ones.
-     * After `open` the last one comes again, as it may not have been heard. */
+    /*
+     * May be NULL. The rows up to this position are durable and may be acknowledged. Later positions include earlier
+     * ones. After `open` the last call is repeated, as it may not have been received.
+     */
     ms_status (*durable)(ms_binary position, ms_call *call);
     /* May be NULL. A checkpoint with this position is published: no earlier one is ever opened again. */
     ms_status (*published)(ms_binary position, ms_call *call);

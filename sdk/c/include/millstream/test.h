@@ -22,12 +22,14 @@
 typedef struct ms_test {
     /* The stage's config; NULL: none. */
     const char *config;
-    /* The stage's key columns, as "user text, day int64"; NULL: none. */
+    /* The stage's key columns, for example "user text, day int64"; NULL: none. */
     const char *key;
     /* The columns of each input, written so too; only plugins that work on any columns need them. */
     const char *inputs[MS_TEST_INPUTS_MAX];
-    /* The watermark of the calls that follow. Times of timers are told by it, without it by the batch time, which is a
-     * second a batch. */
+    /*
+     * The watermark of the following calls. It drives timers; without it, the batch time does, which is one second
+     * per batch.
+     */
     ms_opt_timestamp watermark;
     /* The batch that ran last. */
     uint64_t batch;
@@ -38,76 +40,86 @@ typedef struct ms_test {
 
 /* What a run gave. */
 typedef struct ms_run {
-    /* The rows returned: a list of objects; NULL where the call failed. */
+    /* The returned rows: a list of objects; NULL if the call failed. */
     const char *rows;
-    /* The rows refused: a list of objects with `row`, the index in the rows passed in (sorted by key where there is one;
-     * those of a second input are counted behind those of the first), and `reason`. */
+    /*
+     * The rejected rows: a list of objects with `row`, the index in the passed rows (sorted by key if there is one;
+     * those of a second input are counted after those of the first), and `reason`.
+     */
     const char *rejected;
-    /* Why the call failed, as "config: missing field `tax`"; NULL where it did not. */
+    /* Why the call failed, for example "config: missing field `tax`"; NULL if it did not. */
     const char *error;
 } ms_run;
 
 /*
- * Runs one batch: a list of objects, with the key columns too where the stage has a key; in world `cogroup` a list of such
- * lists. World `update` also calls keys whose timers are due. An aggregate combines the rows of each key from first to
- * last; one with an inverse also takes out the first and puts it back.
+ * Runs one batch: a list of objects, with the key columns too if the stage has a key; in world `cogroup` a list of
+ * such lists. World `update` also calls keys whose timers are due. An aggregate combines the rows of each key from
+ * first to last; one with an inverse also removes the first and adds it again.
  */
 ms_run ms_test_run(ms_test *test, const char *rows);
 /* World `update`: calls the key, an object, a last time, because it was idle for the stage's `timeout`. */
 ms_run ms_test_time_out(ms_test *test, const char *key);
-/* World `update-migrating`: what the migration at this place among the plugin's makes of states of another version, a list of
- * objects. */
+/*
+ * World `update-migrating`: the result of the plugin's migration with this index for states of another version, a
+ * list of objects.
+ */
 ms_run ms_test_migrate(ms_test *test, uint32_t migration, const char *states);
 /* World `update`: the states, a list of objects with the key columns. */
 const char *ms_test_states(const ms_test *test);
-/* What the plugin says of itself, as JSON: `input` or `inputs`, `output`, `state`, `key`, as "user text, amount float64". */
+/*
+ * The plugin's description of itself, as JSON: `input` or `inputs`, `output`, `state`, `key`, for example "user text,
+ * amount float64".
+ */
 ms_run ms_test_describe(ms_test *test);
 
 /* What a poll gave. */
 typedef struct ms_polled {
-    /* The rows returned: a list of objects; NULL where the call failed. */
+    /* The returned rows: a list of objects; NULL if the call failed. */
     const char *rows;
-    /* What came and is no row: a list of objects with `data`, as text, and `reason`. */
+    /* Received data that is not a row: a list of objects with `data`, as text, and `reason`. */
     const char *refused;
-    /* Where to go on, as text; NULL: where the partition stood before. */
+    /* The position to resume at, as text; NULL: unchanged. */
     const char *position;
     /* When there may be more. */
     ms_next next;
     uint32_t pause_ms;
-    /* Why the call failed; NULL where it did not. */
+    /* Why the call failed; NULL if it did not. */
     const char *error;
 } ms_polled;
 
-/* World `source`: the partitions that there are, a list of texts in `rows`. */
+/* World `source`: the partitions, a list of strings in `rows`. */
 ms_run ms_test_partitions(ms_test *test);
 /* World `source`: begins to read a partition, at a position of an earlier poll; NULL: at its beginning. A program reads one at
  * a time. */
 ms_run ms_test_open(ms_test *test, const char *partition, const char *position);
 /* World `source`: takes the next rows of what is open. */
 ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms);
-/* World `source`: tells it that the rows up to a position are safe, or that a checkpoint with it is published. */
+/* World `source`: reports that the rows up to a position are durable, or that a checkpoint with it is published. */
 ms_run ms_test_durable(ms_test *test, const char *position);
 ms_run ms_test_published(ms_test *test, const char *position);
 
-/* What a sink told of the last batch that is there; 0: none. */
+/* A sink's last stored batch; 0: none. */
 typedef struct ms_last {
     uint64_t batch;
-    /* Why the call failed; NULL where it did not. */
+    /* Why the call failed; NULL if it did not. */
     const char *error;
 } ms_last;
 
 /* World `sink`: what is promised with this config. */
 ms_promise ms_test_promise(ms_test *test);
-/* World `sink`: the last batch that is there of sink `out` of the job with this id. */
+/* World `sink`: the last stored batch of sink `out` of the job with this id. */
 ms_last ms_test_committed(ms_test *test, const char *job_id);
-/* World `sink`: begins to write for sink `out` of the job with this id, as the start of this number. A program writes one at a time. */
+/*
+ * World `sink`: opens sink `out` of the job with this id, as the start with this number. A program writes one at a
+ * time.
+ */
 ms_last ms_test_take_over(ms_test *test, const char *job_id, uint64_t generation);
-/* World `sink`: writes a batch, a list of objects, and commits it; `rejected` are the rows that were refused. */
+/* World `sink`: writes a batch, a list of objects, and commits it; `rejected` are the rejected rows. */
 ms_run ms_test_batch(ms_test *test, uint64_t batch, const char *rows);
-/* The same without the commit: what is there of a batch when something fails. */
+/* The same without the commit: the part of a batch that exists when something fails. */
 ms_run ms_test_begun(ms_test *test, uint64_t batch, const char *rows);
 
-/* Tells where two things differ, and lets the program fail. */
+/* Prints where two values differ, and fails the program. */
 #define MS_EXPECT_JSON(actual, expected) ms_expect_json(__FILE__, __LINE__, (actual), (expected))
 #define MS_EXPECT(condition) ms_expect(__FILE__, __LINE__, (condition), #condition)
 void ms_expect_json(const char *file, int line, const char *actual, const char *expected);

@@ -16,7 +16,7 @@ static inline bool ms_text_equals(ms_text left, ms_text right)
     return left.length == right.length && (left.length == 0 || memcmp(left.data, right.data, left.length) == 0);
 }
 
-/* Whether a text is that of a C string. */
+/* Whether a text equals a C string. */
 static inline bool ms_text_is(ms_text text, const char *word)
 {
     return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
@@ -24,9 +24,9 @@ static inline bool ms_text_is(ms_text text, const char *word)
 
 /* Whether bytes are UTF-8, as a text must be. */
 bool ms_text_is_utf8(ms_text text);
-/* Characters of a text. */
+/* Returns the number of characters of a text. */
 size_t ms_text_characters(ms_text text);
-/* The next character of a text as its code point, which is taken off its beginning; -1 at the end. */
+/* Removes the next character from the beginning of a text and returns its code point; -1 at the end. */
 int32_t ms_text_next(ms_text *rest);
 
 /* The parts of a text between separators, without the empty ones. */
@@ -34,14 +34,14 @@ typedef struct ms_parts {
     ms_text text;
     /* One byte of ASCII; -1: white space, that of Unicode too. */
     int separator;
-    /* Where the part begins that comes next. */
+    /* The start of the next part. */
     size_t start;
     /* Separators found and not yet used, a bit for each byte from `base` on. */
     uint32_t found;
     size_t base;
     /* Bytes of each separator found. */
     size_t length;
-    /* Where the search goes on. */
+    /* Where the search continues. */
     size_t next;
 } ms_parts;
 
@@ -51,7 +51,7 @@ static inline ms_parts ms_words(ms_text text)
     return (ms_parts){.text = text, .separator = -1, .length = 1};
 }
 
-/* The parts of a text between single bytes of ASCII. */
+/* The parts of a text between single ASCII bytes. */
 static inline ms_parts ms_split(ms_text text, char separator)
 {
     return (ms_parts){.text = text, .separator = (unsigned char)separator, .length = 1};
@@ -66,7 +66,7 @@ static inline bool ms_find_separators(const char *bytes, int separator, uint32_t
         *found = (uint32_t)wasm_i8x16_bitmask(wasm_i8x16_eq(piece, wasm_i8x16_splat((int8_t)separator)));
         return true;
     }
-    /* Tab, line feed, vertical tab, form feed and carriage return stand in a row. */
+    /* Tab, line feed, vertical tab, form feed and carriage return are consecutive. */
     v128_t controls = wasm_u8x16_le(wasm_i8x16_sub(piece, wasm_i8x16_splat('\t')), wasm_i8x16_splat('\r' - '\t'));
     *found = (uint32_t)wasm_i8x16_bitmask(wasm_v128_or(wasm_i8x16_eq(piece, wasm_i8x16_splat(' ')), controls));
     return wasm_i8x16_bitmask(piece) == 0;
@@ -108,7 +108,7 @@ static inline bool ms_parts_search(ms_parts *parts)
     return ms_parts_search_slowly(parts);
 }
 
-/* Takes the next part; false behind the last. */
+/* Returns the next part; false after the last. */
 static inline bool ms_parts_next(ms_parts *parts, ms_text *part)
 {
     for (;;) {

@@ -18,7 +18,7 @@ typedef struct ms_text {
  * scale as `12.50`, a struct or a list as JSON. */
 typedef ms_text ms_written;
 
-/* Any bytes, as `ms_text`. */
+/* Any bytes, like `ms_text`. */
 typedef struct ms_binary {
     const uint8_t *data;
     size_t length;
@@ -29,7 +29,7 @@ typedef struct ms_timestamp {
     int64_t us;
 } ms_timestamp;
 
-/* Values that may be null: those that are not set. `{0}` is a null. */
+/* Nullable values: null unless set. `{0}` is a null. */
 typedef struct ms_opt_bool {
     bool is_set;
     bool value;
@@ -98,7 +98,7 @@ typedef struct ms_buffer {
 
 /* The rows of one column, in Arrow's layout. */
 typedef struct ms_column {
-    /* A bitmap, one bit a row, least significant bit first: set where there is a value. No data: no nulls. */
+    /* A bitmap, one bit per row, least significant bit first: set if there is a value. No data: no nulls. */
     ms_buffer validity;
     /* For text, binary and what is written out: rows + 1 numbers of 32 bits. Row i is `data[offsets[i] .. offsets[i + 1]]`. */
     ms_buffer offsets;
@@ -125,7 +125,7 @@ static inline bool ms_is_null(const ms_column *column, uint32_t row)
     return column->validity.data && !ms_bit(column->validity.data, row);
 }
 
-/* The values of a whole column: one a row, also where the row is null. The column must be of this type. */
+/* The values of a complete column: one per row, also if the row is null. The column must be of this type. */
 static inline const int64_t *ms_int64s(const ms_batch *batch, uint32_t column)
 {
     return batch->columns[column].data.data;

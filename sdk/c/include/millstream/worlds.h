@@ -6,20 +6,22 @@
 
 /* What the loops need of the SDK. */
 
-/* Goes on to the row to skip after this one. */
+/* Advances to the row to skip after this one. */
 bool ms_skip_next(ms_call *call, uint32_t row);
-/* After a function refused its row or failed: takes back what it put out. False: the call has failed. */
+/* After a function rejected its row or failed: removes its output. False: the call has failed. */
 bool ms_row_refused(ms_call *call, ms_status status, uint32_t row, ms_out *out, uint32_t before);
-/* Fails where the accumulators are no pairs. */
+/* Fails if the accumulators are not pairs. */
 bool ms_are_pairs(ms_call *call, const ms_batch *left, const ms_batch *right);
-/* Whether a function on an accumulator or its row has refused it: the call fails. */
+/* Whether a function on an accumulator or its row has rejected it: the call fails. */
 bool ms_has_refused(ms_call *call, uint32_t row);
-/* Reads the key of a group or of an accumulator, where it is wanted. */
+/* Reads the key of a group or of an accumulator, if it is needed. */
 void ms_read_key(ms_call *call, const ms_batch *keys, uint32_t row);
 /* Before a function is called with a group: its rows of each input, its key, whether it is known and timed out. */
 bool ms_group_begin(ms_call *call, const ms_groups *groups, uint32_t group, ms_rows *rows, ms_out *out);
-/* After it, where it has refused, failed or asked for timers: sets them, or takes back what it put out and refuses its
- * rows. False: the call has failed. */
+/*
+ * Completes a group whose function rejected, failed or requested timers: sets them, or removes its output and rejects
+ * its rows. False: the call has failed.
+ */
 bool ms_group_finish(ms_call *call, const ms_groups *groups, uint32_t group, ms_status status, ms_out *out,
                      uint32_t before);
 

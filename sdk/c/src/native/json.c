@@ -225,7 +225,7 @@ static ms_text written(const ms_field *field, const ms_json *value)
     return (ms_text){to.text, to.length};
 }
 
-/* Appends a value to a column; false where it is of another type. */
+/* Appends a value to a column; false if it has another type. */
 static bool append(ms_out_column *column, const ms_field *field, uint32_t row, const ms_json *value)
 {
     bool is_null = !value || value->kind == MS_JSON_NULL;

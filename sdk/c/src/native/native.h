@@ -5,12 +5,12 @@
 #include "../engine.h"
 #include "millstream/test.h"
 
-/* The stage, as the plugin may ask for it. */
+/* The stage, as the plugin may query it. */
 typedef struct ms_test_stage {
     ms_schema inputs[MS_TEST_INPUTS_MAX];
     uint32_t inputs_count;
     ms_schema key;
-    /* The timers that are due in a call, and what it has asked for: called with each. */
+    /* The timers that are due in a call, and its requests: called with each. */
     const uint32_t *due_ends;
     const ms_timestamp *due_times;
     void (*asked)(uint32_t group, int64_t at, bool is_set);

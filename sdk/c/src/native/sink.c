@@ -39,7 +39,7 @@ ms_last ms_test_take_over(ms_test *test, const char *job_id, uint64_t generation
     return (ms_last){last, NULL};
 }
 
-/* Rows that were refused, as a test sees them. */
+/* Rejected rows, in the format of tests. */
 static const char *told(const ms_rejection *refused, size_t count)
 {
     ms_writer to = {NULL, 0, 0};

@@ -211,7 +211,7 @@ static ms_batch accumulator(session *of, const ms_json *list, uint32_t row)
     return ms_batch_of_test(&of->call, of->description.state, items + row, 1);
 }
 
-/* Reduces the rows of a key; false where a call failed. */
+/* Reduces the rows of a key; false if a call failed. */
 static bool reduce(session *of, const group *group, ms_output *lowered)
 {
     ms_output output = {0};
@@ -258,7 +258,7 @@ static ms_run run_aggregate(session *of, const char *rows)
     return done(of, returned.text, NULL);
 }
 
-/* The session of a call that may ask for timers. */
+/* The session of a call that may request timers. */
 static session *asking;
 
 static void remove_timer(ms_test *test, const ms_json *key, int64_t at)

@@ -17,7 +17,7 @@ MS_UNUSED static ms_rejections ms_to_rejections(const ms_rejection *rejections, 
     return (ms_rejections){wire, count};
 }
 
-/* Of the C library, where a plugin uses `rand`. */
+/* Of the C library, if a plugin uses `rand`. */
 extern void srand(unsigned seed) __attribute__((weak));
 
 /* Begins a call. False: it has failed. */
@@ -27,7 +27,7 @@ MS_UNUSED static bool ms_begin(ms_call *call, ms_engine *engine, const millstrea
     call->batch = context->batch;
     call->time.us = context->time;
     call->watermark = (ms_opt_timestamp){context->watermark.is_some, {context->watermark.val}};
-    /* A batch that runs again, in another instance, sees the same numbers. */
+    /* A batch that is replayed, in another instance, sees the same numbers. */
     if (srand)
         srand((unsigned)(context->batch * 2654435761u ^ (uint64_t)context->time));
     return ms_engine_begin(call, engine, ms_from_string(&context->config));
@@ -37,7 +37,7 @@ ms_schema ms_host_input(uint32_t input)
 {
     millstream_plugin_stage_list_schema_t schemas;
     millstream_plugin_stage_inputs(&schemas);
-    /* One that is not there has no columns, as for a plugin that is asked about itself and not for a job. */
+    /* A missing one has no columns, as for a plugin that describes itself without a job. */
     return input < schemas.len ? ms_from_schema(&schemas.ptr[input]) : (ms_schema){NULL, 0};
 }
 

@@ -12,7 +12,7 @@ __attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *memory, si
     return grown;
 }
 
-/* The generated code wants an object linked that says which world this is. `millstream build` says it by itself. */
+/* The generated code requires a linked object that names the world. `millstream build` adds it itself. */
 void __component_type_object_force_link_wire(void);
 void __component_type_object_force_link_wire(void)
 {

@@ -14,8 +14,8 @@ var passed []unsafe.Pointer
 //go:wasmimport wasi_snapshot_preview1 adapter_monotonic_clock_set_paused
 func setPaused(paused bool)
 
-// realloc gives the host memory for what it passes. The collector may run here and read the clock, where no import may be
-// called.
+// realloc allocates memory for data from the host. The collector may run here and read the clock while no
+// import may be called.
 //
 //go:wasmexport cabi_realloc
 func realloc(old, oldBytes, align, newBytes uint32) uint32 {
@@ -23,7 +23,7 @@ func realloc(old, oldBytes, align, newBytes uint32) uint32 {
 		return align
 	}
 	setPaused(true)
-	// Of words, so that it is aligned for all that is passed.
+	// An array of words, so that it is aligned for all passed data.
 	memory := make([]uint64, (int(newBytes)+7)/8)
 	pointer := unsafe.Pointer(&memory[0])
 	if oldBytes > 0 {
@@ -43,14 +43,14 @@ func Begin() {
 // At makes a pointer of an address.
 func At(address uint32) unsafe.Pointer {
 	wide := uintptr(address)
-	// The host's word for it: this is a place that realloc gave, or within it.
+	// The host guarantees that this is an address from realloc, or within its allocation.
 	return *(*unsafe.Pointer)(unsafe.Pointer(&wide))
 }
 
 // Load reads a number at an address.
 func Load(address, offset uint32) uint32 { return *(*uint32)(At(address + offset)) }
 
-// LoadTag reads the byte that tells the case of a variant.
+// LoadTag reads the byte with the case of a variant.
 func LoadTag(address, offset uint32) uint8 { return *(*uint8)(At(address + offset)) }
 
 // LoadWide reads a number of eight bytes.
@@ -64,7 +64,7 @@ func Bytes(address, length uint32) []byte {
 	return unsafe.Slice((*byte)(At(address)), length)
 }
 
-// String gives a text as it lies there.
+// String returns a string without a copy.
 func String(address, length uint32) string {
 	if length == 0 {
 		return ""
@@ -72,7 +72,7 @@ func String(address, length uint32) string {
 	return unsafe.String((*byte)(At(address)), length)
 }
 
-// Area is memory that the host reads after a call, in words of four bytes, and what these point to.
+// Area is memory that the host reads after a call, in words of four bytes, and the data that these point to.
 type Area struct {
 	words []uint32
 	kept  []unsafe.Pointer
@@ -99,7 +99,7 @@ func (a *Area) PutBool(value bool) {
 	}
 }
 
-// PutString appends a text.
+// PutString appends a string.
 func (a *Area) PutString(text string) {
 	a.putList(unsafe.Pointer(unsafe.StringData(text)), len(text))
 }
@@ -109,7 +109,7 @@ func (a *Area) PutBytes(bytes []byte) {
 	a.putList(unsafe.Pointer(unsafe.SliceData(bytes)), len(bytes))
 }
 
-// PutArea appends a list of so many records, which stand in another area.
+// PutArea appends a list of this number of records, which are in another area.
 func (a *Area) PutArea(list *Area, records int) {
 	if records == 0 {
 		a.putList(nil, 0)

@@ -12,13 +12,13 @@ type Stage struct {
 	Inputs []string
 }
 
-// Rejected is a row that was refused.
+// Rejected is a rejected row.
 type Rejected struct {
 	Row    int
 	Reason string
 }
 
-// Run is what a call gave: rows as JSON, and those refused.
+// Run is the result of a call: rows as JSON, and the rejected ones.
 type Run struct {
 	Rows     string
 	Rejected []Rejected
@@ -39,13 +39,13 @@ type Runner interface {
 // New makes a runner; set by package millstream.
 var New func(stage Stage) (Runner, error)
 
-// Refused is what came and is no row.
+// Refused is received data that is not a row.
 type Refused struct {
 	Data   []byte
 	Reason string
 }
 
-// Poll is what a poll gave: rows as JSON, what was refused, where to go on, and when.
+// Poll is the result of a poll: rows as JSON, rejected data, the next position, and when to poll again.
 type Poll struct {
 	Rows     string
 	Refused  []Refused
@@ -56,19 +56,19 @@ type Poll struct {
 
 // Source is a plugin of world source.
 type Source interface {
-	// Partitions tells which partitions there are.
+	// Partitions returns the names of the partitions.
 	Partitions() ([]string, error)
 	// Open begins to read one.
 	Open(partition string, position []byte) (Partition, error)
 }
 
-// Partition is one that is read.
+// Partition is an open partition.
 type Partition interface {
 	// Poll takes the next rows.
 	Poll(rowsMax int, wait time.Duration) (Poll, error)
-	// Durable tells that rows are safe.
+	// Durable reports that rows are durable.
 	Durable(position []byte) error
-	// Published tells that a checkpoint is published.
+	// Published reports that a checkpoint is published.
 	Published(position []byte) error
 }
 
@@ -77,11 +77,11 @@ var NewSource func(config string) (Source, error)
 
 // Sink is a plugin of world sink.
 type Sink interface {
-	// Committed tells the last batch that is there; 0: none.
+	// Committed returns the last stored batch; 0: none.
 	Committed(jobID string) (uint64, error)
-	// Open begins to write, and tells the same.
+	// Open opens the sink, and returns the same.
 	Open(jobID string, generation uint64) (Writer, uint64, error)
-	// AtLeastOnce tells what it promises.
+	// AtLeastOnce reports whether this is the guarantee.
 	AtLeastOnce() (bool, error)
 }
 

@@ -27,7 +27,7 @@ export class Calls<R extends Running> {
   readonly #plugin: Plugin<R>;
   readonly #about: About;
   readonly #timers: TimersHost | undefined;
-  /** The plugin of this instance, made on its first call, and the config that it was made of. */
+  /** The plugin of this instance, created on its first call, and the config that it was created with. */
   #running: { readonly config: string; readonly plugin: R; readonly stage: Stage } | undefined;
 
   constructor(plugin: unknown, world: string, about: About, timers?: TimersHost) {
@@ -65,7 +65,7 @@ export class Calls<R extends Running> {
     }, this.#timers);
   }
 
-  /** Runs a call of the plugin, which is made anew when the config changes. */
+  /** Runs a call of the plugin, which is created again if the config changes. */
   call<T>(wire: WireContext, function_: (plugin: R, context: CallContext, stage: Stage) => T): T {
     return guarded(() => {
       if (this.#running?.config !== wire.config) {
@@ -92,7 +92,7 @@ export function guarded<T>(function_: () => T, timers?: TimersHost): T {
   return guardedBy({ input: stage.input, inputs: stage.inputs, key: stage.key, timers, net: undefined }, function_);
 }
 
-/** Rejections whose texts the host can take. */
+/** Rejections with strings that the host accepts. */
 export function rejections(rejected: readonly Rejected[]): Rejected[] {
   return rejected.map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }));
 }

@@ -1,4 +1,7 @@
-/** What components of worlds `source` and `sink` have in common: they are no stages, and their errors pass or do not. */
+/**
+ * The common parts of components of worlds `source` and `sink`: they are not stages, and their errors are transient
+ * or permanent.
+ */
 
 import * as log from "millstream:plugin/log@0.1.3";
 import * as net from "millstream:plugin/net@0.1.3";
@@ -26,8 +29,9 @@ export function pluginOf<P extends { readonly world: string; create: unknown }>(
 }
 
 /**
- * Runs a call. Errors of the plugin's own making and faults of connections pass, and the host tries again for ever; any other
- * exception is a mistake of the plugin, and does not pass. So the instance dies of it, with its last words, and that ends the job.
+ * Runs a call. Errors that the plugin throws itself and network faults are transient, and the host retries them
+ * indefinitely. Any other exception is a bug of the plugin, and permanent. So the instance dies of it, with its last
+ * log lines, and that ends the job.
  */
 export function orDies<T>(function_: () => T): T {
   let mistake: string | undefined;

@@ -22,7 +22,7 @@ setHttp((request) => {
   }
 });
 
-/** Uses a resource, and gives it back. */
+/** Uses a resource, and releases it. */
 function using<R extends wasi.Resource, T>(resource: R, use: (resource: R) => T): T {
   try {
     return use(resource);
@@ -101,7 +101,7 @@ function payload(error: unknown): wasi.Tagged | undefined {
   return typeof own === "object" && own !== null && "tag" in own ? (own as wasi.Tagged) : undefined;
 }
 
-/** What WASI calls an error, as words: `HTTP-request-denied` is `http request denied`. What is none is thrown on. */
+/** Formats a WASI error: `HTTP-request-denied` is `http request denied`. Other values are thrown again. */
 function words(error: unknown): unknown {
   const tagged = payload(error);
   if (tagged === undefined) return error;

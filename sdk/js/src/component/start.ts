@@ -12,7 +12,7 @@ import { traceOf } from "../stack.ts";
 
 let isCalled = false;
 let randomBytes: ((length: number) => Uint8Array) | undefined;
-/** The state of xoshiro128++; `undefined` until a call asks for the first number. */
+/** The state of xoshiro128++; `undefined` until a call requests the first number. */
 let seed: Int32Array | undefined = Int32Array.of(0x6d696c6c, 0x73747265, 0x616d2073, 0x64);
 
 /** A call begins. */

@@ -1,7 +1,7 @@
-//! Writes the SDK's bindings of each world from the WIT files: `cargo run` in this folder, after a change of `wit/`.
+//! Generates the SDK's bindings of each world from the WIT files: run `cargo run` in this directory after a change of `wit/`.
 //!
-//! They are kept in the repository because the generator and what it depends on take minutes to build, which would
-//! be spent again in every plugin project.
+//! They are kept in the repository because building the generator and its dependencies takes minutes, which every plugin project
+//! would spend again.
 
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -12,9 +12,9 @@ use wit_bindgen_rust::{Opts, WithOption};
 /// The first world's module holds what all worlds share; the others refer to it.
 const WORLDS: [&str; 7] = ["transform", "update", "aggregate", "cogroup", "migrate", "source", "sink"];
 const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
-/// Those of them that worlds `source` and `sink` have, which are no stages.
+/// Those that worlds `source` and `sink` have, which are not stages.
 const SHARED_BY_ENDS: [&str; 4] = ["types", "log", "metrics", "files"];
-/// What world `sink` shares with world `source`.
+/// The interface that world `sink` shares with world `source`.
 const SHARED_BY_SINK: &str = "net";
 
 fn main() -> Result<()> {
@@ -52,12 +52,12 @@ fn main() -> Result<()> {
         let path = sdk.join("src/bindings").join(format!("{world}.rs"));
         std::fs::write(&path, source).with_context(|| format!("writing {}", path.display()))?;
     }
-    // What the bindings were made of: a test of the SDK compares it with `wit/`.
+    // The input of the bindings: a test of the SDK compares it with `wit/`.
     std::fs::write(sdk.join("src/bindings/made-of.wit"), wit_text(&sdk.join("wit"))?)?;
     Ok(())
 }
 
-/// All WIT files, by name, one behind the other.
+/// Returns all WIT files, ordered by name and concatenated.
 fn wit_text(dir: &Path) -> Result<String> {
     let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "wit"));

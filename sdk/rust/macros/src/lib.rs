@@ -1,6 +1,6 @@
 //! The macros of `millstream-sdk`, which re-exports them with their documentation and runs its examples.
 
-/// As `quote::quote!`, but local variables of the generated code cannot be mistaken for what the user calls so.
+/// Like `quote::quote!`, but local variables of the generated code cannot collide with the user's names.
 macro_rules! quote {
     ($($tokens:tt)*) => { ::quote::quote_spanned!(::proc_macro2::Span::mixed_site() => $($tokens)*) };
 }

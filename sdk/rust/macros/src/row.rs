@@ -78,15 +78,15 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// `(a, (b, (c, ())))`: any number of things, with one implementation for `()` and one for a pair.
+/// `(a, (b, (c, ())))`: any number of items, with one implementation for `()` and one for a pair.
 fn pairs(items: impl DoubleEndedIterator<Item = TokenStream>) -> TokenStream {
     items.rev().fold(quote!(()), |rest, item| quote!((#item, #rest)))
 }
 
-/// What the attribute of a field says.
+/// The attribute of a field.
 struct Column {
     name: String,
-    /// A type that its text stands for.
+    /// The type that its text represents.
     kind: Option<String>,
 }
 

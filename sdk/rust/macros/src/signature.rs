@@ -41,7 +41,7 @@ impl Parse for Arguments {
 }
 
 impl Arguments {
-    /// An error where it is said how states are taken over, in a world that keeps none.
+    /// Returns an error if a migration of states is requested in a world without state.
     pub fn without_states(&self) -> Result<()> {
         match self.migrates_from.first() {
             Some(ty) => Err(Error::new_spanned(ty, "`migrates_from` is for `#[update]`: only that world keeps states")),
@@ -63,7 +63,7 @@ fn types(input: ParseStream) -> Result<Vec<Type>> {
 
 /// One argument of a plugin function.
 pub enum Argument {
-    /// `&mut Out<…>` or `&mut KeyedOut<…>`: the whole type behind the reference.
+    /// `&mut Out<…>` or `&mut KeyedOut<…>`: the complete referenced type.
     Out(Type),
     /// `&mut Timers`
     Timers,
@@ -79,7 +79,7 @@ pub enum Argument {
     Value(Type),
 }
 
-/// What a plugin function returns.
+/// The return value of a plugin function.
 pub enum Return {
     Unit,
     Row(Type),
@@ -195,7 +195,7 @@ pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStre
     description_of(&quote!(::millstream_sdk::Description), attributes, arguments)
 }
 
-/// The same for a world whose description is this type.
+/// The same for a world with this description type.
 pub fn description_of(ty: &TokenStream, attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
     let doc = doc(attributes);
     let config_schema = arguments
@@ -209,8 +209,8 @@ pub fn description_of(ty: &TokenStream, attributes: &[Attribute], arguments: &Ar
     }
 }
 
-/// The type that stands for a plugin function: it has the function's name, which is free among types, and holds the
-/// config. With `new`, which reads it.
+/// The type that represents a plugin function: it has the function's name, which is free among types, and holds the config. With
+/// `new`, which reads it.
 pub fn plugin_type(visibility: &syn::Visibility, name: &Ident, config: Option<&Type>) -> (TokenStream, TokenStream) {
     let (field_type, value) = match config {
         Some(config) => (quote!(#config), quote!(stage.config()?)),

@@ -117,7 +117,7 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
     })
 }
 
-/// How states of these types become such as the plugin has now; nothing where there are none.
+/// Code that migrates states of these types to the plugin's current state; empty without types.
 fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
     if from.is_empty() {
         return TokenStream::new();
@@ -143,7 +143,7 @@ fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
     }
 }
 
-/// An expression of type `Result<Option<State>, Rejection>`; `None` where the function returns something else.
+/// An expression of type `Result<Option<State>, Rejection>`; `None` if the function returns something else.
 fn new_state(returned: &Return, value: &TokenStream) -> Option<TokenStream> {
     Some(match returned {
         Return::Unit => quote!({ #value; ::std::result::Result::Ok(::std::option::Option::None) }),

@@ -1,25 +1,25 @@
-//! Lines that come over a connection.
+//! Lines read from a connection.
 
 use super::{Connection, Fault};
 use std::time::Duration;
 
-/// How much is read at once.
+/// The maximum size of one read.
 const READ_BYTES: usize = 1 << 16;
 
 /// A connection whose other side sends lines.
 pub struct Lines {
     connection: Connection,
-    /// What came and was not taken.
+    /// Received data that was not returned yet.
     buffer: Vec<u8>,
-    /// Where in it the next line begins.
+    /// The start of the next line in it.
     start: usize,
-    /// Up to where no line ends.
+    /// The position before which there is no line end.
     searched: usize,
     line_bytes_max: usize,
 }
 
 impl Lines {
-    /// Lines of at most so many bytes: a longer one is a [`Fault::Failed`].
+    /// Returns lines of at most `line_bytes_max` bytes: a longer one is a [`Fault::Failed`].
     pub fn new(connection: Connection, line_bytes_max: usize) -> Lines {
         Lines { connection, buffer: Vec::new(), start: 0, searched: 0, line_bytes_max }
     }
@@ -29,8 +29,8 @@ impl Lines {
         &mut self.connection
     }
 
-    /// The next line, without its end (`\n` or `\r\n`); waits for more of it no longer than this. A part of a line that has
-    /// come by then is kept for the next call, and a part before the end of the connection is no line.
+    /// Returns the next line without its end (`\n` or `\r\n`), and waits for it no longer than `timeout`. A part of a line that
+    /// has arrived by then is kept for the next call; a part before the end of the connection is not a line.
     pub fn next(&mut self, timeout: Duration) -> Result<&[u8], Fault> {
         let mut timeout = timeout;
         loop {

@@ -5,7 +5,7 @@ use crate::sink::{self, Description, Identity, Owner, Refusals, Sink};
 use crate::{Error, Schema, Timestamp, source};
 use serde_json::Value;
 
-/// What a sink under test writes with.
+/// The writer of a sink under test.
 pub struct Writing<S> {
     sink: S,
     input: Schema,
@@ -14,18 +14,18 @@ pub struct Writing<S> {
 }
 
 impl<S: Sink + sink::Described> Test<S, SinkWorld> {
-    /// What the sink says of itself.
+    /// Returns the sink's description of itself.
     pub fn describe(&self) -> Result<Description, Error> {
         let none = Schema::new(Vec::new());
         sink::describe::<S>(&self.config.to_string(), self.inputs.first().unwrap_or(&none))
     }
 
-    /// The last batch that is there of sink `out` of the job with this id.
+    /// Returns the last stored batch of sink `out` of the job with this id.
     pub fn committed(&self, job_id: &str) -> Result<Option<u64>, Error> {
         S::committed(source::config(&self.config.to_string())?, &identity(job_id))
     }
 
-    /// Begins to write for sink `out` of the job with this id, as the start of this number.
+    /// Opens sink `out` of the job with this id, as the start with this number.
     pub fn open(&self, job_id: &str, generation: u64) -> Result<Writing<S>, Error> {
         let input = self.describe()?.input;
         let owner = Owner { identity: identity(job_id), generation };
@@ -40,14 +40,14 @@ fn identity(job_id: &str) -> Identity {
 }
 
 impl<S: Sink> Writing<S> {
-    /// Writes a batch, an array of objects, and commits it. Returns the rows that were refused, and why.
+    /// Writes a batch, an array of objects, and commits it. Returns the rejected rows and the reasons.
     pub fn batch(&mut self, batch: u64, rows: Value) -> Result<Vec<(u32, String)>, Error> {
         let refused = self.begun(batch, rows)?;
         self.sink.commit(batch)?;
         Ok(refused)
     }
 
-    /// The same without the commit: what is there of a batch when something fails.
+    /// The same without the commit: the part of a batch that exists when something fails.
     pub fn begun(&mut self, batch: u64, rows: Value) -> Result<Vec<(u32, String)>, Error> {
         let mut refused = Refusals::default();
         self.sink.begin(batch, Timestamp(batch as i64 * 1_000_000))?;

@@ -11,21 +11,21 @@ pub struct Partition<S> {
     source: S,
 }
 
-/// What a poll gave.
+/// The result of a poll.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Poll {
     /// The rows: an array of objects.
     pub rows: Value,
-    /// What came and is no row.
+    /// Received data that is not a row.
     pub refused: Vec<Refused>,
-    /// Where to go on.
+    /// The position to resume at.
     pub position: Option<Vec<u8>>,
     /// When there may be more.
     pub next: Next,
 }
 
 impl<S: Source + source::Described> Test<S, SourceWorld> {
-    /// What the source says of itself.
+    /// Returns the source's description of itself.
     pub fn describe(&self) -> Result<Description, Error> {
         source::describe::<S>(&self.config.to_string())
     }
@@ -43,7 +43,7 @@ impl<S: Source + source::Described> Test<S, SourceWorld> {
 }
 
 impl<S: Source> Partition<S> {
-    /// The next rows; an error where there are more than so many, as at a host.
+    /// Returns the next rows; an error if there are more than `rows_max`, as in a host.
     pub fn poll(&mut self, rows_max: usize, wait: Duration) -> Result<Poll, Error> {
         let mut rows = Arrivals::new(rows_max);
         let polled = self.source.poll(&mut rows, wait)?;
@@ -57,12 +57,12 @@ impl<S: Source> Partition<S> {
         Ok(Poll { rows, refused, position: polled.position, next: polled.next })
     }
 
-    /// Tells it that the rows up to a position are safe.
+    /// Reports that the rows up to a position are durable.
     pub fn durable(&mut self, position: &[u8]) -> Result<(), Error> {
         self.source.durable(position)
     }
 
-    /// Tells it that a checkpoint with a position is published.
+    /// Reports that a checkpoint with a position is published.
     pub fn published(&mut self, position: &[u8]) -> Result<(), Error> {
         self.source.published(position)
     }

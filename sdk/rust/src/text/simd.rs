@@ -14,7 +14,7 @@ pub struct Piece(v128);
 impl Piece {
     #[inline]
     pub fn new(bytes: &[u8; WIDTH]) -> Piece {
-        // SAFETY: reads sixteen bytes, which need no alignment, and there are as many.
+        // SAFETY: reads sixteen bytes, which need no alignment and exist.
         Piece(unsafe { v128_load(bytes.as_ptr().cast()) })
     }
 

@@ -1,8 +1,8 @@
-//! Eight bytes of text in one number, compared all at once (SWAR).
+//! Eight bytes of text in one number, compared at the same time (SWAR).
 
 /// Bytes of a piece.
 pub const WIDTH: usize = 8;
-/// Bits for each byte in what the functions return: the highest of a byte is set where it is marked.
+/// The bits per byte in the results: the highest bit of a marked byte is set.
 pub const BITS: usize = 8;
 
 const LOW: u64 = 0x0101_0101_0101_0101;

@@ -1,4 +1,4 @@
-//! Rings when its rows tell it to: a test of timers.
+//! Sets timers as its rows say: a test of timers.
 
 use millstream_sdk::{Context, KeyedOut, Row, Rows, Timers, Timestamp, update};
 

@@ -1,6 +1,6 @@
-//! A plugin that asks over HTTP as each row tells it: `GET http://127.0.0.1:8080/`, `upload 4096 http://…` (so many bytes),
-//! `within 5 http://…` (it gives up after so many seconds), `many 40 http://…` (so many at a time), `stuck` (a body that is
-//! never sent). The row that it returns is the answer, or why there is none.
+//! A plugin that sends HTTP requests as each row says: `GET http://127.0.0.1:8080/`, `upload 4096 http://…` (this many bytes),
+//! `within 5 http://…` (it gives up after this many seconds), `many 40 http://…` (this many at a time), `stuck` (a body that is
+//! never sent). The output row is the response, or the error.
 
 // It calls functions that only a host of components has.
 #![cfg(target_arch = "wasm32")]
@@ -47,7 +47,7 @@ fn ask(question: &str) -> String {
     }
 }
 
-/// How many of so many requests, made at once, are answered, and what became of the last one.
+/// Sends this number of requests at the same time; returns how many got a response, and the result of the last one.
 fn many(count: u64, url: &str) -> String {
     let sent: Vec<_> = (0..count).map(|_| send("GET", url, 0)).collect();
     let answered = |sent: Result<FutureIncomingResponse, String>| {
@@ -60,7 +60,7 @@ fn many(count: u64, url: &str) -> String {
     format!("{good} of {count}; {}", answers.into_iter().last().map_or_else(String::new, told))
 }
 
-/// Status and body of the answer, or why there is none.
+/// Returns status and body of the response, or the error.
 fn request(method: &str, url: &str, body_bytes: u64) -> String {
     let answered = send(method, url, body_bytes).and_then(|sent| {
         sent.subscribe().block();
@@ -69,7 +69,7 @@ fn request(method: &str, url: &str, body_bytes: u64) -> String {
     told(answered)
 }
 
-/// The same as a GET, given up after some nanoseconds.
+/// The same as a GET, cancelled after some nanoseconds.
 fn within(url: &str, nanoseconds: u64) -> String {
     let answered = send("GET", url, 0).and_then(|sent| {
         let (answer, timeout) = (sent.subscribe(), monotonic_clock::subscribe_duration(nanoseconds));
@@ -120,7 +120,7 @@ fn send(method: &str, url: &str, body_bytes: u64) -> Result<FutureIncomingRespon
     let sent = handle(request, None).map_err(|code| format!("{code:?}"))?;
     if let Some(body) = body {
         write(&body, body_bytes)?;
-        // A request that failed has nobody who would hear how its body ends.
+        // After a failed request, the end of its body reaches no one.
         let _ = OutgoingBody::finish(body, None);
     }
     Ok(sent)

@@ -1,4 +1,4 @@
-//! A sink that does what its config says, most of which is wrong.
+//! A sink that behaves as its config says, usually wrongly.
 
 use millstream_sdk::net::Connection;
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};

@@ -1,9 +1,9 @@
-//! Numbers, in a source that does what its config says, most of which is wrong. A test may have written another way into it, which is one
-//! more thing that is wrong, with any config:
+//! Numbers, in a source that behaves as its config says, usually wrongly. A test may have written another variant into it, which
+//! adds a fault with any config:
 //!
 //! - `fail`: polls fail
-//! - `mute`: it does not say which partitions there are
-//! - `connect`: it connects to somewhere before it says that
+//! - `mute`: it returns no partitions
+//! - `connect`: it opens a connection before it returns them
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,4 +1,4 @@
-//! Puts the rows of three inputs beside each other: a test of world `cogroup`.
+//! Joins the rows of three inputs: a test of world `cogroup`.
 
 use millstream_sdk::{KeyedOut, Row, Rows, cogroup};
 

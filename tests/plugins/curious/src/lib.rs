@@ -1,4 +1,4 @@
-//! A plugin that uses WASI as each row tells it: `env REGION`, `sleep 3600`. What it finds is the row that it returns.
+//! A plugin that uses WASI as each row says: `env REGION`, `sleep 3600`. The output row has what it finds.
 
 // It calls functions that only a host of components has.
 #![cfg(target_arch = "wasm32")]
@@ -97,7 +97,7 @@ fn variable(name: &str) -> String {
     found.map_or("unset".into(), |(_, value)| value)
 }
 
-/// Whole seconds that pass meanwhile, on the monotonic clock.
+/// Returns the seconds that pass meanwhile, on the monotonic clock.
 fn slept(work: impl FnOnce()) -> String {
     let start = monotonic_clock::now();
     work();

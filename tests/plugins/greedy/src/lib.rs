@@ -1,4 +1,4 @@
-//! Takes as much memory of the host as its rows tell it: a test of the budget.
+//! Uses as much of the host's memory as its rows say: a test of the budget.
 
 mod deep;
 

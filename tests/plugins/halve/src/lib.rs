@@ -1,4 +1,4 @@
-//! Halves floats: a test of whole numbers where floats are read.
+//! Halves floats: a test of integers as input of float columns.
 
 use millstream_sdk::{Row, transform};
 

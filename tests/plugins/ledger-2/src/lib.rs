@@ -1,5 +1,5 @@
-//! The plugin ledger, whose next version keeps its accounts in other columns: what comes out is the same, so that a row which
-//! is lost, doubled or swapped at the change of versions shows in all later rows of its key.
+//! The plugin ledger, whose next version keeps its accounts in other columns. The output is the same, so that a row that is lost,
+//! duplicated or swapped at the change of versions shows in all later rows of its key.
 
 use millstream_sdk::{Context, KeyedOut, Row, Rows, update};
 

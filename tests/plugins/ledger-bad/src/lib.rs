@@ -1,4 +1,4 @@
-//! The plugin ledger with a `migrate` that does what its config says: it is right, or wrong in one way.
+//! The plugin ledger with a `migrate` that behaves as its config says: correctly, or wrong in one way.
 
 use millstream_sdk::{Batch, Error, KeyedOut, Migrate, OldStates, Row, Rows, Stage, Type, migrate, update};
 

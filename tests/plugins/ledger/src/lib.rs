@@ -1,5 +1,5 @@
-//! A running account of each key. A row that is lost, doubled or swapped with another one of its key shows in all later
-//! rows of the key, and the rows that come out do not depend on how the input is cut into batches.
+//! A running account of each key. A row that is lost, duplicated or swapped with another one of its key shows in all later rows
+//! of the key. The output does not depend on how the input is split into batches.
 
 use millstream_sdk::{Context, KeyedOut, Row, Rows, update};
 

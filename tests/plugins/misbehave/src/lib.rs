@@ -1,5 +1,5 @@
-//! A plugin that misbehaves as its config tells it: `{ "how": "panic" }`. It implements the interface itself, because
-//! the SDK would not let it return most of this. Without `how` it returns its rows as they are.
+//! A plugin that misbehaves as its config says: `{ "how": "panic" }`. It implements the interface itself, because the SDK would
+//! not let it return most of this. Without `how` it returns its rows unchanged.
 
 // Its exports have names that only a component can have.
 #![cfg(target_arch = "wasm32")]
@@ -87,7 +87,7 @@ fn forever() -> ! {
     }
 }
 
-/// Takes a while, or `turns` of it, and ends.
+/// Works for a while, or for `turns` loops, and ends.
 fn work(config: &str) {
     let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
     let (mut turns, all) = (0u64, config["turns"].as_u64().unwrap_or(20_000_000));
@@ -103,7 +103,7 @@ fn recurse(depth: u64) -> u64 {
     1 + black_box(recurse(here[0] + 1)) + here[1]
 }
 
-/// Takes memory until there is no more, writing to all of it.
+/// Allocates memory until there is no more, writing to all of it.
 fn hoard() {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop {

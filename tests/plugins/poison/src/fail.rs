@@ -29,7 +29,7 @@ fn forever() -> ! {
     }
 }
 
-/// Takes memory until there is no more, writing to all of it.
+/// Allocates memory until there is no more, writing to all of it.
 #[inline(never)]
 fn hoard() -> ! {
     let mut hoard: Vec<Vec<u8>> = Vec::new();

@@ -1,5 +1,5 @@
-//! Passes its rows on, and fails on those that say so. It implements the interface itself, because the SDK would not let it
-//! return some of this.
+//! Passes its rows on, and fails on rows that say so. It implements the interface itself, because the SDK would not let it return
+//! some of this.
 
 // Its exports have names that only a component can have.
 #![cfg(target_arch = "wasm32")]

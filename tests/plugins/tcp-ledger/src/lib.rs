@@ -1,16 +1,17 @@
-//! Writes entries to a server, which keeps those of a batch together with its id.
+//! Writes entries to a server, which stores those of a batch together with its id.
 //!
-//! The plugin says `ASK key` or `OPEN key generation`, where the key names job and sink, and hears `HELD n`, the last batch that is
-//! there, or `LOST` where a later start has the sink. Then come `BEGIN n time`, a line `ROW seq text` for each row, and `COMMIT n`,
-//! which is answered by `DONE`. A server that cannot keep batches and ids together is told `LOOSE`, and is not asked what it has.
+//! The plugin sends `ASK key` or `OPEN key generation`, where the key names job and sink, and receives `HELD n`, the last stored
+//! batch, or `LOST` if a later start owns the sink. Then follow `BEGIN n time`, a line `ROW seq text` for each row, and `COMMIT
+//! n`, to which the server responds with `DONE`. A server that cannot store batches and ids together gets `LOOSE`, and is not
+//! queried.
 //!
-//! A test may have written another way into it:
+//! A test may have written another variant into it:
 //!
-//! - `loose`: it promises less
+//! - `loose`: it guarantees less
 //! - `other`: it reads other columns
-//! - `forgets`: it says that nothing is there
+//! - `forgets`: it reports that nothing is stored
 //! - `fail`: writing fails
-//! - `refuse`: it refuses each row
+//! - `refuse`: it rejects each row
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,4 +1,4 @@
-//! `ledger` as it is upgraded, first version. Its rows are those of all versions but for the column that tells which.
+//! `ledger` for upgrade tests, first version. Its rows are the same in all versions, except for the column with the version.
 
 use millstream_sdk::{KeyedOut, Row, Rows, update};
 

@@ -1,5 +1,5 @@
-//! `ledger` as it is upgraded, third version: the state of the second. It takes over that of the first, too: a job that dies
-//! before its first checkpoint with the second comes back with this one.
+//! `ledger` for upgrade tests, third version, with the state of the second. It migrates that of the first, too: a job that dies
+//! before its first checkpoint with the second restarts with this one.
 
 use millstream_sdk::{KeyedOut, Row, Rows, update};
 

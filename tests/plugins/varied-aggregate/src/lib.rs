@@ -1,4 +1,4 @@
-//! Sums up in the way that a test has written into it.
+//! Sums up, in the variant that a test has written into it.
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,4 +1,4 @@
-//! Counts the rows of two inputs in the way that a test has written into it.
+//! Counts the rows of two inputs, in the variant that a test has written into it.
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,5 +1,5 @@
-//! The plugin varied-update with other columns of state, which it makes of those of varied-update in the way that a test has
-//! written into it.
+//! The plugin varied-update with other state columns, which it migrates from those of varied-update in the variant that a test
+//! has written into it.
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,4 +1,4 @@
-//! Keeps a sum of each key in the way that a test has written into it.
+//! Keeps a sum of each key, in the variant that a test has written into it.
 
 #[path = "../../varied/src/way.rs"]
 mod way;

@@ -1,4 +1,4 @@
-//! Passes rows on in the way that a test has written into it.
+//! Passes rows on, in the variant that a test has written into it.
 
 mod way;
 

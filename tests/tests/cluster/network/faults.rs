@@ -8,23 +8,23 @@ use std::time::Duration;
 pub enum Fault {
     /// Nothing passes between these two.
     Cut(usize, usize),
-    /// Nothing that the first sends the second arrives.
+    /// Nothing arrives from the first at the second.
     OneWay(usize, usize),
-    /// Nothing comes from this machine, and nothing to it.
+    /// The machine is disconnected in both directions.
     Away(usize),
-    /// Whatever it sends and hears is late, and overtakes what was sent before.
+    /// Everything it sends and receives is delayed and reordered.
     Slow(usize),
-    /// Of whatever it sends and hears a part is lost.
+    /// A part of what it sends and receives is lost.
     Lossy(usize),
-    /// Its worker process is stopped, and goes on.
+    /// Its worker process is suspended, and resumes.
     Stopped(usize),
-    /// All of it stands still, and goes on.
+    /// All its processes are suspended, and resume.
     Frozen(usize),
     /// Its worker process dies.
     Killed(usize),
-    /// Its supervisor dies, too, and is started again later.
+    /// Its supervisor dies, too, and is restarted later.
     Crashed(usize),
-    /// It is away, and dies meanwhile: the others have connections with nobody.
+    /// It is disconnected, and dies meanwhile: the others have half-open connections.
     HalfOpen(usize),
     /// Its clock is set forward by an hour, and back.
     Ahead(usize),
@@ -34,7 +34,7 @@ pub enum Fault {
     Waiting,
 }
 
-/// Each of them at each place.
+/// Every kind of fault at every machine or link.
 pub fn matrix() -> Vec<Fault> {
     use Fault::*;
     let pairs = [(0, 1), (0, 2), (1, 2)];
@@ -45,7 +45,7 @@ pub fn matrix() -> Vec<Fault> {
 }
 
 impl Fault {
-    /// Its name without its place.
+    /// Its name without the machines.
     pub fn kind(&self) -> &'static str {
         match self {
             Fault::Cut(..) => "cut",
@@ -63,8 +63,8 @@ impl Fault {
         }
     }
 
-    /// Whether both may be there at once: a process cannot be stopped and killed.
-    pub fn goes_with(&self, other: &Fault) -> bool {
+    /// Whether both may occur at the same time: a process cannot be suspended and killed.
+    pub fn is_compatible_with(&self, other: &Fault) -> bool {
         match (self.machine(), other.machine()) {
             (Some(one), Some(other)) => one != other,
             _ => !matches!((self, other), (Fault::Waiting, _) | (_, Fault::Waiting)),
@@ -81,7 +81,7 @@ impl Fault {
         }
     }
 
-    /// What it makes of what one machine sends another.
+    /// Applies the fault to the link from one machine to another.
     pub fn changes(&self, from: usize, to: usize, link: &mut Link) {
         let of = |machine: usize| from == machine || to == machine;
         match *self {

@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long rows may take to come again once all faults are over, on a machine that is busy with other tests.
+/// How long it may take until rows arrive again after all faults, on a machine that is busy with other tests.
 const BACK_MAX: Duration = Duration::from_secs(60);
 const FEED_EVERY: Duration = Duration::from_millis(25);
 const ROWS_OF_A_FILE: i64 = 20;
-/// What a process says that has lost another.
+/// The message of a process that has lost another.
 const LOST: &str = "the connection to another process of the job broke";
 
-/// What one says that waits for others, and one that does not.
+/// The messages of a process that waits for others, and of one that does not.
 const WAITS: [&str; 2] = ["waiting for 1 of 3 processes", "cannot connect to process 0"];
 const RUNS: [&str; 2] = ["resumes after the checkpoint", "begins at batch"];
 
@@ -56,7 +56,7 @@ fn job() -> String {
     )
 }
 
-/// Machines with a supervisor each, who see the same folder.
+/// Machines with a supervisor each, which share a directory.
 pub struct Machines {
     trial: Trial,
     network: Network,
@@ -64,7 +64,7 @@ pub struct Machines {
     /// Arguments of all of them.
     more: Vec<&'static str>,
     supervisors: Vec<Option<Process>>,
-    /// What those said that are gone.
+    /// The output of exited processes.
     said: Vec<String>,
     reader: Option<Reader>,
     feeder: Option<JoinHandle<()>>,
@@ -119,7 +119,7 @@ impl Machines {
 
     fn set_clock(&self, machine: usize, seconds: i64) {
         let name = format!("machine-{machine}/clock");
-        // Not half of it may be read.
+        // A reader must not see half of it.
         self.trial.write(&format!("{name}.next"), seconds.to_string());
         std::fs::rename(self.trial.path(&format!("{name}.next")), self.trial.path(&name)).unwrap();
     }
@@ -129,12 +129,12 @@ impl Machines {
         self.supervisors[machine].as_ref().map_or_else(Vec::new, Process::children)
     }
 
-    /// All faults of an episode, from its beginning to its end.
-    pub fn suffer(&mut self, faults: Vec<Fault>, random: &mut Random) -> Result<(), String> {
+    /// Runs all faults of an episode, from its beginning to its end.
+    pub fn run_faults(&mut self, faults: Vec<Fault>, random: &mut Random) -> Result<(), String> {
         let mut events = Vec::new();
         for fault in faults {
             let begins = random.from(0, 200);
-            // Half of them are over before anybody must notice.
+            // Half of them end before any process must detect them.
             let lasts = if random.from(1, 2) == 1 { random.from(50, 900) } else { random.from(1700, 2600) };
             events.extend([(begins, fault, true), (begins + lasts, fault, false)]);
         }
@@ -182,7 +182,7 @@ impl Machines {
                 send(libc::SIGCONT, *id);
             }
         }
-        self.look()
+        self.check_health()
     }
 
     fn set_links(&self, there: &[Fault]) {
@@ -195,27 +195,27 @@ impl Machines {
         }
     }
 
-    /// Cuts the way between two machines until they have lost each other; then for so long that each process that fails must have been
-    /// started again.
+    /// Cuts the link between two machines until they have lost each other; then long enough that each process that fails must
+    /// have been restarted.
     pub fn cut_for(&mut self, pair: (usize, usize), time: Duration) -> Result<(), String> {
         let lost = |machines: &Machines| [pair.0, pair.1].map(|machine| machines.lost(machine));
         let before = lost(self);
         self.set_links(&[Fault::Cut(pair.0, pair.1)]);
         let noticed = holds_within(BACK_MAX, || lost(self).iter().zip(before).all(|(now, before)| *now > before));
         if !noticed {
-            return Err(format!("nobody notices\n{}", self.story()));
+            return Err(format!("nobody notices\n{}", self.last_output()));
         }
-        // What is waited for is that nothing happens.
+        // The test waits to see that nothing happens.
         let mut looked = Ok(());
         holds_within(time, || {
-            looked = self.look();
+            looked = self.check_health();
             looked.is_err()
         });
         self.set_links(&[]);
         looked
     }
 
-    /// Kills all of a machine at once.
+    /// Kills all processes of a machine immediately.
     fn crash(&mut self, machine: usize) {
         if let Some(supervisor) = self.supervisors[machine].take() {
             self.said[machine].push_str(&supervisor.stderr());
@@ -223,31 +223,31 @@ impl Machines {
         }
     }
 
-    /// Waits until a process waits for others, having noticed that one is gone.
+    /// Waits until a process waits for others after it detected that one was lost.
     fn waits(&self, machine: usize) -> Result<(), String> {
         let Some(supervisor) = &self.supervisors[machine] else { return Ok(()) };
         let waits = || {
             let said = supervisor.stderr();
-            let last = |words: &[&str]| words.iter().filter_map(|words| said.rfind(words)).max();
+            let last = |texts: &[&str]| texts.iter().filter_map(|texts| said.rfind(texts)).max();
             last(&WAITS) > last(&RUNS)
         };
         if holds_within(BACK_MAX, waits) {
             Ok(())
         } else {
-            Err(format!("process {machine} does not wait\n{}", self.story()))
+            Err(format!("process {machine} does not wait\n{}", self.last_output()))
         }
     }
 
-    /// No supervisor ends by itself, and the reader has seen nothing wrong.
-    fn look(&mut self) -> Result<(), String> {
-        let gone = |place: &mut Option<Process>| place.as_mut().is_some_and(Process::ended);
+    /// Checks that no supervisor has exited on its own, and the reader has found no error.
+    fn check_health(&mut self) -> Result<(), String> {
+        let gone = |place: &mut Option<Process>| place.as_mut().is_some_and(Process::has_ended);
         if let Some(machine) = self.supervisors.iter_mut().position(gone) {
-            return Err(format!("the supervisor of machine {machine} has ended\n{}", self.story()));
+            return Err(format!("the supervisor of machine {machine} has ended\n{}", self.last_output()));
         }
-        if self.reader.as_ref().is_some_and(Reader::ended)
+        if self.reader.as_ref().is_some_and(Reader::has_ended)
             && let Some(reader) = self.reader.take()
         {
-            return Err(format!("reader: {:?}\n{}", reader.stop(0).err(), self.story()));
+            return Err(format!("reader: {:?}\n{}", reader.stop(0).err(), self.last_output()));
         }
         Ok(())
     }
@@ -256,20 +256,20 @@ impl Machines {
         self.reader.as_ref().map_or(0, |reader| reader.progress.batches.load(Ordering::Relaxed))
     }
 
-    /// Waits until batches come out that were begun from now on; how long it took.
-    pub fn goes_on(&mut self, what: &str) -> Result<Duration, String> {
+    /// Waits for output of batches that begin from now on; returns how long it took.
+    pub fn wait_for_progress(&mut self, what: &str) -> Result<Duration, String> {
         let (began, before) = (Instant::now(), self.batches());
         let mut looked = Ok(());
-        // What comes next may have been on its way.
+        // The next output may have been in progress.
         let came = holds_within(BACK_MAX, || {
-            looked = self.look();
+            looked = self.check_health();
             looked.is_err() || self.batches() > before + 2
         });
         looked?;
-        if came { Ok(began.elapsed()) } else { Err(format!("in vain: {what}\n{}", self.story())) }
+        if came { Ok(began.elapsed()) } else { Err(format!("in vain: {what}\n{}", self.last_output())) }
     }
 
-    /// How often a process said that it lost another.
+    /// How often processes logged a lost peer.
     pub fn losses(&self) -> u64 {
         (0..self.supervisors.len()).map(|machine| self.lost(machine)).sum()
     }
@@ -279,7 +279,7 @@ impl Machines {
         now.iter().chain([&self.said[machine]]).map(|said| said.matches(LOST).count() as u64).sum()
     }
 
-    /// Waits until all rows have come out, stops the job, and compares.
+    /// Waits until all rows are output, stops the job, and compares.
     pub fn finish(mut self) -> Result<u64, String> {
         self.network.heal();
         self.full.store(true, Ordering::Release);
@@ -287,14 +287,14 @@ impl Machines {
         let rows = self.fed.load(Ordering::Acquire);
         let mut looked = Ok(());
         let came = holds_within(BACK_MAX, || {
-            looked = self.look();
+            looked = self.check_health();
             let seen = self.reader.as_ref().map_or(0, |reader| reader.progress.rows.load(Ordering::Relaxed));
             looked.is_err() || seen >= rows as u64
         });
         looked?;
         if !came {
-            let told = self.reader.take().map(|reader| reader.stop(rows).err());
-            return Err(format!("not all rows come: {told:?}\n{}", self.story()));
+            let output = self.reader.take().map(|reader| reader.stop(rows).err());
+            return Err(format!("not all rows come: {output:?}\n{}", self.last_output()));
         }
         for machine in 0..self.supervisors.len() {
             if let Some(supervisor) = self.supervisors[machine].take() {
@@ -305,7 +305,7 @@ impl Machines {
                         "machine {machine} ends with {:?}\n{}\n{}",
                         ended.code,
                         ended.stderr,
-                        self.story()
+                        self.last_output()
                     ));
                 }
             }
@@ -313,15 +313,15 @@ impl Machines {
         self.reader.take().map_or(Ok(0), |reader| reader.stop(rows))
     }
 
-    /// What all of them have said last.
-    fn story(&self) -> String {
-        let told = |(machine, place): (usize, &Option<Process>)| {
+    /// The last output of all processes.
+    fn last_output(&self) -> String {
+        let output = |(machine, place): (usize, &Option<Process>)| {
             let now = place.as_ref().map_or_else(String::new, Process::stderr);
             let all = format!("{}{now}", self.said[machine]);
             let from = all.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
             format!("--- machine {machine}\n{}", &all[from..])
         };
-        self.supervisors.iter().enumerate().map(|(machine, place)| told((machine, place))).collect()
+        self.supervisors.iter().enumerate().map(|(machine, place)| output((machine, place))).collect()
     }
 }
 
@@ -330,14 +330,14 @@ impl Drop for Machines {
         self.full.store(true, Ordering::Release);
         for machine in 0..self.supervisors.len() {
             if let Some(supervisor) = self.supervisors[machine].take() {
-                // Who stands still does not notice that its supervisor dies.
+                // A suspended process does not notice that its supervisor dies.
                 supervisor.kill_all();
             }
         }
     }
 }
 
-/// Moves files of rows into the folder until there are enough.
+/// Moves files of rows into the directory until there are enough.
 fn feed(dir: PathBuf, fed: Arc<AtomicI64>, full: Arc<AtomicBool>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut first = 1;
@@ -345,7 +345,7 @@ fn feed(dir: PathBuf, fed: Arc<AtomicI64>, full: Arc<AtomicBool>) -> JoinHandle<
             let rows = first..first + ROWS_OF_A_FILE;
             let lines: String = rows.map(|n| format!("{{\"n\":{n},\"k\":{}}}\n", key(n))).collect();
             let (made, name) = (dir.join("next.jsonl"), format!("in/{first:09}.jsonl"));
-            // The folder may be gone where the test has failed.
+            // The directory may be deleted if the test has failed.
             if std::fs::write(&made, lines).and_then(|()| std::fs::rename(&made, dir.join(name))).is_err() {
                 return;
             }
@@ -356,7 +356,7 @@ fn feed(dir: PathBuf, fed: Arc<AtomicI64>, full: Arc<AtomicBool>) -> JoinHandle<
     })
 }
 
-/// Sends a process a signal, where it is there.
+/// Sends a signal to a process, if it exists.
 fn send(signal: libc::c_int, id: u32) {
     // SAFETY: it takes two numbers.
     unsafe { libc::kill(id as libc::pid_t, signal) };

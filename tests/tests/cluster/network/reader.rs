@@ -1,4 +1,4 @@
-//! Looks at what the job puts out, all the time, and knows by itself what it must be.
+//! Checks the job's output all the time, against its own computation.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Every row whose number this divides closes its key's account.
+/// Every row whose number is a multiple of this closes its key's account.
 const CLOSES: i64 = 17;
 const KEYS: i64 = 300;
 
@@ -22,10 +22,10 @@ pub fn key(n: i64) -> i64 {
     (if mixed.is_multiple_of(3) { mixed / 3 % 5 } else { mixed / 3 % KEYS as u64 }) as i64
 }
 
-/// What both of them know.
+/// State shared by both of them.
 #[derive(Default)]
 pub struct Progress {
-    /// Batches and rows that have come out.
+    /// The number of batches and rows in the output.
     pub batches: AtomicU64,
     pub rows: AtomicU64,
     stop: AtomicBool,
@@ -63,7 +63,7 @@ impl Reader {
                 shared.batches.fetch_add(batches, Ordering::Relaxed);
                 shared.rows.store(seen.numbers.len().min(seen.in_parts.len()) as u64, Ordering::Relaxed);
                 if last {
-                    return seen.is_still_there(&dir).map(|()| seen);
+                    return seen.check_exists(&dir).map(|()| seen);
                 }
                 thread::sleep(LOOK_EVERY);
             }
@@ -71,12 +71,12 @@ impl Reader {
         Reader { progress, thread }
     }
 
-    /// Whether it has ended, as it has seen what must not be.
-    pub fn ended(&self) -> bool {
+    /// Whether it has ended because of an error.
+    pub fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// How many rows there are, which must be these.
+    /// Stops it; the number of rows must be `rows`.
     pub fn stop(self, rows: i64) -> Result<u64, String> {
         self.progress.stop.store(true, Ordering::Release);
         let seen = self.thread.join().expect("the reader does not panic")?;
@@ -108,14 +108,14 @@ impl Seen {
             }
             self.batch = batch;
             for row in line["rows"].as_array().into_iter().flatten() {
-                self.take(row).map_err(|told| format!("queue, batch {batch}: {told}: {row}"))?;
+                self.take(row).map_err(|output| format!("queue, batch {batch}: {output}: {row}"))?;
             }
         }
         self.queue.extend_from_slice(text.as_bytes());
         Ok(text.lines().count() as u64)
     }
 
-    /// A row of a key comes behind those of the same key, whose account it goes on with.
+    /// Takes a row, which continues the account of its key after the earlier rows of the key.
     fn take(&mut self, row: &Value) -> Result<(), String> {
         let number = |name: &str| row[name].as_i64().unwrap_or(i64::MIN);
         let n = number("n");
@@ -164,7 +164,7 @@ impl Seen {
     }
 
     /// Whether all that was there is as it was.
-    fn is_still_there(&self, dir: &Path) -> Result<(), String> {
+    fn check_exists(&self, dir: &Path) -> Result<(), String> {
         if fs::read(dir.join("log.jsonl")).unwrap_or_default() != self.queue {
             return Err("the queue is not what it was".into());
         }

@@ -1,4 +1,5 @@
-//! Sinks of kind `delta` with `mode = "upsert"`: of each key the last row is in the table, whoever dies and whoever else writes.
+//! Sinks of kind `delta` with `mode = "upsert"`: the table has the last row of each key, whatever dies and whichever other
+//! programs write.
 
 use super::*;
 use millstream_tests::Random;
@@ -20,7 +21,7 @@ fn rows_of(table: &Value) -> Vec<(u64, String)> {
     table["rows"].as_array().expect("rows").iter().map(row_of).collect()
 }
 
-/// A job that passes so many changes of 150 keys to a table.
+/// A job that passes this many changes of 150 keys to a table.
 fn changing(seed: u64, rows: u64, sink: &str) -> Changing {
     let trial = Trial::new(&format!(
         "workers = 2\nbatch = \"5ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 4\n[sources.in]\nkind = \"file\"\n\
@@ -42,7 +43,7 @@ fn changing(seed: u64, rows: u64, sink: &str) -> Changing {
 }
 
 impl Changing {
-    /// What the table has at the end, where it had these rows before.
+    /// The expected rows of the table at the end, if it had these rows before.
     fn expected(&self, before: impl IntoIterator<Item = (u64, String)>) -> BTreeMap<u64, String> {
         let mut table: BTreeMap<u64, String> = before.into_iter().collect();
         for line in &self.lines {
@@ -59,8 +60,8 @@ impl Changing {
 
     #[track_caller]
     fn assert_table(&self, settings: &Settings, path: &str, expected: &BTreeMap<u64, String>, what: &str) {
-        let told = asked(&self.trial, settings, &["read", path, "rows"]);
-        let table: Value = serde_json::from_str(&told).expect("JSON");
+        let output = run_script(&self.trial, settings, &["read", path, "rows"]);
+        let table: Value = serde_json::from_str(&output).expect("JSON");
         let rows = rows_of(&table);
         let found: BTreeMap<u64, String> = rows.iter().cloned().collect();
         assert_eq!(rows.len(), found.len(), "{what}: a key comes twice");
@@ -80,7 +81,7 @@ const OF_GROWING: [&str; 5] =
 const GROWING: &str = "roll = { size = \"4KiB\", time = \"1h\" }";
 
 #[test]
-fn the_last_row_of_each_key_is_there_whatever_step_a_kill_comes_at() {
+fn the_last_row_of_each_key_is_stored_after_a_kill_at_every_step() {
     for (sink, steps) in [("", &OF_BATCHES[..]), (GROWING, &OF_GROWING[..])] {
         for (seed, step) in (1..).zip(steps) {
             let job = changing(seed, 600, &format!("path = \"out\"\n{sink}"));
@@ -98,7 +99,7 @@ fn without_op_each_row_is_written_and_keys_may_have_several_columns() {
     let job = changing(7, 300, "path = \"out\"");
     job.trial.change("key = \"n\"\nop = \"op\"", "key = [\"op\", \"n\"]");
     run(&job.trial, &[]);
-    let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out"])).expect("JSON");
+    let table: Value = serde_json::from_str(&run_script(&job.trial, &[], &["read", "out"])).expect("JSON");
     let mut keys: Vec<(String, Option<u64>)> = Vec::new();
     for line in &job.lines {
         let line: Value = serde_json::from_str(line).expect("JSON");
@@ -110,26 +111,26 @@ fn without_op_each_row_is_written_and_keys_may_have_several_columns() {
 }
 
 #[test]
-fn what_cannot_be_replaced_is_told() {
-    let refused = |sink: &str, words: &str| {
+fn tables_that_cannot_be_updated_are_reported() {
+    let refused = |sink: &str, text: &str| {
         let job = changing(1, 20, &format!("path = \"out\"\n{sink}"));
-        let told = job.trial.refused(&["validate", "job.toml"]);
-        assert!(told.contains(words), "{sink}: {told}");
+        let output = job.trial.rejected_message(&["validate", "job.toml"]);
+        assert!(output.contains(text), "{sink}: {output}");
     };
     refused("partition_by = \"day\"", "has no partitions in this version");
-    refused("parts = \"worker\"", "the order of all rows counts");
+    refused("parts = \"worker\"", "needs the order of all rows");
     let job = changing(1, 40, "path = \"out\"");
-    let told = Process::start(&mut job.trial.command(&["validate", "job.toml"])).wait();
-    assert!(told.stdout.contains("the last row of each n is in the table"), "{}{}", told.stdout, told.stderr);
+    let output = Process::start(&mut job.trial.command(&["validate", "job.toml"])).wait();
+    assert!(output.stdout.contains("the last row of each n is in the table"), "{}{}", output.stdout, output.stderr);
     job.trial.change("key = \"n\"", "key = \"m\"");
-    assert!(job.trial.refused(&["validate", "job.toml"]).contains("`key` names `m`, and the rows have"));
+    assert!(job.trial.rejected_message(&["validate", "job.toml"]).contains("`key` names `m`, and the rows have"));
     job.trial.change("key = \"m\"", "key = \"n\"");
     run(&job.trial, &[]);
-    asked(&job.trial, &[], &["property", "out", "delta.appendOnly", "true"]);
-    let told = job.trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("while it has the property `delta.appendOnly`"), "{told}");
+    run_script(&job.trial, &[], &["property", "out", "delta.appendOnly", "true"]);
+    let output = job.trial.rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("while it has the property `delta.appendOnly`"), "{output}");
 
-    // A word that is none ends the job, and the rows before it are there.
+    // An invalid operation ends the job, and the rows before it are stored.
     let job = changing(3, 100, "path = \"out\"");
     let mut lines = job.lines.clone();
     lines.push(json!({ "op": "drop", "n": 1 }).to_string());
@@ -140,7 +141,7 @@ fn what_cannot_be_replaced_is_told() {
     job.assert_table(&[], "out", &job.expected([]), "the batches before");
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -156,29 +157,29 @@ mod long {
         }
     }
 
-    /// Rows and files of others are those of the table as well: they are replaced, and stay where nothing changes them.
+    /// Rows and files of others are part of the table as well: they are replaced, and stay if nothing changes them.
     #[test]
     fn rows_of_others_are_replaced_too() {
         let mut job = changing(40, 600, "path = \"out\"");
-        // Nothing but the rows of others is in the table before.
+        // The table has only the rows of others before.
         job.lines.remove(200);
         job.trial.write("in.jsonl", job.lines.iter().map(|line| format!("{line}\n")).collect::<String>());
-        asked(&job.trial, &[], &["append", "out", "100", "180"]);
-        asked(&job.trial, &[], &["append", "out", "170", "180"]);
+        run_script(&job.trial, &[], &["append", "out", "100", "180"]);
+        run_script(&job.trial, &[], &["append", "out", "170", "180"]);
         killed(&job.trial, &[], "commit.after:5");
-        asked(&job.trial, &[], &["compact", "out"]);
+        run_script(&job.trial, &[], &["compact", "out"]);
         killed(&job.trial, &[], "delta.committed:5");
         // Between our look at the table and our commit to it.
         let stopped = job.trial.start_with_faults("stop@delta.commit:3", &[]);
-        until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
-        asked(&job.trial, &[], &["append", "out", "500", "503"]);
+        wait_until("it stands before its commit", || millstream_tests::stopped(stopped.id()));
+        run_script(&job.trial, &[], &["append", "out", "500", "503"]);
         stopped.signal("CONT");
         assert_eq!(stopped.wait().code, Some(0));
-        let table: Value = serde_json::from_str(&asked(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
+        let table: Value = serde_json::from_str(&run_script(&job.trial, &[], &["read", "out", "rows"])).expect("JSON");
         let mut expected = job.expected((100..180).map(|n| (n, "other".to_owned())));
         expected.extend((500..503).map(|n| (n, "other".to_owned())));
         let mut found = rows_of(&table);
-        // Keys that others have twice and that nothing has changed since, they have twice.
+        // Keys that others have written twice and that have not changed since stay duplicated.
         let twice: Vec<u64> = (170..180).collect();
         let of_others: Vec<_> = found.iter().filter(|(n, _)| twice.contains(n)).collect();
         assert_eq!(of_others.len(), 20, "{of_others:?}");

@@ -1,14 +1,14 @@
-//! Batches of the `http` sink in ClickHouse: in a real one, though an old one (Debian's, of 2018), and in a stand-in that does as
-//! ClickHouse documents for the one parameter that the old one does not know.
+//! Batches of the `http` sink in ClickHouse: in a real one, though an old one (Debian's, of 2018), and in a fake that follows
+//! ClickHouse's documentation for the one parameter that the old one does not support.
 
-use millstream_tests::{HttpServer, Process, Trial, free_port, holds_within, root, shown_block, until};
+use millstream_tests::{HttpServer, Process, Trial, free_port, holds_within, root, shown_block, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// The sink of the page, at this port.
@@ -31,7 +31,7 @@ fn lines(range: std::ops::Range<u32>) -> String {
     range.map(|n| format!("{{\"n\":{n},\"word\":\"w{}\"}}\n", n % 7)).collect()
 }
 
-/// A real server, once it answers.
+/// Starts a real server and waits until it responds.
 fn server(port: u16, trial: &Trial) -> Process {
     let mut command = Command::new(root().join("scripts/clickhouse.sh"));
     let server = Process::start(command.args([port, free_port()].map(|port| port.to_string())).arg(trial.path("data")));
@@ -40,15 +40,16 @@ fn server(port: u16, trial: &Trial) -> Process {
     server
 }
 
-/// What it answers to a query; `None`: nothing, or an error.
+/// Returns the result of a query, or `None` if there is no response or an error.
 fn query(port: u16, text: &str) -> Option<String> {
     let url = format!("http://127.0.0.1:{port}/");
-    let told = Command::new("curl").args(["-sSf", "-m", "20", &url, "--data-binary", text]).output().expect("a curl");
-    told.status.success().then(|| String::from_utf8_lossy(&told.stdout).trim().to_owned())
+    let message =
+        Command::new("curl").args(["-sSf", "-m", "20", &url, "--data-binary", text]).output().expect("a curl");
+    message.status.success().then(|| String::from_utf8_lossy(&message.stdout).trim().to_owned())
 }
 
 #[test]
-fn a_table_that_replaces_rows_holds_each_once_though_job_and_server_are_killed() {
+fn a_replacing_table_has_each_row_once_though_job_and_server_are_killed() {
     let fetched = Process::start(&mut Command::new(root().join("scripts/clickhouse.sh"))).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
     let port = free_port();
@@ -60,22 +61,22 @@ fn a_table_that_replaces_rows_holds_each_once_though_job_and_server_are_killed()
     let count = || count().unwrap_or(0);
     for more in [200, 700] {
         let mut job = trial.start(&["--unsupervised"]);
-        job.until("some rows are there", |_| count() > more);
+        job.wait_until("some rows are there", |_| count() > more);
         job.kill();
     }
-    // The server dies as well, and comes back with what it has said to hold.
+    // The server dies as well, and comes back with the data it has confirmed.
     let mut job = trial.start(&["--unsupervised"]);
-    job.until("some rows are there", |_| count() > 1000);
+    job.wait_until("some rows are there", |_| count() > 1000);
     running.kill();
     trial.move_in("in/b.jsonl", lines(1500..2000));
-    job.until_stderr("the job waits and retries until it works");
+    job.wait_for_stderr("the job waits and retries until it works");
     let running = server(port, &trial);
-    until("all rows are there", || count() >= 2000);
+    wait_until("all rows are there", || count() >= 2000);
     job.stop();
-    let told = query(port, "select count(), sum(n), uniq(word) from events final").expect("it answers");
-    assert_eq!(told, "2000\t1999000\t7");
+    let message = query(port, "select count(), sum(n), uniq(word) from events final").expect("it answers");
+    assert_eq!(message, "2000\t1999000\t7");
 
-    // What it refuses is told in its words.
+    // An error has the server's own message.
     trial.move_in("in/c.jsonl", "{\"n\":1,\"word\":\"w\"}\n");
     query(port, "drop table events").expect("it is dropped");
     let ended = trial.start(&["--unsupervised", "--until-idle"]).wait();
@@ -84,18 +85,18 @@ fn a_table_that_replaces_rows_holds_each_once_though_job_and_server_are_killed()
     running.kill();
 }
 
-/// Not a real one: it takes an INSERT of lines of JSON, and passes over one whose token it has seen, as ClickHouse does since
-/// version 22.2 for tables that deduplicate.
+/// A fake server. It takes an INSERT of JSON lines, and skips one whose token it has seen, as ClickHouse does since version 22.2
+/// for tables that deduplicate.
 #[test]
 fn a_token_makes_each_request_count_once() {
     let taken: Arc<Mutex<BTreeMap<String, Vec<u64>>>> = Arc::default();
     let table = taken.clone();
-    let server = HttpServer::start(free_port(), move |asked, _| {
-        let target = asked.line.strip_prefix("POST /?").and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
+    let server = HttpServer::start(free_port(), move |requested, _| {
+        let target = requested.line.strip_prefix("POST /?").and_then(|rest| rest.strip_suffix(" HTTP/1.1"));
         let Some(target) = target else { return Some((400, String::new(), "no POST".into())) };
         let parameters: BTreeMap<&str, &str> = target.split('&').filter_map(|pair| pair.split_once('=')).collect();
         assert_eq!(parameters["query"], "INSERT%20INTO%20events%20FORMAT%20JSONEachRow");
-        let rows = asked.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object a line"));
+        let rows = requested.body.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object a line"));
         let rows = rows.map(|row| row["n"].as_u64().expect("a number")).collect();
         let token = parameters["insert_deduplication_token"].to_owned();
         assert!(token.contains("/recent/"), "{token}");
@@ -115,7 +116,7 @@ fn a_token_makes_each_request_count_once() {
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
     }
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(numbers(), (0..1500).collect::<Vec<_>>());
-    assert!(server.asked().len() > taken.lock().expect("nobody panics").len(), "some requests came twice");
+    assert!(server.requests().len() > taken.lock().expect("nobody panics").len(), "some requests came twice");
 }

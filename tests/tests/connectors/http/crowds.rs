@@ -1,8 +1,8 @@
-//! Listeners with a bound on connections: strangers who hold all places, and what a request may not say twice.
+//! Listeners with a limit on connections: clients that take all slots, and what a request must not contain twice.
 
 use super::{client, listening};
 use millstream_tests::page::Seen;
-use millstream_tests::{free_port, passing, until};
+use millstream_tests::{free_port, passing, wait_until};
 use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, ErrorKind, Write};
 use std::net::SocketAddr;
@@ -11,20 +11,20 @@ use std::thread;
 
 const TOKEN: &str = "Authorization: Bearer 0123456789abcdefg";
 
-/// Asks for a path again and again and reads no answer, until nothing more can be sent.
-fn deaf(port: u16, path: &str) -> TcpStream {
+/// Requests a path repeatedly without reading a response, until nothing more can be sent.
+fn non_reading_client(port: u16, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nonblocking(true).unwrap();
-    let asked = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").repeat(2000);
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").repeat(2000);
     let mut full = 0;
     while full < 100 {
-        match stream.write(asked.as_bytes()) {
+        match stream.write(requests.as_bytes()) {
             Ok(_) => full = 0,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 full += 1;
                 thread::yield_now();
             }
-            // It had to make room.
+            // It was disconnected to make room.
             Err(_) => break,
         }
     }
@@ -32,17 +32,17 @@ fn deaf(port: u16, path: &str) -> TcpStream {
 }
 
 fn crowd(port: u16, path: &str, count: usize) -> Vec<TcpStream> {
-    (0..count).map(|_| deaf(port, path)).collect()
+    (0..count).map(|_| non_reading_client(port, path)).collect()
 }
 
-/// A row that is answered.
+/// Posts a row that gets a response.
 fn posts(port: u16, headers: &[&str], body: &str) {
     let reply = client(port).post(headers, body).unwrap();
     assert_eq!((reply.status, reply.body.trim()), (200, "{\"rows\":1}"));
 }
 
 #[test]
-fn who_never_reads_keeps_nobody_from_a_source() {
+fn clients_that_never_read_do_not_block_a_source() {
     for token in ["", "token = \"0123456789abcdefg\"\n"] {
         let port = free_port();
         let (trial, job) = listening(port, "batch = \"0s\"", &format!("{token}connections_max = 20"), "");
@@ -51,7 +51,7 @@ fn who_never_reads_keeps_nobody_from_a_source() {
         assert_eq!(known.post(headers, "before").unwrap().status, 200);
         let crowd = crowd(port, "/health", 30);
         posts(port, headers, "meanwhile");
-        // Who has shown the token keeps its place.
+        // A client that has sent the token keeps its slot.
         if !token.is_empty() {
             assert_eq!(known.post(headers, "after").unwrap().status, 200);
         }
@@ -63,13 +63,13 @@ fn who_never_reads_keeps_nobody_from_a_source() {
 }
 
 #[test]
-fn who_never_reads_keeps_nobody_from_the_page() {
+fn clients_that_never_read_do_not_block_the_page() {
     let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
     let (job, page) = Seen::start(&trial, &[]);
     let crowd = crowd(page.port, "/healthz", 140);
-    assert_eq!(page.ask("GET", "/healthz", &page.host(), &[]).status, 200);
+    assert_eq!(page.send_request("GET", "/healthz", &page.host(), &[]).status, 200);
     assert_eq!(page.get("/api/v1/jobs").status, 200);
-    // Those who look, with the token, are not the ones that make room.
+    // Clients of the page with the token are not disconnected to make room.
     let mut looks = page.send("GET", &format!("/api/v1/jobs/{}/events", page.id()), &page.host(), &[&page.bearer()]);
     let more = self::crowd(page.port, "/readyz", 140);
     let mut line = String::new();
@@ -81,10 +81,10 @@ fn who_never_reads_keeps_nobody_from_the_page() {
     job.stop();
 }
 
-/// What they had begun to send is not waited for, if others want to send.
+/// Requests that have begun are not waited for if others want to send.
 #[test]
-fn connections_that_say_nothing_make_room() {
-    for (kind, begin, whole) in [
+fn idle_connections_make_room() {
+    for (kind, begin, complete) in [
         ("syslog", "", "<13>Oct 11 22:14:15 host app: one\n"),
         ("http", "POST / HT", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\none"),
     ] {
@@ -93,7 +93,7 @@ fn connections_that_say_nothing_make_room() {
         let trial = passing("batch = \"0s\"", &source, "");
         let job = trial.start(&[]);
         let connect = || TcpStream::connect(("127.0.0.1", port));
-        until("it listens", || connect().is_ok());
+        wait_until("it listens", || connect().is_ok());
         let silent: Vec<TcpStream> = (0..20)
             .map(|_| {
                 let mut stream = connect().unwrap();
@@ -103,8 +103,8 @@ fn connections_that_say_nothing_make_room() {
             })
             .collect();
         let mut sender = connect().unwrap();
-        sender.write_all(whole.as_bytes()).unwrap();
-        until("the row is there", || trial.rows("out.jsonl").len() == 1);
+        sender.write_all(complete.as_bytes()).unwrap();
+        wait_until("the row is there", || trial.rows("out.jsonl").len() == 1);
         drop((silent, sender));
         job.stop();
     }
@@ -118,19 +118,19 @@ fn connection_from(address: [u8; 4], port: u16) -> TcpStream {
     socket.into()
 }
 
-/// Be it with lines that have no end, with whole ones, or with requests that are coming in.
+/// With lines without end, with complete ones, or with requests that arrive slowly.
 #[test]
-fn two_addresses_keep_no_third_one_out() {
+fn two_addresses_do_not_block_a_third_one() {
     let line = "<13>Oct 11 22:14:15 host app: one\n";
     let request = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n";
-    for (kind, begin, whole, theirs) in
+    for (kind, begin, complete, theirs) in
         [("syslog", "<13>x", line, 0), ("syslog", "<13>x\n", line, 10), ("http", request, &format!("{request}one"), 0)]
     {
         let port = free_port();
         let source = format!("kind = \"{kind}\"\nlisten = \"127.0.0.1:{port}\"\nconnections_max = 10");
         let trial = passing("batch = \"0s\"", &source, "");
         let mut job = trial.start(&[]);
-        until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let crowd: Vec<TcpStream> = (0..10)
             .map(|n| {
                 let mut stream = connection_from([127, 0, 0, 2 + n % 2], port);
@@ -139,25 +139,25 @@ fn two_addresses_keep_no_third_one_out() {
             })
             .collect();
         if theirs > 0 {
-            until("their rows are there", || trial.rows("out.jsonl").len() == theirs);
+            wait_until("their rows are there", || trial.rows("out.jsonl").len() == theirs);
         }
         let mut sender = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        sender.write_all(whole.as_bytes()).unwrap();
-        until("the row is there", || trial.rows("out.jsonl").len() == theirs + 1);
-        job.until_stderr("all 10 connections that may be open are; closed ");
+        sender.write_all(complete.as_bytes()).unwrap();
+        wait_until("the row is there", || trial.rows("out.jsonl").len() == theirs + 1);
+        job.wait_for_stderr("all 10 allowed connections are open; closed ");
         drop((crowd, sender));
         job.stop();
     }
 }
 
-/// A proxy in front may have read such a request in another way.
+/// A proxy in front may have parsed such a request differently.
 #[test]
-fn what_a_request_says_twice_is_refused() {
+fn duplicate_headers_are_rejected() {
     let port = free_port();
     let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\ntoken = \"0123456789abcdefg\"");
     let trial = passing("batch = \"0s\"", &source, "");
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
+    job.wait_for_stderr("listening on http");
     let producer = ["Millstream-Producer: a", "Millstream-Sequence: 1"];
     for twice in [
         vec![TOKEN, TOKEN],
@@ -175,13 +175,13 @@ fn what_a_request_says_twice_is_refused() {
         let reply = sender.post(&twice, "one").unwrap();
         assert_eq!(reply.status, 400, "{twice:?}: {reply:?}");
     }
-    // The other way round, and behind a request that is right.
+    // In the other order, and after a valid request.
     let mut sender = client(port);
     assert_eq!(sender.post(&[TOKEN], "first").unwrap().status, 200);
     let head = format!("POST / HTTP/1.1\r\nHost: h\r\n{TOKEN}\r\nTransfer-Encoding: chunked\r\n");
     sender.say(format!("{head}Content-Length: 5\r\n\r\n3\r\none\r\n0\r\n\r\n").as_bytes()).unwrap();
     assert_eq!(sender.reply().unwrap().status, 400);
-    // Codings that nobody takes off.
+    // Unsupported codings.
     for codings in ["gzip, chunked", "chunked, chunked", "gzip"] {
         let mut sender = client(port);
         let head = head.replace("chunked", codings);
@@ -198,15 +198,15 @@ fn what_a_request_says_twice_is_refused() {
 }
 
 #[test]
-fn the_page_refuses_what_a_request_says_twice() {
+fn the_page_rejects_duplicate_headers() {
     let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
     let (job, page) = Seen::start(&trial, &[]);
     let bearer = page.bearer();
     let bearer = bearer.as_str();
     for twice in [[bearer, bearer], [bearer, "Host: other"]] {
-        assert_eq!(page.ask("GET", "/api/v1/jobs", &page.host(), &twice).status, 400, "{twice:?}");
+        assert_eq!(page.send_request("GET", "/api/v1/jobs", &page.host(), &twice).status, 400, "{twice:?}");
     }
     let both = [bearer, "Content-Length: 0", "Transfer-Encoding: chunked"];
-    assert_eq!(page.ask("GET", "/api/v1/jobs", &page.host(), &both).status, 400);
+    assert_eq!(page.send_request("GET", "/api/v1/jobs", &page.host(), &both).status, 400);
     job.stop();
 }

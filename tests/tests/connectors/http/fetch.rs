@@ -1,15 +1,16 @@
-//! The `http` source that asks a server or follows its stream: servers that are away, lie, stall, break off and lead elsewhere.
+//! The `http` source that polls a server or follows its stream: servers that are unreachable, lie, stall, disconnect and
+//! redirect.
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use millstream_tests::{Asking, Certificates, Expected, Process, StreamServer, Trial, free_port, passing};
+use millstream_tests::{Certificates, Exchange, Expected, Process, StreamServer, Trial, free_port, passing};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-/// A job that takes what a server on this port says to `out.jsonl`, and rejected rows to `rejected.jsonl`.
+/// A job that writes what a server on this port sends to `out.jsonl`, and rejected rows to `rejected.jsonl`.
 pub fn job(port: u16, how: &str, more: &str) -> Trial {
     let scheme = if how == "websocket" { "ws" } else { "http" };
     let shape = if how.contains('=') { how.to_owned() } else { format!("stream = \"{how}\"") };
@@ -30,47 +31,50 @@ pub fn row(number: usize) -> String {
 }
 
 #[test]
-fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
+fn a_stream_of_lines_is_followed_through_all_failures() {
     let port = free_port();
     let more = format!(
         "{JSON}\ntoken = \"tok-77\"\nheaders = {{ X-Own = \"own-88\" }}\nstall = \"300ms\"\nrecord_bytes_max = 100"
     );
     let trial = job(port, "lines", &more);
     let mut running = trial.start(&[]);
-    running.until_stderr("connection refused; retrying until it works");
-    let server = StreamServer::start(port, |asking: &mut Asking| match asking.before {
+    running.wait_for_stderr("connection refused; retrying until it works");
+    let server = StreamServer::start(port, |asking: &mut Exchange| match asking.before {
         0 => asking.say("what is this\r\n\r\n"),
         1 => asking.reply(503, "Retry-After: 0\r\n", "not now"),
         2 => {
-            asking.begin("application/json")?;
+            asking.begin_body("application/json")?;
             // Blank lines are signs of life.
             asking.chunk("\r\n{\"n\":1}\r\n{\"n\"")?;
             asking.chunk(":2}\n\n{\"n\":3")
         }
         3 => {
-            asking.begin("application/json")?;
+            asking.begin_body("application/json")?;
             asking.chunk(format!("{{\"n\":4}}\n{{\"n\":\"{}\"}}\nnone\n{{\"n\":5}}\n", "x".repeat(5000)))?;
             asking.silence()
         }
         4 => asking.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":6}\n\r\nzz\r\n"),
         5 => asking.reply(200, "", "{\"n\":7}\n{\"n\":8}"),
         _ => {
-            asking.begin("application/json")?;
+            asking.begin_body("application/json")?;
             asking.chunk("{\"n\":9}\n")?;
             asking.silence()
         }
     });
-    running.until("all rows are there", |_| numbers(&trial).last() == Some(&9));
+    running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&9));
     assert_eq!(numbers(&trial), [1, 2, 4, 5, 6, 7, 8, 9]);
     let rejected: Vec<String> = trial.rows("rejected.jsonl").iter().map(|row| row["reason"].to_string()).collect();
     assert_eq!(rejected.len(), 3, "{rejected:?}");
     assert!(rejected[0].contains("broke") && rejected[1].contains("record_bytes_max is 100"), "{rejected:?}");
-    for asked in server.asked() {
-        assert_eq!(asked.line, "GET /feed?a=b HTTP/1.1");
-        assert_eq!((asked.header("authorization"), asked.header("x-own")), (Some("Bearer tok-77"), Some("own-88")));
+    for requested in server.requests() {
+        assert_eq!(requested.line, "GET /feed?a=b HTTP/1.1");
+        assert_eq!(
+            (requested.header("authorization"), requested.header("x-own")),
+            (Some("Bearer tok-77"), Some("own-88"))
+        );
     }
-    let told = running.stop();
-    for words in [
+    let output = running.stop();
+    for message in [
         "does not speak HTTP/1.1",
         "503 Service Unavailable: not now; retrying",
         "the connection broke",
@@ -78,14 +82,14 @@ fn a_stream_of_lines_is_followed_through_all_that_can_happen_to_it() {
         &format!("connected to http://127.0.0.1:{port}/feed"),
         "the stream ended; connecting again",
     ] {
-        assert!(told.contains(words), "{words}: {told}");
+        assert!(output.contains(message), "{message}: {output}");
     }
-    assert!(!told.contains("tok-77") && !told.contains("own-88") && !told.contains("a=b"), "{told}");
+    assert!(!output.contains("tok-77") && !output.contains("own-88") && !output.contains("a=b"), "{output}");
 }
 
 #[test]
-fn who_is_refused_stops_with_the_story() {
-    for (status, how, token, words) in [
+fn rejected_credentials_stop_the_job_with_the_reason() {
+    for (status, how, token, message) in [
         (401, "lines", "token = \"tok-77\"", "401 Unauthorized: bad token; check `token` or `headers`"),
         (403, "sse", "token = \"tok-77\"", "403 Forbidden: bad token; check `token` or `headers`"),
         (401, "every = \"1s\"", "", "401 Unauthorized: bad token; the server requires credentials; set `token`"),
@@ -93,24 +97,29 @@ fn who_is_refused_stops_with_the_story() {
         (404, "lines", "", "404 Not Found: bad token; the address does not exist; check `url`"),
         (200, "sse", "", "the response is `nothing`, not an event stream (text/event-stream)"),
     ] {
-        let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(status, "", "bad token"));
+        let server =
+            StreamServer::start(free_port(), move |asking: &mut Exchange| asking.reply(status, "", "bad token"));
         let trial = job(server.port(), how, token);
         let ended = trial.run(&[]);
-        assert!(ended.code.is_some_and(|code| code != 0) && ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        assert!(
+            ended.code.is_some_and(|code| code != 0) && ended.stderr.contains(message),
+            "{message}: {}",
+            ended.stderr
+        );
         assert!(!ended.stderr.contains("tok-77"), "{}", ended.stderr);
-        assert_eq!(server.asked().len(), 1, "nobody knocks again who was refused: {how}");
+        assert_eq!(server.requests().len(), 1, "nobody knocks again who was refused: {how}");
     }
 }
 
 #[test]
-fn answers_that_lead_elsewhere_are_followed_a_few_times_and_no_stranger_hears_the_token() {
-    let other = StreamServer::start(free_port(), |asking: &mut Asking| {
-        asking.begin("text/plain")?;
+fn redirects_are_followed_a_few_times_without_leaking_the_token() {
+    let other = StreamServer::start(free_port(), |asking: &mut Exchange| {
+        asking.begin_body("text/plain")?;
         asking.chunk("there\n")?;
         asking.silence()
     });
     let to = other.port();
-    let home = StreamServer::start(free_port(), move |asking: &mut Asking| {
+    let home = StreamServer::start(free_port(), move |asking: &mut Exchange| {
         let led = |to: &str| format!("Location: {to}\r\n");
         match asking.request.line.split(' ').nth(1).unwrap_or_default() {
             "/feed?a=b" => asking.reply(302, &led("step"), ""),
@@ -120,18 +129,18 @@ fn answers_that_lead_elsewhere_are_followed_a_few_times_and_no_stranger_hears_th
     });
     let trial = job(home.port(), "lines", "token = \"tok-77\"\nheaders = { X-Own = \"own-88\" }");
     let mut running = trial.start(&[]);
-    running.until("the row is there", |_| trial.values("out.jsonl") == ["there"]);
+    running.wait_until("the row is there", |_| trial.values("out.jsonl") == ["there"]);
     running.stop();
-    assert!(home.asked().iter().all(|asked| asked.header("authorization") == Some("Bearer tok-77")));
-    assert_eq!(home.asked().len(), 2);
-    let asked = &other.asked()[0];
-    assert_eq!(asked.line, "GET /away?x HTTP/1.1");
-    assert!(asked.header("authorization").is_none() && asked.header("x-own").is_none(), "{asked:?}");
+    assert!(home.requests().iter().all(|requested| requested.header("authorization") == Some("Bearer tok-77")));
+    assert_eq!(home.requests().len(), 2);
+    let requested = &other.requests()[0];
+    assert_eq!(requested.line, "GET /away?x HTTP/1.1");
+    assert!(requested.header("authorization").is_none() && requested.header("x-own").is_none(), "{requested:?}");
 
     let trial = job(home.port(), "lines", "");
     trial.change("/feed?a=b", "/round");
     let mut running = trial.start(&[]);
-    running.until_stderr("more than 5 redirects");
+    running.wait_for_stderr("more than 5 redirects");
     running.stop();
 }
 
@@ -141,9 +150,9 @@ fn events_are_followed_with_their_ids_and_types() {
                 \"event\" }, id = { type = \"text\", from = \"id\" } }";
     let times = Arc::new(Mutex::new(Vec::new()));
     let noted = times.clone();
-    let server = StreamServer::start(free_port(), move |asking: &mut Asking| {
+    let server = StreamServer::start(free_port(), move |asking: &mut Exchange| {
         noted.lock().unwrap().push(Instant::now());
-        let events = |asking: &mut Asking| asking.begin("Text/Event-Stream; charset=utf-8");
+        let events = |asking: &mut Exchange| asking.begin_body("Text/Event-Stream; charset=utf-8");
         match asking.before {
             0 => {
                 events(asking)?;
@@ -161,7 +170,7 @@ fn events_are_followed_with_their_ids_and_types() {
     });
     let trial = job(server.port(), "sse", more);
     let mut running = trial.start(&[]);
-    running.until("all rows are there", |_| numbers(&trial).last() == Some(&6));
+    running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&6));
     let row = |n: i64, kind: &str, id: &str| json!({ "n": n, "kind": kind, "id": id });
     let expected = [
         row(1, "message", "a"),
@@ -172,27 +181,27 @@ fn events_are_followed_with_their_ids_and_types() {
     ];
     assert_eq!(trial.rows("out.jsonl"), expected);
     // Another sink writes these.
-    running.until("what is no row is rejected", |_| trial.rows("rejected.jsonl").len() >= 2);
+    running.wait_until("what is no row is rejected", |_| trial.rows("rejected.jsonl").len() >= 2);
     let rejected: Vec<Value> = trial.rows("rejected.jsonl");
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     assert!(rejected[0]["reason"].as_str().unwrap().contains("1000 bytes, answer_bytes_max is 200"), "{rejected:?}");
-    let asked = server.asked();
-    assert_eq!(asked[0].header("last-event-id"), None);
-    assert_eq!(asked[0].header("accept"), Some("text/event-stream"));
-    assert_eq!(asked[1].header("last-event-id"), Some("b c"));
+    let requested = server.requests();
+    assert_eq!(requested[0].header("last-event-id"), None);
+    assert_eq!(requested[0].header("accept"), Some("text/event-stream"));
+    assert_eq!(requested[1].header("last-event-id"), Some("b c"));
     let times = times.lock().unwrap();
     assert!((times[1] - times[0]).as_millis() >= 700, "what `retry` says at least");
     running.stop();
 }
 
 #[test]
-fn a_server_that_has_no_more_events_ends_the_source() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| match asking.before {
+fn a_server_without_more_events_ends_the_source() {
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
         0 => asking.reply(200, "Content-Type: text/event-stream\r\n", "data: a\n\n"),
         _ => asking.say("HTTP/1.1 204 No Content\r\n\r\n"),
     });
     let trial = job(server.port(), "sse", "");
-    let ended = trial.run_well(&[]);
+    let ended = trial.run_ok(&[]);
     assert_eq!(trial.values("out.jsonl"), ["a"]);
     assert!(ended.stderr.contains("204: the server has ended the stream"), "{}", ended.stderr);
 }
@@ -204,8 +213,8 @@ pub fn packed(content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_poll_takes_what_is_new() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| match asking.before {
+fn a_poll_reads_new_rows() {
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
         0 => asking.reply(200, "ETag: \"v1\"\r\nContent-Encoding: gzip\r\n", packed(b"[{\"n\":1},{\"n\":2}]")),
         1..=3 => match asking.request.header("if-none-match") {
             Some("\"v1\"") => asking.say("HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n"),
@@ -222,30 +231,33 @@ fn a_poll_takes_what_is_new() {
     });
     let trial = job(server.port(), "every = \"20ms\"", JSON);
     let mut running = trial.start(&[]);
-    running.until("all rows are there", |_| numbers(&trial).last() == Some(&6) && server.asked().len() > 10);
+    running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&6) && server.requests().len() > 10);
     assert_eq!(numbers(&trial), [1, 2, 3, 5, 6]);
-    assert_eq!(server.asked()[1].header("accept-encoding"), Some("gzip"));
-    let told = running.stop();
-    assert!(told.contains("500 Internal Server Error: oops") && told.contains("not a whole JSON array"), "{told}");
+    assert_eq!(server.requests()[1].header("accept-encoding"), Some("gzip"));
+    let output = running.stop();
+    assert!(
+        output.contains("500 Internal Server Error: oops") && output.contains("not a complete JSON array"),
+        "{output}"
+    );
 }
 
 #[test]
-fn answers_have_bounds() {
-    for (answer, words) in [
-        (("", vec![b' '; 2000]), "the answer has more than 1000 bytes (`answer_bytes_max`)"),
+fn responses_are_limited() {
+    for (response, message) in [
+        (("", vec![b' '; 2000]), "the response has more than 1000 bytes (`answer_bytes_max`)"),
         (("Content-Encoding: gzip\r\n", packed(&vec![b' '; 50 << 20])[..900].to_vec()), "(`answer_bytes_max`)"),
-        (("Content-Encoding: br\r\n", b"x".to_vec()), "compressed as `br`, and only gzip was requested"),
+        (("Content-Encoding: br\r\n", b"x".to_vec()), "compressed with `br`, but only gzip was requested"),
     ] {
-        let (head, body) = answer;
-        let server = StreamServer::start(free_port(), move |asking: &mut Asking| asking.reply(200, head, &body));
+        let (head, body) = response;
+        let server = StreamServer::start(free_port(), move |asking: &mut Exchange| asking.reply(200, head, &body));
         let ended =
             job(server.port(), "every = \"1s\"", &format!("{JSON}\nanswer_bytes_max = 1000")).run(&["--unsupervised"]);
-        assert!(ended.code == Some(1) && ended.stderr.contains(words), "{words}: {}", ended.stderr);
+        assert!(ended.code == Some(1) && ended.stderr.contains(message), "{message}: {}", ended.stderr);
     }
-    // One that drips.
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
-        asking.begin("application/json")?;
-        while !asking.over() {
+    // A server that sends slowly, byte by byte.
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
+        asking.begin_body("application/json")?;
+        while !asking.is_over() {
             asking.chunk(" ")?;
             std::thread::yield_now();
         }
@@ -254,13 +266,13 @@ fn answers_have_bounds() {
     let trial =
         job(server.port(), "every = \"1s\"", &format!("{JSON}\ntimeout = \"200ms\"\nanswer_bytes_max = \"32MiB\""));
     let mut running = trial.start(&[]);
-    running.until_stderr("no complete response within 200ms (`timeout`)");
+    running.wait_for_stderr("no complete response within 200ms (`timeout`)");
     running.stop();
 }
 
 #[test]
-fn a_cursor_leads_through_all_pages() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
+fn a_cursor_reads_all_pages() {
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
         let path = asking.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         let since = path.split("since=").nth(1).and_then(|since| since.parse::<usize>().ok());
         assert!(path.starts_with("/feed?a=b&since="), "{path}");
@@ -272,20 +284,20 @@ fn a_cursor_leads_through_all_pages() {
     let trial = job(server.port(), "every = \"1h\"", &more);
     trial.change("/feed?a=b", "/feed?since=0&a=b");
     trial.change("cursor =", "stall = \"1s\"\ncursor =");
-    assert!(trial.refused(&["validate", "job.toml"]).contains("`stall` is for streams"));
+    assert!(trial.rejected_message(&["validate", "job.toml"]).contains("`stall` is for streams"));
     trial.change("stall = \"1s\"\n", "");
     trial.change("/feed?since=0&a=b", "/feed?a=b&since=0");
     let mut running = trial.start(&[]);
-    // Pages follow each other at once.
-    running.until("all rows are there", |_| numbers(&trial).last() == Some(&10));
+    // Pages are requested immediately one after the other.
+    running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&10));
     assert_eq!(numbers(&trial), (1..=10).collect::<Vec<_>>());
     running.stop();
 }
 
 #[test]
-fn pages_follow_each_other_and_rows_stand_within_answers() {
-    // A snapshot of three pages, of which one is empty; the last one goes when it was read once.
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
+fn pages_are_followed_and_rows_are_found_within_responses() {
+    // A snapshot of three pages, of which one is empty; the last one is deleted once it was read.
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
         let path = asking.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         let (rows, next) = match path.as_str() {
             "/feed?a=b" => (vec![row(1), row(2)], "</feed?page=2>; rel=\"next\", </feed?page=4>; rel=\"last\""),
@@ -299,42 +311,42 @@ fn pages_follow_each_other_and_rows_stand_within_answers() {
     });
     let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"rows\"\npages = \"link\""));
     let mut running = trial.start(&[]);
-    running.until("all pages are there", |_| numbers(&trial).len() >= 4);
+    running.wait_until("all pages are there", |_| numbers(&trial).len() >= 4);
     assert_eq!(numbers(&trial)[..4], [1, 2, 3, 4]);
-    running.until_stderr("the next page is missing");
-    running.until_stderr("restarting at the first one");
-    running.until("it begins again", |_| numbers(&trial).iter().filter(|n| **n == 1).count() >= 3);
+    running.wait_for_stderr("the next page is missing");
+    running.wait_for_stderr("restarting at the first one");
+    running.wait_until("it begins again", |_| numbers(&trial).iter().filter(|n| **n == 1).count() >= 3);
     running.stop();
 }
 
 #[test]
-fn what_is_no_page_is_told() {
-    let told = |link: &'static str, body: &'static str, words: &str| {
-        let server = StreamServer::start(free_port(), move |asking: &mut Asking| {
+fn invalid_pages_are_reported() {
+    let output = |link: &'static str, body: &'static str, message: &str| {
+        let server = StreamServer::start(free_port(), move |asking: &mut Exchange| {
             asking.reply(200, &format!("Link: <{link}>; rel=\"next\"\r\n"), body)
         });
         let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"data.items\"\npages = \"link\""));
         let mut running = trial.start(&["--unsupervised"]);
-        running.until_stderr(words);
+        running.wait_for_stderr(message);
         running.kill();
-        assert!(server.asked().iter().all(|asked| asked.line.starts_with("GET /feed?a=b ")));
+        assert!(server.requests().iter().all(|requested| requested.line.starts_with("GET /feed?a=b ")));
     };
-    told(
+    output(
         "http://localhost:1/x",
         "{\"data\":{\"items\":[]}}",
-        "its next page is http://localhost:1/x, which is at another server",
+        "its next page is http://localhost:1/x, which is another server",
     );
-    told("/x", "{\"error\":\"none\"}", "the answer has nothing at `data.items` (`rows`); retrying");
-    told("/x", "{\"data\":{\"items\":7}}", "the response's value at `data.items` (`rows`) is not an array");
-    told("/x", "{\"data\"", "the answer is not JSON: ");
+    output("/x", "{\"error\":\"none\"}", "the response has nothing at `data.items` (`rows`); retrying");
+    output("/x", "{\"data\":{\"items\":7}}", "the response's value at `data.items` (`rows`) is not an array");
+    output("/x", "{\"data\"", "the response is not JSON: ");
     let trial = job(1, "every = \"50ms\"", &format!("{JSON}\nrows = \"a..b\""));
-    assert!(trial.refused(&["validate", "job.toml"]).contains("`rows` has an empty name"));
+    assert!(trial.rejected_message(&["validate", "job.toml"]).contains("`rows` has an empty name"));
     let trial = job(1, "stream = \"lines\"", &format!("{JSON}\npages = \"link\""));
-    assert!(trial.refused(&["validate", "job.toml"]).contains("`pages` is for sources that poll"));
+    assert!(trial.rejected_message(&["validate", "job.toml"]).contains("`pages` is for sources that poll"));
 }
 
 /// Greets a client of a WebSocket.
-pub fn greet(asking: &mut Asking) -> io::Result<()> {
+pub fn greet(asking: &mut Exchange) -> io::Result<()> {
     let key = asking.request.header("sec-websocket-key").unwrap_or_default().to_owned();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
@@ -359,16 +371,16 @@ fn base64(bytes: &[u8]) -> String {
 
 #[test]
 fn messages_of_a_websocket_are_rows() {
-    let heard = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::new(Mutex::new(Vec::new()));
     let pings = Arc::new(AtomicUsize::new(0));
-    let (told, counted) = (heard.clone(), pings.clone());
-    let server = StreamServer::start(free_port(), move |asking: &mut Asking| match asking.before {
+    let (output, counted) = (received.clone(), pings.clone());
+    let server = StreamServer::start(free_port(), move |asking: &mut Exchange| match asking.before {
         0 => asking.reply(503, "", ""),
         1 => {
             greet(asking)?;
             for _ in 0..2 {
-                let frame = asking.heard_frame()?;
-                told.lock().unwrap().extend(frame);
+                let frame = asking.read_frame()?;
+                output.lock().unwrap().extend(frame);
             }
             asking.frame(1, b"{\"n\":1}")?;
             asking.frame(9, b"ping")?;
@@ -378,8 +390,8 @@ fn messages_of_a_websocket_are_rows() {
             asking.frame(9, b"")?;
             asking.frame(0, b":4}")?;
             asking.frame(2, b"{\"n\":5}\n{\"n\":6}")?;
-            let frame = asking.heard_frame()?;
-            told.lock().unwrap().extend(frame);
+            let frame = asking.read_frame()?;
+            output.lock().unwrap().extend(frame);
             asking.frame(8, &[&1001_u16.to_be_bytes()[..], b"moving"].concat())?;
             asking.silence()
         }
@@ -390,10 +402,10 @@ fn messages_of_a_websocket_are_rows() {
             asking.silence()
         }
         3 => {
-            // It is quiet, and there: no reason to leave. Then it does not answer any more.
+            // Idle but alive: no reason to disconnect. Then it no longer responds.
             greet(asking)?;
             while counted.load(Ordering::Acquire) < 5 {
-                match asking.heard_frame()? {
+                match asking.read_frame()? {
                     Some((9, body)) => asking.frame(10, &body)?,
                     Some(_) => {}
                     None => return Ok(()),
@@ -413,47 +425,47 @@ fn messages_of_a_websocket_are_rows() {
         format!("{JSON}\ntoken = \"tok-77\"\nsend = [\"one\", \"two\"]\nstall = \"200ms\"\nanswer_bytes_max = 1000");
     let trial = job(server.port(), "websocket", &more);
     let mut running = trial.start(&[]);
-    running.until("all rows are there", |_| numbers(&trial).last() == Some(&9));
+    running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&9));
     assert_eq!(numbers(&trial), (1..=9).collect::<Vec<_>>());
-    let heard = heard.lock().unwrap().clone();
-    assert_eq!(heard[..2], [(1, b"one".to_vec()), (1, b"two".to_vec())]);
-    assert_eq!(heard[2], (10, b"ping".to_vec()), "a ping is answered");
-    assert!(server.asked().iter().all(|asked| asked.header("authorization") == Some("Bearer tok-77")));
-    let told = running.stop();
-    for words in [
+    let received = received.lock().unwrap().clone();
+    assert_eq!(received[..2], [(1, b"one".to_vec()), (1, b"two".to_vec())]);
+    assert_eq!(received[2], (10, b"ping".to_vec()), "a ping is answered");
+    assert!(server.requests().iter().all(|requested| requested.header("authorization") == Some("Bearer tok-77")));
+    let output = running.stop();
+    for message in [
         "503 Service Unavailable",
         "the server closed the connection with code 1001: moving; connecting again",
         "a message has more than 1000 bytes (`answer_bytes_max`)",
         "nothing came for 200ms (`stall`)",
     ] {
-        assert!(told.contains(words), "{words}: {told}");
+        assert!(output.contains(message), "{message}: {output}");
     }
-    assert!(!told.contains("tok-77"), "{told}");
+    assert!(!output.contains("tok-77"), "{output}");
 }
 
 #[test]
-fn tls_is_checked_with_the_issuer_that_the_job_names() {
+fn tls_is_verified_with_the_configured_ca() {
     let (made, port) = (Certificates::make(), free_port());
     let own = made.of("own", "DNS:localhost", 2);
     let mut server = Process::start(&mut Certificates::server(port, &own, &[]));
     let trial = job(port, "lines", &format!("tls = {{ ca = \"{}\" }}", made.ca().display()));
     trial.change("http://127.0.0.1", "https://127.0.0.1");
     let mut running = trial.start(&[]);
-    running.until_stderr("the server's certificate is not for the name `127.0.0.1` but for");
+    running.wait_for_stderr("the server's certificate is not for the name `127.0.0.1` but for");
     running.stop();
     trial.change("https://127.0.0.1", "https://localhost");
     let mut running = trial.start(&[]);
-    server.until("it is asked", |server| server.stdout().contains("GET /feed"));
+    server.wait_until("it is asked", |server| server.stdout().contains("GET /feed"));
     server.say("HTTP/1.1 200 OK\r\n\r\nover TLS\n");
-    running.until("the row is there", |_| trial.values("out.jsonl") == ["over TLS"]);
+    running.wait_until("the row is there", |_| trial.values("out.jsonl") == ["over TLS"]);
     running.stop();
 }
 
 #[test]
 fn job_files_that_cannot_be_are_refused_in_words() {
-    let told = |source: &str| {
+    let output = |source: &str| {
         let trial = passing("", &format!("kind = \"http\"\n{source}"), "");
-        trial.refused(&["validate", "job.toml"])
+        trial.rejected_message(&["validate", "job.toml"])
     };
     let mut expected = Expected::of(file!(), "job_files_that_cannot_be_are_refused_in_words");
     for source in [
@@ -472,7 +484,7 @@ fn job_files_that_cannot_be_are_refused_in_words() {
         "url = \"http://h/\"\nstream = \"lines\"\nheaders = { Host = \"x\" }",
         "url = \"http://h/\"\nstream = \"lines\"\nformat = \"json\"\nschema = { a = { type = \"text\", from = \"event\" } }",
     ] {
-        expected.told(if source.is_empty() { "nothing but the kind" } else { source }, &told(source));
+        expected.add(if source.is_empty() { "nothing but the kind" } else { source }, &output(source));
     }
     for source in [
         "url = \"http://h/\"\nstream = \"lines\"",
@@ -483,16 +495,16 @@ fn job_files_that_cannot_be_are_refused_in_words() {
         "listen = \"127.0.0.1:80\"",
     ] {
         let trial = passing("", &format!("kind = \"http\"\n{source}"), "");
-        expected.told(source, &trial.well(&["validate", "job.toml"]));
+        expected.add(source, &trial.run_command_ok(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }
 
-/// Half of an event has no place to go on from.
+/// There is no position to resume from within an event.
 #[test]
-fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
-        asking.begin("text/event-stream")?;
+fn an_event_with_an_id_and_more_rows_than_a_batch_is_rejected() {
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
+        asking.begin_body("text/event-stream")?;
         let rows: Vec<String> = (0..30).map(|n| format!("{{\"n\":{n}}}")).collect();
         asking.chunk(format!("id: 7\ndata: [{}]\n\n", rows.join(",")))?;
         asking.silence()
@@ -511,18 +523,18 @@ fn an_event_with_an_id_and_more_rows_than_a_batch_is_refused() {
     );
 }
 
-/// Of an event without an id nothing has to be kept together.
+/// The rows of an event without an ID need not stay together.
 #[test]
 fn an_event_without_an_id_goes_to_as_many_batches_as_it_needs() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| {
-        asking.begin("text/event-stream")?;
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
+        asking.begin_body("text/event-stream")?;
         let rows: Vec<String> = (0..1000).map(row).collect();
         asking.chunk(format!("data: [{}]\n\n", rows.join(",")))?;
         asking.silence()
     });
     let trial = job(server.port(), "sse", &format!("{JSON}\nrows_per_batch_max = 30"));
     let mut running = trial.start(&[]);
-    running.until("all rows", |_| numbers(&trial).len() == 1000);
+    running.wait_until("all rows", |_| numbers(&trial).len() == 1000);
     running.stop();
     assert_eq!(numbers(&trial), (0..1000).collect::<Vec<_>>());
     let largest = trial.batches("out.jsonl").iter().map(|batch| batch["rows"].as_array().unwrap().len()).max();
@@ -531,8 +543,8 @@ fn an_event_without_an_id_goes_to_as_many_batches_as_it_needs() {
 
 /// A double would make another number of it, for which the server has other rows.
 #[test]
-fn a_cursor_that_is_a_number_is_told_digit_by_digit() {
-    let server = StreamServer::start(free_port(), |asking: &mut Asking| match asking.before {
+fn a_numeric_cursor_keeps_every_digit() {
+    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
         0 => asking.reply(200, "", "[{\"n\":1795318072.323456789}]"),
         1 => asking.reply(200, "", "[{\"n\":100000000000000000003}]"),
         _ => asking.reply(200, "", "[]"),
@@ -542,9 +554,9 @@ fn a_cursor_that_is_a_number_is_told_digit_by_digit() {
          format = \"json\"\nschema = {{ n = \"text\" }}",
         server.port()
     );
-    // An empty answer every now and then is nothing to read.
-    passing("batch = \"0s\"", &source, "").run_well(&["--until-idle"]);
-    let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.line).collect();
-    assert!(asked[1].contains("since=1795318072.323456789 "), "{asked:?}");
-    assert!(asked[2].contains("since=100000000000000000003 "), "{asked:?}");
+    // A periodic empty response means that there is nothing to read.
+    passing("batch = \"0s\"", &source, "").run_ok(&["--until-idle"]);
+    let requested: Vec<String> = server.requests().into_iter().map(|requested| requested.line).collect();
+    assert!(requested[1].contains("since=1795318072.323456789 "), "{requested:?}");
+    assert!(requested[2].contains("since=100000000000000000003 "), "{requested:?}");
 }

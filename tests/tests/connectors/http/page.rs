@@ -1,7 +1,7 @@
 //! What the pages about HTTP show is true.
 
 use super::listening;
-use millstream_tests::{Certificates, Process, Trial, block, blocks, free_port, passing, shown_block, until};
+use millstream_tests::{Certificates, Process, Trial, block, blocks, free_port, passing, shown_block, wait_until};
 use serde_json::json;
 use std::process::Command;
 
@@ -10,22 +10,22 @@ const PAGE: &str = "docs/how-to/receive-rows-over-http.md";
 const WEBSOCKET: &str = "docs/reference/connectors/websocket.md";
 
 #[test]
-fn the_commands_of_the_page_do_what_it_says() {
+fn the_commands_of_the_page_work_as_described() {
     let port = free_port();
     let source = block(PAGE, "toml", "listen = \"127.0.0.1:8080\"").text;
     let source = source.replace("[sources.events]\nkind = \"http\"\nlisten = \"127.0.0.1:8080\"\n", "");
     let (trial, job) = listening(port, "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"", &source, "");
-    let mut told = Vec::new();
+    let mut output = Vec::new();
     for block in blocks(PAGE).into_iter().filter(|block| block.language == "sh") {
         let commands = block.text.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
         assert_ne!(commands, block.text, "{}", block.place);
         let ended = Process::start(Command::new("sh").args(["-e", "-c", &commands])).wait();
         assert_eq!(ended.code, Some(0), "{}: {}", block.place, ended.stderr);
-        told.extend(ended.stdout.lines().map(str::to_owned));
+        output.extend(ended.stdout.lines().map(str::to_owned));
     }
     let [one, repeated] = [json!({ "rows": 1 }), json!({ "rows": 0, "repeated": true })];
-    assert_eq!(told, [one.to_string(), one.to_string(), repeated.to_string()]);
-    until("the rows are there", || trial.rows("out.jsonl") == vec![json!({ "user": "ann", "amount": 3.5 }); 2]);
+    assert_eq!(output, [one.to_string(), one.to_string(), repeated.to_string()]);
+    wait_until("the rows are there", || trial.rows("out.jsonl") == vec![json!({ "user": "ann", "amount": 3.5 }); 2]);
     job.stop();
 }
 

@@ -1,24 +1,24 @@
 //! Receivers that others wrote: batches of the `http` sink in a real OpenSearch. `make servers` fetches it.
 
-use millstream_tests::{Process, Random, Trial, free_port, holds_within, root, until};
+use millstream_tests::{Process, Random, Trial, free_port, holds_within, root, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// It may have to be fetched first.
+/// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
-/// A machine that has other things to do takes its time.
+/// A busy machine takes its time.
 const STARTED_WITHIN: Duration = Duration::from_secs(180);
 
-/// What a server answers to this request of curl, as JSON.
+/// The server's response to this request of curl, as JSON.
 fn curl(url: &str, more: &[&str]) -> Option<Value> {
-    let told = Command::new("curl").args(["-sS", "-m", "20", url]).args(more).output().expect("there is a curl");
-    serde_json::from_slice(&told.stdout).ok()
+    let message = Command::new("curl").args(["-sS", "-m", "20", url]).args(more).output().expect("there is a curl");
+    serde_json::from_slice(&message.stdout).ok()
 }
 
-/// An OpenSearch on this port that keeps its data in a folder, once it answers.
+/// Starts an OpenSearch on this port that keeps its data in a directory, and waits until it responds.
 fn search(port: u16, trial: &Trial) -> Process {
     let mut command = Command::new(root().join("scripts/opensearch.sh"));
     let server = Process::start(command.arg(port.to_string()).arg(trial.path("search")));
@@ -28,8 +28,8 @@ fn search(port: u16, trial: &Trial) -> Process {
     server
 }
 
-/// One server at a time: each takes a good part of a machine to start. Makes sure that there is one to start.
-fn alone() -> MutexGuard<'static, ()> {
+/// One server at a time: each takes a good part of a machine to start. Checks that the server is installed.
+fn lock_machine() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let fetched = Process::start(&mut Command::new(root().join("scripts/opensearch.sh"))).wait_within(FETCHED_WITHIN);
@@ -44,14 +44,14 @@ fn end_all(server: Process) {
     children.into_iter().for_each(|id| millstream_tests::signal("KILL", id));
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     /// Rows of a key share a document, which the last of them is, or deletes; the job is killed between batches and within them.
     #[test]
-    fn opensearch_holds_the_last_row_of_each_key() {
-        let _alone = alone();
+    fn opensearch_stores_the_last_row_of_each_key() {
+        let _alone = lock_machine();
         let port = free_port();
         let trial = Trial::new(&format!(
             "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 20\n[sources.in]\nkind = \"directory\"\npath = \"in\"\n\
@@ -92,14 +92,14 @@ mod long {
             assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
         }
         let job = trial.start(&["--unsupervised"]);
-        until("all is there", || found() == expected);
+        wait_until("all is there", || found() == expected);
         job.stop();
         end_all(server);
     }
 
     #[test]
-    fn opensearch_holds_each_row_once_though_the_job_and_the_server_are_killed() {
-        let _alone = alone();
+    fn opensearch_stores_each_row_once_though_job_and_server_are_killed() {
+        let _alone = lock_machine();
         let port = free_port();
         let job_text = |source: &str| {
             format!(
@@ -108,7 +108,7 @@ mod long {
              url = \"http://127.0.0.1:{port}/_bulk\"\nbody = \"bulk\"\nindex = \"events\"\non_error = \"reject\"\n"
             )
         };
-        // A folder never ends, so that the job is there for as long as it is needed.
+        // A directory never ends, so the job runs for as long as it is needed.
         let trial = Trial::new(&job_text("kind = \"directory\"\npath = \"in\""));
         let rows = |range: std::ops::Range<u32>| {
             range.map(|n| format!("{{\"n\":{n},\"word\":\"w{}\"}}\n", n % 7)).collect::<String>()
@@ -128,18 +128,18 @@ mod long {
         };
         for more in [200, 700] {
             let mut job = trial.start(&["--unsupervised"]);
-            job.until("some rows are there", |_| count() > more);
+            job.wait_until("some rows are there", |_| count() > more);
             job.kill();
         }
-        // The server dies as well, and comes back with what it has said to hold.
+        // The server dies as well, and comes back with the data it has confirmed.
         let mut again = trial.start(&["--unsupervised"]);
-        again.until("some rows are there", |_| count() > 1000);
+        again.wait_until("some rows are there", |_| count() > 1000);
         end_all(server);
-        // There are rows to send, however far the job has come.
+        // There are rows to send, however far the job is.
         trial.move_in("in/b.jsonl", rows(1500..2000) + "{\"n\":2000,\"word\":\"last\"}\n");
-        again.until_stderr("the job waits and retries until it works");
+        again.wait_for_stderr("the job waits and retries until it works");
         let server = search(port, &trial);
-        until("all rows are there", || count() >= 2001);
+        wait_until("all rows are there", || count() >= 2001);
         again.stop();
         assert_eq!(count(), 2001);
         let sum = json!({ "size": 0, "aggs": { "sum": { "sum": { "field": "n" } }, "kinds": { "cardinality": { "field": "n" } } } });
@@ -148,14 +148,14 @@ mod long {
                 .unwrap();
         assert_eq!(found["aggregations"]["sum"]["value"], json!(2_001_000.0));
 
-        // A number that the mapping does not take is refused by itself.
+        // Only the number that does not match the mapping is rejected.
         trial.write("job.toml", job_text("kind = \"file\"\npath = \"in.jsonl\""));
         trial.write(
             "in.jsonl",
             "{\"n\":1,\"word\":\"taken\"}\n{\"n\":99999,\"word\":\"too large\"}\n{\"n\":2,\"word\":\"taken\"}\n",
         );
-        let told = trial.run_well(&["--fresh", "--yes"]).stderr;
-        assert!(told.contains("rejected 1 of 3 rows") && told.contains("99999"), "{told}");
+        let message = trial.run_ok(&["--fresh", "--yes"]).stderr;
+        assert!(message.contains("rejected 1 of 3 rows") && message.contains("99999"), "{message}");
         assert_eq!(count(), 2003);
         end_all(server);
     }

@@ -1,7 +1,7 @@
 //! Senders that others wrote: a Flume agent, and a stream of Pekko, post into the `http` source. `make servers` fetches them.
 
 use super::listening;
-use millstream_tests::{Process, Trial, free_port, jars, java, passing, root, until};
+use millstream_tests::{Process, Trial, free_port, jars, java, passing, root, wait_until};
 use std::process::Command;
 
 #[test]
@@ -29,11 +29,11 @@ fn a_flume_agent_delivers_lines_through_its_http_sink() {
     let mut flume = java(&jars("flume.sh"));
     flume.args(["org.apache.flume.node.Application", "-n", "a", "-f"]).arg(trial.path("flume.conf"));
     let mut agent = Process::start(&mut flume);
-    agent.until("half of the lines are there", |_| trial.values("out.jsonl").len() > lines.len() / 2);
-    // Nothing is lost when the job dies: the agent repeats what was not answered.
+    agent.wait_until("half of the lines are there", |_| trial.values("out.jsonl").len() > lines.len() / 2);
+    // Nothing is lost when the job dies: the agent repeats requests without a response.
     job.kill();
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
+    job.wait_for_stderr("listening on http");
     let all = |trial: &Trial| {
         let mut found = trial.values("out.jsonl");
         let count = found.len();
@@ -41,12 +41,12 @@ fn a_flume_agent_delivers_lines_through_its_http_sink() {
         found.dedup();
         (found, count)
     };
-    agent.until("all lines are there", |_| all(&trial).0.len() == lines.len());
+    agent.wait_until("all lines are there", |_| all(&trial).0.len() == lines.len());
     let (found, count) = all(&trial);
     let mut expected = lines.clone();
     expected.sort();
     assert_eq!(found, expected);
-    // It does not number what it sends: what was on its way when the job died may be there twice.
+    // It does not number its requests: what was in transit when the job died may be duplicated.
     assert!(count <= lines.len() + 2, "{count} rows");
     agent.kill();
     job.stop();
@@ -64,19 +64,19 @@ fn posts() -> (Trial, String) {
     (made, path)
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_stream_of_pekko_posts_with_back_pressure_and_no_row_comes_twice() {
+    fn a_pekko_stream_posts_with_backpressure_and_no_row_is_duplicated() {
         let (_made, path) = posts();
         let port = free_port();
         let source =
             format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\nformat = \"json\"\nschema = {{ n = \"int64\" }}");
         let trial = passing("batch = \"20ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5", &source, "");
         let numbers = || trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>();
-        // Nobody listens yet: the stream waits, and makes no more than what is on its way.
+        // Nothing listens yet: the stream waits, with a bounded number of requests in transit.
         let mut stream = java(&path);
         stream.args(["Posts"]).args([
             format!("http://127.0.0.1:{port}/in"),
@@ -87,19 +87,19 @@ mod long {
         let mut stream = Process::start(&mut stream);
         for more in [500, 1200, 2000] {
             let mut job = trial.start(&["--unsupervised"]);
-            job.until_stderr("listening on http");
-            stream.until("some rows are there", |_| numbers().len() > more);
+            job.wait_for_stderr("listening on http");
+            stream.wait_until("some rows are there", |_| numbers().len() > more);
             job.kill();
         }
         let mut job = trial.start(&[]);
-        job.until_stderr("listening on http");
-        stream.until("all are sent", |stream| stream.stdout().contains("all 3000 are sent"));
-        let told = stream.wait();
-        assert_eq!(told.code, Some(0), "{}", told.stderr);
-        until("all rows are there", || numbers().len() >= 3000);
+        job.wait_for_stderr("listening on http");
+        stream.wait_until("all are sent", |stream| stream.stdout().contains("all 3000 are sent"));
+        let message = stream.wait();
+        assert_eq!(message.code, Some(0), "{}", message.stderr);
+        wait_until("all rows are there", || numbers().len() >= 3000);
         assert_eq!(numbers(), (1..=3000).collect::<Vec<_>>());
-        assert!(!told.stdout.contains(" 0 requests were repeated"), "{}", told.stdout);
-        for line in told.stdout.lines().filter_map(|line| line.strip_prefix("sent up to ")) {
+        assert!(!message.stdout.contains(" 0 requests were repeated"), "{}", message.stdout);
+        for line in message.stdout.lines().filter_map(|line| line.strip_prefix("sent up to ")) {
             let (sent, made) = line.split_once(" of ").unwrap();
             let ahead = made.parse::<i64>().unwrap() - sent.parse::<i64>().unwrap();
             assert!(ahead < 100, "the stream runs {ahead} rows ahead of the job");

@@ -1,7 +1,7 @@
-//! The `http` source that listens: what it takes, what it answers, and that nobody holds up anybody else.
+//! The `http` source that listens: what it accepts, its responses, and that no client holds up another.
 
 use super::{client, listening};
-use millstream_tests::{Certificates, DEADLINE, HttpClient, Process, Reply, Trial, free_port, passing, until};
+use millstream_tests::{Certificates, DEADLINE, HttpClient, Process, Reply, Trial, free_port, passing, wait_until};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::mpsc;
@@ -23,23 +23,23 @@ fn curl(arguments: &[&str]) -> (String, String) {
 }
 
 #[track_caller]
-fn answered(reply: &Reply, status: u16, words: &str) {
-    assert!(reply.status == status && reply.body.contains(words), "{status} {words}: {reply:?}");
+fn check_reply(reply: &Reply, status: u16, message: &str) {
+    assert!(reply.status == status && reply.body.contains(message), "{status} {message}: {reply:?}");
 }
 
 #[test]
-fn a_sender_that_closes_its_side_is_answered() {
+fn a_sender_that_closes_its_side_gets_a_response() {
     let port = free_port();
     let (trial, _job) = listening(port, "batch = \"50ms\"\n[checkpoint]\ndir = \"kept\"\n", JSON, "");
     let mut sender = client(port);
     sender.send("POST", &[], b"\xEF\xBB\xBF{\"a\":24}").unwrap();
     sender.close_own_side().unwrap();
-    answered(&sender.reply().unwrap(), 200, "{\"rows\":1}");
-    until("the row is there", || numbers(&trial) == [json!(24)]);
+    check_reply(&sender.reply().unwrap(), 200, "{\"rows\":1}");
+    wait_until("the row is there", || numbers(&trial) == [json!(24)]);
 }
 
 #[test]
-fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable() {
+fn a_request_is_a_row_an_array_or_lines_and_is_confirmed_once_the_plan_is_durable() {
     let port = free_port();
     let checkpoint = "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n";
     let (trial, job) = listening(port, checkpoint, JSON, REJECTED);
@@ -47,7 +47,7 @@ fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable
     trial.write("lines.jsonl", "{\"a\":2}\n\nno json\n{\"a\":3}\n");
     for (arguments, rows) in [
         (vec!["-d", "{\"a\":1}", &url], 1),
-        // A blank line is no row.
+        // A blank line is not a row.
         (vec!["--data-binary", "@lines.jsonl", &url], 3),
         (vec!["-H", "Content-Type: application/json", "-d", "[{\"a\":4},{\"a\":\n5},7]", &url], 3),
         (vec!["-H", "Transfer-Encoding: chunked", "-d", "{\n\"a\":\n6}", &url], 1),
@@ -64,7 +64,7 @@ fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable
         );
     }
     let (status, body) = curl(&["-d", "[{\"a\":9},", &url]);
-    assert!(status == "400" && body.contains("the body is not a whole JSON array"), "{status} {body}");
+    assert!(status == "400" && body.contains("the body is not a complete JSON array"), "{status} {body}");
     let (status, body) = curl(&["-i", &url]);
     assert!(status == "405" && body.to_lowercase().contains("allow: post"), "{status} {body}");
     let (status, body) = curl(&[&format!("http://127.0.0.1:{port}/health")]);
@@ -76,28 +76,27 @@ fn a_request_is_a_row_an_array_or_lines_and_is_answered_when_the_plan_is_durable
 }
 
 #[test]
-fn what_is_answered_with_200_is_in_the_plan() {
+fn rows_confirmed_with_200_are_in_the_plan() {
     let port = free_port();
     let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\n{JSON}");
     let trial = passing("batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n", &source, "");
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let mut job = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.before:1"));
-    job.until_stderr("listening on http");
-    // The sink never comes to commit it.
-    // Where it died before the answer was out, there is none.
+    job.wait_for_stderr("listening on http");
+    // The sink never commits it. If it died before the response was sent, there is none.
     if let Ok(reply) = client(port).post(&[], "{\"a\":1}") {
-        answered(&reply, 200, "{\"rows\":1}");
+        check_reply(&reply, 200, "{\"rows\":1}");
     }
     assert_eq!(job.wait().code, None);
     assert_eq!(numbers(&trial), [0; 0]);
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
-    until("what was planned is there", || numbers(&trial) == [1]);
+    job.wait_for_stderr("listening on http");
+    wait_until("what was planned is there", || numbers(&trial) == [1]);
     job.stop();
 }
 
 #[test]
-fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
+fn wrong_tokens_browsers_and_compressed_bodies_are_rejected() {
     let port = free_port();
     let trial = passing(
         "batch = \"0s\"",
@@ -105,7 +104,7 @@ fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
         "",
     );
     let mut job = Process::start(trial.command(&["run", "job.toml"]).env("TOKEN", "secret-7"));
-    job.until_stderr("listening on http");
+    job.wait_for_stderr("listening on http");
     let mut client = client(port);
     for wrong in [
         &[][..],
@@ -120,88 +119,88 @@ fn a_wrong_token_a_browser_and_what_is_packed_are_refused() {
         match client.post(wrong, "a") {
             Ok(reply) if reply.status == 400 => client = HttpClient::connect(port).unwrap(),
             Ok(reply) => {
-                answered(&reply, 401, "the token is wrong or missing");
+                check_reply(&reply, 401, "the token is wrong or missing");
                 assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
             }
             Err(error) => panic!("{wrong:?}: {error}"),
         }
     }
     let token = "authorization: bearer secret-7";
-    answered(&client.post(&[token], "a\nb").unwrap(), 200, "{\"rows\":2}");
-    answered(&client.post(&[token, "Origin: http://evil.example"], "c").unwrap(), 200, "{\"rows\":1}");
-    answered(&client.post(&[token, "Content-Encoding: gzip"], "x").unwrap(), 415, "without Content-Encoding");
-    answered(&client.post(&[token, "Millstream-Producer: p"], "x").unwrap(), 400, "Millstream-Sequence");
-    let told = job.stop();
+    check_reply(&client.post(&[token], "a\nb").unwrap(), 200, "{\"rows\":2}");
+    check_reply(&client.post(&[token, "Origin: http://evil.example"], "c").unwrap(), 200, "{\"rows\":1}");
+    check_reply(&client.post(&[token, "Content-Encoding: gzip"], "x").unwrap(), 415, "without Content-Encoding");
+    check_reply(&client.post(&[token, "Millstream-Producer: p"], "x").unwrap(), 400, "Millstream-Sequence");
+    let output = job.stop();
     assert_eq!(trial.values("out.jsonl"), ["a", "b", "c"]);
-    assert!(told.contains("rejected data from 127.0.0.1:") && !told.contains("secret-7"), "{told}");
+    assert!(output.contains("rejected data from 127.0.0.1:") && !output.contains("secret-7"), "{output}");
     let (trial, job) = listening(port, "batch = \"0s\"", "", "");
     let mut client = self::client(port);
-    answered(&client.post(&["Origin: http://evil.example"], "x").unwrap(), 403, "a page in a browser");
-    answered(&client.post(&[], "y").unwrap(), 200, "1");
+    check_reply(&client.post(&["Origin: http://evil.example"], "x").unwrap(), 403, "a browser page");
+    check_reply(&client.post(&[], "y").unwrap(), 200, "1");
     job.stop();
     assert_eq!(trial.values("out.jsonl"), ["y"]);
 }
 
 #[test]
-fn what_is_too_large_or_too_slow_is_refused() {
+fn too_large_or_too_slow_requests_are_rejected() {
     let port = free_port();
     let bounds = "request_bytes_max = \"64KiB\"\nrows_per_batch_max = 100\nrequest_time_max = \"300ms\"";
     let (trial, mut job) = listening(port, "batch = \"0s\"", bounds, "");
-    // The pages of the program that answer are there from now on: they count as memory, and are none that senders take.
-    answered(&client(port).post(&[], "z\n".repeat(101)).unwrap(), 413, "101 rows, and at most 100");
+    // From now on the code pages for responses are in memory: they count as memory, but are not used by senders.
+    check_reply(&client(port).post(&[], "z\n".repeat(101)).unwrap(), 413, "101 rows, but a batch holds at most 100");
     let (_, before) = job.memory_bytes();
-    // Its sender gets an answer, although it writes much more than is taken.
+    // Its sender gets a response, although it writes much more than is accepted.
     let huge = vec![b'x'; 20 << 20];
-    answered(&client(port).post(&[], &huge).unwrap(), 413, "more than 64KiB (`request_bytes_max`)");
+    check_reply(&client(port).post(&[], &huge).unwrap(), 413, "more than 64KiB (`request_bytes_max`)");
     let mut chunked = client(port);
     chunked.say(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
     for _ in 0..100 {
         chunked.say(&[b"1000\r\n", &[b'y'; 4096][..], b"\r\n"].concat()).unwrap();
     }
     chunked.say(b"0\r\n\r\n").unwrap();
-    answered(&chunked.reply().unwrap(), 413, "request_bytes_max");
-    answered(&client(port).post(&[], "z\n".repeat(101)).unwrap(), 413, "101 rows, and at most 100");
-    answered(&client(port).post(&[], "z\n".repeat(100)).unwrap(), 200, "100");
+    check_reply(&chunked.reply().unwrap(), 413, "request_bytes_max");
+    check_reply(&client(port).post(&[], "z\n".repeat(101)).unwrap(), 413, "101 rows, but a batch holds at most 100");
+    check_reply(&client(port).post(&[], "z\n".repeat(100)).unwrap(), 200, "100");
     let mut slow = client(port);
     slow.say(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc").unwrap();
-    answered(&slow.reply().unwrap(), 408, "within 300ms (`request_time_max`)");
+    check_reply(&slow.reply().unwrap(), 408, "within 300ms (`request_time_max`)");
     let mut heads = client(port);
     heads.say(format!("POST / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(100_000)).as_bytes()).unwrap();
-    answered(&heads.reply().unwrap(), 431, "");
+    check_reply(&heads.reply().unwrap(), 431, "");
     let mut many = client(port);
     many.say(format!("POST / HTTP/1.1\r\nHost: h\r\n{}\r\n", "A: b\r\n".repeat(200)).as_bytes()).unwrap();
-    answered(&many.reply().unwrap(), 431, "");
+    check_reply(&many.reply().unwrap(), 431, "");
     client(port).say(b"\x16\x03\x01 no HTTP at all\r\n\r\n").unwrap();
-    let (_, most) = job.memory_bytes();
-    assert!(most < before + (10 << 20), "it held {before} bytes before, and then {most}");
-    job.until("it goes on", |_| trial.rows("out.jsonl").len() == 100);
+    let (_, max) = job.memory_bytes();
+    assert!(max < before + (10 << 20), "it held {before} bytes before, and then {max}");
+    job.wait_until("it goes on", |_| trial.rows("out.jsonl").len() == 100);
     job.stop();
 }
 
 #[test]
-fn a_full_inbox_is_429_and_a_stop_answers_what_it_takes() {
+fn a_full_inbox_gives_429_and_a_stop_confirms_accepted_rows() {
     let port = free_port();
-    // With so few rows a batch the next one waits for its time, however much there is.
+    // With so few rows per batch the next one waits for its time, however many rows there are.
     let few = "bytes_per_batch_max = \"1KiB\"\nrows_per_batch_max = 1";
     let (trial, job) = listening(port, "batch = \"1h\"", few, "");
-    let (tell, told) = mpsc::channel();
+    let (tell, output) = mpsc::channel();
     for letter in ["a", "b", "c", "d", "e"] {
         let tell = tell.clone();
         thread::spawn(move || tell.send((letter, client(port).post(&[], letter.repeat(900)))).unwrap());
     }
     let next = || {
-        let (letter, reply) = told.recv_timeout(DEADLINE).expect("each client is answered");
+        let (letter, reply) = output.recv_timeout(DEADLINE).expect("each client is answered");
         (letter, reply.unwrap_or_else(|error| panic!("{letter}: {error}: {}", job.stderr())))
     };
-    // Two are as much as the inbox takes; they wait for their batch.
+    // The inbox takes two; they wait for their batch.
     for (_, reply) in (0..3).map(|_| next()) {
-        answered(&reply, 429, "send it again later");
+        check_reply(&reply, 429, "send it again later");
         assert_eq!(reply.header("retry-after"), Some("1"));
     }
     job.signal("TERM");
     let mut taken: Vec<&str> = Vec::new();
     for (letter, reply) in (0..2).map(|_| next()) {
-        answered(&reply, 200, "{\"rows\":1}");
+        check_reply(&reply, 200, "{\"rows\":1}");
         taken.push(letter);
     }
     assert_eq!(job.wait().code, Some(0));
@@ -212,7 +211,7 @@ fn a_full_inbox_is_429_and_a_stop_answers_what_it_takes() {
 }
 
 #[test]
-fn clients_that_are_slow_or_gone_hold_up_nobody() {
+fn slow_or_disconnected_clients_delay_no_others() {
     let port = free_port();
     let (trial, job) = listening(port, "batch = \"0s\"", "connections_max = 100", "");
     let slow: Vec<HttpClient> = (0..90)
@@ -230,76 +229,76 @@ fn clients_that_are_slow_or_gone_hold_up_nobody() {
     let clients = (0..5).map(|number| {
         thread::spawn(move || {
             let mut client = client(port);
-            (0..20).for_each(|row| answered(&client.post(&[], format!("{number} {row}")).unwrap(), 200, "1"));
+            (0..20).for_each(|row| check_reply(&client.post(&[], format!("{number} {row}")).unwrap(), 200, "1"));
         })
     });
     clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
-    until("all rows are there", || trial.values("out.jsonl").len() == 100);
+    wait_until("all rows are there", || trial.values("out.jsonl").len() == 100);
     drop(slow);
-    answered(&client(port).post(&[], "last").unwrap(), 200, "1");
+    check_reply(&client(port).post(&[], "last").unwrap(), 200, "1");
     job.stop();
     assert_eq!(trial.values("out.jsonl").len(), 101, "nothing of a request that broke off");
 }
 
 #[test]
-fn senders_may_speak_tls_and_a_certificate_may_be_renewed() {
+fn senders_may_use_tls_and_a_certificate_may_be_renewed() {
     let (made, port) = (Certificates::make(), free_port());
     let (cert, key) = made.of("first", "DNS:localhost", 2);
     let source =
         format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"\ntls = {{ cert = \"own.pem\", key = \"own.key\" }}");
     let trial = passing("batch = \"0s\"", &source, "");
-    let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("source `in`: tls cannot be used: `./own.pem` cannot be read"), "{told}");
+    let output = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("source `in`: tls cannot be used: `./own.pem` cannot be read"), "{output}");
     let put = |cert: &std::path::Path, key: &std::path::Path| {
         std::fs::copy(cert, trial.path("own.pem")).unwrap();
         std::fs::copy(key, trial.path("own.key")).unwrap();
     };
     put(&cert, &key);
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on https://127.0.0.1");
+    job.wait_for_stderr("listening on https://127.0.0.1");
     let ca = made.ca().display().to_string();
     let url = format!("https://localhost:{port}");
     let resolve = format!("localhost:{port}:127.0.0.1");
     let post = |body: &str| curl(&["--cacert", &ca, "--resolve", &resolve, "-d", body, &url]);
     let (status, body) = post("one");
     assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
-    // Plain HTTP gets no answer, and is told.
+    // Plain HTTP gets no response, and is logged.
     assert!(client(port).post(&[], "plain").is_err());
-    job.until_stderr("it does not use TLS; let it send to https://");
+    job.wait_for_stderr("it does not use TLS; configure it for https://");
     let (cert, key) = made.of("second", "DNS:localhost", 2);
     put(&cert, &key);
     let (status, body) = post("two");
     assert_eq!((status.as_str(), body.trim()), ("200", "{\"rows\":1}"));
     trial.write("own.pem", "no certificate");
     assert_eq!(post("three").0, "200");
-    job.until_stderr("the new certificate cannot be used, and the previous one stays");
+    job.wait_for_stderr("the new certificate cannot be used, and the previous one stays");
     job.stop();
     assert_eq!(trial.values("out.jsonl"), ["one", "two", "three"]);
 }
 
 #[test]
-fn a_port_that_somebody_has_ends_the_start_with_what_to_do() {
+fn a_port_in_use_fails_the_start_with_a_fix() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let checkpoint = "batch = \"0s\"\n[checkpoint]\ndir = \"kept\"\n";
     let trial = passing(checkpoint, &format!("kind = \"http\"\nlisten = \"{address}\""), "");
     let ended = trial.run(&[]);
-    let words =
+    let message =
         format!("source `in`: cannot listen on {address}: another program listens there; stop that program, or choose");
-    assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
+    assert!(ended.code != Some(0) && ended.stderr.contains(&message), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("cannot listen").count(), 1, "it is not tried again: {}", ended.stderr);
     assert_eq!(trial.text("out.jsonl"), "", "no batch is committed before the source listens");
     assert!(!ended.stderr.contains("page: "), "the job does not run: {}", ended.stderr);
 }
 
 #[test]
-fn a_job_that_is_to_end_when_idle_does() {
+fn a_job_with_until_idle_ends() {
     let port = free_port();
     let source = format!("kind = \"http\"\nlisten = \"127.0.0.1:{port}\"");
     let trial = passing("batch = \"100ms\"", &source, "");
     let mut job = trial.start(&["--until-idle"]);
-    job.until_stderr("listening on http");
-    answered(&client(port).post(&[], "a").unwrap(), 200, "1");
+    job.wait_for_stderr("listening on http");
+    check_reply(&client(port).post(&[], "a").unwrap(), 200, "1");
     assert_eq!(job.wait().code, Some(0));
     assert_eq!(trial.values("out.jsonl"), ["a"]);
 }

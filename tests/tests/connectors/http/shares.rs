@@ -1,7 +1,7 @@
-//! The sink `http` with `parts = "worker"`: each worker sends its share of a batch under keys of its own, and a server that goes by them
+//! The sink `http` with `parts = "worker"`: each worker sends its share of a batch with its own keys. A server that honors them
 //! takes each row once, whatever dies and however many workers come next.
 
-use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, passing, two_hosts, until};
+use millstream_tests::{HttpRequest, HttpServer, Trial, free_port, passing, two_hosts, wait_until};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,29 +37,29 @@ parts = "worker"
     ))
 }
 
-/// Kills it with several numbers of workers, and lets it come to its end in two processes.
+/// Kills it with several numbers of workers, and lets it complete in two processes.
 fn with_other_workers(trial: &Trial) {
     trial.killed("commit.after:23", &["--workers", "3"]);
     trial.killed("commit.before:9", &["--workers", "1"]);
     trial.killed("commit.after:14", &["--workers", "4"]);
     trial.killed("plan.durable:4", &["--workers", "2"]);
-    trial.run_well(&["--processes", "2", "--workers", "2", "--hosts", &two_hosts()]);
+    trial.run_ok(&["--processes", "2", "--workers", "2", "--hosts", &two_hosts()]);
 }
 
-fn key(asked: &HttpRequest) -> &str {
-    asked.header("idempotency-key").unwrap()
+fn key(request: &HttpRequest) -> &str {
+    request.header("idempotency-key").unwrap()
 }
 
 /// Requests of each key, in the order in which the first of each came.
-fn taken(server: &HttpServer) -> Vec<HttpRequest> {
+fn accepted_requests(server: &HttpServer) -> Vec<HttpRequest> {
     let mut seen: BTreeMap<String, String> = BTreeMap::new();
     let mut taken = Vec::new();
-    for asked in server.asked() {
-        match seen.get(key(&asked)) {
-            Some(before) => assert_eq!(*before, asked.body, "a key comes with the rows that it had"),
+    for request in server.requests() {
+        match seen.get(key(&request)) {
+            Some(before) => assert_eq!(*before, request.body, "a key comes with the rows that it had"),
             None => {
-                seen.insert(key(&asked).to_owned(), asked.body.clone());
-                taken.push(asked);
+                seen.insert(key(&request).to_owned(), request.body.clone());
+                taken.push(request);
             }
         }
     }
@@ -67,20 +67,20 @@ fn taken(server: &HttpServer) -> Vec<HttpRequest> {
 }
 
 #[test]
-fn a_server_that_goes_by_keys_takes_each_row_once_and_those_of_a_key_in_order() {
+fn a_server_that_uses_keys_accepts_each_row_once_and_those_of_a_key_in_order() {
     let server = HttpServer::start(free_port(), |_, _| Some((200, String::new(), "{}".into())));
     let trial = counting(server.port(), "");
     with_other_workers(&trial);
-    let taken = taken(&server);
-    assert!(server.asked().len() > taken.len(), "some came again");
-    // What is there of batches that run again with other rows of each worker, nobody can say.
-    let shown = trial.well(&["inspect", "checkpoint"]);
+    let taken = accepted_requests(&server);
+    assert!(server.requests().len() > taken.len(), "some came again");
+    // For batches that are replayed with other rows per worker, it is unknown what the server has.
+    let shown = trial.run_command_ok(&["inspect", "checkpoint"]);
     let before = shown.lines().filter_map(|line| line.split_once("batch ")?.1.split_once(" of ")).nth(1).unwrap().0;
-    let refused = trial.refused(&["run", "job.toml", "--workers", "5", "--replay-from", before]);
+    let refused = trial.rejected_message(&["run", "job.toml", "--workers", "5", "--replay-from", before]);
     assert!(refused.contains("workers of the sink `out`") && refused.contains("workers in total"), "{refused}");
     let mut values = Vec::new();
     let mut last: BTreeMap<u64, u64> = BTreeMap::new();
-    for line in taken.iter().flat_map(|asked| asked.body.lines()) {
+    for line in taken.iter().flat_map(|request| request.body.lines()) {
         let row: Value = serde_json::from_str(line).unwrap();
         let (value, k) = (row["value"].as_u64().unwrap(), row["k"].as_u64().unwrap());
         assert!(last.insert(k, value).is_none_or(|before| before < value), "{value} of {k}");
@@ -88,12 +88,12 @@ fn a_server_that_goes_by_keys_takes_each_row_once_and_those_of_a_key_in_order() 
     }
     values.sort_unstable();
     assert_eq!(values, (0..ROWS).collect::<Vec<_>>());
-    let workers: BTreeSet<&str> = taken.iter().map(|asked| key(asked).split('/').nth(2).unwrap()).collect();
+    let workers: BTreeSet<&str> = taken.iter().map(|request| key(request).split('/').nth(2).unwrap()).collect();
     assert!(workers.is_superset(&["w0", "w1", "w2"].into()), "{workers:?}");
 }
 
 #[test]
-fn another_job_takes_each_row_of_all_workers_once() {
+fn another_job_accepts_each_row_of_all_workers_once() {
     let port = free_port();
     let listener = passing(
         "batch = \"10ms\"\n[checkpoint]\ndir = \"kept\"\nevery = 5\n",
@@ -101,7 +101,7 @@ fn another_job_takes_each_row_of_all_workers_once() {
         "",
     );
     let mut other = listener.start(&[]);
-    other.until_stderr("listening on http");
+    other.wait_for_stderr("listening on http");
     let headers = "headers = { Millstream-Producer = \"{sender}\", Millstream-Sequence = \"{sequence}\" }";
     let trial = counting(port, headers);
     with_other_workers(&trial);
@@ -110,28 +110,29 @@ fn another_job_takes_each_row_of_all_workers_once() {
         numbers.sort_unstable();
         numbers
     };
-    until("all rows are there", || numbers().len() as u64 >= ROWS);
+    wait_until("all rows are there", || numbers().len() as u64 >= ROWS);
     other.stop();
     assert_eq!(numbers(), (0..ROWS).collect::<Vec<_>>());
 }
 
 #[test]
-fn mistakes_are_told_and_what_is_promised() {
-    let said = counting(9, "").well(&["validate", "job.toml"]);
-    assert!(said.contains("exactly once if the server deduplicates by the header Idempotency-Key"), "{said}");
-    assert!(said.contains("each worker sends its share of a batch, under keys of its own"), "{said}");
-    let said = counting(9, "headers = { X-N = \"{sequence}\" }").refused(&["validate", "job.toml"]);
+fn errors_and_guarantees_are_reported() {
+    let output = counting(9, "").run_command_ok(&["validate", "job.toml"]);
+    assert!(output.contains("exactly once if the server deduplicates by the header Idempotency-Key"), "{output}");
+    assert!(output.contains("each worker sends its share of a batch, with its own keys"), "{output}");
+    let output = counting(9, "headers = { X-N = \"{sequence}\" }").rejected_message(&["validate", "job.toml"]);
     assert!(
-        said.contains("sink `out`: each worker counts `{sequence}` by itself (`parts = \"worker\"`); write `{sender}`"),
-        "{said}"
+        output.contains(
+            "sink `out`: each worker has its own `{sequence}` counter (`parts = \"worker\"`); write \
+                      `{sender}`"
+        ),
+        "{output}"
     );
     let by_key = "body = \"bulk\"\nindex = \"i\"\nkey = \"value\"";
-    let said = counting(9, by_key).refused(&["validate", "job.toml"]);
+    let output = counting(9, by_key).rejected_message(&["validate", "job.toml"]);
     assert!(
-        said.contains(
-            "sink `out`: `parts`: `spread` is not a stage that keeps all rows of a key of this sink on one worker"
-        ),
-        "{said}"
+        output.contains("sink `out`: `parts`: `spread` does not keep all rows of a key of this sink on one worker"),
+        "{output}"
     );
-    counting(9, &by_key.replace("value", "k")).well(&["validate", "job.toml"]);
+    counting(9, &by_key.replace("value", "k")).run_command_ok(&["validate", "job.toml"]);
 }

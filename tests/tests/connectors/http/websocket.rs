@@ -1,9 +1,9 @@
-//! The `websocket` sink: who may listen, what they hear, and that nobody holds up the job.
+//! The `websocket` sink: which clients may listen, what they receive, and that no client holds up the job.
 
-use millstream_tests::{Certificates, HttpClient, Process, Trial, free_port, until};
+use millstream_tests::{Certificates, HttpClient, Process, Trial, free_port, wait_until};
 use serde_json::{Value, json};
 
-/// A job whose rows come from `in.txt`, which is followed, and go to whoever listens.
+/// A job whose rows come from `in.txt`, which is followed, and go to all listeners.
 fn job(port: u16, more: &str) -> (Trial, Process) {
     let trial = Trial::new(&format!(
         "batch = \"0s\"\n[sources.in]\nkind = \"file\"\npath = \"in.txt\"\nfollow = true\npoll = \"5ms\"\n[sinks.live]\nfrom = \"in\"\n\
@@ -11,7 +11,7 @@ fn job(port: u16, more: &str) -> (Trial, Process) {
     ));
     trial.write("in.txt", "");
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on ws");
+    job.wait_for_stderr("listening on ws");
     (trial, job)
 }
 
@@ -20,7 +20,7 @@ fn add(trial: &Trial, text: &str) {
     trial.write("in.txt", before + text);
 }
 
-/// Greets; the connection where that was accepted, and else the status.
+/// Performs the handshake; returns the connection if it was accepted, otherwise the status.
 fn greet(port: u16, target: &str, headers: &[&str]) -> Result<HttpClient, (u16, String)> {
     let mut client = HttpClient::connect(port).unwrap();
     let mut head =
@@ -36,7 +36,7 @@ fn greet(port: u16, target: &str, headers: &[&str]) -> Result<HttpClient, (u16, 
     Ok(client)
 }
 
-/// The next message; pings are left out.
+/// The next message, without pings.
 fn message(client: &mut HttpClient) -> Value {
     loop {
         let head = client.bytes(2).unwrap();
@@ -54,7 +54,7 @@ fn message(client: &mut HttpClient) -> Value {
     }
 }
 
-/// The values that were told so far, up to this one.
+/// The values received so far, up to this one.
 fn values(client: &mut HttpClient, last: &str) -> Vec<String> {
     let mut values: Vec<String> = Vec::new();
     while values.last().map(String::as_str) != Some(last) {
@@ -67,7 +67,7 @@ fn values(client: &mut HttpClient, last: &str) -> Vec<String> {
 }
 
 #[test]
-fn whoever_listens_hears_of_each_batch() {
+fn listeners_receive_each_batch() {
     let port = free_port();
     let (trial, job) = job(port, "rows_per_message_max = 2");
     let mut clients =
@@ -100,7 +100,7 @@ fn tokens_and_origins_are_checked() {
         let refused = greet(port, target, &[header]).map(drop).unwrap_err();
         assert_eq!(refused.0, status, "{target} {header}: {}", refused.1);
     }
-    job.until_stderr("sink `live`: rejected data from 127.0.0.1:");
+    job.wait_for_stderr("sink `live`: rejected data from 127.0.0.1:");
     let mut good = [
         greet(port, "/?token=tok%2D7", &["Origin: https://dash.example"]).unwrap(),
         greet(port, "/", &["Authorization: Bearer tok-7"]).unwrap(),
@@ -111,7 +111,7 @@ fn tokens_and_origins_are_checked() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_is_left_behind_and_told() {
+fn a_client_that_reads_nothing_is_disconnected_with_a_reason() {
     let port = free_port();
     let (trial, job) = job(port, "");
     let mut slow = greet(port, "/", &[]).unwrap();
@@ -122,13 +122,13 @@ fn a_client_that_takes_nothing_is_left_behind_and_told() {
         assert!(message(&mut quick)["rows"][0]["value"].as_str().unwrap().starts_with(&format!("{number} ")));
     }
     let mut skipped = 0;
-    let mut heard = 0;
-    while skipped + heard < 200 {
+    let mut received = 0;
+    while skipped + received < 200 {
         let message = message(&mut slow);
         skipped += message["skipped"].as_u64().unwrap_or(0);
-        heard += u64::from(message["rows"].is_array());
+        received += u64::from(message["rows"].is_array());
     }
-    assert!(skipped > 50 && skipped + heard == 200, "{skipped} skipped, {heard} heard");
+    assert!(skipped > 50 && skipped + received == 200, "{skipped} skipped, {received} heard");
     assert_eq!(json!(skipped).as_u64(), Some(skipped));
     job.stop();
 }
@@ -141,7 +141,7 @@ fn add_line(trial: &Trial, line: &str) {
 }
 
 #[test]
-fn clients_may_speak_tls_and_a_port_in_use_is_told() {
+fn clients_may_use_tls_and_a_port_in_use_is_reported() {
     let (made, port) = (Certificates::make(), free_port());
     let (cert, key) = made.of("own", "DNS:localhost", 2);
     let tls = format!("tls = {{ cert = \"{}\", key = \"{}\" }}", cert.display(), key.display());
@@ -160,7 +160,7 @@ fn clients_may_speak_tls_and_a_port_in_use_is_told() {
     curl.args(["-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]);
     let client = Process::start(&mut curl);
     let mut number = 0;
-    until("a message comes through TLS", || {
+    wait_until("a message comes through TLS", || {
         number += 1;
         add_line(&trial, &format!("line {number}\n"));
         client.stdout().contains("\"rows\":[{\"value\":\"line ")
@@ -168,10 +168,10 @@ fn clients_may_speak_tls_and_a_port_in_use_is_told() {
     let second = Trial::new(&trial.text("job.toml"));
     second.write("in.txt", "");
     let ended = second.run(&[]);
-    let words = format!("sink `live`: cannot listen on 127.0.0.1:{port}: another program listens there");
-    assert!(ended.code != Some(0) && ended.stderr.contains(&words), "{}", ended.stderr);
-    // Who does not speak WebSocket gets no rows, and is told.
+    let texts = format!("sink `live`: cannot listen on 127.0.0.1:{port}: another program listens there");
+    assert!(ended.code != Some(0) && ended.stderr.contains(&texts), "{}", ended.stderr);
+    // A client that does not speak WebSocket gets no rows, but an error.
     assert!(HttpClient::connect(port).unwrap().post(&[], "x").is_err());
-    job.until_stderr("rejected data from 127.0.0.1:");
+    job.wait_for_stderr("rejected data from 127.0.0.1:");
     job.stop();
 }

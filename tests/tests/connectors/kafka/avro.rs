@@ -1,7 +1,7 @@
-//! Records of Avro in topics, whose schemas are in a registry: what the sink writes, others read (fastavro and the source `kafka`).
+//! Avro records in topics, whose schemas are in a registry: others (fastavro and the source `kafka`) read what the sink writes.
 
 use millstream_tests::{
-    Broker, Certificates, Ended, Expected, HttpRequest, HttpServer, Process, Trial, free_port, root, until,
+    Broker, Certificates, Ended, Expected, HttpRequest, HttpServer, Process, Trial, free_port, root, wait_until,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -24,18 +24,18 @@ for line in lines[1:]:
 /// Subject and schema, in the order of ids from 1 on.
 type Schemas = Arc<Mutex<Vec<(String, String)>>>;
 
-/// A registry with the answers of Confluent's. It refuses a schema in which a field has another type than in the one before.
+/// A registry with the responses of Confluent's. It rejects a schema that changes the type of a field.
 fn registry(port: u16, schemas: &Schemas) -> HttpServer {
     let schemas = schemas.clone();
-    HttpServer::start(port, move |asked, _| Some(answer(asked, &mut schemas.lock().unwrap())))
+    HttpServer::start(port, move |request, _| Some(answer(request, &mut schemas.lock().unwrap())))
 }
 
-fn answer(asked: &HttpRequest, schemas: &mut Vec<(String, String)>) -> (u16, String, String) {
-    let told = |status: u16, body: Value| (status, "Content-Type: application/json\r\n".to_owned(), body.to_string());
-    assert_eq!(asked.header("authorization"), Some("Basic dzpz"), "w:s");
-    let path = asked.line.split(' ').nth(1).unwrap().to_owned();
+fn answer(request: &HttpRequest, schemas: &mut Vec<(String, String)>) -> (u16, String, String) {
+    let output = |status: u16, body: Value| (status, "Content-Type: application/json\r\n".to_owned(), body.to_string());
+    assert_eq!(request.header("authorization"), Some("Basic dzpz"), "w:s");
+    let path = request.line.split(' ').nth(1).unwrap().to_owned();
     let parts: Vec<&str> = path.split(['/', '?']).collect();
-    let schema = serde_json::from_str::<Value>(&asked.body).map(|body| body["schema"].as_str().unwrap().to_owned());
+    let schema = serde_json::from_str::<Value>(&request.body).map(|body| body["schema"].as_str().unwrap().to_owned());
     let schema = schema.unwrap_or_default();
     let known = |subject: &str| {
         let found = schemas.iter().position(|(of, known)| of == subject && *known == schema);
@@ -43,24 +43,24 @@ fn answer(asked: &HttpRequest, schemas: &mut Vec<(String, String)>) -> (u16, Str
     };
     match parts[1..] {
         ["schemas", "ids", id] => match schemas.get(id.parse::<usize>().unwrap() - 1) {
-            Some((_, schema)) => told(200, json!({ "schema": schema })),
-            None => told(404, json!({ "error_code": 40403, "message": "Schema not found" })),
+            Some((_, schema)) => output(200, json!({ "schema": schema })),
+            None => output(404, json!({ "error_code": 40403, "message": "Schema not found" })),
         },
         ["subjects", subject] => match known(subject) {
-            Some(known) => told(200, known),
-            None => told(404, json!({ "error_code": 40401, "message": "Subject not found" })),
+            Some(known) => output(200, known),
+            None => output(404, json!({ "error_code": 40401, "message": "Subject not found" })),
         },
         ["subjects", subject, "versions"] => match (known(subject), broken(subject, &schema, schemas)) {
-            (Some(known), _) => told(200, known),
-            (_, Some(why)) => told(409, json!({ "error_code": 409, "message": why })),
+            (Some(known), _) => output(200, known),
+            (_, Some(why)) => output(409, json!({ "error_code": 409, "message": why })),
             _ => {
                 schemas.push((subject.to_owned(), schema));
-                told(200, json!({ "id": schemas.len() }))
+                output(200, json!({ "id": schemas.len() }))
             }
         },
         ["compatibility", "subjects", subject, "versions", "latest", "verbose=true"] => {
             let why: Vec<_> = broken(subject, &schema, schemas).into_iter().collect();
-            told(200, json!({ "is_compatible": why.is_empty(), "messages": why }))
+            output(200, json!({ "is_compatible": why.is_empty(), "messages": why }))
         }
         _ => panic!("{path}"),
     }
@@ -116,7 +116,7 @@ fn read_by_others(schema: &str, records: &[Vec<u8>]) -> Vec<Value> {
 }
 
 #[test]
-fn others_read_what_is_written_by_the_schema_that_was_registered() {
+fn others_read_records_with_the_registered_schema() {
     let (broker, schemas) = (Broker::shared(), Schemas::default());
     broker.topic("avro-out", 1, &[]);
     let registry = registry(free_port(), &schemas);
@@ -153,7 +153,7 @@ fn others_read_what_is_written_by_the_schema_that_was_registered() {
     ]);
     assert_eq!(Value::from(read_by_others(&registered[0].1, &bodies)), expected);
 
-    // The next start finds it, and the source reads it with one more column, which is no reason to stop.
+    // The next start finds it, and the source reads it with an additional column, which is not an error.
     let ended = run(&trial);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let wider = job("avro-out", "k = \"text\", n = \"int64\", later = \"text\"", registry.port(), more, "key = \"k\"");
@@ -177,7 +177,7 @@ fn others_read_what_is_written_by_the_schema_that_was_registered() {
 }
 
 #[test]
-fn a_schema_that_the_registry_refuses_ends_a_start_before_anything_is_written() {
+fn a_schema_rejected_by_the_registry_fails_the_start_before_any_write() {
     let (broker, schemas) = (Broker::shared(), Schemas::default());
     broker.topic("avro-refused", 1, &[]);
     let registry = registry(free_port(), &schemas);
@@ -189,8 +189,8 @@ fn a_schema_that_the_registry_refuses_ends_a_start_before_anything_is_written() 
     for command in ["run", "validate"] {
         let ended = Process::start(&mut other.command(&[command, "job.toml"])).wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        let told = "rejected the schema of these rows as `avro-refused-value`: ";
-        assert!(ended.stderr.contains(told) && ended.stderr.contains("TYPE_MISMATCH at \"n\""), "{}", ended.stderr);
+        let output = "rejected the schema of these rows as `avro-refused-value`: ";
+        assert!(ended.stderr.contains(output) && ended.stderr.contains("TYPE_MISMATCH at \"n\""), "{}", ended.stderr);
         assert!(ended.stderr.contains("job.toml:14: sink `out`: the schema registry http://127"), "{}", ended.stderr);
     }
     assert_eq!(broker.read("avro-refused").len(), 1);
@@ -198,53 +198,53 @@ fn a_schema_that_the_registry_refuses_ends_a_start_before_anything_is_written() 
     other.change("user = \"w\"", "subject = \"of mine/x\", user = \"w\"");
     let ended = run(&other);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(registry.asked().iter().any(|asked| asked.line == "POST /subjects/of%20mine%2Fx/versions HTTP/1.1"));
+    assert!(registry.requests().iter().any(|request| request.line == "POST /subjects/of%20mine%2Fx/versions HTTP/1.1"));
 }
 
 #[test]
-fn a_schema_may_have_to_be_there_and_a_registry_that_is_away_is_waited_for() {
+fn a_schema_may_be_required_and_an_unreachable_registry_is_waited_for() {
     let (broker, schemas) = (Broker::shared(), Schemas::default());
     broker.topic("avro-there", 1, &[]);
     let port = free_port();
     let trial = job("avro-there", "n = \"int64\"", port, ", register = false", "");
     trial.write("input.jsonl", "[[1]]\n");
     let mut waiting = Process::start(&mut trial.command(&["run", "job.toml"]));
-    waiting.until_stderr("connection refused; the job waits and retries until it works");
+    waiting.wait_for_stderr("connection refused; the job waits and retries until it works");
     let there = registry(port, &schemas);
     let ended = waiting.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("does not have the schema of these rows as `avro-there-value`"), "{}", ended.stderr);
     assert!(ended.stderr.contains("\"name\":\"n\""), "{}", ended.stderr);
-    assert!(!there.asked().iter().any(|asked| asked.line.contains("/versions")), "nothing is registered");
+    assert!(!there.requests().iter().any(|request| request.line.contains("/versions")), "nothing is registered");
     let by_others = json!({ "type": "record", "name": "Row", "fields": [
         { "name": "n", "type": ["null", "long"], "default": null } ] });
     schemas.lock().unwrap().push(("avro-there-value".into(), by_others.to_string()));
     let ended = run(&trial);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    until("the record is there", || broker.read("avro-there").len() == 1);
-    // Away for longer than the job waits.
+    wait_until("the record is there", || broker.read("avro-there").len() == 1);
+    // Unreachable for longer than the job waits.
     drop(there);
     trial.change("register = false", "register = false, wait = \"200ms\"");
-    until("nobody listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    wait_until("nobody listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     let ended = run(&trial);
     assert_ne!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("the job has waited for 200ms (`wait`)"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_registry_whose_certificate_is_not_trusted_is_told_with_what_to_do() {
+fn an_untrusted_registry_certificate_is_reported_with_a_fix() {
     Broker::shared().topic("avro-tls", 1, &[]);
     let made = Certificates::make();
     let port = free_port();
     let _registry = Process::start(&mut Certificates::server(port, &made.of("server", "DNS:elsewhere", 2), &[]));
-    until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let trial = job("avro-tls", "n = \"int64\"", port, "", "");
     trial.change(&format!("http://127.0.0.1:{port}"), &format!("https://127.0.0.1:{port}"));
     trial.write("input.jsonl", "[[1]]\n");
-    let refused = |told: &str| {
+    let refused = |output: &str| {
         let ended = run(&trial);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains("TLS: ") && ended.stderr.contains(told), "{}", ended.stderr);
+        assert!(ended.stderr.contains("TLS: ") && ended.stderr.contains(output), "{}", ended.stderr);
     };
     refused("was issued by a CA that this job does not trust; name a file");
     trial.change("user = \"w\"", &format!("ca = \"{}\", user = \"w\"", made.ca().display()));
@@ -270,8 +270,8 @@ fn a_schema_of_a_registry_may_refer_to_others() {
         ),
         ("/subjects/city/versions/3", json!({ "schema": city.to_string() })),
     ];
-    let registry = HttpServer::start(free_port(), move |asked, _| {
-        let path = asked.line.split(' ').nth(1).unwrap();
+    let registry = HttpServer::start(free_port(), move |request, _| {
+        let path = request.line.split(' ').nth(1).unwrap();
         let body = answers.iter().find(|(of, _)| *of == path).map(|(_, body)| body.to_string());
         Some(body.map_or((404, String::new(), "{}".into()), |body| (200, String::new(), body)))
     });
@@ -287,9 +287,9 @@ fn a_schema_of_a_registry_may_refer_to_others() {
         broker.address(),
         registry.port()
     ));
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(trial.rows("out.jsonl"), [json!({ "city": "Rome", "zip": -3, "birth": null })]);
-    assert_eq!(registry.asked().len(), 3, "each is asked for once");
+    assert_eq!(registry.requests().len(), 3, "each is asked for once");
 }
 
 #[test]
@@ -307,7 +307,7 @@ fn mistakes_of_a_sink_are_told_with_what_to_write() {
             "[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ n = \"int64\" }}\n\
              [sinks.out]\nfrom = \"in\"\nkind = \"kafka\"\nbrokers = \"127.0.0.1:9\"\ntopic = \"t\"\n{sink}\n"
         ));
-        expected.told(sink, &trial.refused(&["validate", "job.toml"]));
+        expected.add(sink, &trial.rejected_message(&["validate", "job.toml"]));
     }
     expected.check_parts();
 }

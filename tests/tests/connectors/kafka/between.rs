@@ -79,8 +79,8 @@ fn are_right(what: &str, records: &[Record], sent: u64) {
     assert_eq!(last, expected, "{what}");
 }
 
-/// Lines flow in, the job is killed again and again, and whoever reads what is committed sees each count of a word once, up to the
-/// last one.
+/// Lines arrive, the job is killed repeatedly, and a reader of committed records sees each count of a word once, up to the last
+/// one.
 #[test]
 fn words_are_counted_between_two_topics_exactly_once() {
     let broker = Broker::shared();
@@ -95,26 +95,26 @@ fn words_are_counted_between_two_topics_exactly_once() {
         let comes = holds_within(Duration::from_secs(60), || {
             send(broker, "between-lines", &mut sent);
             seen.extend(follower.more(Duration::from_millis(20)));
-            job.ended()
+            job.has_ended()
         });
         assert!(comes, "it does not come to {step}: {}", job.stderr());
     }
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     seen.extend(follower.more(Duration::from_secs(1)));
     are_right("followed", &seen, sent);
     are_right("read", &broker.read("between-counts"), sent);
 }
 
-/// Says that it is enough when it goes, also where a test fails.
-struct Enough<'a>(&'a AtomicBool);
+/// Sets the flag when it is dropped, also if a test fails.
+struct StopGuard<'a>(&'a AtomicBool);
 
-impl Drop for Enough<'_> {
+impl Drop for StopGuard<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// What a shell makes of these lines: both of its outputs.
+/// Runs these lines in a shell; returns both of its outputs.
 #[track_caller]
 fn shell(trial: &Trial, lines: &str) -> String {
     let program = millstream();
@@ -157,16 +157,16 @@ fn the_page_of_kafka_is_true() {
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// The same while the job gets other workers and processes, of which some die.
+    /// The same while the job is rescaled, and some processes die.
     #[test]
     fn a_job_between_two_topics_is_scaled_while_lines_flow_in() {
         let broker = Broker::shared();
         let trial = counting(broker, "scaled-lines", "scaled-counts");
-        let mut running = Process::start(&mut trial.command_apart(&["run", "job.toml", "--workers", "1"]));
+        let mut running = Process::start(&mut trial.isolated_command(&["run", "job.toml", "--workers", "1"]));
         let (enough, mut sent) = (AtomicBool::new(false), 0_u64);
         thread::scope(|scope| {
             let sending = scope.spawn(|| {
@@ -174,12 +174,12 @@ mod long {
                     send(broker, "scaled-lines", &mut sent);
                 }
             });
-            let until = Enough(&enough);
-            running.until("it runs", |running| running.stderr().contains("begins at batch 1"));
+            let until = StopGuard(&enough);
+            running.wait_until("it runs", |running| running.stderr().contains("begins at batch 1"));
             for (workers, processes) in [("3", "1"), ("1", "2"), ("2", "2"), ("2", "1")] {
-                let asked = ["scale", "job.toml", "--workers", workers, "--processes", processes];
-                running.until(&format!("it has {workers} workers and {processes} processes"), |_| {
-                    trial.told(&asked).code == Some(0)
+                let requests = ["scale", "job.toml", "--workers", workers, "--processes", processes];
+                running.wait_until(&format!("it has {workers} workers and {processes} processes"), |_| {
+                    trial.run_command(&requests).code == Some(0)
                 });
                 kill(*running.children().first().expect("a process of the job"));
             }
@@ -187,7 +187,7 @@ mod long {
             sending.join().unwrap();
         });
         let expected = 3 * sent as usize;
-        running.until("all is counted", |_| {
+        running.wait_until("all is counted", |_| {
             let records = broker.read("scaled-counts");
             let last = counts(&records).into_values().filter_map(|counts| counts.last().copied());
             last.sum::<u64>() as usize >= expected

@@ -1,27 +1,27 @@
 //! Kafka, against a real broker.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
-use millstream_tests::{Broker, Certificates, lives, until};
+use millstream_tests::{Broker, Certificates, is_alive, wait_until};
 use std::time::Duration;
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_broker_keeps_what_it_has_when_it_is_killed() {
+    fn a_broker_keeps_its_data_when_it_is_killed() {
         let mut broker = Broker::start();
         broker.topic("t", 2, &[]);
         broker.produce("t", &[Record::at(0, "a"), Record::at(1, "b")]);
         let open = broker.transaction("x", Duration::from_secs(60), "t", &[Record::at(0, "open")]);
         let id = broker.id();
         broker.kill();
-        assert!(!lives(id));
+        assert!(!is_alive(id));
         broker.start_again();
         assert_eq!(broker.texts("t"), ["a", "b"]);
         assert_eq!(broker.read_uncommitted("t").len(), 3);
         open.commit();
-        until("the transaction is committed", || broker.texts("t") == ["a", "open", "b"]);
+        wait_until("the transaction is committed", || broker.texts("t") == ["a", "open", "b"]);
         broker.add_partitions("t", 3);
         broker.produce("t", &[Record::at(2, "c")]);
         assert_eq!(broker.texts("t"), ["a", "open", "b", "c"]);
@@ -30,7 +30,7 @@ mod long {
     }
 
     #[test]
-    fn a_broker_asks_for_a_password_over_tls() {
+    fn a_broker_requires_a_password_over_tls() {
         let certificates = Certificates::make();
         let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
         let broker = Broker::with(BrokerOptions { login: true, tls, ..BrokerOptions::default() });
@@ -47,7 +47,7 @@ mod long {
             known.is_ok_and(|known| known.topics().iter().any(|topic| topic.error().is_none()))
         };
         for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-            until(&format!("{mechanism} lets {} in", Broker::USER), || {
+            wait_until(&format!("{mechanism} lets {} in", Broker::USER), || {
                 reads(Broker::USER, Broker::PASSWORD, mechanism)
             });
             assert!(!reads(Broker::USER, "wrong", mechanism), "{mechanism}");

@@ -1,8 +1,8 @@
-//! `idle` of a stage that reads a topic: a partition whose rows were not read yet is not idle, however long that takes, and one that
-//! has no more is.
+//! `idle` of a stage that reads a topic: a partition with unread rows is not idle, however long that takes, and one without rows
+//! is.
 
 use millstream_tests::kafka::Record;
-use millstream_tests::{Broker, Process, Trial, until};
+use millstream_tests::{Broker, Process, Trial, wait_until};
 use serde_json::{Value, json};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -12,8 +12,8 @@ const TIME: u64 = 1_600_000_000;
 /// Length of a window, in seconds of event time.
 const WINDOW: u64 = 100;
 
-/// Counts the rows of a topic, and of another source where there is one, by windows of their times. Batches are small, so that rows
-/// of one partition wait for long behind those of another.
+/// Counts the rows of a topic, and of another source if there is one, by windows of their times. Batches are small, so that rows
+/// of one partition wait long for those of another.
 fn job(broker: &Broker, topic: &str, other: &str, idle: &str) -> Trial {
     let from = if other.is_empty() { "\"in\"" } else { "[\"in\", \"other\"]" };
     Trial::new(&format!(
@@ -50,7 +50,7 @@ path = "late.jsonl"
     ))
 }
 
-/// So many rows of a partition, in order, from one time to another.
+/// Produces this many rows of a partition, in order, from one time to another.
 fn produce(broker: &Broker, topic: &str, partition: i32, rows: u64, (from, to): (u64, u64)) {
     let at = |row: u64| TIME + from + row * (to - from) / rows;
     let record = |row: u64| Record::at(partition, &json!({ "at": at(row) }).to_string());
@@ -62,18 +62,18 @@ fn counts(trial: &Trial) -> Vec<u64> {
     trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect()
 }
 
-/// Each row is in its window, and none is late.
+/// Checks that each row is in its window, and none is late.
 #[track_caller]
-fn is_whole(trial: &Trial, windows: usize, rows_of_each: u64) {
+fn check_complete(trial: &Trial, windows: usize, rows_of_each: u64) {
     let late = trial.rows("late.jsonl").len();
     assert_eq!((late, counts(trial)), (0, vec![rows_of_each; windows]));
 }
 
-/// The rows that the source has put out.
+/// The number of rows that the source has emitted.
 fn rows_read(trial: &Trial) -> u64 {
-    let ended = trial.told(&["status", "job.toml", "--json"]);
-    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
-    told["sources"][0]["rows"].as_u64().unwrap_or(0)
+    let ended = trial.run_command(&["status", "job.toml", "--json"]);
+    let output: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+    output["sources"][0]["rows"].as_u64().unwrap_or(0)
 }
 
 /// Appends rows of these times to a file.
@@ -92,7 +92,7 @@ format = "json"
 schema = { at = "timestamp(s)" }
 "#;
 
-/// Lets the other source go on for a while, and says whether windows came out.
+/// Lets the other source continue for a while, and returns whether windows were output.
 fn windows_come(trial: &Trial, from: u64, time: Duration) -> bool {
     let (before, began) = (counts(trial).len(), Instant::now());
     let mut at = from;
@@ -105,22 +105,22 @@ fn windows_come(trial: &Trial, from: u64, time: Duration) -> bool {
 }
 
 #[test]
-fn a_topic_that_is_not_there_holds_nothing_up() {
+fn a_missing_topic_holds_nothing_up() {
     let broker = Broker::shared();
     let trial = job(broker, "not-yet", OTHER, "200ms");
     append(&trial, [10, 20]);
     let mut job = trial.start_processes(1, "1");
-    job.until_stderr("topic `not-yet` does not exist");
-    until("a window comes out", || {
+    job.wait_for_stderr("topic `not-yet` does not exist");
+    wait_until("a window comes out", || {
         append(&trial, [150]);
         counts(&trial) == [2]
     });
     broker.topic("not-yet", 1, &[]);
     produce(broker, "not-yet", 0, 1, (160, 170));
-    job.until_stderr("reads 1 partition");
-    // It may have been silent for longer than `idle` when its row came, and then holds nothing up until it is read.
-    until("its row is read", || rows_read(&trial) == 1);
-    until("its row counts", || {
+    job.wait_for_stderr("reads 1 partition");
+    // It may have been idle for longer than `idle` when its row arrived, and then holds nothing up until the row is read.
+    wait_until("its row is read", || rows_read(&trial) == 1);
+    wait_until("its row counts", || {
         append(&trial, [250]);
         counts(&trial).len() == 2
     });
@@ -129,22 +129,22 @@ fn a_topic_that_is_not_there_holds_nothing_up() {
 }
 
 #[test]
-fn a_panic_of_who_asks_for_the_ends_of_partitions_ends_the_job() {
+fn a_panic_while_querying_partition_ends_ends_the_job() {
     let broker = Broker::shared();
     broker.topic("asked", 1, &[]);
     let trial = job(broker, "asked", "", "200ms");
     let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
     let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@kafka-ends:1")).wait();
-    let told = "error: the thread that requests the ends of source `in` panicked: a test wants";
-    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{}", ended.stderr);
+    let output = "error: the thread that requests the ends of source `in` panicked: a test wants";
+    assert!(ended.code == Some(1) && ended.stderr.contains(output), "{}", ended.stderr);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn rows_of_a_backlog_are_not_late_however_short_idle_is() {
+    fn rows_of_a_backlog_are_not_late_with_any_idle() {
         let broker = Broker::shared();
         for (processes, workers) in [(1, "1"), (1, "2"), (2, "1")] {
             let topic = format!("backlog-{processes}-{workers}");
@@ -157,88 +157,88 @@ mod long {
             };
             backlog(0, 6_000);
             let mut job = trial.start_processes(processes, workers);
-            job.until("some windows", |_| counts(&trial).len() >= 20);
+            job.wait_until("some windows", |_| counts(&trial).len() >= 20);
             job.kill();
             let mut job = trial.start_processes(processes, if workers == "1" { "2" } else { "1" });
-            job.until("all windows but the last", |_| counts(&trial).len() >= 59);
+            job.wait_until("all windows but the last", |_| counts(&trial).len() >= 59);
             job.stop();
-            is_whole(&trial, 59, 800);
-            // What comes while the job is down is a backlog as well.
+            check_complete(&trial, 59, 800);
+            // Rows that arrive while the job is down are a backlog as well.
             backlog(6_000, 12_000);
             let mut job = trial.start_processes(3 - processes, workers);
-            job.until("all windows but the last", |_| counts(&trial).len() >= 119);
+            job.wait_until("all windows but the last", |_| counts(&trial).len() >= 119);
             job.stop();
-            is_whole(&trial, 119, 800);
+            check_complete(&trial, 119, 800);
         }
     }
 
     #[test]
-    fn a_partition_whose_broker_is_away_is_not_idle() {
+    fn a_partition_with_an_unreachable_broker_is_not_idle() {
         let mut broker = Broker::start();
         broker.topic("stalled", 2, &[]);
         let trial = job(&broker, "stalled", OTHER, "300ms");
         produce(&broker, "stalled", 0, 10, (0, 50));
         produce(&broker, "stalled", 1, 10, (0, 50));
         append(&trial, [10]);
-        // Nobody knows yet which partitions there are.
-        broker.hang();
+        // The partitions are not known yet.
+        broker.suspend();
         let mut job = trial.start_processes(1, "1");
-        job.until("the other source is read", |_| !trial.text("other.jsonl").is_empty());
+        job.wait_until("the other source is read", |_| !trial.text("other.jsonl").is_empty());
         assert!(!windows_come(&trial, 1_000, Duration::from_millis(1500)), "{}", job.stderr());
-        broker.go_on();
-        // Where all are silent, time stands still.
-        job.until("all are read, and those that are silent are left out", |_| {
+        broker.resume();
+        // If all are idle, time does not advance.
+        job.wait_until("all are read, and those that are silent are left out", |_| {
             append(&trial, [1_090]);
             counts(&trial).len() == 1
         });
         assert_eq!((trial.rows("late.jsonl").len(), counts(&trial)), (0, vec![21]));
-        // They are known, and were silent for long.
-        broker.hang();
+        // They are known, and were idle for long.
+        broker.suspend();
         let answers_are_old = Duration::from_millis(1_500);
         windows_come(&trial, 1_300, answers_are_old);
         assert!(!windows_come(&trial, 2_000, Duration::from_millis(1500)), "{}", job.stderr());
-        broker.go_on();
+        broker.resume();
         let comes_again = |at: u64, before: usize| {
             append(&trial, [at]);
             counts(&trial).len() > before
         };
         let before = counts(&trial).len();
-        job.until("windows come again", |_| comes_again(2_500, before));
-        // A start does not know how it is now, whatever the last one knew.
+        job.wait_until("windows come again", |_| comes_again(2_500, before));
+        // A start does not know the current state, whatever the last one knew.
         job.stop();
         broker.kill();
         let before = counts(&trial).len();
         let mut job = trial.start_processes(1, "2");
-        job.until_stderr("no broker of the cluster");
+        job.wait_for_stderr("no broker of the cluster");
         assert!(!windows_come(&trial, 3_000, Duration::from_millis(1500)), "{}", job.stderr());
         broker.start_again();
-        job.until("windows come again", |_| comes_again(3_500, before));
+        job.wait_until("windows come again", |_| comes_again(3_500, before));
         job.stop();
         assert_eq!(trial.rows("late.jsonl"), [Value::Null; 0]);
     }
 
     #[test]
-    fn a_partition_that_has_no_more_holds_windows_back_no_longer_than_idle() {
+    fn a_partition_without_rows_holds_windows_back_no_longer_than_idle() {
         let broker = Broker::shared();
         for (processes, idle) in [(1, "200ms"), (2, "1500ms")] {
             let topic = format!("silent-{processes}");
-            // Of one of them there never is a row.
+            // One of them never has a row.
             broker.topic(&topic, 3, &[]);
             let trial = job(broker, &topic, "", idle);
             produce(broker, &topic, 0, 50, (0, 150));
             produce(broker, &topic, 1, 400, (0, 1_000));
             let mut job = trial.start_processes(processes, "2");
-            job.until("windows of the one that has rows", |_| counts(&trial).len() >= 9);
+            job.wait_until("windows of the one that has rows", |_| counts(&trial).len() >= 9);
             for more in 1..=3_u64 {
                 produce(broker, &topic, 1, 400, (1_000 * more, 1_000 * (more + 1)));
-                job.until("those of the rows that have come", |_| counts(&trial).len() as u64 >= 9 + 10 * more);
+                job.wait_until("those of the rows that have come", |_| counts(&trial).len() as u64 >= 9 + 10 * more);
             }
-            // It counts again when it has rows. Until somebody has seen these it is silent, so nothing newer may come before.
+            // It counts again when it has rows. Until these are read it is idle, so nothing newer may come before.
             produce(broker, &topic, 0, 10, (4_000, 4_050));
-            until("its rows are read", || rows_read(&trial) >= 50 + 1_600 + 10);
+            wait_until("its rows are read", || rows_read(&trial) >= 50 + 1_600 + 10);
             produce(broker, &topic, 1, 10, (4_000, 4_200));
-            until("so are those of the other", || rows_read(&trial) >= 50 + 1_600 + 20);
-            until("the window in which both are", || {
+            wait_until("so are those of the other", || rows_read(&trial) >= 50 + 1_600 + 20);
+            wait_until("the window in which both are", || {
                 produce(broker, &topic, 1, 1, (4_250, 4_250));
                 counts(&trial).len() > 40
             });

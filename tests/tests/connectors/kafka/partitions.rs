@@ -1,9 +1,9 @@
-//! The partitions of a topic, spread over the processes of a job: rows are read once and in order while partitions move, and
-//! each has a clock of its own.
+//! The partitions of a topic, distributed over the processes of a job: rows are read once and in order while partitions move, and
+//! each has its own watermark.
 
 use millstream_tests::kafka::Record;
 use millstream_tests::page::Seen;
-use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, kill, until};
+use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, kill, wait_until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -35,7 +35,7 @@ path = "out.jsonl"
     ))
 }
 
-/// Stops a job, of which a process may just have been killed.
+/// Stops a job, one of whose processes may just have been killed.
 fn stop(job: Process) {
     job.signal("TERM");
     let ended = job.wait();
@@ -49,7 +49,7 @@ fn produce(topic: &str, partitions: i32, numbers: std::ops::Range<u64>) {
     Broker::shared().produce(topic, &records);
 }
 
-/// What came of each partition so far, in the order in which it came.
+/// The rows of each partition so far, in the order in which they arrived.
 fn by_partition(trial: &Trial) -> BTreeMap<i64, Vec<u64>> {
     let mut found: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
@@ -58,12 +58,12 @@ fn by_partition(trial: &Trial) -> BTreeMap<i64, Vec<u64>> {
     found
 }
 
-fn is_whole(found: &BTreeMap<i64, Vec<u64>>, partitions: i32, end: u64) -> bool {
+fn is_complete(found: &BTreeMap<i64, Vec<u64>>, partitions: i32, end: u64) -> bool {
     found.len() == partitions as usize && found.values().all(|numbers| numbers.len() as u64 >= end)
 }
 
 #[test]
-fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
+fn partitions_move_between_processes_and_each_row_arrives_once_and_in_order() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut random = Random::new(seed);
     let topic = format!("moving-{seed}");
@@ -72,8 +72,8 @@ fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
     let start = |random: &mut Random| {
         let (processes, workers) = (random.from(1, 3) as usize, random.from(1, 2));
         let mut job = trial.start_processes(processes, workers);
-        // From then on a signal ends it in an orderly way.
-        job.until("it runs", |job| {
+        // From then on a signal stops it in an orderly way.
+        job.wait_until("it runs", |job| {
             ["resumes after the checkpoint", "begins at batch"].iter().any(|runs| job.stderr().contains(runs))
         });
         job
@@ -91,7 +91,7 @@ fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
         assert!(holds_within(DEADLINE, came), "round {round}: {:?}\n{}", by_partition(&trial), job.stderr());
         match random.from(0, 3) {
             0 => {
-                // One process of the job; the supervisor starts all of them again.
+                // One process of the job; the supervisor restarts all of them.
                 let children = job.children();
                 let chosen = random.from(0, children.len().max(1) as u64 - 1) as usize;
                 children.get(chosen).into_iter().for_each(|child| kill(*child));
@@ -112,30 +112,30 @@ fn partitions_move_between_processes_and_each_row_comes_once_and_in_order() {
             late = (PARTITIONS..partitions).map(|new| (i64::from(new), end)).collect();
         }
     }
-    let wanted = |partition: i64| late.get(&partition).copied().unwrap_or(0)..end;
-    let whole = |found: &BTreeMap<i64, Vec<u64>>| {
+    let required = |partition: i64| late.get(&partition).copied().unwrap_or(0)..end;
+    let complete = |found: &BTreeMap<i64, Vec<u64>>| {
         (0..i64::from(partitions))
-            .all(|p| found.get(&p).is_some_and(|numbers| numbers.len() as u64 >= end - wanted(p).start))
+            .all(|p| found.get(&p).is_some_and(|numbers| numbers.len() as u64 >= end - required(p).start))
     };
-    let all = holds_within(DEADLINE, || whole(&by_partition(&trial)));
+    let all = holds_within(DEADLINE, || complete(&by_partition(&trial)));
     assert!(all, "seed {seed}: {:?}\n{}", by_partition(&trial), job.stderr());
     stop(job);
     for (partition, numbers) in by_partition(&trial) {
-        assert_eq!(numbers, wanted(partition).collect::<Vec<_>>(), "seed {seed}, partition {partition}");
+        assert_eq!(numbers, required(partition).collect::<Vec<_>>(), "seed {seed}, partition {partition}");
     }
 }
 
-/// The processes of a job that have rows of a source, as their status tells it.
+/// The processes of a job that receive rows of a source, from their status.
 #[test]
-fn all_processes_receive() {
+fn all_processes_receive_rows() {
     let topic = "everywhere";
     Broker::shared().topic(topic, 4, &[]);
     let trial = numbers(topic, "");
     produce(topic, 4, 0..100);
     let mut job = trial.start_processes(2, 1);
-    job.until("all rows", |_| is_whole(&by_partition(&trial), 4, 100));
-    let said = job.stderr();
-    assert_eq!(said.matches("source `in`: reads 2 partitions").count(), 2, "{said}");
+    job.wait_until("all rows", |_| is_complete(&by_partition(&trial), 4, 100));
+    let printed = job.stderr();
+    assert_eq!(printed.matches("source `in`: reads 2 partitions").count(), 2, "{printed}");
     job.stop();
     let plans = std::fs::read_dir(trial.path("checkpoint/plans")).unwrap();
     let processes: BTreeSet<String> = plans
@@ -144,10 +144,10 @@ fn all_processes_receive() {
     assert_eq!(processes.len(), 2, "each keeps a log of its own: {processes:?}");
 }
 
-/// Times in order within each partition, and far apart between partitions: with one clock for all of them the rows of the
+/// Times in order within each partition, and far apart between partitions: with one watermark for all of them, the rows of the
 /// partition that is read last would be late.
 #[test]
-fn a_partition_that_is_far_behind_the_others_has_no_late_rows() {
+fn a_partition_that_lags_far_behind_has_no_late_rows() {
     for processes in [1, 2] {
         let topic = format!("apart-{processes}");
         Broker::shared().topic(&topic, 4, &[]);
@@ -191,14 +191,14 @@ path = "late.jsonl"
         }
         let mut job = trial.start_processes(processes, 2);
         let read = |job: &Process| job.stderr().contains("reads");
-        job.until("the partitions are known", |job| read(job));
+        job.wait_until("the partitions are known", |job| read(job));
         Broker::shared().produce(&topic, &rows(1, 0..100));
-        job.until("windows up to where the partition that is behind has come", |_| windows() >= 9);
+        job.wait_until("windows up to where the partition that is behind has come", |_| windows() >= 9);
         job.kill();
         let mut job = trial.start_processes(2, 1);
-        job.until("it runs again", |job| read(job));
+        job.wait_until("it runs again", |job| read(job));
         Broker::shared().produce(&topic, &rows(1, 100..300));
-        job.until("all windows but the last", |_| windows() >= 29);
+        job.wait_until("all windows but the last", |_| windows() >= 29);
         job.stop();
         assert_eq!(trial.rows("late.jsonl"), [json!(null); 0], "{processes} processes");
         let counts: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap()).collect();
@@ -207,25 +207,25 @@ path = "late.jsonl"
 }
 
 #[test]
-fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning() {
+fn a_partition_created_while_the_job_is_stopped_is_read_from_its_beginning() {
     for (processes, topic) in [(1, "grown-1"), (3, "grown-3")] {
         Broker::shared().topic(topic, 1, &[]);
         let trial = numbers(topic, "start = \"latest\"");
         let mut job = trial.start_processes(processes, 2);
-        job.until("the partition is read", |job| job.stderr().contains("reads 1 partition"));
-        until("where it begins is in a plan", || {
+        job.wait_until("the partition is read", |job| job.stderr().contains("reads 1 partition"));
+        wait_until("where it begins is in a plan", || {
             produce(topic, 1, 0..1);
             !trial.rows("out.jsonl").is_empty()
         });
-        // What is not read yet would come with the next start.
+        // Unread rows would come with the next start.
         produce(topic, 1, 999..1000);
-        job.until("the last row", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 999));
+        job.wait_until("the last row", |_| trial.rows("out.jsonl").iter().any(|row| row["n"] == 999));
         job.stop();
         let before = trial.rows("out.jsonl").len();
         Broker::shared().add_partitions(topic, 6);
         produce(topic, 6, 1000..1010);
         let mut job = trial.start_processes(processes, 2);
-        job.until("all rows of all partitions", |_| trial.rows("out.jsonl").len() >= before + 60);
+        job.wait_until("all rows of all partitions", |_| trial.rows("out.jsonl").len() >= before + 60);
         assert!(!holds_within(Duration::from_millis(300), || trial.rows("out.jsonl").len() > before + 60));
         job.stop();
         let found = by_partition(&trial);
@@ -233,9 +233,9 @@ fn a_partition_that_is_new_while_the_job_is_stopped_is_read_from_its_beginning()
     }
 }
 
-/// Each partition tells its position, how far it is behind, and how far its event time has come: of both processes.
+/// Each partition of both processes has its position, lag and event time.
 #[test]
-fn a_status_tells_of_each_partition() {
+fn a_status_lists_each_partition() {
     let broker = Broker::shared();
     broker.topic("told", 3, &[]);
     let trial = Trial::new(&format!(
@@ -268,7 +268,7 @@ path = "out.jsonl"
     };
     [(0, 40), (1, 30), (2, 20)].into_iter().for_each(|(p, count)| broker.produce("told", &rows(p, count)));
     let (job, page) = Seen::start(&trial, &["--processes", "2", "--hosts", &hosts(2)]);
-    let told = |status: &Value| -> Vec<(String, u64, Option<u64>, Option<i64>)> {
+    let output = |status: &Value| -> Vec<(String, u64, Option<u64>, Option<i64>)> {
         let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         let mut all: Vec<_> = furthest
             .iter()
@@ -286,17 +286,17 @@ path = "out.jsonl"
         ("told/1".to_owned(), 30, Some(0), seen(29)),
         ("told/2".to_owned(), 20, Some(0), seen(19)),
     ];
-    let view = page.told_so("", |view| told(&view["status"]) == expected);
+    let view = page.wait_for_json("", |view| output(&view["status"]) == expected);
     assert_eq!(view["status"]["sources"][0]["partitions"]["count"], 3);
-    let json = trial.well(&["status", "job.toml", "--json"]);
-    assert_eq!(told(&serde_json::from_str(&json).unwrap()), expected);
-    let words = trial.well(&["status", "job.toml"]);
+    let json = trial.run_command_ok(&["status", "job.toml", "--json"]);
+    assert_eq!(output(&serde_json::from_str(&json).unwrap()), expected);
+    let text = trial.run_command_ok(&["status", "job.toml"]);
     for line in [
         "part    told/0 at 40, 0 behind, counts: 2020-09-13 12:27:19.000 UTC, process 0\n",
         "part    told/1 at 30, 0 behind, counts: 2020-09-13 12:27:09.000 UTC, process 1\n",
         "part    told/2 at 20, 0 behind",
     ] {
-        assert!(words.contains(line), "{words}");
+        assert!(text.contains(line), "{text}");
     }
     job.stop();
 }

@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Columns whose fields say nothing of how their values were written, or are maps of lists, which the source does not read so.
+/// Columns whose fields do not determine how their values were written, or are maps of lists, which the source does not read in
+/// this form.
 const NOT_READ: [&str; 2] = ["day", "counts"];
 
 fn script(arguments: &[&str]) -> String {
@@ -22,7 +23,7 @@ fn script(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
-/// A job whose columns, rows and descriptor the script made.
+/// A job with columns, rows and descriptor from the script.
 fn job(topic: &str, syntax: &str, sink: &str) -> Trial {
     let trial = Trial::new("");
     script(&["make", dir(&trial).to_str().unwrap(), "1", syntax]);
@@ -78,7 +79,7 @@ fn reader(trial: &Trial, topic: &str, more: &str) -> Trial {
     reader
 }
 
-/// Rows without what does not come back: lists are never null in a message.
+/// Rows without values that do not survive: lists are never null in a message.
 fn comparable(rows: Vec<Value>) -> Vec<Value> {
     let row = |mut row: Value| {
         let members = row.as_object_mut().unwrap();
@@ -97,52 +98,53 @@ fn comparable(rows: Vec<Value>) -> Vec<Value> {
 }
 
 #[test]
-fn others_read_what_is_written_and_so_does_the_source() {
+fn others_and_the_source_read_what_is_written() {
     for syntax in ["proto2", "proto3"] {
         let topic = format!("protobuf-{syntax}");
         Broker::shared().topic(&topic, 1, &[]);
         let trial = job(&topic, syntax, "");
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         agrees(&trial, syntax, &values(&topic));
         // Nothing is written twice.
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(values(&topic).len(), 300);
         let reader = reader(&trial, &topic, "");
-        reader.run_well(&["--until-idle"]);
+        reader.run_ok(&["--until-idle"]);
         let found = comparable(reader.rows("out.jsonl"));
         assert_eq!(found.len(), 300, "{:?}", reader.rows("refused.jsonl").first());
         if syntax == "proto2" {
-            // All of its fields tell a value that is not there from a zero.
+            // All of its fields distinguish a missing value from a zero.
             assert_eq!(found, comparable(trial.rows("seen.jsonl")));
         }
     }
 }
 
-/// What a registry was told: subject and body, in the order of ids from 1 on.
-type Told = Arc<Mutex<Vec<(String, Value)>>>;
+/// The requests to a registry: subject and body, in the order of IDs from 1 on.
+type Requests = Arc<Mutex<Vec<(String, Value)>>>;
 
-fn registry(told: &Told) -> HttpServer {
-    let told = told.clone();
-    HttpServer::start(free_port(), move |asked, _| Some(answer(asked, &mut told.lock().unwrap())))
+fn registry(message: &Requests) -> HttpServer {
+    let message = message.clone();
+    HttpServer::start(free_port(), move |request, _| Some(answer(request, &mut message.lock().unwrap())))
 }
 
-fn answer(asked: &HttpRequest, told: &mut Vec<(String, Value)>) -> (u16, String, String) {
+fn answer(request: &HttpRequest, message: &mut Vec<(String, Value)>) -> (u16, String, String) {
     let body = |status: u16, body: Value| (status, String::new(), body.to_string());
-    let path = asked.line.split(' ').nth(1).unwrap().to_owned();
+    let path = request.line.split(' ').nth(1).unwrap().to_owned();
     let parts: Vec<&str> = path.split(['/', '?']).collect();
-    let schema: Value = serde_json::from_str(&asked.body).unwrap();
-    let known =
-        |subject: &str, told: &[(String, Value)]| told.iter().position(|(of, known)| of == subject && *known == schema);
+    let schema: Value = serde_json::from_str(&request.body).unwrap();
+    let known = |subject: &str, message: &[(String, Value)]| {
+        message.iter().position(|(of, known)| of == subject && *known == schema)
+    };
     match parts[1..] {
-        ["subjects", subject] => match known(subject, told) {
-            // Versions begin anew with each subject, and this one is its third.
+        ["subjects", subject] => match known(subject, message) {
+            // Each subject has its own versions, and this one is its third.
             Some(at) => body(200, json!({ "id": at + 1, "subject": subject, "version": 3 })),
             None => body(404, json!({ "error_code": 40403, "message": "Schema not found" })),
         },
         ["subjects", subject, "versions"] => {
-            let at = known(subject, told).unwrap_or_else(|| {
-                told.push((subject.to_owned(), schema.clone()));
-                told.len() - 1
+            let at = known(subject, message).unwrap_or_else(|| {
+                message.push((subject.to_owned(), schema.clone()));
+                message.len() - 1
             });
             body(200, json!({ "id": at + 1 }))
         }
@@ -155,15 +157,15 @@ fn answer(asked: &HttpRequest, told: &mut Vec<(String, Value)>) -> (u16, String,
 }
 
 #[test]
-fn a_registry_gets_the_definitions_and_records_begin_with_their_id() {
-    let (topic, told) = ("protobuf-registered", Told::default());
+fn a_registry_gets_the_schemas_and_records_begin_with_their_id() {
+    let (topic, message) = ("protobuf-registered", Requests::default());
     Broker::shared().topic(topic, 1, &[]);
-    let registry = registry(&told);
+    let registry = registry(&message);
     let trial =
         job(topic, "proto3", &format!("registry = \"http://127.0.0.1:{}\"\nparts = \"worker\"", registry.port()));
-    assert_eq!(trial.run_well(&["--workers", "1"]).code, Some(0));
-    let registered = told.lock().unwrap().clone();
-    // What is imported comes first, under the name by which it is; what comes with Protobuf is not sent.
+    assert_eq!(trial.run_ok(&["--workers", "1"]).code, Some(0));
+    let registered = message.lock().unwrap().clone();
+    // Imported schemas come first, by their import name; those included with Protobuf are not sent.
     let subjects: Vec<_> = registered.iter().map(|(subject, _)| subject.as_str()).collect();
     assert_eq!(subjects, ["shop%2Fbuyer.proto", "protobuf-registered-value"]);
     assert!(registered.iter().all(|(_, schema)| schema["schemaType"] == "PROTOBUF"), "{registered:?}");
@@ -177,19 +179,19 @@ fn a_registry_gets_the_definitions_and_records_begin_with_their_id() {
     let bodies: Vec<Vec<u8>> = records.iter().map(|record| record[head.len()..].to_vec()).collect();
     agrees(&trial, "proto3", &bodies);
     let reader = reader(&trial, topic, "confluent = true");
-    reader.run_well(&["--until-idle"]);
+    reader.run_ok(&["--until-idle"]);
     assert_eq!(reader.rows("out.jsonl").len(), 300, "{:?}", reader.rows("refused.jsonl").first());
-    // Where nothing may be registered, all has to be there.
-    let registered_before = told.lock().unwrap().len();
+    // If registration is not permitted, everything must exist.
+    let registered_before = message.lock().unwrap().len();
     let address = format!("registry = {{ url = \"http://127.0.0.1:{}\", register = false }}", registry.port());
     let there = job("protobuf-there", "proto3", &format!("{address}\n"));
-    let said = there.refused(&["validate", "job.toml"]);
+    let printed = there.rejected_message(&["validate", "job.toml"]);
     let missing = "does not have the schema of these rows as `protobuf-there-value`, and `registry.register` is false; register it there: the definition `order.proto`";
-    assert!(said.contains(missing), "{said}");
-    assert_eq!(told.lock().unwrap().len(), registered_before);
+    assert!(printed.contains(missing), "{printed}");
+    assert_eq!(message.lock().unwrap().len(), registered_before);
     let refused = job("protobuf-refused", "proto3", &format!("registry = \"http://127.0.0.1:{}\"", registry.port()));
-    let said = refused.refused(&["validate", "job.toml"]);
-    assert!(said.contains("as `protobuf-refused-value`: FIELD_SCALAR_KIND_CHANGED at id"), "{said}");
+    let printed = refused.rejected_message(&["validate", "job.toml"]);
+    assert!(printed.contains("as `protobuf-refused-value`: FIELD_SCALAR_KIND_CHANGED at id"), "{printed}");
 }
 
 /// A job of these columns and rows, whose message is that of the script.
@@ -212,21 +214,21 @@ fn a_key_need_not_be_in_the_message_and_a_tombstone_has_none() {
         "[[\"a\", 3, false], [\"b\", 0, true], [\"c\", 0, false]]\n",
         "key = \"k\"\ntombstones = \"gone\"",
     );
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let records = Broker::shared().read(topic);
     let found: Vec<_> = records.into_iter().map(|record| (record.key.unwrap(), record.value)).collect();
     assert_eq!(found, [(b"a".to_vec(), Some(vec![8, 3])), (b"b".to_vec(), None), (b"c".to_vec(), Some(Vec::new()))]);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn what_a_field_cannot_hold_is_told_with_its_column() {
+    fn values_out_of_range_are_reported_with_their_column() {
         let topic = "protobuf-refuses";
         Broker::shared().topic(topic, 1, &[]);
-        for (columns, row, told) in [
+        for (columns, row, message) in [
             ("i32 = \"int64\"", "[2147483648]", "column `i32`: 2147483648 is out of range of int32"),
             ("u64 = \"decimal(20,0)\"", "[-1]", "column `u64`: -1 is out of range of uint64"),
             ("f = \"float64\"", "[1e300]", "column `f`: 1e300 is out of range of float"),
@@ -234,13 +236,13 @@ mod long {
             (
                 "tags = \"list<text>\"",
                 "[[\"a\", null]]",
-                "column `tags`: an element is null, and a repeated field has no such",
+                "column `tags`: an element is null, but repeated fields cannot contain null",
             ),
             ("left = \"text\"\nright = \"int64\"", "[\"a\", 1]", "columns `left` and `right` both have a value"),
             (
                 "counts = \"list<struct<key: text, value: int64>>\"",
                 "[[{\"key\": \"a\"}]]",
-                "column `counts.value` is null, and no message is without its field",
+                "column `counts.value` is null, but its field is required",
             ),
             (
                 "buyer = \"struct<age: int64>\"",
@@ -255,7 +257,7 @@ mod long {
                         .wait();
                 assert_eq!(ended.code, Some(1), "{columns}\n{}", ended.stderr);
                 assert!(
-                    ended.stderr.contains(told) && ended.stderr.contains("sink `out`"),
+                    ended.stderr.contains(message) && ended.stderr.contains("sink `out`"),
                     "{columns}\n{}",
                     ended.stderr
                 );
@@ -294,7 +296,7 @@ mod long {
             let is_other = |line: &&str| key.is_empty() || !line.starts_with(&format!("{key} ="));
             let text: String = text.lines().filter(is_other).map(|line| format!("{line}\n")).collect();
             trial.write("job.toml", format!("{text}{sink}\n"));
-            expected.told(&format!("{columns}\n{sink}"), &trial.refused(&["validate", "job.toml"]));
+            expected.add(&format!("{columns}\n{sink}"), &trial.rejected_message(&["validate", "job.toml"]));
         }
         expected.check_parts();
     }

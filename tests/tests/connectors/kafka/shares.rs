@@ -1,16 +1,16 @@
-//! The sink `kafka` with `parts = "worker"`: each worker commits its share of a batch in a transaction of its own, and readers of
+//! The sink `kafka` with `parts = "worker"`: each worker commits its share of a batch in its own transaction. Readers of
 //! committed records see each row once, whatever dies between two of them and however many workers come next.
 
 use millstream_tests::kafka::Record;
-use millstream_tests::{Broker, Ended, Process, Trial, two_hosts, until};
+use millstream_tests::{Broker, Ended, Process, Trial, two_hosts, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
 
 const ROWS: u64 = 600;
 
-/// A job that counts up; each worker has rows of each batch. A transaction that nobody ends would hide rows for longer than any test
-/// waits.
+/// A job that counts up; each worker has rows of each batch. A transaction that is never ended would hide rows for longer than
+/// any test waits.
 fn counting(broker: &Broker, topic: &str, rows: &str, parts: &str) -> Trial {
     broker.topic(topic, 3, &[]);
     Trial::new(&format!(
@@ -45,13 +45,13 @@ fn counting_to_end(broker: &Broker, topic: &str) -> Trial {
 }
 
 #[track_caller]
-fn run_well(trial: &Trial, arguments: &[&str]) -> Ended {
+fn run_ok(trial: &Trial, arguments: &[&str]) -> Ended {
     let ended = trial.start_with_faults("", arguments).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended
 }
 
-/// The numbers that are there.
+/// The stored numbers.
 fn numbers(broker: &Broker, topic: &str) -> Vec<u64> {
     let number = |text: String| serde_json::from_str::<Value>(&text).unwrap()["value"].as_u64().unwrap();
     let mut numbers: Vec<_> = broker.texts(topic).into_iter().map(number).collect();
@@ -60,18 +60,18 @@ fn numbers(broker: &Broker, topic: &str) -> Vec<u64> {
 }
 
 #[track_caller]
-fn all_there(broker: &Broker, topic: &str) {
+fn check_all_stored(broker: &Broker, topic: &str) {
     assert_eq!(numbers(broker, topic), (0..ROWS).collect::<Vec<_>>());
 }
 
-/// The last batches that the markers of a job name, by what stands behind the id of the job in their keys. A topic of their own keeps
-/// those of jobs apart that die in the middle of transactions.
+/// The last batches in a job's markers, by the part of their keys after the job ID. A separate topic per job separates jobs that
+/// die in the middle of transactions.
 fn markers(broker: &Broker, topic: &str) -> BTreeMap<String, Option<u64>> {
     let markers = format!("{topic}-markers");
     if broker.partitions(&markers) == 0 { BTreeMap::new() } else { broker.read(&markers).iter().map(marker).collect() }
 }
 
-/// All that was written of them, also in transactions that are open.
+/// All markers that were written, also in open transactions.
 fn uncommitted(broker: &Broker, topic: &str) -> Vec<(String, Option<u64>)> {
     broker.read_uncommitted(&format!("{topic}-markers")).iter().map(marker).collect()
 }
@@ -81,7 +81,7 @@ fn marker(record: &Record) -> (String, Option<u64>) {
     (record.key_text().split_once('/').unwrap().1.to_owned(), value["batch"].as_u64())
 }
 
-/// A copy of a job as it stands, checkpoints included.
+/// A copy of the current directory of a job, with its checkpoints.
 fn copy(trial: &Trial) -> Trial {
     let copy = Trial::new(&trial.text("job.toml"));
     let copied = Command::new("cp").arg("-r").args([trial.path("checkpoint"), copy.path("checkpoint")]).status();
@@ -90,7 +90,7 @@ fn copy(trial: &Trial) -> Trial {
 }
 
 #[test]
-fn each_worker_commits_its_share_under_a_marker_of_its_own() {
+fn each_worker_commits_its_share_with_its_own_marker() {
     let (broker, topic) = (Broker::shared(), "shares");
     let trial = counting_to_end(broker, topic);
     trial.killed("commit.after:12", &["--workers", "3"]);
@@ -99,7 +99,7 @@ fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     let mut together = trial.command(&[&["run", "job.toml"], &processes[..]].concat());
     let ended = Process::start(&mut together).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    all_there(broker, topic);
+    check_all_stored(broker, topic);
     let markers = markers(broker, topic);
     let names: Vec<&str> = markers.keys().map(String::as_str).collect();
     assert_eq!(names, ["out", "out/000", "out/001", "out/002", "out/003"]);
@@ -107,14 +107,14 @@ fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     // Without checkpoints there are no transactions, and all workers write as well.
     let plain = counting_to_end(broker, "shares-without");
     plain.change("[checkpoint]\ndir = \"checkpoint\"\nevery = 5\n", "");
-    run_well(&plain, &["--workers", "2"]);
-    all_there(broker, "shares-without");
+    run_ok(&plain, &["--workers", "2"]);
+    check_all_stored(broker, "shares-without");
 }
 
-/// Nothing is committed, and the worker with the open transaction is not there any more: the next start ends it all the same, as
-/// readers wait for it.
+/// Nothing is committed, and the worker with the open transaction no longer exists: the next start ends it anyway, as readers
+/// wait for it.
 #[test]
-fn the_transaction_of_a_worker_that_is_gone_is_ended() {
+fn the_transaction_of_a_lost_worker_is_ended() {
     let (broker, topic) = (Broker::shared(), "shares-gone");
     broker.topic(topic, 1, &[]);
     let trial = Trial::new(&format!(
@@ -138,47 +138,47 @@ parts = "worker"
         broker.address()
     ));
     trial.write("input.jsonl", "[[0],[1]]\n");
-    // All together, and each of the two workers, write first that this start has the sink.
+    // The job as a unit, and then each of the two workers, first write that this start owns the sink.
     trial.killed("commit.marked:4", &["--workers", "2"]);
     let open: Vec<_> = uncommitted(broker, topic).into_iter().filter(|(_, batch)| *batch == Some(1)).collect();
     assert!(matches!(&open[..], [(of, _)] if of == "out/001"), "the second worker has the rows: {open:?}");
     assert_eq!(numbers(broker, topic), [0; 0]);
-    run_well(&trial, &["--workers", "1"]);
+    run_ok(&trial, &["--workers", "1"]);
     assert_eq!(numbers(broker, topic), [0, 1]);
 }
 
-/// A start that everybody took for dead comes back with the shares of its workers in the middle of transactions, when another has the
-/// job, with fewer workers: it commits nothing.
+/// A start that was taken for dead comes back with its workers' shares in the middle of transactions, after another one with
+/// fewer workers has taken the job over: it commits nothing.
 #[test]
 fn an_older_start_has_lost_all_its_shares() {
     let (broker, topic) = (Broker::shared(), "shares-lost");
     let trial = counting_to_end(broker, topic);
     let older = trial.start_with_faults("stop@commit.marked:8", &["--workers", "2"]);
-    until("it stands in the middle of a transaction", || millstream_tests::stopped(older.id()));
+    wait_until("it stands in the middle of a transaction", || millstream_tests::stopped(older.id()));
     let elsewhere = copy(&trial);
-    run_well(&elsewhere, &["--workers", "1"]);
-    all_there(broker, topic);
+    run_ok(&elsewhere, &["--workers", "1"]);
+    check_all_stored(broker, topic);
     older.signal("CONT");
     let ended = older.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("the job was restarted elsewhere (generation "), "{}", ended.stderr);
-    all_there(broker, topic);
+    check_all_stored(broker, topic);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// One process has committed its share of a batch; the other dies in the middle of its transaction. The next start has as many
-    /// workers, fewer, or more. Only the thread that commits is held until then: a process that stops altogether is missed by the first,
-    /// which then ends before it has committed what it has.
+    /// One process has committed its share of a batch; the other dies in the middle of its transaction. The next start has as
+    /// many workers, fewer, or more. Only the committing thread is stopped until then: if the complete process stopped, the first
+    /// one would detect it and exit before it has committed its share.
     #[test]
-    fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
+    fn committed_shares_are_skipped_and_the_others_replayed() {
         let broker = Broker::shared();
         for workers in ["2", "1", "3"] {
             let topic = format!("shares-ahead-{workers}");
             let trial = counting_to_end(broker, &topic);
-            // Batches are made faster than they are committed, so that there are some that need nothing more of who is stopped.
+            // Batches are made faster than they are committed, so that some need nothing more from the stopped process.
             trial.change("batch = \"20ms\"", "batch = \"1ms\"");
             trial.change("rows_per_second = 1000", "rows_per_second = 100000");
             let hosts = two_hosts();
@@ -188,22 +188,22 @@ mod long {
             };
             // Not with one of the first batches: the next ones may not be made yet by then.
             let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
-            second.until_stderr("wants this thread to wait at `commit.marked`");
+            second.wait_for_stderr("wants this thread to wait at `commit.marked`");
             let last = |of: &str| {
                 uncommitted(broker, &topic).into_iter().filter(|(by, _)| by == of).filter_map(|(_, batch)| batch).max()
             };
             let open = last("out/001");
             assert!(markers(broker, &topic)["out/001"] < open, "it has committed batch {open:?}");
-            // A worker begins with a batch when it has committed the one before.
-            until("the first has committed its share of a batch", || last("out/000") > open);
+            // A worker begins with a batch when it has committed the previous one.
+            wait_until("the first has committed its share of a batch", || last("out/000") > open);
             second.kill();
             first.kill();
-            run_well(&trial, &["--workers", workers]);
-            all_there(broker, &topic);
+            run_ok(&trial, &["--workers", workers]);
+            check_all_stored(broker, &topic);
         }
     }
 
-    /// The first sink to be opened reads markers that a transaction of the second holds up, or of one that the job has no more.
+    /// The sink that is opened first reads markers behind a transaction of the second one, or of one that the job no longer has.
     #[test]
     fn the_transaction_of_another_sink_is_ended() {
         for (parts, again) in [("", true), ("", false), ("parts = \"worker\"", true), ("parts = \"worker\"", false)] {
@@ -248,41 +248,41 @@ filter = "value < 0"
             if !again {
                 trial.write("job.toml", &job);
             }
-            run_well(&trial, &["--timeout", "1m"]);
-            // Readers would not see what stands behind a transaction that nobody ends.
+            run_ok(&trial, &["--timeout", "1m"]);
+            // Readers would not see records after a transaction that is never ended.
             broker.produce(&topic, &[Record::of("7", r#"{"value":7}"#)]);
             assert_eq!(numbers(broker, &topic), if again { vec![0, 1, 7] } else { vec![7] });
         }
     }
 
-    /// All workers wait for the broker, each with a batch of its own, and none loses or doubles a row.
+    /// All workers wait for the broker, each with its own batch, and none loses or duplicates a row.
     #[test]
-    fn a_broker_that_goes_away_is_waited_for_by_all_workers() {
+    fn all_workers_wait_for_an_unreachable_broker() {
         let mut broker = Broker::start();
         let trial = counting(&broker, "t", "", "parts = \"worker\"");
-        // Else a worker may have committed all batches there are when the broker goes, and has nothing to wait for.
+        // Otherwise a worker may have committed all existing batches when the broker fails, and has nothing to wait for.
         trial.change("batch = \"20ms\"", "batch = \"20ms\"\nin_flight_max = 1000");
         let mut job = trial.start_with_faults("", &["--workers", "2"]);
-        until("rows arrive", || numbers(&broker, "t").len() > 100);
+        wait_until("rows arrive", || numbers(&broker, "t").len() > 100);
         broker.kill();
         for worker in 0..2 {
             let waits = format!("sink `out`, worker {worker}: batch ");
-            let said = |job: &Process| {
+            let output = |job: &Process| {
                 job.stderr().lines().any(|line| line.contains(&waits) && line.contains("the job waits"))
             };
-            job.until("it says that it waits", said);
+            job.wait_until("it says that it waits", output);
         }
         broker.start_again();
-        job.until("both go on", |job| job.stderr().matches("has recovered; the job continues").count() == 2);
+        job.wait_until("both go on", |job| job.stderr().matches("has recovered; the job continues").count() == 2);
         broker.produce("t", &[Record::at(0, "{\"value\":1000000000}")]);
-        let said = job.stop();
+        let output = job.stop();
         let mut numbers = numbers(&broker, "t");
         assert_eq!(numbers.pop(), Some(1_000_000_000));
-        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{said}");
+        assert_eq!(numbers, (0..numbers.len() as u64).collect::<Vec<_>>(), "{output}");
     }
 
     #[test]
-    fn a_job_may_begin_to_have_shares_and_end_to() {
+    fn a_job_may_start_and_stop_using_shares() {
         let (broker, topic) = (Broker::shared(), "shares-switched");
         let trial = counting_to_end(broker, topic);
         trial.change("parts = \"worker\"\n", "");
@@ -295,23 +295,24 @@ filter = "value < 0"
         trial.killed("commit.after:4", &["--workers", "3"]);
         assert!(numbers(broker, topic).len() > before);
         trial.change("transaction = \"14m\"\n", "transaction = \"14m\"\nparts = \"worker\"\n");
-        run_well(&trial, &["--workers", "1"]);
-        all_there(broker, topic);
+        run_ok(&trial, &["--workers", "1"]);
+        check_all_stored(broker, topic);
     }
 
     /// The same with a worker that has had no share yet, so that the later start could not know of it.
     #[test]
-    fn an_older_start_does_not_begin_with_a_share_that_nobody_had() {
+    fn an_older_start_cannot_begin_a_new_share() {
         let (broker, topic) = (Broker::shared(), "shares-new");
         let trial = counting_to_end(broker, topic);
         trial.killed("commit.after:1", &["--workers", "1"]);
-        // It first runs again what is committed, with one worker; then it takes over all together, and then both shares at once.
+        // It first replays what is committed, with one worker; then it takes over the job as a unit, and then both shares at the
+        // same time.
         let older = trial.start_with_faults("stop@start.sink:4", &["--workers", "2"]);
-        until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
+        wait_until("it is about to begin with its shares", || millstream_tests::stopped(older.id()));
         assert!(!markers(broker, topic).contains_key("out/001"), "{:?}", markers(broker, topic));
         let elsewhere = copy(&trial);
-        run_well(&elsewhere, &["--workers", "1"]);
-        all_there(broker, topic);
+        run_ok(&elsewhere, &["--workers", "1"]);
+        check_all_stored(broker, topic);
         older.signal("CONT");
         let ended = older.wait();
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
@@ -320,22 +321,21 @@ filter = "value < 0"
             "{}",
             ended.stderr
         );
-        // Whether the share that nobody had has a marker now depends on which of the two was refused first.
-        all_there(broker, topic);
+        // Whether the new share has a marker now depends on which of the two was rejected first.
+        check_all_stored(broker, topic);
     }
 
     #[test]
-    fn who_waits_for_the_transaction_of_another_job_says_so() {
+    fn waiting_for_the_transaction_of_another_job_is_reported() {
         let broker = Broker::shared();
         let (died, waits) = (counting_to_end(broker, "waits-died"), counting_to_end(broker, "waits"));
         died.killed("commit.marked:9", &["--workers", "1"]);
         waits.change("waits-markers", "waits-died-markers");
         let mut waiting = waits.start_with_faults("", &[]);
-        waiting
-            .until_stderr("a transaction is under way in the topic `waits-died-markers`, perhaps one of another job");
-        run_well(&died, &[]);
+        waiting.wait_for_stderr("a transaction is open in the topic `waits-died-markers`, perhaps of another job");
+        run_ok(&died, &[]);
         let ended = waiting.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        all_there(broker, "waits");
+        check_all_stored(broker, "waits");
     }
 }

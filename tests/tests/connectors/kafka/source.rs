@@ -1,7 +1,7 @@
 //! The source `kafka` with a real broker.
 
 use millstream_tests::kafka::{BrokerOptions, Record};
-use millstream_tests::{Broker, Certificates, Process, Trial, free_port, plugin, until};
+use millstream_tests::{Broker, Certificates, Process, Trial, free_port, plugin, wait_until};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
@@ -47,14 +47,14 @@ fn sorted(mut texts: Vec<String>) -> Vec<String> {
     texts
 }
 
-/// Runs the job until nothing comes any more; what it has put out in all, in any order.
+/// Runs the job until no more rows arrive; returns its complete output, in any order.
 #[track_caller]
 fn run_to_idle(trial: &Trial) -> Vec<String> {
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     sorted(trial.values("out.jsonl"))
 }
 
-/// Runs a job that ends with this exit code; what it says.
+/// Runs a job that ends with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let mut command = trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"]);
@@ -92,7 +92,7 @@ path = "out.jsonl"
         broker.address(),
         plugin("split-words").display()
     ));
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let mut last = std::collections::BTreeMap::new();
     for row in trial.rows("out.jsonl") {
         last.insert(row["word"].as_str().unwrap().to_owned(), row["n"].as_i64().unwrap());
@@ -102,7 +102,7 @@ path = "out.jsonl"
 }
 
 #[test]
-fn a_job_begins_where_it_is_told_and_then_goes_on() {
+fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let broker = Broker::shared();
     broker.topic("starts", 1, &[]);
     let at = |time, text| Record { timestamp_ms: Some(time), ..Record::at(0, text) };
@@ -123,7 +123,7 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
 }
 
 #[test]
-fn what_comes_with_a_value_are_columns() {
+fn metadata_of_values_are_columns() {
     let broker = Broker::shared();
     broker.topic("parts", 1, &[]);
     let header = |name: &str, value: &[u8]| (name.to_owned(), Some(value.to_vec()));
@@ -156,7 +156,7 @@ trace = { type = "text", from = "header.trace" }
 all = { type = "text", from = "headers" }
 "#,
     );
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     let row = |k: Value, n: Value, at: &str, id: Value, offset: i64, trace: Value, all: &str| {
         json!({ "k": k, "n": n, "at": at, "id": id, "offset": offset, "partition": 0, "topic": "parts", "trace": trace,
             "all": all })
@@ -190,7 +190,7 @@ fn values_are_decoded_by_any_format() {
         let records = values.iter().map(|value| Record { value: Some(value.to_vec()), ..Record::at(0, "") });
         broker.produce(topic, &records.collect::<Vec<_>>());
         let trial = job(broker, &format!("topic = \"{topic}\"\n{source}"));
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         (trial.rows("out.jsonl"), trial.rows("bad.jsonl"))
     };
     let lines: &[&[u8]] = &[b"two\nlines\n", b"", b"\xff"];
@@ -211,20 +211,20 @@ fn values_are_decoded_by_any_format() {
 }
 
 #[test]
-fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
+fn later_partitions_and_topics_are_read_from_their_beginning() {
     let broker = Broker::shared();
     broker.topic("grow-a", 3, &[]);
     let trial = job(broker, "pattern = \"grow-*\"\nstart = \"latest\"");
     broker.produce("grow-a", &[Record::at(1, "before")]);
     let mut running = trial.start(&[]);
-    running.until_stderr("reads 3 partitions");
+    running.wait_for_stderr("reads 3 partitions");
     broker.produce("grow-a", &[Record::at(0, "a0"), Record::at(1, "a1"), Record::at(2, "a2")]);
-    running.until("the first come", |_| trial.values("out.jsonl").len() == 3);
+    running.wait_until("the first come", |_| trial.values("out.jsonl").len() == 3);
     broker.add_partitions("grow-a", 5);
     broker.topic("grow-b", 1, &[]);
     broker.produce("grow-a", &[Record::at(4, "a4"), Record::at(3, "a3")]);
     broker.produce("grow-b", &[Record::at(0, "b0")]);
-    running.until("the new ones come", |_| trial.values("out.jsonl").len() == 6);
+    running.wait_until("the new ones come", |_| trial.values("out.jsonl").len() == 6);
     running.stop();
     broker.add_partitions("grow-a", 6);
     broker.produce("grow-a", &[Record::at(5, "a5"), Record::at(0, "a0 again")]);
@@ -232,24 +232,24 @@ fn partitions_and_topics_that_come_later_are_read_from_their_beginning() {
 }
 
 #[test]
-fn a_topic_that_is_not_there_is_waited_for() {
+fn a_missing_topic_is_waited_for() {
     let broker = Broker::shared();
     let trial = job(broker, "topic = \"later\"");
     let mut running = trial.start(&[]);
-    running.until_stderr("source `in`: topic `later` does not exist; it is read as soon as it is created");
+    running.wait_for_stderr("source `in`: topic `later` does not exist; it is read as soon as it is created");
     broker.topic("later", 1, &[]);
     broker.produce("later", &texts(&["here"]));
-    running.until("it is read", |_| trial.values("out.jsonl") == ["here"]);
-    assert!(running.stop().contains("topic `later` is there now"));
+    running.wait_until("it is read", |_| trial.values("out.jsonl") == ["here"]);
+    assert!(running.stop().contains("topic `later` exists now"));
     broker.delete_topic("later");
-    let said = fails(&trial, 2);
+    let printed = fails(&trial, 2);
     assert!(
-        said.contains("topic `later` no longer exists, and the job resumes at offset 1 of its partition 0"),
-        "{said}"
+        printed.contains("topic `later` no longer exists, but the job resumes at offset 1 of its partition 0"),
+        "{printed}"
     );
 }
 
-/// Writes numbered records into all partitions until told to stop; how many there were.
+/// Writes numbered records into all partitions until it is stopped; returns their number.
 fn flow(broker: &Broker, topic: &str, partitions: i32, stop: &AtomicBool) -> u64 {
     let mut count = 0;
     while !stop.load(Ordering::Acquire) {
@@ -273,7 +273,7 @@ fn each_once(trial: &Trial, count: u64) {
 }
 
 #[test]
-fn a_job_that_is_killed_again_and_again_reads_each_record_once() {
+fn a_job_that_is_killed_repeatedly_reads_each_record_once() {
     let broker = Broker::shared();
     broker.topic("flow", 3, &[]);
     let trial = job(broker, "topic = \"flow\"\nrows_per_batch_max = 40");
@@ -283,8 +283,8 @@ fn a_job_that_is_killed_again_and_again_reads_each_record_once() {
         for kill in 0..8 {
             let before = trial.text("out.jsonl").len();
             let mut running = trial.start(&["--workers", if kill % 2 == 0 { "1" } else { "2" }]);
-            // Further each time, so that kills fall before and behind checkpoints.
-            running.until("it goes on", |_| trial.text("out.jsonl").len() > before + 300 * kill);
+            // Further each time, so that kills fall before and after checkpoints.
+            running.wait_until("it goes on", |_| trial.text("out.jsonl").len() > before + 300 * kill);
             running.kill();
         }
         stop.store(true, Ordering::Release);
@@ -295,7 +295,7 @@ fn a_job_that_is_killed_again_and_again_reads_each_record_once() {
 }
 
 #[test]
-fn a_topic_that_was_made_anew_stops_the_job() {
+fn a_recreated_topic_stops_the_job() {
     let broker = Broker::shared();
     broker.topic("anew", 1, &[]);
     broker.produce("anew", &texts(&["a", "b", "c"]));
@@ -305,12 +305,12 @@ fn a_topic_that_was_made_anew_stops_the_job() {
     broker.topic("anew", 1, &[]);
     // As many as there were, and more.
     broker.produce("anew", &texts(&["w", "x", "y", "z"]));
-    let said = fails(&trial, 2);
-    assert!(said.contains("topic `anew` is another one than the one whose offsets the job has"), "{said}");
+    let printed = fails(&trial, 2);
+    assert!(printed.contains("topic `anew` was deleted and recreated"), "{printed}");
 }
 
 #[test]
-fn only_what_is_committed_is_read() {
+fn only_committed_records_are_read() {
     let broker = Broker::shared();
     broker.topic("transactions", 1, &[]);
     let minute = Duration::from_secs(60);
@@ -323,7 +323,7 @@ fn only_what_is_committed_is_read() {
     assert_eq!(run_to_idle(&trial), ["one", "two"], "nothing behind an open transaction is read");
     open.commit();
     assert_eq!(run_to_idle(&trial), ["behind", "one", "open", "two"]);
-    // The marks of transactions at the end are no records that anybody could miss.
+    // The control records of transactions at the end are not records that could be missing.
     let end = broker.end("transactions", 0);
     broker.delete_records("transactions", 0, end);
     broker.produce("transactions", &texts(&["last"]));
@@ -331,17 +331,16 @@ fn only_what_is_committed_is_read() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_waited_for_as_long_as_the_job_says() {
+fn an_unreachable_cluster_is_waited_for_as_long_as_configured() {
     let port = free_port();
     let trial = job_at(&format!("127.0.0.1:{port}"), "topic = \"t\"\nwait = \"2s\"");
-    let said = fails(&trial, 1);
-    let told = format!("source `in`: no broker of the cluster at 127.0.0.1:{port} answers: ");
-    assert!(said.contains(&told) && said.contains("Connection refused"), "{said}");
-    assert!(said.contains("none did for 2s (`wait`)"), "{said}");
+    let printed = fails(&trial, 1);
+    let output = format!("source `in`: no broker of the cluster at 127.0.0.1:{port} has responded for 2s (`wait`): ");
+    assert!(printed.contains(&output) && printed.contains("Connection refused"), "{printed}");
 }
 
 #[test]
-fn a_group_hears_how_far_checkpoints_have_come() {
+fn a_group_gets_the_offsets_of_checkpoints() {
     let broker = Broker::shared();
     broker.topic("lag", 1, &[]);
     broker.produce("lag", &texts(&["a", "b", "c"]));
@@ -352,17 +351,17 @@ fn a_group_hears_how_far_checkpoints_have_come() {
         let mut config = broker.client();
         config.set("group.id", "readers");
         let client: BaseConsumer = config.create().unwrap();
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition("lag", 0);
-        let told = client.committed_offsets(asked, Duration::from_secs(10)).ok()?;
-        told.find_partition("lag", 0).map(|found| found.offset())
+        let mut requests = TopicPartitionList::new();
+        requests.add_partition("lag", 0);
+        let output = client.committed_offsets(requests, Duration::from_secs(10)).ok()?;
+        output.find_partition("lag", 0).map(|found| found.offset())
     };
-    until("the group knows", || committed() == Some(Offset::Offset(3)));
+    wait_until("the group knows", || committed() == Some(Offset::Offset(3)));
     running.stop();
 }
 
 #[test]
-fn another_cluster_is_refused() {
+fn another_cluster_is_rejected() {
     let (one, other) = (Broker::shared(), Broker::start());
     for broker in [one, &other] {
         broker.topic("same-name", 1, &[]);
@@ -371,12 +370,12 @@ fn another_cluster_is_refused() {
     let trial = job(one, "topic = \"same-name\"");
     run_to_idle(&trial);
     trial.change(&one.address(), &other.address());
-    let said = fails(&trial, 2);
-    assert!(said.contains("the brokers are of another cluster than the one whose offsets the job has"), "{said}");
+    let printed = fails(&trial, 2);
+    assert!(printed.contains("the brokers belong to another cluster"), "{printed}");
 }
 
 #[test]
-fn partitions_are_shared_out_among_processes() {
+fn partitions_are_distributed_over_processes() {
     let broker = Broker::shared();
     broker.topic("shared", 6, &[]);
     let numbers = |numbers: std::ops::Range<u64>| {
@@ -388,55 +387,55 @@ fn partitions_are_shared_out_among_processes() {
     let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
     let two = ["--workers", "1", "--processes", "2", "--hosts", &hosts];
     let mut running = trial.start(&two);
-    running.until("it is under way", |_| trial.values("out.jsonl").len() > 200);
+    running.wait_until("it is under way", |_| trial.values("out.jsonl").len() > 200);
     running.kill();
     broker.produce("shared", &numbers(600..900));
-    // One process takes over what two have left, and two what one has.
+    // One process takes over from two, and two take over from one.
     let mut running = trial.start(&["--workers", "2"]);
-    running.until("it goes on", |_| trial.values("out.jsonl").len() > 700);
+    running.wait_until("it goes on", |_| trial.values("out.jsonl").len() > 700);
     running.kill();
     broker.produce("shared", &numbers(900..1_000));
-    trial.run_well(&[&["--until-idle"], &two[..]].concat());
+    trial.run_ok(&[&["--until-idle"], &two[..]].concat());
     each_once(&trial, 1_000);
 }
 
 /// No process knows what the others have read.
 #[test]
-fn rows_of_a_source_that_all_processes_read_are_not_limited() {
+fn a_source_read_by_all_processes_has_no_row_limit() {
     let broker = Broker::start();
     broker.topic("words", 1, &[]);
     let trial = job(&broker, "topic = \"words\"");
-    let ended = trial.told(&["run", "job.toml", "--limit", "5", "--processes", "2"]);
+    let ended = trial.run_command(&["run", "job.toml", "--limit", "5", "--processes", "2"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("its rows cannot be limited; start the job in one process"), "{}", ended.stderr);
 }
 
 #[test]
-fn a_status_tells_how_far_a_source_is_behind() {
+fn a_status_shows_the_lag_of_a_source() {
     let broker = Broker::shared();
     broker.topic("behind", 2, &[]);
     let many: Vec<_> = (0..400).map(|number| Record::at(number % 2, &number.to_string())).collect();
     broker.produce("behind", &many);
     let trial = job(broker, "topic = \"behind\"\nrows_per_batch_max = 1");
     let behind = || {
-        let mut command = trial.command_apart(&["status", "job.toml", "--json"]);
+        let mut command = trial.isolated_command(&["status", "job.toml", "--json"]);
         let ended = Process::start(&mut command).wait();
-        let told: Value = serde_json::from_str(&ended.stdout).ok()?;
-        told["sources"][0]["behind"].as_u64()
+        let output: Value = serde_json::from_str(&ended.stdout).ok()?;
+        output["sources"][0]["behind"].as_u64()
     };
-    let running = Process::start(&mut trial.command_apart(&["run", "job.toml"]));
-    until("records wait", || behind().is_some_and(|behind| behind > 0 && behind <= 400));
-    until("none do", || behind() == Some(0));
+    let running = Process::start(&mut trial.isolated_command(&["run", "job.toml"]));
+    wait_until("records wait", || behind().is_some_and(|behind| behind > 0 && behind <= 400));
+    wait_until("none do", || behind() == Some(0));
     running.stop();
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// TLS, a certificate of the job, and a password behind both; what is wrong with each is told.
+    /// TLS, a client certificate, and a password with both; each error is reported.
     #[test]
-    fn a_cluster_may_want_tls_and_a_certificate() {
+    fn a_cluster_may_require_tls_and_a_certificate() {
         let (certificates, strangers) = (Certificates::make(), Certificates::make());
         let tls = Some(certificates.of("broker", "IP:127.0.0.1", 2));
         let clients_of = Some(certificates.ca());
@@ -458,19 +457,19 @@ mod long {
         let ended = run(&trial);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(sorted(trial.values("out.jsonl")), ["one", "two"]);
-        // What a batch held is read again the same way.
+        // The content of a batch is read again the same way.
         broker.produce("t", &[Record::at(1, "three")]);
         let ended = run(&trial);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert_eq!(sorted(trial.values("out.jsonl")), ["one", "three", "two"]);
-        for (trial, told) in [
+        for (trial, output) in [
             (source(&strangers.ca(), own()), "certificate verify failed"),
             (source(&certificates.ca(), None), "SSL alert number"),
             (source(&certificates.ca(), Some(strangers.of("job", "DNS:job", 2))), "SSL alert number"),
         ] {
             let ended = run(&trial);
             assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-            assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+            assert!(ended.stderr.contains(output), "{output}: {}", ended.stderr);
             assert!(!ended.stderr.contains(Broker::PASSWORD), "{}", ended.stderr);
         }
     }
@@ -482,15 +481,15 @@ mod long {
         broker.produce("away", &[Record::at(0, "one"), Record::at(1, "two")]);
         let trial = job(&broker, "topic = \"away\"");
         let mut running = trial.start(&[]);
-        running.until("the first come", |_| trial.values("out.jsonl").len() == 2);
+        running.wait_until("the first come", |_| trial.values("out.jsonl").len() == 2);
         broker.kill();
-        running.until_stderr("source `in`: no broker of the cluster at");
+        running.wait_for_stderr("source `in`: no broker of the cluster at");
         broker.start_again();
         broker.produce("away", &[Record::at(1, "three")]);
-        running.until("it goes on", |_| trial.values("out.jsonl").len() == 3);
-        let said = running.stop();
-        assert!(said.contains("the cluster answers again"), "{said}");
-        assert_eq!(said.matches("no broker of the cluster").count(), 1, "{said}");
+        running.wait_until("it goes on", |_| trial.values("out.jsonl").len() == 3);
+        let printed = running.stop();
+        assert!(printed.contains("the cluster responds again"), "{printed}");
+        assert_eq!(printed.matches("no broker of the cluster").count(), 1, "{printed}");
     }
 
     #[test]
@@ -501,9 +500,9 @@ mod long {
         for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
             let sasl = format!("sasl = {{ mechanism = \"{mechanism}\", user = \"me\", password = \"${{PW}}\" }}");
             let trial = job_at(&broker.guarded(), &format!("topic = \"t\"\n{sasl}"));
-            let said = fails(&trial, 1);
-            assert!(said.contains("authentication failed"), "{said}");
-            assert!(!said.contains("wrong"), "{said}");
+            let printed = fails(&trial, 1);
+            assert!(printed.contains("authentication failed"), "{printed}");
+            assert!(!printed.contains("wrong"), "{printed}");
             let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
             let ended = Process::start(command.env("PW", Broker::PASSWORD)).wait();
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -521,11 +520,11 @@ mod long {
     }
 
     #[test]
-    fn a_batch_whose_records_are_gone_is_not_replayed() {
+    fn a_batch_with_deleted_records_is_not_replayed() {
         let broker = Broker::shared();
-        for (topic, delete, told) in [
+        for (topic, delete, output) in [
             ("replayed", 0, None),
-            ("not-replayed", 2, Some("it holds 3 records, offsets 0 to 3, and 1 of them are there")),
+            ("not-replayed", 2, Some("of topic `not-replayed`, offsets 0 to 3, but 1 of them exist")),
         ] {
             broker.topic(topic, 1, &[]);
             broker.produce(topic, &texts(&["a", "b", "c"]));
@@ -533,16 +532,19 @@ mod long {
             // No checkpoint after the batch: its plan is all that there is.
             trial.change("every = 5", "every = 100000");
             let mut running = trial.start(&[]);
-            running.until("the batch is committed", |_| trial.values("out.jsonl").len() == 3);
+            running.wait_until("the batch is committed", |_| trial.values("out.jsonl").len() == 3);
             running.kill();
             if delete > 0 {
                 broker.delete_records(topic, 0, delete);
             }
-            match told {
+            match output {
                 None => assert_eq!(run_to_idle(&trial), ["a", "b", "c"]),
-                Some(told) => {
-                    let said = fails(&trial, 2);
-                    assert!(said.contains(told) && said.contains("the oldest record there has offset 2"), "{said}");
+                Some(output) => {
+                    let printed = fails(&trial, 2);
+                    assert!(
+                        printed.contains(output) && printed.contains("the oldest record has offset 2"),
+                        "{printed}"
+                    );
                 }
             }
         }
@@ -557,10 +559,10 @@ mod long {
         assert_eq!(run_to_idle(&trial), ["a", "b"]);
         broker.produce("deleted", &texts(&["c", "d", "e"]));
         broker.delete_records("deleted", 0, 4);
-        let said = fails(&trial, 2);
-        let expected = "partition 0 of topic `deleted` resumes at offset 2, and the oldest record there has offset 4";
-        assert!(said.contains(expected) && said.contains("--fresh"), "{said}");
-        // What is deleted behind the job's back is none of its business.
+        let printed = fails(&trial, 2);
+        let expected = "partition 0 of topic `deleted` resumes at offset 2, but the oldest record has offset 4";
+        assert!(printed.contains(expected) && printed.contains("--fresh"), "{printed}");
+        // Deletions elsewhere do not affect the job.
         broker.topic("retained", 1, &[]);
         broker.produce("retained", &texts(&["a", "b"]));
         let trial = job(broker, "topic = \"retained\"");

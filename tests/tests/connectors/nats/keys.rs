@@ -1,9 +1,9 @@
-//! Jobs that show keys (nkeys) and credentials (`.creds`) to a real server of NATS.
+//! Jobs that present keys (nkeys) and credentials (`.creds`) to a real NATS server.
 
 use millstream_tests::{Nats, NatsKey, NatsKeyOf, Process, Trial};
 use serde_json::json;
 
-/// A job that copies a stream to another one, as whom this file says.
+/// A job that copies a stream to another one, with the credentials of this file.
 fn job(nats: &Nats, file: &str) -> Trial {
     let url = nats.url();
     Trial::new(&format!(
@@ -36,13 +36,13 @@ fn fill(nats: &Nats) {
     nats.publish("in", "a");
 }
 
-/// What was copied.
+/// The copied messages.
 fn copied(nats: &Nats) -> Vec<String> {
     let messages = nats.messages("OUT").into_iter().filter(|message| message.subject == "out");
     messages.map(|message| String::from_utf8(message.data).unwrap()).collect()
 }
 
-/// Runs a job that ends by itself with this exit code; what it says.
+/// Runs a job that ends on its own with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--unsupervised"])).wait();
@@ -51,48 +51,51 @@ fn fails(trial: &Trial, code: i32) -> String {
 }
 
 #[test]
-fn a_job_shows_a_key() {
+fn a_job_authenticates_with_a_key() {
     let (ours, other) = (NatsKey::new(NatsKeyOf::User, 1), NatsKey::new(NatsKeyOf::User, 2));
     let users =
         format!("authorization {{ users = [ {{ user: test, password: pw }}, {{ nkey: {} }} ] }}\n", ours.public());
     let nats = Nats::configured(&users, &json!({ "user": "test", "pass": "pw" }));
     fill(&nats);
     let trial = job(&nats, "reader.nk");
-    let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("`credentials`, the file ") && told.contains("reader.nk: it cannot be read: "), "{told}");
+    let output = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(
+        output.contains("`credentials`, the file ") && output.contains("reader.nk: it cannot be read: "),
+        "{output}"
+    );
     for (text, why) in [
         ("hello\nyou", "it is neither a credentials file nor the seed of a key"),
         (&ours.seed()[..20], "its seed is invalid: cut or mistyped"),
         (&NatsKey::new(NatsKeyOf::Account, 1).seed(), "its seed is not that of a user, which begins with SU"),
     ] {
         trial.write("reader.nk", text);
-        let told = trial.refused(&["validate", "job.toml"]);
-        assert!(told.contains(why) && !told.contains(text), "{told}");
+        let output = trial.rejected_message(&["validate", "job.toml"]);
+        assert!(output.contains(why) && !output.contains(text), "{output}");
     }
     trial.write("reader.nk", other.seed());
-    let told = fails(&trial, 1);
+    let output = fails(&trial, 1);
     let refused = "it rejected the key or JWT, which may have expired; renew the file that `credentials` names";
-    assert!(told.contains(refused) && !told.contains(&other.seed()), "{told}");
+    assert!(output.contains(refused) && !output.contains(&other.seed()), "{output}");
     trial.write("reader.nk", format!("# of the job\n{}\n", ours.seed()));
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(copied(&nats), ["a"]);
     trial.change(
         "[sources.in]\nkind = \"nats\"\nurl = \"nats://",
         "[sources.in]\nkind = \"nats\"\nurl = \"nats://me:pw@",
     );
-    let told = trial.refused(&["validate", "job.toml"]);
-    assert!(told.contains("`url` and `credentials` both have credentials; remove one of them"), "{told}");
-    // Nobody asks for a key.
+    let output = trial.rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("`url` and `credentials` both have credentials; remove one of them"), "{output}");
+    // The server requires no key.
     let open = Nats::start();
     let trial = job(&open, "reader.nk");
     trial.write("reader.nk", ours.seed());
-    let told = fails(&trial, 1);
-    assert!(told.contains("it does not support authentication by keys (nkeys)"), "{told}");
+    let output = fails(&trial, 1);
+    assert!(output.contains("it does not support authentication by keys (nkeys)"), "{output}");
 }
 
-/// A server that trusts an operator knows no user by name: an account says who is one.
+/// A server that trusts an operator has no list of users: an account signs its users.
 #[test]
-fn a_job_shows_what_its_account_has_signed() {
+fn a_job_authenticates_with_signed_credentials() {
     let operator = NatsKey::new(NatsKeyOf::Operator, 1);
     let (system, account) = (NatsKey::new(NatsKeyOf::Account, 2), NatsKey::new(NatsKeyOf::Account, 3));
     let user = NatsKey::new(NatsKeyOf::User, 4);
@@ -131,12 +134,12 @@ fn a_job_shows_what_its_account_has_signed() {
         )
     };
     let trial = job(&nats, "secret/job.creds");
-    // It was good for a day of 2023.
+    // It was valid for a day in 2023.
     let old = of_user(false, Some(1_700_086_400));
     trial.write("secret/job.creds", file(&old));
-    let told = fails(&trial, 1);
-    assert!(told.contains("renew the file that `credentials` names") && !told.contains(&old), "{told}");
+    let output = fails(&trial, 1);
+    assert!(output.contains("renew the file that `credentials` names") && !output.contains(&old), "{output}");
     trial.write("secret/job.creds", file(&of_user(false, None)));
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     assert_eq!(copied(&nats), ["a"]);
 }

@@ -1,7 +1,7 @@
 //! The sink `nats` with a real server.
 
 use millstream_tests::nats::Kept;
-use millstream_tests::{Nats, Process, Random, Trial, kill, lives, until};
+use millstream_tests::{Nats, Process, Random, Trial, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -73,15 +73,16 @@ fn numbers(nats: &Nats) -> Vec<u64> {
 
 /// Whether the stream has rows.
 fn has_rows(nats: &Nats) -> bool {
-    let told = nats.ask("STREAM.NAMES", &json!({}));
-    let is_there = told["streams"].as_array().is_some_and(|streams| streams.contains(&json!("T")));
+    let output = nats.send_request("STREAM.NAMES", &json!({}));
+    let is_there = output["streams"].as_array().is_some_and(|streams| streams.contains(&json!("T")));
     is_there
-        && nats.ask("STREAM.INFO.T", &json!({ "subjects_filter": "t" }))["state"]["subjects"]["t"].as_u64() > Some(0)
+        && nats.send_request("STREAM.INFO.T", &json!({ "subjects_filter": "t" }))["state"]["subjects"]["t"].as_u64()
+            > Some(0)
 }
 
 /// Whatever dies, each row is there once, in order.
 #[test]
-fn rows_are_there_once_whatever_is_killed() {
+fn rows_are_stored_once_after_any_kill() {
     thread::scope(|scope| {
         for (seed, processes) in [(1, 1), (2, 2)] {
             scope.spawn(move || disturbed(seed, processes));
@@ -96,7 +97,7 @@ fn disturbed(seed: u64, processes: usize) {
     let mut running = trial.start_processes(processes, 2);
     for _ in 0..12 {
         thread::sleep(Duration::from_millis(random.from(100, 700)));
-        if running.ended() {
+        if running.has_ended() {
             break;
         }
         match random.from(0, 3) {
@@ -108,10 +109,10 @@ fn disturbed(seed: u64, processes: usize) {
             1 => {
                 let children = running.children();
                 running.kill();
-                until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                 running = trial.start_processes(processes, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
     let ended = running.wait();
@@ -122,21 +123,21 @@ fn disturbed(seed: u64, processes: usize) {
 
 /// A process that dies at each step of a commit.
 #[test]
-fn a_commit_whose_answer_nobody_heard_is_not_made_twice() {
+fn a_commit_with_a_lost_response_is_not_repeated() {
     for step in ["commit.before:3", "commit.written:3", "commit.after:3", "start.sink:1"] {
         let nats = Nats::start();
         let trial = counting(&nats.url(), 300, SUBJECT);
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(numbers(&nats), (0..300).collect::<Vec<_>>(), "{step}");
     }
 }
 
-/// A batch of JetStream holds 1,000 messages: a larger one of ours is several, and goes on where it was.
+/// A JetStream batch holds 1,000 messages: a larger one of ours takes several, and resumes where it was.
 #[test]
-fn a_large_batch_is_there_once_wherever_it_was_interrupted() {
+fn a_large_batch_is_stored_once_wherever_it_was_interrupted() {
     const ROWS: u64 = 3500;
     for step in ["commit.written:1", "commit.written:2", "commit.written:3", "commit.written:4"] {
         let nats = Nats::start();
@@ -146,12 +147,12 @@ fn a_large_batch_is_there_once_wherever_it_was_interrupted() {
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
         let there = numbers(&nats).len();
         assert!(there > 0 && (there.is_multiple_of(999) || there == ROWS as usize), "{step}: {there}");
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(numbers(&nats), (0..ROWS).collect::<Vec<_>>(), "{step}");
     }
 }
 
-/// A job that makes other rows now cannot end what it began.
+/// A job that generates other rows now cannot complete the batch that it began.
 #[test]
 fn a_large_batch_that_was_begun_with_other_rows_ends_the_job() {
     let nats = Nats::start();
@@ -166,12 +167,12 @@ fn a_large_batch_that_was_begun_with_other_rows_ends_the_job() {
     let ended = trial.run(&["--unsupervised"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("stream `T` has the first 1998 rows of batch 1, and the job now makes other rows of it"),
+        ended.stderr.contains("stream `T` has the first 1998 rows of batch 1, but the job now produces other rows"),
         "{}",
         ended.stderr
     );
     trial.change("from = \"other\"", "from = \"lines\"");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     assert_eq!(numbers(&nats), (0..3500).collect::<Vec<_>>());
 }
 
@@ -179,20 +180,20 @@ fn a_large_batch_that_was_begun_with_other_rows_ends_the_job() {
 #[test]
 fn a_server_with_small_batches_gets_small_ones() {
     let nats = Nats::configured("jetstream { limits { batch { max_msgs: 10 } } }\n", &json!({}));
-    one_batch(&nats.url(), 100, "").run_well(&[]);
+    one_batch(&nats.url(), 100, "").run_ok(&[]);
     assert_eq!(numbers(&nats), (0..100).collect::<Vec<_>>());
 }
 
-/// A start does not know yet how few that are when it goes on with a batch that was begun.
+/// A start does not know the server's limit yet when it resumes a batch that was begun.
 #[test]
-fn a_batch_of_a_server_with_small_batches_is_there_once_wherever_it_was_interrupted() {
+fn a_batch_split_for_a_server_is_stored_once_wherever_it_was_interrupted() {
     for step in [17, 18, 19, 20] {
         let nats = Nats::configured("jetstream { limits { batch { max_msgs: 10 } } }\n", &json!({}));
         let trial = counting(&nats.url(), 300, SUBJECT);
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@commit.written:{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(numbers(&nats), (0..300).collect::<Vec<_>>(), "{step}");
     }
 }
@@ -203,26 +204,26 @@ fn rows_are_messages_of_subjects() {
     let markers = ["t.*", "millstream.T.>"];
     nats.stream("T", &markers, &json!({ "allow_atomic": true }));
     let trial = counting(&nats.url(), 4, "subject_from = \"place\"");
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     let (rows, _) = split(&nats);
-    let told: Vec<(&str, &str)> =
+    let output: Vec<(&str, &str)> =
         rows.iter().map(|row| (row.subject.as_str(), std::str::from_utf8(&row.data).unwrap())).collect();
-    assert_eq!(told, [("t.0", "{\"n\":0}"), ("t.1", "{\"n\":1}"), ("t.0", "{\"n\":2}"), ("t.1", "{\"n\":3}")]);
-    // One that reads the stream sees no markers.
+    assert_eq!(output, [("t.0", "{\"n\":0}"), ("t.1", "{\"n\":1}"), ("t.0", "{\"n\":2}"), ("t.1", "{\"n\":3}")]);
+    // A reader of the stream sees no markers.
     let reader = Trial::new(&format!(
         "name = \"r\"\nbatch = \"20ms\"\n[sources.in]\nkind = \"nats\"\nurl = \"{}\"\nstream = \"T\"\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
         nats.url()
     ));
-    reader.run_well(&["--until-idle"]);
+    reader.run_ok(&["--until-idle"]);
     assert_eq!(reader.values("out.jsonl"), ["{\"n\":0}", "{\"n\":1}", "{\"n\":2}", "{\"n\":3}"]);
-    let told = counting(&nats.url(), 5, "subject_from = \"n\"").refused(&["validate", "job.toml"]);
+    let output = counting(&nats.url(), 5, "subject_from = \"n\"").rejected_message(&["validate", "job.toml"]);
     assert!(
-        told.contains("`subject_from` names `n`, and the rows have") && told.contains("write one of type text"),
-        "{told}"
+        output.contains("`subject_from` names `n`, and the rows have") && output.contains("write one of type text"),
+        "{output}"
     );
-    let told =
-        counting(&nats.url(), 5, "subject_from = \"place\"\nformat = \"text\"").refused(&["validate", "job.toml"]);
-    assert!(told.contains("format `text` writes a single text column next to the subject"), "{told}");
+    let output = counting(&nats.url(), 5, "subject_from = \"place\"\nformat = \"text\"")
+        .rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("format `text` writes a single text column next to the subject"), "{output}");
     for (subject, why) in [
         ("t.>", "contains a wildcard"),
         ("t 1", "contains a blank"),
@@ -242,20 +243,20 @@ fn rows_are_messages_of_subjects() {
 }
 
 #[test]
-fn a_stream_that_cannot_hold_rows_once_is_refused() {
+fn a_stream_without_exactly_once_support_is_rejected() {
     let nats = Nats::start();
-    let refused = |more: &str| counting(&nats.url(), 5, more).refused(&["validate", "job.toml"]);
+    let refused = |more: &str| counting(&nats.url(), 5, more).rejected_message(&["validate", "job.toml"]);
     let both = ["t", "millstream.T.>"];
     let remake = |subjects: &[&str], more: Value| {
         nats.stream("T", subjects, &more);
     };
-    let told = refused("subject_from = \"place\"");
-    assert!(told.contains("stream `T` does not exist, and its subjects are unknown"), "{told}");
-    // It would be made.
+    let output = refused("subject_from = \"place\"");
+    assert!(output.contains("stream `T` does not exist, and its subjects are unknown"), "{output}");
+    // It would be created.
     assert!(
         counting(&nats.url(), 5, SUBJECT)
-            .well(&["validate", "job.toml"])
-            .contains("exactly once, with [checkpoint], of a stream that keeps the job's marker")
+            .run_command_ok(&["validate", "job.toml"])
+            .contains("exactly once, with [checkpoint], if the stream keeps the job's marker")
     );
     for (subjects, more, why) in [
         (&both[..], json!({}), "nats stream edit T --allow-batch"),
@@ -268,73 +269,75 @@ fn a_stream_that_cannot_hold_rows_once_is_refused() {
         ),
     ] {
         remake(subjects, more);
-        let told = refused(SUBJECT);
-        assert!(told.contains(why), "{told}");
-        nats.ask("STREAM.DELETE.T", &json!({}));
+        let output = refused(SUBJECT);
+        assert!(output.contains(why), "{output}");
+        nats.send_request("STREAM.DELETE.T", &json!({}));
     }
 }
 
-/// Without batches as a whole, ids let the server pass over what comes again.
+/// Without atomic batches, the server uses IDs to skip duplicates.
 #[test]
-fn rows_are_there_at_least_once_without_batches_as_a_whole() {
+fn rows_are_stored_at_least_once_without_atomic_batches() {
     let nats = Nats::start();
     nats.stream("T", &["t"], &json!({}));
     let trial = counting(&nats.url(), 3000, "subject = \"t\"\nexactly_once = false");
     assert!(
-        trial.well(&["validate", "job.toml"]).contains("at least once; what comes again within the stream's window")
+        trial
+            .run_command_ok(&["validate", "job.toml"])
+            .contains("at least once; the stream removes duplicates within its deduplication window")
     );
     for _ in 0..2 {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "kill@commit.written:5")).wait();
         assert_eq!(ended.code, None, "{}", ended.stderr);
     }
-    trial.run_well(&[]);
-    // All of it took less than the two minutes of the window, or some are there twice.
+    trial.run_ok(&[]);
+    // All of it took less than the two minutes of the window, otherwise some are duplicated.
     let mut found = numbers(&nats);
     found.sort_unstable();
     found.dedup();
     assert_eq!(found, (0..3000).collect::<Vec<_>>());
 }
 
-/// Another start of the job has the sink; the one before adds nothing more.
+/// Another start of the job owns the sink; the previous one adds nothing more.
 #[test]
-fn a_start_that_was_taken_over_adds_nothing() {
+fn a_replaced_start_adds_nothing() {
     let nats = Nats::start();
     let trial = counting(&nats.url(), 1_000_000, SUBJECT);
     let mut running = trial.start(&["--unsupervised"]);
-    running.until("rows are there", |_| has_rows(&nats));
-    let marker = nats.ask("STREAM.MSG.GET.T", &json!({ "last_by_subj": "millstream.T.>" }))["message"].clone();
+    running.wait_until("rows are there", |_| has_rows(&nats));
+    let marker = nats.send_request("STREAM.MSG.GET.T", &json!({ "last_by_subj": "millstream.T.>" }))["message"].clone();
     nats.publish(marker["subject"].as_str().unwrap(), "{\"generation\":99,\"batch\":1}");
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("restarted elsewhere (generation 99)"), "{}", ended.stderr);
 }
 
-/// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
+/// A server that loses confirmed data is detected, and the job is not restarted as if nothing had happened.
 #[test]
 fn a_server_that_lost_what_it_had_confirmed_ends_the_job() {
     let nats = Nats::start();
     let trial = counting(&nats.url(), 1_000_000, SUBJECT);
     let mut running = trial.start(&[]);
-    running.until("rows are there", |_| has_rows(&nats));
-    nats.ask("STREAM.PURGE.T", &json!({}));
+    running.wait_until("rows are there", |_| has_rows(&nats));
+    nats.send_request("STREAM.PURGE.T", &json!({}));
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    for words in ["it has lost what it had confirmed, or its limits have deleted the marker", "--fresh"] {
-        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    for text in ["it has lost confirmed messages, or its limits have deleted the marker", "--fresh"] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
     }
 }
 
 #[test]
-fn a_server_that_is_away_or_full_is_waited_for() {
+fn an_unreachable_or_full_server_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = counting(&nats.url(), 2000, SUBJECT);
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for up to 1h (`wait`)");
+    running.wait_for_stderr("the job waits for up to 1h (`wait`)");
     nats.start_again();
-    running.until("rows are there", |_| has_rows(&nats));
+    running.wait_until("rows are there", |_| has_rows(&nats));
     nats.kill();
-    running.until_stderr("the job waits and retries until it works");
+    running.wait_for_stderr("the job waits and retries until it works");
     nats.start_again();
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -346,7 +349,7 @@ fn a_server_that_is_away_or_full_is_waited_for() {
 }
 
 #[test]
-fn what_a_server_refuses_is_told() {
+fn errors_of_a_server_are_reported() {
     let nats = Nats::with(&["--user", "me", "--pass", "secret"], &json!({ "user": "me", "pass": "secret" }));
     let url = nats.url().replace("nats://", "nats://me:guessed-password@");
     let ended = counting(&url, 10, SUBJECT).run(&["--unsupervised"]);
@@ -376,8 +379,8 @@ fn several_sinks_share_a_stream() {
         nats.url()
     );
     let second = counting(&nats.url(), 200, &more);
-    first.run_well(&[]);
-    second.run_well(&[]);
+    first.run_ok(&[]);
+    second.run_ok(&[]);
     let mut found = numbers(&nats);
     found.sort_unstable();
     assert_eq!(found, (0..200).flat_map(|n| [n; 3]).collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 //! The source `nats` with a real server.
 
-use millstream_tests::{Certificates, Nats, Process, Random, Relay, Trial, kill, lives, signal, until};
+use millstream_tests::{Certificates, Nats, Process, Random, Relay, Trial, is_alive, kill, signal, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -40,10 +40,10 @@ fn number(n: u64) -> String {
     format!("{{\"n\":{n}}}")
 }
 
-/// Runs the job until nothing comes any more; what it has put out in all.
+/// Runs the job until no more rows arrive; returns its complete output.
 #[track_caller]
 fn run_to_idle(trial: &Trial) -> Vec<Value> {
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     trial.rows("out.jsonl")
 }
 
@@ -53,7 +53,7 @@ fn numbers(rows: &[Value]) -> Vec<u64> {
     rows.iter().map(|row| row["n"].as_u64().expect("a number")).collect()
 }
 
-/// Runs a job that ends with this exit code; what it says.
+/// Runs a job that ends with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"])).wait();
@@ -61,9 +61,9 @@ fn fails(trial: &Trial, code: i32) -> String {
     ended.stderr
 }
 
-/// A job that ends when all is quiet does not take a server for quiet that is only slow to send what it has.
+/// A job that ends when its sources are idle does not mistake a slow server for an idle one.
 #[test]
-fn messages_that_are_slow_to_come_are_waited_for() {
+fn slow_messages_are_waited_for() {
     let nats = Nats::start();
     nats.stream("S", &["s.*"], &json!({}));
     (0..10).for_each(|n| nats.publish("s.x", &number(n)));
@@ -74,9 +74,9 @@ fn messages_that_are_slow_to_come_are_waited_for() {
     assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
 }
 
-/// Whatever dies, each message comes once, in the order of its stream.
+/// Whatever dies, each message arrives once, in the order of its stream.
 #[test]
-fn messages_come_once_whatever_is_killed() {
+fn messages_arrive_once_after_any_kill() {
     thread::scope(|scope| {
         for (seed, processes) in [(1, 1), (2, 2)] {
             scope.spawn(move || disturbed(seed, processes));
@@ -95,7 +95,7 @@ fn disturbed(seed: u64, processes: usize) {
             let mut n = 0_u64;
             while !enough.load(Ordering::Relaxed) {
                 let subject = if n.is_multiple_of(3) { "b.x" } else { "a.x" };
-                // Where the server is away the same comes again, and may then be there twice.
+                // If the server is unreachable, the message is sent again, and may then be duplicated.
                 match Nats::try_publish_at(port, &json!({}), subject, &[], number(n).as_bytes()) {
                     true => n += 1,
                     false => thread::sleep(Duration::from_millis(20)),
@@ -114,10 +114,10 @@ fn disturbed(seed: u64, processes: usize) {
                 1 => {
                     let children = running.children();
                     running.kill();
-                    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                    wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                     running = trial.start_processes(processes, 2);
                 }
-                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+                _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
             }
         }
         enough.store(true, Ordering::Relaxed);
@@ -128,9 +128,9 @@ fn disturbed(seed: u64, processes: usize) {
         };
         let expected: BTreeMap<&str, Vec<u64>> = [("a.x", kept("A")), ("b.x", kept("B"))].into();
         let count: usize = expected.values().map(Vec::len).sum();
-        running.until("all messages came", |_| trial.rows("out.jsonl").len() >= count);
+        running.wait_until("all messages came", |_| trial.rows("out.jsonl").len() >= count);
         // It may be just starting.
-        running.until("it has begun", |running| running.stderr().contains(" batch "));
+        running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
         running.stop();
         let mut found = BTreeMap::from([("a.x", Vec::new()), ("b.x", Vec::new())]);
         for row in trial.rows("out.jsonl") {
@@ -142,7 +142,7 @@ fn disturbed(seed: u64, processes: usize) {
 }
 
 #[test]
-fn what_comes_with_a_message_are_columns() {
+fn metadata_of_messages_are_columns() {
     let nats = Nats::start();
     nats.stream("ODD_ü-1", &["odd.>"], &json!({}));
     let schema = r#"stream = "ODD_ü-1"
@@ -159,12 +159,12 @@ schema = { n = "int64", subject = { type = "text", from = "topic" }, seq = { typ
     assert!(rows[0]["at"].as_str().unwrap().starts_with("20"), "{}", rows[0]["at"]);
     assert_eq!((rows.len(), &rows[1]["n"], &rows[1]["seq"]), (2, &json!(4), &json!(4)));
     assert_eq!(trial.rows("bad.jsonl").len(), 2);
-    trial.well(&["validate", "job.toml"]);
+    trial.run_command_ok(&["validate", "job.toml"]);
 }
 
-/// A server stores headers in any form, and a message that could not be read would come again and again.
+/// A server stores headers in any form. A message that could not be read would be delivered repeatedly.
 #[test]
-fn headers_in_no_known_form_do_not_block_a_stream() {
+fn headers_in_an_unknown_form_do_not_block_a_stream() {
     let nats = Nats::start();
     nats.stream("S", &["s"], &json!({}));
     let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).unwrap());
@@ -186,7 +186,7 @@ fn headers_in_no_known_form_do_not_block_a_stream() {
 }
 
 #[test]
-fn records_have_any_format_and_large_ones_come_as_they_are() {
+fn records_have_any_format_and_large_ones_arrive_unchanged() {
     let nats = Nats::configured("max_payload: 8000000\n", &json!({}));
     nats.stream("T", &["t"], &json!({}));
     let large = "x".repeat(2 << 20);
@@ -205,9 +205,9 @@ fn records_have_any_format_and_large_ones_come_as_they_are() {
     assert_eq!(run_to_idle(&trial), [json!({ "n": 1, "s": "a,b" })]);
 }
 
-/// Other subjects are passed over, also when the stream has deleted them while the job was away.
+/// Other subjects are skipped, also if the stream has deleted them while the job was down.
 #[test]
-fn some_subjects_are_read() {
+fn only_matching_subjects_are_read() {
     let nats = Nats::start();
     nats.stream("S", &["s.>"], &json!({}));
     let trial = job(&nats.url(), &format!("stream = \"S\"\nsubject = [\"s.*.new\", \"s.all\"]\n{NUMBERS}"));
@@ -219,22 +219,22 @@ fn some_subjects_are_read() {
     for n in 10..20 {
         nats.publish("s.a.old", &number(n));
     }
-    // It knows that none of them is for it.
-    let passed = || trial.well(&["inspect", "checkpoint", "--json"]).contains(&millstream_hex("15 "));
-    running.until("its position is behind them", |_| passed());
+    // It knows that none of them matches.
+    let passed = || trial.run_command_ok(&["inspect", "checkpoint", "--json"]).contains(&millstream_hex("15 "));
+    running.wait_until("its position is behind them", |_| passed());
     running.stop();
-    nats.ask("STREAM.PURGE.S", &json!({ "seq": 16 }));
+    nats.send_request("STREAM.PURGE.S", &json!({ "seq": 16 }));
     nats.publish("s.all", &number(20));
     assert_eq!(numbers(&run_to_idle(&trial)), [0, 2, 4, 20]);
 }
 
-/// How the name of a position holds this.
+/// The encoding of this string in the name of a position.
 fn millstream_hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
-fn a_job_begins_where_it_is_told_and_then_goes_on() {
+fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let nats = Nats::start();
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
@@ -246,35 +246,36 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert_eq!(numbers(&run_to_idle(&earliest)), [1, 2]);
 }
 
-/// Who begins at the end begins where the end was when it first looked, whatever becomes of the connection until a message comes.
+/// A source that starts at the latest position starts at the end as of its first look, whatever happens to the connection before
+/// a message arrives.
 #[test]
-fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
+fn messages_during_an_outage_are_after_the_latest_position() {
     let mut nats = Nats::start();
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
     let trial = job(&nats.url(), &format!("start = \"latest\"\n{SHORT}"));
     let mut running = trial.start(&[]);
-    until("it reads", || nats.ask("CONSUMER.NAMES.S", &json!({}))["total"].as_u64() > Some(0));
+    wait_until("it reads", || nats.send_request("CONSUMER.NAMES.S", &json!({}))["total"].as_u64() > Some(0));
     nats.kill();
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     nats.start_again();
     nats.publish("s", &number(2));
-    running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
+    running.wait_until("a row came", |_| !trial.rows("out.jsonl").is_empty());
     nats.publish("s", &number(3));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() > 1);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() > 1);
     running.stop();
     assert_eq!(numbers(&trial.rows("out.jsonl")), [2, 3]);
-    // All of a stream that is made while it is waited for is new.
+    // If the stream is created while the job waits for it, all of its messages are new.
     let trial = job(&nats.url(), &format!("start = \"latest\"\n{}", SHORT.replace("\"S\"", "\"N\"")));
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `N` does not exist; retrying until it works");
+    running.wait_for_stderr("stream `N` does not exist; retrying until it works");
     nats.stream("N", &["n"], &json!({}));
     nats.publish("n", &number(4));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     running.stop();
 }
 
-/// A stream forgets what is too much without asking who has read it.
+/// A stream drops messages beyond its limit, read or not.
 #[test]
 fn messages_that_were_deleted_before_they_were_read_end_the_job() {
     let nats = Nats::start();
@@ -282,41 +283,41 @@ fn messages_that_were_deleted_before_they_were_read_end_the_job() {
     let trial = job(&nats.url(), SHORT);
     (0..10).for_each(|n| nats.publish("s", &number(n)));
     assert_eq!(run_to_idle(&trial).len(), 10);
-    // What was read may go, and so may one that somebody took out.
-    nats.ask("STREAM.PURGE.S", &json!({ "seq": 9 }));
+    // Messages that were read may be deleted, and so may one that a user removed.
+    nats.send_request("STREAM.PURGE.S", &json!({ "seq": 9 }));
     (10..20).for_each(|n| nats.publish("s", &number(n)));
-    nats.ask("STREAM.MSG.DELETE.S", &json!({ "seq": 12 }));
+    nats.send_request("STREAM.MSG.DELETE.S", &json!({ "seq": 12 }));
     assert_eq!(numbers(&run_to_idle(&trial))[10..], [10, 12, 13, 14, 15, 16, 17, 18, 19]);
     (20..30).for_each(|n| nats.publish("s", &number(n)));
-    nats.ask("STREAM.PURGE.S", &json!({ "seq": 27 }));
-    let told = fails(&trial, 2);
+    nats.send_request("STREAM.PURGE.S", &json!({ "seq": 27 }));
+    let output = fails(&trial, 2);
     assert!(
-        told.contains("source `in`: stream `S`: 6 messages after 20 were deleted before the job read them"),
-        "{told}"
+        output.contains("source `in`: stream `S`: 6 messages after 20 were deleted before the job read them"),
+        "{output}"
     );
-    assert!(told.contains("let the stream keep more (max_age, max_msgs, max_bytes)"), "{told}");
+    assert!(output.contains("let the stream keep more (max_age, max_msgs, max_bytes)"), "{output}");
     assert_eq!(trial.rows("out.jsonl").len(), 19, "nothing behind them is read");
-    // All of them are gone, and none comes any more.
-    nats.ask("STREAM.PURGE.S", &json!({}));
+    // All of them are deleted, and no more arrive.
+    nats.send_request("STREAM.PURGE.S", &json!({}));
     assert!(fails(&trial, 2).contains("10 messages after 20 "));
 }
 
-/// What is deleted while the job hangs was on its way already, or is missed.
+/// Messages deleted while the job hangs were in transit already, or are reported missing.
 #[test]
-fn nothing_is_passed_over_in_silence_while_a_job_hangs() {
+fn nothing_is_silently_skipped_while_a_job_hangs() {
     let nats = Nats::start();
     nats.stream("S", &["s"], &json!({}));
     let trial = job(&nats.url(), SHORT);
     nats.publish("s", &number(0));
     let mut running = trial.start(&["--unsupervised"]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     running.signal("STOP");
-    // What it has asked for runs out meanwhile.
+    // Its requests expire meanwhile.
     thread::sleep(Duration::from_millis(1500));
     (1..20).for_each(|n| nats.publish("s", &number(n)));
-    nats.ask("STREAM.PURGE.S", &json!({ "seq": 11 }));
+    nats.send_request("STREAM.PURGE.S", &json!({ "seq": 11 }));
     running.signal("CONT");
-    running.until("it has read or missed them", |running| {
+    running.wait_until("it has read or missed them", |running| {
         trial.rows("out.jsonl").len() == 20 || running.stderr().contains("9 messages after 1 were deleted")
     });
     let found = trial.rows("out.jsonl").len();
@@ -334,31 +335,34 @@ fn another_stream_of_the_same_name_ends_the_job() {
         if round == 0 {
             assert_eq!(run_to_idle(&trial).len(), 5);
         } else {
-            let told = fails(&trial, 2);
-            assert!(told.contains("the stream is not the one that the job has read up to message 5"), "{told}");
-            assert!(told.contains("give the source another name"), "{told}");
+            let output = fails(&trial, 2);
+            assert!(output.contains("the job has read another stream of this name up to message 5"), "{output}");
+            assert!(output.contains("give the source another name"), "{output}");
         }
-        nats.ask("STREAM.DELETE.S", &json!({}));
+        nats.send_request("STREAM.DELETE.S", &json!({}));
     }
     assert_eq!(trial.rows("out.jsonl").len(), 5);
 }
 
-/// What was read once can be read again only where the stream keeps it.
+/// Messages that were read once can be read again only if the stream keeps them.
 #[test]
-fn a_stream_that_deletes_what_is_acknowledged_is_refused() {
+fn a_stream_that_deletes_acknowledged_messages_is_rejected() {
     let nats = Nats::start();
     for kind in ["workqueue", "interest"] {
         nats.stream("S", &["s"], &json!({ "retention": kind }));
-        let told = fails(&job(&nats.url(), SHORT), 2);
-        assert!(told.contains(&format!("(retention `{kind}`), so it could not be read again after a crash")), "{told}");
-        assert!(told.contains("read a stream with retention `limits`"), "{told}");
-        nats.ask("STREAM.DELETE.S", &json!({}));
+        let output = fails(&job(&nats.url(), SHORT), 2);
+        assert!(
+            output.contains(&format!("(retention `{kind}`), so it could not be read again after a crash")),
+            "{output}"
+        );
+        assert!(output.contains("read a stream with retention `limits`"), "{output}");
+        nats.send_request("STREAM.DELETE.S", &json!({}));
     }
 }
 
-/// Of a bucket of keys and values what was replaced is gone, as somebody wanted it.
+/// In a key-value bucket, replaced values are deleted on purpose.
 #[test]
-fn what_a_newer_message_replaced_is_not_missed() {
+fn replaced_messages_are_not_reported_missing() {
     let nats = Nats::start();
     nats.stream("S", &["s.*"], &json!({ "max_msgs_per_subject": 1 }));
     let trial = job(&nats.url(), SHORT);
@@ -371,29 +375,29 @@ fn what_a_newer_message_replaced_is_not_missed() {
 }
 
 #[test]
-fn a_server_or_stream_that_is_away_is_waited_for() {
+fn an_unreachable_server_or_missing_stream_is_waited_for() {
     let mut nats = Nats::not_started(&[], &json!({}));
     let trial = job(&nats.url(), SHORT);
     let mut running = trial.start(&[]);
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     nats.start_again();
-    running.until_stderr("stream `S` does not exist; retrying until it works");
+    running.wait_for_stderr("stream `S` does not exist; retrying until it works");
     nats.stream("S", &["s"], &json!({}));
     nats.publish("s", &number(1));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     let missed = |running: &Process| running.stderr().matches("retrying until it works").count();
     let before = missed(&running);
     nats.kill();
-    running.until("it is missed", |running| missed(running) > before);
+    running.wait_until("it is missed", |running| missed(running) > before);
     nats.start_again();
     nats.publish("s", &number(2));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
-    nats.ask("STREAM.DELETE.S", &json!({}));
-    running.until_stderr("stream `S` no longer exists; retrying until it works");
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    nats.send_request("STREAM.DELETE.S", &json!({}));
+    running.wait_for_stderr("stream `S` no longer exists; retrying until it works");
     running.stop();
 }
 
-/// A server that hangs counts as one that is away.
+/// A server that does not respond is treated like an unreachable one.
 #[test]
 fn a_server_that_hangs_is_waited_for() {
     let nats = Nats::start();
@@ -401,28 +405,28 @@ fn a_server_that_hangs_is_waited_for() {
     let trial = job(&nats.url(), SHORT);
     nats.publish("s", &number(1));
     let mut running = trial.start(&[]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    nats.hang();
-    running.until_stderr("retrying until it works");
-    nats.go_on();
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    nats.suspend();
+    running.wait_for_stderr("retrying until it works");
+    nats.resume();
     nats.publish("s", &number(2));
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     signal("TERM", running.id());
     assert_eq!(running.wait().code, Some(0));
 }
 
 #[test]
-fn what_a_server_refuses_is_told() {
+fn errors_of_a_server_are_reported() {
     let login = json!({ "user": "me", "pass": "p@ss/w%rd" });
     let nats = Nats::with(&["--user", "me", "--pass", "p@ss/w%rd"], &login);
     nats.stream("S", &["s"], &json!({}));
     let url = |login: &str| nats.url().replace("nats://", &format!("nats://{login}"));
-    let told = fails(&job(&url(""), SHORT), 2);
-    assert!(told.contains("source `in`: stream `S`: NATS at 127.0.0.1:"), "{told}");
-    assert!(told.contains("add user and password or a token to `url`"), "{told}");
-    let told = fails(&job(&url("me:guessed-password@"), SHORT), 2);
-    assert!(told.contains("authentication failed; check user, password or token in `url`"), "{told}");
-    assert!(!told.contains("guessed-password"), "{told}");
+    let output = fails(&job(&url(""), SHORT), 2);
+    assert!(output.contains("source `in`: stream `S`: NATS at 127.0.0.1:"), "{output}");
+    assert!(output.contains("add user and password or a token to `url`"), "{output}");
+    let output = fails(&job(&url("me:guessed-password@"), SHORT), 2);
+    assert!(output.contains("authentication failed; check user, password or token in `url`"), "{output}");
+    assert!(!output.contains("guessed-password"), "{output}");
     let trial = job(&url("me:${NATS_PW}@"), SHORT);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
     let ended = Process::start(command.env("NATS_PW", "p@ss/w%rd")).wait();
@@ -434,15 +438,15 @@ fn what_a_server_refuses_is_told() {
     let ended = Process::start(command.env("NATS_TOKEN", "secret-token")).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for url in ["nats://me:top-secret@:port/", "nats://me:top-secret@127.0.0.1:99999", "nats://me:top-secret@h/x"] {
-        let told = fails(&job(url, SHORT), 2);
-        assert!(told.contains("`url` ") && !told.contains("top-secret"), "{url}: {told}");
+        let output = fails(&job(url, SHORT), 2);
+        assert!(output.contains("`url` ") && !output.contains("top-secret"), "{url}: {output}");
     }
     let settings = "authorization { users = [ { user: me, password: pw, permissions: { publish: \"s\" } } ] }\n";
     let few = Nats::configured(settings, &json!({ "user": "me", "pass": "pw" }));
-    let told = fails(&job(&few.url().replace("nats://", "nats://me:pw@"), SHORT), 2);
+    let output = fails(&job(&few.url().replace("nats://", "nats://me:pw@"), SHORT), 2);
     assert!(
-        told.contains("Permissions Violation for Publish to") && told.contains("grant the user this permission"),
-        "{told}"
+        output.contains("Permissions Violation for Publish to") && output.contains("grant the user this permission"),
+        "{output}"
     );
 }
 
@@ -454,22 +458,22 @@ fn a_server_is_read_over_tls() {
     let nats = Nats::with(&["--tls", "--tlscert", &certificate, "--tlskey", &key], &json!({}));
     let url = nats.url().replace("nats://", "tls://");
     let reading = |ca: &Certificates| job(&url, &format!("tls = {{ ca = \"{}\" }}\n{SHORT}", ca.ca().display()));
-    // Nobody has made the stream: it came so far.
+    // The stream does not exist: the job connected.
     let trial = reading(&certificates);
     let mut running = trial.start(&[]);
-    running.until_stderr("stream `S` does not exist; retrying until it works");
+    running.wait_for_stderr("stream `S` does not exist; retrying until it works");
     running.kill();
-    let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
-    let told = fails(&job(&nats.url(), SHORT), 2);
-    assert!(told.contains("it requires TLS; begin `url` with tls://"), "{told}");
+    let output = fails(&reading(&others), 2);
+    assert!(output.contains("the server's certificate was issued by a CA that this job does not trust"), "{output}");
+    let output = fails(&job(&nats.url(), SHORT), 2);
+    assert!(output.contains("it requires TLS; begin `url` with tls://"), "{output}");
     let plain = Nats::start();
-    let told = fails(
+    let output = fails(
         &job(
             &plain.url().replace("nats://", "tls://"),
             &format!("tls = {{ ca = \"{}\" }}\n{SHORT}", certificates.ca().display()),
         ),
         2,
     );
-    assert!(told.contains("it does not support TLS"), "{told}");
+    assert!(output.contains("it does not support TLS"), "{output}");
 }

@@ -10,12 +10,12 @@ fn ids(trial: &Trial) -> Vec<i64> {
     rows_of(trial, "out.jsonl").iter().filter_map(|row| row["id"].as_i64()).collect()
 }
 
-/// The job ends by itself and says this.
+/// Checks that the job ends on its own with these messages.
 #[track_caller]
-fn ends(job: Process, told: &[&str]) {
+fn check_ends(job: Process, output: &[&str]) {
     let ended = job.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    told.iter().for_each(|told| assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr));
+    output.iter().for_each(|output| assert!(ended.stderr.contains(output), "{output}: {}", ended.stderr));
 }
 
 /// A job that follows `t`, which has the row 1.
@@ -23,7 +23,7 @@ fn started(server: &Postgres) -> (Trial, Process) {
     let trial = following(&url(server), "\"t\"", ID, "");
     let mut job = trial.start(&[]);
     rows(&mut job, &trial, 1);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     (trial, job)
 }
 
@@ -33,13 +33,13 @@ fn a_table_that_was_created_again_stops_the_job_until_it_begins_again() {
     server.sql("create table t (id int primary key); insert into t values (1)");
     let (trial, job) = started(&server);
     server.sql("drop table t; create table t (id int primary key); insert into t values (10), (11)");
-    let told = ["source `in`: table `t` was dropped and created again", "`--drop-state in`"];
-    ends(job, &told);
-    // However often it is started, and also where the publication has the table again.
-    ends(trial.start(&[]), &told);
+    let output = ["source `in`: table `t` was dropped and created again", "`--drop-state in`"];
+    check_ends(job, &output);
+    // However often it is started, and also if the publication has the table again.
+    check_ends(trial.start(&[]), &output);
     let publication = server.sql("select pubname from pg_publication");
     server.sql(&format!("alter publication {publication} add table t; insert into t values (12)"));
-    ends(trial.start(&[]), &told);
+    check_ends(trial.start(&[]), &output);
     assert_eq!(ids(&trial), [1]);
     server.sql(&format!("alter publication {publication} drop table t"));
     let mut job = trial.start(&["--drop-state", "in"]);
@@ -50,27 +50,27 @@ fn a_table_that_was_created_again_stops_the_job_until_it_begins_again() {
     // While it does not run.
     job.stop();
     server.sql("drop table t; create table t (id int primary key); insert into t values (20)");
-    ends(trial.start(&[]), &told);
+    check_ends(trial.start(&[]), &output);
     server.sql("drop table t");
-    ends(trial.start(&[]), &["table `t` was dropped; create it again"]);
+    check_ends(trial.start(&[]), &["table `t` was dropped; create it again"]);
     assert_eq!(ids(&trial).len(), 5);
 }
 
-/// The plans of a job that was killed say how far the source was read; there is no checkpoint yet.
+/// The plans of a killed job record how far the source was read; there is no checkpoint yet.
 #[test]
-fn a_source_that_is_dropped_does_not_come_back_with_planned_batches() {
+fn a_removed_source_does_not_reappear_with_planned_batches() {
     let server = server();
     server.sql("create table t (id int primary key); insert into t values (1)");
     let trial = following(&url(&server), "\"t\"", ID, "");
     trial.change("every = \"500ms\"", "every = \"1h\"");
     let mut job = trial.start(&[]);
     rows(&mut job, &trial, 1);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     server.sql("insert into t values (2)");
     rows(&mut job, &trial, 2);
     job.kill();
     server.sql("drop table t; create table t (id int primary key); insert into t values (10), (11)");
-    ends(trial.start(&[]), &["table `t` was dropped and created again"]);
+    check_ends(trial.start(&[]), &["table `t` was dropped and created again"]);
     let mut job = trial.start(&["--drop-state", "in"]);
     rows(&mut job, &trial, 4);
     server.sql("insert into t values (12)");
@@ -89,16 +89,16 @@ fn a_table_that_was_renamed_stops_the_job_until_it_has_its_name_again() {
     server
         .sql("begin; alter table t rename to x; alter table other rename to t; alter table x rename to other; commit");
     server.sql("insert into t values (100); insert into other values (2)");
-    ends(job, &["`t` now names another table", "is public.other; rename it back"]);
-    ends(trial.start(&[]), &["`t` now names another table"]);
+    check_ends(job, &["`t` now names another table", "is public.other; rename it back"]);
+    check_ends(trial.start(&[]), &["`t` now names another table"]);
     server
         .sql("begin; alter table t rename to x; alter table other rename to t; alter table x rename to other; commit");
     server.sql("insert into t values (3)");
     let mut job = trial.start(&[]);
     rows(&mut job, &trial, 3);
     server.sql("alter table t rename to gone");
-    ends(job, &["table `t` was renamed to public.gone; rename it back"]);
-    // What it was called in between does not matter.
+    check_ends(job, &["table `t` was renamed to public.gone; rename it back"]);
+    // Its name in between does not matter.
     server.sql(
         "insert into gone values (4); create table t (id int primary key); insert into t values (101); drop table t",
     );
@@ -109,19 +109,19 @@ fn a_table_that_was_renamed_stops_the_job_until_it_has_its_name_again() {
     job.stop();
 }
 
-/// A publication of all tables gives the changes of the new table at once.
+/// A publication of all tables includes the changes of the new table immediately.
 #[test]
-fn changes_of_another_table_of_the_same_name_are_not_taken_for_those_of_the_first() {
+fn changes_of_a_recreated_table_are_not_mixed_up() {
     let server = server();
     server
         .sql("create table t (id int primary key); insert into t values (1); create publication every for all tables");
     let trial = following(&url(&server), "\"t\"\npublication = \"every\"", ID, "");
     let mut job = trial.start(&[]);
     rows(&mut job, &trial, 1);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     server.sql("begin; insert into t values (2); drop table t; create table t (id int primary key); insert into t values (10); commit");
-    ends(job, &["table `t` was dropped and created again"]);
-    ends(trial.start(&[]), &["table `t` was dropped and created again"]);
+    check_ends(job, &["table `t` was dropped and created again"]);
+    check_ends(trial.start(&[]), &["table `t` was dropped and created again"]);
     assert!(!ids(&trial).contains(&10));
 }
 
@@ -132,12 +132,12 @@ fn a_table_that_left_the_publication_stops_the_job() {
     let (trial, job) = started(&server);
     let publication = server.sql("select pubname from pg_publication");
     server.sql(&format!("alter publication {publication} drop table t; insert into t values (2)"));
-    ends(job, &["no longer has table `t`", "`--drop-state in`"]);
+    check_ends(job, &["no longer has table `t`", "`--drop-state in`"]);
     server.sql(&format!("alter publication {publication} add table t; insert into t values (3)"));
-    ends(trial.start(&[]), &["was removed from publication", "added again", "`--drop-state in`"]);
+    check_ends(trial.start(&[]), &["was removed from publication", "added again", "`--drop-state in`"]);
     let mut job = trial.start(&["--drop-state", "in"]);
     rows(&mut job, &trial, 4);
-    // Other columns are no break, and other rows are.
+    // Other columns are not a break, but other rows are.
     server.sql(&format!("alter publication {publication} set table t (id); insert into t values (4)"));
     rows(&mut job, &trial, 5);
     job.stop();
@@ -146,11 +146,11 @@ fn a_table_that_left_the_publication_stops_the_job() {
     rows(&mut job, &trial, 6);
     assert_eq!(ids(&trial), [1, 1, 2, 3, 4, 5]);
     server.sql(&format!("alter publication {publication} set table t where (id > 3)"));
-    ends(job, &["publishes other rows of table `t`"]);
+    check_ends(job, &["publishes other rows of table `t`"]);
 }
 
 #[test]
-fn tables_that_inherit_are_tables_of_their_own() {
+fn tables_that_inherit_are_separate_tables() {
     let server = server();
     server.sql("create table t (id int primary key); create table child () inherits (t)");
     server.sql("insert into t values (1); insert into child values (2)");
@@ -174,7 +174,7 @@ fn tables_that_inherit_are_tables_of_their_own() {
 }
 
 #[test]
-fn partitions_may_come_empty_and_not_with_rows() {
+fn partitions_may_be_attached_only_if_empty() {
     let server = server();
     let range = |from: i32| format!("for values from ({from}) to ({})", from + 10);
     server.sql(&format!(
@@ -188,7 +188,7 @@ fn partitions_may_come_empty_and_not_with_rows() {
     let trial = following(&url(&server), "\"t\"", ID, "");
     let mut job = trial.start(&[]);
     rows(&mut job, &trial, 2);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     server.sql(&format!("begin; create table p2 partition of t {}; insert into t values (21); commit", range(20)));
     server.sql(&format!(
         "create table p3 (id int primary key); alter table t attach partition p3 {}; insert into t values (31)",
@@ -196,26 +196,26 @@ fn partitions_may_come_empty_and_not_with_rows() {
     ));
     rows(&mut job, &trial, 4);
     server.sql("alter table t detach partition p0");
-    job.until_stderr("partition public.p0 was detached or dropped");
+    job.wait_for_stderr("partition public.p0 was detached or dropped");
     server.sql("truncate p3");
-    job.until_stderr("partition public.p3 was truncated or rewritten");
+    job.wait_for_stderr("partition public.p3 was truncated or rewritten");
     server.sql("create table p4 (id int primary key); insert into p4 values (41)");
     server.sql(&format!("alter table t attach partition p4 {}; insert into t values (42)", range(40)));
-    ends(job, &["partition public.p4 was attached to table `t` with rows"]);
-    ends(trial.start(&[]), &["partition public.p4 was attached"]);
+    check_ends(job, &["partition public.p4 was attached to table `t` with rows"]);
+    check_ends(trial.start(&[]), &["partition public.p4 was attached"]);
     server.sql(&format!(
         "alter table t detach partition p4; create table p5 partition of t {}; insert into t select 44",
         range(40)
     ));
     let mut job = trial.start(&[]);
-    job.until("the rest comes", |_| ids(&trial).last() == Some(&44));
+    job.wait_until("the rest comes", |_| ids(&trial).last() == Some(&44));
     job.stop();
     // A row that was in the transaction before the attachment counts as well.
     server.sql(&format!(
         "begin; create table p6 (id int primary key); insert into p6 values (61); alter table t attach partition p6 {}; commit",
         range(60)
     ));
-    ends(trial.start(&[]), &["partition public.p6 was attached"]);
+    check_ends(trial.start(&[]), &["partition public.p6 was attached"]);
 }
 
 #[test]
@@ -224,13 +224,13 @@ fn generated_columns_are_named() {
     server.sql("create table t (id int primary key, twice int generated always as (id * 2) stored)");
     server.sql("create table k (id int, twice int generated always as (id * 2) stored primary key)");
     let trial = following(&url(&server), "\"t\"", "id = \"int64\", twice = \"int64\"", "");
-    ends(trial.start(&[]), &["column `twice` of table `t` is generated"]);
+    check_ends(trial.start(&[]), &["column `twice` of table `t` is generated"]);
     let trial = following(&url(&server), "\"k\"", ID, "");
-    ends(trial.start(&[]), &["the key of table `k` has column `twice`", "it is generated"]);
+    check_ends(trial.start(&[]), &["the key of table `k` has column `twice`", "it is generated"]);
 }
 
 #[test]
-fn slots_that_nobody_reads_are_named_where_all_are_in_use() {
+fn unused_slots_are_listed_if_all_are_in_use() {
     let server = Postgres::start_with(&["wal_level=logical", "max_replication_slots=2"]);
     server.sql("create table t (id int primary key); insert into t values (1)");
     for slot in ["millstream_0123456789abcdef_given_up", "of_others"] {
@@ -238,16 +238,16 @@ fn slots_that_nobody_reads_are_named_where_all_are_in_use() {
     }
     let trial = following(&url(&server), "\"t\"", ID, "");
     let mut job = trial.start(&[]);
-    job.until_stderr("all replication slots of the server are in use (max_replication_slots = 2)");
-    let told = job.stderr();
-    assert!(told.contains("select pg_drop_replication_slot('millstream_0123456789abcdef_given_up')"), "{told}");
-    assert!(!told.contains("of_others"), "{told}");
+    job.wait_for_stderr("all replication slots of the server are in use (max_replication_slots = 2)");
+    let output = job.stderr();
+    assert!(output.contains("select pg_drop_replication_slot('millstream_0123456789abcdef_given_up')"), "{output}");
+    assert!(!output.contains("of_others"), "{output}");
     server.sql("select pg_drop_replication_slot('millstream_0123456789abcdef_given_up')");
     rows(&mut job, &trial, 1);
     job.stop();
 }
 
-/// Values of the types that rows have go through the job and come out as they were, from the first rows and from changes.
+/// Values of the supported types pass through the job unchanged, from the initial snapshot and from changes.
 #[test]
 fn a_copy_has_the_values_of_its_table() {
     let server = server();
@@ -287,9 +287,9 @@ fn a_copy_has_the_values_of_its_table() {
     );
     let trial = following(&url(&server), "\"t\"", &schema.replace('\n', " "), &sink);
     let mut job = trial.start(&[]);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     server.sql(&values(4));
-    job.until("all are there or rejected", |_| {
+    job.wait_until("all are there or rejected", |_| {
         let bad = rows_of(&trial, "bad.jsonl");
         assert_eq!(bad, Vec::<Value>::new());
         server.sql("select count(*) from copy") == "6"

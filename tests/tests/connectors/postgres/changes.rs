@@ -1,6 +1,9 @@
-//! Changes of tables of a real PostgreSQL: each row and each change comes once and in order, whatever dies, and sinks know what they do.
+//! Changes of tables of a real PostgreSQL: each row and each change arrives once and in order, whatever dies, and sinks apply
+//! them correctly.
 
-use millstream_tests::{Certificates, Expected, Postgres, Process, Random, Relay, Trial, kill, shown_block, until};
+use millstream_tests::{
+    Certificates, Expected, Postgres, Process, Random, Relay, Trial, kill, shown_block, wait_until,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -40,7 +43,7 @@ pub(crate) fn following(url: &str, table: &str, schema: &str, more: &str) -> Tri
     trial
 }
 
-/// Where it is, for the file of a job that [`following`] makes.
+/// The URL for the job file that [`following`] writes.
 pub(crate) fn url(server: &Postgres) -> String {
     server.url().replace("${PW}", "${file:pw}")
 }
@@ -50,15 +53,15 @@ pub(crate) fn rows_of(trial: &Trial, name: &str) -> Vec<Value> {
     if trial.path(name).exists() { trial.rows(name) } else { Vec::new() }
 }
 
-/// Waits until so many rows have come.
+/// Waits until this many rows have arrived.
 pub(crate) fn rows(job: &mut Process, trial: &Trial, count: usize) -> Vec<Value> {
-    job.until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
+    job.wait_until(&format!("{count} rows have come"), |_| rows_of(trial, "out.jsonl").len() >= count);
     rows_of(trial, "out.jsonl")
 }
 
-/// What the page about changes has somebody set before all else.
+/// The setup that the page about changes requires first.
 #[test]
-fn the_server_is_prepared_as_the_page_shows() {
+fn the_setup_of_the_page_works() {
     let mut server = Postgres::start();
     assert_ne!(server.sql("show wal_level"), "logical");
     server.sql(&shown_block("sql", "alter system").text);
@@ -86,7 +89,7 @@ fn transaction(random: &mut Random) -> String {
             _ => format!("delete from u where k < 'k{}' and k > 'k{}';", id + 3, id),
         };
     }
-    // What is rolled back is nobody's business.
+    // A rolled back transaction has no effect.
     text + if random.from(0, 10) == 0 { "rollback;" } else { "commit;" }
 }
 
@@ -108,7 +111,7 @@ fn replay(rows: &[Value], key: &str) -> BTreeMap<String, Value> {
     table
 }
 
-/// What a table has.
+/// The content of a table.
 fn table(server: &Postgres, name: &str, key: &str) -> BTreeMap<String, Value> {
     let text = server.sql(&format!("select json_agg(json_build_array({key}::text, n, s)) from {name}"));
     let rows: Vec<(String, Value, Value)> = serde_json::from_str(&text).unwrap();
@@ -116,7 +119,7 @@ fn table(server: &Postgres, name: &str, key: &str) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn every_row_and_every_change_comes_once_whatever_dies() {
+fn every_row_and_change_arrives_once_after_any_kill() {
     thread::scope(|scope| {
         for (seed, processes) in [(1, 1), (2, 2)] {
             scope.spawn(move || disturbed(seed, processes));
@@ -181,7 +184,7 @@ fn disturbed(seed: u64, processes: usize) {
             server.sql(&transaction(&mut random));
         }
         thread::sleep(Duration::from_millis(random.from(10, 900)));
-        assert!(!job.ended(), "seed {seed}, round {round}: {}", job.stderr());
+        assert!(!job.has_ended(), "seed {seed}, round {round}: {}", job.stderr());
         match random.from(0, 5) {
             0 => {
                 server.stop();
@@ -191,22 +194,22 @@ fn disturbed(seed: u64, processes: usize) {
             1 | 2 => {
                 let children = job.children();
                 job.kill();
-                until("its workers are gone", || children.iter().all(|child| !millstream_tests::lives(*child)));
+                wait_until("its workers are gone", || children.iter().all(|child| !millstream_tests::is_alive(*child)));
                 job = trial.start_processes(processes, 2);
             }
             _ => job.children().iter().for_each(|child| kill(*child)),
         }
     }
     if seed == 2 {
-        // Its snapshots are read by then.
+        // Its snapshots have been read by then.
         server.sql("insert into u values ('zz', 0, ''); delete from u where k = 'zz'");
-        until("changes come", || rows_of(&trial, "u.jsonl").iter().any(|row| row["op"] == "delete"));
+        wait_until("changes come", || rows_of(&trial, "u.jsonl").iter().any(|row| row["op"] == "delete"));
         server.sql("begin; truncate u; insert into u values ('behind', 1, 'x'); commit");
     }
     server.sql("insert into t values (-1, 0, 'last'); insert into u values ('last', 0, null)");
     let last = |name: &str, key: &str, value: Value| rows_of(&trial, name).last().is_some_and(|row| row[key] == value);
-    job.until("all of it has come", |_| last("out.jsonl", "id", json!(-1)) && last("u.jsonl", "k", json!("last")));
-    job.until("and is in the copies", |_| {
+    job.wait_until("all of it has come", |_| last("out.jsonl", "id", json!(-1)) && last("u.jsonl", "k", json!("last")));
+    job.wait_until("and is in the copies", |_| {
         let same = |name: &str| {
             let sql = format!("select count(*) from ((table {name} except table copy_{name}) union all (table copy_{name} except table {name})) d");
             server.sql(&sql) == "0"
@@ -221,9 +224,9 @@ fn disturbed(seed: u64, processes: usize) {
     assert_eq!(server.sql(slots), "2", "seed {seed}");
 }
 
-/// Each type comes the same from a snapshot and from the log.
+/// Each type has the same value from a snapshot and from the log.
 #[test]
-fn values_are_what_the_schema_says() {
+fn values_match_the_schema() {
     let server = server();
     server.sql(
         "create table every (id int primary key, yes bool, small smallint, big bigint, x float8, r real, price numeric(12,3), \
@@ -289,7 +292,7 @@ fn values_are_what_the_schema_says() {
     let second = same(2, 2);
     assert_eq!((&second["x"], &second["r"], &second["gone"]), (&json!("-Infinity"), &json!("Infinity"), &json!("")));
 
-    // Types of their own, and a value that is none of the type.
+    // User-defined types, and a value that does not match the type.
     let schema = "id = \"int64\", price = \"decimal(12,3)\", day = \"date\", at = \"timestamp\", local = \"timestamp\"";
     let typed = following(
         &url(&server),
@@ -299,7 +302,7 @@ fn values_are_what_the_schema_says() {
     );
     let mut job = typed.start(&[]);
     let found = rows(&mut job, &typed, 2);
-    job.until("the others are refused", |_| rows_of(&typed, "bad.jsonl").len() == 2);
+    job.wait_until("the others are refused", |_| rows_of(&typed, "bad.jsonl").len() == 2);
     job.stop();
     let row = &found[0];
     assert_eq!(
@@ -309,7 +312,7 @@ fn values_are_what_the_schema_says() {
 }
 
 #[test]
-fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused() {
+fn old_values_are_read_if_the_log_has_them_and_missing_ones_are_rejected() {
     let server = server();
     server.sql("create table full_t (id int primary key, n int, long text); alter table full_t replica identity full");
     server.sql("create table key_t (like full_t including all)");
@@ -319,10 +322,10 @@ fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused()
         let bad = "[sinks.bad]\nfrom = \"in.rejected\"\nkind = \"queue\"\npath = \"bad.jsonl\"";
         let trial = following(&url(&server), &format!("\"{table}\""), schema, bad);
         let mut job = trial.start(&[]);
-        job.until_stderr("changes follow");
+        job.wait_for_stderr("changes follow");
         server.sql(&format!("insert into {table} values (1, 1, {long}); update {table} set n = 2; update {table} set id = 7; delete from {table}"));
         server.sql(&format!("insert into {table} values (8, 8, 'end')"));
-        job.until("the end comes", |_| rows_of(&trial, "out.jsonl").iter().any(|row| row["long"] == "end"));
+        job.wait_until("the end comes", |_| rows_of(&trial, "out.jsonl").iter().any(|row| row["long"] == "end"));
         job.stop();
         let length = |row: &Value| row["long"].as_str().map(str::len);
         let shown = |row: &Value| json!([row["op"], row["id"], row["n"], row["was"], length(row)]);
@@ -330,7 +333,7 @@ fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused()
         (found, trial.text("bad.jsonl"))
     };
     let (found, bad) = run("full_t");
-    let whole = [
+    let complete = [
         json!(["insert", 1, 1, null, 64000]),
         json!(["update", 1, 2, 1, 64000]),
         json!(["delete", 1, 2, 2, 64000]),
@@ -338,7 +341,7 @@ fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused()
         json!(["delete", 7, 2, 2, 64000]),
         json!(["insert", 8, 8, null, 3]),
     ];
-    assert_eq!(found, whole);
+    assert_eq!(found, complete);
     assert!(!bad.contains("reason"), "{bad}");
     let (found, bad) = run("key_t");
     let by_key = [
@@ -348,23 +351,23 @@ fn old_values_come_where_the_log_has_them_and_what_it_does_not_have_is_refused()
         json!(["insert", 8, 8, null, 3]),
     ];
     assert_eq!(found, by_key);
-    assert_eq!(bad.matches("left column `long` as it was").count(), 2, "{bad}");
+    assert_eq!(bad.matches("did not change column `long`").count(), 2, "{bad}");
     assert!(bad.contains("alter table \\\"public\\\".\\\"key_t\\\" replica identity full"), "{bad}");
 }
 
 #[test]
-fn columns_may_come_and_go() {
+fn columns_may_be_added_and_removed() {
     let server = server();
     server.sql(TABLES);
     let trial = following(&url(&server), "\"t\"", "id = \"int64\", s = \"text\"", "");
     let mut job = trial.start(&[]);
-    job.until_stderr("changes follow");
+    job.wait_for_stderr("changes follow");
     server.sql("insert into t values (1, 1, 'a')");
     server.sql("alter table t add column more text default 'm'; insert into t values (2, 2, 'b', 'x')");
     server.sql("alter table t alter column n type text; update t set n = 'no number' where id = 2");
     assert_eq!(rows(&mut job, &trial, 3)[2]["s"], "b");
     job.stop();
-    // It is there now, and was not when the first of these was written.
+    // It exists now, but did not when the first of these was written.
     server.sql("insert into t values (3, '3', 'c')");
     server.sql("alter table t add column late int; insert into t values (4, '4', 'd', 'm', 4)");
     trial.change("s = \"text\"", "s = \"text\", late = \"int64\"");
@@ -381,53 +384,53 @@ fn columns_may_come_and_go() {
     job.stop();
 }
 
-/// What is missing is told before it is too late, with what to do.
+/// Missing requirements are reported before it is too late, with the fix.
 #[test]
-fn what_cannot_be_followed_is_told() {
+fn tables_that_cannot_be_followed_are_reported() {
     let plain = Postgres::start();
     plain.sql(TABLES);
-    let told = |url: &str, table: &str, schema: &str| {
+    let output = |url: &str, table: &str, schema: &str| {
         let ended = following(url, table, schema, "").run(&[]);
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);
         ended.stderr
     };
-    let level = told(&url(&plain), "\"t\"", "id = \"int64\"");
+    let level = output(&url(&plain), "\"t\"", "id = \"int64\"");
     assert!(level.contains("source `in`: the server's `wal_level` is `replica`"), "{level}");
     let server = server();
     server.sql(TABLES);
     server.sql("create table keyless (n int); create view v as select 1 as n; create role plain login password 'x'; grant all on t to plain");
     server.sql("create role reads login replication password 'x'; grant select on t to reads");
-    let none = told(&url(&server), "\"nothing\"", "id = \"int64\"");
+    let none = output(&url(&server), "\"nothing\"", "id = \"int64\"");
     assert!(none.contains("table `nothing` does not exist"), "{none}");
-    let view = told(&url(&server), "\"v\"", "n = \"int64\"");
+    let view = output(&url(&server), "\"v\"", "n = \"int64\"");
     assert!(view.contains("`v` is not a table but a view"), "{view}");
-    let key = told(&url(&server), "\"keyless\"", "n = \"int64\"");
+    let key = output(&url(&server), "\"keyless\"", "n = \"int64\"");
     assert!(key.contains("`keyless` has no primary key") && key.contains("start = \"latest\""), "{key}");
-    let column = told(&url(&server), "\"t\"", "other = \"int64\"");
+    let column = output(&url(&server), "\"t\"", "other = \"int64\"");
     assert!(column.contains("the table `t` has no column `other`"), "{column}");
-    let named = told(&url(&server), "\"t\"\npublication = \"none\"", "id = \"int64\"");
+    let named = output(&url(&server), "\"t\"\npublication = \"none\"", "id = \"int64\"");
     assert!(named.contains("publication `none` does not exist"), "{named}");
     server.sql("create publication of_u for table u");
-    let other = told(&url(&server), "\"t\"\npublication = \"of_u\"", "id = \"int64\"");
+    let other = output(&url(&server), "\"t\"\npublication = \"of_u\"", "id = \"int64\"");
     assert!(other.contains("the publication `of_u` does not have the table `t`"), "{other}");
     let as_user = |user: &str| url(&server).replace("me:${file:pw}", &format!("{user}:x"));
-    let makes = told(&as_user("plain"), "\"u\"", "k = \"text\"");
+    let makes = output(&as_user("plain"), "\"u\"", "k = \"text\"");
     assert!(
         makes.contains("the job cannot create a publication") && makes.contains("publication = \"name\""),
         "{makes}"
     );
     server.sql("create publication of_t for table t");
-    let role = told(&as_user("plain"), "\"t\"\npublication = \"of_t\"", "id = \"int64\"");
+    let role = output(&as_user("plain"), "\"t\"\npublication = \"of_t\"", "id = \"int64\"");
     assert!(role.contains("replication"), "{role}");
 
-    // With what a job needs and no more.
+    // With the minimum that a job needs.
     let trial = following(&as_user("reads"), "\"t\"\npublication = \"of_t\"", "id = \"int64\"", "");
     let mut job = trial.start(&[]);
     server.sql("insert into t values (1)");
     rows(&mut job, &trial, 1);
     job.stop();
-    // Somebody has tidied up.
-    until("it is gone", || {
+    // A user has cleaned up.
+    wait_until("it is gone", || {
         server.try_sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots").is_ok()
     });
     let gone = trial.run(&[]);
@@ -437,7 +440,7 @@ fn what_cannot_be_followed_is_told() {
     std::fs::write(&tables, trial.text("job.toml").replace("table = \"t\"", "table = [\"t\", \"u\"]")).unwrap();
     let more = trial.run(&[]);
     assert!(
-        more.code == Some(2) && more.stderr.contains("has followed the tables t, and its file names t, u"),
+        more.code == Some(2) && more.stderr.contains("has followed the tables t, but its file names t, u"),
         "{}",
         more.stderr
     );
@@ -449,31 +452,31 @@ fn mistakes_of_the_job_file_are_found() {
     let refused = |change: &dyn Fn(String) -> String| {
         let trial = following("postgres://me@h/d", "\"t\"", "id = \"int64\"", "");
         trial.write("job.toml", change(trial.text("job.toml")));
-        trial.refused(&["validate", "job.toml"])
+        trial.rejected_message(&["validate", "job.toml"])
     };
-    expected.told("no op", &refused(&|job| job.replace(", op = { type = \"text\", from = \"op\" }", "")));
-    expected.told("a URL of another database", &refused(&|job| job.replace("postgres://me@h/d", "mysql://h/d")));
-    let told = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"a.b.c\"]"));
-    assert!(told.contains("`a.b.c` is not a table") || told.contains("\"a.b.c\"` is not a table"), "{told}");
-    expected.told("a table twice", &refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"t\"]")));
-    expected.told("a format", &refused(&|job| job.replace("table = \"t\"", "format = \"csv\"\ntable = \"t\"")));
-    expected.told("a part that changes do not have", &refused(&|job| job.replace("from = \"op\"", "from = \"key\"")));
+    expected.add("no op", &refused(&|job| job.replace(", op = { type = \"text\", from = \"op\" }", "")));
+    expected.add("a URL of another database", &refused(&|job| job.replace("postgres://me@h/d", "mysql://h/d")));
+    let output = refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"a.b.c\"]"));
+    assert!(output.contains("`a.b.c` is not a table") || output.contains("\"a.b.c\"` is not a table"), "{output}");
+    expected.add("a table twice", &refused(&|job| job.replace("table = \"t\"", "table = [\"t\", \"t\"]")));
+    expected.add("a format", &refused(&|job| job.replace("table = \"t\"", "format = \"csv\"\ntable = \"t\"")));
+    expected.add("a part that changes do not have", &refused(&|job| job.replace("from = \"op\"", "from = \"key\"")));
     let sink = |keys: &str| {
         let sink = format!("[stages.some]\nfrom = \"in\"\nfilter = \"id > 0\"\n[sinks.kept]\nfrom = \"some\"\n{keys}");
         refused(&move |job| job + &sink)
     };
-    expected.told("a sink of files", &sink("kind = \"files\"\npath = \"out\""));
-    expected.told("a sink that adds rows", &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\""));
-    expected.told(
+    expected.add("a sink of files", &sink("kind = \"files\"\npath = \"out\""));
+    expected.add("a sink that adds rows", &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\""));
+    expected.add(
         "upsert without op",
         &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\""),
     );
-    expected.told("kafka with a key", &sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nkey = \"id\""));
-    expected.told(
+    expected.add("kafka with a key", &sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nkey = \"id\""));
+    expected.add(
         "op without upsert",
         &sink("kind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nop = \"op\"\nchanges = \"rows\""),
     );
-    expected.told(
+    expected.add(
         "kafka with op and without a key",
         &sink("kind = \"kafka\"\nbrokers = \"h:1\"\ntopic = \"t\"\nop = \"op\"\nchanges = \"no\""),
     );
@@ -483,18 +486,18 @@ fn mistakes_of_the_job_file_are_found() {
         refused(&move |job| job + names + more)
     };
     let kept = "[sinks.kept]\nfrom = \"named\"\nkind = \"postgres\"\nurl = \"postgres://h/d\"\ntable = \"a\"\nmode = \"upsert\"\nkey = \"id\"\nop = \"op\"\n";
-    expected.told("an inner join before a sink", &inner(kept));
-    expected.told("an inner join before a table", &inner(
+    expected.add("an inner join before a sink", &inner(kept));
+    expected.add("an inner join before a table", &inner(
         "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"named\", on = { value = \"id\" }, op = \"op\" }\n",
     ));
     let clicks = "[sources.clicks]\nkind = \"rate\"\nrows_per_second = 1\n[stages.seen]\nfrom = \"clicks\"\nenrich = { stream = \"in\", on = { value = \"id\" } }\n";
-    expected.told("a table of changes without op", &refused(&|job| job + clicks));
+    expected.add("a table of changes without op", &refused(&|job| job + clicks));
     expected.check_parts();
 }
 
-/// A table that is kept by key, of the rows that fulfil a condition: a row whose update no longer does goes.
+/// A table with the last row of each key, with a condition: a row is removed when its update no longer meets it.
 #[test]
-fn a_condition_behind_latest_follows_updates_and_one_before_it_is_refused() {
+fn a_condition_after_latest_follows_updates_and_one_before_it_is_rejected() {
     let server = server();
     server.sql("create table orders (id bigint primary key, price numeric(12,2), customer text)");
     server.sql("create table cheap (id bigint primary key, price numeric(12,2), customer text)");
@@ -508,9 +511,9 @@ fn a_condition_behind_latest_follows_updates_and_one_before_it_is_refused() {
     };
     let cheap = |from: &str| format!("[stages.few]\nfrom = \"{from}\"\nfilter = \"price < 10\"\n");
     let raw = following(&url(&server), "\"orders\"", schema, &(cheap("in") + &copy("few", "id")));
-    let told = raw.refused(&["validate", "job.toml"]);
-    assert!(told.contains("stage `few`: `filter`: the rows are changes of source `in`"), "{told}");
-    assert!(told.contains("latest = true, key = \"id\" and op = \"op\""), "{told}");
+    let output = raw.rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("stage `few`: `filter`: the rows are changes of source `in`"), "{output}");
+    assert!(output.contains("latest = true, key = \"id\" and op = \"op\""), "{output}");
     server.sql("create unique index by_customer on cheap (customer)");
     let other = following(&url(&server), "\"orders\"", schema, &copy("in", "customer")).run(&[]);
     let upper = "[stages.upper]\nfrom = \"in\"\nselect = \"id, price, upper(customer) as customer, op\"\n";
@@ -518,21 +521,22 @@ fn a_condition_behind_latest_follows_updates_and_one_before_it_is_refused() {
         following(&url(&server), "\"orders\"", schema, &(upper.to_owned() + &copy("upper", "customer"))).run(&[]);
     server.sql("drop index by_customer");
     assert_eq!(other.code, Some(2), "{}", other.stderr);
-    let told = "sink `copy` keeps rows of the table `orders` by `customer`, which is not part of the table's key (id)";
-    assert!(other.stderr.contains(told), "{}", other.stderr);
-    assert!(computed.code == Some(2) && computed.stderr.contains(told), "{}", computed.stderr);
+    let output =
+        "sink `copy` keeps rows of the table `orders` by `customer`, which is not part of the table's key (id)";
+    assert!(other.stderr.contains(output), "{}", other.stderr);
+    assert!(computed.code == Some(2) && computed.stderr.contains(output), "{}", computed.stderr);
     let latest = "[stages.all]\nfrom = \"in\"\nkey = \"id\"\nlatest = true\nop = \"op\"\n";
     let trial =
         following(&url(&server), "\"orders\"", schema, &(latest.to_owned() + &cheap("all") + &copy("few", "id")));
     let mut job = trial.start(&[]);
     let has = || server.sql("select string_agg(id::text, ',' order by id) from cheap");
-    job.until("the first rows are there", |_| has() == "1,2");
+    job.wait_until("the first rows are there", |_| has() == "1,2");
     server.sql("update orders set price = 99 where id = 1; delete from orders where id = 2; insert into orders values (4, 1, 'd')");
-    job.until("what is no longer cheap has gone", |_| has() == "4");
+    job.wait_until("what is no longer cheap has gone", |_| has() == "4");
     job.stop();
 }
 
-/// A start that lost its job may still hold the slot; somebody else does not lose it.
+/// A start that lost its job may still hold the slot; an unrelated client does not lose it.
 #[test]
 fn the_slot_is_taken_from_earlier_starts_only() {
     let server = server();
@@ -549,7 +553,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
         command.args(["--slot", &slot, "--start", "-f", "/dev/null", "--no-loop", "-o", "proto_version=1"]);
         command.args(["-o", &format!("publication_names={publication}")]).env("PGAPPNAME", name);
         let holder = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        until("it is held", || server.sql("select count(active_pid) from pg_replication_slots") == "1");
+        wait_until("it is held", || server.sql("select count(active_pid) from pg_replication_slots") == "1");
         holder
     };
     server.sql("insert into t values (2)");
@@ -562,7 +566,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
     server.sql("insert into t values (3)");
     let mut other = hold("somebody");
     let mut job = trial.start(&[]);
-    job.until_stderr("`somebody`, reads the slot");
+    job.wait_for_stderr("`somebody`, reads the slot");
     assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
     let _ = other.kill();
     let _ = other.wait();
@@ -576,7 +580,7 @@ fn the_slot_is_taken_from_earlier_starts_only() {
 }
 
 #[test]
-fn without_a_checkpoint_nothing_is_left_behind_and_a_lost_connection_ends_the_job() {
+fn without_a_checkpoint_no_slot_remains_and_a_lost_connection_ends_the_job() {
     let mut server = server();
     server.sql(TABLES);
     server.sql("insert into t values (1)");
@@ -590,11 +594,11 @@ fn without_a_checkpoint_nothing_is_left_behind_and_a_lost_connection_ends_the_jo
     let ended = job.wait();
     assert!(!matches!(ended.code, Some(0) | None) && ended.stderr.contains("without [checkpoint]"), "{}", ended.stderr);
     assert_eq!(server.sql("select count(*) from pg_replication_slots"), "0");
-    // Only what changes from now on.
+    // Only future changes.
     trial.change("table = \"t\"", "table = \"t\"\nstart = \"latest\"");
     std::fs::remove_file(trial.path("out.jsonl")).unwrap();
     let mut job = trial.start(&[]);
-    job.until("it follows", |_| server.sql("select count(active_pid) from pg_replication_slots") == "1");
+    job.wait_until("it follows", |_| server.sql("select count(active_pid) from pg_replication_slots") == "1");
     server.sql("truncate t; insert into t values (3)");
     let found = rows(&mut job, &trial, 2);
     assert_eq!((&found[0]["op"], &found[0]["id"], &found[1]["id"]), (&json!("truncate"), &Value::Null, &json!(3)));
@@ -602,7 +606,7 @@ fn without_a_checkpoint_nothing_is_left_behind_and_a_lost_connection_ends_the_jo
 }
 
 #[test]
-fn the_server_may_speak_tls() {
+fn the_server_may_use_tls() {
     let (mut server, made) = (server(), Certificates::make());
     server.sql(TABLES);
     server.speak_tls(&made.of("server", "DNS:localhost", 2));
@@ -619,31 +623,31 @@ fn the_server_may_speak_tls() {
     job.stop();
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
-    /// A job that ends when all is quiet does not take a server for quiet that is only slow to send what its log has.
+    /// A job that ends when its sources are idle does not mistake a server that is slow to send its log for an idle one.
     #[test]
-    fn changes_that_are_slow_to_come_are_waited_for() {
+    fn slow_changes_are_waited_for() {
         let server = server();
         server.sql(TABLES);
         let relay = Relay::to(server.port());
         let through = url(&server).replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port));
         let trial = following(&through, "\"t\"", "id = \"int64\", s = \"text\"", "");
-        trial.run_well(&["--until-idle"]);
-        // The first is long, so that it comes by itself.
+        trial.run_ok(&["--until-idle"]);
+        // The first is long, so that it is sent on its own.
         server.sql(
         "insert into t values (1, 1, repeat('x', 100000)); insert into t values (2, 2, 'a change that is held back')",
     );
         *relay.held_back.lock().unwrap() = Some((b"a change that is held back".to_vec(), Duration::from_secs(14)));
-        trial.run_well(&["--until-idle"]);
+        trial.run_ok(&["--until-idle"]);
         assert!(relay.held_back.lock().unwrap().is_none(), "it was held back");
         assert_eq!(rows_of(&trial, "out.jsonl").len(), 2);
     }
 
     #[test]
-    fn a_server_need_not_keep_the_log_of_tables_that_nobody_follows() {
+    fn a_server_need_not_keep_the_log_of_unused_tables() {
         let server = server();
         server.sql(TABLES);
         let trial = following(&url(&server), "\"t\"", "id = \"int64\"", "");
@@ -653,8 +657,8 @@ mod long {
         server.sql("insert into u select 'k' || i from generate_series(1, 10000) i");
         let now = server.sql("select pg_current_wal_lsn()");
         let passed = format!("select confirmed_flush_lsn >= '{now}' from pg_replication_slots");
-        job.until("the server knows that it is not needed", |_| {
-            // There is something new now and then on every server.
+        job.wait_until("the server knows that it is not needed", |_| {
+            // Every server has periodic activity.
             server.sql("insert into u values ('x') on conflict (k) do update set n = 1");
             server.sql(&passed) == "t"
         });

@@ -1,7 +1,7 @@
-//! The sink `postgres` with `parts = "worker"`: each worker commits its share of a batch in a transaction of its own, and the table
+//! The sink `postgres` with `parts = "worker"`: each worker commits its share of a batch in its own transaction, and the table
 //! has each row once, whatever dies between two of them and however many workers come next.
 
-use millstream_tests::{Ended, Postgres, Process, Trial, two_hosts, until};
+use millstream_tests::{Ended, Postgres, Process, Trial, two_hosts, wait_until};
 use std::collections::BTreeMap;
 
 const ROWS: u64 = 600;
@@ -46,16 +46,16 @@ fn killed(trial: &Trial, at: &str, arguments: &[&str]) {
 }
 
 #[track_caller]
-fn run_well(trial: &Trial, arguments: &[&str]) -> Ended {
+fn run_ok(trial: &Trial, arguments: &[&str]) -> Ended {
     let ended = start(trial, "", arguments).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended
 }
 
 #[track_caller]
-fn all_there(server: &Postgres) {
-    let told = server.sql("select count(*), count(distinct value), min(value), max(value), sum(n) from numbers");
-    assert_eq!(told, format!("{ROWS}|{ROWS}|0|{}|{ROWS}", ROWS - 1));
+fn check_all_stored(server: &Postgres) {
+    let output = server.sql("select count(*), count(distinct value), min(value), max(value), sum(n) from numbers");
+    assert_eq!(output, format!("{ROWS}|{ROWS}|0|{}|{ROWS}", ROWS - 1));
 }
 
 /// The last batches by the names of markers.
@@ -65,12 +65,12 @@ fn markers(server: &Postgres) -> BTreeMap<String, u64> {
 }
 
 #[test]
-fn each_worker_commits_its_share_under_a_marker_of_its_own() {
+fn each_worker_commits_its_share_with_its_own_marker() {
     let server = Postgres::start();
     let trial = counting(&server, "parts = \"worker\"");
     killed(&trial, "commit.after:12", &["--workers", "3"]);
     killed(&trial, "commit.written:6", &["--workers", "1"]);
-    // Whole batches, and shares again behind them.
+    // Complete batches, and shares again after them.
     trial.change("parts = \"worker\"", "parts = \"batch\"");
     killed(&trial, "commit.marked:3", &["--workers", "2"]);
     trial.change("parts = \"batch\"", "parts = \"worker\"");
@@ -78,7 +78,7 @@ fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     let mut together = trial.command(&[&["run", "job.toml"], &processes[..]].concat());
     let ended = Process::start(together.env("PW", Postgres::PASSWORD)).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    all_there(&server);
+    check_all_stored(&server);
     let markers = markers(&server);
     let names: Vec<&str> = markers.keys().map(String::as_str).collect();
     assert_eq!(names, ["out", "out/000", "out/001", "out/002", "out/003"]);
@@ -87,15 +87,15 @@ fn each_worker_commits_its_share_under_a_marker_of_its_own() {
     plain.change("[checkpoint]\ndir = \"checkpoint\"\nevery = 5\n", "");
     plain.change("table = \"numbers\"", "table = \"plain.numbers\"");
     server.sql("create schema plain");
-    run_well(&plain, &["--workers", "2"]);
+    run_ok(&plain, &["--workers", "2"]);
     assert_eq!(server.sql("select count(distinct value) from plain.numbers"), ROWS.to_string());
     assert_eq!(server.sql("select to_regclass('plain.millstream_commits') is null"), "t");
 }
 
-/// One process has committed its share of a batch, and the other died in the middle of its transaction. The next start has as many
-/// workers, fewer, or more.
+/// One process has committed its share of a batch, and the other died in the middle of its transaction. The next start has as
+/// many workers, fewer, or more.
 #[test]
-fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
+fn committed_shares_are_skipped_and_the_others_replayed() {
     for workers in ["2", "1", "3"] {
         let server = Postgres::start();
         let trial = counting(&server, "mode = \"upsert\"\nkey = \"value\"\nparts = \"worker\"");
@@ -107,20 +107,21 @@ fn a_share_that_is_committed_is_skipped_and_the_others_come_again() {
         // Not with one of the first batches: the next ones may not be made yet by then.
         let (first, mut second) = (process("0", ""), process("1", "hold@commit.marked:10"));
         let of = |name: &str| markers(&server).get(name).copied();
-        // In the middle of a transaction. The others of its threads go on, as the first still waits for what they say of this batch.
-        second.until_stderr("wants this thread to wait at `commit.marked`");
+        // In the middle of a transaction. Its other threads continue, as the first process still waits for their messages about
+        // this batch.
+        second.wait_for_stderr("wants this thread to wait at `commit.marked`");
         assert_eq!(server.sql("select count(*) > 0 from numbers"), "t");
-        until("the first has committed more", || of("out/000") > of("out/001"));
+        wait_until("the first has committed more", || of("out/000") > of("out/001"));
         second.kill();
         first.kill();
-        run_well(&trial, &["--workers", workers]);
-        all_there(&server);
+        run_ok(&trial, &["--workers", workers]);
+        check_all_stored(&server);
     }
 }
 
-/// What may replace rows has to come from one worker.
+/// Rows that may replace others must come from one worker.
 #[test]
-fn rows_that_replace_others_are_written_by_who_has_all_of_their_key() {
+fn rows_that_replace_others_are_written_by_the_worker_of_their_key() {
     let server = Postgres::start();
     let refused = |sink: &str, keyed: bool, says: &str| {
         let trial = counting(&server, sink);
@@ -132,11 +133,11 @@ fn rows_that_replace_others_are_written_by_who_has_all_of_their_key() {
         assert!(ended.stderr.contains("parts") && ended.stderr.contains(says), "{}", ended.stderr);
     };
     let upsert = "mode = \"upsert\"\nkey = \"value\"\nparts = \"worker\"";
-    refused(upsert, false, "an older one may replace a newer one");
-    refused("mode = \"upsert\"\nkey = \"n\"\nparts = \"worker\"", true, "an older one may replace a newer one");
+    refused(upsert, false, "an older row may replace a newer one");
+    refused("mode = \"upsert\"\nkey = \"n\"\nparts = \"worker\"", true, "an older row may replace a newer one");
     let aggregated = "aggregate = { n = \"count(*)\" }";
     for other in [
-        // Its rows come out where they came in.
+        // Its rows leave the worker at which they arrived.
         "deduplicate = { within = \"1h\" }",
         // Two keys of the stage may be one of the table.
         "aggregate = { n = \"count(*)\" }\nselect = \"value / 2 as value, n\"",
@@ -147,7 +148,7 @@ fn rows_that_replace_others_are_written_by_who_has_all_of_their_key() {
         trial.change(aggregated, other);
         let ended = start(&trial, "", &[]).wait();
         assert_eq!(ended.code, Some(2), "{other}: {}", ended.stderr);
-        assert!(ended.stderr.contains("an older one may replace a newer one"), "{other}: {}", ended.stderr);
+        assert!(ended.stderr.contains("an older row may replace a newer one"), "{other}: {}", ended.stderr);
     }
     for other in [
         "aggregate = { n = \"count(*)\" }\nselect = \"n, value\"",
@@ -158,8 +159,8 @@ fn rows_that_replace_others_are_written_by_who_has_all_of_their_key() {
         server.sql("drop table if exists numbers, millstream_commits");
         let trial = counting(&server, upsert);
         trial.change(aggregated, other);
-        run_well(&trial, &["--workers", "2"]);
-        all_there(&server);
+        run_ok(&trial, &["--workers", "2"]);
+        check_all_stored(&server);
     }
-    refused(&format!("{upsert}\nop = \"n\""), true, "the order of all rows counts");
+    refused(&format!("{upsert}\nop = \"n\""), true, "needs the order of all rows");
 }

@@ -1,6 +1,6 @@
 //! The sink `postgres` with a real server, as its reader sees the table.
 
-use millstream_tests::{Ended, Expected, Postgres, Process, Trial, free_port, until};
+use millstream_tests::{Ended, Expected, Postgres, Process, Trial, free_port, wait_until};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -39,13 +39,13 @@ fn run(trial: &Trial) -> Ended {
     start(trial).wait()
 }
 
-fn run_well(trial: &Trial) {
+fn run_ok(trial: &Trial) {
     let ended = run(trial);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-/// Runs a job that is refused with this exit code; what it says behind `error: `.
-fn refused(trial: &Trial, code: i32) -> String {
+/// Runs a job that is rejected with this exit code; returns its message after `error: `.
+fn rejection(trial: &Trial, code: i32) -> String {
     let ended =
         Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD).env("MILLSTREAM_LOG", "off"))
             .wait();
@@ -54,19 +54,19 @@ fn refused(trial: &Trial, code: i32) -> String {
 }
 
 #[test]
-fn append_makes_the_table_and_adds_every_row() {
+fn append_creates_the_table_and_adds_every_row() {
     let server = Postgres::start();
     let trial = job(&server, "table = \"Odd \\\"na'me\"");
     let sql = "select k, n from \"Odd \"\"na'me\" order by n, k";
-    run_well(&trial);
+    run_ok(&trial);
     let once = "c|-9223372036854775808\na|1\na|2\nb|4\nb|";
     assert_eq!(server.sql(sql), once);
-    run_well(&trial);
+    run_ok(&trial);
     assert_eq!(server.sql("select count(*) from \"Odd \"\"na'me\""), "10");
 }
 
 #[test]
-fn every_type_and_odd_value_arrives() {
+fn every_type_and_unusual_value_arrives() {
     let server = Postgres::start();
     server.sql("create schema \"My app\"");
     let columns = "yes = \"bool\", n = \"int64\", x = \"float64\", \"größe \\\"q\\\"\" = \"text\", raw = \"binary\", ts = \"timestamp\"";
@@ -77,7 +77,7 @@ fn every_type_and_odd_value_arrives() {
         "[null,null,null,null,null,null]",
     ];
     trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
-    run_well(&trial);
+    run_ok(&trial);
     let sql =
         "set time zone 'UTC'; set bytea_output = 'hex'; select * from \"My app\".every order by n desc nulls last";
     let expected = "t|1|NaN|zwölf 🙂\t\\N|\\xc3a9|2026-11-20 08:30:01.000001+00\n\
@@ -89,7 +89,7 @@ fn every_type_and_odd_value_arrives() {
     assert_eq!(server.sql(types), "boolean, bigint, double precision, text, bytea, timestamp with time zone");
 }
 
-/// Types that rows do not have are made by the server, in tables that are added to and in those whose rows are replaced.
+/// The server converts to types that rows do not have, in tables that grow and in those whose rows are replaced.
 #[test]
 fn tables_may_have_numeric_dates_json_and_arrays() {
     let server = Postgres::start();
@@ -104,13 +104,13 @@ fn tables_may_have_numeric_dates_json_and_arrays() {
     server.sql(&format!("create table kept (k text primary key, {types})"));
     let upsert = job_at(&server.url(), columns, "table = \"kept\"\nmode = \"upsert\"\nkey = \"k\"");
     upsert.write("input.jsonl", format!("[{first},{nulls}]\n[{again}]\n"));
-    run_well(&upsert);
+    run_ok(&upsert);
     assert_eq!(server.sql("select * from kept order by k"), shown);
 
     server.sql(&format!("create table added (k text, {types})"));
     let append = job_at(&server.url(), columns, "table = \"added\"");
     append.write("input.jsonl", format!("[{first},{nulls}]\n[{again}]\n"));
-    run_well(&append);
+    run_ok(&append);
     let one = "a|19.90|12345678901234567890.5|9007199254740993|2026-03-29|{\"b\": [1]}|[1, 2]|{x,\"y,z\",NULL}|{1,2}|\
                5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b|1.5";
     assert_eq!(
@@ -118,17 +118,17 @@ fn tables_may_have_numeric_dates_json_and_arrays() {
         shown.replacen("a|", &format!("{one}\na|"), 1)
     );
 
-    // A key of such a type: two texts are one number.
+    // A key of such a type: two strings are one number.
     server.sql("create table by_number (k numeric primary key, n bigint)");
     let keyed =
         job_at(&server.url(), "k = \"text\", n = \"int64\"", "table = \"by_number\"\nmode = \"upsert\"\nkey = \"k\"");
     keyed.write("input.jsonl", "[[\"1\",1],[\"1.0\",2],[\"2\",3]]\n");
-    run_well(&keyed);
+    run_ok(&keyed);
     assert_eq!(server.sql("select trim_scale(k), n from by_number order by k"), "1|2\n2|3");
 
     keyed.write("input.jsonl", "[[\"many\",1]]\n");
-    let told = refused(&keyed, 1);
-    assert!(told.contains("invalid input syntax for type numeric: \"many\""), "{told}");
+    let output = rejection(&keyed, 1);
+    assert!(output.contains("invalid input syntax for type numeric: \"many\""), "{output}");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn structs_lists_decimals_and_dates_arrive() {
     let shown = |tags: &str, doc: &str| format!("a|12345678901234567.125|2026-03-29|{tags}|{doc}\nb||||");
     let made = job_at(&server.url(), columns, "table = \"made\"");
     made.write("input.jsonl", format!("[{rows},{nulls}]\n"));
-    run_well(&made);
+    run_ok(&made);
     let object = "{\"id\": 1, \"of\": [0.5, null]}";
     assert_eq!(server.sql("select * from made order by k"), shown("[\"x\", \"y,z\", null]", object));
     assert_eq!(
@@ -152,7 +152,7 @@ fn structs_lists_decimals_and_dates_arrive() {
     server.sql("create table kept (k text primary key, price numeric, day date, tags text[], doc json)");
     let kept = job_at(&server.url(), columns, "table = \"kept\"\nmode = \"upsert\"\nkey = \"k\"");
     kept.write("input.jsonl", format!("[{rows},{nulls}]\n"));
-    run_well(&kept);
+    run_ok(&kept);
     assert_eq!(server.sql("select * from kept order by k"), shown("{x,\"y,z\",NULL}", "{\"id\":1,\"of\":[0.5,null]}"));
 }
 
@@ -160,15 +160,15 @@ fn structs_lists_decimals_and_dates_arrive() {
 fn upsert_keeps_the_last_row_of_each_key() {
     let server = Postgres::start();
     let made = job(&server, "table = \"made\"\nmode = \"upsert\"\nkey = \"k\"");
-    run_well(&made);
+    run_ok(&made);
     let expected = "a|2\nb|4\nc|-9223372036854775808";
     assert_eq!(server.sql("select k, n from made order by k"), expected);
-    run_well(&made);
+    run_ok(&made);
     assert_eq!(server.sql("select k, n from made order by k"), expected);
-    // A table that somebody made, with columns in another order and one that the rows do not have.
+    // An existing table, with columns in another order and one that the rows do not have.
     server.sql("create table theirs (at timestamptz default now(), n bigint, k varchar(9) unique)");
     server.sql("insert into theirs (k, n) values ('a', 77), ('z', 26)");
-    run_well(&job(&server, "table = \"theirs\"\nmode = \"upsert\"\nkey = [\"k\"]"));
+    run_ok(&job(&server, "table = \"theirs\"\nmode = \"upsert\"\nkey = [\"k\"]"));
     assert_eq!(server.sql("select k, n from theirs where at is not null order by k"), format!("{expected}\nz|26"));
 }
 
@@ -181,7 +181,7 @@ fn a_table_may_have_any_name() {
             let columns = "k = \"date\", n = \"int64\"";
             let trial = job_at(&server.url(), columns, &format!("table = \"{table}\"\n{mode}"));
             trial.write("input.jsonl", "[[\"2026-11-22\",1],[\"2026-11-23\",2]]\n[[\"2026-11-24\",3]]\n");
-            run_well(&trial);
+            run_ok(&trial);
             assert_eq!(server.sql(&format!("select sum(n) from \"{table}\"")), "6", "{table} {mode}");
             server.sql(&format!("drop table \"{table}\""));
         }
@@ -202,7 +202,7 @@ fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
         ("create view t as select 1 as n", append),
     ] {
         server.sql(make);
-        expected.told(&format!("{make}\n{sink}"), &refused(&job(&server, sink), 2));
+        expected.add(&format!("{make}\n{sink}"), &rejection(&job(&server, sink), 2));
         let what = if make.contains("view") { "view" } else { "table" };
         assert_eq!(
             server.sql(&format!("select count(*) from t{}", if what == "view" { " where n = 0" } else { "" })),
@@ -210,58 +210,61 @@ fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
         );
         server.sql(&format!("drop {what} t"));
     }
-    let unknown = refused(&job(&server, "table = \"t\"\nmode = \"upsert\"\nkey = \"word\""), 2);
-    expected.told("a key that the rows do not have", &unknown);
+    let unknown = rejection(&job(&server, "table = \"t\"\nmode = \"upsert\"\nkey = \"word\""), 2);
+    expected.add("a key that the rows do not have", &unknown);
     expected.check();
     assert_eq!(server.sql("select to_regclass('t') is null"), "t");
 }
 
 #[test]
-fn a_server_that_cannot_be_used_is_told_at_the_start() {
+fn an_unsuitable_server_is_reported_at_the_start() {
     let port = free_port();
     let dead =
         job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"\nwait = \"0s\"");
-    let told = refused(&dead, 1);
+    let output = rejection(&dead, 1);
     let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
     assert!(
-        told.starts_with(&start) && told.ends_with("; start the server, or check `url`, or raise `wait`"),
-        "{told}"
+        output.starts_with(&start) && output.ends_with("; start the server, or check `url`, or raise `wait`"),
+        "{output}"
     );
-    let told = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
-    assert!(told.code == Some(1) && told.stderr.contains(&start), "{}", told.stderr);
+    let output = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
+    assert!(output.code == Some(1) && output.stderr.contains(&start), "{}", output.stderr);
     let unset = job_at("postgres://me:${NO_SUCH_VARIABLE}@h/a", "k = \"text\"", "table = \"t\"");
-    let told = refused(&unset, 2);
-    assert!(told.contains("job.toml:9: ") && told.contains("variable `NO_SUCH_VARIABLE`, which is not set"), "{told}");
+    let output = rejection(&unset, 2);
+    assert!(
+        output.contains("job.toml:9: ") && output.contains("variable `NO_SUCH_VARIABLE`, which is not set"),
+        "{output}"
+    );
 
     let server = Postgres::start();
     let wrong = job_at(&server.url().replace("${PW}", "guess"), "k = \"text\"", "table = \"t\"");
-    let told = refused(&wrong, 1);
-    assert!(told.contains("password authentication failed") && !told.contains("guess"), "{told}");
+    let output = rejection(&wrong, 1);
+    assert!(output.contains("password authentication failed") && !output.contains("guess"), "{output}");
 }
 
-/// A batch that the server refuses ends the job; nothing of it is in the table, and all before it is.
+/// A batch that the server rejects fails the job; nothing of it is in the table, and everything before it is.
 #[test]
-fn what_the_server_refuses_ends_the_job_and_leaves_whole_batches() {
+fn an_error_of_the_server_ends_the_job_and_leaves_complete_batches() {
     let server = Postgres::start();
     server.sql("create table t (k text, n integer check (n > 0))");
     let trial = job(&server, "table = \"t\"");
-    for (bad, words) in [
+    for (bad, message) in [
         ("[\"x\",5],[\"y\",-5]", "violates check constraint \"t_n_check\""),
         ("[\"x\",5],[\"y\",5000000000]", "row 2, column `n`: 5000000000 does not fit into the column's type int4"),
-        ("[\"x\",5],[\"a\\u0000b\",6]", "row 2, column `k`: its text has a zero byte"),
+        ("[\"x\",5],[\"a\\u0000b\",6]", "row 2, column `k`: its text contains NUL"),
     ] {
         server.sql("truncate t");
         trial.write("input.jsonl", format!("[[\"a\",1]]\n[{bad}]\n[[\"b\",2]]\n"));
         let ended = run(&trial);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("sink `out`: batch 2: ") && ended.stderr.contains(words), "{}", ended.stderr);
+        assert!(ended.stderr.contains("sink `out`: batch 2: ") && ended.stderr.contains(message), "{}", ended.stderr);
         assert_eq!(server.sql("select k, n from t"), "a|1");
     }
 }
 
-/// The job waits for a server that goes away and comes back, and no row is lost or there twice.
+/// The job waits for a server that is unreachable for a while, and no row is lost or duplicated.
 #[test]
-fn a_server_may_go_away_and_come_back() {
+fn a_server_may_be_unreachable_for_a_while() {
     let mut server = Postgres::start();
     let rows = 3_000;
     let trial = Trial::new(&format!(
@@ -280,15 +283,17 @@ table = "t"
     ));
     let mut job = start(&trial);
     let count = |server: &Postgres| server.sql("select count(*) from t").parse::<u64>().unwrap();
-    until("the table is there", || server.sql("select to_regclass('t') is not null") == "t");
+    wait_until("the table is there", || server.sql("select to_regclass('t') is not null") == "t");
     for _ in 0..2 {
         let before = count(&server);
-        until("rows arrive", || count(&server) > before);
+        wait_until("rows arrive", || count(&server) > before);
         let warnings = job.stderr().matches("the job waits").count();
         server.stop();
-        job.until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
+        job.wait_until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
         server.start_again();
-        job.until("it goes on", |job| job.stderr().matches("accepts rows again; the job continues").count() > warnings);
+        job.wait_until("it goes on", |job| {
+            job.stderr().matches("accepts rows again; the job continues").count() > warnings
+        });
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -296,13 +301,13 @@ table = "t"
     assert_eq!(server.sql("select count(*), count(distinct value) from t"), format!("{rows}|{rows}"));
 }
 
-/// A value that no table can hold is the row's fault: nothing is tried again, with checkpoints as without.
+/// A value that no table can hold is an error of the row: nothing is retried, with or without checkpoints.
 #[test]
-fn a_row_that_the_table_cannot_hold_is_not_tried_again() {
+fn a_row_that_the_table_cannot_store_is_not_retried() {
     let server = Postgres::start();
     server.sql("create table t (k text, n integer check (n > 0))");
-    for (bad, words) in [
-        ("[\"a\\u0000b\",6]", "batch 1: row 2, column `k`: its text has a zero byte"),
+    for (bad, message) in [
+        ("[\"a\\u0000b\",6]", "batch 1: row 2, column `k`: its text contains NUL"),
         ("[\"x\",5000000000]", "batch 1: row 2, column `n`: 5000000000 does not fit into the column's type int4"),
         ("[\"x\",-5]", "violates check constraint \"t_n_check\""),
     ] {
@@ -311,14 +316,14 @@ fn a_row_that_the_table_cannot_hold_is_not_tried_again() {
         let began = Instant::now();
         let ended = run(&trial);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("sink `out`: batch 1: ") && ended.stderr.contains(words), "{}", ended.stderr);
-        assert!(!ended.stderr.contains("again from the last checkpoint"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("sink `out`: batch 1: ") && ended.stderr.contains(message), "{}", ended.stderr);
+        assert!(!ended.stderr.contains(" from the last checkpoint in "), "{}", ended.stderr);
         assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
         assert_eq!(server.sql("select count(*) from t"), "0");
     }
 }
 
-/// A job may be started before its database is; so a machine that comes up starts both in any order.
+/// A job may be started before its database, so a booting machine may start both in any order.
 #[test]
 fn a_start_waits_for_its_servers() {
     let mut server = Postgres::start();
@@ -337,8 +342,8 @@ fn a_start_waits_for_its_servers() {
             .replace("from = \"in\"\nkind = \"postgres\"", "from = \"coloured\"\nkind = \"postgres\"");
         trial.write("job.toml", format!("{text}{stage}"));
         let mut job = start(&trial);
-        job.until_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
-        job.until_stderr("the job waits for up to 1h (`wait`)");
+        job.wait_for_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
+        job.wait_for_stderr("the job waits for up to 1h (`wait`)");
         server.start_again();
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -347,18 +352,18 @@ fn a_start_waits_for_its_servers() {
         server.sql("drop table t");
         server.stop();
     }
-    // No longer than it is told to, and not against a signal.
+    // No longer than configured, and a signal ends the wait.
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"\nwait = \"300ms\"");
-    let told = refused(&trial, 1);
-    assert!(told.contains(", for 300ms; start the server, or check `url`, or raise `wait`"), "{told}");
+    let output = rejection(&trial, 1);
+    assert!(output.contains(", for 300ms; start the server, or check `url`, or raise `wait`"), "{output}");
     let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
     let mut job = start(&trial);
-    job.until_stderr("the job waits");
+    job.wait_for_stderr("the job waits");
     job.signal("TERM");
     job.wait_within(Duration::from_secs(10));
 }
 
-/// Listens, accepts, and says what a function does with each connection.
+/// Listens, and calls `talk` with each connection.
 fn hostile(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -372,13 +377,13 @@ fn hostile(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     port
 }
 
-/// What hangs, and what floods: neither holds a command up, nor fills its memory.
+/// Servers that hang or flood: neither blocks a command, nor fills its memory.
 #[test]
-fn a_server_that_says_nothing_or_too_much_is_left() {
+fn a_hanging_or_flooding_server_is_abandoned() {
     let silent = hostile(|mut socket| while matches!(socket.read(&mut [0; 1024]), Ok(1..)) {});
     let flood = hostile(|mut socket| {
         let _ = socket.read(&mut [0; 1024]);
-        // It lets everybody in, and goes on about it.
+        // It accepts any login, and keeps confirming it.
         let mut bytes = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0];
         let _ = socket.write_all(&bytes);
         bytes.clear();
@@ -390,9 +395,14 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
         }
         while socket.write_all(&bytes).is_ok() {}
     });
-    for (port, told) in
-        [(silent, "no response in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
-    {
+    for (port, output) in [
+        (silent, "no response in 1 s to the first message"),
+        (
+            flood,
+            "it sent more than 256 KiB before the login was \
+                                                                 complete",
+        ),
+    ] {
         let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1&sslmode=disable");
         let columns = "k = \"text\", n = \"int64\"";
         let sink = job_at(&url, columns, "table = \"t\"\nwait = \"0s\"");
@@ -405,20 +415,20 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
         for trial in [&sink, &enrich] {
             for command in ["validate", "run"] {
                 let mut job = Process::start(trial.command(&[command, "job.toml"]).env("PW", "x"));
-                let (mut most, began) = (0, Instant::now());
-                until("it ends", || {
-                    // What has just ended has no such line any more.
+                let (mut maximum, began) = (0, Instant::now());
+                wait_until("it ends", || {
+                    // A process that has just exited no longer has such a line.
                     let status = std::fs::read_to_string(format!("/proc/{}/status", job.id())).unwrap_or_default();
                     let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
                     let kib = high.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
-                    most = most.max(kib << 10);
-                    job.ended()
+                    maximum = maximum.max(kib << 10);
+                    job.has_ended()
                 });
                 assert!(began.elapsed() < Duration::from_secs(60), "{command}: {:?}", began.elapsed());
                 let ended = job.wait();
                 assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
-                assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
-                assert!(most < 300 << 20, "{command}: {most} bytes");
+                assert!(ended.stderr.contains(output), "{command}: {}", ended.stderr);
+                assert!(maximum < 300 << 20, "{command}: {maximum} bytes");
             }
         }
     }
@@ -433,7 +443,7 @@ fn a_server_that_says_nothing_or_too_much_is_left() {
 
 /// PostgreSQL knows dates that have no four digits, and not all that a row may have.
 #[test]
-fn dates_and_times_far_away_arrive_or_are_refused_with_their_row() {
+fn extreme_dates_and_times_arrive_or_are_rejected_with_their_row() {
     let server = Postgres::start();
     let days = |table: &str, days: &[i64]| {
         let trial = job_at(&server.url(), "k = \"int64\", none = \"date\"", &format!("table = \"{table}\""));
@@ -445,26 +455,26 @@ fn dates_and_times_far_away_arrive_or_are_refused_with_their_row() {
         trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
         trial
     };
-    run_well(&days("made", &[-719_529, -719_528, -2_440_588, 2_932_896, 2_932_897, 2_145_042_905]));
+    run_ok(&days("made", &[-719_529, -719_528, -2_440_588, 2_932_896, 2_932_897, 2_145_042_905]));
     assert_eq!(
         server.sql("select day from made order by k"),
         "4714-11-24 BC\n0002-12-31 BC\n0001-01-01 BC\n9999-12-31\n10000-01-01\n5874897-12-31"
     );
     server.sql("create table texts (k bigint, day text)");
-    run_well(&days("texts", &[-719_529, 2_932_897]));
+    run_ok(&days("texts", &[-719_529, 2_932_897]));
     assert_eq!(server.sql("select day from texts order by k"), "-0001-12-31\n+10000-01-01");
     for (key, shown) in [(-2_440_589, "-4713-11-23"), (2_145_042_906, "+5874898-01-01")] {
-        let told = refused(&days("made", &[0, key]), 1);
-        let words =
-            format!("sink `out`: batch 1: row 2, column `day`: {shown} is out of the range of PostgreSQL's dates");
-        assert!(told.contains(&words), "{told}");
+        let output = rejection(&days("made", &[0, key]), 1);
+        let message =
+            format!("sink `out`: batch 1: row 2, column `day`: {shown} is outside the range of PostgreSQL dates");
+        assert!(output.contains(&message), "{output}");
     }
     assert_eq!(server.sql("select count(*) from made"), "6");
 }
 
-/// Keys that differ in the rows and are one in the table: the last one counts, as it does where they come in two batches.
+/// Keys that differ in the rows but are equal in the table: the last one wins, as in two batches.
 #[test]
-fn keys_that_the_table_rounds_are_one() {
+fn keys_rounded_by_the_table_are_equal() {
     let server = Postgres::start();
     server.sql("create table prices (k numeric(5,2) primary key, n bigint)");
     let columns = "k = \"text\", n = \"int64\"";
@@ -472,11 +482,11 @@ fn keys_that_the_table_rounds_are_one() {
     for batches in ["[[\"1.001\",1],[\"1.002\",2],[\"2\",3]]\n", "[[\"1.001\",1]]\n[[\"1.002\",2],[\"2\",3]]\n"] {
         let trial = job_at(&server.url(), columns, &sink("prices"));
         trial.write("input.jsonl", batches);
-        run_well(&trial);
+        run_ok(&trial);
         assert_eq!(server.sql("select k, n from prices order by k"), "1.00|2\n2.00|3");
         server.sql("truncate prices");
     }
-    // What nobody but the table can tell.
+    // Only the table can know this.
     server.sql(
         "create table words (k text primary key, n bigint); create function small() returns trigger language plpgsql as \
          $$ begin new.k = lower(new.k); return new; end $$; create trigger small before insert on words for each row \
@@ -484,15 +494,16 @@ fn keys_that_the_table_rounds_are_one() {
     );
     let trial = job_at(&server.url(), columns, &sink("words"));
     trial.write("input.jsonl", "[[\"a\",1],[\"A\",2]]\n");
-    let told = refused(&trial, 1);
+    let output = rejection(&trial, 1);
     assert!(
-        told.contains("sink `out`: batch 1: two rows of the batch have keys that differ and are one in the table"),
-        "{told}"
+        output
+            .contains("sink `out`: batch 1: two rows of the batch have different keys that the table treats as equal"),
+        "{output}"
     );
 }
 
 #[test]
-fn arrays_may_be_written_in_any_way() {
+fn arrays_may_be_written_in_any_syntax() {
     let server = Postgres::start();
     let columns = "k = \"int64\", sizes = \"text\", words = \"list<list<text>>\", docs = \"text\"";
     server.sql("create table t (k bigint, sizes numeric(9,1)[], words text[], docs jsonb[])");
@@ -505,12 +516,12 @@ fn arrays_may_be_written_in_any_way() {
         r#"[5,"[]",[["[1]"]],"{\"{\\\"a\\\": 1}\"}"]"#,
     ];
     trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
-    run_well(&trial);
+    run_ok(&trial);
     let expected = "1|{{1.0,2.3},{3.0,NULL}}|{{a,\"b,\\\"c\"},{\"{d}\",\"\\\\\"}}|{\"{\\\"a\\\": [1]}\",[2],\"\\\"x\\\"\",NULL}\n\
                     2|[0:1]={1.0,2.0}|{}|{}\n3|{4.0}|{}|{}\n4|{{5.0},{6.0}}||\n5|{}|{{[1]}}|{\"{\\\"a\\\": 1}\"}";
     assert_eq!(server.sql("select k, sizes, words, docs from t order by k"), expected);
     trial.write("input.jsonl", "[[1,\"[1,[2]]\",null,null]]\n");
-    assert!(refused(&trial, 1).contains("invalid input syntax for type numeric: \"[2]\""));
+    assert!(rejection(&trial, 1).contains("invalid input syntax for type numeric: \"[2]\""));
 }
 
 #[test]
@@ -522,18 +533,18 @@ fn a_column_that_the_table_numbers_takes_the_numbers_of_the_rows() {
     let rows = "[[\"a\",1],[\"b\",7],[\"c\",1]]\n[[\"d\",7]]\n";
     let trial = job_at(&server.url(), columns, "table = \"t\"\nmode = \"upsert\"\nkey = \"n\"");
     trial.write("input.jsonl", rows);
-    run_well(&trial);
+    run_ok(&trial);
     assert_eq!(server.sql("select n, k from t order by n"), "1|c\n7|d");
     // Copied, and cast.
     for kind in ["text", "jsonb"] {
         server.sql(&format!("drop table t; create table t (n bigint generated always as identity, k {kind})"));
         let trial = job_at(&server.url(), columns, "table = \"t\"");
         trial.write("input.jsonl", "[[\"1\",5],[\"2\",5]]\n");
-        run_well(&trial);
+        run_ok(&trial);
         assert_eq!(server.sql("select n, k from t order by k::text"), "5|1\n5|2");
     }
     server.sql("drop table t; create table t (k text primary key, n bigint generated always as identity)");
-    let told = refused(&job_at(&server.url(), columns, "table = \"t\"\nmode = \"upsert\"\nkey = \"k\""), 2);
-    assert!(told.contains("column `n` is numbered by the table (`generated always`)"), "{told}");
-    assert!(told.contains("alter table \"t\" alter column \"n\" set generated by default"), "{told}");
+    let output = rejection(&job_at(&server.url(), columns, "table = \"t\"\nmode = \"upsert\"\nkey = \"k\""), 2);
+    assert!(output.contains("column `n` is numbered by the table (`generated always`)"), "{output}");
+    assert!(output.contains("alter table \"t\" alter column \"n\" set generated by default"), "{output}");
 }

@@ -1,5 +1,5 @@
-//! A PostgreSQL server that goes away in the middle of a start: the job waits for it and asks again, as it does where the server is
-//! away from the beginning.
+//! A PostgreSQL server that becomes unreachable in the middle of a start: the job waits for it and retries, as if it had been
+//! unreachable from the beginning.
 
 use millstream_tests::{Postgres, Process, Trial};
 use std::io::{Read, Write};
@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 const COLUMNS: &str = "k = \"text\", n = \"int64\"";
 const INPUT: &str = "[[\"a\",1],[\"b\",2]]\n[[\"a\",3]]\n";
 
-/// Stands between a job and its server, counts what the job asks for, and ends a connection at one of these questions.
+/// A proxy between a job and its server. It counts the requests, and ends a connection at one of them.
 #[derive(Default)]
 struct Between {
     asked: AtomicUsize,
-    /// The question, from 1; 0: none.
+    /// The request, from 1; 0: none.
     ends_at: AtomicUsize,
-    /// The server hears it, and the answer is lost.
+    /// The server receives it, and the response is lost.
     heard: AtomicBool,
 }
 
@@ -54,7 +54,7 @@ impl Between {
         self.ends_at.store(question, Ordering::SeqCst);
     }
 
-    /// Passes on what a job says, message by message.
+    /// Forwards the job's messages one by one.
     fn pass(&self, mut job: TcpStream, mut server: TcpStream) -> std::io::Result<()> {
         let message = |job: &mut TcpStream, kind: usize| {
             let mut message = vec![0; kind + 4];
@@ -122,11 +122,11 @@ fn colours(server: &Postgres) {
     server.sql("create table colours (k text, colour text); insert into colours values ('a', 'red')");
 }
 
-/// So many servers are asked side by side: what takes time is that jobs wait before they ask again.
+/// The number of servers tested in parallel: most of the time is the jobs' wait before a retry.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Ends a start at every question that it asks, every [`SIDE_BY_SIDE`]th from this one on. How many questions there were, and how often
-/// jobs said that they wait.
+/// Ends a start at every [`SIDE_BY_SIDE`]th of its requests, from this one on. Returns the number of requests, and how often jobs
+/// logged that they wait.
 fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
     let server = Postgres::start();
     colours(&server);
@@ -135,19 +135,19 @@ fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
     let (mut question, mut warned) = (first, 0);
     loop {
         let trial = job(&url, sink, more);
-        // One that goes on from a checkpoint asks more.
+        // A start from a checkpoint sends more requests.
         let starts: &[bool] = if more.is_empty() { &[false] } else { &[false, true] };
         for &again in starts {
             between.end_at(question, (question / SIDE_BY_SIDE) % 2 == usize::from(again));
-            let told = run(&trial);
+            let output = run(&trial);
             let came_to_it = between.asked.load(Ordering::SeqCst) >= question;
-            warned += told.matches("the job waits").count();
+            warned += output.matches("the job waits").count();
             if came_to_it {
-                assert!(told.matches("the job waits").count() <= 1, "told once: {told}");
+                assert!(output.matches("the job waits").count() <= 1, "told once: {output}");
             }
             let rows = server.sql("select k, n, colour from t order by n");
             let expected = "a|1|red\nb|2|\na|3|red";
-            assert_eq!(rows, expected, "question {question} of {sink}, again: {again}: {told}");
+            assert_eq!(rows, expected, "question {question} of {sink}, again: {again}: {output}");
         }
         server.sql("drop table t; drop table if exists millstream_commits");
         if between.asked.load(Ordering::SeqCst) < question {
@@ -158,7 +158,7 @@ fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
 }
 
 #[test]
-fn a_server_that_is_started_again_and_again_is_waited_for() {
+fn a_server_that_restarts_repeatedly_is_waited_for() {
     let mut server = Postgres::start();
     colours(&server);
     let url = server.url();
@@ -197,29 +197,29 @@ fn a_server_that_is_started_again_and_again_is_waited_for() {
 fn a_query_that_never_works_is_not_waited_for() {
     let server = Postgres::start();
     colours(&server);
-    for (query, words) in [
+    for (query, text) in [
         ("select k, colour from colours where k = $1", "the query has parameters"),
         (
             "insert into colours values ('x', 'y') returning k, colour",
             "cannot execute INSERT in a read-only transaction",
         ),
-        ("copy colours to stdout", "the query gives no columns"),
-        ("select", "the query gives no columns"),
+        ("copy colours to stdout", "the query returns no columns"),
+        ("select", "the query returns no columns"),
     ] {
         let trial = job(&server.url(), "table = \"t\"", "");
         trial.change("select k, colour from colours", query);
         let ended = Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD)).wait();
         assert_eq!(ended.code, Some(2), "{query}: {}", ended.stderr);
-        assert!(ended.stderr.contains(words) && !ended.stderr.contains("waits"), "{query}: {}", ended.stderr);
+        assert!(ended.stderr.contains(text) && !ended.stderr.contains("waits"), "{query}: {}", ended.stderr);
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn a_connection_that_ends_at_any_question_of_a_start_is_made_again() {
+    fn a_connection_lost_at_any_request_of_a_start_is_reopened() {
         let checkpoint = "[checkpoint]\ndir = \"checkpoint\"";
         for (sink, more) in
             [("table = \"t\"", ""), ("table = \"t\"\nmode = \"upsert\"\nkey = [\"k\", \"n\"]", checkpoint)]
@@ -230,7 +230,7 @@ mod long {
                 side_by_side.into_iter().map(|strand| strand.join().unwrap()).collect::<Vec<_>>()
             });
             let warned: usize = ended.iter().map(|(_, warned)| warned).sum();
-            // The least that a start asks: the table's columns and indexes, the columns of the query.
+            // The minimum of a start: the table's columns and indexes, the columns of the query.
             assert!(ended.iter().all(|(question, _)| *question > 15) && warned > 15, "{ended:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! The sink `redis` with a real server.
 
 use millstream_tests::redis::Answer;
-use millstream_tests::{Process, Random, Redis, Trial, kill, lives};
+use millstream_tests::{Process, Random, Redis, Trial, is_alive, kill};
 use serde_json::{Value, json};
 use std::thread;
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn texts(redis: &Redis) -> Vec<Vec<(String, String)>> {
 
 /// Whatever dies, each row is there once, in order.
 #[test]
-fn rows_are_there_once_whatever_is_killed() {
+fn rows_are_stored_once_after_any_kill() {
     thread::scope(|scope| {
         for (seed, processes) in [(1, 1), (2, 2)] {
             scope.spawn(move || disturbed(seed, processes));
@@ -81,7 +81,7 @@ fn disturbed(seed: u64, processes: usize) {
     let mut running = trial.start_processes(processes, 2);
     for _ in 0..12 {
         thread::sleep(Duration::from_millis(random.from(100, 700)));
-        if running.ended() {
+        if running.has_ended() {
             break;
         }
         match random.from(0, 3) {
@@ -93,10 +93,10 @@ fn disturbed(seed: u64, processes: usize) {
             1 => {
                 let children = running.children();
                 running.kill();
-                millstream_tests::until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                millstream_tests::wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                 running = trial.start_processes(processes, 2);
             }
-            _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+            _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
         }
     }
     let ended = running.wait();
@@ -106,20 +106,20 @@ fn disturbed(seed: u64, processes: usize) {
 
 /// A process that dies at each step of a commit.
 #[test]
-fn a_commit_whose_answer_nobody_heard_is_not_made_twice() {
+fn a_commit_with_a_lost_response_is_not_repeated() {
     for step in ["commit.before:3", "commit.written:3", "commit.after:3", "start.sink:1"] {
         let redis = Redis::start();
         let trial = counting(&redis.url(), 300, "");
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("kill@{step}"))).wait();
         assert_eq!(ended.code, None, "it does not come to {step}: {}", ended.stderr);
-        trial.run_well(&[]);
+        trial.run_ok(&[]);
         assert_eq!(numbers(&redis), (0..300).collect::<Vec<_>>(), "{step}");
     }
 }
 
 #[test]
-fn each_column_is_a_field_and_a_null_none() {
+fn each_column_is_a_field_and_a_null_is_omitted() {
     let redis = Redis::start();
     let schema =
         r#"n = "int64", x = "float64", ok = "bool", s = "text", raw = "binary", at = "timestamp", d = "decimal(9, 2)""#;
@@ -127,7 +127,7 @@ fn each_column_is_a_field_and_a_null_none() {
         r#"[{"n":1,"x":0.5,"ok":true,"s":"ü\n","raw":"00ff","at":"2026-11-22T10:00:00Z","d":1.5},{"s":""}]"#,
         r#"[{}]"#,
     ];
-    writing(&redis.url(), schema, &batches, "").run_well(&[]);
+    writing(&redis.url(), schema, &batches, "").run_ok(&[]);
     let pairs = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect::<Vec<(String, String)>>()
     };
@@ -142,69 +142,69 @@ fn each_column_is_a_field_and_a_null_none() {
 }
 
 #[test]
-fn one_field_holds_a_row_as_json() {
+fn one_field_has_a_row_as_json() {
     let redis = Redis::start();
     let schema = r#"n = "int64", tags = "list<text>""#;
     let batch = [r#"[{"n":1,"tags":["a","b"]},{}]"#];
-    writing(&redis.url(), schema, &batch, "field = \"data\"").run_well(&[]);
+    writing(&redis.url(), schema, &batch, "field = \"data\"").run_ok(&[]);
     let found: Vec<Value> = texts(&redis).iter().map(|entry| serde_json::from_str(&entry[0].1).unwrap()).collect();
     assert_eq!(found, [json!({ "n": 1, "tags": ["a", "b"] }), json!({ "n": null, "tags": null })]);
-    let told = writing(&redis.url(), schema, &batch, "").refused(&["validate", "job.toml"]);
-    assert!(told.contains("column `tags` is list<text>; write field = \"data\""), "{told}");
+    let output = writing(&redis.url(), schema, &batch, "").rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("column `tags` is list<text>; write field = \"data\""), "{output}");
 }
 
 #[test]
-fn a_stream_keeps_as_many_entries_as_it_is_told() {
+fn a_stream_keeps_the_configured_number_of_entries() {
     let redis = Redis::start();
-    counting(&redis.url(), 3000, "maxlen = 100").run_well(&[]);
+    counting(&redis.url(), 3000, "maxlen = 100").run_ok(&[]);
     let left = numbers(&redis);
     assert!(left.len() >= 100 && left.len() < 1000, "{}", left.len());
     assert_eq!(left.last(), Some(&2999));
 }
 
-/// Another start of the job has the sink; the one before adds nothing more.
+/// Another start of the job owns the sink; the previous one adds nothing more.
 #[test]
-fn a_start_that_was_taken_over_adds_nothing() {
+fn a_replaced_start_adds_nothing() {
     let redis = Redis::start();
     let trial = counting(&redis.url(), 1_000_000, "");
     let mut running = trial.start(&["--unsupervised"]);
-    running.until("rows are there", |_| !numbers(&redis).is_empty());
-    let Answer::List(keys) = redis.ask(&["KEYS", "millstream:{totals}:*:out"]) else { panic!("no keys") };
+    running.wait_until("rows are there", |_| !numbers(&redis).is_empty());
+    let Answer::List(keys) = redis.send_request(&["KEYS", "millstream:{totals}:*:out"]) else { panic!("no keys") };
     let [Answer::Bytes(marker)] = &keys[..] else { panic!("{keys:?}") };
-    redis.ask(&["HSET", std::str::from_utf8(marker).unwrap(), "generation", "99"]);
+    redis.send_request(&["HSET", std::str::from_utf8(marker).unwrap(), "generation", "99"]);
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("restarted elsewhere (generation 99)"), "{}", ended.stderr);
 }
 
-/// A server that does not keep what it has confirmed is found out, and the job is not started again as if nothing had happened.
+/// A server that loses confirmed data is detected, and the job is not restarted as if nothing had happened.
 #[test]
 fn a_server_that_lost_what_it_had_confirmed_ends_the_job() {
     let redis = Redis::start();
     let trial = counting(&redis.url(), 1_000_000, "");
     let mut running = trial.start(&[]);
-    running.until("rows are there", |_| !numbers(&redis).is_empty());
-    redis.ask(&["FLUSHALL"]);
+    running.wait_until("rows are there", |_| !numbers(&redis).is_empty());
+    redis.send_request(&["FLUSHALL"]);
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    for words in ["it has lost what it had confirmed", "appendfsync always", "--fresh"] {
-        assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
+    for message in ["it has lost confirmed rows", "appendfsync always", "--fresh"] {
+        assert!(ended.stderr.contains(message), "{message}: {}", ended.stderr);
     }
 }
 
 #[test]
-fn a_server_that_is_away_or_not_ready_is_waited_for() {
+fn an_unreachable_or_loading_server_is_waited_for() {
     let mut redis = Redis::not_started(&["--maxmemory-policy", "noeviction"]);
     let trial = counting(&redis.url(), 2000, "");
     let mut running = trial.start(&[]);
-    running.until_stderr("the job waits for up to 1h (`wait`)");
+    running.wait_for_stderr("the job waits for up to 1h (`wait`)");
     redis.start_again();
-    running.until("rows are there", |_| !numbers(&redis).is_empty());
-    // It takes nothing more.
-    redis.ask(&["CONFIG", "SET", "maxmemory", "1"]);
-    running.until_stderr("the job waits and retries until it works");
+    running.wait_until("rows are there", |_| !numbers(&redis).is_empty());
+    // It accepts nothing more.
+    redis.send_request(&["CONFIG", "SET", "maxmemory", "1"]);
+    running.wait_for_stderr("the job waits and retries until it works");
     assert!(running.stderr().contains("OOM"), "{}", running.stderr());
-    redis.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    redis.send_request(&["CONFIG", "SET", "maxmemory", "0"]);
     let ended = running.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(numbers(&redis), (0..2000).collect::<Vec<_>>());
@@ -215,11 +215,11 @@ fn a_server_that_is_away_or_not_ready_is_waited_for() {
 }
 
 #[test]
-fn what_cannot_be_is_told_before_anything_runs() {
+fn impossible_settings_are_reported_before_anything_runs() {
     let redis = Redis::start();
-    redis.ask(&["SET", "totals", "text"]);
-    let told = counting(&redis.url(), 10, "").refused(&["validate", "job.toml"]);
-    assert!(told.contains("sink `out`: `totals` is there and is a string, no stream; name another key"), "{told}");
+    redis.send_request(&["SET", "totals", "text"]);
+    let output = counting(&redis.url(), 10, "").rejected_message(&["validate", "job.toml"]);
+    assert!(output.contains("sink `out`: `totals` exists and is a string, not a stream; name another key"), "{output}");
     let guarded = Redis::with(&["--requirepass", "secret-of-redis"]);
     let url = guarded.url().replace("redis://", "redis://:guessed-password@");
     let ended = counting(&url, 10, "").run(&["--unsupervised"]);
@@ -238,7 +238,7 @@ fn several_sinks_share_a_stream() {
         200,
         "[sinks.more]\nfrom = \"named\"\nkind = \"redis\"\nurl = \"${URL}\"\nstream = \"totals\"",
     );
-    first.run_well(&[]);
+    first.run_ok(&[]);
     let ended = Process::start(second.command(&["run", "job.toml"]).env("URL", redis.url())).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let mut found = numbers(&redis);

@@ -2,7 +2,7 @@
 
 use millstream_tests::page::Seen;
 use millstream_tests::redis::Answer;
-use millstream_tests::{Certificates, Process, Random, Redis, Trial, kill, lives, signal, until};
+use millstream_tests::{Certificates, Process, Random, Redis, Trial, is_alive, kill, signal, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,14 +35,14 @@ path = "bad.jsonl"
 
 const NUMBERS: &str = "schema = { n = \"int64\", stream = { type = \"text\", from = \"topic\" } }";
 
-/// Runs the job until nothing comes any more; what it has put out in all.
+/// Runs the job until no more rows arrive; returns its complete output.
 #[track_caller]
 fn run_to_idle(trial: &Trial) -> Vec<Value> {
-    trial.run_well(&["--until-idle"]);
+    trial.run_ok(&["--until-idle"]);
     trial.rows("out.jsonl")
 }
 
-/// Runs a job that ends with this exit code; what it says.
+/// Runs a job that ends with this exit code; returns its output.
 #[track_caller]
 fn fails(trial: &Trial, code: i32) -> String {
     let ended = Process::start(&mut trial.command(&["run", "job.toml", "--until-idle", "--unsupervised"])).wait();
@@ -50,9 +50,9 @@ fn fails(trial: &Trial, code: i32) -> String {
     ended.stderr
 }
 
-/// Whatever dies, each entry comes once, in the order of its stream.
+/// Whatever dies, each entry arrives once, in the order of its stream.
 #[test]
-fn entries_come_once_whatever_is_killed() {
+fn entries_arrive_once_after_any_kill() {
     thread::scope(|scope| {
         for (seed, processes) in [(1, 1), (2, 2)] {
             scope.spawn(move || disturbed(seed, processes));
@@ -69,7 +69,7 @@ fn disturbed(seed: u64, processes: usize) {
             let mut number = 0_u64;
             while !enough.load(Ordering::Relaxed) {
                 let stream = if number.is_multiple_of(3) { "b" } else { "a" };
-                // Where the server is away the same comes again, and may then be there twice.
+                // If the server is unreachable, the message is sent again, and may then be duplicated.
                 match Redis::try_add_at(port, stream, &[("n", number.to_string().as_bytes())]) {
                     true => number += 1,
                     false => thread::sleep(Duration::from_millis(20)),
@@ -88,11 +88,11 @@ fn disturbed(seed: u64, processes: usize) {
                 1 => {
                     let children = running.children();
                     running.kill();
-                    until("its workers are gone", || children.iter().all(|child| !lives(*child)));
+                    wait_until("its workers are gone", || children.iter().all(|child| !is_alive(*child)));
                     let processes = if processes == 1 { 1 } else { random.from(1, 3) as usize };
                     running = trial.start_processes(processes, 2);
                 }
-                _ => running.children().iter().filter(|child| lives(**child)).for_each(|child| kill(*child)),
+                _ => running.children().iter().filter(|child| is_alive(**child)).for_each(|child| kill(*child)),
             }
         }
         enough.store(true, Ordering::Relaxed);
@@ -100,9 +100,9 @@ fn disturbed(seed: u64, processes: usize) {
         let expected: BTreeMap<&str, Vec<i64>> =
             ["a", "b"].into_iter().map(|stream| (stream, numbers(&redis, stream))).collect();
         let count: usize = expected.values().map(Vec::len).sum();
-        running.until("all entries came", |_| trial.rows("out.jsonl").len() >= count);
+        running.wait_until("all entries came", |_| trial.rows("out.jsonl").len() >= count);
         // It may be just starting.
-        running.until("it has begun", |running| running.stderr().contains(" batch "));
+        running.wait_until("it has begun", |running| running.stderr().contains(" batch "));
         running.stop();
         let mut found = BTreeMap::from([("a", Vec::new()), ("b", Vec::new())]);
         for row in trial.rows("out.jsonl") {
@@ -122,7 +122,7 @@ fn numbers(redis: &Redis, stream: &str) -> Vec<i64> {
 fn fields_are_columns_and_entries_have_ids_and_times() {
     let redis = Redis::start();
     let schema = r#"schema = { n = "int64", x = "float64", ok = "bool", name = "text", raw = "binary", at = "timestamp", user = { type = "text", path = "who.id" }, id = { type = "text", from = "id" }, time = { type = "timestamp", from = "timestamp" } }"#;
-    // A name with all that nobody means.
+    // A name with all kinds of special characters.
     let stream = "odd {name} = 'ü' #%\\\"";
     let trial = job(&redis.url(), &format!("stream = '''{stream}'''\n{schema}"));
     let row = [
@@ -135,9 +135,9 @@ fn fields_are_columns_and_entries_have_ids_and_times() {
         ("who", r#"{"id":"u1"}"#),
         ("more", "nobody asks"),
     ];
-    let mut words = vec!["XADD", stream, "1700000000123-5"];
-    row.iter().for_each(|(name, value)| words.extend([*name, *value]));
-    redis.ask(&words);
+    let mut message = vec!["XADD", stream, "1700000000123-5"];
+    row.iter().for_each(|(name, value)| message.extend([*name, *value]));
+    redis.send_request(&message);
     redis.add(stream, &[("unknown", "x")]);
     redis.add(stream, &[("n", "seven")]);
     redis.add(stream, &[("n", "8"), ("name", "")]);
@@ -160,7 +160,7 @@ fn fields_are_columns_and_entries_have_ids_and_times() {
 }
 
 #[test]
-fn one_field_holds_a_record_of_any_format() {
+fn one_field_has_a_record_of_any_format() {
     let redis = Redis::start();
     for (stream, value) in [("json", r#"{"n":1}"#), ("csv", "1,\"a,b\""), ("text", "a line")] {
         redis.add(stream, &[("other", "x"), ("data", value)]);
@@ -174,13 +174,13 @@ fn one_field_holds_a_record_of_any_format() {
         let trial = job(&redis.url(), &format!("stream = \"{stream}\"\nfield = \"data\"\n{rest}"));
         let rows = run_to_idle(&trial);
         assert_eq!(rows[0], expected, "{stream}");
-        // One without the field is no row of values: it is null, or refused with a reason.
+        // An entry without the field has no value: the row is null, or rejected with a reason.
         assert_eq!(rows.len() + trial.rows("bad.jsonl").len(), 2, "{stream}: {rows:?}");
     }
 }
 
 #[test]
-fn a_job_begins_where_it_is_told_and_then_goes_on() {
+fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let redis = Redis::start();
     redis.add("s", &[("n", "1")]);
     let of =
@@ -192,27 +192,28 @@ fn a_job_begins_where_it_is_told_and_then_goes_on() {
     assert_eq!(run_to_idle(&earliest), [json!({ "n": 1 }), json!({ "n": 2 })]);
 }
 
-/// Who begins at the end begins where the end was when it first looked, whatever becomes of the connection until an entry comes.
+/// A source that starts at the latest position starts at the end as of its first look, whatever happens to the connection before
+/// an entry arrives.
 #[test]
-fn what_comes_while_the_server_is_away_is_not_before_the_latest() {
+fn messages_during_an_outage_are_after_the_latest_position() {
     let mut redis = Redis::start();
     redis.add("s", &[("n", "1")]);
     let trial = job(&redis.url(), "stream = \"s\"\nstart = \"latest\"\nschema = { n = \"int64\" }");
     let mut running = trial.start(&[]);
-    until(
+    wait_until(
         "it reads",
-        || matches!(redis.ask(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
+        || matches!(redis.send_request(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
     );
     redis.kill();
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "2")]);
-    running.until("a row came", |_| !trial.rows("out.jsonl").is_empty());
+    running.wait_until("a row came", |_| !trial.rows("out.jsonl").is_empty());
     running.stop();
     assert_eq!(trial.rows("out.jsonl"), [json!({ "n": 2 })]);
 }
 
-/// Redis forgets what is too much without asking who has read it.
+/// Redis drops entries beyond the limit, read or not.
 #[test]
 fn entries_that_were_trimmed_before_they_were_read_end_the_job() {
     let redis = Redis::start();
@@ -221,19 +222,19 @@ fn entries_that_were_trimmed_before_they_were_read_end_the_job() {
         redis.add("s", &[("n", &number.to_string())]);
     }
     assert_eq!(run_to_idle(&trial).len(), 10);
-    // What was read may go.
-    redis.ask(&["XTRIM", "s", "MAXLEN", "2"]);
+    // Entries that were read may be deleted.
+    redis.send_request(&["XTRIM", "s", "MAXLEN", "2"]);
     assert_eq!(run_to_idle(&trial).len(), 10);
     for number in 10..20 {
         redis.add("s", &[("n", &number.to_string())]);
     }
-    redis.ask(&["XTRIM", "s", "MAXLEN", "4"]);
-    let told = fails(&trial, 2);
-    assert!(told.contains("source `in`: stream `s`: 6 entries after "), "{told}");
-    assert!(told.contains("let the stream keep more (MAXLEN, MINID)"), "{told}");
+    redis.send_request(&["XTRIM", "s", "MAXLEN", "4"]);
+    let output = fails(&trial, 2);
+    assert!(output.contains("source `in`: stream `s`: 6 entries after "), "{output}");
+    assert!(output.contains("let the stream keep more (MAXLEN, MINID)"), "{output}");
     assert_eq!(trial.rows("out.jsonl").len(), 10, "nothing behind them is read");
-    // All of them are gone, and none comes any more.
-    redis.ask(&["XTRIM", "s", "MAXLEN", "0"]);
+    // All of them are deleted, and no more arrive.
+    redis.send_request(&["XTRIM", "s", "MAXLEN", "0"]);
     assert!(fails(&trial, 2).contains("10 entries after "));
 }
 
@@ -246,58 +247,61 @@ fn another_stream_of_the_same_name_ends_the_job() {
     }
     assert_eq!(run_to_idle(&trial).len(), 5);
     for entries in [3, 8] {
-        redis.ask(&["DEL", "s"]);
+        redis.send_request(&["DEL", "s"]);
         for number in 0..entries {
             redis.add("s", &[("n", &number.to_string())]);
         }
-        let told = fails(&trial, 2);
-        assert!(told.contains("the stream is not the one that the job has read up to entry"), "{told}");
-        assert!(told.contains("give the source another name"), "{told}");
+        let output = fails(&trial, 2);
+        assert!(output.contains("the job has read another stream of this name up to entry"), "{output}");
+        assert!(output.contains("give the source another name"), "{output}");
     }
     assert_eq!(trial.rows("out.jsonl").len(), 5);
 }
 
 #[test]
-fn a_server_or_stream_that_is_away_is_waited_for() {
+fn an_unreachable_server_or_missing_stream_is_waited_for() {
     let mut redis = Redis::not_started(&[]);
     let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
     let mut running = trial.start(&[]);
-    running.until_stderr("retrying until it works");
+    running.wait_for_stderr("retrying until it works");
     redis.start_again();
     redis.add("s", &[("n", "1")]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
     redis.kill();
-    running.until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
+    running.wait_until("it is missed", |running| running.stderr().matches("retrying until it works").count() == 2);
     redis.start_again();
     redis.add("s", &[("n", "2")]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
-    redis.ask(&["DEL", "s"]);
-    running.until_stderr("stream `s` no longer exists; retrying until it works");
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    redis.send_request(&["DEL", "s"]);
+    running.wait_for_stderr("stream `s` no longer exists; retrying until it works");
     running.stop();
 }
 
 #[test]
-fn what_a_server_refuses_is_told() {
+fn errors_of_a_server_are_reported() {
     let redis = Redis::with(&["--requirepass", "secret-of-redis"]);
     let url = |login: &str| redis.url().replace("redis://", &format!("redis://{login}"));
     let stream = "stream = \"s\"\nschema = { n = \"int64\" }";
-    let told = fails(&job(&url(""), stream), 2);
-    assert!(told.contains("source `in`: stream `s`: ") && told.contains("add user and password to `url`"), "{told}");
-    let told = fails(&job(&url(":guessed-password@"), stream), 2);
-    assert!(told.contains("authentication failed; check user and password in `url`"), "{told}");
-    assert!(!told.contains("guessed-password"), "{told}");
+    let output = fails(&job(&url(""), stream), 2);
+    assert!(
+        output.contains("source `in`: stream `s`: ") && output.contains("add user and password to `url`"),
+        "{output}"
+    );
+    let output = fails(&job(&url(":guessed-password@"), stream), 2);
+    assert!(output.contains("authentication failed; check user and password in `url`"), "{output}");
+    assert!(!output.contains("guessed-password"), "{output}");
     let trial = job(&url(":${REDIS_PW}@"), stream);
     let mut command = trial.command(&["run", "job.toml", "--until-idle"]);
     let ended = Process::start(command.env("REDIS_PW", "secret-of-redis")).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let open = Redis::start();
-    open.ask(&["SET", "s", "text"]);
-    let told = fails(&job(&open.url(), stream), 2);
-    assert!(told.contains("stream `s`: this key is not a stream; check `stream`"), "{told}");
+    open.send_request(&["SET", "s", "text"]);
+    let output = fails(&job(&open.url(), stream), 2);
+    assert!(output.contains("stream `s`: this key is not a stream; check `stream`"), "{output}");
     for url in ["redis://:top-secret@:port/", "redis://:top-secret@127.0.0.1:99999", "redis://:top-secret@127.0.0.1/x"]
     {
-        let told = fails(&job(url, stream), 2);
-        assert!(told.contains("`url` cannot be used") && !told.contains("top-secret"), "{url}: {told}");
+        let output = fails(&job(url, stream), 2);
+        assert!(output.contains("`url` cannot be used") && !output.contains("top-secret"), "{url}: {output}");
     }
 }
 
@@ -311,13 +315,13 @@ fn a_server_is_read_over_tls() {
         job(&url, &format!("tls = {{ ca = \"{}\" }}\nstream = \"s\"\nschema = {{ n = \"int64\" }}", ca.ca().display()))
     };
     assert!(run_to_idle(&reading(&certificates)).is_empty());
-    let told = fails(&reading(&others), 2);
-    assert!(told.contains("the server's certificate was issued by a CA that this job does not trust"), "{told}");
+    let output = fails(&reading(&others), 2);
+    assert!(output.contains("the server's certificate was issued by a CA that this job does not trust"), "{output}");
 }
 
-/// The answer that holds it is not kept, and the entries around it come.
+/// The response that contains it is not kept, and the entries around it arrive.
 #[test]
-fn an_entry_for_which_there_is_no_room_is_a_rejected_row() {
+fn a_too_large_entry_is_a_rejected_row() {
     let redis = Redis::start();
     let trial =
         job(&redis.url(), "stream = \"s\"\nrecord_bytes_max = \"1MiB\"\nschema = { n = \"int64\", text = \"text\" }");
@@ -334,26 +338,26 @@ fn an_entry_for_which_there_is_no_room_is_a_rejected_row() {
     assert!(reason.starts_with("1887") && reason.ends_with(" bytes, record_bytes_max is 1048576"), "{reason}");
 }
 
-/// A server that hangs counts as one that is away.
+/// A server that does not respond is treated like an unreachable one.
 #[test]
 fn a_server_that_hangs_is_waited_for() {
     let redis = Redis::start();
     let trial = job(&redis.url(), "stream = \"s\"\nschema = { n = \"int64\" }");
     redis.add("s", &[("n", "1")]);
     let mut running = trial.start(&[]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 1);
-    redis.hang();
-    running.until_stderr("retrying until it works");
-    redis.go_on();
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 1);
+    redis.suspend();
+    running.wait_for_stderr("retrying until it works");
+    redis.resume();
     redis.add("s", &[("n", "2")]);
-    running.until("a row came", |_| trial.rows("out.jsonl").len() == 2);
+    running.wait_until("a row came", |_| trial.rows("out.jsonl").len() == 2);
     signal("TERM", running.id());
     assert_eq!(running.wait().code, Some(0));
 }
 
-/// Each stream tells how far it is read, and how far its event time has come.
+/// Each stream has its read position and event time.
 #[test]
-fn a_status_tells_of_each_stream() {
+fn a_status_lists_each_stream() {
     let redis = Redis::start();
     let counts = "[stages.counts]\nfrom = \"in\"\naggregate = { n = \"count(*)\" }\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
                   [sinks.counted]\nfrom = \"counts\"\nkind = \"nothing\"";
@@ -362,22 +366,22 @@ fn a_status_tells_of_each_stream() {
         (0..rows).for_each(|at| redis.add(stream, &[("at", &(1_600_000_000 + at).to_string())]));
     }
     let (job, page) = Seen::start(&trial, &[]);
-    let told = |status: &Value| -> BTreeMap<String, (Option<u64>, Option<i64>)> {
+    let output = |status: &Value| -> BTreeMap<String, (Option<u64>, Option<i64>)> {
         let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         let one = |of: &Value| (of["rows"].as_u64(), of["times_us"]["counts"].as_i64());
         furthest.iter().map(|of| (of["name"].as_str().unwrap().to_owned(), one(of))).collect()
     };
     let seen = |at: i64| Some((1_600_000_000 + at) * 1_000_000);
     let expected = BTreeMap::from([("a".to_owned(), (Some(40), seen(39))), ("b".to_owned(), (Some(20), seen(19)))]);
-    let view = page.told_so("", |view| told(&view["status"]) == expected);
+    let view = page.wait_for_json("", |view| output(&view["status"]) == expected);
     let source = &view["status"]["sources"][0];
     assert_eq!(source["partitions"]["count"], 2);
     assert_eq!(source["behind"], Value::Null, "nobody knows: {source}");
     let place = source["partitions"]["furthest"][0]["place"].as_str().unwrap();
     let id: Vec<u64> = place.split('-').map(|number| number.parse().unwrap()).collect();
     assert_eq!(id.len(), 2, "the id of an entry: {place}");
-    let words = trial.well(&["status", "job.toml"]);
-    let line = words.lines().find(|line| line.contains("part    b at ")).unwrap_or_else(|| panic!("{words}"));
-    assert!(line.contains(", 20 rows, counts: 2020-09-13 12:26:59.000 UTC"), "{words}");
+    let message = trial.run_command_ok(&["status", "job.toml"]);
+    let line = message.lines().find(|line| line.contains("part    b at ")).unwrap_or_else(|| panic!("{message}"));
+    assert!(line.contains(", 20 rows, counts: 2020-09-13 12:26:59.000 UTC"), "{message}");
     job.stop();
 }

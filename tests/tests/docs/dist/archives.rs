@@ -1,7 +1,7 @@
 //! The tarball and the Debian package.
 
 use super::root::{Root, USER};
-use super::{Made, does, has};
+use super::{Made, has, stdout_of};
 use millstream_tests::{millstream, root};
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -24,26 +24,26 @@ fn the_tarball_runs_the_demo() {
     root.counts(USER, "/home/ann", &command, "home/ann/demo/out/kept-totals");
 }
 
-/// Files of the packages that this one depends on are there, and dpkg knows so; nothing else is.
+/// Has the files of the packages that this one depends on, registered with dpkg, and nothing else.
 fn with_dependencies(package: &Path) -> Root {
     let root = Root::new();
     let (state, list) = ("var/lib/dpkg", root.path("list"));
     fs::create_dir_all(root.path(state).join("info")).unwrap();
     fs::create_dir_all(root.path(state).join("updates")).unwrap();
     let mut known = String::new();
-    let depends = does(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"));
+    let depends = stdout_of(Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends"));
     for name in depends.split(',').map(|one| one.split_whitespace().next().unwrap()) {
-        known += &does(Command::new("dpkg-query").args(["--status", name]));
+        known += &stdout_of(Command::new("dpkg-query").args(["--status", name]));
         known.push('\n');
-        let files = does(Command::new("dpkg-query").args(["--listfiles", name]));
+        let files = stdout_of(Command::new("dpkg-query").args(["--listfiles", name]));
         let files: Vec<&str> =
             files.lines().filter(|file| !Path::new(file).is_dir() && Path::new(file).exists()).collect();
         fs::write(&list, files.join("\n")).unwrap();
         let archive = root.path("dependency.tar");
-        does(Command::new("tar").args(["-C", "/", "-cf"]).arg(&archive).arg("-T").arg(&list));
-        does(Command::new("tar").arg("-C").arg(root.path("")).arg("-xf").arg(&archive));
+        stdout_of(Command::new("tar").args(["-C", "/", "-cf"]).arg(&archive).arg("-T").arg(&list));
+        stdout_of(Command::new("tar").arg("-C").arg(root.path("")).arg("-xf").arg(&archive));
     }
-    // Those that the dependencies themselves want are not asked for: they are installed here.
+    // Dependencies of the dependencies are not checked: they are installed here.
     fs::write(root.path(state).join("status"), known).unwrap();
     root
 }
@@ -58,24 +58,25 @@ fn the_package_is_installed_and_runs_the_demo() {
     let mut dpkg = vec!["dpkg", "--force-script-chrootless", "--log=/dev/null"];
     let dir = format!("--root={}", root.path("").display());
     dpkg.extend([&*dir, "--install", package.to_str().unwrap()]);
-    // Where we have no rights, we have them in a namespace of our own.
-    let is_root = does(Command::new("id").arg("-u")).trim() == "0";
+    // Without root privileges, a namespace of our own provides them.
+    let is_root = stdout_of(Command::new("id").arg("-u")).trim() == "0";
     if !is_root {
         dpkg.splice(..0, ["unshare", "--map-root-user"]);
     }
     let paths = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
-    does(Command::new(dpkg[0]).args(&dpkg[1..]).env("PATH", paths));
-    let told =
-        does(Command::new("dpkg-query").arg(format!("--admindir={}", root.path("var/lib/dpkg").display())).args([
+    stdout_of(Command::new(dpkg[0]).args(&dpkg[1..]).env("PATH", paths));
+    let output = stdout_of(
+        Command::new("dpkg-query").arg(format!("--admindir={}", root.path("var/lib/dpkg").display())).args([
             "--show",
             "--showformat=${Status} ${Conffiles}",
             "millstream",
-        ]));
-    assert!(told.starts_with("install ok installed"), "{told}");
-    assert!(told.contains("/etc/millstream/policy.toml"), "{told}");
+        ]),
+    );
+    assert!(output.starts_with("install ok installed"), "{output}");
+    assert!(output.contains("/etc/millstream/policy.toml"), "{output}");
     sums_are_right(&root);
 
-    // The user whom the service runs as; where there is no systemd, none is made.
+    // The service's user; without systemd none is created.
     let users = fs::read_to_string(root.path("etc/passwd")).unwrap_or_default();
     let user = users.lines().find(|line| line.starts_with("millstream:"));
     if super::has("systemd-sysusers") {
@@ -83,7 +84,7 @@ fn the_package_is_installed_and_runs_the_demo() {
     }
     let user = user.and_then(|line| line.split(':').nth(2)?.parse().ok()).unwrap_or(USER);
 
-    // As the service does it: the job of the folder, with the program of the path.
+    // As the service does it: the job of the directory, with the program in the path.
     root.copy(&root.path("usr/share/doc/millstream/examples/demo"), "/var/lib/millstream/demo");
     root.copy(&root.path("usr/share/doc/millstream/examples/plugins"), "/var/lib/millstream/plugins");
     fs::rename(root.path("var/lib/millstream/demo/kept.toml"), root.path("var/lib/millstream/demo/job.toml")).unwrap();
@@ -93,11 +94,11 @@ fn the_package_is_installed_and_runs_the_demo() {
     root.counts(user, "/var/lib/millstream", &command, "var/lib/millstream/demo/out/kept-totals");
 }
 
-/// Every file but the package's own is in its list of sums, and as it says.
+/// Checks that every file but the package's own is in its list of sums, with the right sum.
 #[track_caller]
 fn sums_are_right(root: &Root) {
     let sums = root.path("var/lib/dpkg/info/millstream.md5sums");
-    does(Command::new("md5sum").args(["--check", "--strict", "--quiet"]).arg(sums).current_dir(root.path("")));
+    stdout_of(Command::new("md5sum").args(["--check", "--strict", "--quiet"]).arg(sums).current_dir(root.path("")));
 }
 
 /// `sha256:…` of a file.
@@ -106,12 +107,12 @@ pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{hex}")
 }
 
-/// The demo's job with large batches, at this place.
+/// The demo's job with large batches, in this directory.
 pub fn demo_at(job: &str) -> Vec<&str> {
     [["run", job].as_slice(), &FAST].concat()
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -120,10 +121,10 @@ mod long {
         let sums = |made: &Made| fs::read_to_string(made.dir.path().join("SHA256SUMS")).unwrap();
         let first = Made::once();
         assert_eq!(sums(first), sums(&Made::anew()));
-        does(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.dir.path()));
+        stdout_of(Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(first.dir.path()));
     }
 
-    /// What the tarball has is as in the checkout, but for the symbols of the program.
+    /// The files of the tarball equal those of the checkout, except for the program's symbols.
     #[test]
     fn the_tarball_has_what_its_readme_says() {
         let (_around, unpacked) = Made::once().unpacked();
@@ -143,9 +144,9 @@ mod long {
         }
         let readme = fs::read_to_string(unpacked.join("README.md")).unwrap();
         assert!(!readme.contains('@') || !readme.contains("@VERSION@"), "{readme}");
-        let told = does(Command::new(unpacked.join("bin/millstream")).arg("--version"));
-        assert_eq!(told, does(Command::new(millstream()).arg("--version")));
-        let commit = told.lines().find_map(|line| line.strip_prefix("commit: ")).unwrap();
+        let output = stdout_of(Command::new(unpacked.join("bin/millstream")).arg("--version"));
+        assert_eq!(output, stdout_of(Command::new(millstream()).arg("--version")));
+        let commit = output.lines().find_map(|line| line.strip_prefix("commit: ")).unwrap();
         assert!(readme.contains(commit), "{readme}");
         for row in readme.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
             for path in row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2) {

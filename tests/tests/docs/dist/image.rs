@@ -2,7 +2,7 @@
 
 use super::archives::{demo_at, digest};
 use super::root::Root;
-use super::{Made, does};
+use super::{Made, stdout_of};
 use millstream_tests::millstream;
 use serde_json::Value;
 use std::fs;
@@ -14,7 +14,7 @@ fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The blob that a descriptor names, whose size and digest must be as it says.
+/// The blob of a descriptor; checks its size and digest.
 #[track_caller]
 fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
     let named = descriptor["digest"].as_str().unwrap();
@@ -29,18 +29,18 @@ fn blob(layout: &Path, descriptor: &Value) -> PathBuf {
 fn the_image_runs_the_demo() {
     let layout = TempDir::new().unwrap();
     let layout = layout.path();
-    does(Command::new("tar").arg("-xf").arg(Made::once().archive(".tar")).arg("-C").arg(layout));
+    stdout_of(Command::new("tar").arg("-xf").arg(Made::once().archive(".tar")).arg("-C").arg(layout));
     assert_eq!(read(&layout.join("oci-layout"))["imageLayoutVersion"], "1.0.0");
     let index = read(&layout.join("index.json"));
     assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
     let manifest = read(&blob(layout, &index["manifests"][0]));
     let config = read(&blob(layout, &manifest["config"]));
 
-    // Version and commit, as the program says them.
-    let told = does(Command::new(millstream()).arg("--version"));
+    // Version and commit, from the program.
+    let output = stdout_of(Command::new(millstream()).arg("--version"));
     let labels = &config["config"]["Labels"];
     let label = |name: &str| labels[format!("org.opencontainers.image.{name}")].as_str().unwrap();
-    assert!(told.starts_with(&format!("millstream {}\ncommit: {}", label("version"), label("revision"))), "{told}");
+    assert!(output.starts_with(&format!("millstream {}\ncommit: {}", label("version"), label("revision"))), "{output}");
 
     let image = Root::new();
     let layers = manifest["layers"].as_array().unwrap();
@@ -49,15 +49,15 @@ fn the_image_runs_the_demo() {
     for (layer, content) in layers.iter().zip(contents) {
         let packed = blob(layout, layer);
         let unpacked = layout.join("layer.tar");
-        does(Command::new("sh").arg("-c").arg(format!("gzip -dc {} > {}", packed.display(), unpacked.display())));
+        stdout_of(Command::new("sh").arg("-c").arg(format!("gzip -dc {} > {}", packed.display(), unpacked.display())));
         assert_eq!(content.as_str().unwrap(), digest(&fs::read(&unpacked).unwrap()));
-        does(Command::new("tar").arg("-xpf").arg(&unpacked).arg("--no-same-owner").arg("-C").arg(image.path("")));
+        stdout_of(Command::new("tar").arg("-xpf").arg(&unpacked).arg("--no-same-owner").arg("-C").arg(image.path("")));
     }
-    // Nothing in it gives anybody rights, and nobody may change the program.
-    let open = does(Command::new("find").arg(image.path("usr")).args(["-perm", "/6022", "!", "-type", "l"]));
+    // Nothing in it is setuid, and no user may change the program.
+    let open = stdout_of(Command::new("find").arg(image.path("usr")).args(["-perm", "/6022", "!", "-type", "l"]));
     assert_eq!(open, "");
 
-    // The libraries are given away with their licence.
+    // The libraries are distributed with their license.
     let licence = "usr/share/doc/libc6/copyright";
     assert_eq!(Path::new("/").join(licence).is_file(), image.path(licence).is_file());
 
@@ -66,9 +66,9 @@ fn the_image_runs_the_demo() {
     let entry = config["config"]["Entrypoint"][0].as_str().unwrap();
     assert_eq!(entry, "/usr/bin/millstream");
     let version = image.run(user.parse().unwrap(), "/home/millstream", &[entry, "--version"]);
-    version.iter().for_each(|ended| assert_eq!(ended.stdout, told, "{}", ended.stderr));
+    version.iter().for_each(|ended| assert_eq!(ended.stdout, output, "{}", ended.stderr));
 
-    // As docs/how-to/run-as-a-service.md has it: somebody else's folder, and that somebody's number, who has no home there.
+    // As in docs/how-to/run-as-a-service.md: another user's directory and ID, without a home in the image.
     let (_around, unpacked) = Made::once().unpacked();
     image.copy(&unpacked.join("demo"), "/jobs/demo");
     image.copy(&unpacked.join("plugins"), "/jobs/plugins");

@@ -1,6 +1,6 @@
 //! How to install the program and run it as a service, block by block.
 
-use super::{Made, WITHIN, counted, does, has, words};
+use super::{Made, WITHIN, counted, has, stdout_of, words};
 use millstream_tests::{Block, Process, block_of, blocks, millstream, root};
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const PAGES: [&str; 2] = ["docs/how-to/install.md", "docs/how-to/run-as-a-service.md"];
 
-/// What a shell makes of these lines, with only these programs before those of the path.
+/// Runs these lines in a shell, with only these programs before those of the path.
 #[track_caller]
 fn shell(dir: &Path, programs: &Path, lines: &str) -> String {
     let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
@@ -20,13 +20,13 @@ fn shell(dir: &Path, programs: &Path, lines: &str) -> String {
     ended.stdout
 }
 
-/// A folder with programs of these names that say what they were asked for, instead of changing this machine.
+/// A directory with programs of these names that print their arguments instead of changing this machine.
 fn speaking(names: &[&str]) -> TempDir {
     let dir = TempDir::new().unwrap();
     for name in names {
         let path = dir.path().join(name);
         fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\"\n")).unwrap();
-        does(Command::new("chmod").arg("755").arg(path));
+        stdout_of(Command::new("chmod").arg("755").arg(path));
     }
     dir
 }
@@ -47,27 +47,27 @@ fn the_files_are_as_the_page_names_them() {
 #[test]
 fn the_tarball_is_used_as_the_page_says() {
     let (dir, none) = (TempDir::new().unwrap(), speaking(&[]));
-    does(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(dir.path()));
-    let told = shell(dir.path(), none.path(), &block_of(&PAGES, "sh", "tar -xzf").text);
+    stdout_of(Command::new("cp").arg(Made::once().archive(".tar.gz")).arg(dir.path()));
+    let output = shell(dir.path(), none.path(), &block_of(&PAGES, "sh", "tar -xzf").text);
     let words = words();
-    assert!(told.contains(&format!("| {} |", words.values().sum::<u64>())), "{told}");
+    assert!(output.contains(&format!("| {} |", words.values().sum::<u64>())), "{output}");
     let unpacked = Made::once().archive(".tar.gz");
     let name = unpacked.file_name().unwrap().to_str().unwrap().trim_end_matches(".tar.gz");
     assert_eq!(counted(&dir.path().join(name).join("demo/out/kept-totals")), words);
 
-    // To somewhere else than the machine's own folder.
+    // Into another directory than the machine's.
     let around = dir.path().join("local");
     fs::create_dir(&around).unwrap();
     let copy = block_of(&PAGES, "sh", "cp -r bin").text;
     assert_eq!(copy.matches("/usr/local/").count(), 1, "{copy}");
     let copy = copy.replace("sudo ", "").replace("/usr/local/", &format!("{}/", around.display()));
     shell(&dir.path().join(name), none.path(), &copy);
-    does(Command::new(around.join("bin/millstream")).arg("--version"));
+    stdout_of(Command::new(around.join("bin/millstream")).arg("--version"));
 }
 
-/// What would change this machine is asked for as it should be; the files that it names are there.
+/// Commands that would change this machine are called correctly; the files that they name exist.
 #[test]
-fn what_needs_rights_is_as_the_page_says() {
+fn privileged_commands_are_as_the_page_says() {
     if !has("dpkg-deb") {
         return;
     }
@@ -79,7 +79,7 @@ fn what_needs_rights_is_as_the_page_says() {
     assert_eq!(says("systemd-sysusers"), "sudo systemd-sysusers /usr/local/lib/sysusers.d/millstream.conf\n");
     let service = says("systemctl enable");
     for path in service.split_whitespace().filter(|word| word.starts_with("/usr/share/doc")) {
-        let inside = does(Command::new("dpkg-deb").arg("--contents").arg(&package));
+        let inside = stdout_of(Command::new("dpkg-deb").arg("--contents").arg(&package));
         assert!(inside.contains(&format!(".{}/\n", path.trim_end_matches("/."))), "{path} is not in {inside}");
     }
     assert!(service.contains("sudo mv /var/lib/millstream/demo/kept.toml /var/lib/millstream/demo/job.toml\n"));
@@ -102,30 +102,30 @@ fn completions_and_manual_come_from_the_program() {
     assert!(share.join("man/man1/millstream-run.1").is_file());
 }
 
-/// The program tells what the page shows: the same lines, and the commit that is checked out.
+/// The program prints what the page shows: the same lines, and the current commit.
 #[test]
-fn the_version_is_told_as_the_page_shows() {
-    let told = does(Command::new(millstream()).arg("--version"));
+fn the_version_is_shown_as_on_the_page() {
+    let output = stdout_of(Command::new(millstream()).arg("--version"));
     let shown = block_of(&PAGES, "text", "millstream 0.1.0").text;
     let shape = |text: &str| -> Vec<String> {
         text.lines()
             .map(|line| if line.starts_with("commit: ") { "commit: …".into() } else { line.to_owned() })
             .collect()
     };
-    assert_eq!(shape(&told), shape(&shown));
-    let short = does(Command::new(millstream()).arg("-V"));
-    let commit = told.lines().nth(1).unwrap().trim_start_matches("commit: ");
+    assert_eq!(shape(&output), shape(&shown));
+    let short = stdout_of(Command::new(millstream()).arg("-V"));
+    let commit = output.lines().nth(1).unwrap().trim_start_matches("commit: ");
     assert!(short.starts_with("millstream 0.1.0 (") && short.lines().count() == 1, "{short}");
     assert!(short.contains(&commit[..12.min(commit.len())]), "{short}");
     let is_given = std::env::var_os("MILLSTREAM_COMMIT").is_some() || std::env::var_os("MILLSTREAM_BIN").is_some();
     if root().join(".git").exists() && !is_given {
-        let head = does(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()));
-        assert!(commit.starts_with(head.trim()), "{told} is not of {head}");
+        let head = stdout_of(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()));
+        assert!(commit.starts_with(head.trim()), "{output} is not of {head}");
     }
 }
 
 #[test]
-fn no_block_of_the_page_is_left_out() {
+fn every_block_of_the_page_is_tested() {
     let taken = [
         ("sh", "sha256sum"),
         ("sh", "tar -xzf"),
@@ -140,7 +140,7 @@ fn no_block_of_the_page_is_left_out() {
         ("text", "millstream 0.1.0"),
     ];
     let mut taken: Vec<Block> = taken.map(|(language, text)| block_of(&PAGES, language, text)).to_vec();
-    // This test comes of it, and the next tells of the program.
+    // This test covers these blocks, and the next one the program's output.
     taken.extend(
         PAGES
             .into_iter()

@@ -1,26 +1,27 @@
 //! The unit of systemd, which the tarball, the package and `docs/how-to/run-as-a-service.md` have from one file.
 
 use super::root::Root;
-use super::{does, has};
+use super::{has, stdout_of};
 use millstream_tests::{Process, blocks, root};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Where the unit lies in the root that `systemd-analyze` looks at.
+/// The directory of the unit in the root for `systemd-analyze`.
 const UNITS: &str = "etc/systemd/system";
 
 fn unit() -> String {
     fs::read_to_string(root().join("scripts/dist/millstream@.service")).unwrap()
 }
 
-/// What the unit says of a key; nothing where it does not name it.
+/// The values of a key in the unit; empty if it is missing.
 fn says(key: &str) -> Vec<String> {
     let line = |line: &str| line.strip_prefix(key)?.strip_prefix('=').map(str::to_owned);
     unit().lines().filter_map(line).collect()
 }
 
-/// What a job needs: without these it does not stop gracefully, has no home, starts again for ever, or cannot run plugins.
+/// The requirements of a job: without these it does not stop gracefully, has no home, restarts indefinitely, or cannot run
+/// plugins.
 #[test]
 fn the_unit_fits_the_program() {
     assert_eq!(says("User"), ["millstream"]);
@@ -35,9 +36,9 @@ fn the_unit_fits_the_program() {
     assert!(user.contains("\nu millstream - \"Millstream jobs\" /var/lib/millstream\n"), "{user}");
 }
 
-/// systemd understands every line, those that the page and the files for several machines add as well.
+/// systemd accepts every line, including those that the page and the files for several machines add.
 #[test]
-fn systemd_takes_the_unit_and_what_the_page_adds() {
+fn systemd_accepts_the_unit_and_the_lines_of_the_page() {
     if !has("systemd-analyze") {
         return;
     }
@@ -45,26 +46,26 @@ fn systemd_takes_the_unit_and_what_the_page_adds() {
     around.copy(&root().join("scripts/dist/millstream@.service"), &format!("{UNITS}/millstream@.service"));
     around.copy(Path::new("/bin/true"), "usr/bin/millstream");
     let added = blocks("docs/how-to/run-as-a-service.md").into_iter().find(|block| block.language == "ini").unwrap();
-    let beside = around.path(UNITS).join("millstream@demo.service.d");
-    fs::create_dir_all(&beside).unwrap();
+    let neighbor = around.path(UNITS).join("millstream@demo.service.d");
+    fs::create_dir_all(&neighbor).unwrap();
     let machines = fs::read_to_string(root().join("deploy/systemd/cluster.conf")).unwrap();
-    // Only this unit counts: of those that it names, none is there.
+    // Only this unit counts: the units that it names do not exist here.
     let verify = |dir: &Root| {
         let mut command = Command::new("systemd-analyze");
         command.args(["verify", "--man=no", "--recursive-errors=no"]).arg(format!("--root={}", dir.path("").display()));
         Process::start(command.arg("millstream@demo.service")).wait()
     };
     for added in [&added.text, &machines] {
-        fs::write(beside.join("override.conf"), added).unwrap();
+        fs::write(neighbor.join("override.conf"), added).unwrap();
         let ended = verify(&around);
         assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{added}: {}{}", ended.stdout, ended.stderr);
     }
-    // It would tell.
-    fs::write(beside.join("override.conf"), "[Service]\nProtectSystems=strict\n").unwrap();
-    let told = verify(&around).stderr;
-    assert!(told.contains("ProtectSystems"), "{told}");
+    // It would report that.
+    fs::write(neighbor.join("override.conf"), "[Service]\nProtectSystems=strict\n").unwrap();
+    let output = verify(&around).stderr;
+    assert!(output.contains("ProtectSystems"), "{output}");
 
-    let security = does(
+    let security = stdout_of(
         Command::new("systemd-analyze")
             .args(["security", "--offline=yes", "--no-pager", "--threshold=25"])
             .arg(around.path(UNITS).join("millstream@.service")),

@@ -1,6 +1,6 @@
-//! Completions, asked for in each shell, and the manual, as its programs read it.
+//! Completions, requested in each shell, and the manual, as its programs read it.
 
-use super::{Made, does, has};
+use super::{Made, has, stdout_of};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,23 +14,23 @@ fn unpacked(inside: &str) -> (TempDir, PathBuf) {
     (around, path)
 }
 
-/// What a shell completes must hold the one and not the other.
+/// A shell's completions must contain the one and not the other.
 #[track_caller]
-fn completes(told: &str) {
-    assert!(told.split_whitespace().any(|word| word == "validate"), "{told}");
-    assert!(!told.contains("compile-component") && !told.contains("version"), "{told}");
+fn completes(message: &str) {
+    assert!(message.split_whitespace().any(|word| word == "validate"), "{message}");
+    assert!(!message.contains("compile-component") && !message.contains("version"), "{message}");
 }
 
 #[test]
 fn bash_completes() {
     let (_around, script) = unpacked("share/bash-completion/completions/millstream");
-    let ask = |words: &str, at: usize| {
+    let ask = |texts: &str, at: usize| {
         let lines = format!(
-            "source {}; COMP_WORDS=({words}); COMP_CWORD={at}; _millstream millstream \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
+            "source {}; COMP_WORDS=({texts}); COMP_CWORD={at}; _millstream millstream \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             script.display()
         );
-        does(Command::new("bash").args(["--norc", "-c", &lines]))
+        stdout_of(Command::new("bash").args(["--norc", "-c", &lines]))
     };
     completes(&ask("millstream va", 1));
     let options = ask("millstream run --un", 2);
@@ -54,8 +54,8 @@ fn zsh_completes() {
         zpty -d shell
     "#;
     let dir = script.parent().unwrap();
-    let told = does(Command::new("zsh").args(["-f", "-c", lines]).env("FOLDER", dir).env("TERM", "dumb"));
-    completes(&told);
+    let message = stdout_of(Command::new("zsh").args(["-f", "-c", lines]).env("FOLDER", dir).env("TERM", "dumb"));
+    completes(&message);
     let text = fs::read_to_string(&script).unwrap();
     assert!(!text.contains("compile-component") && !text.contains("unsupervised"));
 }
@@ -68,12 +68,12 @@ fn fish_completes() {
     }
     let home = TempDir::new().unwrap();
     let lines = format!("source {}; complete --do-complete 'millstream va'", script.display());
-    completes(&does(Command::new("fish").args(["--no-config", "-c", &lines]).env("HOME", home.path())));
+    completes(&stdout_of(Command::new("fish").args(["--no-config", "-c", &lines]).env("HOME", home.path())));
 }
 
-/// Every command has a page, and `man` finds nothing wrong with any.
+/// Every command has a page, and `man` reports no errors in any.
 #[test]
-fn the_manual_is_whole() {
+fn the_manual_is_complete() {
     let (_around, pages) = unpacked("share/man/man1");
     let mut names: Vec<String> =
         fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -90,7 +90,11 @@ fn the_manual_is_whole() {
     for name in names {
         let mut man = Command::new("man");
         man.args(["--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z"]).arg(pages.join(&name)).env("MANWIDTH", "80");
-        let told = man.output().unwrap();
-        assert!(told.status.success() && told.stderr.is_empty(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
+        let message = man.output().unwrap();
+        assert!(
+            message.status.success() && message.stderr.is_empty(),
+            "{name}: {}",
+            String::from_utf8_lossy(&message.stderr)
+        );
     }
 }

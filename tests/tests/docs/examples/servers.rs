@@ -3,14 +3,14 @@
 use super::example;
 use millstream_tests::kafka::Record;
 use millstream_tests::{
-    Broker, Browser, Hdfs, HttpClient, Kinesis, Postgres, Process, Trial, free_port, jars, java, root, until,
+    Broker, Browser, Hdfs, HttpClient, Kinesis, Postgres, Process, Trial, free_port, jars, java, root, wait_until,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-/// The job of an example in a folder of its own, with these texts in the place of others.
+/// The job of an example in its own directory, with some texts replaced.
 fn job_of(path: &str, changes: &[(&str, String)]) -> Trial {
     let text = fs::read_to_string(example(path)).unwrap();
     let changed = changes.iter().fold(text, |text, (from, to)| {
@@ -20,7 +20,7 @@ fn job_of(path: &str, changes: &[(&str, String)]) -> Trial {
     Trial::new(&changed)
 }
 
-/// A sink that keeps what a stream of the example gives, beside those that it has.
+/// A sink that keeps a stream of the example, in addition to the existing ones.
 fn kept(from: &str) -> String {
     format!("\n[sinks.kept]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n")
 }
@@ -44,7 +44,7 @@ fn lines_that_a_flume_agent_delivers() {
     };
     trial.write("spool/app.log", (0..120).map(line).collect::<String>());
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on http");
+    job.wait_for_stderr("listening on http");
     let mut flume = java(&jars("flume.sh"));
     flume.args(["org.apache.flume.node.Application", "-n", "agent", "-f", "agent.conf"]).current_dir(trial.dir());
     let mut flume = Process::start(&mut flume);
@@ -54,7 +54,7 @@ fn lines_that_a_flume_agent_delivers() {
             .filter_map(|row| row["lines"].as_i64())
             .sum()
     };
-    flume.until("all lines are counted", |_| {
+    flume.wait_until("all lines are counted", |_| {
         let all = ["payments", "search"]
             .into_iter()
             .flat_map(|service| ["INFO", "WARN", "ERROR"].map(|level| (service, level)));
@@ -73,7 +73,7 @@ fn readings_that_sensors_publish() {
     let feed = Process::start(feed.arg(example("zeromq/feed.py")).arg(&address));
     let mut job = trial.start(&[]);
     let last = |place: &str| trial.rows("out.jsonl").into_iter().rfind(|row| row["place"] == place);
-    job.until("readings of both places came", |_| {
+    job.wait_until("readings of both places came", |_| {
         ["kitchen", "cellar"].iter().all(|place| last(place).is_some_and(|row| row["readings"].as_i64() > Some(3)))
     });
     let mean = |place: &str| last(place).unwrap()["mean"].as_f64().unwrap();
@@ -113,26 +113,26 @@ fn fraud_alerts_from_a_topic_into_a_topic() {
 }
 
 #[test]
-fn a_page_shows_what_a_job_tells_it_live() {
+fn a_page_shows_live_rows_of_a_job() {
     let port = free_port();
     let trial = job_of("dashboard/job.toml", &[("127.0.0.1:8090", format!("127.0.0.1:{port}"))]);
     let page = free_port();
     let mut served = Command::new("python3");
     served.args(["-m", "http.server", &page.to_string(), "--bind", "127.0.0.1", "-d"]).arg(example("dashboard"));
     let _served = Process::start(&mut served);
-    until("it serves", || std::net::TcpStream::connect(("127.0.0.1", page)).is_ok());
+    wait_until("it serves", || std::net::TcpStream::connect(("127.0.0.1", page)).is_ok());
     let url = format!("http://localhost:{page}/index.html?job=ws://127.0.0.1:{port}");
     let mut job = trial.start(&[]);
-    job.until_stderr("listening on ws");
+    job.wait_for_stderr("listening on ws");
     let mut browser = Browser::start();
-    browser.tell("visit", json!({ "url": url }));
-    let shown = browser.until("#shops", "Bergen[^]*Troms");
+    browser.send_command("visit", json!({ "url": url }));
+    let shown = browser.wait_for_text("#shops", "Bergen[^]*Troms");
     assert!(shown.contains("Oslo"), "{shown}");
     let first = browser.text("#state");
-    browser.until("#state", "^live: ");
-    until("it goes on", || browser.text("#state") != first);
+    browser.wait_for_text("#state", "^live: ");
+    wait_until("it goes on", || browser.text("#state") != first);
     job.stop();
-    browser.until("#state", "the job is away");
+    browser.wait_for_text("#state", "the job is away");
 }
 
 #[test]
@@ -164,16 +164,16 @@ fn clicks_of_a_kinesis_stream_are_counted_into_another() {
         sums
     };
     let mut job = start();
-    job.until("those that were there are counted", |_| counted().values().sum::<i64>() == 45);
+    job.wait_until("those that were there are counted", |_| counted().values().sum::<i64>() == 45);
     job.stop();
     put(45..90);
     let mut job = start();
-    job.until("all are counted", |_| counted() == BTreeMap::from([("/".into(), 45), ("/shop".into(), 45)]));
+    job.wait_until("all are counted", |_| counted() == BTreeMap::from([("/".into(), 45), ("/shop".into(), 45)]));
     job.stop();
 }
 
 #[test]
-fn clicks_meet_products_as_the_database_has_them() {
+fn clicks_are_joined_with_the_products_of_the_database() {
     let server = Postgres::start_with(&["wal_level=logical"]);
     server.sql(&fs::read_to_string(example("shop/tables.sql")).unwrap());
     let port = free_port();
@@ -185,9 +185,9 @@ fn clicks_meet_products_as_the_database_has_them() {
     let trial = job_of("shop/job.toml", &changes);
     append(&trial, &kept("seen"));
     let start = || Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD));
-    // Clicks on a product until the job knows so much of it.
+    // Sends clicks on a product until the job has this data about it.
     let until_it_is = |product: i64, name: Value, price: Value| {
-        until("the change has come", || {
+        wait_until("the change has come", || {
             let click = json!({ "user": "ann", "product": product }).to_string();
             let sent = HttpClient::connect(port).and_then(|mut client| client.post(&[], click));
             let rows = if trial.path("out.jsonl").exists() { trial.rows("out.jsonl") } else { Vec::new() };
@@ -204,16 +204,16 @@ fn clicks_meet_products_as_the_database_has_them() {
     let mut job = start();
     until_it_is(2, Value::Null, Value::Null);
     until_it_is(3, json!("pot"), json!(30.0));
-    job.until("the table of interest is shown", |job| job.stdout().contains("pot"));
+    job.wait_until("the table of interest is shown", |job| job.stdout().contains("pot"));
     job.stop();
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn dirs_of_hdfs_are_summed_up_into_dirs() {
+    fn directories_of_hdfs_are_summed_up_into_directories() {
         let hdfs = Hdfs::start();
         let trial = job_of("hdfs/job.toml", &[("batch = \"5s\"", "batch = \"200ms\"".into())]);
         let namenode = hdfs.url("").trim_start_matches("hdfs://").to_owned();
@@ -236,7 +236,7 @@ mod long {
     }
 
     #[test]
-    fn readings_that_an_actor_of_pekko_tells() {
+    fn readings_sent_by_a_pekko_actor() {
         let port = free_port();
         let here = format!("127.0.0.1:{port}");
         let trial = job_of("pekko/job.toml", &[("127.0.0.1:8080", here.clone())]);
@@ -257,12 +257,12 @@ mod long {
             let rows = trial.rows("out.jsonl").into_iter();
             rows.map(|row| (row["room"].as_str().unwrap().to_owned(), row)).collect::<BTreeMap<_, _>>()
         };
-        actor.until("some readings are there", |_| readings().len() == 2);
+        actor.wait_until("some readings are there", |_| readings().len() == 2);
         job.kill();
         let mut job = trial.start(&[]);
-        actor.until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
+        actor.wait_until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
         let last = |room: &str| readings().get(room).map(|row| (row["readings"].clone(), row["celsius"].clone()));
-        job.until("each reading counts once", |_| {
+        job.wait_until("each reading counts once", |_| {
             ["kitchen", "cellar"].iter().all(|room| last(room).is_some_and(|(readings, _)| readings == 100))
         });
         assert_eq!(last("kitchen"), Some((json!(100), json!(19.0))));

@@ -1,6 +1,6 @@
-//! What the two pages tell, in their order.
+//! The commands of the two pages, in their order.
 
-use super::shared::{Place, tells};
+use super::shared::{Place, assert_contains};
 use millstream_tests::{Process, block, blocks};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::fs;
 const PACKAGES: &str = "docs/how-to/share-plugins.md";
 const UPGRADE: &str = "docs/how-to/upgrade-a-plugin.md";
 
-/// Goes the whole way with this registry.
+/// Follows the complete pages with this registry.
 pub fn go(name: &str, registry: &str) {
     let place = Place::new(name, registry);
     push(&place);
@@ -31,28 +31,28 @@ fn upgrades(text: &str) -> String {
 }
 
 fn push(place: &Place) {
-    let told = place.runs(&packages("millstream new bills"));
-    tells(&told, &["1 case, 0 failed", "bills 0.1.0", "sha256:"]);
-    let told = place.runs(&packages("millstream search"));
-    tells(&told, &["bills", "0.1.0", "transform", "total", "bills-0.1.0.wasm"]);
+    let output = place.run_ok(&packages("millstream new bills"));
+    assert_contains(&output, &["1 case, 0 failed", "bills 0.1.0", "sha256:"]);
+    let output = place.run_ok(&packages("millstream search"));
+    assert_contains(&output, &["bills", "0.1.0", "transform", "total", "bills-0.1.0.wasm"]);
     let pulled = fs::read(place.dir.join("bills-0.1.0.wasm")).unwrap();
     assert_eq!(pulled, fs::read(place.dir.join("bills/bills.wasm")).unwrap(), "a package is the component");
 }
 
 fn add(place: &Place) {
     place.write("shop/job.toml", &block(PACKAGES, "toml", "[stages.bills]").text);
-    // Whoever uses a plugin has nothing but the registry.
-    place.runs("mv bills elsewhere; rm bills-0.1.0.wasm");
-    let told = place.ends("cd shop && millstream validate job.toml", 2);
-    tells(&told, &["bills@0.1.0", "millstream add bills@0.1.0 --registry"]);
+    // A user of a plugin has only the registry.
+    place.run_ok("mv bills elsewhere; rm bills-0.1.0.wasm");
+    let output = place.run_failing("cd shop && millstream validate job.toml", 2);
+    assert_contains(&output, &["bills@0.1.0", "millstream add bills@0.1.0 --registry"]);
     let before = place.text("shop/job.toml");
-    let told = place.runs(&packages("millstream add"));
-    tells(&told, &["bills", "job.toml: valid"]);
+    let output = place.run_ok(&packages("millstream add"));
+    assert_contains(&output, &["bills", "job.toml: valid"]);
     assert_eq!(place.text("shop/job.toml"), before);
 
     let shown = keys(&block(PACKAGES, "toml", "[[package]]").text);
     assert_eq!(keys(&place.text("shop/millstream.lock")), shown, "the page shows what a lock file has");
-    place.runs("mv elsewhere bills");
+    place.run_ok("mv elsewhere bills");
 }
 
 /// The keys of the first package of a lock file.
@@ -62,66 +62,67 @@ fn keys(lock: &str) -> Vec<String> {
 }
 
 fn run(place: &Place) -> Process {
-    let mut job = place.starts(&packages("millstream run"));
-    job.until("rows come out", |_| rows(place).len() > 100);
+    let mut job = place.start(&packages("millstream run"));
+    job.wait_until("rows come out", |_| rows(place).len() > 100);
     job
 }
 
 fn look_after(place: &Place) {
-    let told = place.runs(&packages("millstream verify"));
-    tells(&told, &["bills@0.1.0: good", "removed 0 files"]);
-    // A registry that nobody has to name.
+    let output = place.run_ok(&packages("millstream verify"));
+    assert_contains(&output, &["bills@0.1.0: good", "removed 0 files"]);
+    // A default registry.
     let config = "registry = \"oci://registry.example.com/plugins\"\n";
     let shown = blocks(PACKAGES).into_iter().find(|block| block.text == config).expect("the page shows a config.toml");
     place.write("config/config.toml", &place.settings(&shown.text));
-    tells(&place.runs("millstream search"), &["bills"]);
-    place.runs("rm config/config.toml");
+    assert_contains(&place.run_ok("millstream search"), &["bills"]);
+    place.run_ok("rm config/config.toml");
 }
 
 fn sign(place: &Place) {
     place.write("config/policy.toml", &place.settings(&block(PACKAGES, "toml", "require").text));
-    // What runs goes on; nothing starts any more.
-    let told = place.ends("cd shop && millstream validate job.toml", 2);
-    tells(&told, &["bills@0.1.0", "alice"]);
-    place.runs(&packages("millstream key new"));
-    let told = place.runs(&packages("millstream key list"));
-    tells(&told, &["alice"]);
-    // The signature lies in the registry now; with `add` it comes into the store.
-    place.runs(&packages("millstream add"));
-    place.runs("cd shop && millstream validate job.toml && millstream verify job.toml");
+    // A running job continues; new starts fail.
+    let output = place.run_failing("cd shop && millstream validate job.toml", 2);
+    assert_contains(&output, &["bills@0.1.0", "alice"]);
+    place.run_ok(&packages("millstream key new"));
+    let output = place.run_ok(&packages("millstream key list"));
+    assert_contains(&output, &["alice"]);
+    // The signature is in the registry now; `add` stores it.
+    place.run_ok(&packages("millstream add"));
+    place.run_ok("cd shop && millstream validate job.toml && millstream verify job.toml");
 
-    // What an operator allows: other registries, then this one.
+    // An operator's policy: other registries, then this one.
     let operators = block(PACKAGES, "toml", "allow").text;
     place.write("operator.toml", &operators);
-    let told = place.ends("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml", 2);
-    tells(&told, &["may not be used", "allows oci://registry.example.com/plugins"]);
+    let output =
+        place.run_failing("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml", 2);
+    assert_contains(&output, &["may not be used", "allows oci://registry.example.com/plugins"]);
     place.write("operator.toml", &place.settings(&operators));
-    place.runs("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml");
+    place.run_ok("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml");
 }
 
 fn upgrade(place: &Place, job: &mut Process) {
-    place.runs(&upgrades("sed -i"));
-    let told = place.ends(&upgrades("--promote same"), 1);
-    tells(&told, &["differ", "5 batches"]);
+    place.run_ok(&upgrades("sed -i"));
+    let output = place.run_failing(&upgrades("--promote same"), 1);
+    assert_contains(&output, &["differ", "5 batches"]);
     assert_eq!(versions(place), BTreeSet::from([Version::Old]), "the old one goes on");
-    let told = place.runs(&upgrades("--promote no-more-rejected"));
-    tells(&told, &["0.2.0", "bills"]);
-    job.until("the new version's rows come out", |_| versions(place).contains(&Version::New));
-    tells(&place.text("shop/job.toml"), &["plugin = \"bills@0.2.0\"\n"]);
-    tells(&place.text("shop/millstream.lock"), &["0.2.0", "[[before]]"]);
+    let output = place.run_ok(&upgrades("--promote no-more-rejected"));
+    assert_contains(&output, &["0.2.0", "bills"]);
+    job.wait_until("the new version's rows come out", |_| versions(place).contains(&Version::New));
+    assert_contains(&place.text("shop/job.toml"), &["plugin = \"bills@0.2.0\"\n"]);
+    assert_contains(&place.text("shop/millstream.lock"), &["0.2.0", "[[before]]"]);
 }
 
 fn go_back(place: &Place, job: &mut Process) {
-    let told = place.runs(&upgrades("millstream rollback"));
-    tells(&told, &["0.1.0"]);
-    tells(&place.text("shop/job.toml"), &["plugin = \"bills@0.1.0\"\n"]);
+    let output = place.run_ok(&upgrades("millstream rollback"));
+    assert_contains(&output, &["0.1.0"]);
+    assert_contains(&place.text("shop/job.toml"), &["plugin = \"bills@0.1.0\"\n"]);
     let until_now = rows(place).len();
-    job.until("it goes on", |_| rows(place).len() > until_now + 200);
+    job.wait_until("it goes on", |_| rows(place).len() > until_now + 200);
     assert_eq!(part_versions(place).last().unwrap(), &Some(Version::Old));
 }
 
 fn stop(place: &Place, job: Process) {
-    place.runs(&upgrades("millstream stop"));
+    place.run_ok(&upgrades("millstream stop"));
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     // Every number is there once, in order, and no part is of two versions.
@@ -129,10 +130,10 @@ fn stop(place: &Place, job: Process) {
     assert!(found.iter().all(|made| !made.is_empty()));
     let parts = part_versions(place);
     assert!(parts.contains(&Some(Version::New)), "{parts:?}");
-    place.starts("cd shop\nmillstream run job.toml --until-idle --timeout 2s").wait();
+    place.start("cd shop\nmillstream run job.toml --until-idle --timeout 2s").wait();
 }
 
-/// Which version made a row.
+/// The version that made a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Version {
     Old,
@@ -143,7 +144,7 @@ fn rows(place: &Place) -> Vec<Value> {
     place.parts("shop/out").concat()
 }
 
-/// The versions that may have made a row of this number: none, where it is not what it must be.
+/// The versions that may have made a row with this number: none if it is wrong.
 fn made_by(row: &Value, n: usize) -> BTreeSet<Version> {
     assert_eq!(row["name"], format!("customer {}", n % 10), "row {n}: {row}");
     let bill = (n % 100) as f64 * 1.25;
@@ -155,7 +156,7 @@ fn made_by(row: &Value, n: usize) -> BTreeSet<Version> {
     made
 }
 
-/// The version of each part; `None` where its rows do not tell.
+/// The version of each part; `None` if its rows do not show it.
 fn part_versions(place: &Place) -> Vec<Option<Version>> {
     let mut n = 0;
     let part = |rows: Vec<Value>| {

@@ -1,4 +1,4 @@
-//! A place where somebody follows the pages.
+//! A directory in which a user follows the pages.
 
 use millstream_tests::{Ended, Process, millstream};
 use serde_json::Value;
@@ -8,11 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Plugins are compiled with nothing built before, perhaps behind other builds.
+/// Plugins are compiled from scratch, possibly next to other builds.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
-/// A folder of its own, with settings, a store and sockets of its own. It stays from run to run and at the same place, so
-/// that cargo finds built what has not changed.
+/// A directory with its own settings, store and sockets. It stays from run to run at the same path, so that cargo rebuilds only
+/// what has changed.
 pub struct Place {
     pub dir: PathBuf,
     /// As users write it.
@@ -66,7 +66,7 @@ impl Place {
         shell.args(["-euc", lines]).current_dir(&self.dir).env("PATH", path);
         shell.env("MILLSTREAM_CONFIG", self.dir.join("config")).env("MILLSTREAM_STORE", self.dir.join("store"));
         shell.env("XDG_RUNTIME_DIR", self.sockets.path()).env_remove("MILLSTREAM_POLICY");
-        // Nobody who has logged in on this machine takes part.
+        // Logins on this machine are not used.
         shell.env("DOCKER_CONFIG", self.dir.join("docker")).env_remove("REGISTRY_AUTH_FILE");
         shell.env("CARGO_TARGET_DIR", self.dir.with_extension("target"));
         // The SDK needs no crate that the project itself does not need.
@@ -75,29 +75,29 @@ impl Place {
         shell
     }
 
-    /// What a shell makes of these lines: both outputs in one.
-    pub fn tries(&self, lines: &str) -> Ended {
+    /// Runs these lines in a shell; returns both outputs in one.
+    pub fn try_run(&self, lines: &str) -> Ended {
         Process::start(&mut self.shell(&format!("exec 2>&1\n{}", self.adapted(lines)))).wait_within(BUILDS_WITHIN)
     }
 
     /// Runs these lines, which must do. Returns what they say.
     #[track_caller]
-    pub fn runs(&self, lines: &str) -> String {
-        let ended = self.tries(lines);
+    pub fn run_ok(&self, lines: &str) -> String {
+        let ended = self.try_run(lines);
         assert_eq!(ended.code, Some(0), "{lines}\n{}", ended.stdout);
         ended.stdout
     }
 
     /// Runs these lines, which must end with this exit code. Returns what they say.
     #[track_caller]
-    pub fn ends(&self, lines: &str, code: i32) -> String {
-        let ended = self.tries(lines);
+    pub fn run_failing(&self, lines: &str, code: i32) -> String {
+        let ended = self.try_run(lines);
         assert_eq!(ended.code, Some(code), "{lines}\n{}", ended.stdout);
         ended.stdout
     }
 
     /// Starts the last of these lines as a process of its own, which signals reach.
-    pub fn starts(&self, lines: &str) -> Process {
+    pub fn start(&self, lines: &str) -> Process {
         let lines = self.adapted(lines.trim_end());
         let (before, last) = lines.rsplit_once('\n').unwrap_or(("", &lines));
         Process::start(&mut self.shell(&format!("{before}\nexec {last}")))
@@ -116,8 +116,8 @@ impl Place {
 
 /// Asserts that a text has all of these parts.
 #[track_caller]
-pub fn tells(told: &str, parts: &[&str]) {
+pub fn assert_contains(output: &str, parts: &[&str]) {
     for part in parts {
-        assert!(told.contains(part), "no {part:?} in\n{told}");
+        assert!(output.contains(part), "no {part:?} in\n{output}");
     }
 }

@@ -1,6 +1,6 @@
-//! A state that changes, as `docs/how-to/change-a-job-with-state.md` tells it.
+//! State that changes, as in `docs/how-to/change-a-job-with-state.md`.
 
-use super::shared::{Place, tells};
+use super::shared::{Place, assert_contains};
 use millstream_tests::{Process, block, blocks};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,33 +34,33 @@ path = "made"
 "#;
 
 #[test]
-fn a_state_migrates_and_comes_back_as_the_page_tells() {
+fn a_state_migrates_and_is_restored_as_on_the_page() {
     let place = Place::new("states", "registry");
-    place.runs(&block(PAGE, "sh", "millstream new visits").text);
+    place.run_ok(&block(PAGE, "sh", "millstream new visits").text);
     version(&place, "0.1.0", "fn visits(rows: Rows, state: Option<Count>");
     place.write("shop/visits.toml", JOB);
-    place.runs("cd shop && millstream add visits@0.1.0 --registry ../registry --job visits.toml");
-    let mut job = place.starts("cd shop\nmillstream run visits.toml");
-    job.until("visits are counted", |_| place.parts("shop/counts").len() > 5);
+    place.run_ok("cd shop && millstream add visits@0.1.0 --registry ../registry --job visits.toml");
+    let mut job = place.start("cd shop\nmillstream run visits.toml");
+    job.wait_until("visits are counted", |_| place.parts("shop/counts").len() > 5);
 
     version(&place, "0.2.0", "migrates_from");
     let before = place.parts("shop/counts").len();
     let upgrade = block(PAGE, "sh", "millstream upgrade visits.toml").text;
-    // Nobody has seen yet that its state is another one.
-    let told = place.ends(&upgrade.replace(" --accept", ""), 2);
-    tells(&told, &["most", "--accept"]);
-    let told = place.runs(&upgrade);
-    tells(&told, &["0.2.0"]);
-    job.until("it goes on", |_| place.parts("shop/counts").len() > before + 15);
-    tells(&place.runs("cd shop && millstream state visits.toml"), &["most"]);
+    // It is not known yet that its state is different.
+    let output = place.run_failing(&upgrade.replace(" --accept", ""), 2);
+    assert_contains(&output, &["most", "--accept"]);
+    let output = place.run_ok(&upgrade);
+    assert_contains(&output, &["0.2.0"]);
+    job.wait_until("it goes on", |_| place.parts("shop/counts").len() > before + 15);
+    assert_contains(&place.run_ok("cd shop && millstream state visits.toml"), &["most"]);
     counts_are_right(&place);
 
     let before = place.parts("shop/counts").len();
-    place.runs("cd shop && millstream rollback visits.toml visits");
-    job.until("it goes on with the old one", |_| place.parts("shop/counts").len() > before + 15);
-    let state = place.runs("cd shop && millstream state visits.toml");
+    place.run_ok("cd shop && millstream rollback visits.toml visits");
+    job.wait_until("it goes on with the old one", |_| place.parts("shop/counts").len() > before + 15);
+    let state = place.run_ok("cd shop && millstream state visits.toml");
     assert!(!state.contains("most"), "{state}");
-    place.runs("cd shop && millstream stop visits.toml");
+    place.run_ok("cd shop && millstream stop visits.toml");
     ended(job);
     counts_are_right(&place);
 }
@@ -68,8 +68,8 @@ fn a_state_migrates_and_comes_back_as_the_page_tells() {
 /// Builds and pushes a version of the plugin, whose code on the page has this text.
 fn version(place: &Place, version: &str, text: &str) {
     place.write("visits/src/lib.rs", &block(PAGE, "rust", text).text);
-    place.runs(&format!("sed -i 's/^version = .*/version = \"{version}\"/' visits/Cargo.toml"));
-    place.runs("millstream build visits && millstream push visits --registry registry");
+    place.run_ok(&format!("sed -i 's/^version = .*/version = \"{version}\"/' visits/Cargo.toml"));
+    place.run_ok("millstream build visits && millstream push visits --registry registry");
 }
 
 fn ended(job: Process) {
@@ -82,19 +82,19 @@ fn counts_are_right(place: &Place) {
     // Later parts of the other sink may be there already.
     let counts = place.parts("shop/counts");
     let made = place.parts("shop/made");
-    let (mut visits, mut told) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
+    let (mut visits, mut output) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     let user = |row: &Value| row["user"].as_str().expect("a user").to_owned();
     for (counts, made) in counts.into_iter().zip(made) {
         made.iter().for_each(|row| *visits.entry(user(row)).or_default() += 1);
-        told.extend(counts.iter().map(|row| (user(row), row["visits"].as_u64().expect("a count"))));
-        assert_eq!(told, visits);
+        output.extend(counts.iter().map(|row| (user(row), row["visits"].as_u64().expect("a count"))));
+        assert_eq!(output, visits);
     }
     assert!(visits.len() == 7, "{visits:?}");
 }
 
-/// Every block of the three pages is run by one of these tests, or by one that is named here.
+/// Every block of the three pages is run by one of these tests, or by one named here.
 #[test]
-fn no_block_is_left_out() {
+fn every_block_of_the_pages_is_tested() {
     let known = [
         // By a test of `--watch`.
         ("sh", "millstream run job.toml --watch\n"),

@@ -38,12 +38,12 @@ const STREAMS: [(&str, &str, &str); 12] = [
     ("sales", "sku = 'text', amount = 'int64'", r#"["A1", 2]"#),
 ];
 
-/// Passwords of servers that a start asks: without them nobody is asked.
+/// Passwords of servers that a start connects to: without them no server is contacted.
 const PASSWORDS: [&str; 5] = ["NATS_PASSWORD", "PGPASSWORD", "RABBITMQ_PASSWORD", "REDIS_PASSWORD", "SHOP_PASSWORD"];
 
-/// Every block of TOML is a job or a part of one: what it lacks is added, and then its stages run, or it is valid.
+/// Every TOML block is a job or a part of one: missing parts are added, and then its stages run, or it is valid.
 #[test]
-fn the_jobs_of_the_pages_are_right() {
+fn the_jobs_of_the_pages_are_valid() {
     let issuer = Certificates::make();
     let own = issuer.of("own", "DNS:localhost", 1);
     let certificates =
@@ -69,7 +69,7 @@ fn the_jobs_of_the_pages_are_right() {
 fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool {
     let job: toml::Table = toml::from_str(&block.text).unwrap_or_else(|e| panic!("{}: {e}", block.place));
     let text = block.text.replace("127.0.0.1:9092", "127.0.0.1:1");
-    let trial = Trial::new(&whole(page, &text, &job));
+    let trial = Trial::new(&complete_job(page, &text, &job));
     STREAMS.iter().for_each(|(name, _, row)| drop(trial.write(&format!("{name}.jsonl"), format!("[{row}]\n"))));
     trial.write("inventory.csv", "sku,name,stock\nA1,teapot,20\n");
     trial.write("stock.csv", "sku;count;since\n");
@@ -84,7 +84,7 @@ fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool
     let has = |section: &str| job.contains_key(section);
     let runs = has("stages") && !has("sources") && !has("sinks");
     let mut command = trial.command(&[if runs { "run" } else { "validate" }, "job.toml"]);
-    // A start of sinks and of tables from outside asks their servers, one of sources does not.
+    // A start contacts the servers of sinks and lookup tables, but not those of sources.
     let is_asked = has("sinks") || block.text.contains("enrich");
     let mut missing = Vec::new();
     for name in block.text.split("${").skip(1).filter_map(|rest| rest.split('}').next()) {
@@ -94,7 +94,7 @@ fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool
             command.env(name, "a-secret");
         }
     }
-    // Plugins that the reader has yet to write, and a cluster that is not there: all else must be right.
+    // Plugins that the reader has yet to write, and a cluster that does not exist: everything else must be right.
     missing.extend(block.text.contains("cogroup = ").then_some("plugins/interest"));
     missing.extend(block.text.contains("plugin = \"feed\"").then_some("plugin not found at ./feed"));
     let mut sinks = job.get("sinks").and_then(toml::Value::as_table).into_iter().flatten();
@@ -103,7 +103,7 @@ fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool
     let ended = Process::start(&mut command).wait();
     let expected = match missing[..] {
         [] => 0,
-        // The job file is right, and the cluster is not there.
+        // The job file is right, but the cluster does not exist.
         ["Connection refused"] => 1,
         _ => 2,
     };
@@ -118,13 +118,13 @@ fn is_right(page: &str, block: &Block, certificates: &[(&str, PathBuf)]) -> bool
 
 #[test]
 fn the_job_of_the_page_about_nexmark_makes_its_events() {
-    let ended = Trial::new(&shown_block("toml", "[sources.bid]").text).run_well(&[]);
-    // Of a million events 46 of 50 are bids.
+    let ended = Trial::new(&shown_block("toml", "[sources.bid]").text).run_ok(&[]);
+    // Of a million events, 46 of 50 are bids.
     assert!(ended.stderr.contains("rows: bid 920000, screen 920000"), "{}", ended.stderr);
 }
 
-/// A job of a block of a page: the streams that it reads, and sinks for what it makes, where it has none.
-fn whole(page: &str, block: &str, job: &toml::Table) -> String {
+/// Completes the block of a page to a job: adds the streams that it reads, and sinks for its output, if it has none.
+fn complete_job(page: &str, block: &str, job: &toml::Table) -> String {
     let of = |section: &str| job.get(section).and_then(toml::Value::as_table).into_iter().flatten();
     let texts = |value: Option<&toml::Value>| match value {
         Some(toml::Value::String(text)) => vec![text.clone()],
@@ -146,34 +146,34 @@ fn whole(page: &str, block: &str, job: &toml::Table) -> String {
 
     // Queues run to their end; all else is only validated.
     let runs = !job.contains_key("sources") && !job.contains_key("sinks") && !outputs.is_empty();
-    let mut whole = if runs { format!("clock = \"manual\"\n{block}\n") } else { format!("{block}\n") };
+    let mut complete = if runs { format!("clock = \"manual\"\n{block}\n") } else { format!("{block}\n") };
     if !job.contains_key("sinks") {
         for name in &outputs {
             let path = format!("{name}.out.jsonl");
-            whole += &format!("[sinks.{name}-out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{path}\"\n");
+            complete += &format!("[sinks.{name}-out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"{path}\"\n");
         }
     }
     if outputs.is_empty() && !job.contains_key("sinks") {
-        // A part that is about the whole job.
+        // A part that concerns the complete job.
         read.push("lines".into());
-        whole += "[sinks.out]\nfrom = \"lines\"\nkind = \"nothing\"\n";
+        complete += "[sinks.out]\nfrom = \"lines\"\nkind = \"nothing\"\n";
     }
     let is_there =
         |name: &str| made.iter().any(|made| *made == name) || of("sources").any(|(source, _)| source == name);
     let mut read: Vec<&str> = read.iter().map(|name| name.split('.').next().unwrap()).collect();
     if read.contains(&"totals") && !is_there("totals") {
         let column = if is_of_connectors(page) { "value as sku" } else { "sku" };
-        whole += &format!("[stages.totals]\nfrom = \"orders\"\nselect = \"{column}\"\n");
+        complete += &format!("[stages.totals]\nfrom = \"orders\"\nselect = \"{column}\"\n");
         read.push("orders");
         read.retain(|name| *name != "totals");
     }
     read.sort_unstable();
     read.dedup();
-    read.into_iter().filter(|name| !is_there(name)).for_each(|name| whole += &stream(page, name, block));
-    whole
+    read.into_iter().filter(|name| !is_there(name)).for_each(|name| complete += &stream(page, name, block));
+    complete
 }
 
-/// The pages about connectors show them with rows of which they know nothing.
+/// The pages about connectors show them with arbitrary rows.
 fn is_of_connectors(page: &str) -> bool {
     page.starts_with("docs/reference/connectors/")
 }

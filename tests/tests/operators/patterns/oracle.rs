@@ -1,5 +1,6 @@
-//! What the matches of a pattern are, by brute force: all ways to give rows to steps are tried, one by one, and those that are no match by
-//! the rules of `docs/reference/stages/pattern.md` are thrown away. It knows nothing of partial matches, of watermarks, or of how the program does it.
+//! The matches of a pattern by brute force: every assignment of rows to steps is tried, and those that are not a match by the
+//! rules of `docs/reference/stages/pattern.md` are dropped. It does not know partial matches, watermarks, or the program's
+//! algorithm.
 
 use std::cmp::Ordering;
 
@@ -11,7 +12,7 @@ pub struct Row {
     pub v: Option<i64>,
 }
 
-/// What a step asks of a row.
+/// A condition of a step.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask {
     Any,
@@ -20,13 +21,13 @@ pub enum Ask {
     Even,
     /// More than the row that was taken before.
     Rises,
-    /// The same as the last row of this step.
+    /// Equal to the last row of this step.
     LikeLast(usize),
     /// More than the first row of this step.
     AboveFirst(usize),
-    /// With all rows of this step, more than so much.
+    /// With all rows of this step, the sum is greater.
     WithSum(usize, i64),
-    /// At most as many rows are there.
+    /// At most this many rows have been taken.
     AtMostRows(i64),
 }
 
@@ -64,12 +65,12 @@ pub struct Pattern {
     pub skip: Skip,
 }
 
-/// Rows by their places, with the steps that take them.
+/// Rows by their indexes, with the steps that take them.
 pub type Match = Vec<(usize, usize)>;
 
 fn holds(ask: Ask, row: &Row, rows: &[Row], taken: &[(usize, usize)]) -> bool {
     let of = |step: usize| taken.iter().filter(move |(_, by)| *by == step).map(|(place, _)| rows[*place].v);
-    // A null makes a condition null, which does not hold.
+    // A null makes a condition null, which is not true.
     let held = || {
         Some(match ask {
             Ask::Any => true,
@@ -91,7 +92,7 @@ fn holds(ask: Ask, row: &Row, rows: &[Row], taken: &[(usize, usize)]) -> bool {
 }
 
 impl Pattern {
-    /// What must not come between a row of one step and whatever comes next: what stands in front of all steps between them.
+    /// Rows that must not occur between a row of one step and the next match: the negated steps between them.
     fn nots(&self, from: usize, to: usize) -> Nots {
         let mut all = Nots::default();
         for place in from + 1..=to {
@@ -148,13 +149,13 @@ impl Pattern {
         !nots.next.iter().any(is_next) && !nots.between.iter().any(is_behind)
     }
 
-    /// Which of two ways to go on is preferred behind the same rows; the end is the step behind the last.
+    /// Which of two continuations is preferred after the same rows; the end is the index after the last step.
     fn prefer(&self, a: usize, b: usize) -> Ordering {
         let (less, more) = (a.min(b), a.max(b));
         if less == more {
             return Ordering::Equal;
         }
-        // The same step again, or a step that could be left out.
+        // The same step again, or an optional step.
         let first = if self.steps[less].reluctant { more } else { less };
         if a == first { Ordering::Less } else { Ordering::Greater }
     }
@@ -193,7 +194,7 @@ impl Pattern {
         found
     }
 
-    /// The matches that come out of the rows of a key, which are in order.
+    /// The emitted matches of the rows of a key, which are in order.
     pub fn matches(&self, rows: &[Row]) -> Vec<Match> {
         let (mut matches, mut start) = (Vec::new(), 0);
         while start < rows.len() {

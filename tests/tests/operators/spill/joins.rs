@@ -1,11 +1,11 @@
 //! Joins whose rows may lie in files.
 
-use super::{KEEPS, golden, into_queues, may_lie_in_files, spill_alike, state};
+use super::{KEEPS, check_spilling, check_spills, golden, into_queues, state};
 use millstream_tests::{Trial, queue_sink, queue_source};
 use std::fs;
 use std::ops::Range;
 
-/// Joins by time, of rows that come in any order, and what stands behind them.
+/// Joins by time, of rows in any order, followed by other stages.
 const INTERVALS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -37,7 +37,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn near(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> =
         ["near", "lonely", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -53,12 +53,12 @@ fn near(trial: &Trial) -> Vec<String> {
 }
 
 #[test]
-fn joins_by_time_may_lie_in_files() {
+fn joins_by_time_may_spill() {
     let stages = into_queues(INTERVALS, &["near", "lonely", "counts"]);
-    may_lie_in_files(14, (KEEPS, &stages), 300, near);
+    check_spills(14, (KEEPS, &stages), 300, near);
 }
 
-/// Joins of all rows that ever came, on either side, of which some go again: of few keys with many rows, and of many keys.
+/// Joins of all rows so far, on either side, some of which are deleted: of few keys with many rows, and of many keys.
 const JOINS: &str = r#"
 [stages.opened]
 from = "orders"
@@ -85,7 +85,7 @@ window = "all"
 aggregate = { n = "count(*)", s = "sum(second)" }
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn joined(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> = ["both", "each", "counted"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
     for table in ["both", "each"] {
@@ -95,7 +95,7 @@ fn joined(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// Rows of another stream as they were at the time of each row, however old or not too old; rows come late to some.
+/// Rows of another stream as of the time of each row, with and without an age limit; some get late rows.
 const AS_OF: &str = r#"
 [stages.timed]
 from = "orders"
@@ -126,7 +126,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn as_of(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> =
         ["before", "near", "late", "counts"].map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -138,9 +138,9 @@ fn as_of(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// A join behind one whose rows leave memory in the very batch that brings the newest of its results.
+/// A join after one whose rows leave memory in the very batch that brings the newest of its results.
 #[test]
-fn nothing_is_late_behind_a_join_whose_rows_leave_memory() {
+fn nothing_is_late_after_a_join_whose_rows_leave_memory() {
     let source = |name: &str| queue_source(name, r#"k = "text", at = "timestamp(s)""#);
     let trial = Trial::new(&format!(
         r#"
@@ -165,7 +165,7 @@ fn nothing_is_late_behind_a_join_whose_rows_leave_memory() {
         queue_sink("out", "again", "out"),
         queue_sink("missed", "again.late", "missed")
     ));
-    // Rows in the order of their times, one a second. One comes out with a partner, and at once; the others 10 s later.
+    // Rows in the order of their times, one per second. One is emitted with a partner, immediately; the others 10 s later.
     let rows = |seconds: Range<u64>, key: &dyn Fn(u64) -> String| {
         let row = |second| format!("[\"{}\",{second}]", key(second));
         format!("[{}]\n", seconds.map(row).collect::<Vec<_>>().join(","))
@@ -177,7 +177,7 @@ fn nothing_is_late_behind_a_join_whose_rows_leave_memory() {
     trial.write("behind.jsonl", "[]\n".to_owned() + &rows(0..400, &partner) + &slow.collect::<String>() + "[]\n");
     for workers in ["1", "2"] {
         for memory in ["1GiB", "1MiB"] {
-            trial.run_well(&["--workers", workers, "--set", &format!("state.memory={memory}")]);
+            trial.run_ok(&["--workers", workers, "--set", &format!("state.memory={memory}")]);
             assert_eq!(trial.rows("missed.jsonl").len(), 0, "{workers} workers, {memory}");
             assert_eq!(trial.rows("out.jsonl").len(), 20_500, "{workers} workers, {memory}");
             fs::remove_file(trial.path("out.jsonl")).unwrap();
@@ -185,19 +185,19 @@ fn nothing_is_late_behind_a_join_whose_rows_leave_memory() {
     }
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn as_of_joins_may_lie_in_files() {
+    fn as_of_joins_may_spill() {
         let stages = into_queues(AS_OF, &["before", "near", "counts"]);
-        may_lie_in_files(16, (KEEPS, &stages), 200, as_of);
+        check_spills(16, (KEEPS, &stages), 200, as_of);
     }
 
-    /// Joins of all rows that forget keys of which nothing new came for a while, on either side.
+    /// Joins of all rows that drop keys without new rows for a while, on either side.
     #[test]
-    fn joins_that_forget_may_lie_in_files() {
+    fn joins_with_a_time_to_live_may_spill() {
         let stages = JOINS.replace("on = \"k\"", "on = \"k\", ttl = \"4s\"");
         let stages = into_queues(&stages, &["both", "each", "counted"]);
         let forgetting = golden(15, ("", &stages), joined);
@@ -206,12 +206,12 @@ mod long {
         let rows = |left: &[String]| left[3..].iter().map(|rows| rows.lines().count()).collect::<Vec<_>>();
         let both = rows(&forgetting).into_iter().zip(rows(&keeping));
         assert!(both.clone().all(|(left, all)| left < all / 2), "{:?}", both.collect::<Vec<_>>());
-        spill_alike(15, ("", &stages), &forgetting, joined);
+        check_spilling(15, ("", &stages), &forgetting, joined);
     }
 
     #[test]
-    fn joins_of_all_rows_may_lie_in_files() {
+    fn joins_of_all_rows_may_spill() {
         let stages = into_queues(JOINS, &["both", "each", "counted"]);
-        may_lie_in_files(12, ("", &stages), 1_000, joined);
+        check_spills(12, ("", &stages), 1_000, joined);
     }
 }

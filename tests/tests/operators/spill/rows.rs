@@ -1,9 +1,9 @@
 //! Windows and sessions of rows, which operators work on when they are complete, and which may lie in files.
 
-use super::{KEEPS, ends_alike, golden, into_queues, may_lie_in_files, state};
+use super::{KEEPS, check_ends, check_spills, golden, into_queues, state};
 use millstream_tests::{Trial, plugin};
 
-/// Windows of event time, one behind the other, such that share rows, and of two inputs, and of batches. Some are open at the end.
+/// Windows of event time: in sequence, with shared rows, of two inputs; and windows of batches. Some are open at the end.
 const WINDOWS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -64,11 +64,11 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn windowed(trial: &Trial) -> Vec<String> {
     let sinks = ["asked", "late", "each", "met", "seen", "best", "batches", "kept", "hours"];
     let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
-    // Which part a row came in depends on who worked on it before.
+    // Which part a row arrived in depends on the earlier workers.
     for table in ["asked", "each", "met", "seen", "best", "batches", "kept"] {
         let query = format!("select distinct batch, input, time from \"{table}.rows\" order by 1, 2, 3");
         all.push(state(trial, &query));
@@ -82,11 +82,11 @@ fn windows() -> String {
 }
 
 #[test]
-fn windows_of_rows_may_lie_in_files() {
-    may_lie_in_files(21, (KEEPS, &windows()), 100, windowed);
+fn windows_of_rows_may_spill() {
+    check_spills(21, (KEEPS, &windows()), 100, windowed);
 }
 
-/// Sessions of rows by key and of all rows, of which some are late, and what stands behind them.
+/// Sessions of rows by key and of all rows, some of which are late, followed by other stages.
 const SESSIONS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -125,7 +125,7 @@ kind = "queue"
 path = "late.jsonl"
 "#;
 
-/// What such a job leaves.
+/// The result of such a job.
 fn visited(trial: &Trial) -> Vec<String> {
     let sinks = ["asked", "late", "seen", "first", "hours"];
     let mut all: Vec<String> = sinks.map(|name| trial.text(&format!("{name}.jsonl"))).into();
@@ -138,14 +138,14 @@ fn visited(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn sessions_of_rows_may_lie_in_files() {
+    fn sessions_of_rows_may_spill() {
         let stages = into_queues(SESSIONS, &["asked", "seen", "first", "hours"]);
-        may_lie_in_files(22, (KEEPS, &stages), 300, visited);
-        ends_alike(22, &stages, &golden(22, ("", &stages), visited), visited);
+        check_spills(22, (KEEPS, &stages), 300, visited);
+        check_ends(22, &stages, &golden(22, ("", &stages), visited), visited);
     }
 }

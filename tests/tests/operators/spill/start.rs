@@ -7,8 +7,8 @@ const SPILLS: &str = "state = { memory = \"1MiB\", folder = \"cold\" }";
 
 /// How many rows of the state a start left in files of the checkpoint.
 fn stayed(ended: &Ended) -> u64 {
-    let told = ended.stderr.split_once(" state rows (").map_or("0 of them stay in its files", |(_, told)| told);
-    let (rows, rest) = told.split_once(' ').unwrap();
+    let output = ended.stderr.split_once(" state rows (").map_or("0 of them stay in its files", |(_, output)| output);
+    let (rows, rest) = output.split_once(' ').unwrap();
     assert!(rest.starts_with("of them stay in its files"), "{}", ended.stderr);
     rows.parse().unwrap()
 }
@@ -16,16 +16,16 @@ fn stayed(ended: &Ended) -> u64 {
 #[test]
 fn a_start_leaves_rows_in_files_of_the_checkpoint() {
     let golden = trial(KEEPS, 13);
-    golden.run_well(&["--workers", "2"]);
+    golden.run_ok(&["--workers", "2"]);
     let golden = left(&golden);
     let spilling = trial(&format!("{KEEPS}\n{SPILLS}"), 13);
-    let whole = spilling.text("in.jsonl");
-    let half = whole.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
+    let complete = spilling.text("in.jsonl");
+    let half = complete.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
     spilling.write("in.jsonl", half.collect::<String>());
     // One base, written at the end.
-    spilling.run_well(&["--workers", "2", "--set", "checkpoint.every=1000"]);
+    spilling.run_ok(&["--workers", "2", "--set", "checkpoint.every=1000"]);
     let often = "checkpoint.every=2";
-    spilling.write("in.jsonl", whole);
+    spilling.write("in.jsonl", complete);
     // Rows are copied into other files while the job runs, which is a merge, and newer ones are evicted. Others own other key groups,
     // and take theirs out of the same files.
     for (step, workers) in [("merged:1", "2"), ("evicted:9", "3"), ("page:9", "1")] {
@@ -33,12 +33,12 @@ fn a_start_leaves_rows_in_files_of_the_checkpoint() {
         let started = spilling.killed("checkpoint.manifest:1", &["--workers", workers, "--set", often]);
         assert!(stayed(&started) > 1_000, "{}", started.stderr);
     }
-    spilling.run_well(&["--workers", "3"]);
+    spilling.run_ok(&["--workers", "3"]);
     same(&spilling, &golden, "after all starts");
 }
 
 #[test]
-fn a_damaged_file_that_rows_would_stay_in_is_refused() {
+fn a_damaged_file_with_rows_is_rejected() {
     let spilling = trial(SPILLS, 14);
     spilling.killed("checkpoint.manifest:5", &["--workers", "1"]);
     for file in std::fs::read_dir(spilling.path("checkpoint/state")).unwrap() {
@@ -48,15 +48,16 @@ fn a_damaged_file_that_rows_would_stay_in_is_refused() {
         bytes[middle] ^= 4;
         std::fs::write(&path, bytes).unwrap();
     }
-    let told = spilling.refused(&["run", "job.toml", "--workers", "1"]);
-    assert!(told.contains("-alarms.arrow is damaged"), "{told}");
+    let output = spilling.rejected_message(&["run", "job.toml", "--workers", "1"]);
+    assert!(output.contains("-alarms.arrow is damaged"), "{output}");
 }
 
-/// What is in a bucket is fetched into files without a name, and looked up there, also where a third of what is asked of the bucket fails.
+/// Objects of a bucket are downloaded into unnamed files, and looked up there, also if a third of the requests to the bucket
+/// fail.
 #[test]
-fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
+fn a_start_leaves_rows_in_copies_of_bucket_objects() {
     let golden = trial(KEEPS, 15);
-    golden.run_well(&["--workers", "2"]);
+    golden.run_ok(&["--workers", "2"]);
     let golden: Vec<String> = SINKS.map(|name| golden.text(name)).into();
     let server = S3Server::start();
     let spilling = trial(&format!("{KEEPS}\n{SPILLS}"), 15);
@@ -69,12 +70,13 @@ fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended
     };
-    let whole = spilling.text("in.jsonl");
-    let half = whole.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
+    let complete = spilling.text("in.jsonl");
+    let half = complete.lines().take(BATCHES / 2).map(|line| format!("{line}\n"));
     spilling.write("in.jsonl", half.collect::<String>());
-    // One base, written at the end: how much of more of them has an index depends on what was in memory at each checkpoint.
+    // One base, written at the end: with several, how many of them have an index depends on the content of memory at each
+    // checkpoint.
     run(server.settings(), "1000");
-    spilling.write("in.jsonl", whole);
+    spilling.write("in.jsonl", complete);
     let started = run(failing.settings(), "4");
     assert!(stayed(&started) > 40_000, "{}", started.stderr);
     let left: Vec<String> = SINKS.map(|name| spilling.text(name)).into();
@@ -82,7 +84,7 @@ fn a_start_leaves_rows_in_copies_of_what_is_in_a_bucket() {
     assert_eq!(std::fs::read_dir(spilling.path("cold")).unwrap().count(), 0);
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
     use millstream_tests::Trial;
@@ -91,7 +93,7 @@ mod long {
     const KEYS: u64 = 1_000_000;
     const ROWS: u64 = 2_600_000;
 
-    /// Each key in its turn, again and again. Every third is deleted when it comes again, and is back when it comes once more.
+    /// Each key in turn, repeatedly. Every third is deleted at its second occurrence, and restored at its third.
     fn job(rows: u64) -> String {
         format!(
             r#"name = "levels"
@@ -122,17 +124,17 @@ kind = "nothing"
 
     /// Files of changes stay where they are, too, and each key has the row that was written last.
     #[test]
-    fn a_start_behind_many_changes_leaves_these_in_their_files() {
+    fn a_start_after_many_changes_leaves_these_in_their_files() {
         let trial = Trial::new(&job(KEYS));
         for rows in [KEYS, KEYS + KEYS / 2] {
             trial.write("job.toml", job(rows));
-            trial.run_well(&["--workers", "1"]);
+            trial.run_ok(&["--workers", "1"]);
         }
         trial.write("job.toml", job(ROWS));
         let started = trial.killed("checkpoint.manifest:2", &["--workers", "1"]);
         let rows = stayed(&started);
         assert!(rows > KEYS, "{rows} rows stay, of {KEYS} keys: {}", started.stderr);
-        trial.run_well(&["--workers", "2"]);
+        trial.run_ok(&["--workers", "2"]);
         let mut rows: BTreeMap<u64, i64> = BTreeMap::new();
         for value in 0..ROWS {
             let is_deleted = value % 3 == 0 && (value / KEYS) % 2 == 1;

@@ -1,9 +1,9 @@
 //! Windows whose keys have running totals, which may lie in files with the panes that leave them.
 
-use super::{KEEPS, into_queues, may_lie_in_files, state};
+use super::{KEEPS, check_spills, into_queues, state};
 use millstream_tests::{Trial, plugin};
 
-/// Of built-in functions and of a plugin; with filters that remove keys which have left, and windows that are further apart than long.
+/// Of built-in functions and of a plugin; with filters that remove keys whose rows are gone, and windows with gaps between them.
 const TOTALS: &str = r#"
 [stages.timed]
 from = "orders"
@@ -44,7 +44,7 @@ filter = "sum > 20"
 
 const NAMES: [&str; 5] = ["filtered", "staying", "apart", "all", "reduced"];
 
-/// What such a job leaves.
+/// The result of such a job.
 fn totalled(trial: &Trial) -> Vec<String> {
     let mut all: Vec<String> = NAMES.map(|name| trial.text(&format!("{name}.jsonl"))).into();
     for (table, key) in [("filtered", "k"), ("staying", "k, todo"), ("apart", "k"), ("reduced", "k")] {
@@ -53,13 +53,13 @@ fn totalled(trial: &Trial) -> Vec<String> {
     all
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
     #[test]
-    fn windows_with_running_totals_may_lie_in_files() {
+    fn windows_with_running_totals_may_spill() {
         let stages = TOTALS.replace("SUM", &plugin("sum").display().to_string());
-        may_lie_in_files(23, (KEEPS, &into_queues(&stages, &NAMES)), 300, totalled);
+        check_spills(23, (KEEPS, &into_queues(&stages, &NAMES)), 300, totalled);
     }
 }

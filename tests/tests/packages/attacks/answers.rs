@@ -1,6 +1,6 @@
-//! Registries whose answers are not what they should be, whatever the package.
+//! Registries with invalid responses, whatever the package.
 
-use super::case::{Attack, Place, Way, all_are_refused};
+use super::case::{Attack, Place, Way, check_all_rejected};
 use super::goods::{Goods, NAME, VERSION, digest};
 use millstream_tests::{Answer, LyingRegistry, Then};
 use serde_json::json;
@@ -11,7 +11,7 @@ const JSON: &str = "application/json";
 const BYTES: &str = "application/octet-stream";
 const MIB: usize = 1 << 20;
 
-/// An answer that goes on for ever, of which nobody knows how long it is.
+/// A response without an end and without a known length.
 fn endless(kind: &str, piece: &[u8]) -> Answer {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n");
     Answer::raw(head).then(Then::Endless(piece.repeat(MIB / piece.len())))
@@ -48,58 +48,58 @@ fn flipped(bytes: &[u8]) -> Vec<u8> {
 const LIST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
 
 #[test]
-fn manifests_are_not_what_was_asked_for() {
-    all_are_refused(vec![
-        Attack::new("another manifest than that of its digest", "other data than requested").lie(|asked, goods| {
+fn manifests_differ_from_the_requested_ones() {
+    check_all_rejected(vec![
+        Attack::new("another manifest than that of its digest", "other data than requested").lie(|requested, goods| {
             let other = goods.clone().with("/annotations/a", json!("b")).manifest;
-            let told = Goods::as_manifest(&other).bytes;
-            let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
-            asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
+            let output = Goods::as_manifest(&other).bytes;
+            let text = String::from_utf8_lossy(&output).replace(&digest(&other), &digest(&goods.manifest));
+            requested.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
         }),
         Attack::new("a tag that leads to nothing", "other data than requested")
-            .lie(|asked, _| {
-                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", b"{}");
-                let nothing = told.with("Docker-Content-Digest", &digest(b"nothing"));
-                asked.path.ends_with(VERSION).then_some(nothing)
+            .lie(|requested, _| {
+                let output = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", b"{}");
+                let nothing = output.with("Docker-Content-Digest", &digest(b"nothing"));
+                requested.path.ends_with(VERSION).then_some(nothing)
             })
             .ways(&[Way::Pull, Way::Add]),
         Attack::new("a digest that is a path", "other data than requested")
-            .lie(|asked, goods| {
-                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
-                asked
+            .lie(|requested, goods| {
+                let output = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
+                requested
                     .path
                     .ends_with(VERSION)
-                    .then(|| told.with("Docker-Content-Digest", "sha256:../../../../etc/passwd"))
+                    .then(|| output.with("Docker-Content-Digest", "sha256:../../../../etc/passwd"))
             })
             .ways(&[Way::Pull, Way::Add]),
         Attack::new("a digest of another kind", "other data than requested")
-            .lie(|asked, goods| {
-                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
+            .lie(|requested, goods| {
+                let output = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
                 let digest = format!("sha512:{}", "0".repeat(128));
-                asked.path.ends_with(VERSION).then(|| told.with("Docker-Content-Digest", &digest))
+                requested.path.ends_with(VERSION).then(|| output.with("Docker-Content-Digest", &digest))
             })
             .ways(&[Way::Pull, Way::Add]),
         Attack::new("a list of manifests in its place", "it is a list of manifests|was moved").at(
             "/manifests/",
             |_| {
-                let told = Answer::new(200, "application/vnd.oci.image.index.v1+json", LIST.as_bytes());
-                told.with("Docker-Content-Digest", &digest(LIST.as_bytes()))
+                let output = Answer::new(200, "application/vnd.oci.image.index.v1+json", LIST.as_bytes());
+                output.with("Docker-Content-Digest", &digest(LIST.as_bytes()))
             },
         ),
         Attack::new("a page for people", "its manifest cannot be read|was moved")
             .at("/manifests/", |_| Answer::new(200, "text/html", b"<h1>Log in</h1>")),
         Attack::new("nothing at all", "204 No Content").at("/manifests/", |_| Answer::new(204, JSON, b"")),
         Attack::new("a manifest that breaks off", "end of file before message length").at("/manifests/", |goods| {
-            let whole = Goods::as_manifest(&goods.manifest);
-            let bytes = whole.bytes.len() - 10;
-            whole.cut(bytes)
+            let complete = Goods::as_manifest(&goods.manifest);
+            let bytes = complete.bytes.len() - 10;
+            complete.cut(bytes)
         }),
     ]);
 }
 
 #[test]
-fn components_are_not_what_was_asked_for() {
-    all_are_refused(vec![
+fn components_differ_from_the_requested_ones() {
+    check_all_rejected(vec![
         Attack::new("one bit of the component is another", "other data than requested")
             .at_component(|goods| Answer::new(200, BYTES, &flipped(&goods.component))),
         Attack::new("the component is short", "other data than requested")
@@ -107,9 +107,9 @@ fn components_are_not_what_was_asked_for() {
         Attack::new("there is more behind the component", "sent more than")
             .at_component(|goods| Answer::new(200, BYTES, &[goods.component.as_slice(), b"more"].concat())),
         Attack::new("the component breaks off", "end of file before message length").at_component(|goods| {
-            let whole = Answer::new(200, BYTES, &goods.component);
-            let bytes = whole.bytes.len() / 2;
-            whole.cut(bytes)
+            let complete = Answer::new(200, BYTES, &goods.component);
+            let bytes = complete.bytes.len() / 2;
+            complete.cut(bytes)
         }),
         Attack::new("the component is not there", "404").at_component(|_| Answer::missing()),
         Attack::new("the component is another one", "other data than requested")
@@ -118,8 +118,8 @@ fn components_are_not_what_was_asked_for() {
 }
 
 #[test]
-fn answers_without_an_end_are_cut() {
-    all_are_refused(vec![
+fn endless_responses_are_cut_off() {
+    check_all_rejected(vec![
         Attack::new("an endless manifest", "sent too much|3 seconds").at("/manifests/", |_| endless(JSON, b" ")),
         Attack::new("an endless manifest in chunks", "sent too much|3 seconds")
             .at("/manifests/", |_| chunked_endless(JSON)),
@@ -135,9 +135,9 @@ fn answers_without_an_end_are_cut() {
         Attack::new("an endless line", "3 seconds")
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 ").then(Then::Endless(vec![b'x'; MIB]))),
         Attack::new("an endless error", "sent too much|3 seconds").at("/manifests/", |_| {
-            let mut told = endless(JSON, b"[");
-            told.bytes = String::from_utf8_lossy(&told.bytes).replace("200 OK", "500 No").into_bytes();
-            told
+            let mut output = endless(JSON, b"[");
+            output.bytes = String::from_utf8_lossy(&output.bytes).replace("200 OK", "500 No").into_bytes();
+            output
         }),
         Attack::new("a small manifest that unpacks to a gigabyte", "a manifest of more than")
             .at("/manifests/", |_| bomb(JSON)),
@@ -147,22 +147,22 @@ fn answers_without_an_end_are_cut() {
 }
 
 #[test]
-fn whoever_keeps_us_waiting_is_left() {
-    all_are_refused(vec![
+fn stalling_registries_are_abandoned() {
+    check_all_rejected(vec![
         Attack::new("no answer", "3 seconds").at("/v2/", |_| Answer::raw("").then(Then::Stall)),
         Attack::new("half a manifest", "3 seconds").at("/manifests/", |goods| {
-            let whole = Goods::as_manifest(&goods.manifest);
-            let bytes = whole.bytes.len() - 10;
-            whole.cut(bytes).then(Then::Stall)
+            let complete = Goods::as_manifest(&goods.manifest);
+            let bytes = complete.bytes.len() - 10;
+            complete.cut(bytes).then(Then::Stall)
         }),
         Attack::new("half a component", "3 seconds").at_component(|goods| {
-            let whole = Answer::new(200, BYTES, &goods.component);
-            let bytes = whole.bytes.len() / 2;
-            whole.cut(bytes).then(Then::Stall)
+            let complete = Answer::new(200, BYTES, &goods.component);
+            let bytes = complete.bytes.len() / 2;
+            complete.cut(bytes).then(Then::Stall)
         }),
         Attack::new("a component drop by drop", "3 seconds").at_component(|goods| {
-            let whole = Answer::new(200, BYTES, &goods.component);
-            let (start, rest) = whole.bytes.split_at(200);
+            let complete = Answer::new(200, BYTES, &goods.component);
+            let (start, rest) = complete.bytes.split_at(200);
             Answer::raw(start).then(Then::Drip(rest.to_vec()))
         }),
         Attack::new("headers drop by drop", "3 seconds")
@@ -174,8 +174,8 @@ fn whoever_keeps_us_waiting_is_left() {
 }
 
 #[test]
-fn nobody_is_led_elsewhere() {
-    all_are_refused(vec![
+fn redirects_are_not_followed() {
+    check_all_rejected(vec![
         Attack::new("a manifest that is a file", "HTTP status 307")
             .at("/manifests/", |_| Answer::redirect("file:///etc/passwd")),
         Attack::new("a component that is a file", "other data than requested")
@@ -185,21 +185,22 @@ fn nobody_is_led_elsewhere() {
         Attack::new("a component that is data", "other data than requested")
             .at_component(|_| Answer::redirect("data:application/wasm,x")),
         Attack::new("a redirect to nowhere", "other data than requested").at_component(|_| Answer::redirect("http://")),
-        Attack::new("a redirect in a circle", "too many redirects")
-            .lie(|asked, goods| asked.path.contains(&digest(&goods.component)).then(|| Answer::redirect(&asked.path))),
+        Attack::new("a redirect in a circle", "too many redirects").lie(|requested, goods| {
+            requested.path.contains(&digest(&goods.component)).then(|| Answer::redirect(&requested.path))
+        }),
         Attack::new("a login that is a file", "needs a login").at("/v2/", |_| {
             Answer::new(401, JSON, b"{}").with("WWW-Authenticate", "Bearer realm=\"file:///etc/passwd\",service=\"x\"")
         }),
-        Attack::new("a login in a circle", "needs a login").lie(|asked, _| {
-            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
-            Some(match asked.path.starts_with("/token") {
+        Attack::new("a login in a circle", "needs a login").lie(|requested, _| {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&requested.head));
+            Some(match requested.path.starts_with("/token") {
                 true => Answer::new(200, JSON, br#"{"token":"x"}"#),
                 false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
             })
         }),
-        Attack::new("an endless token", "sent too much|3 seconds").lie(|asked, _| {
-            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
-            Some(match asked.path.starts_with("/token") {
+        Attack::new("an endless token", "sent too much|3 seconds").lie(|requested, _| {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&requested.head));
+            Some(match requested.path.starts_with("/token") {
                 true => endless(JSON, b"["),
                 false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
             })
@@ -217,7 +218,7 @@ fn host(head: &str) -> String {
     line.unwrap_or_default().trim().to_owned()
 }
 
-/// Lists of versions, which only somebody reads who does not say which one it is to be.
+/// Lists of versions, which are read only without an explicit version.
 #[test]
 fn lists_of_versions_lie() {
     let tags: Vec<String> = (0..200_000).map(|at| format!("0.0.{at}")).collect();
@@ -245,17 +246,17 @@ fn lists_of_versions_lie() {
         ("deep", "sent an invalid reply", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
     ] {
         let goods = Goods::honest();
-        let registry = LyingRegistry::start(move |asked| match asked.path.contains("/tags/list") {
+        let registry = LyingRegistry::start(move |requested| match requested.path.contains("/tags/list") {
             true => answer.clone(),
-            false => goods.answer(asked),
+            false => goods.answer(requested),
         });
         let place = Place::new("");
         let address = format!("oci://{}/team", registry.host());
         let went = place.run(&["pull", NAME, "--registry", &address]);
-        if let Err(told) = went.refused(says) {
-            panic!("{name}: {told}\nasked: {:?}", registry.asked().iter().take(20).collect::<Vec<_>>());
+        if let Err(output) = went.check_rejected(says) {
+            panic!("{name}: {output}\nasked: {:?}", registry.requests().iter().take(20).collect::<Vec<_>>());
         }
-        assert!(registry.asked().len() < 1_000, "{name}: asked {} times", registry.asked().len());
+        assert!(registry.requests().len() < 1_000, "{name}: asked {} times", registry.requests().len());
     }
 }
 
@@ -266,14 +267,15 @@ fn tags_that_move_are_noticed() {
     let (a, b) = (first.clone(), second.clone());
     let has_moved = Arc::new(AtomicBool::new(false));
     let moved = has_moved.clone();
-    let registry = LyingRegistry::start(
-        move |asked| if moved.load(Ordering::Relaxed) { b.answer(asked) } else { a.answer(asked) },
-    );
+    let registry =
+        LyingRegistry::start(
+            move |requested| if moved.load(Ordering::Relaxed) { b.answer(requested) } else { a.answer(requested) },
+        );
     let address = format!("oci://{}/team", registry.host());
     let place = Place::new("");
-    place.goes(Way::Add, &address, &first).is_well();
+    place.attempt(Way::Add, &address, &first).check_ok();
     has_moved.store(true, Ordering::Relaxed);
-    // The store goes, so that the registry is asked again.
+    // The store is deleted, so that the registry is queried again.
     for store in [true, false] {
         if !store {
             std::fs::remove_dir_all(place.trial.path("store")).expect("there was one");
@@ -290,30 +292,34 @@ fn tags_that_move_are_noticed() {
             "words",
         ]);
         if store && went.code == Some(0) {
-            // What is pinned and in the store needs no registry.
+            // A pinned package in the store needs no registry.
             assert_eq!(place.trial.text("millstream.lock"), lock);
         } else {
-            went.refused("ersion must never change").unwrap();
+            went.check_rejected("ersion must never change").unwrap();
         }
         assert_eq!(place.trial.text("millstream.lock"), lock);
     }
     let went = place.run(&["run", "job.toml"]);
-    went.refused("ersion must never change").unwrap();
+    went.check_rejected("ersion must never change").unwrap();
     let other = Place::new("");
-    other.goes(Way::Pull, &address, &second).is_well();
+    other.attempt(Way::Pull, &address, &second).check_ok();
 
     // Each time another one.
-    let registry = LyingRegistry::start(move |asked| {
-        if asked.path.ends_with(VERSION) && asked.method == "HEAD" { first.answer(asked) } else { second.answer(asked) }
+    let registry = LyingRegistry::start(move |requested| {
+        if requested.path.ends_with(VERSION) && requested.method == "HEAD" {
+            first.answer(requested)
+        } else {
+            second.answer(requested)
+        }
     });
     let address = format!("oci://{}/team", registry.host());
     for way in [Way::Pull, Way::Add] {
-        let went = Place::new("").goes(way, &address, &Goods::honest());
-        // Whoever never asks with HEAD sees one package only, which is all right.
+        let went = Place::new("").attempt(way, &address, &Goods::honest());
+        // A command that never uses HEAD sees only one package, which is fine.
         if went.code != Some(0)
-            || registry.asked().iter().any(|line| line.starts_with("HEAD") && line.ends_with(VERSION))
+            || registry.requests().iter().any(|line| line.starts_with("HEAD") && line.ends_with(VERSION))
         {
-            went.refused("other data than requested").unwrap();
+            went.check_rejected("other data than requested").unwrap();
         }
     }
 }

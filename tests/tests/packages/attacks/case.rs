@@ -1,4 +1,4 @@
-//! One attack: who comes across it is told what is wrong, within bounded time and memory, and nothing of it is left.
+//! One attack: the command reports what is wrong, within bounded time and memory, and leaves no trace.
 
 use super::goods::{Goods, NAME, VERSION, digest};
 use millstream_tests::{Answer, Asked, LyingRegistry, Process, Trial};
@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long a registry has for one answer.
+/// The time limit of a registry for one response.
 const REGISTRY_SECONDS: &str = "3";
-/// How long a command may take: three questions of a registry, and some time on a busy machine.
+/// The time limit of a command: three requests to a registry, and some time on a busy machine.
 const TIME_MAX: Duration = Duration::from_secs(45);
-/// What a command and its child may take of memory.
+/// The memory limit of a command and its child.
 const MEMORY_BYTES_MAX: u64 = 700 << 20;
 
 const JOB: &str = r#"
@@ -31,18 +31,18 @@ kind = "queue"
 path = "out.jsonl"
 "#;
 
-/// What somebody does who comes across an attack.
+/// A user's action that encounters an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Pull,
     Add,
-    /// With a lock file of somebody who saw the package as it is served.
+    /// With a lock file of another user who saw the package as it is served.
     Run,
 }
 
 pub const WAYS: [Way; 3] = [Way::Pull, Way::Add, Way::Run];
 
-/// What a registry answers instead of the truth; `None`: the truth.
+/// A registry's response instead of the truth; `None`: the truth.
 type Lie = Box<dyn Fn(&Asked, &Goods) -> Option<Answer> + Send + Sync>;
 
 pub struct Attack {
@@ -51,7 +51,7 @@ pub struct Attack {
     goods: Goods,
     lie: Lie,
     policy: String,
-    /// What the refusal says, so that it is for the right reason; several where chance decides, as `a|b`.
+    /// A part of the expected error, so that it is for the right reason; several if chance decides, as `a|b`.
     says: String,
     ways: Vec<Way>,
 }
@@ -76,14 +76,14 @@ impl Attack {
         Attack { lie: Box::new(lie), ..self }
     }
 
-    /// Lies about whatever is asked below a path, as `manifests/`.
+    /// Lies about all requests below a path, for example `manifests/`.
     pub fn at(self, place: &'static str, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
-        self.lie(move |asked, goods| asked.path.contains(place).then(|| answer(goods)))
+        self.lie(move |requested, goods| requested.path.contains(place).then(|| answer(goods)))
     }
 
     /// Lies about the component.
     pub fn at_component(self, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
-        self.lie(move |asked, goods| asked.path.contains(&digest(&goods.component)).then(|| answer(goods)))
+        self.lie(move |requested, goods| requested.path.contains(&digest(&goods.component)).then(|| answer(goods)))
     }
 
     /// With the user's policy.
@@ -99,19 +99,20 @@ impl Attack {
     pub fn fails(self) -> Vec<String> {
         let Attack { name, goods, lie, policy, says, ways } = self;
         let served = goods.clone();
-        let registry = LyingRegistry::start(move |asked| lie(asked, &served).unwrap_or_else(|| served.answer(asked)));
+        let registry =
+            LyingRegistry::start(move |requested| lie(requested, &served).unwrap_or_else(|| served.answer(requested)));
         let address = format!("oci://{}/team", registry.host());
         let wrong = |way: Way| {
             let place = Place::new(&policy);
-            let told = place.goes(way, &address, &goods).refused(&says);
-            told.err().map(|told| format!("{name}: {way:?}: {told}\nasked: {:?}", registry.asked()))
+            let output = place.attempt(way, &address, &goods).rejected_message(&says);
+            output.err().map(|output| format!("{name}: {way:?}: {output}\nasked: {:?}", registry.requests()))
         };
         ways.into_iter().filter_map(wrong).collect()
     }
 }
 
-/// All of them, some at a time; a panic tells each that went wrong.
-pub fn all_are_refused(attacks: Vec<Attack>) {
+/// Runs all of them, some at a time; panics with each that failed.
+pub fn check_all_rejected(attacks: Vec<Attack>) {
     let attacks = std::sync::Mutex::new(attacks.into_iter());
     let next = || attacks.lock().expect("nobody panics there").next();
     let work = || {
@@ -133,14 +134,14 @@ pub struct Place {
     pub trial: Trial,
 }
 
-/// What became of a command.
-pub struct Went {
+/// The result of a command.
+pub struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
     took: Duration,
     memory_bytes: u64,
-    /// What there is now, or is another thing now, and may not.
+    /// Files that were created or changed against the rules.
     traces: Vec<String>,
 }
 
@@ -154,7 +155,7 @@ impl Place {
         Place { trial }
     }
 
-    /// A command that sees nothing of the machine beyond this place.
+    /// A command that sees nothing of the machine outside of this directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.trial.command(arguments);
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -173,15 +174,15 @@ impl Place {
         command
     }
 
-    pub fn goes(&self, way: Way, registry: &str, goods: &Goods) -> Went {
+    pub fn attempt(&self, way: Way, registry: &str, goods: &Goods) -> Outcome {
         if way == Way::Run {
             self.pin(registry, goods);
         }
         self.look(self.way(way, registry))
     }
 
-    /// The same with one more variable, where the lock file is there.
-    pub fn with(&self, way: Way, registry: &str, (name, value): (&str, &Path)) -> Went {
+    /// The same with one more variable, in the directory of the lock file.
+    pub fn with(&self, way: Way, registry: &str, (name, value): (&str, &Path)) -> Outcome {
         let mut command = self.way(way, registry);
         command.env(name, value);
         self.look(command)
@@ -209,22 +210,22 @@ impl Place {
         self.trial.write("millstream.lock", lock);
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Went {
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
         self.look(self.command(arguments))
     }
 
-    fn look(&self, mut command: Command) -> Went {
+    fn look(&self, mut command: Command) -> Outcome {
         let before = tree(self.trial.dir());
         let begun = Instant::now();
         let mut process = Process::start(&mut command);
         let mut memory_bytes = 0;
-        while !process.ended() && begun.elapsed() < TIME_MAX {
+        while !process.has_ended() && begun.elapsed() < TIME_MAX {
             let ids = process.children().into_iter().chain([process.id()]);
             memory_bytes = memory_bytes.max(ids.filter_map(peak_bytes).sum());
             std::thread::sleep(Duration::from_millis(2));
         }
         let took = begun.elapsed();
-        if !process.ended() {
+        if !process.has_ended() {
             process.signal("KILL");
         }
         let ended = process.wait();
@@ -232,7 +233,7 @@ impl Place {
         let changed = after.iter().filter(|(path, what)| before.get(*path) != Some(what)).map(|(path, _)| path);
         let gone = before.keys().filter(|path| !after.contains_key(*path));
         let traces = changed.chain(gone).filter(|path| !may_be_written(path)).map(|path| path.display().to_string());
-        Went {
+        Outcome {
             code: ended.code,
             stdout: ended.stdout,
             stderr: ended.stderr,
@@ -243,10 +244,10 @@ impl Place {
     }
 }
 
-impl Went {
-    /// Whether it was refused for this reason, or one of these (`a|b`), and nothing is left of it.
-    pub fn refused(&self, says: &str) -> Result<(), String> {
-        let Went { code, stdout, stderr, took, memory_bytes, traces } = self;
+impl Outcome {
+    /// Checks that it was rejected for this reason, or one of these (`a|b`), and left no trace.
+    pub fn check_rejected(&self, says: &str) -> Result<(), String> {
+        let Outcome { code, stdout, stderr, took, memory_bytes, traces } = self;
         let story = format!(
             "{took:?}, {} MiB, exit code {code:?}\n--- stdout\n{stdout}--- stderr\n{stderr}",
             memory_bytes >> 20
@@ -271,12 +272,12 @@ impl Went {
     }
 
     /// That all went well.
-    pub fn is_well(&self) {
+    pub fn check_ok(&self) {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
     }
 }
 
-/// What is there: of each path its kind, size and content.
+/// The existing files: kind, size and content of each path.
 pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut dirs = vec![dir.to_owned()];
@@ -295,7 +296,7 @@ pub fn tree(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     found
 }
 
-/// Notes of the store without any bytes of packages, and the empty folder of compiled code.
+/// The store's notes without any bytes of packages, and the empty directory of compiled code.
 fn may_be_written(path: &Path) -> bool {
     let dirs =
         ["cache", "cache/millstream", "cache/millstream/compiled", "state", "state/millstream", "store", "store/locks"];
@@ -303,7 +304,7 @@ fn may_be_written(path: &Path) -> bool {
     dirs.iter().chain(&files).any(|may| path == Path::new(may)) || path.starts_with("store/locks")
 }
 
-/// Most memory that a process has had; `None` where it is gone.
+/// The peak memory of a process; `None` if it has exited.
 fn peak_bytes(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

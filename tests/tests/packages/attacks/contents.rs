@@ -1,6 +1,6 @@
-//! Packages that are none, or not what they are called. Each is served with digests that fit.
+//! Invalid packages, and packages with a wrong name. Each is served with matching digests.
 
-use super::case::{Attack, all_are_refused};
+use super::case::{Attack, check_all_rejected};
 use super::goods::{Goods, NAME, VERSION, digest};
 use serde_json::json;
 
@@ -23,14 +23,14 @@ fn manifests_of_something_else() {
             good().with("/layers/0", layer("application/vnd.oci.image.layer.v1.tar+gzip")),
         ),
         ("a layer that is packed", "its layer is of type", good().with("/layers/0", layer("application/wasm+gzip"))),
-        ("fewer bytes than none", "-1 bytes", good().with("/layers/0/size", json!(-1))),
+        ("its length is negative", "-1 bytes", good().with("/layers/0/size", json!(-1))),
         ("more bytes than may be", "1099511627776 bytes; at most", good().with("/layers/0/size", json!(1_u64 << 40))),
         (
             "a byte less",
             "bytes that its manifest says",
             good().with("/layers/0/size", json!(good().component.len() - 1)),
         ),
-        ("a byte more", "by its manifest", good().with("/layers/0/size", json!(good().component.len() + 1))),
+        ("a byte more", "according to its manifest", good().with("/layers/0/size", json!(good().component.len() + 1))),
         ("a layer that is a file", "urls", good().with("/layers/0/urls", json!(["file:///etc/passwd"]))),
         (
             "a digest that is a path",
@@ -70,10 +70,10 @@ fn manifests_of_something_else() {
         ("deep JSON", "its manifest cannot be read", good().manifest(deep)),
         ("layers twice", "its manifest cannot be read", good().manifest(twice)),
     ];
-    all_are_refused(cases.into_iter().map(|(name, says, goods)| Attack::new(name, says).goods(goods)).collect());
+    check_all_rejected(cases.into_iter().map(|(name, says, goods)| Attack::new(name, says).goods(goods)).collect());
 }
 
-/// A component that says this of itself; `inside` is more of it, as text.
+/// A component with this metadata; `inside` is more of it, as text.
 fn component(name: &str, version: &str, interface: &str, inside: &str) -> Vec<u8> {
     let length = u8::try_from(name.len()).expect("a short name");
     let bytes = [&[0, length + 1, length], name.as_bytes()].concat();
@@ -104,5 +104,5 @@ fn components_of_something_else() {
         ("a plugin of another age", "needs millstream:plugin@7.0.0", component(NAME, VERSION, "7.0.0", "")),
     ];
     let attack = |(name, says, component): (&str, &str, Vec<u8>)| Attack::new(name, says).goods(Goods::of(component));
-    all_are_refused(cases.into_iter().map(attack).collect());
+    check_all_rejected(cases.into_iter().map(attack).collect());
 }

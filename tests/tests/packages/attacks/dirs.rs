@@ -1,4 +1,4 @@
-//! Folders as registries that lie: somebody else may have written them.
+//! Directories as registries that lie: another user may have written them.
 
 use super::case::{Place, WAYS};
 use super::goods::{Goods, NAME, digest};
@@ -6,14 +6,14 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-/// What an attacker does to a folder that was in order.
+/// An attacker's change to a valid directory.
 type Harm = fn(&Path, &Goods);
 
 fn blob(dir: &Path, bytes: &[u8]) -> std::path::PathBuf {
     dir.join("blobs/sha256").join(&digest(bytes)["sha256:".len()..])
 }
 
-fn in_place_of(path: &Path, make: impl FnOnce(&Path)) {
+fn replace_with(path: &Path, make: impl FnOnce(&Path)) {
     std::fs::remove_file(path).expect("it was there");
     make(path);
 }
@@ -30,7 +30,7 @@ fn edit_index(dir: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn dirs_lie() {
+fn directories_lie() {
     let attacks: [(&str, &str, Harm); 15] = [
         ("a component with one other bit", "its content has another digest", |dir, goods| {
             let mut bytes = goods.component.clone();
@@ -44,27 +44,27 @@ fn dirs_lie() {
             std::fs::remove_file(blob(dir, &goods.component)).expect("a file");
         }),
         ("a component that is a pipe", "it is not a regular file", |dir, goods| {
-            in_place_of(&blob(dir, &goods.component), pipe)
+            replace_with(&blob(dir, &goods.component), pipe)
         }),
         ("a component without an end", "it is not a regular file", |dir, goods| {
-            in_place_of(&blob(dir, &goods.component), |path| symlink("/dev/zero", path).expect("a link"));
+            replace_with(&blob(dir, &goods.component), |path| symlink("/dev/zero", path).expect("a link"));
         }),
         ("a component that is somebody's file", "its content has another digest", |dir, goods| {
-            in_place_of(&blob(dir, &goods.component), |path| symlink("/etc/passwd", path).expect("a link"));
+            replace_with(&blob(dir, &goods.component), |path| symlink("/etc/passwd", path).expect("a link"));
         }),
         ("a component that is a folder", "it is not a regular file", |dir, goods| {
-            in_place_of(&blob(dir, &goods.component), |path| std::fs::create_dir(path).expect("a folder"));
+            replace_with(&blob(dir, &goods.component), |path| std::fs::create_dir(path).expect("a folder"));
         }),
         ("a manifest with more in it", "its content has another digest", |dir, goods| {
             let more = [goods.manifest.as_slice(), b" "].concat();
             std::fs::write(blob(dir, &goods.manifest), more).expect("a file");
         }),
         ("a manifest that is a pipe", "it is not a regular file", |dir, goods| {
-            in_place_of(&blob(dir, &goods.manifest), pipe)
+            replace_with(&blob(dir, &goods.manifest), pipe)
         }),
-        ("an index that is a pipe", "it is not a regular file", |dir, _| in_place_of(&dir.join("index.json"), pipe)),
+        ("an index that is a pipe", "it is not a regular file", |dir, _| replace_with(&dir.join("index.json"), pipe)),
         ("an index without an end", "it is not a regular file", |dir, _| {
-            in_place_of(&dir.join("index.json"), |path| symlink("/dev/zero", path).expect("a link"));
+            replace_with(&dir.join("index.json"), |path| symlink("/dev/zero", path).expect("a link"));
         }),
         ("an index that is none", "index.json is damaged", |dir, _| {
             std::fs::write(dir.join("index.json"), "\u{1b}[2J").expect("a file")
@@ -84,9 +84,9 @@ fn dirs_lie() {
             let registry = place.trial.path("registry");
             goods.write(&registry);
             harm(&registry.join(NAME), &goods);
-            let went = place.goes(way, &registry.display().to_string(), &goods);
-            if let Err(told) = went.refused(says) {
-                panic!("{name}: {way:?}: {told}");
+            let went = place.attempt(way, &registry.display().to_string(), &goods);
+            if let Err(output) = went.check_rejected(says) {
+                panic!("{name}: {way:?}: {output}");
             }
         }
     }

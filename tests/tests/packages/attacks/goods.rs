@@ -11,7 +11,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const SIGNATURE: &str = "application/vnd.millstream.signature.v1+json";
 
-/// What a registry has of the package.
+/// A registry's data of the package.
 #[derive(Clone)]
 pub struct Goods {
     pub manifest: Vec<u8>,
@@ -28,7 +28,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What names some bytes.
+/// The descriptor of some bytes.
 fn descriptor(kind: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": kind, "digest": digest(bytes), "size": bytes.len() })
 }
@@ -39,7 +39,7 @@ impl Goods {
         Goods::of(std::fs::read(plugin(NAME).join(format!("{NAME}.wasm"))).expect("it is built"))
     }
 
-    /// Of this component.
+    /// A package of this component.
     pub fn of(component: Vec<u8>) -> Goods {
         let config = json!({
             "created": "1970-01-01T00:00:00Z", "architecture": "wasm", "os": "wasip2",
@@ -61,7 +61,7 @@ impl Goods {
         self
     }
 
-    /// With a value of the manifest replaced, by its JSON pointer; a place `/-` is behind the last of a list.
+    /// With a value of the manifest replaced, by its JSON pointer; `/-` is the position after the last element of a list.
     pub fn with(self, place: &str, value: Value) -> Goods {
         let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
         let (parent, key) = place.rsplit_once('/').expect("a place");
@@ -74,7 +74,7 @@ impl Goods {
         self.manifest(manifest.to_string())
     }
 
-    /// Signed, beside what is there.
+    /// Adds a signature.
     pub fn signed(mut self, signature: Vec<u8>) -> Goods {
         self.signatures.push(signature);
         self
@@ -101,9 +101,9 @@ impl Goods {
         json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries })
     }
 
-    /// What an honest registry answers.
-    pub fn answer(&self, asked: &Asked) -> Answer {
-        let path = asked.path.split('?').next().unwrap_or_default();
+    /// The response of an honest registry.
+    pub fn answer(&self, request: &Asked) -> Answer {
+        let path = request.path.split('?').next().unwrap_or_default();
         if path == "/v2/" || path == "/v2" {
             return Answer::new(200, "application/json", b"{}");
         }
@@ -141,12 +141,12 @@ impl Goods {
         }
     }
 
-    /// The answer that is this manifest.
+    /// The response with this manifest.
     pub fn as_manifest(manifest: &[u8]) -> Answer {
         Answer::new(200, MANIFEST, manifest).with("Docker-Content-Digest", &digest(manifest))
     }
 
-    /// Writes it as an OCI image layout below this folder, as a folder that is a registry has it.
+    /// Writes it as an OCI image layout below this directory, as in a directory registry.
     pub fn write(&self, registry: &std::path::Path) {
         let dir = registry.join(NAME);
         let blobs = dir.join("blobs/sha256");

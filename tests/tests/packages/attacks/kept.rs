@@ -1,17 +1,17 @@
-//! Attacks on what is kept on this machine: the store, and the lock file that somebody else has written.
+//! Attacks on local data: the store, and a lock file that another user has written.
 
 use super::case::{Place, Way};
 use super::goods::{Goods, digest};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// A job that has its package, and where the registry was.
+/// A job that has its package, and the former path of the registry.
 fn added() -> (Place, Goods, PathBuf) {
     let (place, goods) = (Place::new(""), Goods::honest());
     let registry = place.trial.path("registry");
     goods.write(&registry);
-    place.goes(Way::Add, &registry.display().to_string(), &goods).is_well();
-    place.run(&["validate", "job.toml"]).is_well();
+    place.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
+    place.run(&["validate", "job.toml"]).check_ok();
     (place, goods, registry)
 }
 
@@ -52,13 +52,13 @@ fn what_is_in_the_store_is_compared_each_time() {
     for (name, says, harm) in attacks {
         let (place, goods, registry) = added();
         std::fs::remove_dir_all(&registry).expect("a folder");
-        // What was compiled does not count either.
+        // Compiled code does not count either.
         std::fs::remove_dir_all(place.trial.path("cache")).expect("a folder");
         for bytes in [&goods.component, &goods.manifest] {
             harm(&kept(&place, bytes));
             for command in ["run", "validate"] {
-                if let Err(told) = place.run(&[command, "job.toml"]).refused(says) {
-                    panic!("{name}: {command}: {told}");
+                if let Err(output) = place.run(&[command, "job.toml"]).rejected_message(says) {
+                    panic!("{name}: {command}: {output}");
                 }
             }
         }
@@ -66,12 +66,12 @@ fn what_is_in_the_store_is_compared_each_time() {
 }
 
 #[test]
-fn a_store_that_others_can_write_to_is_none() {
+fn a_store_writable_by_others_is_not_used() {
     let (place, _, _) = added();
     std::fs::set_permissions(place.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::set_permissions(place.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::remove_file(kept(&place, &Goods::honest().component)).expect("a file");
-    place.run(&["run", "job.toml"]).refused("cannot be trusted: others may write ").unwrap();
+    place.run(&["run", "job.toml"]).rejected_message("cannot be trusted: other users can write to ").unwrap();
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn lock_files_lie() {
     ] {
         assert!(lock.contains(from), "{lock}");
         place.trial.write("millstream.lock", lock.replace(from, &to));
-        if let Err(told) = place.run(&["run", "job.toml"]).refused(says) {
-            panic!("{name}: {told}");
+        if let Err(output) = place.run(&["run", "job.toml"]).rejected_message(says) {
+            panic!("{name}: {output}");
         }
     }
     for (name, says, text) in [
@@ -103,24 +103,24 @@ fn lock_files_lie() {
         ("bytes", "millstream.lock:1", "\u{1b}\0".into()),
     ] {
         place.trial.write("millstream.lock", text);
-        if let Err(told) = place.run(&["run", "job.toml"]).refused(says) {
-            panic!("{name}: {told}");
+        if let Err(output) = place.run(&["run", "job.toml"]).rejected_message(says) {
+            panic!("{name}: {output}");
         }
     }
     std::fs::remove_file(place.trial.path("millstream.lock")).expect("a file");
-    place.run(&["run", "job.toml"]).refused("is not pinned").unwrap();
+    place.run(&["run", "job.toml"]).rejected_message("is not pinned").unwrap();
     symlink("/dev/zero", place.trial.path("millstream.lock")).expect("a link");
-    place.run(&["run", "job.toml"]).refused("millstream.lock").unwrap();
+    place.run(&["run", "job.toml"]).rejected_message("millstream.lock").unwrap();
 }
 
-/// A lock file of somebody who wants a package of one registry taken for one of another, which the policy trusts.
+/// A lock file of a user who wants a package of one registry to be taken for one of another, which the policy trusts.
 #[test]
-fn a_package_in_the_store_is_of_the_registry_that_it_came_from() {
+fn a_package_in_the_store_belongs_to_its_registry() {
     let (place, _, registry) = added();
     let trusted = place.trial.path("trusted");
     std::fs::create_dir(&trusted).expect("a folder");
     place.trial.write("config/policy.toml", format!("allow = [\"{}\"]", trusted.display()));
-    place.run(&["run", "job.toml"]).refused("may not be used").unwrap();
+    place.run(&["run", "job.toml"]).rejected_message("may not be used").unwrap();
     let lock = place.trial.text("millstream.lock");
     for to in [trusted.display().to_string(), format!("{}/../registry", trusted.display())] {
         let forged = lock.lines().map(|line| match line.starts_with("registry = ") {
@@ -128,7 +128,7 @@ fn a_package_in_the_store_is_of_the_registry_that_it_came_from() {
             false => format!("{line}\n"),
         });
         place.trial.write("millstream.lock", forged.collect::<String>());
-        place.run(&["run", "job.toml"]).refused("has no package `split-words`|may not be used").unwrap();
+        place.run(&["run", "job.toml"]).rejected_message("has no package `split-words`|may not be used").unwrap();
     }
     assert!(registry.is_dir());
 }

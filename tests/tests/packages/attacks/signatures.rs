@@ -1,13 +1,13 @@
-//! Packages that nobody vouches for whom the reader trusts.
+//! Packages without a trusted signature.
 
-use super::case::{Attack, Place, WAYS, Way, all_are_refused};
+use super::case::{Attack, Place, WAYS, Way, check_all_rejected};
 use super::goods::{Goods, NAME, VERSION, digest};
 use millstream::internals::digest::Digest;
 use millstream::internals::trust::key::SecretKey;
 use millstream::internals::trust::signature;
-use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, until};
+use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, wait_until};
 
-/// Somebody with a key.
+/// A person with a key.
 struct Person(SecretKey);
 
 impl Person {
@@ -22,7 +22,7 @@ impl Person {
 
     fn signs_as(&self, name: &str, version: &str, manifest: &[u8]) -> Vec<u8> {
         let (name, version) = (name.parse().expect("a name"), version.parse().expect("a version"));
-        signature::sign(&self.0, &name, &version, &Digest::of(manifest)).expect("a signature")
+        signature::sign(&self.0, &name, &version, &Digest::compute(manifest)).expect("a signature")
     }
 
     fn signs(&self, goods: &Goods) -> Vec<u8> {
@@ -36,15 +36,15 @@ fn policy(require: &str, people: &[&Person]) -> String {
 }
 
 #[test]
-fn who_signs_is_trusted() {
+fn trusted_signers_are_accepted() {
     let alice = Person::new("alice");
     let goods = Goods::honest();
     let goods = goods.clone().signed(alice.signs(&goods));
     let served = goods.clone();
-    let registry = LyingRegistry::start(move |asked| served.answer(asked));
+    let registry = LyingRegistry::start(move |requested| served.answer(requested));
     let address = format!("oci://{}/team", registry.host());
     for way in WAYS {
-        Place::new(&policy("require = [\"alice\"]", &[&alice])).goes(way, &address, &goods).is_well();
+        Place::new(&policy("require = [\"alice\"]", &[&alice])).attempt(way, &address, &goods).check_ok();
     }
 }
 
@@ -126,51 +126,57 @@ fn signatures_that_do_not_count() {
         kept("no list of signatures", "sent an invalid reply")
             .at("/referrers/", |_| Answer::new(200, "text/html", b"<p>")),
     );
-    all_are_refused(attacks);
+    check_all_rejected(attacks);
 }
 
-/// A registry that may not be used is not even asked; one more policy narrows what the user's allows, and never widens it.
+/// A forbidden registry does not even get a request; an additional policy narrows the user's, and never widens it.
 #[test]
-fn registries_that_may_not_be_used_are_not_asked() {
+fn forbidden_registries_are_not_queried() {
     let goods = Goods::honest();
     let served = goods.clone();
-    let registry = LyingRegistry::start(move |asked| served.answer(asked));
+    let registry = LyingRegistry::start(move |requested| served.answer(requested));
     let address = format!("oci://{}/team", registry.host());
     let other = "allow = [\"oci://registry.example.com\"]\n";
     for way in WAYS {
-        Place::new(other).goes(way, &address, &goods).refused("may not be used").unwrap();
+        Place::new(other).attempt(way, &address, &goods).rejected_message("may not be used").unwrap();
         let place = Place::new("allow = [\"*\"]");
         let operators = place.trial.write("operators.toml", other);
         place.pin(&address, &goods);
         let went = place.with(way, &address, ("MILLSTREAM_POLICY", &operators));
-        went.refused("operators.toml allows oci://registry.example.com").unwrap();
+        went.check_rejected("operators.toml allows oci://registry.example.com").unwrap();
     }
-    assert_eq!(registry.asked(), Vec::<String>::new());
+    assert_eq!(registry.requests(), Vec::<String>::new());
     let place = Place::new("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]");
-    place.goes(Way::Add, &address, &goods).refused("no key of bob is known: millstream key trust bob").unwrap();
+    place
+        .attempt(Way::Add, &address, &goods)
+        .rejected_message(
+            "no trusted key of bob; to trust one, run: millstream key trust \
+                                                   bob",
+        )
+        .unwrap();
     for broken in ["allow = 1", "[[registry]]\nat = \"*\"", "alow = []"] {
-        Place::new(broken).goes(Way::Pull, &address, &goods).refused("config/policy.toml").unwrap();
+        Place::new(broken).attempt(Way::Pull, &address, &goods).rejected_message("config/policy.toml").unwrap();
     }
     let place = Place::new("paths = false");
     let job = place.trial.text("job.toml").replace("split-words@0.1.0", &plugin(NAME).display().to_string());
     place.trial.write("job.toml", job);
-    place.run(&["run", "job.toml"]).refused("allows no plugins by path").unwrap();
+    place.run(&["run", "job.toml"]).rejected_message("allows no plugins by path").unwrap();
 }
 
-/// What was allowed when it was added need not be for ever: each run asks the policies anew, without a network.
+/// A permission at the time of adding is not permanent: each run checks the policies again, without a network.
 #[test]
-fn policies_count_at_each_run() {
+fn policies_are_checked_at_each_run() {
     let [alice, other] = ["alice", "alice"].map(Person::new);
     let goods = Goods::honest();
     let goods = goods.clone().signed(alice.signs(&goods));
     let served = goods.clone();
-    let registry = LyingRegistry::start(move |asked| served.answer(asked));
+    let registry = LyingRegistry::start(move |requested| served.answer(requested));
     let address = format!("oci://{}/team", registry.host());
     let one = policy("require = [\"alice\"]", &[&alice]);
     let place = Place::new(&one);
-    place.goes(Way::Add, &address, &goods).is_well();
+    place.attempt(Way::Add, &address, &goods).check_ok();
     drop(registry);
-    place.run(&["run", "job.toml"]).is_well();
+    place.run(&["run", "job.toml"]).check_ok();
     for (policy, says) in [
         (format!("{one}[revoked]\nkeys = [\"{}\"]", alice.key()), "revoked"),
         (format!("{one}[revoked]\nmanifests = [\"{}\"]", digest(&goods.manifest)), "has revoked"),
@@ -178,42 +184,42 @@ fn policies_count_at_each_run() {
         ("allow = []".into(), "allows none"),
     ] {
         place.trial.write("config/policy.toml", policy);
-        place.run(&["run", "job.toml"]).refused(says).unwrap();
-        place.run(&["validate", "job.toml"]).refused(says).unwrap();
+        place.run(&["run", "job.toml"]).rejected_message(says).unwrap();
+        place.run(&["validate", "job.toml"]).rejected_message(says).unwrap();
     }
     place.trial.write("config/policy.toml", &one);
-    place.run(&["run", "job.toml"]).is_well();
+    place.run(&["run", "job.toml"]).check_ok();
     // By command.
-    place.run(&["key", "revoke", &alice.key()]).is_well();
-    place.run(&["run", "job.toml"]).refused("revoked").unwrap();
+    place.run(&["key", "revoke", &alice.key()]).check_ok();
+    place.run(&["run", "job.toml"]).rejected_message("revoked").unwrap();
 }
 
-/// A job that runs asks the policies as well, before it takes another plugin.
+/// A running job checks the policies as well, before it switches to another plugin.
 #[test]
-fn a_running_job_takes_no_plugin_that_may_not_be_used() {
+fn a_running_job_does_not_switch_to_a_forbidden_plugin() {
     let (place, goods) = (Place::new(""), Goods::honest());
     let registry = place.trial.path("registry");
     goods.write(&registry);
-    place.goes(Way::Add, &registry.display().to_string(), &goods).is_well();
+    place.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
     place.trial.write("in/lines.txt", "so it goes\n");
     let job = place.trial.text("job.toml").replace("clock = \"manual\"", "batch = \"0s\"");
     let source = "kind = \"directory\"\npath = \"in\"\nformat = \"text\"\n";
     let job = job.replace("kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n", source);
     place.trial.write("job.toml", job);
     let running = Process::start(&mut place.command(&["run", "job.toml"]));
-    until("the job has done its first batch", || !place.trial.rows("out.jsonl").is_empty());
+    wait_until("the job has done its first batch", || !place.trial.rows("out.jsonl").is_empty());
     place.trial.write("config/policy.toml", "paths = false");
     let other = plugin(NAME).display().to_string();
-    place.run(&["upgrade", "job.toml", "words", &other]).refused("allows no plugins by path").unwrap();
+    place.run(&["upgrade", "job.toml", "words", &other]).rejected_message("allows no plugins by path").unwrap();
     place.trial.write("config/policy.toml", "");
-    place.run(&["upgrade", "job.toml", "words", &other]).refused("already runs this component").unwrap();
+    place.run(&["upgrade", "job.toml", "words", &other]).rejected_message("already runs this component").unwrap();
     running.signal("TERM");
     assert_eq!(running.wait().code, Some(0));
 }
 
-/// A signer has a new key and signs anew; a job that is locked goes on once the new signature is there.
+/// A signer has a new key and signs again; a locked job resumes once the new signature is there.
 #[test]
-fn a_package_that_is_signed_anew_may_be_used_again() {
+fn a_package_that_is_signed_again_may_be_used_again() {
     let [old, new] = ["alice", "alice"].map(Person::new);
     let keys = format!("require = [\"alice\"]\n[signers]\nalice = [\"{}\", \"{}\"]\n", old.key(), new.key());
     let place = Place::new(&format!("[[registry]]\nat = \"*\"\n{keys}"));
@@ -222,11 +228,14 @@ fn a_package_that_is_signed_anew_may_be_used_again() {
     let goods = Goods::honest();
     let signed = goods.clone().signed(old.signs(&goods));
     signed.write(&registry);
-    place.goes(Way::Add, &address, &signed).is_well();
-    place.run(&["key", "revoke", &old.key()]).is_well();
-    place.run(&["run", "job.toml"]).refused("signed it again, `millstream pull` fetches that signature").unwrap();
-    place.goes(Way::Pull, &address, &signed).refused("uses a revoked key").unwrap();
+    place.attempt(Way::Add, &address, &signed).check_ok();
+    place.run(&["key", "revoke", &old.key()]).check_ok();
+    place
+        .run(&["run", "job.toml"])
+        .rejected_message("signed it again, `millstream pull` fetches that signature")
+        .unwrap();
+    place.attempt(Way::Pull, &address, &signed).rejected_message("uses a revoked key").unwrap();
     signed.signed(new.signs(&goods)).write(&registry);
-    place.goes(Way::Pull, &address, &goods).is_well();
-    place.run(&["run", "job.toml"]).is_well();
+    place.attempt(Way::Pull, &address, &goods).check_ok();
+    place.run(&["run", "job.toml"]).check_ok();
 }

@@ -1,5 +1,5 @@
-//! Components of the plugins. A component is kept as long as what it is made of is as it was: building and compiling one can
-//! take half a minute.
+//! Components of the plugins. A component is kept as long as its sources are unchanged: building and compiling one can take half
+//! a minute.
 
 use millstream::internals::author::language::Language;
 use millstream_tests::{Process, millstream, root};
@@ -11,20 +11,20 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
-/// For builds and for cases whose component must be compiled, beside several others.
+/// For builds, and for cases whose component must be compiled, next to several others.
 pub const TAKES_AT_MOST: Duration = Duration::from_secs(900);
 
-/// What every component is made of, besides its project and its SDK: what `millstream build` is.
+/// The parts of `millstream build` that every component depends on, in addition to its project and its SDK.
 const BUILT_WITH: [&str; 5] =
     ["host/src/author", "host/plugins/src/plugin/snapshot.rs", "sdk/preview1", "wit", "Cargo.lock"];
 
-/// The names of the cases, which are folders.
+/// The names of the cases, which are directories.
 pub fn case_names() -> Vec<String> {
     let dirs = entries(&root().join("tests/conformance")).into_iter().filter(|entry| entry.is_dir());
     dirs.filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
-/// The folder of a plugin.
+/// The directory of a plugin.
 pub fn dir(case: &str, language: Language) -> PathBuf {
     root().join("tests/conformance").join(case).join(language.word())
 }
@@ -36,11 +36,11 @@ pub fn has(case: &str, language: Language) -> bool {
 
 type Built = Arc<OnceLock<Result<PathBuf, String>>>;
 
-/// The component of a plugin, built where it must be; an error is what the build said.
+/// Returns the component of a plugin, built if necessary; an error has the output of the build.
 pub fn component(case: &str, language: Language) -> Result<PathBuf, String> {
     static BUILT: LazyLock<Mutex<BTreeMap<(String, Language), Built>>> = LazyLock::new(Default::default);
     let built = BUILT.lock().expect("nobody panics here").entry((case.into(), language)).or_default().clone();
-    // Tests that need the same component wait for whoever began with it.
+    // Tests that need the same component wait for the first one to build it.
     built.get_or_init(|| build(case, language)).clone()
 }
 
@@ -74,13 +74,13 @@ fn is_of(file: &Path, case: &str) -> bool {
     name.rsplit_once('-').is_some_and(|(of, _)| of == case)
 }
 
-/// Cargo's target folder: tests lie in `<target>/release/deps`.
+/// Cargo's target directory: tests are in `<target>/release/deps`.
 fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its path");
     test.ancestors().nth(3).expect("a test lies in a build folder").to_owned()
 }
 
-/// A digest of all that a component is made of.
+/// A digest of everything that a component depends on.
 fn digest(project: &Path, language: Language) -> u64 {
     let mut hasher = DefaultHasher::new();
     let sdk = root().join("sdk").join(language.word());
@@ -92,7 +92,7 @@ fn digest(project: &Path, language: Language) -> u64 {
     hasher.finish()
 }
 
-/// All files of a folder, in order, but for what builds and tests leave there.
+/// All files of a directory, in order, without those that builds and tests write.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     const LEFT_BEHIND: [&str; 4] = ["target", "node_modules", "__pycache__", "cases"];
     if path.is_file() {
@@ -105,7 +105,7 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     entries(path).into_iter().filter(is_source).flat_map(|entry| files(&entry)).collect()
 }
 
-/// What is in a folder, in order.
+/// The entries of a directory, in order.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
     let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("the folder can be read").path()).collect();

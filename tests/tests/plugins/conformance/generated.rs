@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// A text with characters of every length in UTF-8, in its five code points.
+/// A string with characters of every length in UTF-8, in its five code points.
 const PIECE: &str = "aä日😀 ";
 
-/// Writes the generated cases of a plugin beside its others.
+/// Writes the generated cases of a plugin next to its other cases.
 pub fn write(case: &str, cases: &Path) {
     if case == "types" {
         let text = PIECE.repeat((1 << 20) / PIECE.len() + 1);
@@ -24,7 +24,7 @@ fn row(int: i64, text: &str) -> Value {
         "int_or_null": some(json!(int)), "text_or_null": some(json!(text)), "at_or_null": some(json!(-int))})
 }
 
-/// A case of the plugin `types`: rows as [`row`] makes them, a batch a list.
+/// Writes a case of the plugin `types`: rows as [`row`] makes them, one list per batch.
 fn types(dir: &Path, batches: &[Vec<Value>]) {
     fs::create_dir_all(dir).expect("a folder can be made");
     let lines = |lines: Vec<String>| lines.join("\n") + "\n";
@@ -37,7 +37,7 @@ fn types(dir: &Path, batches: &[Vec<Value>]) {
     fs::write(dir.join("expected.jsonl"), lines(expected.collect())).expect("a file can be written");
 }
 
-/// What the plugin `types` makes of a row.
+/// The output of the plugin `types` for a row.
 fn computed(row: &Value) -> Value {
     let some = |name: &str, of: &dyn Fn(&Value) -> Value| match &row[name] {
         Value::Null => Value::Null,

@@ -1,4 +1,4 @@
-//! What a plugin says and asks for besides its rows: log and counters, the place where it failed, clocks and random numbers.
+//! A plugin's output and requests besides its rows: log and counters, the line of an error, clocks and random numbers.
 
 use super::built::{TAKES_AT_MOST, component, dir, files};
 use millstream::internals::author::language::Language;
@@ -36,8 +36,8 @@ fn value(text: &str) -> Value {
     json!({"value": text})
 }
 
-/// What the function prints comes as whole lines of the log, with who printed them, from a call that fails too.
-pub fn prints(language: Language) {
+/// The function's prints arrive as complete lines of the log with their source, also from a failed call.
+pub fn check_prints(language: Language) {
     let trial = job("failing", language, "", &[json!([value("print")]), json!([value("fail")])]);
     let log = run(&trial, "info", 1).stderr;
     for (level, words, batch) in [
@@ -50,7 +50,7 @@ pub fn prints(language: Language) {
         assert!(log.contains(&line), "{language}: the log has no line{line}{log}");
     }
     if language == Language::Rust {
-        // Standard error cannot be told from standard output.
+        // Standard error cannot be distinguished from standard output.
         let dbg =
             Regex::new(r" INFO dbg! and \[\S*src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
                 .unwrap();
@@ -58,21 +58,21 @@ pub fn prints(language: Language) {
     }
 }
 
-/// The story of a failed call holds the author's words, file and line.
-pub fn fails_at_its_place(language: Language) {
+/// The message of a failed call has the author's text, the file and the line.
+pub fn check_failure_line(language: Language) {
     let words = "cannot go on with `fail`";
     let trial = job("failing", language, "", &[json!([value("fine"), value("fail")])]);
     let ended = run(&trial, "off", 1);
     assert_eq!(ended.code, Some(1), "{language}: {}", ended.stderr);
-    let told = ended.stderr;
+    let output = ended.stderr;
     let who = Regex::new("^error: stage `(one|two)`: plugin conformance-failing 0.1.0 failed in batch 1: ").unwrap();
-    assert!(who.is_match(&told) && told.contains(words), "{language}: {told}");
+    assert!(who.is_match(&output) && output.contains(words), "{language}: {output}");
     let (file, line) = place_of("cannot go on with", &dir("failing", language));
     let place = Regex::new(&format!(r#"{}\W+(line )?{line}\b"#, regex::escape(&file))).unwrap();
-    assert!(place.is_match(&told), "{language}: {file}, line {line}, is not named in:\n{told}");
+    assert!(place.is_match(&output), "{language}: {file}, line {line}, is not named in:\n{output}");
 }
 
-/// The name of the one source file that holds these words, and the number of the line.
+/// The name of the only source file that contains this text, and the number of the line.
 fn place_of(words: &str, project: &Path) -> (String, usize) {
     let mut places = Vec::new();
     for file in files(project) {
@@ -85,9 +85,9 @@ fn place_of(words: &str, project: &Path) -> (String, usize) {
     places.remove(0)
 }
 
-/// The clock is the batch's time. Random numbers, and the order in hash maps, depend on stage and batch and on nothing else:
-/// not on the run, the number of workers, or what was drawn in batches before.
-pub fn is_virtual(language: Language) {
+/// The clock is the batch's time. Random numbers, and the order in hash maps, depend only on stage and batch: not on the run, the
+/// number of workers, or numbers drawn in earlier batches.
+pub fn check_virtual_time(language: Language) {
     let rows = |wish: &str| json!([value(wish)]);
     let drawn = |batches: &[Value], workers| {
         let trial = job("failing", language, "", batches);
@@ -122,6 +122,6 @@ pub fn counts(language: Language) {
         let line = format!(" DEBUG amount {amount} stage=\"two\" plugin=\"conformance-reject 0.1.0\" batch={batch}\n");
         assert!(ended.stderr.contains(&line), "{language}: the log has no line{line}{}", ended.stderr);
     }
-    let told = format!("{}{}", ended.stdout, ended.stderr);
-    assert!(told.contains("`one` counted seen = 4\n"), "{language}: {told}");
+    let output = format!("{}{}", ended.stdout, ended.stderr);
+    assert!(output.contains("`one` counted seen = 4\n"), "{language}: {output}");
 }

@@ -4,14 +4,14 @@
 use super::built::{TAKES_AT_MOST, component};
 use millstream::internals::author::language::Language;
 use millstream_tests::ledger::Ledger;
-use millstream_tests::{Ended, Process, Trial, free_port, kill, until};
+use millstream_tests::{Ended, Process, Trial, free_port, kill, wait_until};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// A batch of these is small, so that a job has many.
 const ROWS_PER_BATCH: i64 = 20;
 
-/// Entries as the source has them: these texts, one after the other; `seq` counts them.
+/// Entries as the source has them: these texts in turn, numbered by `seq`.
 fn entries(texts: &[&str], count: i64) -> String {
     (0..count).zip(texts.iter().cycle()).fold(String::new(), |mut all, (seq, text)| {
         let half = if seq % 2 == 0 { (seq / 2).to_string() } else { "null".into() };
@@ -20,7 +20,7 @@ fn entries(texts: &[&str], count: i64) -> String {
     })
 }
 
-/// Those that a server keeps of them.
+/// The entries that a server keeps of them.
 fn kept(texts: &[&str], count: i64) -> Vec<String> {
     let all = (0..count).zip(texts.iter().cycle()).filter(|(_, text)| **text != "wrong");
     all.map(|(seq, text)| match seq % 2 {
@@ -32,7 +32,7 @@ fn kept(texts: &[&str], count: i64) -> Vec<String> {
 
 /// A job that writes these entries to an address.
 fn job(language: Language, config: &str, port: u16, more: &str) -> Trial {
-    let plugin = component("entries", language).unwrap_or_else(|words| panic!("{language}: {words}"));
+    let plugin = component("entries", language).unwrap_or_else(|message| panic!("{language}: {message}"));
     let trial = Trial::new(&format!(
         r#"
         name = "entries"
@@ -66,7 +66,7 @@ fn writing(language: Language, port: u16, texts: &[&str], count: i64, more: &str
     trial
 }
 
-/// The same, where all entries are in batch 1 however late the machine reads them.
+/// The same with all entries in batch 1, however late the machine reads them.
 fn in_one_batch(trial: &Trial) -> &Trial {
     trial.change("kind = \"file\"", "kind = \"queue\"");
     trial.change("format = \"json\"", "");
@@ -86,7 +86,7 @@ fn kill_workers(job: &Process) {
     }
 }
 
-/// Connections are cut before and behind commits, and the job is killed: all rows are there once, but for those that are refused.
+/// Connections are cut before and after commits, and the job is killed: all rows are there once, except rejected ones.
 pub fn each_batch_once(language: Language) {
     let (texts, count) = (["zero", "wrong", "eins \u{e4}", "a b  c", ""], 600);
     let server = Ledger::start(free_port(), Some(3));
@@ -94,7 +94,7 @@ pub fn each_batch_once(language: Language) {
     let job = trial.start(&[]);
     let batches = || server.sinks().values().map(|sink| sink.batches.len()).sum::<usize>();
     for more in [3, 12] {
-        until("some is there", || batches() >= more);
+        wait_until("some is there", || batches() >= more);
         kill_workers(&job);
     }
     let ended = job.wait_within(TAKES_AT_MOST);
@@ -104,27 +104,27 @@ pub fn each_batch_once(language: Language) {
     assert!(sinks.len() == 1 && key.ends_with("/out"), "{language}: {:?}", sinks.keys());
     assert_eq!(sink.rows(), kept(&texts, count), "{language}");
     assert!(sink.opened.is_sorted() && sink.opened.last() > sink.opened.first(), "{language}: {:?}", sink.opened);
-    assert!(server.told().cut > 0, "{language}: the server was to cut connections");
-    for words in ["entries/out is opened at 0", "entry 1 is wrong", "retries until it works"] {
-        assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
+    assert!(server.state().cut > 0, "{language}: the server was to cut connections");
+    for message in ["entries/out is opened at 0", "entry 1 is wrong", "retries until it works"] {
+        assert!(ended.stderr.contains(message), "{language}: {message} in {}", ended.stderr);
     }
-    // The next start asks what is there.
+    // The next start asks the server for its last batch.
     let again = run(&trial);
     assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
     assert_eq!(server.sinks().values().next().unwrap().rows(), kept(&texts, count), "{language}: nothing is left");
 }
 
-/// A server that keeps rows as they come, and says nothing of the first commits.
+/// A server that keeps all rows and does not confirm the first commits.
 pub fn at_least_once(language: Language) {
     let (texts, count) = (["zero", "one"], 200);
     let server = Ledger::start(free_port(), None);
-    server.told().silent = 2;
+    server.state().silent = 2;
     let trial = writing(language, server.port, &texts, count, "");
     trial.change("config = { ", "config = { loose = true, ");
-    let told = trial.told(&["validate", "job.toml"]);
-    assert!(told.stdout.contains("at least once"), "{language}: {}", told.stdout);
+    let output = trial.run_command(&["validate", "job.toml"]);
+    assert!(output.stdout.contains("at least once"), "{language}: {}", output.stdout);
     let job = trial.start(&[]);
-    until("some is there", || server.loose().len() > 100);
+    wait_until("some is there", || server.loose().len() > 100);
     kill_workers(&job);
     let ended = job.wait_within(TAKES_AT_MOST);
     assert_eq!(ended.code, Some(0), "{language}: {}", ended.stderr);
@@ -134,19 +134,19 @@ pub fn at_least_once(language: Language) {
     assert!(first >= 2, "{language}: the first batch came again: {first}");
 }
 
-/// What is wrong is told as what it is: by the config, by the rows, by a mistake of the plugin, by an owner who has lost the job.
-pub fn what_goes_wrong(language: Language) {
-    for (config, words) in [
+/// Errors are reported with their kind: an error of the config, of the rows, of the plugin, or a job that was replaced.
+pub fn check_errors(language: Language) {
+    for (config, message) in [
         ("address = \"\"", "there is no address"),
         ("", "missing field `address`"),
         ("address = \"127.0.0.1:1\", more = 1", "unknown field `more`"),
     ] {
-        let ended = job(language, config, 1, "").told(&["validate", "job.toml"]);
+        let ended = job(language, config, 1, "").run_command(&["validate", "job.toml"]);
         assert_eq!(ended.code, Some(2), "{language}, {config}: {}", ended.stderr);
-        assert!(ended.stderr.contains(words), "{language}, {config}: {}", ended.stderr);
+        assert!(ended.stderr.contains(message), "{language}, {config}: {}", ended.stderr);
     }
     let server = Ledger::start(free_port(), None);
-    for (text, code, words) in [
+    for (text, code, message) in [
         ("wrong config", 2, &["rejects its config in batch 1: the config does not fit"][..]),
         ("wrong input", 2, &["rejects its input in batch 1: such rows nobody takes"]),
         ("wrong", 1, &["its plugin rejected 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
@@ -162,8 +162,8 @@ pub fn what_goes_wrong(language: Language) {
     ] {
         let ended = run(in_one_batch(&writing(language, server.port, &["fine", text, "fine"], 3, "")));
         assert_eq!(ended.code, Some(code), "{language}, {text}: {}", ended.stderr);
-        for words in words {
-            assert!(ended.stderr.contains(words), "{language}, {text}: {words} in {}", ended.stderr);
+        for message in message {
+            assert!(ended.stderr.contains(message), "{language}, {text}: {message} in {}", ended.stderr);
         }
     }
     let text = writing(language, server.port, &["fine"], 1, "");
@@ -174,7 +174,7 @@ pub fn what_goes_wrong(language: Language) {
     let server = Ledger::start(free_port(), None);
     let trial = writing(language, server.port, &["fine"], 100_000, "");
     let job = trial.start(&[]);
-    until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 3));
+    wait_until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 3));
     server.overtake();
     let ended = job.wait_within(TAKES_AT_MOST);
     assert_eq!(ended.code, Some(2), "{language}: {}", ended.stderr);

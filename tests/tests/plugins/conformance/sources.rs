@@ -3,7 +3,7 @@
 
 use super::built::{TAKES_AT_MOST, component};
 use millstream::internals::author::language::Language;
-use millstream_tests::{Ended, Trial, free_port, until};
+use millstream_tests::{Ended, Trial, free_port, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// A server that sends each connection a text and closes it, and keeps what it is told.
+/// A server that sends each connection a text and closes it, and records what it receives.
 #[derive(Clone)]
 struct Server {
     address: String,
@@ -19,8 +19,8 @@ struct Server {
 }
 
 impl Server {
-    /// `sends`: what the first connection gets, the second one and so on; those that come later get the last. An empty text
-    /// ends with the connection left open until the other side closes it.
+    /// `sends`: the texts for the first connection, the second one and so on; later connections get the last. After an empty
+    /// text, the connection stays open until the other side closes it.
     fn start(sends: &[&str]) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server { address: listener.local_addr().unwrap().to_string(), told: Arc::default() };
@@ -36,9 +36,9 @@ impl Server {
     }
 
     fn serve(&self, mut connection: TcpStream, text: &str) {
-        let mut heard = BufReader::new(connection.try_clone().unwrap());
-        self.hear(&mut heard);
-        // Bytes that are no UTF-8 stand here as one character each.
+        let mut received_bytes = BufReader::new(connection.try_clone().unwrap());
+        self.hear(&mut received_bytes);
+        // Bytes that are not UTF-8 are represented here as one character each.
         let bytes: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
         if connection.write_all(&bytes).is_err() {
             return;
@@ -46,20 +46,20 @@ impl Server {
         if !text.ends_with("END\n") {
             let _ = connection.shutdown(Shutdown::Both);
         }
-        while self.hear(&mut heard) {}
+        while self.hear(&mut received_bytes) {}
     }
 
-    fn hear(&self, heard: &mut BufReader<TcpStream>) -> bool {
+    fn hear(&self, received_bytes: &mut BufReader<TcpStream>) -> bool {
         let mut line = String::new();
-        if !heard.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+        if !received_bytes.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
             return false;
         }
         self.told.lock().unwrap().push(line.trim_end().to_owned());
         true
     }
 
-    /// What was told that begins with a word.
-    fn told(&self, word: &str) -> Vec<String> {
+    /// The received lines that begin with a word.
+    fn received(&self, word: &str) -> Vec<String> {
         let told = self.told.lock().unwrap();
         told.iter().filter_map(|line| line.strip_prefix(word)).map(|rest| rest.trim().to_owned()).collect()
     }
@@ -67,12 +67,12 @@ impl Server {
 
 /// A job that reads from these addresses.
 fn job(language: Language, addresses: &[&str], config: &str) -> Trial {
-    let plugin = component("lines", language).unwrap_or_else(|words| panic!("{language}: {words}"));
+    let plugin = component("lines", language).unwrap_or_else(|texts| panic!("{language}: {texts}"));
     let granted = ["tcp", "udp"].map(|kind| {
         let of_kind = addresses.iter().filter(|address| address.starts_with("udp:") == (kind == "udp"));
         let of_kind: Vec<String> =
             of_kind.map(|address| format!("\"{}\"", address.trim_start_matches("udp:"))).collect();
-        // A list without anything in it is a mistake.
+        // An empty list is an error.
         if of_kind.is_empty() { String::new() } else { format!("grant.{kind} = [{}]\n", of_kind.join(", ")) }
     });
     Trial::new(&format!(
@@ -99,8 +99,8 @@ fn row(seq: i64, text: &str) -> Value {
     json!({ "seq": seq, "text": text, "half": (seq % 2 == 0).then_some(seq / 2) })
 }
 
-/// Rows, refused lines and positions are the same in every language; the next start goes on behind what was read.
-pub fn rows_and_positions(language: Language) {
+/// Rows, rejected lines and positions are the same in every language; the next start resumes after what was read.
+pub fn check_rows_and_positions(language: Language) {
     // The connection breaks off within a line.
     let first = "0 zero\n1 eins \u{c3}\u{a4}\r\nno line\n3 three\n4 fo";
     let second = "4 four\n\u{ff}\u{fe}\n6 \n7 a b  c\nEND\n";
@@ -111,33 +111,33 @@ pub fn rows_and_positions(language: Language) {
     let rows = vec![row(0, "zero"), row(1, "eins ä"), row(3, "three"), row(4, "four"), row(6, ""), row(7, "a b  c")];
     assert_eq!(trial.rows("out.jsonl"), rows, "{language}");
     let refused: Vec<Value> = trial.rows("bad.jsonl");
-    let words: Vec<&str> = refused.iter().map(|row| row["reason"].as_str().unwrap()).collect();
-    assert_eq!(words, ["this is no number and text"; 2], "{language}: {refused:?}");
+    let texts: Vec<&str> = refused.iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["this is no number and text"; 2], "{language}: {refused:?}");
     assert_eq!(refused[0]["value"], "no line", "{language}");
-    assert_eq!(servers[0].told("FROM"), ["0", "4"], "{language}");
-    assert_eq!(servers[0].told("ACK").last().map(String::as_str), Some("8"), "{language}");
-    for words in ["is opened at 4", "retrying until it works"] {
-        assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
+    assert_eq!(servers[0].received("FROM"), ["0", "4"], "{language}");
+    assert_eq!(servers[0].received("ACK").last().map(String::as_str), Some("8"), "{language}");
+    for texts in ["is opened at 4", "retrying until it works"] {
+        assert!(ended.stderr.contains(texts), "{language}: {texts} in {}", ended.stderr);
     }
     let again = run(&trial, &[]);
     assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
     assert_eq!(trial.rows("out.jsonl"), rows, "{language}: nothing is left");
-    assert_eq!(servers[0].told("FROM"), ["0", "4", "8"], "{language}");
-    assert_eq!(servers[1].told("FROM"), ["0", "0"], "{language}");
+    assert_eq!(servers[0].received("FROM"), ["0", "4", "8"], "{language}");
+    assert_eq!(servers[1].received("FROM"), ["0", "0"], "{language}");
 }
 
-/// What is wrong is told as what it is: by the config, by a source that passes, by a mistake of the plugin.
-pub fn what_goes_wrong(language: Language) {
-    for (config, words) in [
+/// Errors are reported with their kind: an error of the config, a transient error of the source, or a bug of the plugin.
+pub fn check_errors(language: Language) {
+    for (config, texts) in [
         ("addresses = []", "there are no addresses"),
         ("", "missing field `addresses`"),
         ("addresses = [], more = 1", "unknown field `more`"),
     ] {
-        // The SDK of C takes a list that is left out for an empty one.
-        let words = if language == Language::C && config.is_empty() { "there are no addresses" } else { words };
-        let ended = job(language, &[], config).told(&["validate", "job.toml"]);
+        // The C SDK treats an omitted list as empty.
+        let texts = if language == Language::C && config.is_empty() { "there are no addresses" } else { texts };
+        let ended = job(language, &[], config).run_command(&["validate", "job.toml"]);
         assert_eq!(ended.code, Some(2), "{language}, {config}: {}", ended.stderr);
-        assert!(ended.stderr.contains(words), "{language}, {config}: {}", ended.stderr);
+        assert!(ended.stderr.contains(texts), "{language}, {config}: {}", ended.stderr);
     }
     let wrong = Server::start(&["0 wrong config\nEND\n"]);
     let ended = run(&reading(language, &[&wrong.address]), &[]);
@@ -152,11 +152,11 @@ pub fn what_goes_wrong(language: Language) {
     let ended = run(&reading(language, &[&mistaken.address]), &[]);
     assert_eq!(ended.code, Some(1), "{language}: {}", ended.stderr);
     let who = "source `lines`: plugin conformance-lines 0.1.0 failed in `poll`: ";
-    for words in [who, "cannot read `mistake`", "Fix the plugin; "] {
-        assert!(ended.stderr.contains(words), "{language}: {words} in {}", ended.stderr);
+    for texts in [who, "cannot read `mistake`", "Fix the plugin; "] {
+        assert!(ended.stderr.contains(texts), "{language}: {texts} in {}", ended.stderr);
     }
 
-    // It passes: another instance is opened, where the last poll left off.
+    // The error is transient: another instance is opened at the position of the last poll.
     let passing = Server::start(&["5 five\nEND\n", "0 zero\nEND\n"]);
     let trial = reading(language, &[&passing.address]);
     let ended = run(&trial, &[]);
@@ -171,14 +171,14 @@ pub fn what_goes_wrong(language: Language) {
     assert!(ended.stderr.contains("a line of more than 1000 bytes"), "{language}: {}", ended.stderr);
 }
 
-/// Datagrams are rows, cut to what was asked for.
+/// Datagrams are rows, truncated to the requested length.
 pub fn datagrams(language: Language) {
     let address = format!("127.0.0.1:{}", free_port());
     let trial = reading(language, &[&format!("udp:{address}")]);
     let job = trial.start(&[]);
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
-    until("datagrams are rows", || {
-        // Before the plugin listens they are refused, or lost.
+    wait_until("datagrams are rows", || {
+        // Before the plugin listens they are rejected, or lost.
         match sender.send_to(b"abcdef", &address) {
             Err(error) if error.kind() != ErrorKind::ConnectionRefused => panic!("{error}"),
             _ => {}
@@ -186,7 +186,7 @@ pub fn datagrams(language: Language) {
         thread::sleep(Duration::from_millis(20));
         !trial.rows("out.jsonl").is_empty()
     });
-    let said = job.stop();
-    assert!(!said.contains("error"), "{language}: {said}");
+    let output = job.stop();
+    assert!(!output.contains("error"), "{language}: {output}");
     assert!(trial.rows("out.jsonl").iter().all(|found| *found == row(4, "abcd")), "{language}");
 }

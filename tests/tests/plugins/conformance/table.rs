@@ -8,7 +8,7 @@ use std::fs;
 const BEGIN: &str = "<!-- conformance: begin -->\n";
 const END: &str = "<!-- conformance: end -->\n";
 
-/// Writes the table anew where it is not as it should be, and fails then, so that it is looked at and committed.
+/// Rewrites the table if it is out of date, and then fails, so that it is reviewed and committed.
 pub fn check() {
     let path = root().join("sdk/README.md");
     let text = fs::read_to_string(&path).expect("there is sdk/README.md");
@@ -33,7 +33,7 @@ fn table() -> String {
     format!("\n{}\n\n", lines.join("\n"))
 }
 
-/// What the manifest of the plugin in Rust says of it.
+/// The description in the manifest of the Rust plugin.
 fn description(case: &str) -> String {
     let manifest = fs::read_to_string(dir(case, Language::Rust).join("Cargo.toml")).expect("it has a manifest");
     let manifest: toml::Table = manifest.parse().expect("the manifest is TOML");

@@ -7,7 +7,7 @@ use millstream::error::{Error, Kind};
 use millstream::internals::plugin::Description;
 use std::collections::HashSet;
 
-/// Arrays are valid in all their bytes, batches have the columns that were described, and refused rows exist, once each.
+/// Checks that arrays are valid in all their bytes, batches have the described columns, and rejected rows exist, once each.
 pub fn outcome(outcome: &Outcome, rows: usize) -> Result<(), String> {
     outcome.batches.iter().try_for_each(|(batch, schema)| self::batch(batch, schema))?;
     let once: HashSet<u32> = outcome.refused.iter().copied().collect();
@@ -33,7 +33,7 @@ fn batch(batch: &RecordBatch, schema: &SchemaRef) -> Result<(), String> {
     Ok(())
 }
 
-/// A description holds nothing that could harm those who print it or build on it.
+/// Checks that a description has nothing that could harm code that prints or uses it.
 pub fn description(description: &Description) -> Result<(), String> {
     let plain = |text: &str| !text.chars().any(char::is_control);
     let named = |text: &str| !text.is_empty() && text.len() <= 256 && plain(text);
@@ -52,7 +52,7 @@ pub fn description(description: &Description) -> Result<(), String> {
     if holds { Ok(()) } else { Err(format!("{description:?}")) }
 }
 
-/// An error blames whoever it is: never the host, and not without measure.
+/// Checks that an error blames the right side, never the host, and is not too long.
 pub fn error(error: &Error) -> Result<(), String> {
     let message = &error.message;
     let steers = message.chars().any(|c| c.is_control() && c != '\n');

@@ -1,5 +1,5 @@
-//! The loop around a target. It runs in a process of its own, which is watched: whatever input was at work when it died or
-//! hung is known by its number.
+//! The loop around a target. It runs in its own process, which is watched, so the number of the input that made it exit or hang
+//! is known.
 
 use millstream_tests::{Process, Random, alone, held_bytes, is_alone};
 use std::fs::File;
@@ -7,27 +7,27 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Where the process tells which input it works on.
+/// Names the file in which the process stores the number of its current input.
 const PROGRESS: &str = "FUZZ_PROGRESS";
-/// One input may take so long; the machine may be busy.
+/// The maximum time of one input; the machine may be busy.
 const INPUT_MAX: Duration = Duration::from_secs(180);
-/// After so many inputs a process has what it needs: one of the most expensive to compile is among them.
+/// After this many inputs a process has reached its normal memory: they include one of the most expensive components to compile.
 const WARM: u64 = 600;
-/// What it may hold more from then on.
+/// The maximum growth from then on.
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
 
-/// What is driven.
+/// A fuzz target.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// The name of the test.
     pub test: &'static str,
-    /// Inputs where the environment gives no time.
+    /// The number of inputs, unless the environment sets a time.
     pub runs: u64,
     /// Bytes of an input.
     pub input_bytes: usize,
 }
 
-/// What a target does with one input; an error says what is wrong.
+/// Runs a target with one input; an error says what is wrong.
 pub type Run = Box<dyn FnMut(&[u8]) -> Result<(), String>>;
 
 /// Which inputs are run.
@@ -57,7 +57,7 @@ pub fn drive(target: Target, make: fn() -> Run) {
     }
 }
 
-/// The input of this number: it depends on nothing but the seed.
+/// The input with this number: it depends only on the seed.
 fn input(target: Target, seed: u64, number: u64) -> Vec<u8> {
     let mut random = Random::new(seed.wrapping_mul(0x1_0000_0001).wrapping_add(number));
     std::iter::repeat_with(|| random.number().to_le_bytes()).flatten().take(target.input_bytes).collect()
@@ -65,23 +65,23 @@ fn input(target: Target, seed: u64, number: u64) -> Vec<u8> {
 
 fn work(target: Target, plan: &Plan, mut run: Run) {
     if let Some(path) = std::env::var_os("FUZZ_INPUT") {
-        return run(&std::fs::read(path).expect("FUZZ_INPUT is a file")).unwrap_or_else(|words| panic!("{words}"));
+        return run(&std::fs::read(path).expect("FUZZ_INPUT is a file")).unwrap_or_else(|texts| panic!("{texts}"));
     }
     let progress = File::options().write(true).open(std::env::var_os(PROGRESS).expect("it is set")).unwrap();
-    let (begun, mut number, mut warm, mut most) = (Instant::now(), 0, None, 0);
+    let (begun, mut number, mut warm, mut maximum) = (Instant::now(), 0, None, 0);
     let goes_on = |number| match plan.seconds {
         Some(seconds) => begun.elapsed() < Duration::from_secs(seconds),
         None => number < target.runs,
     };
     while goes_on(number) {
         progress.write_all_at(&number.to_le_bytes(), 0).unwrap();
-        run(&input(target, plan.seed, number)).unwrap_or_else(|words| panic!("{words}"));
+        run(&input(target, plan.seed, number)).unwrap_or_else(|texts| panic!("{texts}"));
         number += 1;
         if number == WARM {
             warm = Some(held_bytes());
         }
         if number % 100 == 0 {
-            most = most.max(held_bytes());
+            maximum = maximum.max(held_bytes());
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -94,7 +94,7 @@ fn work(target: Target, plan: &Plan, mut run: Run) {
          most, {} at last",
         target.test,
         mib(warm),
-        mib(most),
+        mib(maximum),
         mib(end)
     );
     assert!(warm == 0 || end <= warm + GROWTH_BYTES_MAX, "the process grew from {warm} to {end} bytes");
@@ -108,7 +108,7 @@ fn watch(target: Target, plan: &Plan) {
     let mut process = Process::start(command.env(PROGRESS, &progress));
     let number = || std::fs::read(&progress).unwrap().try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
     let (mut last, mut since, mut hangs) = (number(), Instant::now(), false);
-    while !process.ended() && !hangs {
+    while !process.has_ended() && !hangs {
         std::thread::sleep(Duration::from_millis(5));
         let now = number();
         if now != last {
@@ -116,20 +116,20 @@ fn watch(target: Target, plan: &Plan) {
         }
         hangs = since.elapsed() > INPUT_MAX;
     }
-    let told = process.stderr();
+    let output = process.stderr();
     if hangs {
         process.kill();
-        panic!("it hangs for {INPUT_MAX:?}. {}\n{told}", repeat(target, plan, last));
+        panic!("it hangs for {INPUT_MAX:?}. {}\n{output}", repeat(target, plan, last));
     }
     let ended = process.wait();
-    let told = ended.stderr;
-    let words: Vec<&str> = told.lines().rev().take(40).collect();
-    let words = words.into_iter().rev().collect::<Vec<_>>().join("\n");
-    assert!(ended.code == Some(0), "it ended with {:?}. {}\n{words}", ended.code, repeat(target, plan, number()));
-    told.lines().filter(|line| line.starts_with("fuzz")).for_each(|line| eprintln!("{line}"));
+    let output = ended.stderr;
+    let texts: Vec<&str> = output.lines().rev().take(40).collect();
+    let texts = texts.into_iter().rev().collect::<Vec<_>>().join("\n");
+    assert!(ended.code == Some(0), "it ended with {:?}. {}\n{texts}", ended.code, repeat(target, plan, number()));
+    output.lines().filter(|line| line.starts_with("fuzz")).for_each(|line| eprintln!("{line}"));
 }
 
-/// Keeps the input of this number, and says how it is run again.
+/// Stores the input with this number, and returns how to run it again.
 fn repeat(target: Target, plan: &Plan, number: u64) -> String {
     let (test, seed) = (target.test, plan.seed);
     if number == u64::MAX {

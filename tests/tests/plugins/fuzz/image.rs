@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::ipc::writer::StreamWriter;
 use std::sync::Arc;
 
-/// Where a guest finds its image.
+/// The address at which a guest finds its image.
 pub const BASE: u32 = 1 << 16;
 /// Numbers at which something changes.
 const EDGES: [u32; 16] = [
@@ -35,12 +35,12 @@ const FOREIGN: usize = 5;
 
 /// Bytes of the memory; the first four are the address of the result.
 pub struct Image {
-    /// All of them.
+    /// All bytes.
     pub bytes: Vec<u8>,
 }
 
 impl Image {
-    /// Without a result.
+    /// An image without a result.
     pub fn new() -> Image {
         Image { bytes: vec![0; 8] }
     }
@@ -52,7 +52,7 @@ impl Image {
         at
     }
 
-    /// Puts 32-bit words.
+    /// Appends 32-bit words.
     pub fn words(&mut self, words: &[u32]) -> u32 {
         self.put(&words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>())
     }

@@ -1,4 +1,4 @@
-//! Plugins with something changed in their bytes. Most do not load; those that do are described and called.
+//! Plugins with changed bytes. Most do not load; those that do are described and called.
 
 use super::calls;
 use super::checked;
@@ -15,13 +15,13 @@ use millstream_tests::root;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// One of so many inputs takes a plugin that a compiler made. They are a hundred times as large.
+/// One of this many inputs uses a plugin that a compiler made. They are a hundred times as large.
 const LARGE_ONE_OF: u32 = 24;
-/// How many changes a mutant has: with few it is likelier to load.
+/// The number of changes of a mutant: with few it is more likely to load.
 const CHANGES: [usize; 6] = [1, 1, 1, 1, 2, 4];
 const ROWS: usize = 4;
 
-/// A host, which keeps nothing of what it has loaded, and a file that components are loaded from.
+/// A host without a cache, and a file that components are loaded from.
 pub struct Loading {
     dir: tempfile::TempDir,
     host: PluginHost,
@@ -38,7 +38,7 @@ impl Drop for Loading {
 }
 
 impl Loading {
-    /// Nothing is loaded yet.
+    /// A loader without loaded components.
     pub fn new() -> Loading {
         Loading {
             dir: tempfile::tempdir().unwrap(),
@@ -52,10 +52,10 @@ impl Loading {
     /// Writes, loads, describes and calls a component under small limits; an error says what is wrong with the host.
     pub fn check(&mut self, component: &[u8], on_error: OnError) -> Result<calls::Outcome, String> {
         self.loads += 1;
-        told(component)?;
+        read_metadata(component)?;
         let path = self.dir.path().join("mutant.wasm");
         std::fs::write(&path, component).unwrap();
-        match used(&self.host, &path, on_error, &mut self.called) {
+        match call_plugin(&self.host, &path, on_error, &mut self.called) {
             Ok(Some(outcome)) => {
                 self.returned += 1;
                 checked::outcome(&outcome, ROWS).map(|()| outcome)
@@ -66,19 +66,24 @@ impl Loading {
     }
 }
 
-/// What a component says of itself is read, compared and packed, whatever it is.
-fn told(component: &[u8]) -> Result<(), String> {
-    let Ok(facts) = PackageFacts::of(component, "mutant") else { return Ok(()) };
+/// Reads, compares and packs the metadata of any component.
+fn read_metadata(component: &[u8]) -> Result<(), String> {
+    let Ok(facts) = PackageFacts::read(component, "mutant") else { return Ok(()) };
     if !between(&facts, &facts).is_empty() {
         return Err("a package differs from itself".into());
     }
     // Most mutants have no name.
-    let Ok(made) = PackedPackage::of(component.to_vec(), &facts) else { return Ok(()) };
+    let Ok(made) = PackedPackage::pack(component.to_vec(), &facts) else { return Ok(()) };
     manifest::read(&made.manifest, "mutant").map(drop).map_err(|error| error.message)
 }
 
-/// What came of a call; `None`: it reads what cannot be made up.
-fn used(host: &PluginHost, path: &Path, on_error: OnError, called: &mut usize) -> Result<Option<calls::Outcome>> {
+/// Returns the outcome of a call, or `None` if it reads rows that cannot be generated.
+fn call_plugin(
+    host: &PluginHost,
+    path: &Path,
+    on_error: OnError,
+    called: &mut usize,
+) -> Result<Option<calls::Outcome>> {
     let plugin = host.load(path, &calls::options(on_error))?;
     let limits = PluginLimits {
         memory_bytes_max: 16 << 20,
@@ -92,7 +97,7 @@ fn used(host: &PluginHost, path: &Path, on_error: OnError, called: &mut usize) -
     };
     let stage = StageUse { limits, on_error, config: "{\"column\":\"value\"}".into(), ..StageUse::new("mutant") };
     let description = calls::describe(&plugin, &stage)?;
-    checked::description(&description).unwrap_or_else(|words| panic!("{words}"));
+    checked::description(&description).unwrap_or_else(|text| panic!("{text}"));
     let Some(rows) = calls::rows_of(&description.input, ROWS) else { return Ok(None) };
     let mut caller = plugin.caller(stage, &description);
     *called += 1;
@@ -138,14 +143,14 @@ fn mutant(small: &[Vec<u8>], large: &[Vec<u8>], u: &mut Unstructured<'_>) -> Arb
 fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], u: &mut Unstructured<'_>) -> Arbitrary<()> {
     let mut at = u.int_in_range(0..=bytes.len().saturating_sub(1))?;
     if u.ratio(3, 4)? {
-        // In the module, where code and data are; behind it the component's own types would hardly fit any more.
+        // In the module, which has code and data; after changes outside of it the component's own types would hardly match.
         let module = sections(bytes).into_iter().find(|section| bytes.get(section.start) == Some(&1));
         at = module.map_or(at, |module| module.start + at % module.len());
     }
     let length = u.int_in_range(1..=64)?;
     let end = (at + length).min(bytes.len());
     match u.int_in_range(0..=11)? {
-        // Bits and bytes come most often: what they make is most likely to load.
+        // Bits and bytes are changed most often: such mutants are most likely to load.
         0..=3 => bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << (length % 8)),
         4 | 5 => {
             let value = *u.choose(&[0, 1, 0x0b, 0x3f, 0x40, 0x41, 0x7f, 0x80, 0xff])?;
@@ -170,7 +175,7 @@ fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], u: &mut Unstructured<'_>) -> 
             }
         }
         _ => {
-            // Two sections that follow each other change places.
+            // Two adjacent sections are swapped.
             let all = sections(bytes);
             if let Some([first, second]) = all.windows(2).nth(at % all.len().max(1)) {
                 bytes[first.start..second.end].rotate_left(first.len());

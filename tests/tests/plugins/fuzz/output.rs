@@ -1,4 +1,4 @@
-//! A guest whose every byte the input decides. Its component is made once a world: it reads its memory from a granted file.
+//! A guest whose every byte comes from the input. Its component is built once per world: it reads its memory from a granted file.
 
 use super::calls;
 use super::checked;
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 /// Rows that every call is given.
 const ROWS: usize = 4;
-/// Places that one input changes at most.
+/// The maximum number of positions that one input changes.
 const MUTATIONS_MAX: usize = 8;
 
-/// Plugins of every world, made for both kinds of calls.
+/// Plugins of every world, built for both kinds of calls.
 pub fn target() -> Run {
     let host = PluginHost::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -36,7 +36,7 @@ pub fn target() -> Run {
     })
 }
 
-/// Every function returns what the file says, which its memory is filled with.
+/// Every function returns what the file contains, which fills the memory.
 fn plugin(world: &str) -> Vec<u8> {
     let functions = match world {
         "aggregate" => [("lift", "process"), ("combine", "pair"), ("lower", "pair"), ("inverse", "pair")].as_slice(),
@@ -106,7 +106,7 @@ fn step(worlds: &Plugins, u: &mut Unstructured<'_>) -> Arbitrary<Result<(), Stri
     })
 }
 
-/// What `describe` returns.
+/// The result of `describe`.
 fn describe(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitrary<()> {
     let (name, version, doc) = (image.list(b"fuzzed"), image.list(b"1.2.3"), image.list("Worte ü".as_bytes()));
     let (input, output) = (image::schema(u)?, image::schema(u)?);
@@ -131,7 +131,7 @@ fn describe(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitr
     Ok(())
 }
 
-/// What the functions of the world return, and the description that it fits.
+/// The results of the world's functions, and a matching description.
 fn returns(image: &mut Image, u: &mut Unstructured<'_>, world: World) -> Arbitrary<Description> {
     let (output, state) = (image::schema(u)?, image::schema(u)?);
     // The functions of an aggregate return the same, so it is both accumulators and rows.

@@ -1,4 +1,4 @@
-//! A server of HTTP that behaves as the path of a request says, well or not.
+//! An HTTP server whose behavior, good or bad, is selected by the path of a request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -24,7 +24,7 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (seen, elsewhere, left) = (seen.clone(), elsewhere.clone(), left.clone());
-                // A client that goes away is what some tests are about.
+                // Some tests are about clients that disconnect.
                 std::thread::spawn(move || drop(serve(stream, &seen, &elsewhere, &left)));
             }
         });
@@ -45,7 +45,7 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Where `/redirect` leads.
+    /// Sets the target of `/redirect`.
     pub fn redirect_to(&self, authority: &str) {
         *self.elsewhere.lock().unwrap() = format!("http://{authority}/hello");
     }
@@ -60,8 +60,8 @@ fn serve(
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
-    let mut words = first.split_whitespace();
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut text = first.split_whitespace();
+    let (method, path) = (text.next().unwrap_or_default(), text.next().unwrap_or_default());
     seen.lock().unwrap().push(format!("{method} {path}"));
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
@@ -71,7 +71,7 @@ fn serve(
         "/hello" if method == "HEAD" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"),
         "/hello" => stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"),
         "/slow" => {
-            // All who ask at once wait at once, however late some of them come to it.
+            // Concurrent requests wait at the same time, however late some of them arrive.
             std::thread::sleep(Duration::from_secs(3));
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nslow")
         }
@@ -81,14 +81,14 @@ fn serve(
             write!(stream, "HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n")
         }
         "/stall" => {
-            // Says nothing until the client goes away.
+            // Sends nothing until the client disconnects.
             let read = std::io::copy(&mut reader, &mut std::io::sink());
             left.fetch_add(1, Ordering::SeqCst);
             read.map(drop)
         }
         "/left" => {
-            // Answers when a client has gone away from `/stall`.
-            millstream_tests::until("a client goes away", || left.load(Ordering::SeqCst) > 0);
+            // Responds when a client has disconnected from `/stall`.
+            millstream_tests::wait_until("a client goes away", || left.load(Ordering::SeqCst) > 0);
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nleft")
         }
         "/drip" => {
@@ -115,7 +115,7 @@ fn serve(
     }
 }
 
-/// Answers how long the body of a request was, which comes in chunks.
+/// Responds with the length of the request's chunked body.
 fn length(mut reader: BufReader<TcpStream>, mut stream: TcpStream) -> std::io::Result<()> {
     let mut bytes = 0;
     loop {
@@ -128,6 +128,6 @@ fn length(mut reader: BufReader<TcpStream>, mut stream: TcpStream) -> std::io::R
         }
         bytes += size;
     }
-    let told = bytes.to_string();
-    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len())
+    let output = bytes.to_string();
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{output}", output.len())
 }

@@ -8,7 +8,7 @@ use super::upgrade;
 use super::virtual_time;
 use millstream_tests::{Broker, Killer, Point};
 
-/// A bug that shows only when the process dies at the right moment may stay hidden for so many tries.
+/// A bug that shows only if the process dies at the right moment may stay hidden for this many tries.
 const TRIES: u64 = 12;
 const KILLS: u64 = 5;
 
@@ -22,8 +22,8 @@ const fn at(name: &'static str, first: u64, last: u64) -> Point {
 fn found(bug: &str, points: &[Point], trial: impl Fn(&mut Killer) -> Result<(), String>) {
     for seed in 1..=TRIES {
         let mut killer = Killer::at(seed, points, bug);
-        if let Err(told) = trial(&mut killer) {
-            println!("found in try {seed}, after {}: {told}", killer.tally);
+        if let Err(output) = trial(&mut killer) {
+            println!("found in try {seed}, after {}: {output}", killer.tally);
             return;
         }
     }
@@ -38,7 +38,7 @@ fn found_in_virtual_time(bug: &str, points: &[Point]) {
     found(bug, points, |killer| virtual_time::trial_of(killer, KILLS, "3"));
 }
 
-/// The part is to be seen before the sink remembers that it is.
+/// The part becomes visible before the sink records it.
 #[test]
 fn a_marker_after_the_part_is_found() {
     found_in_files("bug@marker-late", &[at("commit.unmarked", 2, 12)], Setting { consumes: true, ..FILES });
@@ -48,14 +48,14 @@ fn a_marker_after_the_part_is_found() {
 #[test]
 fn a_marker_after_the_transaction_is_found() {
     table::with_server(|server| {
-        // The sinks take turns, and the first is the one where a row can be there twice.
+        // The sinks take turns; in the first, a row can be duplicated.
         let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
         let setting = ("5ms", "4");
         found("bug@marker-late", &points, |killer| table::trial_of(server, killer, KILLS, setting));
     });
 }
 
-/// The same with a broker: the marker has a transaction of its own.
+/// The same with a broker: the marker has its own transaction.
 #[test]
 fn a_marker_after_the_transaction_of_a_topic_is_found() {
     let broker = Broker::start();
@@ -83,7 +83,7 @@ fn a_partition_that_is_lost_while_it_moves_is_found() {
 }
 
 #[test]
-fn what_was_not_synced_is_missed() {
+fn unsynced_data_is_missed() {
     found_in_files("lose-unsynced,bug@skip-fsync", &[at("commit.after", 3, 12)], FILES);
 }
 
@@ -127,14 +127,14 @@ fn a_sink_that_skips_nothing_is_found() {
     found_in_files("bug@no-skip", &[at("commit.after", 2, 12)], FILES);
 }
 
-/// Of two workers one has committed a batch and the other has not, which takes the marker of the first for its own.
+/// One of two workers has committed a batch. The other has not, but takes the first one's marker for its own.
 #[test]
 fn a_marker_ahead_that_counts_for_all_workers_is_found() {
     let shared = Setting { parts: "worker", ..FILES };
     found_in_files("bug@marker-of-others", &[at("commit.after", 3, 25)], shared);
 }
 
-/// The same with a broker, where each worker has a transaction of its own.
+/// The same with a broker, where each worker has its own transaction.
 #[test]
 fn a_marker_ahead_that_counts_for_all_workers_of_a_topic_is_found() {
     let broker = Broker::start();
@@ -147,7 +147,7 @@ fn a_marker_ahead_that_counts_for_all_workers_of_a_topic_is_found() {
     });
 }
 
-/// The state does not tell when its keys had their last rows.
+/// The state does not record when its keys had their last rows.
 #[test]
 fn lost_times_of_keys_are_found() {
     found_in_virtual_time("bug@touched-lost", &[at("checkpoint.published", 4, 20)]);

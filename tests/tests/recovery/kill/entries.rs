@@ -1,10 +1,10 @@
-//! What goes into the jobs and what must come out: rows of the plugin `ledger`.
+//! The input of the jobs and the expected output: rows of the plugin `ledger`.
 
 use millstream_tests::Random;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every row whose number this divides closes its key's account.
+/// Every row whose number is a multiple of this closes its key's account.
 const CLOSES: i64 = 17;
 
 /// A row of the output.
@@ -34,7 +34,7 @@ pub fn keys(rows: u64, random: &mut Random) -> Vec<String> {
     (0..rows).map(|_| format!("k{}", key(random))).collect()
 }
 
-/// What the plugin must make of rows 1, 2, 3 … with these keys, by the number of the row.
+/// The rows that the plugin must make of rows 1, 2, 3 … with these keys, by row number.
 pub fn expected(keys: &[String]) -> Vec<Entry> {
     let mut accounts: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     let entry = |(n, k): (i64, &'_ String)| Entry { n, k: k.clone(), place: 0, digest: 0 };
@@ -51,8 +51,8 @@ pub fn expected(keys: &[String]) -> Vec<Entry> {
     all
 }
 
-/// Compares rows, in the order in which a sink has them, with the expected ones: none lost, none twice, each as it must
-/// be, and those of a key in order.
+/// Compares rows, in the order in which a sink has them, with the expected rows: none lost, none duplicated, each correct, and
+/// those of a key in order.
 pub fn compare(what: &str, found: &[Entry], expected: &[Entry]) -> Result<u64, String> {
     let mut seen = BTreeSet::new();
     let mut last: BTreeMap<&str, i64> = BTreeMap::new();

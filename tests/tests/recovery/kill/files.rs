@@ -11,16 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How the job is set up.
+/// The configuration of the job.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub rows: u64,
-    /// As the job file has them.
+    /// As in the job file.
     pub batch: &'static str,
     pub every: &'static str,
-    /// The reader moves parts away.
+    /// Whether the reader moves parts away.
     pub consumes: bool,
-    /// Who writes the parts.
+    /// Which process writes the parts.
     pub parts: &'static str,
     /// Lines of the sink about parts that grow.
     pub roll: &'static str,
@@ -47,12 +47,12 @@ pub fn trial_of(killer: &mut Killer, kills: u64, setting: Setting) -> Result<(),
     let reader = Reader::start(job.dir(), setting.consumes);
     let ran = killer.run(&job, kills);
     let read = reader.stop();
-    ran.map_err(|told| format!("{setting:?}: {told}"))?;
+    ran.map_err(|output| format!("{setting:?}: {output}"))?;
     let compared = read.and_then(|seen| {
         let rows = compare("parts", &seen.rows()?, &expected)?;
         Ok(rows + compare("queue", &lines_of(&seen.log)?, &expected)?)
     });
-    killer.tally.rows += compared.map_err(|told| format!("{setting:?}: {told}"))?;
+    killer.tally.rows += compared.map_err(|output| format!("{setting:?}: {output}"))?;
     Ok(())
 }
 
@@ -90,7 +90,7 @@ path = "log.jsonl"
     )
 }
 
-/// A job with a `files` sink in a folder of its own.
+/// A job with a `files` sink in its own directory.
 pub struct Files {
     pub trial: Trial,
 }
@@ -118,7 +118,7 @@ pub struct Seen {
     /// Parts as they were when they were seen first.
     pub parts: BTreeMap<String, Vec<u8>>,
     numbers: BTreeSet<i64>,
-    /// The whole lines of the queue.
+    /// The complete lines of the queue.
     log: Vec<u8>,
 }
 
@@ -142,7 +142,7 @@ impl Reader {
         Reader { stop, thread }
     }
 
-    /// What it has seen in all, or what it must not have seen.
+    /// Stops the reader. Returns what it has seen, or the first error.
     pub fn stop(self) -> Result<Seen, String> {
         self.stop.store(true, Ordering::Release);
         self.thread.join().expect("the reader does not panic")
@@ -157,18 +157,18 @@ impl Seen {
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names: BTreeSet<String> = names.filter(|name| name.starts_with("part-")).collect();
         for name in &names {
-            let path = if consumes { taken(dir, name)? } else { out.join(name) };
-            let told = |what: &str| format!("reader: {name} {what}");
+            let path = if consumes { take_part(dir, name)? } else { out.join(name) };
+            let output = |what: &str| format!("reader: {name} {what}");
             match self.parts.get(name) {
-                Some(_) if consumes => return Err(told("is there again")),
+                Some(_) if consumes => return Err(output("is there again")),
                 Some(_) if !all && names.last() != Some(name) => {}
                 Some(before) if fs::read(&path).ok().as_ref() == Some(before) => {}
-                Some(_) => return Err(told("has changed")),
+                Some(_) => return Err(output("has changed")),
                 None => {
-                    let bytes = fs::read(&path).map_err(|error| told(&error.to_string()))?;
-                    for row in rows_of(&bytes).map_err(|what| told(&what))? {
+                    let bytes = fs::read(&path).map_err(|error| output(&error.to_string()))?;
+                    for row in rows_of(&bytes).map_err(|what| output(&what))? {
                         if !self.numbers.insert(row.n) {
-                            return Err(told(&format!("has a row that was seen before: {row:?}")));
+                            return Err(output(&format!("has a row that was seen before: {row:?}")));
                         }
                     }
                     self.parts.insert(name.clone(), bytes);
@@ -183,8 +183,8 @@ impl Seen {
 
     fn look_at_queue(&mut self, path: &Path) -> Result<(), String> {
         let mut log = fs::read(path).unwrap_or_default();
-        let whole = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        log.truncate(whole);
+        let complete = log.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        log.truncate(complete);
         if !log.starts_with(&self.log) {
             return Err("reader: lines of the queue that were there have changed or are gone".into());
         }
@@ -199,14 +199,14 @@ impl Seen {
     }
 }
 
-/// Takes a part away, as a consumer does.
-fn taken(dir: &Path, name: &str) -> Result<PathBuf, String> {
+/// Moves a part away, as a consumer does.
+fn take_part(dir: &Path, name: &str) -> Result<PathBuf, String> {
     let path = dir.join("taken").join(name);
     let moved = fs::rename(dir.join("out").join(name), &path);
     moved.map(|()| path).map_err(|error| format!("reader: {name}: {error}"))
 }
 
-/// The rows of a part: whole lines of JSON.
+/// The rows of a part: complete lines of JSON.
 fn rows_of(bytes: &[u8]) -> Result<Vec<Entry>, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     if !text.ends_with('\n') {

@@ -1,5 +1,5 @@
-//! The partitions of a topic on a real Kafka broker, read by one, two or three processes: with each life others have them, and
-//! each row must come once and in the order of its partition.
+//! The partitions of a topic on a real Kafka broker, read by one, two or three processes. Each life assigns them to other
+//! processes, and each row must arrive once and in the order of its partition.
 
 use millstream_tests::kafka::Record;
 use millstream_tests::{Broker, Killer, Process, Trial, Victim, hosts};
@@ -39,7 +39,7 @@ pub fn trial(broker: &Broker, killer: &mut Killer, kills: u64) -> Result<(), Str
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
     let text = JOB.replace("EVERY", every).replace("TOPIC", &topic).replace("BROKER", &broker.address());
     let job = Moving { trial: Trial::new(&text) };
-    killer.run(&job, kills).map_err(|told| format!("every {every}: {told}"))?;
+    killer.run(&job, kills).map_err(|output| format!("every {every}: {output}"))?;
     let rows = job.trial.rows("out.jsonl");
     killer.tally.rows += rows.len() as u64;
     for p in 0..PARTITIONS {
@@ -61,7 +61,7 @@ impl Victim for Moving {
         self.trial.dir()
     }
 
-    /// As many processes as workers are asked for.
+    /// Starts as many processes as `workers` says.
     fn start(&self, workers: u64, faults: &str) -> Process {
         let (processes, addresses) = (workers.to_string(), hosts(workers as usize));
         let together: &[&str] = if workers == 1 { &[] } else { &["--processes", &processes, "--hosts", &addresses] };

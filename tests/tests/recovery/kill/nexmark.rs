@@ -1,5 +1,5 @@
-//! The queries of Nexmark in `docs/examples/nexmark`: what each puts out must be what DuckDB makes of the same events
-//! (`kill/nexmark.py`), on one worker, and killed and gone on with on others.
+//! The Nexmark queries in `docs/examples/nexmark`. The output of each must equal DuckDB's for the same events
+//! (`kill/nexmark.py`), on one worker, and after kills and restarts with other workers.
 
 use millstream_tests::{Killer, Process, Random, Trial, Victim, hosts, python_with, root};
 use std::cell::Cell;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::{Table, Value};
 
-/// As long as the oracle may take.
+/// The maximum time of the oracle.
 const ORACLE_MAX: Duration = Duration::from_secs(120);
 
 /// Events that queries are about.
@@ -39,7 +39,7 @@ fn set(table: &mut Table, path: &str, value: impl Into<Value>) {
     place.insert(last.into(), value.into());
 }
 
-/// The job of a query in a folder of its own, whose files it writes to the folder `out` there.
+/// The job of a query in its own directory; it writes its files to the directory `out` there.
 fn job(query: usize, events: Events, every: Option<Value>) -> Trial {
     let text = fs::read_to_string(root().join(format!("docs/examples/nexmark/q{query}.toml"))).unwrap();
     let plugin = root().join("plugins/count-char").display().to_string();
@@ -71,7 +71,7 @@ fn job(query: usize, events: Events, every: Option<Value>) -> Trial {
         set(&mut table, "stages.q.window.size", "10ms");
     }
     if matches!(query, 4 | 6 | 9) {
-        // With fewer events a second auctions are open for longer.
+        // With fewer events per second, auctions are open for longer.
         set(&mut table, "stages.offers.join.within", vec!["0s", "1h"]);
     }
     if query != 10 {
@@ -84,7 +84,7 @@ fn job(query: usize, events: Events, every: Option<Value>) -> Trial {
     trial
 }
 
-/// All events as Parquet, a folder for each kind.
+/// Writes all events as Parquet, one directory per kind.
 fn written(events: Events) -> Trial {
     let text = fs::read_to_string(root().join("docs/examples/nexmark/job.toml")).unwrap();
     let mut table: Table = toml::from_str(&text).unwrap();
@@ -93,11 +93,11 @@ fn written(events: Events) -> Trial {
         set(&mut table, &format!("sources.{event}.events_per_second"), events.per_second);
     }
     let trial = Trial::new(&toml::to_string(&table).unwrap());
-    trial.run_well(&[]);
+    trial.run_ok(&[]);
     trial
 }
 
-/// Lets DuckDB compare what these queries have put out into these folders.
+/// Compares the output of these queries in these directories with DuckDB.
 fn compare(events: &Trial, outputs: &[(usize, PathBuf)]) -> Result<u64, String> {
     let mut oracle = python_with("duckdb");
     oracle.arg(root().join("tests/tests/recovery/kill/nexmark.py")).arg(events.path("events"));
@@ -114,11 +114,11 @@ fn compare(events: &Trial, outputs: &[(usize, PathBuf)]) -> Result<u64, String> 
 /// Runs each query on one worker, and on two until it is killed at some step, then on three to its end.
 pub fn each_query(queries: &[usize]) {
     let run = |query: usize| {
-        let whole = job(query, events_of(query), None);
-        whole.run_well(&["--workers", "1", "--no-ui"]);
+        let complete = job(query, events_of(query), None);
+        complete.run_ok(&["--workers", "1", "--no-ui"]);
         let killed = job(query, events_of(query), Some(3.into()));
         let mut random = Random::new(query as u64);
-        // Some put out rows at the end alone.
+        // Some queries emit rows only at the end.
         let steps = [
             "plan.durable:3",
             "plan.durable:4",
@@ -127,10 +127,10 @@ pub fn each_query(queries: &[usize]) {
             "checkpoint.published:2",
         ];
         killed.killed(random.one_of::<&str>(&steps), &["--workers", "2", "--no-ui"]);
-        killed.run_well(&["--workers", "3", "--no-ui"]);
-        [(query, whole), (query, killed)]
+        killed.run_ok(&["--workers", "3", "--no-ui"]);
+        [(query, complete), (query, killed)]
     };
-    // Each job waits now and then.
+    // Each job waits at times.
     let shares = queries.chunks(queries.len().div_ceil(3));
     let trials: Vec<(usize, Trial)> = std::thread::scope(|scope| {
         let shares: Vec<_> = shares
@@ -150,7 +150,7 @@ pub fn each_query(queries: &[usize]) {
     }
 }
 
-/// Runs a query of the killer's choice to its end, killed so many times, and compares.
+/// Runs a query that the killer chooses to its end, with this many kills, and compares its output.
 pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let query = killer.random.from(0, 22) as usize;
     let every = match killer.random.from(0, 2) {
@@ -159,11 +159,11 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     };
     let events = Events { count: 3 * events_of(query).count, ..events_of(query) };
     let victim = Query { trial: job(query, events, Some(every.clone())), starts: Cell::new(0) };
-    let told = |told: String| format!("query {query}, every {every}: {told}");
+    let output = |output: String| format!("query {query}, every {every}: {output}");
     // A few at most, so that there are many queries.
     let few = kills.min(killer.tally.kills + 6);
-    killer.run(&victim, few).map_err(told)?;
-    killer.tally.rows += compare(&written(events), &[(query, victim.trial.path("out"))]).map_err(told)?;
+    killer.run(&victim, few).map_err(output)?;
+    killer.tally.rows += compare(&written(events), &[(query, victim.trial.path("out"))]).map_err(output)?;
     Ok(())
 }
 

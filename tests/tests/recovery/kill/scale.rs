@@ -1,5 +1,5 @@
-//! A job that gets other workers and processes all the time while it is killed, at the steps of that as well: no row may be lost or
-//! doubled, and totals of all rows must go on as if it had run undisturbed.
+//! A job that is rescaled all the time while it is killed, also at the steps of rescaling. No row may be lost or duplicated, and
+//! totals over all rows must continue as if it had run undisturbed.
 
 use super::entries::keys;
 use millstream_tests::{DEADLINE, Killer, Process, Trial, Victim};
@@ -49,20 +49,21 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let scaler = Scaler::start(job.dir(), killer.random.number());
     let ran = killer.run(&job, kills);
     let scaled = scaler.stop();
-    ran.map_err(|told| format!("every {every}: {told}"))?;
-    compare(&job.trial, &keys).map_err(|told| format!("every {every}: {told}"))?;
+    ran.map_err(|output| format!("every {every}: {output}"))?;
+    compare(&job.trial, &keys).map_err(|output| format!("every {every}: {output}"))?;
     killer.tally.rows += ROWS;
-    *killer.tally.upgrades.entry("scaled").or_default() += scaled.map_err(|told| format!("every {every}: {told}"))?;
+    *killer.tally.upgrades.entry("scaled").or_default() +=
+        scaled.map_err(|output| format!("every {every}: {output}"))?;
     Ok(())
 }
 
-/// All rows came once and in order, and each total that was put out is one that it had.
+/// All rows arrived once and in order, and each total is one that its key had.
 fn compare(trial: &Trial, keys: &[impl AsRef<str>]) -> Result<(), String> {
     let numbers: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_u64().unwrap_or_default()).collect();
     if !numbers.iter().copied().eq(1..=ROWS) {
         return Err(format!("the rows came as {numbers:?}"));
     }
-    // Of each key: the sums behind each of its rows.
+    // For each key, the sum after each of its rows.
     let mut sums: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for (n, key) in (1..).zip(keys) {
         let of_key = sums.entry(key.as_ref()).or_default();
@@ -103,7 +104,7 @@ impl Victim for Scaled {
     }
 }
 
-/// Gives the job of a folder other workers whenever it can be asked.
+/// Rescales the job of a directory whenever it responds.
 struct Scaler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64, String>>,
@@ -126,14 +127,14 @@ impl Scaler {
         Scaler { stop, thread }
     }
 
-    /// How often it was given others.
+    /// Stops, and returns how often the job was rescaled.
     fn stop(self) -> Result<u64, String> {
         self.stop.store(true, Ordering::Release);
         self.thread.join().expect("the scaler does not panic")
     }
 }
 
-/// Whether the job has other workers now. It may be dying at any time, which is no failure; one that hangs is.
+/// Whether the job was rescaled. It may be dying at any time, which is not an error; a job that does not respond is.
 fn scale(dir: &Path, workers: u64, processes: u64) -> Result<bool, String> {
     let mut command = Command::new(millstream_tests::millstream());
     command.current_dir(dir).args(["scale", "job.toml"]);

@@ -1,5 +1,5 @@
-//! Rows from a socket through a plugin with state into two tables of a real PostgreSQL: one that grows, and one with the
-//! last row of each key. The sender cannot be told which rows arrived, so after a kill it asks `millstream inspect`.
+//! Rows from a socket through a stateful plugin into two tables of a real PostgreSQL: one that grows, and one with the last row
+//! of each key. The sender cannot know which rows arrived, so after a kill it runs `millstream inspect`.
 
 use super::entries::{Entry, compare, expected, keys};
 use millstream_tests::{Killer, Postgres, Process, Trial, Victim, free_port, plugin};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const ROWS: u64 = 3000;
-/// The sender sends so many rows at once, and waits so long then.
+/// The sender sends this many rows at once, then pauses.
 const ROWS_AT_ONCE: usize = 12;
 const PAUSE: Duration = Duration::from_millis(4);
 
@@ -58,7 +58,7 @@ pub fn trial(server: &Postgres, killer: &mut Killer, kills: u64) -> Result<(), S
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
     let setting = (batch, every);
-    trial_of(server, killer, kills, setting).map_err(|told| format!("batch {batch}, every {every}: {told}"))
+    trial_of(server, killer, kills, setting).map_err(|output| format!("batch {batch}, every {every}: {output}"))
 }
 
 /// Runs the job until all rows have arrived, killed this many times, and compares.
@@ -82,7 +82,7 @@ pub fn trial_of(
         scope.spawn(|| Sender { listener, keys: &keys, trial: &job.trial, stop: &stop }.serve());
         let reader = scope.spawn(|| {
             let read = read(server, &job.seen, &stop);
-            // After what must not be seen there is nothing to wait for.
+            // After an error there is nothing to wait for.
             job.seen.store(u64::MAX, Ordering::Release);
             read
         });
@@ -141,8 +141,8 @@ fn rows(text: &str) -> Vec<Entry> {
     text.lines().map(entry).collect()
 }
 
-/// Looks at the tables until told to stop. Rows come in the order of their numbers, in whole batches, so those that are
-/// there are always the first ones, each once; and what a key has never goes back.
+/// Reads the tables until it is stopped. Rows arrive in the order of their numbers, in complete batches. So the visible rows are
+/// always the first ones, each once, and the value of a key never goes back.
 fn read(server: &Postgres, seen: &AtomicU64, stop: &AtomicBool) -> Result<(), String> {
     let mut before = 0;
     let mut accounts: BTreeMap<String, i64> = BTreeMap::new();
@@ -171,7 +171,7 @@ fn read(server: &Postgres, seen: &AtomicU64, stop: &AtomicBool) -> Result<(), St
     }
 }
 
-/// Sends the rows to whoever connects, from the first one that is not received for good.
+/// Sends the rows to each client, from the first row that was not received durably.
 struct Sender<'a> {
     listener: TcpListener,
     keys: &'a [String],
@@ -184,7 +184,7 @@ impl Sender<'_> {
         self.listener.set_nonblocking(true).expect("a listener need not wait");
         while !self.stop.load(Ordering::Acquire) {
             match self.listener.accept() {
-                // It may be a connection of a process that was killed meanwhile.
+                // The connection may belong to a process that was killed meanwhile.
                 Ok((client, _)) => drop(self.send(client)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(2)),
                 Err(error) => panic!("{error}"),
@@ -192,7 +192,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Until the other side is gone.
+    /// Sends until the other side has closed.
     fn send(&self, mut client: TcpStream) -> std::io::Result<()> {
         client.set_nonblocking(false)?;
         client.set_nodelay(true)?;
@@ -201,7 +201,7 @@ impl Sender<'_> {
         while !self.stop.load(Ordering::Acquire) {
             let some = rows.by_ref().take(ROWS_AT_ONCE).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
             client.write_all(some.collect::<String>().as_bytes())?;
-            // The job never says anything, so this only waits, or tells that it is gone.
+            // The job never sends anything, so this only waits, or notices that it has exited.
             match client.read(&mut [0]) {
                 Ok(_) => return Ok(()),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
@@ -211,22 +211,22 @@ impl Sender<'_> {
         Ok(())
     }
 
-    /// Asks until two answers agree: a running job moves what it has.
+    /// Queries until two results agree: a running job moves its files.
     fn received(&self) -> usize {
         let mut before = None;
         loop {
             let ended = Process::start(&mut self.trial.command(&["inspect", "checkpoint", "--json"])).wait();
             let facts: Option<Value> = serde_json::from_str(&ended.stdout).ok();
             let facts = facts.filter(|facts| facts["problems"].as_array().is_some_and(Vec::is_empty));
-            let said =
+            let printed =
                 facts.map(|facts| (facts["received"]["rows"].as_u64().unwrap_or(0), facts["positions"].to_string()));
-            if let (Some((rows, _)), true) = (&said, said == before) {
+            if let (Some((rows, _)), true) = (&printed, printed == before) {
                 return *rows as usize;
             }
             if self.stop.load(Ordering::Acquire) {
                 return self.keys.len();
             }
-            before = said;
+            before = printed;
         }
     }
 }

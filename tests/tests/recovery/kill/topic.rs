@@ -1,5 +1,5 @@
-//! Rows from a file through a plugin with state into two topics of a real Kafka broker, by a transaction a batch, or one of each
-//! worker: a reader of what is committed follows them, and must see each row once. Each life of the job has other workers, in one
+//! Rows from a file through a stateful plugin into two topics of a real Kafka broker, with one transaction per batch or per
+//! worker. A reader of committed records follows them and must see each row once. Each life of the job has other workers, in one
 //! process or in several.
 
 use super::entries::{Entry, compare, expected, keys};
@@ -43,13 +43,13 @@ topic = "TOPIC-again"
 key = "k"
 "#;
 
-/// How the job is set up.
+/// The configuration of the job.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// As the job file has them.
+    /// As in the job file.
     pub batch: &'static str,
     pub every: &'static str,
-    /// Who commits to the first sink.
+    /// Which process commits to the first sink.
     pub parts: &'static str,
 }
 
@@ -57,16 +57,16 @@ pub struct Setting {
 pub fn trial(broker: &Broker, killer: &mut Killer, kills: u64) -> Result<(), String> {
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
-    // The second sink is written by whole batches.
+    // The second sink commits complete batches.
     trial_of(broker, killer, kills, Setting { batch, every, parts: "worker" })
 }
 
 /// Runs the job to its end, killed this many times, and compares.
 pub fn trial_of(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> Result<(), String> {
-    tried(broker, killer, kills, setting).map_err(|told| format!("{setting:?}: {told}"))
+    run_trial(broker, killer, kills, setting).map_err(|output| format!("{setting:?}: {output}"))
 }
 
-fn tried(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> Result<(), String> {
+fn run_trial(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> Result<(), String> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let topic = format!("killed-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let topics = [topic.clone(), format!("{topic}-again")];
@@ -97,7 +97,7 @@ fn tried(broker: &Broker, killer: &mut Killer, kills: u64, setting: Setting) -> 
     Ok(())
 }
 
-/// Reads until told to stop, and what is there then.
+/// Reads until it is stopped, and then what is still there.
 fn follow(follower: &Follower, stop: &AtomicBool) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
@@ -127,7 +127,7 @@ impl Victim for Topic {
         self.trial.dir()
     }
 
-    /// Every third start has a process for each of the workers that are asked for.
+    /// Every third start has one process per worker.
     fn start(&self, workers: u64, faults: &str) -> Process {
         let apart = self.starts.fetch_add(1, Ordering::Relaxed) % 3 == 2 && workers > 1;
         let (number, addresses) = (workers.to_string(), hosts(workers as usize));

@@ -1,6 +1,6 @@
-//! A job that is upgraded all the time while it is killed: to a version whose state has other columns, which migrates, and then
-//! to and fro between two versions of one state. What comes out does not depend on the version but for the column that tells
-//! it, so no row may be lost, doubled or changed; and no batch may be of two versions.
+//! A job that is upgraded all the time while it is killed: first to a version whose state has other columns, which migrates, then
+//! back and forth between two versions with the same state. Only one column of the output depends on the version. So no row may
+//! be lost, duplicated or changed, and no batch may be of two versions.
 
 use super::entries::{compare, expected, keys};
 use super::files::{Files, Reader, Seen};
@@ -24,20 +24,20 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let job = Files { trial: Trial::new(&job_file(every)) };
     let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
     job.trial.write("lines.jsonl", lines.collect::<String>());
-    // It comes once in the life of a job, and early.
+    // It occurs once in the life of a job, and early.
     killer.next_at("upgrade.migrated");
     let reader = Reader::start(job.dir(), false);
     let upgrader = Upgrader::start(job.dir());
     let ran = killer.run(&job, kills);
     let upgrades = upgrader.stop();
     let read = reader.stop();
-    ran.map_err(|told| format!("every {every}, {upgrades:?}: {told}"))?;
+    ran.map_err(|output| format!("every {every}, {upgrades:?}: {output}"))?;
     let compared = read.and_then(|seen| {
         let rows = compare("parts", &seen.rows()?, &expected(&keys))?;
         one_version_a_batch(&seen)?;
         Ok(rows)
     });
-    killer.tally.rows += compared.map_err(|told| format!("every {every}, {upgrades:?}: {told}"))?;
+    killer.tally.rows += compared.map_err(|output| format!("every {every}, {upgrades:?}: {output}"))?;
     for (to, times) in upgrades? {
         *killer.tally.upgrades.entry(to).or_default() += times;
     }
@@ -87,7 +87,7 @@ fn one_version_a_batch(seen: &Seen) -> Result<(), String> {
     Ok(())
 }
 
-/// Upgrades the job of a folder whenever it can be asked.
+/// Upgrades the job of a directory whenever it responds.
 struct Upgrader {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<BTreeMap<&'static str, u64>, String>>,
@@ -111,14 +111,14 @@ impl Upgrader {
         Upgrader { stop, thread }
     }
 
-    /// How many upgrades there were to each version.
+    /// Stops, and returns the number of upgrades to each version.
     fn stop(self) -> Result<BTreeMap<&'static str, u64>, String> {
         self.stop.store(true, Ordering::Release);
         self.thread.join().expect("the upgrader does not panic")
     }
 }
 
-/// The version behind that of the job file, which is always whole.
+/// The version after that of the job file, which is always complete.
 fn next(dir: &Path) -> Result<&'static str, String> {
     let text = fs::read_to_string(dir.join("job.toml")).map_err(|error| error.to_string())?;
     let job: toml::Table =
@@ -131,7 +131,7 @@ fn next(dir: &Path) -> Result<&'static str, String> {
     }
 }
 
-/// Whether the job was upgraded. It may be dying at any time, which is no failure; one that hangs is.
+/// Whether the job was upgraded. It may be dying at any time, which is not an error; a job that does not respond is.
 fn upgrade(dir: &Path, to: &str) -> Result<bool, String> {
     let mut command = Command::new(millstream_tests::millstream());
     command.current_dir(dir).args(["upgrade", "job.toml", "entries"]).arg(plugin(to)).arg("--accept");
@@ -139,7 +139,7 @@ fn upgrade(dir: &Path, to: &str) -> Result<bool, String> {
     match ended.code {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
-        // Where the job file changed meanwhile the stage may have this version already.
+        // If the job file changed meanwhile, the stage may have this version already.
         Some(2) if ended.stderr.contains("already") => Ok(false),
         _ => Err(format!("upgrade to {to}: {ended:?}")),
     }

@@ -114,7 +114,7 @@ path = "pairs.jsonl"
 const QUEUES: [&str; 10] =
     ["log", "recent", "timed", "late", "visits", "pairs", "picked", "picked-rejected", "sums", "sums-rejected"];
 
-/// A trial with checkpoints after so many batches as the killer chooses.
+/// A trial with a checkpoint interval that the killer chooses.
 pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let every = *killer.random.one_of(&["3", "8", "\"5s\""]);
     trial_of(killer, kills, every)
@@ -124,7 +124,7 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
 pub fn trial_of(killer: &mut Killer, kills: u64, every: &str) -> Result<(), String> {
     let expected = undisturbed();
     let job = VirtualTime::new(every);
-    killer.run(&job, kills).map_err(|told| format!("every {every}: {told}"))?;
+    killer.run(&job, kills).map_err(|message| format!("every {every}: {message}"))?;
     let found = job.output();
     if found.0 != expected.0 {
         return Err(format!("every {every}: {}", difference(&expected.0, &found.0)));
@@ -139,7 +139,7 @@ pub fn trial_of(killer: &mut Killer, kills: u64, every: &str) -> Result<(), Stri
 /// The text of the queues, and of all parts one after the other with their names.
 type Output = (String, String);
 
-/// What an undisturbed run puts out.
+/// The output of an undisturbed run.
 fn undisturbed() -> &'static Output {
     static OUTPUT: OnceLock<Output> = OnceLock::new();
     OUTPUT.get_or_init(|| {
@@ -147,7 +147,7 @@ fn undisturbed() -> &'static Output {
         let ended = job.start(1, "").wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let output = job.output();
-        // All that is to be tried is there: keys that time out, ones that are removed and come back, and rejected rows.
+        // The output covers everything to be tested: keys that time out, keys that are removed and come back, and rejected rows.
         assert!(["panicked at", "refused by itself", "poison-update"].iter().all(|words| output.0.contains(words)));
         assert!(output.0.contains("\"n\":-1") && output.0.matches("\"place\":1,").count() > 40);
         output

@@ -8,8 +8,8 @@ impl Model for Protocol {
     type State = State;
     type Action = Action;
 
-    /// With a checkpoint after every batch of which only the newest is kept, and either of the two crashes survived; with
-    /// a checkpoint after the first and the third, both of which are kept. With three crashes none is survived.
+    /// With a checkpoint after every batch of which only the newest is kept, and either of the two crashes survived; with a
+    /// checkpoint after the first and the third, both of which are kept. With three crashes, none is survived.
     fn init_states(&self) -> Vec<State> {
         if self.crashes > 2 {
             return vec![initial(0b1110, 1, 0), initial(0b1010, 3, 0)];
@@ -28,7 +28,7 @@ impl Model for Protocol {
             actions.push(Action::Start);
         }
         if let Some(job) = &state.job {
-            // Its own steps in all orders where that is not covered elsewhere, see the bounds.
+            // Its own steps in all orders unless that is covered elsewhere; see the bounds.
             let one_order = state.crashes == self.crashes || state.crashes + 1 < state.survived || state.old.is_some();
             let orders = if one_order { 1 } else { usize::MAX };
             actions.extend(self.steps(state, job).take(orders).map(Action::Job));
@@ -69,7 +69,7 @@ impl Model for Protocol {
             }),
             Property::sometimes("a process learns that it lost its job", |protocol: &Protocol, state: &State| {
                 let tries = |job: &Job, step| protocol.steps(state, job).any(|next| next == step);
-                // Where none is survived there is none.
+                // If no crash is survived, there is no older process.
                 state.survived == 0 && complete(state)
                     || state.old.as_ref().is_some_and(|job| {
                         tries(job, Step::Commit(0)) && state.sinks[0].generation > job.generation

@@ -1,16 +1,17 @@
-//! A job on its way to other workers on two machines, in all the orders in which it can happen: whoever dies on the way, in the end the job
-//! runs on both machines, and nobody is left who waits for a job that others have.
+//! A job that is rescaled on two machines, in every possible order of events. Whoever dies during it, in the end the job runs on
+//! both machines, and no process waits for a job that others have.
 //!
-//! The decisions are those of the program, `handover_steps`. What is modelled is the world around them, `cli/supervise` and `run`: a
-//! supervisor on each machine, that of machine 0 leads; the process that each watches; and the one that stands by beside it.
+//! The decisions are the program's own, `handover_steps`. The model is of the world around them, `cli/supervise` and `run`: a
+//! supervisor on each machine, of which that of machine 0 leads; the process that each watches; and the standby process next to
+//! it.
 //!
-//! **Processes.** The process of machine 1 meets that of machine 0 where both were started for the same workers; where not, it hears which
-//! ones there are, and ends. Both run from then on, until one has ended; the other one hears of that at any later moment. What a supervisor
-//! orders goes through its process, one order after the other, and what supervisors tell each other goes from process to process while
-//! both run. What waits to be told is lost where one of them ends.
+//! **Processes.** The process of machine 1 meets that of machine 0 if both were started for the same workers. If not, it receives
+//! the current workers and exits. Then both run until one has exited; the other is notified of that at any later moment. A
+//! supervisor's orders go through its process, one after the other. Messages between supervisors go from process to process while
+//! both run. Undelivered messages are lost when one of them exits.
 //!
-//! **What goes wrong.** Processes die at any [`KILLS`] moments, those that run as well as those that stand by. Everything that takes long may
-//! take so long that the one who waits gives up. Supervisors live; the other models have those that are started anew.
+//! **Failures.** Processes die at any [`KILLS`] moments, running processes as well as standby processes. Everything that takes
+//! long may take so long that the waiting side gives up. Supervisors live; the other models have restarted supervisors.
 
 use millstream::ids::BatchId;
 use millstream::internals::handover_steps::{AfterEnd, FOLLOW_MAX, HandoverStep, HandoverSteps, SAVE_MAX};
@@ -20,15 +21,15 @@ use std::time::Duration;
 
 const MACHINES: usize = 2;
 const KILLS: u8 = 3;
-/// How often somebody wants other workers.
+/// How often a client requests rescaling.
 const WISHES: u8 = 2;
-/// More checkpoints than so many for those that stand by are like these.
+/// More checkpoints than this change nothing for standby processes.
 const SAVED_MAX: u8 = 2;
-/// How often a process of a machine starts at most: at the beginning; for each wish, when the new ones take over and when they do not come to it;
-/// and after a kill twice, as those of two layouts may meet before one hears of the other.
+/// How often a machine starts a process at most: at the beginning; for each request, when the new processes take over and when
+/// they fail to; and after a kill twice, as processes of two layouts may meet before one receives the other's.
 const STARTS_MAX: u8 = 1 + 2 * WISHES + 2 * KILLS;
 
-/// The protocol, with one rule broken or none.
+/// The protocol, with at most one rule broken.
 pub struct Handovers {
     pub bug: Option<HandoverBug>,
 }
@@ -38,9 +39,9 @@ pub struct Handovers {
 pub enum HandoverBug {
     /// A supervisor whose new process failed takes the good end of the old one for that of the job.
     EndsWithOld,
-    /// The one that leads does not say that it gave up.
+    /// The leader does not report that it gave up.
     GivesUpInSilence,
-    /// Whoever comes with other workers than there are does not hear so.
+    /// A process with other workers than the current ones is not told so.
     StaysElsewhere,
 }
 
@@ -49,7 +50,7 @@ impl HandoverBug {
         [HandoverBug::EndsWithOld, HandoverBug::GivesUpInSilence, HandoverBug::StaysElsewhere];
 }
 
-/// For which workers a process was started.
+/// The workers that a process was started for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Workers {
     #[default]
@@ -60,20 +61,20 @@ enum Workers {
 /// The process that a supervisor watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Process {
-    /// It looks for the one on the other machine.
+    /// It looks for the process on the other machine.
     Starts(Workers),
     Runs(Workers),
-    /// Its job has ended for others; the supervisor has not heard so.
+    /// It has handed over its job; the supervisor has not received that.
     Hands,
     /// The supervisor has.
     Handed,
-    /// It has ended, well or not.
+    /// It has exited, successfully or not.
     Ended {
         well: bool,
     },
 }
 
-/// What is on its way from a supervisor through its process.
+/// A message on its way from a supervisor through its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Order {
     Save,
@@ -84,7 +85,7 @@ enum Order {
 }
 
 impl Order {
-    /// What the other supervisor hears.
+    /// The message that the other supervisor receives.
     fn word(self) -> HandoverMessage {
         match self {
             Order::GiveUp => HandoverMessage::GiveUp(String::new()),
@@ -95,15 +96,15 @@ impl Order {
     }
 }
 
-/// A process that stands by: the checkpoint that it has loaded, 0 for none.
+/// A standby process: the checkpoint that it has loaded, 0 for none.
 type Standby = Option<u8>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Machine {
     process: Process,
-    /// For which workers the supervisor starts it again.
+    /// The workers with which the supervisor restarts it.
     layout: Workers,
-    /// It said that its job has ended for others.
+    /// It reported that it has handed over its job.
     has_handed: bool,
     orders: Vec<Order>,
     handover: Option<HandoverSteps>,
@@ -116,7 +117,7 @@ struct Machine {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cluster {
     machines: [Machine; MACHINES],
-    /// The newest checkpoint that those who stand by can load.
+    /// The newest checkpoint that standby processes can load.
     saved: u8,
     kills: u8,
     wishes: u8,
@@ -126,27 +127,27 @@ pub struct Cluster {
 pub enum Happens {
     /// The processes of both machines meet.
     Meet,
-    /// Somebody wants other workers.
+    /// A client requests rescaling.
     Wish,
     /// An order reaches the process.
     Obeys(usize),
-    /// One that stands by has loaded the newest checkpoint.
+    /// A standby process has loaded the newest checkpoint.
     Loads(usize),
-    /// The one that leads hears whether the other one that stands by is ready.
+    /// The leader is notified whether the other standby process is ready.
     HearsOfOther,
-    /// The supervisor that leads looks, so long after the last step.
+    /// The leading supervisor checks, this long after the last step.
     Looks(Duration),
-    /// It has waited for the other machine for too long, or for those that take over.
+    /// It has waited too long for the other machine, or for the processes that take over.
     IsLate,
-    /// The process says that its job has ended for others.
+    /// The process reports that it has handed over its job.
     SaysHanded(usize),
-    /// The process is gone after that.
+    /// The process exits after that.
     Ends(usize),
-    /// The process hears that the other one is gone.
+    /// The process is notified that the other one has exited.
     HearsOfEnd(usize),
     /// The supervisor sees to what has ended.
     Follows(usize),
-    /// The first batch of those that took over.
+    /// The first batch of the processes that took over.
     Begins(usize),
     Kill(usize),
     KillsStandBy(usize),
@@ -157,7 +158,7 @@ impl Cluster {
         self.machines.iter().all(|machine| machine.process == Process::Runs(workers))
     }
 
-    /// The job runs, and nobody waits for anything.
+    /// The job runs, and nothing is waited for.
     fn is_at_rest(&self) -> bool {
         let rests = |machine: &Machine| machine.handover.is_none() && machine.stand_by.is_none();
         (self.runs(Workers::Old) || self.runs(Workers::New)) && self.machines.iter().all(rests)
@@ -179,7 +180,7 @@ impl Cluster {
         machine.starts += 1;
     }
 
-    /// A supervisor orders something, which only a process that runs hears.
+    /// A supervisor sends an order, which only a running process receives.
     fn order(&mut self, number: usize, order: Order) {
         if self.is_running(number) {
             self.machines[number].orders.push(order);
@@ -193,7 +194,7 @@ impl Cluster {
 }
 
 impl Handovers {
-    /// The supervisor that leads ends the handover before its time, and says so.
+    /// The leading supervisor cancels the handover and reports that.
     fn gives_up(&self, cluster: &mut Cluster) {
         cluster.give_up(0);
         if self.bug != Some(HandoverBug::GivesUpInSilence) {
@@ -201,7 +202,7 @@ impl Handovers {
         }
     }
 
-    /// A supervisor hears a word of the other one, or of its own process.
+    /// A supervisor receives a message of the other one, or of its own process.
     fn hears(&self, cluster: &mut Cluster, number: usize, order: Order) {
         if order == Order::Prepare {
             cluster.give_up(number);
@@ -229,7 +230,7 @@ impl Handovers {
             Order::HandOver if hears => {
                 cluster.machines.iter_mut().for_each(|machine| machine.process = Process::Hands);
             }
-            // The job goes on.
+            // The job continues.
             Order::HandOver => self.hears(cluster, number, Order::GiveUp),
             Order::Prepare | Order::GiveUp | Order::Failed if hears => self.hears(cluster, 1 - number, order),
             Order::Prepare | Order::GiveUp | Order::Failed => self.hears(cluster, number, Order::Failed),
@@ -241,7 +242,7 @@ impl Handovers {
         let machine = &mut cluster.machines[number];
         if well && machine.handover.as_mut().is_some_and(HandoverSteps::take_over) {
             (machine.stand_by, machine.has_handed) = (None, false);
-            // How it is started again is as before until it runs.
+            // Until it runs, it is restarted as before.
             (machine.process, machine.starts) = (Process::Starts(Workers::New), machine.starts + 1);
             return;
         }
@@ -339,7 +340,7 @@ impl Model for Handovers {
                     if self.bug == Some(HandoverBug::StaysElsewhere) {
                         return None;
                     }
-                    // It hears where the job runs, before anything is decided about its end.
+                    // It is notified where the job runs before anything is decided about its end.
                     cluster.end(1, false);
                     cluster.machines[1].layout = first;
                     return Some(cluster);

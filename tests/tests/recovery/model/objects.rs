@@ -20,7 +20,7 @@ pub fn who(bit: u32) -> (u8, u8) {
     (place / 8 + 1, place % 8 / 2)
 }
 
-/// All bits, with what they stand for.
+/// All bits and what they represent.
 fn bits() -> impl Iterator<Item = (u32, u8, u8, usize)> {
     (1..=CRASHES_MAX + 1).flat_map(|generation| {
         (0..=BATCHES).flat_map(move |batch| {
@@ -37,7 +37,7 @@ fn log_path(generation: u8, after: u8, process: usize) -> String {
     format!("plans/{generation:06}-{process:03}-{after:012}.log")
 }
 
-/// The log that a piece is in: a new one begins with every checkpoint.
+/// The log that a piece is in: each checkpoint starts a new one.
 fn log_of(state: &State, generation: u8, batch: u8) -> u8 {
     let after = state.store.content(generation).after;
     (after + 1..batch).rev().find(|barrier| state.barriers & (1 << barrier) != 0).unwrap_or(after)
@@ -62,7 +62,7 @@ pub fn named(manifest: &Manifest) -> u32 {
 pub enum Object {
     /// The bit of a file of state.
     File(u32),
-    /// The bit of a log: generation, batch that it comes after, process.
+    /// The bit of a log: generation, batch that it follows, process.
     Log(u32),
 }
 
@@ -113,14 +113,14 @@ pub fn logs(state: &State) -> Vec<(LogName, Vec<Head>)> {
     logs.into_iter().map(|((generation, process, after), heads)| (name(generation, process, after), heads)).collect()
 }
 
-/// The pieces of the socket that are there: generation, batch.
+/// The stored pieces of the socket: generation, batch.
 pub fn received(store: &Store) -> Vec<(u8, u8)> {
     let pieces = bits().filter(|(bit, _, _, worker)| *worker == 1 && store.pieces & bit != 0);
     pieces.map(|(_, generation, batch, _)| (generation, batch)).collect()
 }
 
-/// A file of state. What it holds is told by numbers that the decisions do not look at: how far each source had been read
-/// by the checkpoint that it adds to (the key groups) and by its own (rows and bytes).
+/// A state file. Its content is encoded in numbers that the decisions do not use: how far each source had been read by the
+/// checkpoint that it extends (the key groups) and by its own (rows and bytes).
 pub fn state_file(generation: u8, batch: u8, worker: usize, from: [u8; 2], to: [u8; 2]) -> StateFile {
     StateFile {
         path: state_path(generation, batch, worker),

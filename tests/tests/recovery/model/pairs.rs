@@ -1,26 +1,27 @@
-//! Processes that find each other, die and come again, in all the orders in which it can happen: those of two starts never run together, and
-//! in the end all run.
+//! Processes that find each other, die and restart, in every possible order of events. Processes of two starts never run
+//! together, and in the end all run.
 //!
-//! The decision is that of the program, [`Generation::meets`]. What is modelled is `run/connect`: a process connects to those before it, one
-//! after the other, and waits for those behind it; process 0 claims a generation when it begins, and who is let in hears it. The connections
-//! of two processes are one here.
+//! The decision is the program's own, [`Generation::meets`]. The model is of `run/connect`: a process connects to those before
+//! it, one after the other, and waits for those after it. Process 0 claims a generation when it begins, and each accepted process
+//! receives it. The connections between two processes are one here.
 //!
-//! **What goes wrong.** Processes are killed at any two moments. The others hear of it at once, as of any process that ends; or it was the
-//! machine, and nobody closes the connections: then each of the others hears of it at any later moment, after whatever else. Who hears of
-//! a process that it needs begins anew; who still waits for others gives the place away.
+//! **Failures.** Processes are killed at any two moments. The others are notified immediately, as of any process that exits. Or
+//! the machine died, and nothing closes the connections: then each of the others is notified at any later moment. A process that
+//! loses one it needs restarts; one that still waits for others frees the index.
 //!
-//! **Bounds.** What is heard at once is heard before anything else happens: it takes a packet, and to begin takes a process. (If any end could
-//! be told of late, those who begin could follow each other for ever: each would run with one that is over already.)
+//! **Bounds.** An immediate notification comes before any other event: it takes a packet, and a restart takes a process. (If
+//! every end could be notified late, restarting processes could follow each other indefinitely: each would run with one that is
+//! already over.)
 
 use millstream::ids::{Generation, GenerationMeeting};
 use stateright::{Model, Property};
 
 const PROCESSES: usize = 3;
 const KILLS: u8 = 3;
-/// Each kill makes any process begin twice at most: because of it, and because it had met one of the start before.
+/// Each kill makes any process begin at most twice: because of it, and because it had met a process of the previous start.
 const BEGINS_MAX: u8 = 1 + 2 * KILLS;
 
-/// The protocol, with one rule broken or none.
+/// The protocol, with at most one rule broken.
 pub struct Pairs {
     pub bug: Option<PairBug>,
 }
@@ -28,9 +29,9 @@ pub struct Pairs {
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairBug {
-    /// Whoever is there is taken, of whatever start.
+    /// A process of any start is accepted.
     NoGeneration,
-    /// One that was lost keeps its place.
+    /// A lost process keeps its index.
     NoPlace,
 }
 
@@ -40,12 +41,12 @@ impl PairBug {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 enum Phase {
-    /// It is dead, and its machine begins it anew.
+    /// It is dead, and its machine restarts it.
     #[default]
     Down,
     /// It connects to those before it.
     Connects,
-    /// It waits for those behind it.
+    /// It waits for those after it.
     Waits,
     Runs,
 }
@@ -56,9 +57,9 @@ struct Process {
     /// How often it has begun.
     begun: u8,
     phase: Phase,
-    /// 0: it has not heard.
+    /// 0: not received yet.
     generation: u8,
-    /// With which beginning of each other process it has a connection.
+    /// For each other process, the start of it that this one is connected to.
     links: [Option<u8>; PROCESSES],
 }
 
@@ -74,35 +75,35 @@ pub struct Machines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Happens {
     Begins(usize),
-    /// It connects to the first that it has no connection with.
+    /// It connects to the first process that it has no connection with.
     Calls(usize),
-    /// All that it waited for are there.
+    /// All processes that it waited for are there.
     Goes(usize),
-    /// It is told that its connection with another one is dead.
+    /// It is notified that its connection with another one is dead.
     Hears(usize, usize),
     /// Whether its machine closes its connections.
     Kill(usize, bool),
 }
 
 impl Machines {
-    /// Whether the connection that one has with another is one at both ends.
-    fn lives(&self, one: usize, other: usize) -> bool {
+    /// Whether a connection is alive at both ends.
+    fn is_alive(&self, one: usize, other: usize) -> bool {
         let (a, b) = (&self.processes[one], &self.processes[other]);
         a.links[other] == Some(b.begun) && b.links[one] == Some(a.begun) && b.phase != Phase::Down
     }
 
-    /// Whether one has a connection that is dead, and whether it hears of that at once.
+    /// Whether a process has a dead connection, and whether it is notified of that immediately.
     fn dead(&self, one: usize, other: usize) -> Option<bool> {
         let begun = self.processes[one].links[other]?;
         let silent = self.silent.contains(&Some((other as u8, begun)));
-        (!self.lives(one, other)).then_some(!silent)
+        (!self.is_alive(one, other)).then_some(!silent)
     }
 
     /// All run, and with each other.
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         let all = || 0..PROCESSES;
         all().all(|one| self.processes[one].phase == Phase::Runs)
-            && all().all(|one| all().all(|other| one == other || self.lives(one, other)))
+            && all().all(|one| all().all(|other| one == other || self.is_alive(one, other)))
     }
 
     fn end(&mut self, process: usize) {
@@ -119,7 +120,7 @@ impl Pairs {
     }
 }
 
-/// Those before a process with which it has no connection.
+/// The earlier processes that a process is not connected to.
 fn missing(process: &Process, before: std::ops::Range<usize>) -> Option<usize> {
     before.into_iter().find(|other| process.links[*other].is_none())
 }
@@ -148,7 +149,7 @@ impl Model for Pairs {
                 continue;
             }
             if world.kills < KILLS {
-                actions.extend([true, false].map(|told| Happens::Kill(number, told)));
+                actions.extend([true, false].map(|output| Happens::Kill(number, output)));
             }
             let called = missing(process, 0..number).filter(|_| process.phase == Phase::Connects);
             let waits = |other: &usize| {
@@ -192,7 +193,7 @@ impl Model for Pairs {
                             world.processes[number].generation = called.generation;
                         }
                     }
-                    // It hangs up, and asks again.
+                    // It closes the connection and connects again.
                     GenerationMeeting::OtherIsOver => {}
                     GenerationMeeting::OwnIsOver => world.end(number),
                 }
@@ -209,8 +210,8 @@ impl Model for Pairs {
                     false => world.end(number),
                 }
             }
-            Happens::Kill(number, told) => {
-                if !told {
+            Happens::Kill(number, output) => {
+                if !output {
                     world.silent[usize::from(world.kills)] = Some((number as u8, world.processes[number].begun));
                 }
                 world.kills += 1;
@@ -225,23 +226,25 @@ impl Model for Pairs {
             Property::always("who run together are of one start", |_, world: &Machines| {
                 let runs = |number: &usize| world.processes[*number].phase == Phase::Runs;
                 (0..PROCESSES).filter(runs).all(|one| {
-                    (0..PROCESSES).filter(runs).filter(|other| *other != one && world.lives(one, *other)).all(|other| {
-                        world.processes[one].generation == world.processes[other].generation
-                            && world.processes[one].generation > 0
-                    })
+                    (0..PROCESSES).filter(runs).filter(|other| *other != one && world.is_alive(one, *other)).all(
+                        |other| {
+                            world.processes[one].generation == world.processes[other].generation
+                                && world.processes[one].generation > 0
+                        },
+                    )
                 })
             }),
             Property::always("all run in the end", |pairs: &Pairs, world: &Machines| {
                 let mut actions = Vec::new();
                 pairs.actions(world, &mut actions);
                 let goes_on = actions.iter().any(|action| pairs.next_state(world, *action).is_some());
-                world.is_whole() || goes_on
+                world.is_complete() || goes_on
             }),
             Property::always("nobody begins again and again", |_, world: &Machines| {
                 world.processes.iter().all(|process| process.begun <= BEGINS_MAX)
             }),
             Property::sometimes("all run after all kills", |_, world: &Machines| {
-                world.kills == KILLS && world.is_whole()
+                world.kills == KILLS && world.is_complete()
             }),
         ]
     }

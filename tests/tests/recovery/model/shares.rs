@@ -1,15 +1,15 @@
-//! Shares of one sink, each with a marker of its own, taken over by starts with other workers in all the orders in which it can happen.
+//! Shares of one sink, each with its own marker, taken over by starts with other workers in every possible order of events.
 //!
-//! The decisions are those of the program: [`held`], `commits`, `resolve`, `claim` and `publish` are called here as they are called
-//! there. What is modelled is a cluster as `sink/kafka/target` uses it: nobody but who began last under a name commits there, and
-//! rows and marker of a share are one step. (That a transaction may be open, which is ended by whoever begins next under its name, is
-//! the same as that it was never begun.)
+//! The decisions are the program's own: [`held`], `commits`, `resolve`, `claim` and `publish` are called here as in the program.
+//! The model is of a cluster as `sink/kafka/target` uses it: only the last process that began under a name can commit there, and
+//! rows and marker of a share are one step. (An open transaction, which is ended by the next process to begin under its name, is
+//! equivalent to none.)
 //!
-//! **Job.** One sink, one or two workers by start, two batches that are planned before anything else: the first has two rows, one for
-//! each of two workers, the second has one. Checkpoints follow on a batch or not.
+//! **Job.** One sink, one or two workers per start, two batches that are planned before anything else: the first has two rows,
+//! one for each of two workers, the second has one. A batch may or may not be followed by a checkpoint.
 //!
-//! **What goes wrong.** At any two moments, in the middle of a start too, another start begins, and the process that ran until then
-//! is dead, or goes on beside it with whatever it was doing: one of the two crashes, either, leaves it alive, until a third begins.
+//! **Failures.** At any two moments, also in the middle of a start, another start begins. The previous process is dead, or
+//! continues next to it: one of the two crashes, either, leaves it alive until a third begins.
 
 use super::objects::tables;
 use super::state::Named;
@@ -20,13 +20,13 @@ use millstream::internals::sink::shares::{Share, committed_batch};
 use stateright::{Model, Property};
 use std::collections::BTreeMap;
 
-/// Rows of each batch: row r of batch b is for worker (b + r) of those that there are, in turn.
+/// Rows of each batch. Row r of batch b belongs to worker (b + r) modulo the number of workers.
 const ROWS: [u8; 2] = [2, 1];
 const BATCHES: u8 = ROWS.len() as u8;
 /// Starts after the first.
 const CRASHES: u8 = 2;
 
-/// The protocol, with one rule broken or none.
+/// The protocol, with at most one rule broken.
 pub struct Shares {
     pub bug: Option<ShareBug>,
 }
@@ -34,17 +34,17 @@ pub struct Shares {
 /// A rule that is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareBug {
-    /// One of two markers is ahead, and counts for both workers.
+    /// One of two markers is ahead, and is used for both workers.
     MarkerOfOthers,
-    /// A start goes by the marker of whole batches alone.
+    /// A start uses only the marker of complete batches.
     WholeOnly,
-    /// A start does not keep older ones from committing to the shares that it finds.
+    /// A start does not fence older starts off the shares that it finds.
     NoFence,
-    /// It looks which shares there are before it says that it has the sink.
+    /// It lists the shares before it claims the sink.
     ListEarly,
-    /// A worker begins with a share, and does not look who has the sink.
+    /// A worker begins with a share without checking which start owns the sink.
     NoLook,
-    /// Batches that some workers hold are run again with other workers.
+    /// Batches that some workers have committed are replayed with other workers.
     OtherWorkers,
 }
 
@@ -62,7 +62,7 @@ impl ShareBug {
 /// Generation and batch; batch 0: none.
 type Marker = Option<(u8, u8)>;
 
-/// What the cluster has of a name: that of whole batches, then those of the two workers.
+/// The cluster's state of a name: that of complete batches, then those of the two workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Name {
     /// The process that began last under it.
@@ -79,12 +79,12 @@ pub struct World {
     manifest: Option<Named>,
     version: u8,
     names: [Name; 3],
-    /// How often each row is there.
+    /// How often each row was written.
     rows: [[u8; 2]; BATCHES as usize],
     job: Option<Process>,
     old: Option<Process>,
     crashes: u8,
-    /// A batch was run again with the workers of before.
+    /// A batch was replayed with the previous workers.
     ran_as_before: bool,
     wrong: bool,
 }
@@ -105,7 +105,7 @@ pub struct Process {
     running: Option<Running>,
 }
 
-/// What a start does next.
+/// The next step of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StartStep {
     Look,
@@ -123,7 +123,7 @@ struct Running {
     /// The last batch that it runs, and whether it ends there and another start follows.
     until: u8,
     as_before: bool,
-    /// The last batch that it runs again.
+    /// The last batch that it replays.
     replayed: u8,
     shares: [Worker; 2],
 }
@@ -131,7 +131,7 @@ struct Running {
 /// A worker with its share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Worker {
-    /// It has said that it has the share, and looked.
+    /// It has claimed the share and checked the owner.
     open: bool,
     step: WorkerStep,
     /// The batch in its marker.
@@ -150,12 +150,12 @@ enum WorkerStep {
     Commit,
 }
 
-/// What can happen.
+/// The possible events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShareAction {
     /// Another start begins.
     Crash,
-    /// The job, or the one before it (`true`), takes the next step of its start.
+    /// The job, or the previous one (`true`), takes the next step of its start.
     Start(bool),
     /// A worker of it takes its next one.
     Work(bool, u8),
@@ -180,12 +180,12 @@ impl World {
         }
     }
 
-    /// Whether the markers tell of a later start.
+    /// Whether the markers show a later start.
     fn is_lost(&self, generation: u8) -> bool {
         self.names.iter().filter_map(|name| name.marker).any(|(by, _)| by > generation)
     }
 
-    /// What the program reads of the markers.
+    /// What the program reads from the markers.
     fn held(&self, share: Share, bug: Option<ShareBug>) -> u8 {
         let whole_only = share.is_none() && bug == Some(ShareBug::WholeOnly);
         let share = if bug == Some(ShareBug::MarkerOfOthers) { None } else { share };
@@ -289,7 +289,7 @@ impl Model for Shares {
         };
         match (old, process) {
             (true, process) => world.old = process,
-            // Who has lost the job to one that only seemed dead is started again.
+            // A process that lost the job to one that only seemed dead is restarted.
             (false, process) => world.job = process.or_else(|| Some(Process::new(world.crashes + 1))),
         }
         world.wrong |= world.rows.iter().flatten().any(|times| *times > 1);
@@ -341,7 +341,7 @@ impl Shares {
                 if process.manifest.is_none() { StartStep::Claim } else { StartStep::Begin }
             }
             StartStep::Begin => {
-                // Nobody else writes this marker from then on, so it may be read in the same step.
+                // Nothing else writes this marker from then on, so it may be read in the same step.
                 world.names[0].holder = process.number;
                 if world.is_lost(process.generation) {
                     return None;
@@ -381,7 +381,7 @@ impl Shares {
     }
 
     fn claim(&self, world: &mut World, mut process: Process) -> Option<Process> {
-        let wanted = StartRequest {
+        let expected = StartRequest {
             job_digest: "ab".into(),
             workers: world.workers[usize::from(process.number) - 1].into(),
             tables: tables(Vec::new()),
@@ -395,14 +395,14 @@ impl Shares {
             committed: committed.map(|batch| ("out".to_owned(), BatchId(batch.into()))).into_iter().collect(),
             ..StartFacts::default()
         };
-        let mut resume = resolve::resolve(&found, &wanted).expect("nothing is damaged");
+        let mut resume = resolve::resolve(&found, &expected).expect("nothing is damaged");
         if self.is(ShareBug::OtherWorkers) {
             resume.as_before = None;
         }
         if world.version != process.version {
             return None;
         }
-        let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, "job", "id");
+        let manifest = resolve::claim(found.manifest.as_ref(), &resume, &expected, "job", "id");
         let workers = manifest.starts.last().map_or(0, |start| start.workers as u8);
         let named = Named::new(manifest);
         world.version += 1;
@@ -442,7 +442,7 @@ impl Shares {
                 if !worker.open {
                     WorkerStep::Write
                 } else {
-                    // The answer to its commit was lost, or it has to be made again.
+                    // The response to its commit was lost, or the commit must be repeated.
                     worker.done = if held >= next { next } else { worker.done };
                     WorkerStep::Commit
                 }
@@ -485,7 +485,7 @@ impl Shares {
     }
 }
 
-/// A checkpoint, behind which a job that only ran again what was before is followed by another start.
+/// A checkpoint. A job that only replayed is followed by another start after it.
 fn publish(world: &mut World, mut process: Process) -> Option<Process> {
     if world.version != process.version {
         return None;

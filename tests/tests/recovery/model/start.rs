@@ -1,4 +1,4 @@
-//! The steps of a start, in the order that `resolve` asks for.
+//! The steps of a start, in the order that `resolve` requests.
 
 use super::objects::{bit, list, logs, received, tables};
 use super::state::{Bug, Content, Decided, Job, Named, ROWS, Starter, State, Wrong};
@@ -15,7 +15,7 @@ impl Starter {
     }
 }
 
-/// Takes the next step of the start that is under way.
+/// Takes the next step of the current start.
 pub fn step(state: &mut State, bug: Option<Bug>) {
     let Some(mut starter) = state.starter.take() else { return };
     starter.step += 1;
@@ -57,17 +57,17 @@ fn decide(state: &mut State, starter: &mut Starter, bug: Option<Bug>) {
         objects: list(state).into_keys().collect(),
         ..StartFacts::default()
     };
-    let wanted =
+    let expected =
         StartRequest { job_digest: "ab".into(), workers: 2, tables: tables(Vec::new()), ..StartRequest::default() };
-    let Ok(resume) = resolve::resolve(&found, &wanted) else {
-        // What was read may have been deleted by who replaced the manifest meanwhile.
+    let Ok(resume) = resolve::resolve(&found, &expected) else {
+        // Its objects may have been deleted by a process that replaced the manifest meanwhile.
         if state.store.version == starter.version {
             state.wrong = Some(Wrong::Refused);
         }
         *starter = Starter::new();
         return;
     };
-    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, "job", "id");
+    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &expected, "job", "id");
     let planned: Vec<(u8, u8)> =
         resume.replay.iter().map(|(batch, plan)| (batch.0 as u8, plan.generation.0 as u8)).collect();
     let (checkpoint, after) = (resume.checkpoint.0 as u8, resume.after.0 as u8);
@@ -80,7 +80,7 @@ fn decide(state: &mut State, starter: &mut Starter, bug: Option<Bug>) {
     starter.decided = Some(Decided { manifest: Named::new(manifest), content, checkpoint, pieces });
 }
 
-/// Reads the files of the newest checkpoint one after the other: each must go on where the one before it ended.
+/// Reads the files of the newest checkpoint one after the other: each must continue where the previous one ended.
 fn load(manifest: Option<&Named>, content: &mut Content) -> bool {
     let Some(checkpoint) = manifest.and_then(|named| named.manifest.newest().cloned()) else { return true };
     let files: Vec<_> = checkpoint.tables.iter().flat_map(|table| &table.files).collect();
@@ -97,7 +97,7 @@ fn load(manifest: Option<&Named>, content: &mut Content) -> bool {
     ends == other
 }
 
-/// Takes the content of planned batches from those that planned them. Returns their pieces.
+/// Takes the content of planned batches from the processes that planned them. Returns their pieces.
 fn replay(state: &mut State, content: &mut Content, planned: &[(u8, u8)]) -> u32 {
     let mut pieces = 0;
     for (batch, generation) in planned {
@@ -147,7 +147,7 @@ fn take_over(state: &State, content: &mut Content, planned: &[(u8, u8)], starter
     pieces
 }
 
-/// Whether rows of a batch that does not count may be in no other: those behind the checkpoint, and what it says is left over.
+/// Whether the rows of a void batch may be in no other batch: those after the checkpoint, and those that it records as left over.
 fn is_void(starter: &Starter, generation: u8, batch: u8) -> bool {
     let Some(named) = &starter.manifest else { return true };
     let log = LogName { generation: Generation(generation.into()), process: 1, after: BatchId(0) };
@@ -157,7 +157,7 @@ fn is_void(starter: &Starter, generation: u8, batch: u8) -> bool {
         })
 }
 
-/// Replaces the manifest. Where another was faster, the start begins again.
+/// Replaces the manifest. If another process was faster, the start begins again.
 fn claim(state: &mut State, starter: Starter, bug: Option<Bug>) {
     let Some(decided) = starter.decided else { return };
     if state.store.version != starter.version && bug != Some(Bug::ReplaceAlways) {

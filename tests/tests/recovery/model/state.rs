@@ -15,15 +15,15 @@ pub const CRASHES_MAX: u8 = 3;
 /// Rows of a socket that may be received: of each batch at most two.
 pub const ROWS: usize = 2 * BATCHES as usize;
 
-/// The protocol, with one rule broken or none.
+/// The protocol, with at most one rule broken.
 pub struct Protocol {
     /// Which.
     pub bug: Option<Bug>,
-    /// Steps that a process may take after another has begun in its place.
+    /// Steps that a process may take after another has replaced it.
     pub old_steps_max: u8,
     /// Starts after the first.
     pub crashes: u8,
-    /// Where states end from which there is but one way.
+    /// The final states of states with only one possible path.
     pub ends: Mutex<HashMap<u64, State>>,
 }
 
@@ -34,11 +34,11 @@ pub enum Bug {
     PublishEarly,
     /// A sink commits what it has committed before.
     CommitAgain,
-    /// What is older than the newest checkpoint is deleted, whoever names it.
+    /// Everything older than the newest checkpoint is deleted, even if a manifest names it.
     DeleteByBatch,
     /// Files of other generations that the manifest does not name are deleted, those of newer ones too.
     DeleteOfOthers,
-    /// The manifest is replaced whatever it says by then.
+    /// The manifest is replaced whatever it contains by then.
     ReplaceAlways,
     /// Sinks commit before the plan is durable.
     CommitEarly,
@@ -48,14 +48,14 @@ pub enum Bug {
     FenceLate,
     /// A checkpoint is made before all rows that were left over have been taken.
     CheckpointEarly,
-    /// One of two markers is ahead, and counts for both.
+    /// One of two markers is ahead, and is used for both.
     MarkerOfOthers,
-    /// A checkpoint that is made in a replay does not say that rows are left over.
+    /// A checkpoint that is made in a replay does not record that rows are left over.
     LeftoverUntold,
 }
 
 impl Bug {
-    /// Those that two crashes show.
+    /// The bugs that two crashes show.
     pub const ALL: [Bug; 10] = [
         Bug::PublishEarly,
         Bug::CommitAgain,
@@ -83,9 +83,9 @@ pub struct State {
     pub sinks: [Medium; 2],
     /// The process that owns the job, or thinks so.
     pub job: Option<Job>,
-    /// The one before it.
+    /// The previous job.
     pub old: Option<Job>,
-    /// A start that is under way.
+    /// The current start.
     pub starter: Option<Starter>,
     pub crashes: u8,
     pub wrong: Option<Wrong>,
@@ -98,7 +98,7 @@ pub enum Wrong {
     Rows,
     /// State, or a plan, does not fit what comes next.
     State,
-    /// A start was refused, although nobody damaged anything.
+    /// A start was rejected although nothing was damaged.
     Refused,
     /// Something that a start needs, or that the manifest names, was deleted.
     Deleted,
@@ -115,29 +115,29 @@ pub struct Store {
     pub files: u32,
     /// Durable pieces of plans, by bit.
     pub pieces: u32,
-    /// What the batches of each generation hold, once it has begun.
+    /// The content of each generation's batches, once it has begun.
     pub contents: [Content; CRASHES_MAX as usize + 1],
-    /// Who received each row of the socket that was durable while its receiver owned the job; zero: none was.
+    /// The receiver of each row of the socket that was durable while its receiver owned the job; zero: none.
     pub received: [u8; ROWS],
 }
 
-/// What the batches of a start hold: those that it replays and those that it plans. Both follow from what it found.
+/// The content of a start's batches: those that it replays and those that it plans. Both follow from what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Content {
     /// The last batch that it did not plan.
     pub after: u8,
     /// How far each source was read after each batch.
     pub ends: [[u8; BATCHES as usize + 1]; 2],
-    /// Who received each row of the socket.
+    /// The receiver of each row of the socket.
     pub origin: [u8; ROWS],
-    /// Rows of the socket that were there when it began.
+    /// Rows of the socket that were stored when it began.
     pub found: u8,
 }
 
-/// What a sink keeps, or a worker's share of one: its own marker.
+/// The data of a sink, or of a worker's share of one: its own marker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Medium {
-    /// Who may commit.
+    /// The generation that may commit.
     pub generation: u8,
     /// The last batch committed.
     pub marker: u8,
@@ -154,7 +154,7 @@ pub struct Job {
     pub version: u8,
     /// The last batch of each source whose piece is durable.
     pub durable: [u8; 2],
-    /// The last batch that each sink has behind it.
+    /// The last batch that each sink has committed.
     pub done: [u8; 2],
     /// What the sinks had committed when they were opened.
     pub markers: [u8; 2],
@@ -164,7 +164,7 @@ pub struct Job {
     pub listing: bool,
     /// Objects that are to be deleted.
     pub doomed: (u32, u32),
-    /// For a process in whose place another has begun: the last batch that it has begun, and the steps that it may take.
+    /// For a replaced process: the last batch that it has begun, and the steps that it may take.
     pub limit: (u8, u8),
 }
 
@@ -192,7 +192,7 @@ pub struct Decided {
     pub pieces: u32,
 }
 
-/// A manifest, with what is asked of it often.
+/// A manifest, with values that are often needed.
 #[derive(Clone, Debug)]
 pub struct Named {
     pub manifest: Arc<Manifest>,
@@ -236,7 +236,7 @@ impl Content {
         [1 + (generation + batch) % 2, 1 + (generation + batch + 1) % 2]
     }
 
-    /// Plans all batches behind `after`.
+    /// Plans all batches after `after`.
     pub fn plan(&mut self, generation: u8) {
         for batch in self.after + 1..=BATCHES {
             let rows = Content::rows(generation, batch);
@@ -249,15 +249,15 @@ impl Content {
         }
     }
 
-    /// What a batch holds of a source: from, to.
+    /// The range of a source in a batch: from, to.
     pub fn range(&self, source: usize, batch: u8) -> (u8, u8) {
         (self.ends[source][batch as usize - 1], self.ends[source][batch as usize])
     }
 }
 
 impl State {
-    /// Sinks are alike: which of them is ahead does not matter, so the one that is stands first. While a start has fenced
-    /// only one of them they are not alike.
+    /// Sinks are alike: it does not matter which of them is ahead, so that one comes first. While a start has fenced only one of
+    /// them they are not alike.
     pub fn sort_sinks(&mut self) {
         let key = |state: &State, sink: usize| {
             let medium = &state.sinks[sink];
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// Forgets what cannot matter any more, so that more states are equal.
+    /// Drops what no longer matters, so that more states are equal.
     pub fn forget(&mut self) {
         for job in [&mut self.job, &mut self.old].into_iter().flatten() {
             for sink in 0..2 {

@@ -12,22 +12,22 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-/// What can happen.
+/// The possible events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Another start begins.
     Crash,
-    /// A start goes on.
+    /// A start takes its next step.
     Start,
-    /// The job goes on.
+    /// The job takes a step.
     Job(Step),
-    /// A process goes on in whose place another has begun.
+    /// A replaced process takes a step.
     Old(Step),
     /// That process is dead.
     OldEnds,
 }
 
-/// What a job does.
+/// The steps of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Makes the piece of the next batch durable, of a source.
@@ -44,7 +44,7 @@ pub enum Step {
     Delete,
 }
 
-/// All of them, in the order in which the last job takes them.
+/// All steps, in the order in which the last job takes them.
 const STEPS: [Step; 9] = [
     Step::Append(0),
     Step::Append(1),
@@ -86,8 +86,8 @@ impl Protocol {
         }
     }
 
-    /// The batch of the next checkpoint, once it has begun. None is made before all rows that were left over are in it,
-    /// except of batches that are replayed.
+    /// The batch of the next checkpoint, once it has begun. Except for replayed batches, no checkpoint is made before it covers
+    /// all rows that were left over.
     fn barrier(&self, state: &State, job: &Job) -> Option<u8> {
         let content = state.store.content(job.generation);
         (job.manifest.newest + 1..=job.begun()).filter(|batch| state.barriers & (1 << batch) != 0).find(|batch| {
@@ -143,7 +143,7 @@ impl Protocol {
             medium.ends[source] = to;
         }
         let (from, to) = content.range(1, batch);
-        // A row that somebody else had received under this number, and that was durable, is lost.
+        // A durable row that another process had received under this number is lost.
         let rows = usize::from(from)..usize::from(to);
         let owners = state.store.received[rows.clone()].iter().zip(&content.origin[rows]);
         if owners.into_iter().any(|(received, origin)| *received != 0 && received != origin) {
@@ -203,7 +203,7 @@ fn append(state: &mut State, job: &mut Job, source: usize) {
     let batch = job.durable[source] + 1;
     job.durable[source] = batch;
     state.store.pieces |= bit(job.generation, batch, source);
-    // What a process receives that has lost the job, once the next has looked, may be lost with it.
+    // Rows received by a process that has lost the job, after the next one has looked, may be lost with it.
     let owns = state.store.manifest.as_ref().is_some_and(|named| named.generation == job.generation)
         && state.starter.as_ref().is_none_or(|starter| starter.step < READ);
     if source == 1 && owns {
@@ -242,7 +242,7 @@ fn delete(state: &mut State, job: &mut Job) {
     }
 }
 
-/// What happens next.
+/// The next state.
 pub fn next(protocol: &Protocol, last: &State, action: Action) -> State {
     let mut state = last.clone();
     act(protocol, &mut state, action);
@@ -252,8 +252,8 @@ pub fn next(protocol: &Protocol, last: &State, action: Action) -> State {
 }
 
 impl Protocol {
-    /// When nothing else can happen than the one next step of one process, it happens at once, up to the end. Many ways
-    /// lead to the same place, so that the end of each is remembered.
+    /// If the only possible event is the next step of one process, it is taken immediately, up to the end. Many paths lead to the
+    /// same state, so the end of each is cached.
     fn finish(&self, mut state: State) -> State {
         let mut hasher = DefaultHasher::new();
         state.hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! A table of so many rows that checkpoints hold all of it in parts, which are made while the job goes on.
+//! A table with so many rows that checkpoints store all of it in parts, which are written while the job continues.
 
 use millstream_tests::Trial;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ const KEYS: u64 = 1_100_000;
 const ROWS: u64 = 2_750_000;
 const ROWS_OF_BATCH: u64 = 250_000;
 
-/// Each key comes first once, and then all of them over and over.
+/// Each key comes first once, and then all of them repeatedly.
 fn job() -> Trial {
     Trial::new(&format!(
         r#"name = "large"
@@ -35,7 +35,7 @@ kind = "nothing"
     ))
 }
 
-/// The input of so many batches.
+/// The input of this many batches.
 fn lines(batches: u64) -> String {
     (0..batches).map(|batch| format!("{}\n", json!([[batch * ROWS_OF_BATCH]]))).collect()
 }
@@ -51,7 +51,7 @@ fn bases(trial: &Trial) -> Vec<(u64, u64)> {
     bases.map(|file| (file["group_first"].as_u64().unwrap(), file["group_end"].as_u64().unwrap())).collect()
 }
 
-/// What takes long: `make torture` runs it, `make test` does not.
+/// Long tests: `make torture` runs them, `make test` does not.
 mod long {
     use super::*;
 
@@ -61,7 +61,7 @@ mod long {
         let (mut some_in_parts, batches) = (false, ROWS / ROWS_OF_BATCH);
         let first = KEYS / ROWS_OF_BATCH + 1;
         trial.write("in.jsonl", lines(first));
-        // What is too much to be copied in memory goes by files, as in jobs that say how much memory state may take.
+        // What is too large to be copied in memory goes through files, as in jobs that limit the memory of state.
         trial.killed("spill.frozen:2", &["--workers", "1"]);
         // Each start has one checkpoint, at its end.
         for batch in first..=batches {
@@ -69,14 +69,14 @@ mod long {
             if batch % 4 == 0 {
                 trial.killed("checkpoint.state-written:2", &["--workers", "1"]);
             }
-            trial.run_well(&["--workers", "1"]);
+            trial.run_ok(&["--workers", "1"]);
             some_in_parts |= bases(&trial).iter().any(|(first, end)| end - first < 4096);
         }
         assert!(some_in_parts, "all were written at once");
         let query = r#"select count(*) as keys, sum("rows#0") as rows, sum("most#0") as most from totals"#;
-        let told = trial.well(&["state", "job.toml", "--json", "--sql", query]);
-        let most: u64 = (ROWS - KEYS..ROWS).sum();
-        let told: Value = serde_json::from_str(&told).unwrap();
-        assert_eq!(told, json!({ "keys": KEYS, "rows": ROWS, "most": most }));
+        let output = trial.run_command_ok(&["state", "job.toml", "--json", "--sql", query]);
+        let max: u64 = (ROWS - KEYS..ROWS).sum();
+        let output: Value = serde_json::from_str(&output).unwrap();
+        assert_eq!(output, json!({ "keys": KEYS, "rows": ROWS, "most": max }));
     }
 }

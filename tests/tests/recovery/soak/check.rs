@@ -1,4 +1,5 @@
-//! What comes out of one copy of the job, row by row, against what must. It remembers what is missing, and no row that was right.
+//! Compares the output of one copy of the job, row by row, with the expected output. It keeps what is missing, and no correct
+//! row.
 
 use super::feed::{Fed, LETTERS_MAX, STEP_MS, USERS, is_paid, letters, now_ms};
 use millstream_tests::kafka::Follower;
@@ -8,20 +9,20 @@ use std::time::Duration;
 
 /// The plugin `ledger` closes an account with such an order.
 const CLOSES: i64 = 17;
-/// Of a window.
+/// The length of a window.
 pub const WINDOW_MS: i64 = 5_000;
 /// Windows and unpaid orders that are younger than this at the end may be open.
 const OPEN_MS: i64 = WINDOW_MS + 6_000;
 
-/// From one order of a user with most letters to the next.
+/// The distance from one order of a user with the most letters to the next.
 const FALLS_APART: i64 = USERS * (LETTERS_MAX + 1);
 
-/// The first order of a user that has most letters.
+/// The first order of a user that has the most letters.
 fn first_fall(user: i64) -> i64 {
     (0..).map(|step| user + step * USERS).find(|order| letters(*order) == LETTERS_MAX).unwrap_or(user)
 }
 
-/// Orders that were seen. All before `next` were; of the others, those that are named.
+/// Orders that were seen: all before `next`, and the named later ones.
 #[derive(Default)]
 struct Seen {
     next: i64,
@@ -45,12 +46,12 @@ pub struct Checker {
     paid: Follower,
     windows: Follower,
     falls: Follower,
-    /// The last order of each user, and its place in the account.
+    /// The last order of each user, and its rank in the account.
     accounts_of: BTreeMap<i64, (i64, i64)>,
     joined: Seen,
-    /// Where each user's next window begins.
+    /// The start of each user's next window.
     next_window: BTreeMap<i64, i64>,
-    /// The order with which each user's next fall from most letters to none begins.
+    /// The order with which each user's next fall from the most letters to none begins.
     next_fall: BTreeMap<i64, i64>,
     /// From an order to the account that has it, in milliseconds.
     latencies: Vec<i64>,
@@ -63,7 +64,7 @@ impl Checker {
         Checker { accounts, paid, windows, falls, accounts_of, joined, next_window, next_fall, latencies }
     }
 
-    /// Looks at all that has come, and waits a moment for more.
+    /// Checks all rows that have arrived, and waits a moment for more.
     pub fn check(&mut self, fed: &Fed) {
         let time = Duration::from_millis(30);
         for row in rows(&self.accounts, time) {
@@ -99,7 +100,7 @@ impl Checker {
         }
     }
 
-    /// What must have come of all that was fed, and has not. Nothing: `None`.
+    /// Describes the output that is missing for the input so far; `None` if nothing is.
     pub fn missing(&self, fed: &Fed) -> Option<String> {
         let rows = fed.rows();
         let last_ms = fed.at_ms(rows - 1);
@@ -131,7 +132,7 @@ impl Checker {
         behind.map(|user| format!("user {user} has windows until {:?} of {closed}", self.next_window.get(&user)))
     }
 
-    /// The latencies since it was last asked: their median and the 99th percentile, in milliseconds.
+    /// The latencies since the last call: their median and the 99th percentile, in milliseconds.
     pub fn latencies(&mut self) -> Option<(i64, i64)> {
         let mut latencies = std::mem::take(&mut self.latencies);
         latencies.sort_unstable();

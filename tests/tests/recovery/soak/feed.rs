@@ -1,4 +1,4 @@
-//! Orders and their payments, as the time passes. What a row holds follows from its number, so that nobody has to remember rows.
+//! Orders and their payments as time passes. The content of a row follows from its number, so rows need not be stored.
 
 use millstream_tests::Broker;
 use rdkafka::ClientConfig;
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub const ORDERS: &str = "orders";
 pub const PAYMENTS: &str = "payments";
-/// Rows come in order within each.
+/// Rows arrive in order within each.
 const PARTITIONS: i64 = 2;
 /// From one order to the next.
 pub const STEP_MS: i64 = 5;
@@ -18,12 +18,12 @@ pub const USERS: i64 = 40;
 pub const LETTERS_MAX: i64 = 6;
 /// An order whose number this divides is never paid.
 const UNPAID: i64 = 10;
-/// How long after its order a payment is.
+/// The time from an order to its payment.
 const PAID_AFTER_MS: i64 = 1_000;
 /// Such topics keep ten minutes, so that hours fit on a disk.
 const KEPT: [(&str, &str); 2] = [("retention.ms", "600000"), ("segment.ms", "60000")];
 
-/// What makes a broker drop rows soon after they are old.
+/// Settings that make a broker delete rows soon after they are old.
 pub fn broker_settings() -> Vec<String> {
     vec!["log.retention.check.interval.ms=30000".into(), "log.segment.delete.delay.ms=1000".into()]
 }
@@ -33,7 +33,7 @@ pub fn topic(broker: &Broker, name: &str) {
     broker.topic(name, PARTITIONS as i32, &KEPT);
 }
 
-/// What was fed until now.
+/// The input so far.
 #[derive(Clone)]
 pub struct Fed {
     /// The time of order 0, in milliseconds since 1970.
@@ -42,7 +42,7 @@ pub struct Fed {
 }
 
 impl Fed {
-    /// How many orders there are.
+    /// The number of orders.
     pub fn rows(&self) -> i64 {
         self.rows.load(Ordering::SeqCst)
     }
@@ -52,9 +52,9 @@ impl Fed {
         self.first_ms + order * STEP_MS
     }
 
-    /// How many orders of a user have times from `from_ms` until before `until_ms`.
+    /// The number of orders of a user with times from `from_ms` until before `until_ms`.
     pub fn orders_between(&self, user: i64, from_ms: i64, until_ms: i64) -> i64 {
-        // Of all orders before a time.
+        // All orders before a time.
         let before = |time_ms: i64| {
             let orders = (time_ms - self.first_ms + STEP_MS - 1).div_euclid(STEP_MS).max(0);
             (orders - user + USERS - 1).div_euclid(USERS).max(0)
@@ -68,7 +68,7 @@ pub fn is_paid(order: i64) -> bool {
     order % UNPAID != 0
 }
 
-/// How many letters `e` the text of an order has. With [`USERS`] each user's orders have 6, 4, 2, 0, 5, 3, 1, and so on.
+/// The number of letters `e` in the text of an order. With [`USERS`], each user's orders have 6, 4, 2, 0, 5, 3, 1, and so on.
 pub fn letters(order: i64) -> i64 {
     order % (LETTERS_MAX + 1)
 }
@@ -92,7 +92,7 @@ impl Feeder {
         Feeder { fed, full, thread }
     }
 
-    /// No more rows. Tells how many there are.
+    /// Stops feeding. Returns the number of rows.
     pub fn end(self) -> Fed {
         self.full.store(true, Ordering::SeqCst);
         self.thread.join().expect("all rows are written");

@@ -73,31 +73,31 @@ measures = {{ first = "most.n", last = "n", between = "sum(less.letters)" }}
     )
 }
 
-/// What a copy holds at one moment.
+/// The resources of a copy at one moment.
 pub struct Held {
-    /// Of all its processes together.
+    /// The total of all its processes.
     pub memory_bytes: u64,
     pub open_files: u64,
     pub checkpoint_bytes: u64,
     pub checkpoint_files: u64,
 }
 
-/// A copy of the job that runs, and what comes out of it.
-pub struct Soaked {
+/// A running copy of the job and its output.
+pub struct JobCopy {
     pub name: &'static str,
     trial: Trial,
     process: Option<Process>,
     checker: Checker,
 }
 
-impl Soaked {
-    pub fn start(broker: &Broker, name: &'static str) -> Soaked {
+impl JobCopy {
+    pub fn start(broker: &Broker, name: &'static str) -> JobCopy {
         let follow = |of: &str| {
             topic(broker, &format!("{name}-{of}"));
             broker.follow(&format!("{name}-{of}"))
         };
         let checker = Checker::new(["accounts", "paid", "windows", "falls"].map(follow));
-        let mut job = Soaked { name, trial: Trial::new(&text(broker, name)), process: None, checker };
+        let mut job = JobCopy { name, trial: Trial::new(&text(broker, name)), process: None, checker };
         job.run();
         job
     }
@@ -106,7 +106,7 @@ impl Soaked {
         self.process = Some(self.trial.start(&["--no-ui"]));
     }
 
-    /// Kills the worker process, which its supervisor starts again, or all of it, and starts it anew.
+    /// Kills the worker process, which its supervisor restarts, or everything, and starts it again.
     pub fn kill(&mut self, all: bool) {
         let Some(process) = self.process.take() else { return };
         if all {
@@ -120,7 +120,7 @@ impl Soaked {
 
     pub fn check(&mut self, fed: &Fed) {
         self.checker.check(fed);
-        let ended = self.process.as_mut().is_none_or(Process::ended);
+        let ended = self.process.as_mut().is_none_or(Process::has_ended);
         assert!(!ended, "{} ended: {}", self.name, self.process.as_ref().map(Process::stderr).unwrap_or_default());
     }
 
@@ -129,15 +129,15 @@ impl Soaked {
     }
 
     pub fn what_is_missing(&self, fed: &Fed) -> String {
-        let said = self.process.as_ref().map(Process::stderr).unwrap_or_default();
-        format!("{}: {}\n{said}", self.name, self.checker.missing(fed).unwrap_or_default())
+        let output = self.process.as_ref().map(Process::stderr).unwrap_or_default();
+        format!("{}: {}\n{output}", self.name, self.checker.missing(fed).unwrap_or_default())
     }
 
     pub fn latencies(&mut self) -> Option<(i64, i64)> {
         self.checker.latencies()
     }
 
-    /// What it holds now; nothing where it is just being started again.
+    /// Its current resources; `None` while it is being restarted.
     pub fn held(&self) -> Option<Held> {
         let supervisor = self.process.as_ref()?.id();
         let workers = Process::children_of(supervisor);
@@ -160,7 +160,7 @@ fn resident_bytes(id: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
-/// Files that go away meanwhile are no matter.
+/// Files that disappear meanwhile are ignored.
 fn add_files(dir: &Path, held: &mut Held) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(known) = entry.metadata() else { continue };

@@ -1,6 +1,6 @@
 //! What was measured, as lines of a table, a chart, and a judgement.
 
-use super::job::{Held, Soaked};
+use super::job::{Held, JobCopy};
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,8 +12,8 @@ struct Sample {
     values: [f64; MEASURES.len()],
 }
 
-/// What is measured, and how much more of it the last quarter of the time may have than the first one after the beginning. Latency depends
-/// on what else the machine does.
+/// What is measured, and how much more the last quarter of the time may have than the first one after the warm-up. Latency
+/// depends on the machine's other load.
 const MEASURES: [(&str, Option<f64>); 6] = [
     ("memory, MiB", Some(1.15)),
     ("open files", Some(1.05)),
@@ -33,7 +33,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Samples that are also written into this folder, as a table and as a chart.
+    /// Samples that are also written into this directory, as a table and as a chart.
     pub fn new(out: Option<PathBuf>) -> Samples {
         if let Some(out) = &out {
             std::fs::create_dir_all(out).expect("a folder for what is measured");
@@ -41,19 +41,19 @@ impl Samples {
         Samples { out, copies: Vec::new() }
     }
 
-    pub fn add(&mut self, time: Duration, jobs: &mut [Soaked]) {
+    pub fn add(&mut self, time: Duration, jobs: &mut [JobCopy]) {
         for (number, job) in jobs.iter_mut().enumerate() {
             let (latencies, held) = (job.latencies(), job.held());
             if self.copies.len() <= number {
                 self.copies.push((job.name, Vec::new()));
             }
-            let (Some((median, most)), Some(held)) = (latencies, held) else { continue };
+            let (Some((median, maximum)), Some(held)) = (latencies, held) else { continue };
             let Held { memory_bytes, open_files, checkpoint_bytes, checkpoint_files } = held;
             let values = [
                 memory_bytes as f64 / f64::from(1 << 20),
                 open_files as f64,
                 median as f64,
-                most as f64,
+                maximum as f64,
                 checkpoint_bytes as f64 / 1024.0,
                 checkpoint_files as f64,
             ];
@@ -114,14 +114,14 @@ impl Samples {
         );
         for (number, (name, _)) in MEASURES.iter().enumerate() {
             let top = PANEL * number as f64;
-            let most = self.copies.iter().flat_map(|(_, samples)| samples).map(|sample| sample.values[number]);
-            let most = most.fold(1.0, f64::max);
-            let _ = writeln!(text, "<text x=\"4\" y=\"{}\">{name}, at most {most:.0}</text>", top + 16.0);
+            let maximum = self.copies.iter().flat_map(|(_, samples)| samples).map(|sample| sample.values[number]);
+            let maximum = maximum.fold(1.0, f64::max);
+            let _ = writeln!(text, "<text x=\"4\" y=\"{}\">{name}, at most {maximum:.0}</text>", top + 16.0);
             for ((_, samples), color) in self.copies.iter().zip(COLORS) {
                 let _ = write!(text, "<polyline fill=\"none\" stroke=\"{color}\" points=\"");
                 for sample in samples {
                     let x = minutes(sample) / end * WIDTH;
-                    let y = top + PANEL - 4.0 - sample.values[number] / most * (PANEL - 28.0);
+                    let y = top + PANEL - 4.0 - sample.values[number] / maximum * (PANEL - 28.0);
                     let _ = write!(text, "{x:.1},{y:.1} ");
                 }
                 text.push_str("\"/>\n");

@@ -41,12 +41,11 @@ impl Stage {
 }
 
 /// A time as sinks write it.
-pub fn shown(seconds: i64) -> String {
+pub fn format_time(seconds: i64) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The rows of each batch of the stage's streams: `s` its own, `late` the late ones. `ends`: event time ends with the last
-/// batch.
+/// The rows of each batch of the stage's streams: `s` its own, `late` the late ones. `ends`: event time ends with the last batch.
 pub fn results(stage: &Stage, batches: &[Vec<Event>], ends: bool) -> Vec<(&'static str, Vec<Vec<Value>>)> {
     match stage.extent {
         Extent::Batches { size, slide } => vec![("s", of_batches(stage, batches, size, slide))],
@@ -83,8 +82,8 @@ fn row(key: Option<u64>, bounds: Option<(i64, i64)>, events: &[&Event]) -> Value
         row["k"] = json!(format!("k{key}"));
     }
     if let Some((start, end)) = bounds {
-        row["window_start"] = json!(shown(start));
-        row["window_end"] = json!(shown(end));
+        row["window_start"] = json!(format_time(start));
+        row["window_end"] = json!(format_time(end));
     }
     row
 }
@@ -95,7 +94,7 @@ trait Windows {
     fn add(&mut self, key: Option<u64>, event: &Event, complete: Option<i64>) -> bool;
     /// All of them: key, bounds, rows, and whether the batch changed it.
     fn all(&self) -> Vec<Window<'_>>;
-    /// What ends here or before is closed; nothing has changed any more.
+    /// Closes what ends here or before; it no longer changes.
     fn close(&mut self, complete: Option<i64>);
 }
 
@@ -118,8 +117,9 @@ fn in_time(
     for (events, batch) in batches.iter().zip(1..) {
         let before = watermark.complete;
         let is_late = |event: &&Event| !windows.add(stage.key(event), event, before);
-        let told = |event: &Event| json!({ "k": format!("k{}", event.key), "v": event.value, "ts": shown(event.time) });
-        late.push(events.iter().filter(is_late).map(told).collect());
+        let output =
+            |event: &Event| json!({ "k": format!("k{}", event.key), "v": event.value, "ts": format_time(event.time) });
+        late.push(events.iter().filter(is_late).map(output).collect());
         watermark.batch(batch, events);
         if ends && batch == batches.len() as i64 {
             watermark.complete = Some(i64::MAX);
@@ -158,7 +158,7 @@ impl Watermark<'_> {
         }
         match least {
             Some(least) => self.complete = self.complete.max(least.map(|least| least - self.stage.lateness)),
-            // When all are idle the newest row counts, and time goes on until all windows have come out.
+            // If all are idle, the newest row counts, and time advances until all windows have been emitted.
             None => {
                 let silent = self.silent.map_or(0, |silent| silent + 1);
                 self.silent = Some(silent);

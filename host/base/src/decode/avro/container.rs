@@ -97,19 +97,19 @@ impl Header {
                 let value = cursor.sized()?;
                 match key {
                     b"avro.schema" => schema = Some(Bytes::copy_from_slice(value)),
-                    b"avro.codec" => codec = Codec::of(value)?,
+                    b"avro.codec" => codec = Codec::parse(value)?,
                     _ => {}
                 }
             }
         }
         let sync = cursor.take(SYNC_BYTES)?.first_chunk().copied().unwrap_or_default();
         let schema = schema.ok_or("its header has no schema")?;
-        Ok(Header { schema, codec, sync, bytes: bytes.len() - cursor.left() })
+        Ok(Header { schema, codec, sync, bytes: bytes.len() - cursor.remaining() })
     }
 }
 
 impl Codec {
-    fn of(name: &[u8]) -> Result<Codec, String> {
+    fn parse(name: &[u8]) -> Result<Codec, String> {
         Ok(match name {
             b"" | b"null" => Codec::Null,
             b"deflate" => Codec::Deflate,
@@ -118,7 +118,8 @@ impl Codec {
             other => {
                 let name = String::from_utf8_lossy(other.get(..40).unwrap_or(other)).into_owned();
                 return Err(format!(
-                    "its blocks are compressed by `{name}`, which is not read; write it with deflate, snappy or zstandard"
+                    "its blocks are compressed with `{name}`, which is not supported; write it with deflate, snappy \
+                    or zstandard"
                 ));
             }
         })
@@ -135,7 +136,7 @@ impl BlockHead {
                 let block = BlockHead {
                     records: records.unsigned_abs(),
                     bytes: length.unsigned_abs(),
-                    head: bytes.len() - cursor.left(),
+                    head: bytes.len() - cursor.remaining(),
                 };
                 if block.bytes > bytes_max {
                     return Scanned::Wrong(format!("a block of {length} bytes, more than {bytes_max}"));
@@ -144,7 +145,7 @@ impl BlockHead {
             }
             (Ok(records), Ok(length)) => Scanned::Wrong(format!("a block of {records} records and {length} bytes")),
             _ if bytes.len() < 20 => Scanned::More,
-            _ => Scanned::Wrong("a block without a head".into()),
+            _ => Scanned::Wrong("a block without a header".into()),
         }
     }
 }
@@ -160,8 +161,8 @@ pub fn record_ends(schema: &Schema, bytes: &[u8], records: u64) -> (Vec<usize>, 
         if let Err(why) = schema.skip(0, &mut cursor, 0) {
             return (ends, Some(why));
         }
-        ends.push(bytes.len() - cursor.left());
+        ends.push(bytes.len() - cursor.remaining());
     }
-    let left = cursor.left();
+    let left = cursor.remaining();
     (ends, (left > 0).then(|| format!("{left} bytes follow the last record of a block")))
 }

@@ -18,7 +18,7 @@ impl<'a> Cursor<'a> {
 
     /// Returns the number of remaining bytes.
     #[inline]
-    pub fn left(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.bytes.len()
     }
 
@@ -100,9 +100,9 @@ pub fn each<'a>(
             return Ok(());
         }
         for _ in 0..count {
-            let before = cursor.left();
+            let before = cursor.remaining();
             read(cursor)?;
-            empty += u64::from(cursor.left() == before);
+            empty += u64::from(cursor.remaining() == before);
             if empty > EMPTY_ITEMS_MAX {
                 return Err(format!("an array of more than {EMPTY_ITEMS_MAX} items of no bytes"));
             }

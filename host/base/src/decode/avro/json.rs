@@ -27,7 +27,7 @@ pub fn json(
     if out.len() > JSON_BYTES_MAX {
         return Err(format!("more than {JSON_BYTES_MAX} bytes as JSON"));
     }
-    match schema.of(id) {
+    match schema.get(id) {
         Type::Null => out.push_str("null"),
         Type::Bool => out.push_str(if cursor.bool()? { "true" } else { "false" }),
         Type::Long(time) => {
@@ -141,7 +141,7 @@ pub fn decimal_text(bytes: &[u8], scale: u32) -> Result<String, String> {
         bytes = rest;
     }
     if bytes.len() > 16 || scale > 1_000 {
-        return Err(format!("a decimal of {} bytes and {scale} places; at most 16 bytes are read", bytes.len()));
+        return Err(format!("a decimal of {} bytes with scale {scale}; at most 16 bytes are read", bytes.len()));
     }
     let value = bytes.iter().fold(if negative { -1_i128 } else { 0 }, |value, byte| (value << 8) | i128::from(*byte));
     let digits = value.unsigned_abs().to_string();

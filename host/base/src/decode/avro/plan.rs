@@ -65,14 +65,14 @@ type Target<'a> = (usize, &'a ColumnSpec, &'a [String]);
 
 impl Plan {
     /// Creates the plan of a schema's records.
-    pub fn of(schema: &Schema, columns: &[ColumnSpec]) -> Plan {
+    pub fn new(schema: &Schema, columns: &[ColumnSpec]) -> Plan {
         plan(schema, 0, &targets(columns))
     }
 
     /// Returns warnings about columns for which a schema has nothing, or nothing that they can take.
     pub fn doubts(schema: &Schema, columns: &[ColumnSpec]) -> Vec<String> {
         let mut doubts = Vec::new();
-        let top = Plan::of(schema, columns);
+        let top = Plan::new(schema, columns);
         for (index, column) in columns.iter().enumerate() {
             if !top.reaches(index) {
                 doubts.push(format!("it has nothing for column `{}`, which is null", column.name));
@@ -200,13 +200,13 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
     if targets.is_empty() {
         return Plan::Skip(id);
     }
-    if let Type::Union(branches) = schema.of(id) {
+    if let Type::Union(branches) = schema.get(id) {
         return Plan::Union(branches.iter().map(|branch| plan(schema, *branch, targets)).collect());
     }
     let indexes = || targets.iter().map(|(index, ..)| *index).collect();
     let mut takes = Vec::new();
     for (index, column, _) in targets.iter().filter(|(_, _, rest)| rest.is_empty()) {
-        match into(schema.of(id), column) {
+        match into(schema.get(id), column) {
             Ok(into) => takes.push((*index, into)),
             Err(why) => return Plan::Reject(why, indexes()),
         }
@@ -222,7 +222,7 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
     let mut names: Vec<&str> = deeper.iter().filter_map(|(_, _, rest)| rest.first().map(String::as_str)).collect();
     names.sort_unstable();
     names.dedup();
-    let inside = match schema.of(id) {
+    let inside = match schema.get(id) {
         Type::Record(fields) => {
             NestedPlan::Fields(fields.iter().map(|(name, field)| plan(schema, *field, &below(name))).collect())
         }
@@ -237,7 +237,7 @@ fn plan(schema: &Schema, id: TypeId, targets: &[Target<'_>]) -> Plan {
         Type::Null => return Plan::Take(id, takes),
         other => {
             let column = deeper.first().map_or("", |(_, column, _)| column.name.as_str());
-            let why = format!("column `{column}`: its path leads into {}, which holds nothing", word(other));
+            let why = format!("column `{column}`: its path leads into {}, which has no fields", word(other));
             return Plan::Reject(why, indexes());
         }
     };
@@ -312,7 +312,7 @@ fn take(
     columns: &mut ColumnBuilders,
     depth: usize,
 ) -> Result<(), String> {
-    match schema.of(id) {
+    match schema.get(id) {
         Type::Null => takes.iter().for_each(|(column, _)| columns.unset(*column)),
         Type::Long(_) => {
             let value = cursor.long()?;
@@ -377,7 +377,7 @@ fn take(
             for (column, _) in takes {
                 *cursor = begin;
                 let mut text = String::new();
-                json(schema, id, cursor, columns.wanted(*column), &mut text, depth)?;
+                json(schema, id, cursor, columns.target_type(*column), &mut text, depth)?;
                 columns.set_nested(*column, &text)?;
             }
         }
@@ -449,10 +449,10 @@ pub fn leaves(schema: &Schema, id: TypeId, path: &mut Vec<String>, found: &mut V
     if found.len() >= COLUMNS_MAX {
         return;
     }
-    let mut kind = schema.of(id);
+    let mut kind = schema.get(id);
     // An optional value has the type of its other branch.
     if let Type::Union(branches) = kind {
-        let mut branches = branches.iter().map(|branch| schema.of(*branch)).filter(|branch| **branch != Type::Null);
+        let mut branches = branches.iter().map(|branch| schema.get(*branch)).filter(|branch| **branch != Type::Null);
         kind = match (branches.next(), branches.next()) {
             (Some(one), None) => one,
             _ => &Type::Text,

@@ -97,7 +97,7 @@ impl Schema {
 
     /// Returns a type by index.
     #[inline]
-    pub fn of(&self, id: TypeId) -> &Type {
+    pub fn get(&self, id: TypeId) -> &Type {
         self.types.get(id).unwrap_or(&Type::Null)
     }
 
@@ -109,7 +109,7 @@ impl Schema {
         if depth > DEPTH_MAX {
             return Err(too_deep());
         }
-        match self.of(id) {
+        match self.get(id) {
             Type::Null => Ok(()),
             Type::Bool => cursor.bool().map(drop),
             Type::Long(_) | Type::Enum(_) => cursor.long().map(drop),
@@ -141,9 +141,9 @@ impl Schema {
                 Some(bytes) => cursor.take(bytes).map(drop)?,
                 None => {
                     for _ in 0..count {
-                        let before = cursor.left();
+                        let before = cursor.remaining();
                         skip(cursor)?;
-                        if cursor.left() == before {
+                        if cursor.remaining() == before {
                             break; // The others take no bytes either.
                         }
                     }

@@ -71,7 +71,7 @@ fn a_record_goes_to_columns_by_name_and_path() {
         (&[("sku", "binary")], "[97, 49]"),
         (&[("rate", "int64")], "!column `rate` is int64, and the record has a floating-point number there"),
         (&[("sku", "int64")], "!column `sku` is int64, and the record has text there"),
-        (&[("sku.x", "text")], "!column `x`: its path leads into text, which holds nothing"),
+        (&[("sku.x", "text")], "!column `x`: its path leads into text, which has no fields"),
     ];
     for (columns, expected) in cases {
         assert_eq!(decoded(SCHEMA, columns, &record), expected, "{columns:?}");
@@ -113,7 +113,7 @@ fn times_without_an_offset_are_of_the_zone() {
     let skipped = decoded(&local("local-timestamp-millis"), 1_774_751_400_000, "timestamp");
     assert_eq!(
         skipped,
-        "!column `at`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin, where clocks were set forward over it"
+        "!column `at`: `2026-03-29T02:30:00.000000` does not exist in Europe/Berlin: daylight saving time skips it"
     );
     assert_eq!(decoded(&local("local-timestamp-millis"), 1_792_895_400_000, "timestamp"), "1792888200000000");
     // Fractions of a microsecond are rounded toward the past, and times out of range are rejected.
@@ -242,7 +242,7 @@ fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
     ]);
     chunk.header = SchemaTable::write([(1, Some(&one)), (2, Some(&two)), (3, None)]);
     assert!(chunk.must_be_kept(), "the registry may know the id later");
-    let expected = "1|null\n2|x\n!schema 3 is not known to the registry\n\
+    let expected = "1|null\n2|x\n!the registry does not have schema 3\n\
                     !1 bytes follow the record; it was written with another schema\n\
                     !begins with byte 1, not with 0 and the id of a schema, as records of a registry do\n\
                     !2 bytes, too few for the id of a schema\n!0 bytes, too few for the id of a schema";

@@ -68,7 +68,7 @@ pub fn all() -> Vec<TimePattern> {
 
 impl TimePattern {
     fn new(form: TimeForm, order: Option<YearDigits>) -> TimePattern {
-        let parser = TimeParser::of(&ColumnSpec::new("", ColumnType::Timestamp).written(form.clone()));
+        let parser = TimeParser::new(&ColumnSpec::new("", ColumnType::Timestamp).written(form.clone()));
         let digits = match &form {
             TimeForm::Pattern(pattern) => digits_of(pattern),
             _ => Vec::new(),

@@ -29,7 +29,7 @@ pub struct DefinitionFile {
 
 impl Definition {
     /// Finds the definition of a message by its full name. The error says what is wrong with the descriptor.
-    pub fn of(descriptor: &[u8], message: &str) -> Result<Definition, String> {
+    pub fn find(descriptor: &[u8], message: &str) -> Result<Definition, String> {
         let mut files = HashMap::new();
         let mut found = None;
         let mut set = Wire::new(descriptor);
@@ -157,19 +157,19 @@ mod tests {
         let order = file("o", "shop", &["a", "google/protobuf/any.proto", "b"], &[message(4, "A", Vec::new()), second]);
         // Circular imports, which no compiler accepts, and the last file first.
         let descriptor = [order, file("a", "", &["b"], &[]), file("b", "", &["a"], &[])].concat();
-        let found = Definition::of(&descriptor, "shop.B.Y.Z").unwrap();
+        let found = Definition::find(&descriptor, "shop.B.Y.Z").unwrap();
         let names: Vec<&str> = found.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!((names, &found.index_path), (vec!["b", "a", "o"], &vec![1, 1, 0]));
         assert_eq!(found.files.last().unwrap().imports, ["a", "b"]);
         assert_eq!(found.index_bytes(), [6, 2, 2, 0]);
-        assert_eq!(Definition::of(&descriptor, "shop.A").unwrap().index_bytes(), [0]);
+        assert_eq!(Definition::find(&descriptor, "shop.A").unwrap().index_bytes(), [0]);
         for wrong in ["shop.C", "shop.B.Z", "B", "shop", "", "shop.B."] {
-            assert!(Definition::of(&descriptor, wrong).is_err(), "{wrong}");
+            assert!(Definition::find(&descriptor, wrong).is_err(), "{wrong}");
         }
         let alone = file("o", "", &["a"], &[message(4, "A", Vec::new())]);
-        assert_eq!(Definition::of(&alone, "A").unwrap_err(), "`a` is not in it, which others import");
+        assert_eq!(Definition::find(&alone, "A").unwrap_err(), "`a` is not in it, which others import");
         for end in 0..descriptor.len() {
-            let _ = Definition::of(&descriptor[..end], "shop.A");
+            let _ = Definition::find(&descriptor[..end], "shop.A");
         }
     }
 }

@@ -71,7 +71,7 @@ type Target<'a> = (usize, &'a ColumnSpec, &'a [String]);
 
 impl MessagePlan {
     /// Creates the plan of a message.
-    pub fn of(messages: &Messages, message: usize, columns: &[ColumnSpec]) -> MessagePlan {
+    pub fn new(messages: &Messages, message: usize, columns: &[ColumnSpec]) -> MessagePlan {
         let targets: Vec<Target<'_>> =
             columns.iter().enumerate().map(|(index, column)| (index, column, column.value_path())).collect();
         Planner { messages }.message(message, &targets)
@@ -117,7 +117,7 @@ impl Messages {
             Ok(message) => message,
             Err(why) => return vec![("message".into(), why)],
         };
-        let plan = MessagePlan::of(self, message, columns);
+        let plan = MessagePlan::new(self, message, columns);
         let wrong = plan.errors(columns).into_iter();
         wrong.map(|(column, why)| (format!("schema.{column}"), why)).collect()
     }

@@ -106,7 +106,7 @@ impl FieldPlan {
                 let index = *count;
                 *count += 1;
                 for text in own {
-                    let wanted = texts.get(*text).map(|text| to.columns.wanted(text.column).item());
+                    let wanted = texts.get(*text).map(|text| to.columns.target_type(text.column).item());
                     if let (Some(wanted), Some(JsonItems::List(items))) = (wanted, state.texts.get_mut(*text)) {
                         items.push(|out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
                     }
@@ -129,7 +129,7 @@ impl FieldPlan {
         to: &mut Target<'_>,
     ) -> Result<(), String> {
         for text in own {
-            let wanted = texts.get(*text).and_then(|text| to.columns.wanted(text.column).member(&key));
+            let wanted = texts.get(*text).and_then(|text| to.columns.target_type(text.column).member(&key));
             if let (Some(wanted), Some(JsonItems::Map(map))) = (wanted, state.texts.get_mut(*text)) {
                 map.push(key.clone(), |out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
             }
@@ -197,7 +197,7 @@ fn put(
         }
         (Value::Message(..), _) => {
             let mut text = String::new();
-            json::write(messages, value, columns.wanted(column), &mut text, 0)?;
+            json::write(messages, value, columns.target_type(column), &mut text, 0)?;
             columns.set_nested(column, &text)?;
         }
         (Value::Int(number), Conversion::Decimal) => columns.set(column, WrittenValue::Number(&number.to_string()))?,

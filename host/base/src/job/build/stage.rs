@@ -265,7 +265,7 @@ impl WindowSpec {
     }
 
     /// Windows of `size`: in event time consecutive, in processing time a new one with every batch.
-    pub fn of(size: Duration) -> WindowSpec {
+    pub fn with_size(size: Duration) -> WindowSpec {
         let extent = WindowExtent::Sliding { size, slide: None, begin: WindowBegin::default() };
         WindowSpec { extent, emit: WindowEmit::Close }
     }

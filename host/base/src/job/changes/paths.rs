@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LOOKED_AT_MAX: usize = 10_000;
 
 /// Message for a text that is not analyzed.
-const UNREAD: &str = "its brackets are nested too deeply, or it cannot be parsed, so it is unknown what it reads";
+const UNREAD: &str = "its brackets are nested too deeply, or it cannot be parsed, so its input columns are unknown";
 
 /// What the rows of a stream say about the rows that they replace or delete. `None` if they are not changes.
 type Content = Option<Changes>;
@@ -147,7 +147,7 @@ impl ChangePaths<'_> {
         let columns = columns_of_source(source);
         let has = |name: &String| columns.as_ref().is_none_or(|columns| columns.contains(name));
         let op_columns = meaning.op.iter().chain(&meaning.spelled).chain(&meaning.op_inputs).any(has);
-        let mut changes = self.taken(origin, meaning.demands && op_columns, meaning)?;
+        let mut changes = self.assume_changes(origin, meaning.demands && op_columns, meaning)?;
         if let Some(allowed) = &mut changes.allowed {
             allowed.alike.extend(alike(source));
         }
@@ -162,14 +162,15 @@ impl ChangePaths<'_> {
         }
         let (reader, own) = (&self.reader.description, self.reader.op);
         let message = format!(
-            "the rows are changes of {origin}, whose column `{op}` says what they do, and `{own}` is not made of it, so rows that are deleted would be \
-             kept; put `{op}` among the columns of each stage on the way, and compute `{own}` of it"
+            "the rows are changes of {origin}, whose column `{op}` says what they do, and `{own}` is not computed \
+             from it, so deleted rows would be kept; put `{op}` among the columns of each stage on the way, and \
+             compute `{own}` from it"
         );
         self.errors.add_new(self.reader.path.clone(), &format!("{reader}: "), message);
     }
 
     /// Returns the changes that are assumed because the reader treats the rows as changes.
-    fn taken(&self, origin: String, demanded: bool, meaning: &Meaning) -> Content {
+    fn assume_changes(&self, origin: String, demanded: bool, meaning: &Meaning) -> Content {
         let raw = !self.reader.wants_complete;
         let allowed = raw.then(|| AllowedColumns {
             alike: meaning.key.clone(),
@@ -210,7 +211,7 @@ impl ChangePaths<'_> {
         let changes = content?;
         let why = match list {
             None => Some(UNREAD),
-            Some(list) if list.unnests => Some("`unnest` makes no row of a delete, which carries only its key"),
+            Some(list) if list.unnests => Some("`unnest` emits no row for a delete, which has only its key"),
             Some(_) => None,
         };
         if let Some(why) = why.filter(|_| changes.raw) {
@@ -273,9 +274,9 @@ impl ChangePaths<'_> {
             // A transform has no key. It may pass changes on.
             OperatorSpec::Plugin(_) if stage.key.is_empty() && stage.window.is_none() => {
                 let before = Meaning { demands: false, opaque: true, ..meaning.clone() };
-                self.streams(&stage.from, &before).or_else(|| self.taken(origin, meaning.demands, meaning))
+                self.streams(&stage.from, &before).or_else(|| self.assume_changes(origin, meaning.demands, meaning))
             }
-            _ => self.taken(origin, meaning.demands, meaning),
+            _ => self.assume_changes(origin, meaning.demands, meaning),
         }
     }
 
@@ -290,7 +291,7 @@ impl ChangePaths<'_> {
             return content;
         };
         if let Some(of) = &content {
-            let why = "windows repeat changes, and late ones, or those without a time, are dropped";
+            let why = "windows repeat changes, and drop changes that are late or have no time";
             self.reject(stage, key, of, why, &format!("remove `{key}`"));
         }
         content
@@ -301,7 +302,7 @@ impl ChangePaths<'_> {
         let streams: Vec<String> = stage.reads().cloned().collect();
         let content = self.streams(&streams, &self.with_op(&streams, meaning));
         if let Some(of) = &content {
-            let why = format!("of the changes of a row, `{}.late` has those that came late", stage.name);
+            let why = format!("`{}.late` has only the late changes of a row", stage.name);
             self.reject(stage, "time", of, &why, "read what this stage reads instead");
         }
         content
@@ -331,7 +332,7 @@ impl ChangePaths<'_> {
             let why = "it makes one row of several changes";
             return self.chosen(stage, &inner, "aggregate", why, "add window = \"all\", `op` and emit = \"changes\"");
         }
-        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
+        self.assume_changes(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     fn enriched(&mut self, stage: &StageSpec, meaning: &Meaning) -> Content {
@@ -364,7 +365,7 @@ impl ChangePaths<'_> {
         };
         let of = content.as_ref().filter(|_| !self.reader.wants_complete);
         if let Some(of) = of.filter(|of| !stage.key.iter().all(|name| of_row(of, name))) {
-            let why = "by this key, changes of one row change their order";
+            let why = "this key changes the order of a row's changes";
             self.reject(stage, "key", of, why, &format!("use the key of {}, or remove `key`", self.reader.description));
         }
         content
@@ -417,7 +418,7 @@ impl ChangePaths<'_> {
         };
         let instead = "use stages with `filter`, `select`, or `join`, `aggregate` and `top` with window = \"all\"";
         self.reject_all(stage, "sql", &content, meaning, (&several, instead));
-        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
+        self.assume_changes(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     /// Returns a join of the rows of a batch, or within a time.
@@ -427,7 +428,7 @@ impl ChangePaths<'_> {
         let why = "it drops changes, or repeats them, depending on the other input";
         let instead = "add window = \"all\" and `op` to this stage";
         self.reject_all(stage, "join", &content, meaning, (why, instead));
-        self.taken(format!("stage `{}`", stage.name), meaning.demands, meaning)
+        self.assume_changes(format!("stage `{}`", stage.name), meaning.demands, meaning)
     }
 
     /// Returns the meaning restricted to streams that are known to have the column.
@@ -446,7 +447,7 @@ impl ChangePaths<'_> {
         match (reads::condition(text), &of.allowed) {
             (Some(reads), _) => self.reads(stage, key, &reads, content, meaning),
             (None, Some(_)) if of.raw => self.note(stage, key, of, meaning, UNREAD),
-            (None, Some(_)) => self.reject(stage, key, of, UNREAD, "take it apart"),
+            (None, Some(_)) => self.reject(stage, key, of, UNREAD, "split it"),
             (None, None) => {
                 let reads = Reads { volatile: reads::volatile_call(text), ..Reads::default() };
                 self.reads(stage, key, &reads, content, meaning);
@@ -459,7 +460,7 @@ impl ChangePaths<'_> {
         let Some(of) = content else { return };
         let mut computed = reads.columns.iter().filter_map(|name| of.volatile.get(name));
         if let Some(call) = reads.volatile.as_ref().or_else(|| computed.next()) {
-            let why = format!("`{call}` has another value when a row is deleted than when it was inserted");
+            let why = format!("`{call}` may differ between the insert and the delete of a row");
             self.reject(stage, key, of, &why, "use a column of the rows instead");
             return;
         }
@@ -469,16 +470,17 @@ impl ChangePaths<'_> {
         match other {
             Some(column) if of.raw => {
                 let why = match meaning.op.as_ref() == Some(column) {
-                    true => format!("`{column}` is computed of columns that changes do not carry of the old row"),
+                    true => format!("`{column}` is computed from columns whose old values changes do not contain"),
                     false => format!(
-                        "it drops changes by `{column}`, but an update does not carry the old row, and a delete only its key"
+                        "it drops changes by `{column}`, but an update does not contain the old row, and a delete \
+                        only has its key"
                     ),
                 };
                 self.note(stage, key, of, meaning, &why);
             }
             Some(column) => {
                 let why = format!(
-                    "`{column}` comes from the table of an `enrich`, which may have other values when a row is deleted"
+                    "`{column}` comes from the table of an `enrich`, which may have changed when a row is deleted"
                 );
                 self.reject(stage, key, of, &why, "use a `join` with window = \"all\" instead of the `enrich`");
             }

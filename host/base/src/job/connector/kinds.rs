@@ -20,7 +20,7 @@ pub enum Kind<C: ?Sized + 'static> {
     Declared(&'static Declaration<C>),
     /// A kind that this build lacks.
     Absent {
-        /// Its name in a job file.
+        /// Name of the kind in a job file.
         kind: &'static str,
         /// The Cargo feature that includes it.
         feature: &'static str,

@@ -83,7 +83,7 @@ impl Reader<'_> {
     pub fn stream_start(&self) -> Option<StreamStart> {
         let text = self.text("start", "start = \"latest\"")?;
         let time = || {
-            let times = TimeParser::of(&ColumnSpec::new("start", ColumnType::Timestamp));
+            let times = TimeParser::new(&ColumnSpec::new("start", ColumnType::Timestamp));
             times.read(text).ok().map(|micros| StreamStart::At(micros.div_euclid(1_000)))
         };
         let start = match text {
@@ -158,7 +158,7 @@ impl PartErrors<'_> {
         if let Err(message) = http_url::begins_with(url, &[plain, safe]) {
             self.wrong("url", message);
         } else if tls.is_some() && url.starts_with(plain) {
-            let message = format!("`tls` does nothing where `url` begins with {plain}; write {safe}, or remove `tls`");
+            let message = format!("`tls` does nothing if `url` begins with {plain}; write {safe}, or remove `tls`");
             self.wrong("tls", message);
         }
     }
@@ -186,8 +186,8 @@ impl PartErrors<'_> {
     pub fn partitions(&self, key: &str, count: usize, what: &str) {
         if count > POLLED_PARTITIONS_MAX {
             let message = format!(
-                "`{key}` names {count} {what}, and a source reads at most {POLLED_PARTITIONS_MAX}, each on a thread; write several \
-                 sources, and take them together with from = [\"a\", \"b\"]"
+                "`{key}` names {count} {what}, but a source reads at most {POLLED_PARTITIONS_MAX}, each on a \
+                 thread; write several sources, and combine them with from = [\"a\", \"b\"]"
             );
             self.wrong(key, message);
         }

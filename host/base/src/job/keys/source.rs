@@ -5,7 +5,7 @@ use crate::job::spec::BinaryEncoding;
 use crate::limits;
 
 const PLUGIN: &[&str] = &["plugin"];
-/// Of kinds that are declared: each of them says which of these keys it has.
+/// Kinds of connectors: each lists which of these keys it has.
 const SHARED: &[&str] = &["declared"];
 const FILES: &[&str] = &["directory", "file"];
 /// Kinds whose records may be rejected.
@@ -26,27 +26,27 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Plugin of world `source`: a component or plugin directory, relative to the job file, or a package pinned by \
          millstream.lock: name@version.",
     )
-    .of(PLUGIN)
+    .for_kinds(PLUGIN)
     .needed(PLUGIN),
-    key("config", KeyShape::Any, "Settings passed to the plugin.").of(PLUGIN),
-    key("limits", KeyShape::Table(LIMITS), "Limits of the plugin.").of(PLUGIN),
-    key("grant", KeyShape::Table(GRANT), "Permissions of the plugin: files, environment variables and servers.").of(PLUGIN),
+    key("config", KeyShape::Any, "Settings passed to the plugin.").for_kinds(PLUGIN),
+    key("limits", KeyShape::Table(LIMITS), "Limits of the plugin.").for_kinds(PLUGIN),
+    key("grant", KeyShape::Table(GRANT), "Permissions of the plugin: files, environment variables and servers.").for_kinds(PLUGIN),
     key(
         "tls",
         KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
-        "TLS with the server: true, or { ca = \"issuer.pem\", cert = \"own.pem\", key = \"own.key\", name = \"feed.example.org\" \
-         }. The server's certificate is checked. `kafka` has no `name`, because each broker has its own. For `http` with \
-         `listen`: the server certificate, { cert = \"own.pem\", key = \"own.key\" }.",
+        "TLS with the server: true, or { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\", name = \
+         \"feed.example.org\" }. The server's certificate is checked. `kafka` has no `name`, because each broker \
+         has its own. For `http` with `listen`: the server certificate, { cert = \"own.pem\", key = \"own.key\" }.",
     )
-    .of(SHARED),
-    key("path", KeyShape::Text, "File or directory, relative to the job file.").of(FILES).needed(FILES),
+    .for_kinds(SHARED),
+    key("path", KeyShape::Text, "File or directory, relative to the job file.").for_kinds(FILES).needed(FILES),
     key(
         "format",
         KeyShape::Word(FORMATS),
         "Format of the records: `text` (the default; a line is one column), `json`, `csv`, `binary` (fixed-length records; the \
          default of `raw-socket`), `avro` or `protobuf`. A `queue` is json.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key(
         "schema",
         KeyShape::Columns,
@@ -54,7 +54,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          record. Types: bool, int64, float64, text, binary, timestamp (RFC 3339 text), timestamp(s), (ms), (us) and (ns) for \
          numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
-    .of(FILES)
+    .for_kinds(FILES)
     .needed(&["queue"]),
     key(
         "header",
@@ -62,63 +62,63 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Format csv: whether the first record of each file or connection names the columns. By default true for files \
          and false for sockets.",
     )
-    .of(FILES),
-    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").of(FILES),
+    .for_kinds(FILES),
+    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").for_kinds(FILES),
     key(
         "record_bytes",
         KeyShape::Integer(1, limits::RECORD_BYTES_MAX_MAX),
         "Format binary: bytes per record. Not needed if the widths of the columns determine it, nor for `http`, where each body \
          is then a record.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key(
         "registry",
         KeyShape::Either(&[KeyShape::Text, KeyShape::Table(REGISTRY)]),
         "Format avro: schema registry of the ids with which records begin, for example \"http://127.0.0.1:8081\", or { url = \
          \"https://…\", user = \"reader\", password = \"${PASSWORD}\" }.",
     )
-    .of(SHARED),
+    .for_kinds(SHARED),
     key(
         "schema_file",
         KeyShape::Text,
         "Format avro: file with the schema (JSON) of all records, if no registry has it.",
     )
-    .of(SHARED),
+    .for_kinds(SHARED),
     key(
         "descriptor",
         KeyShape::Text,
         "Format protobuf: the file that `protoc --include_imports --descriptor_set_out` wrote, relative to the job file.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key("message", KeyShape::Text, "Format protobuf: full name of the records' message, for example \"shop.Order\".")
-        .of(FILES),
+        .for_kinds(FILES),
     key(
         "confluent",
         KeyShape::Flag,
         "Format protobuf: whether records begin with a schema registry id, which is skipped; false by default.",
     )
-    .of(SHARED),
+    .for_kinds(SHARED),
     key(
         "follow",
         KeyShape::Flag,
         "Follow the file as a log: it is read indefinitely, through rotations. Its rotated files next to it (`app.log.1`, \
          `app.log-20261121`) are read first.",
     )
-    .of(&["file"]),
+    .for_kinds(&["file"]),
     key(
         "poll",
         KeyShape::Time,
         "Time between checks of the directory (500ms by default), the bucket (5s) or the log (100ms), or of the cluster for new \
          topics and partitions (30s).",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key(
         "settle",
         KeyShape::Time,
         "How long the length and time of a file must be unchanged before a file of a directory is read, and before a rotated log \
          counts as complete; 1s by default. \"0s\" does not wait.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key(
         "pattern",
         KeyShape::Text,
@@ -126,44 +126,44 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          such as \"**/*.jsonl\". It may also be part of `path`: \"logs/**/*.jsonl\". Or topics to read: a pattern such as \
          \"orders-*\".",
     )
-    .of(&["directory"]),
+    .for_kinds(&["directory"]),
     key("subfolders", KeyShape::Flag, "Also read the files of subdirectories; false by default.")
-        .of(&["directory"]),
+        .for_kinds(&["directory"]),
     key(
         "spread",
         KeyShape::Flag,
         "Share the files among all processes of the job; each file then has its own watermark. If false, one process reads them \
          one after the other. false by default.",
     )
-    .of(&["directory"]),
+    .for_kinds(&["directory"]),
     key(
         "away_max",
         KeyShape::Time,
         "How long to wait for a file or directory that existed and is now unreadable, or for the server of a bucket, 5m by \
          default; then the job fails.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key("rows_per_batch_max", KeyShape::Integer(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
-        .of(CUT),
-    key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").of(CUT),
-    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").of(FILES),
+        .for_kinds(CUT),
+    key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").for_kinds(CUT),
+    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").for_kinds(FILES),
     key(
         "rejected_bytes_max",
         KeyShape::Size,
         "How many bytes of a record that cannot be decoded its rejected row holds, 1KiB by default. If it is cut, `reason` says \
          so.",
     )
-    .of(FILES),
+    .for_kinds(FILES),
     key(
         "max_rejected",
         KeyShape::RowsOrShare,
         "Maximum rejected records of a batch; if there are more, the job stops before anything of the batch is committed. A number of \
          rows, or a share of the records of the batch: \"10%\" or 0.1. Unlimited by default.",
     )
-    .of(REJECTING),
+    .for_kinds(REJECTING),
 ];
 
-/// `tls` of a source, where it is a table.
+/// `tls` of a source, as a table.
 pub(in crate::job) const TLS: &[TableKey] = &[
     TRUSTED_CA,
     key("cert", KeyShape::Text, "Client certificate (PEM), for servers that require one."),
@@ -183,7 +183,7 @@ const REGISTRY_PASSWORD: TableKey = key("password", KeyShape::Text, "Password of
 const REGISTRY_TOKEN: TableKey =
     key("token", KeyShape::Text, "Token, for example \"${TOKEN}\", instead of `user` and `password`.");
 
-/// `registry` of a source, where it is a table.
+/// `registry` of a source, as a table.
 pub(in crate::job) const REGISTRY: &[TableKey] = &[
     REGISTRY_URL,
     REGISTRY_USER,
@@ -193,7 +193,7 @@ pub(in crate::job) const REGISTRY: &[TableKey] = &[
     key("wait", KeyShape::Time, "How long the source waits for an unreachable registry, 1h by default."),
 ];
 
-/// The same of a sink.
+/// `registry` of a sink, as a table.
 pub(in crate::job) const SUBJECT: &[TableKey] = &[
     REGISTRY_URL,
     REGISTRY_USER,
@@ -214,14 +214,14 @@ pub(in crate::job) const SUBJECT: &[TableKey] = &[
     ),
 ];
 
-/// A column of a source, where it is a table.
+/// A column of a source, as a table.
 pub(in crate::job) const COLUMN: &[TableKey] = &[
     key("type", KeyShape::Type, "Type of the column, as in the short form.").needed(&[""]),
     key(
         "path",
         KeyShape::Texts,
-        "Path of the value in a record of json, avro or protobuf: \"user.id\", or [\"user\", \"id\"]; a number is an index of an \
-         array, from 0: \"items.0.sku\".",
+        "Path of the value in a json, avro or protobuf record: \"user.id\", or [\"user\", \"id\"]; a number is an \
+         index of an array, from 0: \"items.0.sku\".",
     ),
     key(
         "from",

@@ -26,7 +26,7 @@ pub(in crate::job) const OPERATORS: [&str; 14] = [
 /// Keys of a stage that mean something to plugins only.
 pub(in crate::job) const PLUGIN_KEYS: [&str; 10] =
     ["config", "on", "timeout", "initial", "instance", "limits", "grant", "on_error", "max_rejected", "replayable"];
-/// What `emit` says of a plugin of world `update`; the other words are for windows.
+/// Values of `emit` for a plugin of world `update`; the others are for windows.
 pub(in crate::job) const PLUGIN_EMITS: [&str; 3] = ["rows", "changes", "state"];
 
 /// A stage.
@@ -43,8 +43,9 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
-        "Rows that the operator works on, if not those of one batch: { size = \"30s\", slide = \"10s\" }, { gap = \"30s\" } for \
-         sessions, or \"all\" for aggregates, queries, `join` and `top` over all rows that ever came.",
+        "Rows that the operator works on, if not those of one batch: { size = \"30s\", slide = \"10s\" }, { gap = \
+         \"30s\" } for sessions, or \"all\" for aggregates, queries, `join` and `top` over all rows since the \
+         start.",
     ),
     TIME,
     LATENESS,
@@ -114,7 +115,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "top",
         KeyShape::Table(TOP),
-        "First rows in an order, per key if the stage has one: { n = 10, by = \"total\" }.",
+        "The top rows in an order, per key if the stage has one: { n = 10, by = \"total\" }.",
     ),
     key(
         "latest",
@@ -130,7 +131,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "deduplicate",
         KeyShape::Table(DEDUPLICATE),
-        "Drop rows whose key already came within this time, across batches: { within = \"10m\" }.",
+        "Drop rows whose key already occurred within this time, across batches: { within = \"10m\" }.",
     ),
     key(
         "pattern",
@@ -243,13 +244,14 @@ pub(in crate::job) const WINDOW: &[TableKey] = &[
     key(
         "offset",
         KeyShape::SignedTime,
-        "Event time: shift of the start of windows from multiples of `slide`: \"6h\" for days that begin at six, or \"-1h\".",
+        "Event time: offset of window starts from multiples of `slide`: \"6h\" for days that begin at six, or \
+        \"-1h\".",
     ),
     key(
         "zone",
         KeyShape::Text,
-        "Event time: time zone by which windows begin, for example \"Europe/Berlin\", so that \"1d\" is from midnight to \
-         midnight there, even if that is 23 or 25 hours. Windows must be whole hours. UTC by default.",
+        "Event time: time zone by which windows begin, for example \"Europe/Berlin\", so \"1d\" is from midnight to \
+         midnight there, even if that is 23 or 25 hours. Windows must be a multiple of one hour. UTC by default.",
     ),
     key(
         "gap",
@@ -398,8 +400,9 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
     key(
         "steps",
         KeyShape::Text,
-        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each followed by `?` for as few as \
-         possible), with `next` or `followed by` between them, and `not` before what must not come.",
+        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each followed by `?` \
+         for as few as possible), with `next` or `followed by` between them, and `not` before a step that must not \
+         occur.",
     )
     .needed(&[""]),
     key(
@@ -440,7 +443,7 @@ pub(in crate::job) const REPARTITION: &[TableKey] = &[key(
     "Number of partitions, by default that of the workers.",
 )];
 
-/// A function of `sql`, where it is a table.
+/// A function of `sql`, as a table.
 pub(in crate::job) const FUNCTION: &[TableKey] = &[
     key(
         "plugin",

@@ -1,20 +1,20 @@
-//! What must hold of those that speak HTTP.
+//! Checks of sources and sinks that use HTTP.
 
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::TlsSpec;
 
-/// Who listens has a certificate, and looks at nobody's.
-pub fn own_certificate(tls: &TlsSpec, part: &PartErrors<'_>) {
+/// Checks the TLS settings of a server: it has a certificate and does not verify those of clients.
+pub fn server_certificate(tls: &TlsSpec, part: &PartErrors<'_>) {
     let (key, why) = match tls {
         tls if tls.ca.is_some() => ("tls.ca", "`tls.ca` is for connections to a server"),
         tls if tls.name.is_some() => ("tls.name", "`tls.name` is for connections to a server"),
-        tls if tls.own.is_none() => ("tls", "`tls` has no certificate that those could see who connect"),
+        tls if tls.own.is_none() => ("tls", "`tls` needs a server certificate"),
         _ => return,
     };
     part.wrong(key, format!("{why}; write tls = {{ cert = \"own.pem\", key = \"own.key\" }}"));
 }
 
-/// A token stands in a header, where no other letters may.
+/// Checks that a token fits into a header.
 pub fn token_fits(token: &str, part: &PartErrors<'_>) {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         // It is not repeated: it may be a secret.

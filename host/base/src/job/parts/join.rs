@@ -14,7 +14,8 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     let inputs = spec.reads().count();
     if inputs != 2 {
         let message = format!(
-            "a join has two inputs, and this one has {inputs}; write from = \"a\" and join = {{ with = \"b\", on = … }}"
+            "a join has two inputs, but this one has {inputs}; write from = \"a\" and join = {{ with = \"b\", on = \
+            … }}"
         );
         part.wrong(if join.with.is_some() { "from" } else { "join.with" }, message);
     }
@@ -40,14 +41,14 @@ pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     } else if spec.window.is_some() {
         part.wrong(key, "`join.within` and `window` both say which rows can be partners; remove one");
     } else if spec.event_time.is_none() {
-        let message = "`join.within` needs event time: without it no row could be dropped, and the \
-                       join would keep all of them; write time = \"…\" with a timestamp column (a list: one for each \
-                       input), or remove `within` to join the rows of each batch";
+        let message = "`join.within` needs event time, or the join would keep all rows; write time = \"…\" with a \
+                       timestamp column (or a list, one per input), or remove `within` to join the rows of each \
+                       batch";
         part.wrong(key, message);
     }
 }
 
-/// A join with the latest row at the time of each.
+/// Checks an as-of join.
 fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     let key = "join.as_of";
     if spec.window.is_some() {
@@ -66,7 +67,7 @@ fn as_of(spec: &StageSpec, join: &JoinSpec, part: &PartErrors<'_>) {
     if join.within_us.is_some_and(|(from_us, to_us)| from_us != to_us.saturating_neg()) {
         part.wrong(
             "join.within",
-            "with `join.as_of`, `join.within` says how old a partner may be: one time, as within = \"1h\"",
+            "with `join.as_of`, `join.within` says how old a partner may be: one time, for example within = \"1h\"",
         );
     }
 }
@@ -77,8 +78,8 @@ pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartErrors<'_
         part.wrong("enrich.type", ONLY_OWN_ROWS);
     }
     if spec.window.is_some() {
-        let message = "`window` has no effect with `enrich.stream`: a row meets the latest row of its key; write the window in \
-                       a stage of its own, before or behind";
+        let message = "`window` has no effect with `enrich.stream`: a row meets the latest row of its key; put the \
+                       window into a separate stage, before or after this one";
         part.wrong("window", message);
     } else if spec.event_time.is_some() {
         let message =
@@ -86,14 +87,14 @@ pub(super) fn latest(spec: &StageSpec, latest: &LatestSpec, part: &PartErrors<'_
         part.wrong(part.existing_path(["time", "window.time"]), message);
     }
     if latest.op.as_ref().is_some_and(|op| latest.on.iter().any(|(_, right)| right == op)) {
-        part.wrong("enrich.op", "`enrich.op` is in `enrich.on` as well, and a column is either; remove it from one");
+        part.wrong("enrich.op", "`enrich.op` is also in `enrich.on`; remove it from one of them");
     }
 }
 
-/// The columns that must be equal.
+/// Checks the columns that must be equal.
 fn on(key: &str, pairs: &[(String, String)], part: &PartErrors<'_>) {
     if pairs.is_empty() {
-        part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, as on = \"user\""));
+        part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, for example on = \"user\""));
     }
     let left: Vec<String> = pairs.iter().map(|(left, _)| left.clone()).collect();
     twice(key, &left, part);
@@ -108,8 +109,8 @@ pub(super) fn cogroup(spec: &StageSpec, part: &PartErrors<'_>) {
     let inputs = spec.reads().count();
     if inputs < 2 {
         let message = format!(
-            "a cogroup has two inputs or more, and this one has {inputs}; write cogroup = [\"orders\", \"clicks\"] \
-             beside `from`, or cogroup = true with all inputs in `from`"
+            "a cogroup has two or more inputs, but this one has {inputs}; write cogroup = [\"orders\", \"clicks\"] \
+             in addition to `from`, or cogroup = true with all inputs in `from`"
         );
         part.wrong("cogroup", message);
     }
@@ -124,7 +125,7 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &PartErrors<'_>) {
                 part.wrong("enrich.url", message);
             }
             if query.trim().is_empty() {
-                part.wrong("enrich.query", "`enrich.query` is empty; write a query, as query = \"select …\"");
+                part.wrong("enrich.query", "`enrich.query` is empty; write a query, for example query = \"select …\"");
             }
         }
     }

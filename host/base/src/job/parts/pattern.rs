@@ -15,28 +15,28 @@ pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'
                        in a stage of their own";
         part.wrong("window", message);
     } else if spec.event_time.is_none() {
-        let message = "`pattern` goes by event time, as rows may come in another order than things happened; write time = \"…\" with a \
+        let message = "`pattern` needs event time, because rows may arrive out of order; write time = \"…\" with a \
                        timestamp column";
         part.wrong("time", message);
     }
     if let Some(within) = pattern.within {
         window::length("pattern.within", within, "10m", part);
     }
-    // What the steps are is not known: that was told.
+    // The steps could not be parsed; that error is reported already.
     if pattern.steps.steps.is_empty() {
         return;
     }
     define(pattern, part);
     if pattern.steps.waits_for_nothing() && pattern.within.is_none() {
-        let message = "`pattern.steps` ends with `followed by not`, and nothing says how long to wait for what must not come; write \
-                       within = \"30m\" in `pattern`";
+        let message = "`pattern.steps` ends with `followed by not`, which needs a time limit; write within = \
+                       \"30m\" in `pattern`";
         part.wrong("pattern.within", message);
     }
     if let PatternSkip::ToFirst(name) | PatternSkip::ToLast(name) = &pattern.skip
         && !pattern.steps.takes(name)
     {
         let shown = name.escape_debug();
-        part.wrong("pattern.skip", format!("`pattern.skip` names `{shown}`, and no step of this name takes rows"));
+        part.wrong("pattern.skip", format!("`pattern.skip` names `{shown}`, but no step of this name takes rows"));
     }
     measures(spec, pattern, part);
 }
@@ -54,7 +54,8 @@ fn define(pattern: &PatternSpec, part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("`pattern.define` has `{name}` twice; remove one"));
         } else if text.trim().is_empty() {
-            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, as {name} = \"amount > 1000\""));
+            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, for example {name} = \"amount > \
+                1000\""));
         }
     }
     for name in steps.negated().filter(|name| !seen.contains(name)) {
@@ -77,7 +78,8 @@ fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two measures are named `{name}`; rename one"));
         } else if text.trim().is_empty() {
-            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, as {name} = \"sum(small.amount)\""));
+            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, for example {name} = \
+                \"sum(small.amount)\""));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpe
 use crate::limits;
 use crate::units;
 
-/// `inside`: of which key it is, as `functions.sentiment.`; empty for that of the stage itself.
+/// Checks a plugin. `inside` is the key that it is in, for example `functions.sentiment.`; empty for the stage's own.
 pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     path(plugin, inside, part);
     grant(plugin, inside, part);
@@ -44,7 +44,7 @@ pub(in crate::job) fn check_end(plugin: &PluginSpec, part: &PartErrors<'_>) {
         if !plugin.grant.has_tls() {
             part.wrong(
                 "grant.ca",
-                "`grant.ca` is for servers with TLS, as tcp = [\"tls://feed.example.com:7000\"]; remove it",
+                "`grant.ca` is for servers with TLS, for example tcp = [\"tls://feed.example.com:7000\"]; remove it",
             );
         }
     }
@@ -60,7 +60,7 @@ fn path(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     let key = format!("{inside}plugin");
     if text.contains("://") {
         let message = format!(
-            "`{key} = \"{text}\"`: a job names a package by name and version, and millstream.lock says where it comes from; \
+            "`{key} = \"{text}\"`: a job names a package by name and version, and millstream.lock has its registry; \
              write {inside}plugin = \"name@1.2.3\", and pin it with `millstream add name@1.2.3 --registry oci://…`"
         );
         part.wrong(&key, message);
@@ -68,7 +68,7 @@ fn path(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
         match plugin.package() {
             None => file_path(&key, &plugin.path, part),
             Some(Ok(_)) => {}
-            Some(Err(error)) => part.wrong(&key, format!("`{key} = \"{text}\"` names no package: {}", error.message)),
+            Some(Err(error)) => part.wrong(&key, format!("`{key} = \"{text}\"` is not a package: {}", error.message)),
         }
     }
 }
@@ -101,12 +101,12 @@ fn files_and_env(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
                 format!("`{shown}` is not a valid variable name; write one such as REGION, without `=` and spaces");
             part.wrong(&key, message);
         } else if value.contains('\0') {
-            part.wrong(&key, format!("`{key}` has a zero byte, which no variable can have; write it without"));
+            part.wrong(&key, format!("`{key}` must not contain NUL; remove it"));
         }
     }
 }
 
-/// What a stage gives up that asks over HTTP: a batch that runs again sees other answers.
+/// Checks that a stage with HTTP requests accepts the loss of replay: a replayed batch may receive other responses.
 fn http(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     let key = format!("{inside}grant.http");
     match (plugin.grant.http.is_some(), plugin.replayable) {
@@ -120,8 +120,8 @@ fn http(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
             part.wrong(&key, message);
         }
         (true, false) if plugin.on_error == OnError::Reject => {
-            let message = "`grant.http` does not go with on_error = \"reject\": other rows could fail \
-                           when a batch is replayed. Remove `on_error`; the plugin can reject rows itself.";
+            let message = "`grant.http` cannot be combined with on_error = \"reject\": other rows could fail when a \
+                           batch is replayed. Remove `on_error`; the plugin can reject rows itself.";
             part.wrong(&key, message);
         }
         (false, false) => {
@@ -152,20 +152,21 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
         }
         OnError::Reject if plugin.instance == InstanceSpec::Worker => part.wrong(
             "instance",
-            "`instance = \"worker\"` does not go with on_error = \"reject\": whether a row is rejected must not depend on \
-             the calls before, so each call has a new instance; remove `instance`",
+            "`instance = \"worker\"` cannot be combined with on_error = \"reject\": whether a row is rejected must \
+             not depend on previous calls, so each call has a new instance; remove `instance`",
         ),
         OnError::Reject => {}
     }
     rejected_max(plugin.rejected_max, part);
 }
 
-/// A share must be one.
+/// Checks that a share is between 0 and 1.
 pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartErrors<'_>) {
     if let Some(RejectedMax::Share(share)) = most
         && !(0.0..=1.0).contains(&share)
     {
-        let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, as max_rejected = 0.1");
+        let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, for example \
+            max_rejected = 0.1");
         part.wrong("max_rejected", message);
     }
 }
@@ -207,6 +208,6 @@ fn ranges(set: &PluginLimits, inside: &str, part: &PartErrors<'_>) {
     }
     if set.compile_time_max.is_zero() {
         let key = format!("{inside}limits.compile");
-        part.wrong(&key, format!("`{key}` is zero, in which nothing compiles; write a time such as \"2m\""));
+        part.wrong(&key, format!("`{key}` is zero; write a time such as \"2m\""));
     }
 }

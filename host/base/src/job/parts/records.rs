@@ -1,5 +1,4 @@
-//! What must hold of a source whose records have schemas of their own. What is in these is looked at where they are used
-//! (`receiver`).
+//! Checks of sources whose records have schemas. The content of the schemas is checked by their users (`receiver`).
 
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
@@ -11,7 +10,7 @@ pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
     let no_frames = match spec.kind {
         SourceKind::Follow { .. } => "a log that grows is read by lines; remove `follow`, and read complete files",
         SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
-            "they are not read from buckets yet; copy the objects into a folder"
+            "they cannot be read from buckets yet; copy the objects into a directory"
         }
         SourceKind::Declared(ref config) => config.no_frames().unwrap_or_default(),
         _ => "",
@@ -49,11 +48,11 @@ pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
 /// The message that records are.
 pub fn message(spec: &ProtobufSpec, part: &PartErrors<'_>) {
     if spec.message.is_empty() {
-        part.wrong("message", "`message` is empty; write the full name of a message, as \"shop.Order\"");
+        part.wrong("message", "`message` is empty; write the full name of a message, for example \"shop.Order\"");
     }
 }
 
-/// A registry of schemas.
+/// Checks the settings of a schema registry.
 pub fn registry(spec: &RegistrySpec, part: &PartErrors<'_>) {
     let url = &spec.url;
     if !url.starts_with("http://") && !url.starts_with("https://") {

@@ -1,4 +1,4 @@
-//! What must hold of a stage by itself.
+//! Checks of a single stage.
 
 use super::{join, pattern, plugin, twice, window};
 use crate::job::names;
@@ -31,7 +31,8 @@ pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
         }
         OperatorSpec::Sql { query, functions, .. } => {
             if query.trim().is_empty() {
-                part.wrong("sql", "`sql` is empty; write a query, as sql = \"select count(*) as n from words\"");
+                part.wrong("sql", "`sql` is empty; write a query, for example sql = \"select count(*) as n from \
+                    words\"");
             }
             for (name, function) in functions {
                 function_name(name, part);
@@ -54,7 +55,7 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
                 part.wrong("top.n", "`top.n` is 0; write at least 1");
             }
             if by.is_empty() {
-                part.wrong("top.by", "`top.by` is empty; write the name of a column, as by = \"total\"");
+                part.wrong("top.by", "`top.by` is empty; write the name of a column, for example by = \"total\"");
             }
         }
         OperatorSpec::Newest { by } => {
@@ -65,7 +66,7 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
             if by.as_ref().is_some_and(String::is_empty) {
                 part.wrong(
                     "latest",
-                    "`latest` is empty; write latest = true, or the name of a column, as latest = \"at\"",
+                    "`latest` is empty; write latest = true, or the name of a column, for example latest = \"at\"",
                 );
             }
         }
@@ -78,7 +79,7 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
             }
         }
         OperatorSpec::Sample(share) if !(0.0..=1.0).contains(share) => {
-            part.wrong("sample", format!("`sample` is {share}; write a number from 0 to 1, as sample = 0.1"));
+            part.wrong("sample", format!("`sample` is {share}; write a number from 0 to 1, for example sample = 0.1"));
         }
         OperatorSpec::Split(branches) => split(branches, part),
         OperatorSpec::Repartition { partitions: Some(count) }
@@ -92,7 +93,7 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
     }
 }
 
-/// The key: columns that differ, in a stage where they mean something.
+/// Checks the key: different columns, in a stage that uses a key.
 fn key(spec: &StageSpec, part: &PartErrors<'_>) {
     let place = part.existing_path(["key", "top.key"]);
     twice(place, &spec.key, part);
@@ -111,7 +112,7 @@ fn key(spec: &StageSpec, part: &PartErrors<'_>) {
         ),
         OperatorSpec::Distinct(_) => part.wrong(
             place,
-            "`key` does nothing in a stage with `distinct`; name the columns there, as distinct = \"user\"",
+            "`key` does nothing in a stage with `distinct`; name the columns there, for example distinct = \"user\"",
         ),
         OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) | OperatorSpec::Sample(_) | OperatorSpec::Split(_) => {
             part.wrong(place, format!("`key` does nothing in a stage with `{word}`; remove it"));
@@ -122,7 +123,8 @@ fn key(spec: &StageSpec, part: &PartErrors<'_>) {
 
 fn split(branches: &[(String, String)], part: &PartErrors<'_>) {
     if branches.is_empty() {
-        let message = "`split` has no branches; write at least one, as split = { errors = \"level = 'ERROR'\" }";
+        let message = "`split` has no branches; write at least one, for example split = { errors = \"level = \
+            'ERROR'\" }";
         part.wrong("split", message);
     }
     let mut seen = BTreeSet::new();
@@ -133,7 +135,8 @@ fn split(branches: &[(String, String)], part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two branches of `split` are named `{name}`; rename one"));
         } else if predicate.trim().is_empty() {
-            let message = format!("`{path}` is empty; write an SQL expression, as {name} = \"level = 'ERROR'\"");
+            let message = format!("`{path}` is empty; write an SQL expression, for example {name} = \"level = \
+                'ERROR'\"");
             part.wrong(&path, message);
         }
     }
@@ -149,20 +152,19 @@ fn function_name(name: &str, part: &PartErrors<'_>) {
         return;
     }
     let message = format!(
-        "`{}` is not the name of a function: these are of small letters, digits and `_`, begin with a letter and have \
-         at most {} bytes; write such a name",
+        "`{}` is not a valid function name; use a-z, 0-9 and `_`, with a letter first, at most {} bytes",
         name.escape_debug(),
         limits::NAME_BYTES_MAX
     );
     part.wrong(&format!("functions.{name}"), message);
 }
 
-/// Whether an aggregate can take out what leaves a window.
+/// Checks that an aggregate can subtract values that leave a window.
 fn invertible(column: &AggregateSpec, part: &PartErrors<'_>) {
     let fits = matches!(column.function, AggregateFunction::Count | AggregateFunction::Sum) && !column.distinct;
     if !fits {
         let message = format!(
-            "`inverse` is for `count` and `sum`, which can subtract what leaves a window, and `{}` cannot; remove \
+            "`inverse` is for `count` and `sum`, which can subtract what leaves a window, but `{}` cannot; remove \
              `inverse`, or compute this column in a separate stage",
             column.output
         );
@@ -187,7 +189,7 @@ fn aggregates(columns: &[AggregateSpec], key: &[String], part: &PartErrors<'_>) 
             part.wrong(&path, format!("two aggregates are named `{output}`; rename one"));
         }
         if column.column.is_none() && column.function != AggregateFunction::Count {
-            part.wrong(&path, format!("aggregate `{output}` needs a column; only count does without"));
+            part.wrong(&path, format!("aggregate `{output}` needs a column; only count works without one"));
         }
         if column.distinct && (column.function != AggregateFunction::Count || column.column.is_none()) {
             part.wrong(&path, format!("aggregate `{output}`: `distinct` is for count of a column only"));

@@ -7,7 +7,7 @@ use crate::time::microseconds;
 use crate::units;
 use std::time::Duration;
 
-/// What to write for event time.
+/// Help of errors about event time.
 const TIME: &str = "write time = \"…\" with a timestamp column";
 
 pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
@@ -37,23 +37,24 @@ pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
         }
     }
     if window.emit == WindowEmit::Update {
-        let place = part.existing_path(["emit", &format!("{name}.emit")]).to_owned();
+        let path = part.existing_path(["emit", &format!("{name}.emit")]).to_owned();
         if spec.event_time.is_none() {
-            part.wrong(&place, format!("`emit = \"update\"` is for windows of event time; {TIME}, or remove it"));
+            part.wrong(&path, format!("`emit = \"update\"` is for windows of event time; {TIME}, or remove it"));
         } else if !matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_)) {
             let message = "`emit = \"update\"` is for aggregates, whose results of a window can be refined; remove it";
-            part.wrong(&place, message);
+            part.wrong(&path, message);
         }
     }
 }
 
-/// What works on all rows: aggregates need not keep them, and others keep what they need themselves.
+/// Checks an operator over all rows: aggregates need not keep the rows, and others keep what they need.
 fn all(spec: &StageSpec, name: &str, part: &PartErrors<'_>) {
     let fits = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Plugin(_) | OperatorSpec::Sql { .. });
     if !fits {
         let message = format!(
-            "`{name} = \"all\"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row indefinitely; write \
-             aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
+            "`{name} = \"all\"` is for aggregates, queries, `join`, `latest` and `top`, because other operators \
+             would keep every row indefinitely; write aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \
+             \"30s\" }}"
         );
         part.wrong(name, message);
     }
@@ -63,7 +64,7 @@ fn all(spec: &StageSpec, name: &str, part: &PartErrors<'_>) {
     }
 }
 
-/// A length of time that is neither zero nor absurd; whether it is good.
+/// Checks a duration: neither zero nor too long. Returns whether it is valid.
 pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartErrors<'_>) -> bool {
     let good = time >= Duration::from_micros(1) && units::fits(time);
     if time < Duration::from_micros(1) {
@@ -86,8 +87,8 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
     }
     if batch.is_zero() {
         let message = format!(
-            "a window of processing time is made of whole batches, and with batch = \"0s\" these have no length; write \
-             batch = \"1s\" at the top, or {} for windows of event time",
+            "a window of processing time consists of batches, which have no length with batch = \"0s\"; write batch \
+             = \"1s\" at the top, or {} for windows of event time",
             TIME.trim_start_matches("write ")
         );
         return part.wrong(name, message);
@@ -103,8 +104,8 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
         };
         let (time, batch) = (units::show_time(time), units::show_time(batch));
         let message = format!(
-            "`{key}` is {time}, which is not a multiple of the batch interval, {batch}, and a window of processing time \
-             consists of whole batches; write {nearest}"
+            "`{key}` is {time}, which is not a multiple of the batch interval, {batch}, and a window of processing \
+             time consists of complete batches; write {nearest}"
         );
         return part.wrong(key, message);
     }
@@ -121,34 +122,35 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
     }
 }
 
-/// What only stages over all rows do: follow rows that are deleted, and tell places.
+/// Checks settings of stages over all rows only: applying deletions, and ranks.
 fn changes(spec: &StageSpec, part: &PartErrors<'_>) {
     let over_all = spec.window.as_ref().is_some_and(|window| window.extent == WindowExtent::All);
     let latest = matches!(spec.operator, OperatorSpec::Newest { .. });
     let follows = follows_changes(spec) || matches!(spec.operator, OperatorSpec::Sql { .. });
     if spec.op.is_some() && !(over_all && follows || latest) {
-        let message = "`op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = \"all\", or remove it";
+        let message = "`op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can remove rows; write \
+            window = \"all\", or remove it";
         part.wrong("op", message);
     }
     if latest && spec.window.is_some() && !over_all {
-        let message = "`latest` is of all rows that ever came; remove `window`";
+        let message = "`latest` covers all rows; remove `window`";
         part.wrong("window", message);
     }
     if matches!(&spec.operator, OperatorSpec::Join(join) if join.ttl.is_some()) && !over_all {
         part.wrong("join.ttl", "`join.ttl` is for a join of all rows; write window = \"all\", or remove it");
     }
     if matches!(spec.operator, OperatorSpec::Top { rank: Some(_), .. }) && !over_all {
-        part.wrong("top.rank", "`top.rank` is for the first of all rows; write window = \"all\", or remove it");
+        part.wrong("top.rank", "`top.rank` is for a ranking of all rows; write window = \"all\", or remove it");
     }
 }
 
-/// Operators that can work on all rows, and follow those that are deleted again.
+/// Returns whether the operator can work on all rows and apply deletions.
 fn follows_changes(spec: &StageSpec) -> bool {
     use OperatorSpec::{Aggregate, Join, Newest, Top};
     matches!(spec.operator, Aggregate { .. } | Join(_) | Newest { .. } | Top { .. })
 }
 
-/// Where windows begin.
+/// Checks the alignment of windows.
 fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &PartErrors<'_>) {
     const HOUR_US: u128 = 3_600_000_000;
     let (offset, zone) = (format!("{name}.offset"), format!("{name}.zone"));
@@ -157,29 +159,29 @@ fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin,
         for key in [(begin.offset_us != 0).then_some(&offset), begin.zone.is_some().then_some(&zone)] {
             let Some(key) = key else { continue };
             let message =
-                format!("`{key}` is for windows of event time, which have places of their own; {TIME}, or remove it");
+                format!("`{key}` is for windows of event time; {TIME}, or remove it");
             part.wrong(key, message);
         }
     } else if begin.offset_us.unsigned_abs() >= slide_us.unsigned_abs() && begin.offset_us != 0 && slide_us > 0 {
         let message = format!(
-            "`{offset}` is as long as the slide, {}, or longer; write what is left of it over that",
+            "`{offset}` must be shorter than the slide, {}; write the remainder",
             units::show_time(slide)
         );
         part.wrong(&offset, message);
     } else if begin.zone.is_some() && ![size, slide].iter().all(|time| time.as_micros().is_multiple_of(HOUR_US)) {
         let message = format!(
-            "`{zone}` is for windows of whole hours and days, as clocks are set by such; remove it, or write size = \"1h\""
+            "`{zone}` is for windows that are multiples of one hour; remove it, or write size = \"1h\""
         );
         part.wrong(&zone, message);
     }
 }
 
-/// So many batches.
+/// Returns the duration of this number of batches.
 fn multiple(count: u128, batch: Duration) -> Duration {
     Duration::from_micros(u64::try_from(count.saturating_mul(batch.as_micros())).unwrap_or(u64::MAX))
 }
 
-/// Whether there is a window that something can be taken out of.
+/// Checks `inverse`: it needs sliding windows.
 fn inverse(spec: &StageSpec, part: &PartErrors<'_>) {
     let set = match &spec.operator {
         OperatorSpec::Aggregate { inverse, .. } => *inverse,
@@ -188,8 +190,8 @@ fn inverse(spec: &StageSpec, part: &PartErrors<'_>) {
     };
     let slides = matches!(&spec.window, Some(WindowSpec { extent: WindowExtent::Sliding { .. }, .. }));
     if set && !slides {
-        let message = "`inverse` takes out what leaves a sliding window, and this stage has none; add window = { size = \
-                       \"30s\", slide = \"10s\" }, or remove it";
+        let message = "`inverse` subtracts rows that leave a sliding window, and this stage has no such window; add \
+                       window = { size = \"30s\", slide = \"10s\" }, or remove it";
         part.wrong("inverse", message);
     }
 }
@@ -197,11 +199,11 @@ fn inverse(spec: &StageSpec, part: &PartErrors<'_>) {
 /// `time` and what goes with it.
 pub(super) fn event_time(spec: &StageSpec, part: &PartErrors<'_>) {
     let Some(time) = &spec.event_time else { return };
-    let place = |key: &str| {
+    let path = |key: &str| {
         let (window, join) = (format!("window.{key}"), format!("join.window.{key}"));
         part.existing_path([part.existing_path([key, &window]), &join]).to_owned()
     };
-    let key = place("time");
+    let key = path("time");
     times(spec, &time.time, &key, part);
     let used = match &spec.operator {
         _ if spec.window.is_some() => true,
@@ -214,7 +216,7 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartErrors<'_>) {
     };
     if !used && matches!(spec.operator, OperatorSpec::Join(_)) {
         let message = format!(
-            "a join with `{key}` but without a bound would have to keep all rows indefinitely; write within = \"10s\" in \
+            "a join with `{key}` but without a bound would keep all rows indefinitely; write within = \"10s\" in \
              `join`, or window = {{ size = \"30s\" }}, or remove `{key}` to join the rows of each batch"
         );
         part.wrong(&key, message);
@@ -226,16 +228,16 @@ pub(super) fn event_time(spec: &StageSpec, part: &PartErrors<'_>) {
         part.wrong(&key, message);
     }
     if let Some(idle) = time.idle {
-        length(&place("idle"), idle, "30s", part);
+        length(&path("idle"), idle, "30s", part);
     }
     for (key, time) in [("lateness", Some(time.lateness)), ("ahead_max", time.ahead_max)] {
         if time.is_some_and(|time| !time.is_zero()) {
-            length(&place(key), time.unwrap_or_default(), "10s", part);
+            length(&path(key), time.unwrap_or_default(), "10s", part);
         }
     }
 }
 
-/// One time for all inputs, or one for each.
+/// Checks the event times: one for all inputs, or one for each.
 fn times(spec: &StageSpec, times: &[String], key: &str, part: &PartErrors<'_>) {
     if times.is_empty() || times.iter().any(|time| time.trim().is_empty()) {
         return part.wrong(key, format!("`{key}` is empty; write the name of a timestamp column"));

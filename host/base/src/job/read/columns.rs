@@ -35,7 +35,7 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
         }
         other => {
             let found = type_of(other);
-            let message = format!("column `{name}` is {found}; write its type, as {name} = \"int64\"");
+            let message = format!("column `{name}` is {found}; write its type, for example {name} = \"int64\"");
             columns.wrong(name, message);
             None
         }
@@ -45,7 +45,7 @@ fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec>
 /// Reads `"key"`, and so on.
 fn from(r: &Reader<'_>) -> ColumnSource {
     let Some(word) = r.text("from", "from = \"key\"") else { return ColumnSource::Value };
-    let from = ColumnSource::of(word);
+    let from = ColumnSource::parse(word);
     if from.is_none() {
         let hint = suggest::hint(word, ColumnSource::WORDS, "write one of");
         r.wrong("from", format!("`{}from = \"{word}\"` is unknown{hint}", r.inside));
@@ -56,7 +56,7 @@ fn from(r: &Reader<'_>) -> ColumnSource {
 /// Reads `"base64"`, and so on.
 pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
     let word = r.text("encoding", "encoding = \"base64\"")?;
-    let encoding = BinaryEncoding::of(word);
+    let encoding = BinaryEncoding::parse(word);
     if encoding.is_none() {
         let hint = suggest::hint(word, BinaryEncoding::WORDS, "write one of");
         r.wrong("encoding", format!("`{}encoding = \"{word}\"` is unknown{hint}", r.inside));
@@ -75,7 +75,7 @@ fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
     if names.iter().any(String::is_empty) {
         r.wrong(
             "path",
-            format!("`{}path` has an empty name; write names with dots between, as path = \"user.id\"", r.inside),
+            format!("`{}path` has an empty name; write names with dots between, for example path = \"user.id\"", r.inside),
         );
         return None;
     }
@@ -110,7 +110,7 @@ pub(super) fn zone(r: &Reader<'_>) -> Option<Zone> {
     if zone.is_none() {
         let help = match suggest::nearest(name, Zone::names()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "write one of the IANA database, as \"Europe/Berlin\"".into(),
+            None => "write one of the IANA database, for example \"Europe/Berlin\"".into(),
         };
         r.wrong("zone", format!("`{}zone = \"{name}\"` is not a time zone; {help}", r.inside));
     }

@@ -55,7 +55,7 @@ fn dir(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Reader
     if r.has("settle") {
         r.wrong(
             "settle",
-            "`settle` is for files, which may still be written; an object is complete from the start; remove it",
+            "`settle` is for files, which may still be growing; an object is always complete; remove it",
         );
     }
     let poll = if r.has("poll") { poll } else { Duration::from_millis(limits::OBJECTS_POLL_MS) };

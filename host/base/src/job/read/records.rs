@@ -13,10 +13,10 @@ use toml::Value;
 
 pub(in crate::job) const REGISTRY: &str = "registry = \"http://127.0.0.1:8081\"";
 
-/// Reads where the schemas of Avro records are.
+/// Reads the location of the schemas of Avro records.
 pub(in crate::job) fn avro(r: &Reader<'_>, dir: &Path) -> WriterSchema {
     if r.has("registry") && r.has("schema_file") {
-        r.wrong("schema_file", "`schema_file` is of no use where `registry` has the schemas; remove one of them");
+        r.wrong("schema_file", "`schema_file` has no effect if `registry` has the schemas; remove one of them");
     }
     if let Some(registry) = registry(r, keys::REGISTRY) {
         return WriterSchema::Registry(Box::new(registry));
@@ -27,7 +27,7 @@ pub(in crate::job) fn avro(r: &Reader<'_>, dir: &Path) -> WriterSchema {
     }
 }
 
-/// Reads where a sink's schema is.
+/// Reads the location of a sink's schema.
 pub(in crate::job) fn subject(r: &Reader<'_>) -> Option<SubjectSpec> {
     let subject = SubjectSpec::new(registry(r, keys::SUBJECT)?);
     if !matches!(r.table.get("registry"), Some(Value::Table(_))) {
@@ -65,7 +65,7 @@ fn registry(r: &Reader<'_>, known: &[TableKey]) -> Option<RegistrySpec> {
                 (Some(user), password, None) => Some((user.to_owned(), password.unwrap_or_default().to_owned())),
                 (None, None, Some(token)) => Some((String::new(), token.to_owned())),
                 (None, Some(_), _) => {
-                    inner.wrong("password", "`registry.password` is of no use without `registry.user`; write both");
+                    inner.wrong("password", "`registry.password` needs `registry.user`; write both");
                     None
                 }
                 (Some(_), _, Some(_)) => {
@@ -76,7 +76,7 @@ fn registry(r: &Reader<'_>, known: &[TableKey]) -> Option<RegistrySpec> {
             let url = inner.text("url", "url = \"http://127.0.0.1:8081\"")?;
             Some(RegistrySpec {
                 login,
-                ca: inner.path("ca", "ca = \"issuer.pem\""),
+                ca: inner.path("ca", "ca = \"ca.pem\""),
                 wait: inner.time("wait").unwrap_or(Duration::from_millis(SERVER_WAIT_MS)),
                 ..plain(url)
             })
@@ -113,7 +113,7 @@ fn content(key: &str, example: &str, r: &Reader<'_>, dir: &Path) -> Option<FileC
     match read {
         Err(error) => {
             let why = format!(
-                "`{key}`: `{}` cannot be read: {error}; paths start from the job file's folder",
+                "`{key}`: `{}` cannot be read: {error}; paths start from the job file's directory",
                 file.display()
             );
             r.wrong(key, why);

@@ -20,7 +20,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds
     let word = r.kind(&kinds.of_sources(), SOURCE_KINDS_LATER);
     let ignored = JobErrors::default();
     let absent = word.and_then(|word| built::absent_kind(word, kinds.absent_source(word)));
-    // Nothing is known of the other keys of a kind that is not in this build.
+    // The other keys of a kind that is not in this build are unknown.
     let r = &match absent {
         Some(absent) => {
             r.wrong("kind", absent);
@@ -98,11 +98,11 @@ fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
     })
 }
 
-/// The format with its options; an option of another format is a mistake.
+/// Reads the format with its options. An option of another format is an error.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir): (&Kinds, &Path)) -> Format {
     let default = match kind {
         SourceKind::Plugin(_) => "json",
-        // It is not the author's to choose; the key itself is refused already.
+        // The connector determines it; the key itself was rejected.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
         SourceKind::Declared(config) => config.format().word(),
         _ => "text",
@@ -169,7 +169,7 @@ fn separator(r: &Reader<'_>) -> u8 {
     }
 }
 
-/// How long `poll` may be; a folder that is looked at less often is a mistake more likely than a wish.
+/// Returns an error if `poll` is too long: more likely a mistake than intended.
 pub(in crate::job) fn poll_fits(poll: Duration) -> Result<(), String> {
     if poll.is_zero() || poll > Duration::from_secs(3600) {
         return Err(format!("`poll` is {}; write a time from 1ms to 1h", units::show_time(poll)));

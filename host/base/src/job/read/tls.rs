@@ -5,7 +5,7 @@ use crate::job::spec::TlsSpec;
 use crate::job::table::Reader;
 use toml::Value;
 
-const EXAMPLE: &str = "tls = true, or tls = { ca = \"issuer.pem\" }";
+const EXAMPLE: &str = "tls = true, or tls = { ca = \"ca.pem\" }";
 
 /// Reads `tls`; `None`: plain TCP.
 pub(in crate::job) fn read(r: &Reader<'_>) -> Option<TlsSpec> {
@@ -26,7 +26,7 @@ pub(in crate::job) fn read_with(r: &Reader<'_>, keys: &[TableKey]) -> Option<Tls
                 (cert, _) => {
                     let (is, not) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
                     if !inner.has(not) {
-                        inner.wrong(is, format!("`tls.{is}` is of no use without `tls.{not}`; write both, or none"));
+                        inner.wrong(is, format!("`tls.{is}` needs `tls.{not}`; write both, or none"));
                     }
                     None
                 }

@@ -63,7 +63,8 @@ impl SourceKind {
         match self {
             SourceKind::Declared(config) => config.promise(),
             SourceKind::Plugin(_) => Some(
-                "exactly once if its plugin resumes at a position, with [checkpoint]; what it cannot send again is lost at a crash",
+                "exactly once if its plugin resumes at a position, with [checkpoint]; rows that it cannot send \
+                again are lost at a crash",
             ),
             _ => None,
         }
@@ -72,15 +73,15 @@ impl SourceKind {
     /// The identity of its positions in a checkpoint, see [`SourceConfig::identity`]. It has the path or address as written in the job file:
     /// values of variables are not stored, and another value does not make it another source.
     pub fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
-        let place = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
+        let shown_path = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
         match self {
-            SourceKind::Directory { path, spread, .. } => format!("directory {}{}", place(path), spread_words(*spread)),
-            SourceKind::Retry { path, .. } => format!("directory {}", place(path)),
+            SourceKind::Directory { path, spread, .. } => format!("directory {}{}", shown_path(path), spread_words(*spread)),
+            SourceKind::Retry { path, .. } => format!("directory {}", shown_path(path)),
             SourceKind::Objects { url, spread, .. } => {
-                format!("directory {}{}", place(Path::new(url)), spread_words(*spread))
+                format!("directory {}{}", shown_path(Path::new(url)), spread_words(*spread))
             }
-            SourceKind::File { path } => format!("file {}", place(path)),
-            SourceKind::Follow { path, .. } => format!("follow {}", place(path)),
+            SourceKind::File { path } => format!("file {}", shown_path(path)),
+            SourceKind::Follow { path, .. } => format!("follow {}", shown_path(path)),
             SourceKind::Declared(config) => config.identity(written),
             // Another version resumes where the previous one stopped.
             SourceKind::Plugin(source) => match source.plugin.package() {

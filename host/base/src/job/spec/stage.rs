@@ -17,7 +17,7 @@ use std::time::Duration;
 /// One operator of the graph. Its rows pass `window`, then the operator, then `filter` and `select`.
 #[derive(Clone, Debug)]
 pub struct StageSpec {
-    /// Its name in the job.
+    /// The stage's name.
     pub name: String,
     /// The streams that it reads: names of sources and stages, or `<name>.rejected`, `<name>.late`, `<name>.<branch>`.
     pub from: Vec<String>,
@@ -29,7 +29,7 @@ pub struct StageSpec {
     pub window: Option<WindowSpec>,
     /// The event time of its rows; by default the batch time is used.
     pub event_time: Option<EventTimeSpec>,
-    /// What it does.
+    /// The operator.
     pub operator: OperatorSpec,
     /// An SQL expression that the operator's rows must fulfill to leave the stage.
     pub filter: Option<String>,
@@ -114,10 +114,10 @@ pub enum WindowExtent {
         size: Duration,
         /// Time between the starts of two windows; `None`: the batch interval in processing time, `size` in event time.
         slide: Option<Duration>,
-        /// Where windows of event time begin.
+        /// Alignment of windows of event time.
         begin: WindowBegin,
     },
-    /// All rows that ever came: running totals, and operators that keep rows themselves.
+    /// All rows since the start of the job: running totals, and operators that keep rows themselves.
     All,
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
@@ -128,7 +128,7 @@ pub enum WindowExtent {
     },
 }
 
-/// Where windows of event time begin: at the multiples of their slide since 1970 in the local time of a zone, plus an offset.
+/// Alignment of windows of event time: at the multiples of their slide since 1970 in the local time of a zone, plus an offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowBegin {
     /// The offset, in microseconds.
@@ -200,7 +200,7 @@ pub enum OperatorSpec {
     Latest(LatestSpec),
     /// The first rows in an order.
     Top {
-        /// How many, per key if the stage has one.
+        /// Number of rows, per key if the stage has one.
         n: u64,
         /// The column that orders them.
         by: String,
@@ -296,11 +296,11 @@ pub enum JoinKind {
     /// None.
     #[default]
     Inner,
-    /// Those of the first input.
+    /// Unmatched rows of the first input.
     Left,
-    /// Those of the second input.
+    /// Unmatched rows of the second input.
     Right,
-    /// Those of both.
+    /// Unmatched rows of both inputs.
     Full,
 }
 
@@ -319,7 +319,7 @@ impl JoinKind {
 /// A lookup table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnrichSpec {
-    /// Where it comes from.
+    /// Origin of the table.
     pub table: EnrichTable,
     /// Columns that must be equal: of the stage's input and of the table.
     pub on: Vec<(String, String)>,
@@ -327,7 +327,7 @@ pub struct EnrichSpec {
     pub kind: JoinKind,
     /// The table's columns and types; empty: as the file or query defines them.
     pub schema: Vec<ColumnSpec>,
-    /// How often it is checked for changes.
+    /// Interval between checks of the table for changes.
     pub poll: Duration,
 }
 

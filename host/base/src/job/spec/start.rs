@@ -1,6 +1,6 @@
-//! Where a job begins to read what a server stores.
+//! The position in stored records at which a new job starts to read.
 
-/// Where a job begins that has not read before.
+/// Start position of a job that has not read before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ServerStart {
     /// At the oldest existing messages.
@@ -10,7 +10,7 @@ pub enum ServerStart {
     Latest,
 }
 
-/// Where a job begins to read partitions.
+/// Start position in partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StreamStart {
     /// At the oldest existing records.

@@ -155,7 +155,7 @@ fn is_of_the_batch(call: &Function) -> bool {
 
 fn of_the_batch(call: &Function) -> String {
     format!(
-        "`{call}` is another time in each batch, and a query over all rows is not recomputed; use a column of the rows"
+        "`{call}` differs in each batch, and a query over all rows is not recomputed; use a column of the rows"
     )
 }
 

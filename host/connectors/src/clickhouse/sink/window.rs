@@ -54,7 +54,7 @@ pub enum Window {
 
 impl Table {
     /// Decodes a response; `None` if it is invalid.
-    pub fn of(response: &str) -> Option<Table> {
+    pub fn parse(response: &str) -> Option<Table> {
         serde_json::from_str(response.trim()).ok()
     }
 
@@ -94,7 +94,7 @@ mod tests {
         let table = serde_json::json!({
             "tables": "1", "engine": engine, "definition": definition, "single": single, "replicated": "100"
         });
-        Table::of(&format!("{table}\n")).unwrap().window()
+        Table::parse(&format!("{table}\n")).unwrap().window()
     }
 
     #[test]
@@ -113,9 +113,9 @@ mod tests {
         );
         assert_eq!(table("Memory", "Memory", "5"), Window::Never("Memory".into()));
         let gone = r#"{"tables":"0","engine":"","definition":"","single":"0","replicated":null}"#;
-        assert_eq!(Table::of(gone).unwrap().window(), Window::NoTable);
+        assert_eq!(Table::parse(gone).unwrap().window(), Window::NoTable);
         for other in ["", "ok", "{}", "[]"] {
-            assert!(Table::of(other).is_none(), "{other}");
+            assert!(Table::parse(other).is_none(), "{other}");
         }
     }
 

@@ -124,7 +124,7 @@ pub fn check(written: &FileSettings) -> Result<(), (&'static str, String)> {
     };
     if !existing.is_dir() {
         let message =
-            format!("{} is a file, not a folder; a table is a folder: choose another path", existing.display());
+            format!("{} is a file, but a table is a directory; choose another path", existing.display());
         return Err(("path", message));
     }
     super::check_writable(existing).map_err(|message| ("path", message))?;
@@ -135,7 +135,7 @@ pub fn check(written: &FileSettings) -> Result<(), (&'static str, String)> {
 
 /// Returns what the rows require of the table. The error names the invalid key.
 fn table_request(written: &FileSettings) -> Result<TableRequest, (&'static str, String)> {
-    let merging = MergeSettings::of(&written.layout);
+    let merging = MergeSettings::from_layout(&written.layout);
     let schema: SchemaRef = match &merging {
         Some(merging) => merging.columns_written(&written.schema)?,
         None => written.schema.clone(),
@@ -159,7 +159,7 @@ impl DeltaDestination {
             }
             None => {
                 let dir = written.path.join(&own_name);
-                fs::create_dir_all(&dir).map_err(|cause| super::open_error(sink, "make the folder", &dir, &cause))?;
+                fs::create_dir_all(&dir).map_err(|cause| super::open_error(sink, "create the directory", &dir, &cause))?;
                 (
                     Arc::new(DirDestination::new(written.path.clone())),
                     Box::new(DirDestination::new(dir.clone())),
@@ -171,13 +171,13 @@ impl DeltaDestination {
         let table = retry_transient(failure, || table(&*root, &table_request))?;
         let log = Mutex::new(Log { table, last_check: Instant::now() });
         let (owner, sink, format) = (owner.cloned(), sink.clone(), written.format);
-        let merging = MergeSettings::of(&written.layout);
+        let merging = MergeSettings::from_layout(&written.layout);
         Ok((DeltaDestination { root, own, own_name, table_request, merging, format, owner, sink, log }, dir))
     }
 
     /// Returns the name of a part within the table, unique among all sinks.
     fn path_in_table(&self, part: &str) -> String {
-        let of = &Digest::of(self.own_name.as_bytes()).hex()[..16];
+        let of = &Digest::compute(self.own_name.as_bytes()).hex()[..16];
         match part.rsplit_once('.') {
             Some((name, extension)) => format!("{name}-{of}.{extension}"),
             None => format!("{part}-{of}"),
@@ -274,7 +274,7 @@ impl DeltaDestination {
             let mut failed = None;
             let staying = changes.remaining_rows(file, || match self.root.read(&name) {
                 Ok(Some(bytes)) => Ok(bytes.into()),
-                Ok(None) => Err("it is gone".into()),
+                Ok(None) => Err("it was deleted".into()),
                 Err(error) => {
                     failed = Some(error);
                     Err(String::new())
@@ -348,7 +348,7 @@ impl DeltaDestination {
 
     /// Reads the commits of other writers since the last call.
     fn read_new_commits(&self, log: &mut Log) -> Result<(), StoreError> {
-        let names = LogFiles::of(&*self.root, Some(log.table.version))?;
+        let names = LogFiles::list(&*self.root, Some(log.table.version))?;
         let next = log.table.version + 1;
         let newer = names.commits.range(next..).next();
         let checkpoint = names.checkpoint.filter(|checkpoint| checkpoint.version > log.table.version);
@@ -393,7 +393,7 @@ impl DeltaDestination {
         });
         if let Err(error) = result {
             tracing::warn!(
-                "sink `{}`: {error}; readers read the commits one by one, and the next commit tries again",
+                "sink `{}`: {error}; readers read the commits one by one, and the next commit retries",
                 self.sink
             );
         }
@@ -403,7 +403,7 @@ impl DeltaDestination {
 /// Returns the newest checkpoint, which another writer may have written.
 fn newest(root: &dyn Destination, table: &Table) -> Result<Option<log::Checkpoint>, StoreError> {
     let from = table.checkpoint.as_ref().map(|checkpoint| checkpoint.version);
-    let names = LogFiles::of(root, from)?;
+    let names = LogFiles::list(root, from)?;
     Ok(names.checkpoint.filter(|found| found.version <= table.version).or_else(|| table.checkpoint.clone()))
 }
 
@@ -578,7 +578,7 @@ impl Destination for DeltaDestination {
             }
             let found = self.root.read(&name)?;
             let found =
-                found.ok_or_else(|| permanent_error(&*self.root, format!("{name} is there and cannot be read")))?;
+                found.ok_or_else(|| permanent_error(&*self.root, format!("{name} exists and cannot be read")))?;
             // The commit may be our own, whose response was lost, that of another run of the job, or that of another writer.
             let is_own = found == commit;
             if !is_own {

@@ -67,10 +67,10 @@ pub(in crate::files) fn committed(dir: &Path, job_id: &str) -> Result<Option<Bat
 }
 
 fn unreadable_error(dir: &Path, cause: &io::Error) -> String {
-    format!("cannot read the folder {}: {cause}; choose another path", dir.display())
+    format!("cannot read the directory {}: {cause}; choose another path", dir.display())
 }
 
-const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.path=<folder>)";
+const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.path=<dir>)";
 
 /// Reads a marker of the directory. An error if it belongs to another job.
 fn read(dir: &Path, share: Share, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
@@ -78,8 +78,8 @@ fn read(dir: &Path, share: Share, owner_id: Option<&str>) -> Result<Option<Marke
         Err(cause) if cause.kind() == io::ErrorKind::InvalidData => return Err(cause.to_string()),
         marker => marker.map_err(|cause| unreadable_error(dir, &cause))?,
     };
-    let shown = format!("the folder {}", dir.display());
-    let remedy = format!("empty it, its files {MARKER}* as well, or {ELSEWHERE}");
+    let shown = format!("the directory {}", dir.display());
+    let remedy = format!("empty it, including its files {MARKER}*, or {ELSEWHERE}");
     marker::of_job(marker, owner_id, &shown, &remedy)
 }
 
@@ -90,7 +90,8 @@ pub(super) fn check_sink_marker(dir: &Path, owner_id: Option<&str>) -> Result<Op
         && let Some(part) = first_part(dir).map_err(|cause| unreadable_error(dir, &cause))?
     {
         return Err(format!(
-            "the folder {} holds parts of an earlier run ({part}), and nothing is overwritten; empty it or {ELSEWHERE}",
+            "the directory {} holds parts of an earlier run ({part}), and nothing is overwritten; empty it or \
+            {ELSEWHERE}",
             dir.display()
         ));
     }
@@ -104,7 +105,7 @@ pub(super) fn committed_without_share(name: &str, dir: &Path, owner: &Owner) -> 
     let marker = marker.map_err(|message| Error::environment(format!("sink `{name}`: {message}")))?;
     let Some(marker) = marker else { return Ok(None) };
     let ours = marker.check_owner(owner).map(|()| marker.batch);
-    ours.map_err(|cause| open_error(name, "open the folder", dir, &cause))
+    ours.map_err(|cause| open_error(name, "open the directory", dir, &cause))
 }
 
 /// Locks a share of a directory for as long as the file is open.
@@ -121,7 +122,7 @@ impl CommittedDir {
         if dir.exists() {
             check_sink_marker(dir, Some(&owner.job_id)).map_err(rejection)?;
         }
-        fs::create_dir_all(dir).map_err(|cause| open_error(name, "make the folder", dir, &cause))?;
+        fs::create_dir_all(dir).map_err(|cause| open_error(name, "create the directory", dir, &cause))?;
         let marker = dir.join(marker_name(share));
         let lock = lock(name, dir, share)?;
         // The previous owner may have committed meanwhile.
@@ -129,7 +130,7 @@ impl CommittedDir {
         let found =
             if share.is_none() { sink_marker } else { read(dir, share, Some(&owner.job_id)).map_err(rejection)? };
         if let Some(marker) = &found {
-            marker.check_owner(owner).map_err(|cause| open_error(name, "open the folder", dir, &cause))?;
+            marker.check_owner(owner).map_err(|cause| open_error(name, "open the directory", dir, &cause))?;
         }
         let found = match found {
             Some(left) if left.pending.is_some() => {
@@ -145,7 +146,7 @@ impl CommittedDir {
             marker::take_over(&marker, &Marker::new(owner, batch, part.clone()))?;
             sync_dir(dir_of(dir))
         };
-        retry_transient(failure, "open the folder", dir, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
+        retry_transient(failure, "open the directory", dir, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
         let (dir, owner, failure) = (dir.into(), owner.clone(), failure.clone());
         Ok(CommittedDir { dir, marker, owner, failure, last_batch: batch, committed: batch, _lock: lock })
     }

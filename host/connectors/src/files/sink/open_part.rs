@@ -50,7 +50,7 @@ pub fn hidden_dir(share: Share) -> String {
 
 /// Returns the hidden name of a part. Each run has its own names, so that a delayed earlier process cannot damage anything.
 pub fn hidden(share: Share, generation: Generation, part: &str) -> String {
-    format!("{}/{:06}-{}.tmp", hidden_dir(share), generation.0, Digest::of(part.as_bytes()).hex())
+    format!("{}/{:06}-{}.tmp", hidden_dir(share), generation.0, Digest::compute(part.as_bytes()).hex())
 }
 
 impl Writer {

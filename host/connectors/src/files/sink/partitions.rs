@@ -47,7 +47,7 @@ impl Partitions {
                 let has: Vec<_> = schema.fields().iter().map(|field| format!("`{}`", field.name())).collect();
                 return Err(format!("the rows have no column `{name}`; they have {}", has.join(", ")));
             };
-            match ColumnType::of(field.data_type()) {
+            match ColumnType::from_arrow(field.data_type()) {
                 ColumnType::Bool
                 | ColumnType::Int64
                 | ColumnType::Text
@@ -91,8 +91,8 @@ impl Partitions {
             }
             if found.len() > DIRS_PER_BATCH_MAX {
                 return Err(io::Error::other(format!(
-                    "the rows of this batch belong into more than {DIRS_PER_BATCH_MAX} folders, which is the limit; \
-                     choose columns with fewer values for `partition_by`"
+                    "the rows of this batch belong to more than {DIRS_PER_BATCH_MAX} directories, which is the \
+                     limit; choose columns with fewer values for `partition_by`"
                 )));
             }
         }
@@ -101,7 +101,7 @@ impl Partitions {
 
     /// Returns the row indices of each directory.
     fn rows_by_dir(&self, part: &RecordBatch) -> io::Result<BTreeMap<String, Vec<u32>>> {
-        let columns: Vec<_> = self.by.iter().map(|(index, name)| (Cells::of(part.column(*index)), name)).collect();
+        let columns: Vec<_> = self.by.iter().map(|(index, name)| (Cells::new(part.column(*index)), name)).collect();
         let mut rows_by_dir: BTreeMap<String, Vec<u32>> = BTreeMap::new();
         let mut dir = String::new();
         for row in 0..part.num_rows() {
@@ -117,8 +117,8 @@ impl Partitions {
                 if dir.len() - begins > DIR_NAME_BYTES_MAX {
                     let value = shown::harmless(&dir[begins..], 80);
                     return Err(io::Error::other(format!(
-                        "the value {value} of `partition_by` is too long for the name of a folder, of which \
-                         {DIR_NAME_BYTES_MAX} bytes are the limit; shorten it with `select`"
+                        "the value {value} of `partition_by` is too long for a directory name, which has at most \
+                         {DIR_NAME_BYTES_MAX} bytes; shorten it with `select`"
                     )));
                 }
             }
@@ -248,6 +248,6 @@ mod tests {
         let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(300)]));
         let long = RecordBatch::try_from_iter([("t", long.clone()), ("v", long)]).unwrap();
         let by = Partitions::new(&long.schema(), &["t".into()]).unwrap();
-        assert!(by.split(&[long]).unwrap_err().to_string().contains("too long for the name of a folder"));
+        assert!(by.split(&[long]).unwrap_err().to_string().contains("too long for a directory name"));
     }
 }

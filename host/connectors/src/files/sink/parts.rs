@@ -71,7 +71,7 @@ struct CommitState {
     _lock: Option<File>,
 }
 
-const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.path=<place>)";
+const ELSEWHERE: &str = "choose another path (for one run: --set sinks.<name>.path=<path>)";
 
 /// Returns the last batch that a bucket holds for this job. Changes nothing.
 pub fn committed(url: &str, job_id: &str) -> Result<Option<BatchId>, String> {
@@ -93,7 +93,7 @@ pub fn committed(url: &str, job_id: &str) -> Result<Option<BatchId>, String> {
 }
 
 fn remedy() -> String {
-    format!("empty it, its files {}* as well, or {ELSEWHERE}", exactly_once::MARKER)
+    format!("empty it, including its files {}*, or {ELSEWHERE}", exactly_once::MARKER)
 }
 
 impl PartsSink {
@@ -115,7 +115,7 @@ impl PartsSink {
             }
             None => {
                 let path = &written.path;
-                fs::create_dir_all(path).map_err(|cause| open_error(name, "make the folder", path, &cause))?;
+                fs::create_dir_all(path).map_err(|cause| open_error(name, "create the directory", path, &cause))?;
                 (Arc::new(DirDestination::new(path.clone())), Some(path.clone()))
             }
         };
@@ -202,7 +202,8 @@ impl PartsSink {
             Some((part, max))
         }) {
             return Err(rejection(&format_args!(
-                "the name {} is longer than {max} bytes with the place; shorten the values of `partition_by` with `select`",
+                "the name {} is longer than {max} bytes with its path; shorten the values of `partition_by` with \
+                `select`",
                 harmless(&part, 80)
             )));
         }
@@ -447,7 +448,7 @@ fn rebuild(
 ) -> Result<Vec<StagedPart>> {
     let damaged = |why: String| {
         Error::environment(format!(
-            "{}: rows that are committed and not in a part yet cannot be read: {why}; restore {} from a copy",
+            "{}: committed rows that are not in a part yet cannot be read: {why}; restore {} from a copy",
             destination.shown(),
             hidden_dir(share)
         ))
@@ -488,7 +489,7 @@ fn rebuild(
         let found = open.get(dir).map_or(0, |(_, part)| part.rows);
         if found != *rows {
             return Err(damaged(format!(
-                "a part of \"{dir}\" from batch {from} on had {rows} rows, and {found} are there"
+                "a part of \"{dir}\" from batch {from} on had {rows} rows, but {found} were found"
             )));
         }
     }

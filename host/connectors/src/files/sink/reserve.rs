@@ -50,7 +50,7 @@ pub fn rows_of(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
     let body = match bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk()) {
         Some((sum, body)) if xxh3_64(body) == u64::from_le_bytes(*sum) => body,
         None if bytes.starts_with(ARROW_MAGIC) => bytes,
-        _ => return Err("its checksum is not that of its rows".into()),
+        _ => return Err("its checksum does not match its rows".into()),
     };
     // Some errors in a stream make Arrow panic.
     let rows = caught(|| batches_of(body)).map_err(|_| "its rows cannot be read".to_owned())?;

@@ -52,9 +52,9 @@ struct KnownParts {
 
 impl Shared {
     /// Creates the state of a source; or returns the invalid key, and why.
-    pub fn of(source: &SourceSpec, reads: &FlightReads, origin: &Origin) -> Result<Shared, (&'static str, String)> {
+    pub fn new(source: &SourceSpec, reads: &FlightReads, origin: &Origin) -> Result<Shared, (&'static str, String)> {
         let locations = patterns(reads)?;
-        let server = Server::of(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir)?;
+        let server = Server::new(&reads.url, reads.token.as_deref(), source.tls.as_ref(), &origin.dir)?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("flight").enable_all().build();
         let runtime =
             runtime.map_err(|error| ("url", format!("cannot be read: a runtime cannot be started: {error}")))?;
@@ -110,7 +110,7 @@ impl Shared {
         let mut known = self.known();
         if let Some(before) = known.count.replace(count).filter(|before| *before != count) {
             known.count = Some(before);
-            return Err(self.permanent(&self.server, &other_rows(&format!("{count} parts, and there were {before}"))));
+            return Err(self.permanent(&self.server, &other_rows(&format!("{count} parts, previously {before}"))));
         }
         let open = (0..count).filter(|number| !known.ended.contains(number)).take(ENDPOINTS_AT_ONCE);
         let names: Vec<String> = open.map(|number| number.to_string()).collect();
@@ -182,10 +182,10 @@ impl Shared {
         if let (true, Some(location)) = (holders.is_empty(), endpoint.locations.first()) {
             let shown = shown::harmless(&location.uri, 200);
             return Err(format!(
-                "its rows are at `{shown}`, and the job does not go there{}",
+                "its rows are at `{shown}`, but the job does not connect there{}",
                 match flight::plain_url(&location.uri) {
                     Some(url) if safe && url.starts_with("grpc://") =>
-                        ", as `url` has TLS, and that server has none".to_owned(),
+                        ", because `url` uses TLS and that server does not".to_owned(),
                     _ => format!("; write locations = \"{shown}\" if that server may receive the job's credentials"),
                 }
             ));
@@ -242,8 +242,8 @@ fn url(server: &Server) -> String {
 /// Returns what to do about a server that does not return the same rows.
 pub fn other_rows(what: &str) -> String {
     format!(
-        "it returns other rows than before: {what}. The job's position is a number of rows; let the server return the same rows in the \
-         same order, or start from scratch with --fresh"
+        "it returns other rows than before: {what}. The job resumes after a number of rows, so the server must \
+         return the same rows in the same order; restore that, or start from scratch with --fresh"
     )
 }
 
@@ -260,7 +260,7 @@ mod tests {
         let mut reads = FlightReads::new("grpc://me:secret@localhost:1", requested);
         reads.locations = vec!["grpc://worker-*.example.org:8815".into()];
         let source = SourceSpec::new("in", SourceKind::Declared(Arc::new(reads.clone())), Format::Json);
-        let shared = Shared::of(&source, &reads, &Origin::default()).unwrap();
+        let shared = Shared::new(&source, &reads, &Origin::default()).unwrap();
         let at = |uris: &[&str]| {
             let locations = uris.iter().map(|uri| Location { uri: (*uri).into() }).collect();
             let holders = shared.holders(&Endpoint { ticket: None, locations })?;
@@ -283,7 +283,7 @@ mod tests {
             "grpc://worker-1.example.org:8815/x",
             "\u{1b}[",
         ] {
-            assert!(at(&[uri]).is_err_and(|why| why.contains("does not go there")), "{uri}");
+            assert!(at(&[uri]).is_err_and(|why| why.contains("but the job does not connect there")), "{uri}");
         }
     }
 }

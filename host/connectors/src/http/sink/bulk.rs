@@ -33,7 +33,7 @@ pub fn outcome(body: &[u8], rows: usize) -> Result<BulkOutcome, String> {
         serde_json::from_slice(body).map_err(|error| format!("it does not respond as _bulk does: {error}"))?;
     if reply.items.len() != rows {
         return Err(format!(
-            "it does not respond as _bulk does: there are {rows} rows, and {} items",
+            "it does not respond as _bulk does: it returned {} items for {rows} rows",
             reply.items.len()
         ));
     }

@@ -155,11 +155,11 @@ impl SinkConfig for HttpWrites {
 
     fn promises(&self) -> Vec<String> {
         let by = match self.body {
-            HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row counts",
+            HttpBody::Bulk { documents: Some(_), .. } => "the _id of each key, whose last row wins",
             HttpBody::Bulk { .. } => "the _id of each row",
             HttpBody::Lines | HttpBody::Array => "the header Idempotency-Key",
         };
-        let shares = "each worker sends its share of a batch, under keys of its own".to_owned();
+        let shares = "each worker sends its share of a batch, with its own keys".to_owned();
         let first = format!("at least once; exactly once if the server deduplicates by {by}");
         [first].into_iter().chain(self.by_worker().then_some(shares)).collect()
     }

@@ -28,7 +28,7 @@ pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'stati
         let missing =
             || (key, format!("`{key}` names `{name}`, and the rows have {}; write one of these", describe(schema)));
         let index = schema.index_of(name).map_err(|_| missing())?;
-        Ok(ColumnType::of(schema.field(index).data_type()))
+        Ok(ColumnType::from_arrow(schema.field(index).data_type()))
     };
     match column("key", &documents.key)? {
         ColumnType::Binary => {
@@ -42,7 +42,8 @@ pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'stati
     match documents.op.as_ref().map(|op| column("op", op)).transpose()? {
         None | Some(ColumnType::Text) => Ok(()),
         Some(kind) => {
-            Err(("op", format!("`op` names a column of type {kind}, and it must be text, as \"insert\" or \"delete\"")))
+            Err(("op", format!("`op` names a column of type {kind}, and it must be text, for example \"insert\" or \
+                \"delete\"")))
         }
     }
 }
@@ -52,9 +53,9 @@ pub fn of_rows(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Docu
     let mut found: Documents = Vec::new();
     let mut last: HashMap<String, usize> = HashMap::new();
     for part in parts {
-        let column = |name: &str| part.column_by_name(name).ok_or_else(|| format!("there is no column `{name}`"));
+        let column = |name: &str| part.column_by_name(name).ok_or_else(|| format!("column `{name}` not found"));
         let keys = column(&documents.key)?;
-        let cells = Cells::of(keys);
+        let cells = Cells::new(keys);
         let ops = documents.op.as_ref().map(|op| column(op)).transpose()?;
         let ops = ops.and_then(|ops| ops.as_string_opt::<i32>());
         let mut scratch = String::new();
@@ -64,11 +65,12 @@ pub fn of_rows(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Docu
             let op = Op::of_row(ops, row).map_err(wrong)?;
             if op == Op::Truncate {
                 return Err(wrong(
-                    "it says `truncate`, and an index is not emptied by a row; leave such rows out with a `filter`, and empty the index by hand".into(),
+                    "its `op` is `truncate`, but a row cannot empty an index; drop such rows with a `filter`, and \
+                    empty the index manually".into(),
                 ));
             }
             if keys.is_null(row) {
-                return Err(wrong(format!("its `{}` is null, and names its document", documents.key)));
+                return Err(wrong(format!("its `{}` is null, but it names the document", documents.key)));
             }
             let mut id = Vec::new();
             plain::write(&cells, row, &mut scratch, &mut id).map_err(|error| wrong(error.to_string()))?;
@@ -103,7 +105,7 @@ mod tests {
         assert_eq!(found, [None, None, document("1", false), document("2", true)]);
         for (key, op, expected) in [
             (None, Some("insert"), "row 2: its `k` is null"),
-            (Some(1), Some("truncate"), "row 2: it says `truncate`"),
+            (Some(1), Some("truncate"), "row 2: its `op` is `truncate`"),
             (Some(1), Some("drop"), "row 2: its `op` is `drop`"),
             (Some(1), None, "row 2: its `op` is null"),
         ] {

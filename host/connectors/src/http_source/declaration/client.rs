@@ -44,7 +44,7 @@ impl ClientReads {
             _ => not_for(&["cursor", "rows", "pages"], "is for sources that poll (`every`)"),
         }
         if spec.shape != HttpShape::Websocket {
-            not_for(&["send"], "is what is said on a WebSocket");
+            not_for(&["send"], "is sent on a WebSocket");
         }
         spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
         spec.headers = r.headers();
@@ -64,7 +64,7 @@ fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
     let is_websocket = ["ws://", "wss://"].iter().any(|scheme| expanded.starts_with(scheme));
     if is_websocket {
         if stream.as_ref().is_some_and(|stream| *stream != HttpShape::Websocket) {
-            r.wrong("stream", "`stream` is not what a URL with ws:// or wss:// is, which is a WebSocket; remove it");
+            r.wrong("stream", "`stream` does not apply to ws:// and wss:// URLs, which are WebSockets; remove it");
         }
         if r.has("every") {
             r.wrong("every", "`every` is for URLs that are polled, and this one is a WebSocket; remove it");
@@ -81,9 +81,9 @@ fn shape(url: &str, r: &Reader<'_>) -> HttpShape {
         return HttpShape::Poll { every, cursor: cursor(r), rows: rows.unwrap_or_default(), pages };
     }
     if !r.has("stream") && r.has("url") {
-        let message = "`url` does not say how to read it; write every = \"10s\" to ask again and again, or stream = \"lines\" or \
-                       \"sse\" to follow one response that never ends; a WebSocket begins with ws:// or wss://, or has stream = \
-                       \"websocket\" where only a variable says so";
+        let message = "it is unknown how to read `url`; write every = \"10s\" to poll it, or stream = \"lines\" or \
+                       \"sse\" to follow one response that never ends; for a WebSocket, write a URL with ws:// or \
+                       wss://, or stream = \"websocket\" if `url` comes from a variable";
         r.wrong("url", message);
     }
     stream.unwrap_or(HttpShape::Lines)
@@ -141,8 +141,8 @@ impl SourceConfig for ClientReads {
         if let Some(bytes) = self.answer_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
             let max = source.bytes_per_batch_max;
             let message = format!(
-                "`answer_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: a batch takes a complete response; lower it, or \
-                 raise that"
+                "`answer_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: one batch takes a complete \
+                 response; lower it, or raise `bytes_per_batch_max`"
             );
             part.wrong(part.existing_path(["answer_bytes_max", "bytes_per_batch_max"]), message);
         }
@@ -154,7 +154,7 @@ impl SourceConfig for ClientReads {
             }
             if source.format != Format::Json {
                 let word = source.format.word();
-                let message = format!("`rows` is a place in JSON, and the format is `{word}`; write format = \"json\"");
+                let message = format!("`rows` is a path in JSON, but the format is `{word}`; write format = \"json\"");
                 part.wrong("rows", message);
             }
         }
@@ -162,7 +162,7 @@ impl SourceConfig for ClientReads {
             if cursor.parameter.is_empty() {
                 part.wrong(
                     "cursor.parameter",
-                    "`cursor.parameter` is empty; write the name of a parameter, as \"since\"",
+                    "`cursor.parameter` is empty; write the name of a parameter, for example \"since\"",
                 );
             }
             if matches!(&cursor.from, CursorFrom::Field(path) if path.iter().any(String::is_empty)) {
@@ -180,16 +180,17 @@ impl SourceConfig for ClientReads {
     fn promise(&self) -> Option<&'static str> {
         Some(match &self.shape {
             HttpShape::Poll { cursor: Some(_), .. } => {
-                "exactly once if the server returns what comes after the cursor; with [checkpoint]"
+                "exactly once if the server returns what follows the cursor; with [checkpoint]"
             }
             HttpShape::Poll { cursor: None, .. } => {
-                "each answer that is taken exactly once; what changes twice between two requests is seen once"
+                "exactly once for each response that is received; of two changes between requests, only the last \
+                one is seen"
             }
             HttpShape::Events => {
                 "exactly once if each event has an id and the server resumes after Last-Event-ID; otherwise as lines"
             }
             HttpShape::Lines | HttpShape::Websocket => {
-                "exactly once from the moment a batch is planned; what arrives while the job is not connected is lost"
+                "exactly once after a batch is planned; messages sent while the job is not connected are lost"
             }
         })
     }

@@ -20,7 +20,7 @@ impl ServerReads {
         let example = "listen = \"127.0.0.1:8080\"";
         r.need(
             "listen",
-            &format!("{example} to take what others POST, or url = \"https://host/path\" to read from a server"),
+            &format!("{example} to receive POST requests, or url = \"https://host/path\" to read from a server"),
         );
         for key in CLIENT_KEYS.iter().filter(|key| r.has(key)) {
             r.wrong(
@@ -56,8 +56,8 @@ impl ServerReads {
         if let Some(bytes) = self.request_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
             let max = source.bytes_per_batch_max;
             let message = format!(
-                "`request_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: a request is taken by one batch; lower it, \
-                 or raise that"
+                "`request_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: one batch takes a complete \
+                 request; lower it, or raise `bytes_per_batch_max`"
             );
             part.wrong(part.existing_path(["request_bytes_max", "bytes_per_batch_max"]), message);
         }
@@ -65,7 +65,7 @@ impl ServerReads {
             let time = units::show_time(self.request_time_max);
             part.wrong("request_time_max", format!("`request_time_max` is {time}; write a time from 1ms to 1h"));
         }
-        source.tls.iter().for_each(|tls| parts::own_certificate(tls, part));
+        source.tls.iter().for_each(|tls| parts::server_certificate(tls, part));
     }
 }
 
@@ -79,7 +79,7 @@ impl SourceConfig for ServerReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some("exactly once from senders that number their requests; at least once from others that repeat")
+        Some("exactly once for senders that number their requests; at least once for other senders that retry")
     }
 
     fn bounds(&self) -> RecordBounds {

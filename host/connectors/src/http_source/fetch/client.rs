@@ -86,8 +86,8 @@ pub enum ResponseKind {
 impl FetchClient {
     /// Creates the client of a source. An error is the invalid key and the reason.
     pub fn new(source: &SourceSpec, client: &ClientReads, dir: &Path) -> Result<FetchClient, (&'static str, String)> {
-        let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::of(tls, dir));
-        let home = http_url::url(&client.url).and_then(|url| Server::of(&with_http_scheme(&url), tls.clone()));
+        let tls = source.tls.as_ref().map_or_else(Tls::default, |tls| Tls::from_spec(tls, dir));
+        let home = http_url::url(&client.url).and_then(|url| Server::parse(&with_http_scheme(&url), tls.clone()));
         let home = home.map_err(|why| ("url", why))?;
         home.check().map_err(|why| ("tls", format!("cannot be used: {why}")))?;
         let own_headers = headers(client).map_err(|why| ("headers", why))?;
@@ -116,7 +116,7 @@ impl FetchClient {
     /// Returns path and query of the next page that a response names. It must be on the source's server.
     pub fn page(&self, from: &Target, location: &str) -> Result<String, String> {
         let target = self.redirect_target(from, location)?;
-        if target.is_home { Ok(target.path) } else { Err("which is at another server".into()) }
+        if target.is_home { Ok(target.path) } else { Err("which is another server".into()) }
     }
 
     /// Returns the headers of a request to this target.
@@ -214,7 +214,7 @@ impl FetchClient {
                 format!("{scheme}://{authority}{dir}/{rest}")
             }
         };
-        let server = Server::of(&url, tls).map_err(|why| format!("which {why}"))?;
+        let server = Server::parse(&url, tls).map_err(|why| format!("which {why}"))?;
         if self.home.is_secure() && !server.is_secure() {
             return Err("which is not encrypted".into());
         }
@@ -297,7 +297,7 @@ mod tests {
     fn fetcher(url: &str) -> FetchClient {
         let mut client = ClientReads::new(url);
         client.token = Some("secret".into());
-        FetchClient::new(&SourceSpec::of("in", client.clone()), &client, Path::new("")).unwrap()
+        FetchClient::new(&SourceSpec::from_config("in", client.clone()), &client, Path::new("")).unwrap()
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn decompress(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Ve
         other => {
             let other = millstream_base::shown::harmless(other, 40);
             Err(DecompressError::Rejected(format!(
-                "the response is compressed as `{other}`, and only gzip was requested"
+                "the response is compressed with `{other}`, but only gzip was requested"
             )))
         }
     }
@@ -38,7 +38,7 @@ pub fn decompress(how: Option<&str>, body: Vec<u8>, bytes_max: u64) -> Result<Ve
 
 /// Returns the error for a response that is too long.
 pub fn too_long(bytes_max: u64) -> String {
-    format!("the answer has more than {bytes_max} bytes (`answer_bytes_max`); raise that, or request less")
+    format!("the response has more than {bytes_max} bytes (`answer_bytes_max`); raise that, or request less")
 }
 
 #[cfg(test)]

@@ -98,13 +98,13 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
         Ok(next) => next.filter(|next| next != from.path()),
         Err(why) => {
             let to = shown::harmless(next.as_deref().unwrap_or_default(), SHOWN_BYTES_MAX);
-            return fetch.failed(&format!("its next page is {to}, {why}; write the address that is meant into `url`"));
+            return fetch.failed(&format!("its next page is {to}, {why}; write the correct address into `url`"));
         }
     };
     if rows > fetch.rows.rows_max() {
         let max = fetch.rows.rows_max();
         return fetch.failed(&format!(
-            "an answer has {rows} rows, and a batch holds {max} of this source at most; request less, or raise \
+            "a response has {rows} rows, but a batch holds at most {max} of this source; request less, or raise \
              `rows_per_batch_max` or `bytes_per_batch_max`"
         ));
     }
@@ -134,7 +134,8 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
     let encoded = now.to_position();
     if !fetch.rows.position.set(&encoded) {
         return fetch.failed(&format!(
-            "what leads to the next answer is {} bytes long, and no position is; request another page size, or use fewer parameters",
+            "the address of the next page has {} bytes, which is too long for a position; request another page \
+            size, or use fewer parameters",
             encoded.len()
         ));
     }
@@ -156,13 +157,13 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
     }
     let body = body.strip_prefix(mark::UTF_8).unwrap_or(body);
     let text = std::str::from_utf8(body)
-        .map_err(|error| format!("the answer is not UTF-8 at byte {}", error.valid_up_to()))?;
-    let found = value_at(text, path).map_err(|why| format!("the answer is {why}"))?;
+        .map_err(|error| format!("the response is not UTF-8 at byte {}", error.valid_up_to()))?;
+    let found = value_at(text, path).map_err(|why| format!("the response is {why}"))?;
     match found {
         Some("null") => Ok(b""),
         Some(array) if array.starts_with('[') => Ok(array.as_bytes()),
         Some(_) => Err(format!("the response's value at `{}` (`rows`) is not an array", path.join("."))),
-        None => Err(format!("the answer has nothing at `{}` (`rows`)", path.join("."))),
+        None => Err(format!("the response has nothing at `{}` (`rows`)", path.join("."))),
     }
 }
 

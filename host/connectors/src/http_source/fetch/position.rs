@@ -21,7 +21,7 @@ pub struct FetchPosition {
 impl FetchPosition {
     /// Restores it from saved positions.
     pub fn restore(from: &Positions) -> FetchPosition {
-        let named = NamedPosition::of(from, |name| name.starts_with(MARK));
+        let named = NamedPosition::restore(from, |name| name.starts_with(MARK));
         let now = named.names().last().and_then(|name| name.strip_prefix(MARK)).unwrap_or_default().to_owned();
         FetchPosition { now, named }
     }

@@ -42,7 +42,7 @@ pub struct PushedMessage<'a> {
 impl<'a> Rows<'a> {
     /// Restores the state from saved positions.
     pub fn new(source: &'a SourceSpec, from: &Positions, inbox: &'a Inbox) -> Rows<'a> {
-        let rows_max = source.rows_together_max();
+        let rows_max = source.rows_per_take_max();
         let count = from.get("").map_or(0, |position| position.offset);
         Rows {
             source,
@@ -126,7 +126,7 @@ impl<'a> Rows<'a> {
         let bytes = data.len() as u64 + dropped;
         let reason = format!("{bytes} bytes, answer_bytes_max is {}", data.len());
         let mut chunk = single_record(data.get(..kept).unwrap_or_default());
-        chunk.refused = vec![RejectedRecord { row: 0, reason, dropped: bytes - kept as u64 }];
+        chunk.rejected = vec![RejectedRecord { row: 0, reason, dropped: bytes - kept as u64 }];
         chunk
     }
 }
@@ -162,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn rows_of_all_pieces_are_counted_through() {
         let source =
-            SourceSpec::of("in", crate::http_source::settings::ClientReads::new("http://h/")).format(Format::Text);
+            SourceSpec::from_config("in", crate::http_source::settings::ClientReads::new("http://h/")).format(Format::Text);
         let inbox = Inbox::new(1 << 20, Box::new(|| {}));
         let from = Positions::from([(String::new(), Position { offset: 7, mark: 0 })]);
         let mut rows = Rows::new(&source, &from, &inbox);
@@ -172,7 +172,7 @@ mod tests {
             let chunks = pieces.into_iter().flat_map(|message| rows.to_chunks(message)).collect();
             assert!(rows.put_together(chunks).await);
         }
-        let taken = inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX));
+        let taken = inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX));
         assert_eq!(taken.moved, [(String::new(), Position { offset: 15, mark: 0 })]);
         let firsts: Vec<(u64, usize)> = taken.chunks.iter().map(|chunk| (chunk.extent.row, chunk.rows())).collect();
         assert_eq!(firsts, [(7, 8)]);

@@ -129,7 +129,7 @@ async fn send(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
-        Err(_) => Err(RoundEnd::lost("the server does not read what is sent to it")),
+        Err(_) => Err(RoundEnd::lost("the server does not read what the job sends")),
     }
 }
 

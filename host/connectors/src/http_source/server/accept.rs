@@ -90,8 +90,8 @@ async fn serve(
         Ok(Ok(stream)) => serve_http(stream, (peer, slot), intake, closed).await,
         Ok(Err(error)) => intake
             .rejection_log
-            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "let it send to https://"))),
-        Err(_) => intake.rejection_log.log(peer, "TLS: it did not finish its greeting in time"),
+            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "configure it for https://"))),
+        Err(_) => intake.rejection_log.log(peer, "TLS: it did not finish the handshake in time"),
     }
 }
 

@@ -117,7 +117,7 @@ fn json_response(status: StatusCode, what: serde_json::Value) -> HttpResponse {
 /// Checks the head of a request.
 fn check_head(intake: &Intake, head: &hyper::http::request::Parts) -> Result<RequestHead, RequestRejection> {
     if head.method != Method::POST {
-        let rejection = RequestRejection::new(StatusCode::METHOD_NOT_ALLOWED, "rows come by POST");
+        let rejection = RequestRejection::new(StatusCode::METHOD_NOT_ALLOWED, "send rows by POST");
         return Err(rejection.with(ALLOW, HeaderValue::from_static("POST")));
     }
     if let Some(why) = repeated(&head.headers) {
@@ -137,7 +137,7 @@ fn check_head(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Req
         }
         // A page of any site could make a browser on this machine send requests, but has no token.
         None if head.headers.contains_key(ORIGIN) => {
-            let why = "a page in a browser sent it, which a source without `token` does not take";
+            let why = "a browser page sent it, and a source without `token` rejects such requests";
             return Err(RequestRejection::new(StatusCode::FORBIDDEN, why));
         }
         None => {}
@@ -149,7 +149,7 @@ fn check_head(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Req
     }
     let is_compressed = |encoding: &HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
     if head.headers.get_all(CONTENT_ENCODING).iter().any(is_compressed) {
-        let why = "bodies are taken as they are; send it without Content-Encoding";
+        let why = "compressed bodies are not supported; send it without Content-Encoding";
         return Err(RequestRejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let header = |name: &HeaderName| head.headers.get(name).map(HeaderValue::as_bytes);
@@ -157,7 +157,7 @@ fn check_head(intake: &Intake, head: &hyper::http::request::Parts) -> Result<Req
     let numbered = numbered.map_err(|why| RequestRejection::new(StatusCode::BAD_REQUEST, why))?;
     // Only one process tracks the requests of a producer.
     if numbered.as_ref().is_some_and(|numbered| !intake.listening.owns(&producers::name(&numbered.producer))) {
-        let why = "another process of the job knows how far this producer has come; send it over a new connection";
+        let why = "another process of the job handles this producer; send it over a new connection";
         return Err(RequestRejection::new(StatusCode::MISDIRECTED_REQUEST, why).with(RETRY_AFTER, RETRY_AFTER_S));
     }
     Ok(RequestHead { numbered, call: None })
@@ -182,11 +182,12 @@ async fn take(
         (rows, IntakeResult::Rows(ticket)) => (rows, Some(ticket), false),
         (_, IntakeResult::Repeated(ticket)) => (0, ticket, true),
         (_, IntakeResult::OutOfOrder) => {
-            let why = "a later request of this producer came before and is not safe yet; send them one after the other";
+            let why = "a later request of this producer arrived first and is not durable yet; send them one after \
+                the other";
             return Err(RequestRejection::new(StatusCode::CONFLICT, why).with(RETRY_AFTER, RETRY_AFTER_S));
         }
         (_, IntakeResult::Full) => {
-            let why = "the job cannot take more at the moment; send it again later";
+            let why = "the job cannot receive more at the moment; send it again later";
             return Err(RequestRejection::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, RETRY_AFTER_S));
         }
         (_, IntakeResult::Closed) => return Err(stopping()),
@@ -212,7 +213,8 @@ fn put(
     drop(held);
     if rows > intake.rows_max {
         let max = intake.rows_max;
-        let why = format!("the request has {rows} rows, and at most {max} fit into a batch; send it in several");
+        let why = format!("the request has {rows} rows, but a batch holds at most {max}; split it into several \
+            requests");
         return Err(RequestRejection::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     let rows = bodies::rows_of(&intake.source, &chunks);
@@ -226,20 +228,20 @@ fn body_rejection(intake: &Intake, fault: BodyFault) -> RequestRejection {
     let rejection = match fault {
         BodyFault::TooLarge => {
             let max = units::show_size(intake.request_bytes_max);
-            let why = format!("the request has more than {max} (`request_bytes_max`); send it in several");
+            let why = format!("the request has more than {max} (`request_bytes_max`); split it into several requests");
             RequestRejection::new(StatusCode::PAYLOAD_TOO_LARGE, why)
         }
         BodyFault::TooSlow => {
             let max = units::show_time(intake.server.request_time_max);
-            let why = format!("the request did not come within {max} (`request_time_max`)");
+            let why = format!("the request did not arrive within {max} (`request_time_max`)");
             return RequestRejection::new(StatusCode::REQUEST_TIMEOUT, why);
         }
         BodyFault::NoRoom => {
-            let why = "too many requests are coming in at the same time; send it again later";
+            let why = "too many requests are arriving at the same time; send it again later";
             RequestRejection::new(StatusCode::TOO_MANY_REQUESTS, why).with(RETRY_AFTER, RETRY_AFTER_S)
         }
         BodyFault::Broken(why) => {
-            return RequestRejection::new(StatusCode::BAD_REQUEST, format!("it broke off: {why}"));
+            return RequestRejection::new(StatusCode::BAD_REQUEST, format!("the connection broke: {why}"));
         }
     };
     RequestRejection { needs_drain: true, ..rejection }

@@ -25,8 +25,8 @@ impl NumberedRequest {
     pub fn from_headers(producer: Option<&[u8]>, sequence: Option<&[u8]>) -> Result<Option<NumberedRequest>, String> {
         let (producer, sequence) = match (producer, sequence) {
             (None, None) => return Ok(None),
-            (Some(_), None) => return Err("Millstream-Producer is of no use without Millstream-Sequence".into()),
-            (None, Some(_)) => return Err("Millstream-Sequence is of no use without Millstream-Producer".into()),
+            (Some(_), None) => return Err("Millstream-Producer needs Millstream-Sequence".into()),
+            (None, Some(_)) => return Err("Millstream-Sequence needs Millstream-Producer".into()),
             (Some(producer), Some(sequence)) => (producer, sequence),
         };
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).unwrap_or_default().to_owned();
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn what_is_on_its_way_is_waited_for() {
         let mut producers = Producers::new(&Positions::new(), 10);
-        let ticket = Ticket::of(3);
+        let ticket = Ticket::new(3);
         producers.record(&numbered("a", 5), ticket, ip(1));
         assert_eq!(producers.order_of(&numbered("a", 5), |_| false), RequestOrder::Repeated(Some(ticket)));
         assert_eq!(producers.order_of(&numbered("a", 4), |_| false), RequestOrder::OutOfOrder);
@@ -248,11 +248,11 @@ mod tests {
         let from = Positions::from([numbered("a", 1).position(30), numbered("b", 1).position(10)]);
         let mut producers = Producers::new(&from, 2);
         assert_eq!(evicted(&mut producers), None);
-        producers.record(&numbered("c", 1), Ticket::of(1), ip(1));
+        producers.record(&numbered("c", 1), Ticket::new(1), ip(1));
         let (producer, position) = ("b".to_owned(), "producer:b".to_owned());
         assert_eq!(producers.evict(|_| false), Some(EvictedProducer { producer, position, sender: None }));
         producers.touch("a", ip(1));
-        producers.record(&numbered("d", 1), Ticket::of(3), ip(1));
+        producers.record(&numbered("d", 1), Ticket::new(3), ip(1));
         producers.touch("a", ip(1));
         assert_eq!(producers.evict(|_| false), None, "its rows are on their way");
         assert_eq!(evicted(&mut producers), Some(("c".into(), Some(ip(1)))));
@@ -264,15 +264,15 @@ mod tests {
         let from = Positions::from([numbered("found", 1).position(30)]);
         let mut producers = Producers::new(&from, 10);
         for (name, last) in [("a", 1), ("b", 1), ("c", 2)] {
-            producers.record(&numbered(name, 1), Ticket::of(1), ip(last));
+            producers.record(&numbered(name, 1), Ticket::new(1), ip(last));
         }
         for number in 0..1000 {
-            producers.record(&numbered(&format!("flood-{number}"), 1), Ticket::of(1), ip(9));
+            producers.record(&numbered(&format!("flood-{number}"), 1), Ticket::new(1), ip(9));
             let gone = evicted(&mut producers);
             assert!(gone.is_none_or(|(_, sender)| sender == Some(ip(9))), "{number}");
         }
         // Other senders still have room.
-        producers.record(&numbered("d", 1), Ticket::of(1), ip(3));
+        producers.record(&numbered("d", 1), Ticket::new(1), ip(3));
         assert_eq!(evicted(&mut producers), Some(("flood-994".into(), Some(ip(9)))));
         for known in ["found", "a", "b", "c", "d"] {
             let order = producers.order_of(&numbered(known, 1), |_| true);
@@ -284,15 +284,15 @@ mod tests {
     fn who_sends_first_after_a_start_pushes_out_one_of_before_and_then_its_own() {
         let found = (0..5).map(|number| numbered(&format!("found-{number}"), 1).position(number));
         let mut producers = Producers::new(&Positions::from_iter(found), 5);
-        producers.record(&numbered("x", 1), Ticket::of(1), ip(9));
+        producers.record(&numbered("x", 1), Ticket::new(1), ip(9));
         assert_eq!(evicted(&mut producers), Some(("found-0".into(), None)));
         for number in 0..9 {
-            producers.record(&numbered(&format!("y-{number}"), 1), Ticket::of(1), ip(9));
+            producers.record(&numbered(&format!("y-{number}"), 1), Ticket::new(1), ip(9));
             assert!(evicted(&mut producers).is_some_and(|(_, sender)| sender == Some(ip(9))));
         }
         // If senders have one producer each, the one idle for longest is evicted.
         (1..5).for_each(|number| producers.touch(&format!("found-{number}"), ip(u8::try_from(number).unwrap())));
-        producers.record(&numbered("z", 1), Ticket::of(1), ip(8));
+        producers.record(&numbered("z", 1), Ticket::new(1), ip(8));
         assert_eq!(evicted(&mut producers), Some(("y-8".into(), Some(ip(9)))));
     }
 }

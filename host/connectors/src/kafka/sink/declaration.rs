@@ -77,8 +77,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "markers",
             KeyShape::Text,
-            "Compacted topic where the job records which batches are committed, \"millstream-markers\" by default. It is created \
-             if it does not exist.",
+            "Compacted topic in which the job records the committed batches, \"millstream-markers\" by default. It \
+             is created if it does not exist.",
         ),
         SASL_KEY,
     ],
@@ -127,7 +127,7 @@ impl KafkaWrites {
             self.protobuf = Some(Box::new(r.protobuf()));
         } else if is_other {
             for key in ["descriptor", "message"].into_iter().filter(|key| r.has(key)) {
-                let why = "is for format `protobuf`, and the format is another one; remove it, or write format = \"protobuf\"";
+                let why = "is for format `protobuf` only; remove it, or write format = \"protobuf\"";
                 r.wrong(key, format!("`{key}` {why}"));
             }
         }
@@ -136,7 +136,7 @@ impl KafkaWrites {
             Some(RecordFormat::Protobuf) => {}
             _ if r.has("registry") && is_other => r.wrong(
                 "registry",
-                "`registry` is for formats `avro` and `protobuf`, and the format is another one; remove it, or write format = \"avro\"",
+                "`registry` is for formats `avro` and `protobuf`; remove it, or write format = \"avro\"",
             ),
             _ => {}
         }
@@ -153,7 +153,7 @@ impl SinkConfig for KafkaWrites {
         check_topic("topic", &self.topic, part);
         check_topic("markers", &self.markers, part);
         if self.topic == self.markers {
-            let message = "`topic` and `markers` are the same; the job keeps what is committed in a topic of its own";
+            let message = "`topic` and `markers` are the same topic; the job needs a separate topic for its markers";
             part.wrong("topic", message);
         }
         if let Some(protobuf) = &self.protobuf {

@@ -6,7 +6,7 @@
 use super::topic::{self, Admin, query, query_client};
 use super::watch::Watch;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
-use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
+use crate::kafka::{RESPONSE_TIME_MAX, ClientLog};
 use crate::sink::shares::{self, Share};
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::owner::{FORMAT_VERSION, Owner};
@@ -140,8 +140,8 @@ pub(super) fn ensure(client: &BaseConsumer<ClientLog>, admin: &Admin, topic: &st
     let facts = admin.facts(topic)?;
     if facts.deletes {
         return Err(KafkaFault::permanent(format!(
-            "the topic `{topic}` keeps which batches are committed, and deletes old records (`cleanup.policy`), so batches would be \
-             written twice; fix it with: kafka-configs.sh --alter --topic {topic} --add-config \
+            "the topic `{topic}` records the committed batches, but deletes old records (`cleanup.policy`), so \
+             batches would be written twice; fix it with: kafka-configs.sh --alter --topic {topic} --add-config \
              cleanup.policy=compact; or name another topic in `markers`"
         )));
     }
@@ -194,8 +194,8 @@ pub(super) fn read(
             called = Some(Instant::now());
         }
         let message = format!(
-            "a transaction is under way in the topic `{topic}`, perhaps one of another job that has died: start that job again, or wait \
-             until the time of its `transaction` is over, or name another topic in `markers`"
+            "a transaction is open in the topic `{topic}`, perhaps of another job that has died: restart that job, \
+             wait until its `transaction` time has passed, or name another topic in `markers`"
         );
         watch.check(Some(KafkaFault { kind: KafkaFaultKind::Blocked, code: None, message }))?;
         std::thread::sleep(Duration::from_millis(10));
@@ -205,7 +205,7 @@ pub(super) fn read(
 
 /// Returns the offset after the last record that this client may read.
 fn end_of(client: &BaseConsumer<ClientLog>, topic: &str, watch: &mut Watch<'_>) -> Result<i64, KafkaFault> {
-    retry_transient(watch, || query(client, |client| client.fetch_watermarks(topic, PARTITION, ANSWER_TIME_MAX)))
+    retry_transient(watch, || query(client, |client| client.fetch_watermarks(topic, PARTITION, RESPONSE_TIME_MAX)))
         .map(|(_, end)| end)
 }
 
@@ -264,7 +264,7 @@ fn read_all(
 ) -> Result<(), KafkaFault> {
     let mut list = TopicPartitionList::new();
     let assigned = list.add_partition_offset(topic, PARTITION, Offset::Beginning).and_then(|()| client.assign(&list));
-    assigned.map_err(|error| KafkaFault::of(&error))?;
+    assigned.map_err(|error| KafkaFault::from_error(&error))?;
     loop {
         match client.poll(Duration::from_millis(100)) {
             None => watch.check(client.context().unreachable())?,

@@ -85,7 +85,7 @@ impl RecordEncoder {
             };
             schema.index_of(name).map_err(|_| unknown())
         };
-        let kind = |at: usize| ColumnType::of(schema.field(at).data_type());
+        let kind = |at: usize| ColumnType::from_arrow(schema.field(at).data_type());
         let key = spec.key.as_ref().map(|name| column_index(name, "key")).transpose()?;
         if let Some(other) = key.map(kind).filter(|kind| !kind.is_scalar()) {
             return Err((
@@ -95,11 +95,11 @@ impl RecordEncoder {
         }
         let tombstones = spec.tombstones.as_ref().map(|name| column_index(name, "tombstones")).transpose()?;
         if let Some(other) = tombstones.map(kind).filter(|kind| *kind != ColumnType::Bool) {
-            return Err(("tombstones", format!("`tombstones` names a column of type {other}; it has to be bool")));
+            return Err(("tombstones", format!("`tombstones` names a column of type {other}; it must be bool")));
         }
         let op = spec.op.as_ref().map(|name| column_index(name, "op")).transpose()?;
         if let Some(other) = op.map(kind).filter(|kind| *kind != ColumnType::Text) {
-            return Err(("op", format!("`op` names a column of type {other}; it has to be text")));
+            return Err(("op", format!("`op` names a column of type {other}; it must be text")));
         }
         let mut values: Vec<_> =
             (0..schema.fields().len()).filter(|at| ![tombstones, op].contains(&Some(*at))).collect();
@@ -199,12 +199,12 @@ impl RecordEncoder {
             return Ok(());
         }
         let projected = part.project(&self.values).map_err(io::Error::other)?;
-        let key = self.key.map(|at| (part.column(at), Cells::of(part.column(at))));
-        let tombstones = self.tombstones.map(|at| Cells::of(part.column(at)));
-        let op = self.op.map(|at| Cells::of(part.column(at)));
+        let key = self.key.map(|at| (part.column(at), Cells::new(part.column(at))));
+        let tombstones = self.tombstones.map(|at| Cells::new(part.column(at)));
+        let op = self.op.map(|at| Cells::new(part.column(at)));
         let mut values = match &self.message {
             Some(by) => Values::Message(MessageRows::new(&projected, by)?),
-            None => Values::of(self.format, &projected, &self.schema)?,
+            None => Values::new(self.format, &projected, &self.schema)?,
         };
         let mut scratch = String::new();
         for row in 0..part.num_rows() {
@@ -253,7 +253,7 @@ fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageD
     let fields =
         messages.message(message).map(|message| message.fields.iter().map(|field| field.name.clone()).collect());
     let message_index = match registered {
-        true => Definition::of(&spec.descriptor.content, &spec.message).map_err(broken)?.index_bytes(),
+        true => Definition::find(&spec.descriptor.content, &spec.message).map_err(broken)?.index_bytes(),
         false => Vec::new(),
     };
     Ok((messages, MessageDescription { fields: fields.unwrap_or_default(), message_index }))
@@ -262,9 +262,10 @@ fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageD
 /// Whether a row is a tombstone, by its operation.
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
     let rejection = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
-    match Op::of(op).map_err(|why| rejection(&why.to_string()))? {
+    match Op::parse(op).map_err(|why| rejection(&why.to_string()))? {
         Op::Truncate => {
-            Err(rejection("it says `truncate`, which does not name the deleted keys; remove such rows with a `filter`"))
+            Err(rejection("its `op` is `truncate`, which does not name the deleted keys; remove such rows with a \
+                `filter`"))
         }
         op => Ok(op == Op::Delete),
     }
@@ -280,12 +281,12 @@ enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of(format: RecordFormat, rows: &'a RecordBatch, schema: &SchemaRef) -> io::Result<Values<'a>> {
+    fn new(format: RecordFormat, rows: &'a RecordBatch, schema: &SchemaRef) -> io::Result<Values<'a>> {
         Ok(match (format, rows.columns()) {
             (RecordFormat::Json, _) => Values::Json(JsonRows::new(rows)?),
             (RecordFormat::Csv, _) => Values::Csv(CsvRows::new(rows)?),
             (RecordFormat::Avro, _) => Values::Avro(AvroRows::new(rows, schema)?),
-            (_, [column]) => Values::Plain(Cells::of(column)),
+            (_, [column]) => Values::Plain(Cells::new(column)),
             _ => return Err(io::Error::other("rows without the column of their values")),
         })
     }

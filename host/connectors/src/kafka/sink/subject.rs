@@ -128,7 +128,7 @@ impl Subject<'_> {
             let file = WrittenFile { name: String::new(), shown: text.clone(), text, imports: Vec::new() };
             return Ok(SubjectSchema { kind: None, files: vec![file] });
         };
-        let definition = Definition::of(&protobuf.descriptor.content, &protobuf.message)?;
+        let definition = Definition::find(&protobuf.descriptor.content, &protobuf.message)?;
         let file = |file: DefinitionFile| WrittenFile {
             shown: format!("the definition `{}`", file.name),
             name: file.name,
@@ -145,8 +145,9 @@ impl Subject<'_> {
 
     fn incompatible_error(&self, why: &str) -> String {
         format!(
-            "the schema registry {} rejected the schema of these rows as `{}`: {why}; write columns that fit the schema before it \
-             (`record` is its name), or name another `registry.subject`, or change the compatibility of this one in the registry",
+            "the schema registry {} rejected the schema of these rows as `{}`: {why}; write columns that fit the \
+             previous schema (`record` is its name), or name another `registry.subject`, or change the \
+             compatibility of this one in the registry",
             self.spec.registry.url,
             self.name()
         )

@@ -68,7 +68,8 @@ impl Target {
     pub fn fits(&self, facts: &TopicFacts) -> Result<(), String> {
         if facts.compacted && self.spec.key.is_none() {
             return Err(format!(
-                "the topic `{}` is compacted, so that all of its records have keys; write key = \"…\" with the name of a column",
+                "the topic `{}` is compacted, so all its records need keys; write key = \"…\" with the name of a \
+                column",
                 self.spec.topic
             ));
         }

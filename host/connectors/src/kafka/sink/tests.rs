@@ -83,7 +83,7 @@ fn columns_that_do_not_suit_are_named() {
         format!("key: `key` names `word`, and the rows have {there}; write one of these")
     );
     let number = KafkaWrites { tombstones: Some("n".into()), ..spec() };
-    assert_eq!(error_message(number), "tombstones: `tombstones` names a column of type int64; it has to be bool");
+    assert_eq!(error_message(number), "tombstones: `tombstones` names a column of type int64; it must be bool");
     let text = KafkaWrites { format: RecordFormat::Text, ..spec() };
     assert_eq!(
         error_message(text),

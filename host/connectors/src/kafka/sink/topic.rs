@@ -2,7 +2,7 @@
 
 use super::settings::MARKERS;
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{ANSWER_TIME_MAX, ClientLog};
+use crate::kafka::{RESPONSE_TIME_MAX, ClientLog};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -38,7 +38,7 @@ pub(super) fn query_client(settings: &ClientConfig, isolation: &str) -> Result<B
     // Partitions are assigned to it, so it joins no group, but the library requires a group name.
     config.set("group.id", "millstream").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
     config.set("isolation.level", isolation).set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
-    config.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::of(&error))
+    config.create_with_context(ClientLog::default()).map_err(|error| KafkaFault::from_error(&error))
 }
 
 /// Sends a query; if it gets no response, the error includes the cause, if known.
@@ -78,11 +78,11 @@ pub(super) struct Admin(AdminClient<ClientLog>);
 impl Admin {
     pub fn new(settings: &ClientConfig) -> Result<Admin, KafkaFault> {
         let client = AdminClient::from_config_and_context(settings, ClientLog::default());
-        client.map(Admin).map_err(|error| KafkaFault::of(&error))
+        client.map(Admin).map_err(|error| KafkaFault::from_error(&error))
     }
 
     fn options() -> AdminOptions {
-        AdminOptions::new().request_timeout(Some(ANSWER_TIME_MAX)).operation_timeout(Some(ANSWER_TIME_MAX))
+        AdminOptions::new().request_timeout(Some(RESPONSE_TIME_MAX)).operation_timeout(Some(RESPONSE_TIME_MAX))
     }
 
     /// Returns the properties of a topic. Those that the job may not read have the brokers' defaults.
@@ -129,7 +129,7 @@ fn failed(error: &KafkaError) -> KafkaFault {
     match error {
         // The code says the same as the text.
         KafkaError::AdminOp(code) => KafkaFault::from_code(*code, ""),
-        other => KafkaFault::of(other),
+        other => KafkaFault::from_error(other),
     }
 }
 

@@ -4,7 +4,7 @@ use super::bounds;
 use super::settings::{KafkaReads, KafkaTopics};
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{ANSWER_TIME_MAX, PAUSE_MAX};
+use crate::kafka::{RESPONSE_TIME_MAX, PAUSE_MAX};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
@@ -21,7 +21,7 @@ pub const LEADER_TIME_MAX: Duration = PAUSE_MAX;
 #[derive(Default)]
 pub struct Topics {
     /// Existing topics, with their numbers of partitions.
-    pub there: Vec<(String, i32)>,
+    pub existing: Vec<(String, i32)>,
     /// Topics that are named and do not exist.
     pub missing: Vec<String>,
 }
@@ -37,36 +37,38 @@ pub struct EarlierStart<'a> {
 /// Why a partition cannot be read from the position that the job needs.
 pub enum Lost {
     /// Records were deleted.
-    Deleted { of: (String, i32), wanted: u64, there: Bounds },
+    Deleted { of: (String, i32), wanted: u64, available: Bounds },
     /// It ends before that position.
-    Shorter { of: (String, i32), wanted: u64, there: Bounds },
+    Shorter { of: (String, i32), wanted: u64, available: Bounds },
     /// It returned a record again.
-    Backwards { of: (String, i32), wanted: u64, there: u64 },
+    Backwards { of: (String, i32), wanted: u64, available: u64 },
     /// The cluster does not say.
     Fault(KafkaFault),
 }
 
 impl Lost {
     /// Converts to an error that says what to do.
-    pub fn told(self, source: &str) -> Error {
-        let place = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
+    pub fn to_error(self, source: &str) -> Error {
+        let partition = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
         match self {
-            Lost::Deleted { of, wanted, there } => Error::job(format!(
-                "source `{source}`: {} resumes at offset {wanted}, and the oldest record there has offset {}: what lies between \
-                 was deleted before the job had read it. Keep records for longer than the job may lag (`retention.ms` and \
-                 `retention.bytes` of the topic); to go on without them, start from scratch with `--fresh`",
-                place(&of),
-                there.low
+            Lost::Deleted { of, wanted, available } => Error::job(format!(
+                "source `{source}`: {} resumes at offset {wanted}, but the oldest record has offset {}: the records \
+                 between were deleted before the job had read them. Keep records for longer than the job may lag \
+                 (`retention.ms` and `retention.bytes` of the topic); to continue without them, start from scratch \
+                 with `--fresh`",
+                partition(&of),
+                available.low
             )),
-            Lost::Shorter { of, wanted, there } => Error::job(format!(
-                "source `{source}`: {} resumes at offset {wanted}, and it ends at offset {}: the topic was recreated, or its brokers \
-                 have lost records. Restore it as it was, or start from scratch with `--fresh`",
-                place(&of),
-                there.high
+            Lost::Shorter { of, wanted, available } => Error::job(format!(
+                "source `{source}`: {} resumes at offset {wanted}, but it ends at offset {}: the topic was \
+                 recreated, or its brokers have lost records. Restore the previous topic, or start from scratch \
+                 with `--fresh`",
+                partition(&of),
+                available.high
             )),
-            Lost::Backwards { of, wanted, there } => Error::environment(format!(
-                "source `{source}`: {} returned the record at offset {there} instead of {wanted} or later",
-                place(&of)
+            Lost::Backwards { of, wanted, available } => Error::environment(format!(
+                "source `{source}`: {} returned the record at offset {available} instead of {wanted} or later",
+                partition(&of)
             )),
             Lost::Fault(fault) => Error::environment(format!("source `{source}`: {fault}")),
         }
@@ -74,7 +76,7 @@ impl Lost {
 }
 
 /// The number by which a position knows a cluster.
-pub fn mark_of(id: &str) -> i64 {
+pub fn cluster_mark(id: &str) -> i64 {
     // A topic is not a file of a directory. The lowest bit is clear, so that it never counts as ended.
     (xxh3_64(id.as_bytes()) & !1) as i64
 }
@@ -85,8 +87,8 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
     match wanted {
         KafkaTopics::Named(names) => {
             for name in names {
-                match consumer.partitions(Some(name), ANSWER_TIME_MAX) {
-                    Ok(found) => topics.there.extend(found.into_iter().filter(|(found, _)| found == name)),
+                match consumer.partitions(Some(name), RESPONSE_TIME_MAX) {
+                    Ok(found) => topics.existing.extend(found.into_iter().filter(|(found, _)| found == name)),
                     Err(fault) if fault.is_topic_missing() && fault.code != Some(Code::TopicAuthorizationFailed) => {
                         topics.missing.push(name.clone());
                     }
@@ -96,10 +98,10 @@ pub fn topics(consumer: &Consumer, wanted: &KafkaTopics) -> Result<Topics, Kafka
         }
         KafkaTopics::Pattern(pattern) => {
             let like = glob::Pattern::new(pattern).map_err(|error| KafkaFault::permanent(error.to_string()))?;
-            let found = consumer.partitions(None, ANSWER_TIME_MAX)?;
+            let found = consumer.partitions(None, RESPONSE_TIME_MAX)?;
             // Internal topics of the cluster are read only if they are named.
             let own = |name: &str| name.starts_with("__") && !pattern.starts_with("__");
-            topics.there = found.into_iter().filter(|(name, _)| like.matches(name) && !own(name)).collect();
+            topics.existing = found.into_iter().filter(|(name, _)| like.matches(name) && !own(name)).collect();
         }
     }
     Ok(topics)
@@ -114,23 +116,23 @@ pub fn starts(
 ) -> Result<Vec<u64>, Lost> {
     let at = match spec.start {
         StreamStart::At(time_ms) => {
-            Some(consumer.offsets_at(partitions, time_ms, ANSWER_TIME_MAX).map_err(Lost::Fault)?)
+            Some(consumer.offsets_at(partitions, time_ms, RESPONSE_TIME_MAX).map_err(Lost::Fault)?)
         }
         StreamStart::Earliest | StreamStart::Latest => None,
     };
     let mut starts = Vec::new();
-    for (place, (topic, number)) in partitions.iter().enumerate() {
+    for (index, (topic, number)) in partitions.iter().enumerate() {
         let position = known.from.get(&topic::name(topic, *number));
-        let there = bounds(consumer, topic, *number).map_err(Lost::Fault)?;
+        let available = bounds(consumer, topic, *number).map_err(Lost::Fault)?;
         starts.push(match (position, spec.start) {
-            (Some(position), _) => still_there(consumer, (topic, *number), position.offset, there)?,
-            (None, StreamStart::Earliest) => there.low,
+            (Some(position), _) => check_offset(consumer, (topic, *number), position.offset, available)?,
+            (None, StreamStart::Earliest) => available.low,
             // Partitions created after the first start of the job are read from their beginning.
-            (None, StreamStart::Latest) if known.first => there.high,
-            (None, StreamStart::Latest) => there.low,
+            (None, StreamStart::Latest) if known.first => available.high,
+            (None, StreamStart::Latest) => available.low,
             (None, StreamStart::At(_)) => {
-                let found = at.as_ref().and_then(|at| at.get(place).copied().flatten());
-                found.map_or(there.high, |offset| offset.max(there.low))
+                let found = at.as_ref().and_then(|at| at.get(index).copied().flatten());
+                found.map_or(available.high, |offset| offset.max(available.low))
             }
         });
     }
@@ -138,31 +140,31 @@ pub fn starts(
 }
 
 /// Returns the offset if the partition can be read from it.
-pub fn still_there(
+pub fn check_offset(
     consumer: &Consumer,
     (topic, number): (&str, i32),
     wanted: u64,
-    mut there: Bounds,
+    mut available: Bounds,
 ) -> Result<u64, Lost> {
     let of = || (topic.to_owned(), number);
     let since = Instant::now();
     loop {
-        if wanted < there.low {
-            return Err(Lost::Deleted { of: of(), wanted, there });
+        if wanted < available.low {
+            return Err(Lost::Deleted { of: of(), wanted, available });
         }
-        if wanted <= there.high {
+        if wanted <= available.high {
             return Ok(wanted);
         }
         if since.elapsed() >= LEADER_TIME_MAX {
-            return Err(Lost::Shorter { of: of(), wanted, there });
+            return Err(Lost::Shorter { of: of(), wanted, available });
         }
         std::thread::sleep(Duration::from_millis(200));
-        there = bounds(consumer, topic, number).map_err(Lost::Fault)?;
+        available = bounds(consumer, topic, number).map_err(Lost::Fault)?;
     }
 }
 
 /// The error of one partition in a response.
-pub fn of_partition(
+pub fn partition_fault(
     consumer: &Consumer,
     (topic, number): (&str, i32),
     wanted: u64,
@@ -172,7 +174,7 @@ pub fn of_partition(
     match fault.code {
         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
             let lost = match bounds(consumer, topic, number) {
-                Ok(there) => still_there(consumer, (topic, number), wanted, there).map(drop),
+                Ok(available) => check_offset(consumer, (topic, number), wanted, available).map(drop),
                 Err(fault) => Err(Lost::Fault(fault)),
             };
             let unclear = || {
@@ -180,12 +182,12 @@ pub fn of_partition(
                     "source `{source}`: partition {number} of topic `{topic}` cannot be read from offset {wanted} on: {fault}"
                 ))
             };
-            Err(lost.map_or_else(|lost| lost.told(source), |()| unclear()))
+            Err(lost.map_or_else(|lost| lost.to_error(source), |()| unclear()))
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             Err(Error::environment(format!(
-                "source `{source}`: partition {number} of topic `{topic}` no longer exists: {fault}; recreate the topic as it was, or \
-             omit it"
+                "source `{source}`: partition {number} of topic `{topic}` no longer exists: {fault}; recreate the \
+             topic with its records, or omit it"
             )))
         }
         _ if fault.is_transient() => {

@@ -15,14 +15,14 @@ pub struct Commits {
     source: String,
     /// Positions of published checkpoints; `None` without a group.
     published: Option<watch::Receiver<Positions>>,
-    told: Positions,
+    committed: Positions,
     failed: bool,
 }
 
 impl Commits {
     pub fn new(source: &SourceSpec, spec: &KafkaReads, inbox: &Arc<Inbox>) -> Commits {
         let published = spec.group.is_some().then(|| inbox.published());
-        Commits { source: source.name.clone(), published, told: Positions::new(), failed: false }
+        Commits { source: source.name.clone(), published, committed: Positions::new(), failed: false }
     }
 
     /// Commits what changed since the last call. A failure is reported once: the job does not depend on it.
@@ -34,7 +34,7 @@ impl Commits {
         let positions = published.borrow_and_update().clone();
         let changed: Vec<(&str, i32, u64)> = positions
             .iter()
-            .filter(|(name, position)| self.told.get(*name) != Some(*position))
+            .filter(|(name, position)| self.committed.get(*name) != Some(*position))
             .filter_map(|(name, position)| topic::parse(name).map(|(topic, number)| (topic, number, position.offset)))
             .collect();
         if changed.is_empty() {
@@ -48,6 +48,6 @@ impl Commits {
             }
             Err(_) => {}
         }
-        self.told = positions;
+        self.committed = positions;
     }
 }

@@ -1,4 +1,4 @@
-//! What a job file says of sources of kind `kafka`.
+//! Declaration of sources of kind `kafka`: keys, checks and start.
 
 use super::settings::{KafkaReads, KafkaTopics};
 use super::{ReadOrder, reread};
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 const KIND: &str = "kafka";
 
-/// Sources.
+/// The declaration of `kafka` sources.
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "topics of a Kafka cluster",
@@ -93,7 +93,7 @@ impl SourceConfig for KafkaReads {
                     }
                 }
                 if topics.is_empty() {
-                    part.wrong("topic", "`topic` names none; write topic = \"orders\"");
+                    part.wrong("topic", "`topic` is empty; write topic = \"orders\"");
                 }
             }
             KafkaTopics::Pattern(pattern) => {
@@ -137,10 +137,10 @@ impl SourceConfig for KafkaReads {
         source: &SourceSpec,
         origin: &Origin,
         planned: &[PlannedChunk],
-        again: &mut RereadClient,
+        client: &mut RereadClient,
     ) -> Option<Result<Vec<Chunk>>> {
         let order = ReadOrder { source, spec: self, dir: &origin.dir, share: Share::ALL };
-        Some(reread(&order, planned, again))
+        Some(reread(&order, planned, client))
     }
 
     /// Checks what can be checked without contacting the cluster.

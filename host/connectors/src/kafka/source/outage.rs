@@ -34,7 +34,7 @@ impl Outage {
     }
 
     /// Checks whether the client has lost all brokers, and then periodically whether one has recovered.
-    pub fn look(&mut self, consumer: &Consumer, spec: &KafkaReads) -> Result<()> {
+    pub fn check(&mut self, consumer: &Consumer, spec: &KafkaReads) -> Result<()> {
         let down = consumer.client_log().all_unreachable();
         if (down.is_none() && self.since.is_none()) || Instant::now() < self.next_try {
             return Ok(());
@@ -49,9 +49,9 @@ impl Outage {
                 self.next_try = Instant::now() + self.pause;
                 self.failed(&down.unwrap_or(fault), spec)
             }
-            // Whatever it says, it says something.
+            // Any other response shows that the cluster is reachable.
             _ => {
-                self.back(consumer);
+                self.recovered(consumer);
                 consumer.client_log().clear();
                 Ok(())
             }
@@ -64,28 +64,28 @@ impl Outage {
         let (brokers, shown) = (spec.cluster.brokers.join(", "), units::show_time(*wait));
         match self.since {
             None if wait.is_zero() => Err(Error::environment(format!(
-                "source `{source}`: no broker of the cluster at {brokers} answers: {fault}"
+                "source `{source}`: no broker of the cluster at {brokers} responds: {fault}"
             ))),
             None => {
                 warn!(
-                    "source `{source}`: no broker of the cluster at {brokers} answers: {fault}; it waits for up to {shown} \
-                     (`wait`)"
+                    "source `{source}`: no broker of the cluster at {brokers} responds: {fault}; retrying for up to \
+                     {shown} (`wait`)"
                 );
                 self.since = Some(Instant::now());
                 Ok(())
             }
             Some(since) if since.elapsed() >= *wait => Err(Error::environment(format!(
-                "source `{source}`: no broker of the cluster at {brokers} answers: {fault}; none did for {shown} (`wait`)"
+                "source `{source}`: no broker of the cluster at {brokers} has responded for {shown} (`wait`): {fault}"
             ))),
             Some(_) => Ok(()),
         }
     }
 
     /// Records that a broker responds.
-    pub fn back(&mut self, consumer: &Consumer) {
+    pub fn recovered(&mut self, consumer: &Consumer) {
         if let Some(since) = self.since.take() {
             let pause = since.elapsed().as_secs_f32();
-            info!("source `{}`: the cluster answers again, after {pause:.1} s", self.source);
+            info!("source `{}`: the cluster responds again, after {pause:.1} s", self.source);
             self.pause = PAUSE_MIN;
             consumer.client_log().clear();
         }

@@ -3,7 +3,7 @@
 //! to the reading client would wait for its fetches.
 
 use super::{ReadOrder, consumer};
-use crate::kafka::ANSWER_TIME_MAX;
+use crate::kafka::RESPONSE_TIME_MAX;
 use crate::kafka::consumer::Consumer;
 use crate::kafka::fault::KafkaFault;
 use millstream_base::error::Result;
@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 /// records.
 const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Maximum topics per request.
-const TOPICS_ASKED_MAX: usize = 500;
+const TOPICS_PER_REQUEST_MAX: usize = 500;
 
 /// Topics by name.
 type Topics = Mutex<BTreeSet<String>>;
@@ -29,13 +29,13 @@ type Topics = Mutex<BTreeSet<String>>;
 pub struct Policies(Option<Arc<Topics>>);
 
 impl Policies {
-    /// Begins to look. It ends with the inbox.
+    /// Starts the periodic checks. They stop with the inbox.
     pub fn start(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<Policies> {
         if !inbox.has_plans() {
             return Ok(Policies(None));
         }
-        let asked = Arc::new(Topics::default());
-        let (topics, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
+        let requested = Arc::new(Topics::default());
+        let (topics, inbox, runtime) = (requested.clone(), inbox.clone(), runtime.clone());
         let (source, spec, dir) = (order.source.clone(), order.spec.clone(), order.dir.to_path_buf());
         let (failing, what) = (inbox.clone(), format!("the thread that requests policies of source `{}`", source.name));
         let every = spec.poll.clamp(LOOK_EVERY.0, LOOK_EVERY.1);
@@ -50,13 +50,13 @@ impl Policies {
                 // The client's events are not needed, and would accumulate.
                 while client.next(Duration::ZERO, |_| ()).is_some() {}
                 // The reading thread reports an unreachable cluster, and waits for it.
-                if let Err(fault) = look(client, &topics, &inbox, &source.name) {
-                    debug!("source `{}`: the policies of its topics are not known: {fault}", source.name);
+                if let Err(fault) = check(client, &topics, &inbox, &source.name) {
+                    debug!("source `{}`: the policies of its topics are unknown: {fault}", source.name);
                 }
             }
         };
         threads::start("kafka-policies", &what, move |error| failing.fail(error), work)?;
-        Ok(Policies(Some(asked)))
+        Ok(Policies(Some(requested)))
     }
 
     /// Adds topics that are read as well. New ones are checked immediately.
@@ -71,17 +71,17 @@ impl Policies {
         let known = locked(topics).clone();
         let names = found.iter().map(|(topic, _)| topic);
         let new: Vec<String> = names.filter(|topic| !known.contains(*topic)).cloned().collect();
-        look(consumer, &new, inbox, source)?;
+        check(consumer, &new, inbox, source)?;
         locked(topics).extend(new);
         Ok(())
     }
 }
 
 /// Checks which of these topics are compacted. If the cluster does not report it, plans hold the records as well.
-fn look(consumer: &Consumer, topics: &[String], inbox: &Inbox, source: &str) -> Result<(), KafkaFault> {
+fn check(consumer: &Consumer, topics: &[String], inbox: &Inbox, source: &str) -> Result<(), KafkaFault> {
     let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-    for topics in topics.chunks(TOPICS_ASKED_MAX) {
-        let policies = match consumer.compacted(topics, ANSWER_TIME_MAX) {
+    for topics in topics.chunks(TOPICS_PER_REQUEST_MAX) {
+        let policies = match consumer.compacted(topics, RESPONSE_TIME_MAX) {
             Err(fault) if fault.is_transient() || fault.is_rejection() => return Err(fault),
             Err(fault) => {
                 let code = fault.code.unwrap_or(Code::Unknown);

@@ -15,7 +15,7 @@ pub struct Records {
     rejected_bytes_max: usize,
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
     /// The offset after the previous chunk.
     start: u64,
     /// The offset after the last record, and after all offsets known to have none.
@@ -27,12 +27,12 @@ impl Records {
     pub fn new(source: &SourceSpec, start: u64) -> Records {
         let limit = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Records {
-            wanted: EnvelopeColumns::by(source.schema.iter().map(|column| &column.from)),
+            wanted: EnvelopeColumns::for_columns(source.schema.iter().map(|column| &column.from)),
             record_bytes_max: limit(source.record_bytes_max),
             rejected_bytes_max: limit(source.rejected_bytes_max),
             bytes: Vec::new(),
             ends: Vec::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             start,
             end: start,
         }
@@ -70,7 +70,7 @@ impl Records {
             return false;
         }
         let headers = if self.wanted.headers { record.headers() } else { Vec::new() };
-        let beside = RecordMetadata {
+        let metadata = RecordMetadata {
             offset,
             time_ms: record.time_ms(),
             key: record.key().filter(|_| self.wanted.key),
@@ -79,20 +79,20 @@ impl Records {
         };
         let value = record.value().unwrap_or_default();
         let of_headers = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
-        let whole = value.len() + beside.key.map_or(0, <[u8]>::len) + of_headers;
+        let record_bytes = value.len() + metadata.key.map_or(0, <[u8]>::len) + of_headers;
         let start = self.bytes.len();
-        let fits = whole <= self.record_bytes_max && envelope::put(&mut self.bytes, &beside).is_some();
+        let fits = record_bytes <= self.record_bytes_max && envelope::put(&mut self.bytes, &metadata).is_some();
         if fits {
             self.bytes.extend_from_slice(value);
         } else {
             self.bytes.truncate(start);
             // Without key and headers, it is still recognized as too long.
-            let _ = envelope::put(&mut self.bytes, &RecordMetadata { key: None, headers: &[], ..beside });
+            let _ = envelope::put(&mut self.bytes, &RecordMetadata { key: None, headers: &[], ..metadata });
             let kept = value.get(..self.rejected_bytes_max).unwrap_or(value);
             self.bytes.extend_from_slice(kept);
-            let reason = format!("{whole} bytes, record_bytes_max is {}", self.record_bytes_max);
+            let reason = format!("{record_bytes} bytes, record_bytes_max is {}", self.record_bytes_max);
             let dropped = (value.len() - kept.len()) as u64;
-            self.refused.push(RejectedRecord { row: self.ends.len() as u32, reason, dropped });
+            self.rejected.push(RejectedRecord { row: self.ends.len() as u32, reason, dropped });
         }
         // A chunk is passed on when it is full, so it holds one record more than that at most.
         self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX));
@@ -101,7 +101,7 @@ impl Records {
     }
 
     /// Notes that there are no further records before this offset.
-    pub fn nothing_before(&mut self, offset: u64) {
+    pub fn skip_to(&mut self, offset: u64) {
         self.end = self.end.max(offset);
     }
 
@@ -117,7 +117,7 @@ impl Records {
             bytes: Bytes::from(std::mem::take(&mut self.bytes)),
             ends: std::mem::take(&mut self.ends),
             header: Bytes::new(),
-            refused: std::mem::take(&mut self.refused),
+            rejected: std::mem::take(&mut self.rejected),
             ready: None,
             extent,
         };

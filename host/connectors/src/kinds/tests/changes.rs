@@ -233,7 +233,7 @@ fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
          [stages.n]\nfrom = \"f\"\naggregate = {{ n = \"count(*)\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"n\"\nkind = \"print\"\n"
     );
     assert!(
-        job_error(&old).is_some_and(|job_error| job_error.contains("`now` has another value when a row is deleted"))
+        job_error(&old).is_some_and(|job_error| job_error.contains("`now` may differ between the insert and the delete"))
     );
 }
 
@@ -252,9 +252,9 @@ fn latest_without_op_would_keep_what_was_deleted() {
 const WITH_ERROR: &[(&str, &str, &str)] = &[
     // An expression that cannot be parsed reads every column; brackets within strings do not count.
     ("orders", "filter = \"price < 10 and customer <> '(((((((((((((('\"", "stage `s`: `filter`: the rows are changes"),
-    ("orders", "filter = \"((((((((((((((price < 10))))))))))))))\"", "it is unknown what it reads"),
+    ("orders", "filter = \"((((((((((((((price < 10))))))))))))))\"", "its input columns are unknown"),
     ("orders", "filter = \"price < 10\"\nselect = \"id, op, DEEP as customer\"", "by `price`"),
-    ("kept", "filter = \"length(replace(DEEP, cast(now() as text), '')) > 1\"", "`now` has another value"),
+    ("kept", "filter = \"length(replace(DEEP, cast(now() as text), '')) > 1\"", "`now` may differ between"),
     // Computed from the operation and other columns.
     (
         "orders",
@@ -283,7 +283,7 @@ const WITH_ERROR: &[(&str, &str, &str)] = &[
         "sink `copy`: the rows are changes of source `orders`, whose column `op` says what they do",
     ),
     ("kept", "select = \"id, price, 'upsert' as op\"", "changes of stage `kept`, whose column `op`"),
-    ("kept", "select = \"id, case when price > 5 then 'upsert' else 'delete' end as op\"", "`op` is not made of it"),
+    ("kept", "select = \"id, case when price > 5 then 'upsert' else 'delete' end as op\"", "`op` is not computed from it"),
     // The last of several changes, which is not always the latest.
     (
         "orders",
@@ -308,18 +308,18 @@ const WITH_ERROR: &[(&str, &str, &str)] = &[
     (
         "kept",
         "select = \"*, now() as r\"\n[stages.t]\nfrom = \"s\"\nfilter = \"r < timestamp '1970-01-01T00:00:02Z'\"",
-        "`now` has another value",
+        "`now` may differ between",
     ),
     (
         "orders",
         "select = \"*, random() as r\"\n[stages.t]\nfrom = \"s\"\nselect = \"id, op, r * 2 as q\"\n[stages.u]\nfrom = \"t\"\nfilter = \"q < 1\"",
-        "`random` has another value",
+        "`random` may differ between",
     ),
     // Single changes.
     (
         "orders",
         "time = \"to_timestamp_seconds(price)\"\nwindow = { size = \"1s\" }\naggregate = { n = \"count(*)\" }\n[stages.t]\nfrom = \"s.late\"",
-        "`s.late` has those that came late",
+        "`s.late` has only the late changes",
     ),
 ];
 
@@ -392,7 +392,7 @@ fn changes_that_do_not_say_what_they_do_are_still_changes() {
         ("orders", "key = \"id\"\nlatest = true\nop = \"op\"\nselect = \"id, price\""),
     ] {
         let job_error = error_without_op(stage, input, upsert).unwrap_or_default();
-        assert!(job_error.contains("it would keep what was deleted"), "{input}: {stage}: {job_error}");
+        assert!(job_error.contains("it would keep deleted rows"), "{input}: {stage}: {job_error}");
     }
     let renamed = error_without_op("sql = \"select id, op as what from IN\"", "kept", upsert);
     assert!(renamed.is_some_and(|job_error| job_error.contains("write op = \"what\"")));

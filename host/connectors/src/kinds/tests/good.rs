@@ -259,11 +259,11 @@ fn a_program_builds_the_same_job() {
     let job = JobSpec::new("word-count")
         .batch(Duration::ZERO)
         .workers(2)
-        .source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")))
-        .source(SourceSpec::of("ticks", RateReads { rows_per_second: 10, rows_max: None }))
-        .source(SourceSpec::of("frames", SocketReads::frames("127.0.0.1:9998")))
+        .source(SourceSpec::from_config("lines", SocketReads::lines("127.0.0.1:9999")))
+        .source(SourceSpec::from_config("ticks", RateReads { rows_per_second: 10, rows_max: None }))
+        .source(SourceSpec::from_config("frames", SocketReads::frames("127.0.0.1:9998")))
         .source(
-            SourceSpec::of("test", QueueReads { path: "in.jsonl".into() })
+            SourceSpec::from_config("test", QueueReads { path: "in.jsonl".into() })
                 .schema(vec![ColumnSpec::new("k", ColumnType::Text)]),
         )
         .stage(StageSpec::plugin("words", ["lines"], split))
@@ -279,7 +279,7 @@ fn a_program_builds_the_same_job() {
     let bad = job
         .clone()
         .stage(StageSpec::union("counts", ["wrods"]))
-        .source(SourceSpec::of("s", SocketReads::lines("nowhere")));
+        .source(SourceSpec::from_config("s", SocketReads::lines("nowhere")));
     assert_eq!(
         check(&bad).unwrap_err().message,
         "source `s`: `address = \"nowhere\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"\n\
@@ -287,23 +287,24 @@ fn a_program_builds_the_same_job() {
          stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
     let several = JobSpec::new("x")
-        .source(SourceSpec::of("s", SocketReads::lines(vec!["a:1".to_owned(), "b:1".to_owned()])))
+        .source(SourceSpec::from_config("s", SocketReads::lines(vec!["a:1".to_owned(), "b:1".to_owned()])))
         .sink(SinkSpec::new("p", ["s"], PrintWrites::default()));
     check(&several).unwrap();
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
-    let bad = JobSpec::new("x").source(SourceSpec::of("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::new(
+    let bad = JobSpec::new("x").source(SourceSpec::from_config("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::new(
         "p",
         ["s"],
         PrintWrites::default(),
     ));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
-    let none = JobSpec::new("x").source(SourceSpec::of("lines", SocketReads::lines("127.0.0.1:9999")));
+    let none = JobSpec::new("x").source(SourceSpec::from_config("lines", SocketReads::lines("127.0.0.1:9999")));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));
     let error = StageSpec::aggregate("counts", ["words"], &[("n", "sum()")]).unwrap_err().to_string();
-    assert_eq!(error, "stage `counts`: `aggregate.n`: `sum` needs a column; write its name, as \"sum(price)\"");
+    assert_eq!(error, "stage `counts`: `aggregate.n`: `sum` needs a column; write its name, for example \
+                      \"sum(price)\"");
 }
 
 #[test]
@@ -351,7 +352,7 @@ fn a_variable_may_say_that_a_url_is_one_of_a_websocket() {
     assert_eq!(shape("${SURELY_NOT_SET:-ws://h/}", send).unwrap(), HttpShape::Websocket);
     assert_eq!(shape("${SURELY_NOT_SET}", "stream = \"websocket\"").unwrap(), HttpShape::Websocket);
     assert_eq!(shape("${SURELY_NOT_SET:-http://h/}", "stream = \"sse\"").unwrap(), HttpShape::Events);
-    let refused = |url: &str, more: &str| shape(url, more).unwrap_err().message;
-    assert!(refused("${SURELY_NOT_SET:-ws://h/}", "every = \"1s\"").contains("this one is a WebSocket"));
-    assert!(refused("${SURELY_NOT_SET}", send).contains("stream = \"websocket\" where only a variable says so"));
+    let rejection = |url: &str, more: &str| shape(url, more).unwrap_err().message;
+    assert!(rejection("${SURELY_NOT_SET:-ws://h/}", "every = \"1s\"").contains("this one is a WebSocket"));
+    assert!(rejection("${SURELY_NOT_SET}", send).contains("stream = \"websocket\" if `url` comes from a variable"));
 }

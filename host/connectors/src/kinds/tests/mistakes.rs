@@ -55,11 +55,11 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
 
 /// Returns differences from the expected errors, for job files with these texts around each case.
 fn differing(group: &str, cases: Cases, before: &str, after: &str) -> Vec<String> {
-    let told = |text: &str| match read(&format!("{before}{text}\n{after}")) {
+    let errors_of = |text: &str| match read(&format!("{before}{text}\n{after}")) {
         Ok(_) => "no error".to_string(),
         Err(error) => error.message,
     };
-    let cases = cases.iter().enumerate().map(|(at, (text, expected))| (at, text, expected, told(text)));
+    let cases = cases.iter().enumerate().map(|(at, (text, expected))| (at, text, expected, errors_of(text)));
     let wrong = cases.filter(|(_, _, expected, found)| found != *expected);
     wrong
         .map(|(at, text, expected, found)| format!("{group} {at}:\n{text}\nexpected: {expected}\nfound:    {found}"))
@@ -120,11 +120,13 @@ const TOP: Cases = &[
     ),
     (
         r#"name = "my job""#,
-        "job.toml:1: the job's name: `my job` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-job`",
+        "job.toml:1: the job's name: `my job` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter \
+        first; write `my-job`",
     ),
     (
         r#"name = "sales.rejected""#,
-        "job.toml:1: the job's name: `sales.rejected` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `sales-rejected`",
+        "job.toml:1: the job's name: `sales.rejected` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a \
+        letter first; write `sales-rejected`",
     ),
     (r#"name = """#, r#"job.toml:1: `name` is empty; write name = "word-count""#),
     ("workers = 0", "job.toml:1: `workers` is 0; write a number of 1 to 1024"),
@@ -132,7 +134,7 @@ const TOP: Cases = &[
     (r#"clock = "virtual""#, r#"job.toml:1: `clock = "virtual"` is unknown; write one of: `wall`, `manual`"#),
     (
         r#"clock = "manual""#,
-        r#"job.toml:4: source `lines`: clock = "manual" works with `queue` sources only, and this is kind `socket`; remove `clock`, or make it a queue"#,
+        r#"job.toml:4: source `lines`: clock = "manual" works with `queue` sources only, but this is kind `socket`; remove `clock`, or make it a queue"#,
     ),
     ("state = \"2GiB\"", r#"job.toml:1: `state` is text, needs a table; write state = { memory = "2GiB" }"#),
     (
@@ -149,7 +151,7 @@ const TOP: Cases = &[
     (r#"checkpoint.dir = """#, r#"job.toml:1: `checkpoint.dir` is empty; write dir = "checkpoints/word-count""#),
     (
         r#"checkpoint.dir = "gs://bucket""#,
-        r#"job.toml:1: `checkpoint.dir = "gs://bucket"` is a URL of another kind; write a folder, as dir = "checkpoints/word-count", s3://bucket/prefix, or hdfs://namenode:8020/folder"#,
+        r#"job.toml:1: `checkpoint.dir = "gs://bucket"` is a URL of another kind; write a directory, for example dir = "checkpoints/word-count", s3://bucket/prefix, or hdfs://namenode:8020/dir"#,
     ),
     (
         r#"checkpoint.dir = "s3:///prefix""#,
@@ -157,7 +159,7 @@ const TOP: Cases = &[
     ),
     (
         r#"checkpoint.dir = "hdfs:///prefix""#,
-        r#"job.toml:1: `checkpoint.dir = "hdfs:///prefix"` names no server; write hdfs://namenode:8020/folder, or the name service instead of host and port"#,
+        r#"job.toml:1: `checkpoint.dir = "hdfs:///prefix"` names no server; write hdfs://namenode:8020/dir, or the name service instead of host and port"#,
     ),
     (r#"checkpoint = { dir = "c", evry = "10s" }"#, "job.toml:1: unknown key `checkpoint.evry`; did you mean `every`?"),
     (
@@ -214,15 +216,17 @@ plugin = "plugins/split""#,
     ("from = []", r#"job.toml:2: stage `words`: `from` is empty; write from = "lines" or from = ["a", "b"]"#),
     (
         "from = 7",
-        r#"job.toml:2: stage `words`: `from` is an integer, needs text or a list of texts; write from = "lines" or from = ["a", "b"]"#,
+        r#"job.toml:2: stage `words`: `from` is an integer, needs a string or a list of strings; write from = "lines" or from = ["a", "b"]"#,
     ),
     (
         r#"from = "screen""#,
-        "job.toml:2: stage `words`: `from` names the sink `screen`, and a sink has no rows to read; name what the sink reads",
+        "job.toml:2: stage `words`: `from` names the sink `screen`, but a sink has no rows to read; name a source \
+        or stage",
     ),
     (
         r#"from = "lines.late""#,
-        "job.toml:2: stage `words`: `from` names `lines.late`, and the source `lines` has no late rows: they come with stages that have `time`; read `<stage>.late` of one of these",
+        "job.toml:2: stage `words`: `from` names `lines.late`, but the source `lines` has no late rows: only stages \
+        with `time` have late rows; read `<stage>.late` of such a stage",
     ),
     (
         r#"from = "lines.refused""#,
@@ -245,17 +249,17 @@ plugin = 5"#,
     (
         r#"from = "lines"
 plugin = "split-words@latest""#,
-        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is not a valid version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` is not a package: `latest` is not a valid version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
 plugin = "Split@1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is not a valid package name: use lower-case letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
+        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` is not a package: `Split` is not a valid package name: use a-z and 0-9, with single `-` between them, at most 64 characters; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
 plugin = "oci://registry.example/split-words:1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "oci://registry.example/split-words:1.2.0"`: a job names a package by name and version, and millstream.lock says where it comes from; write plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`"#,
+        r#"job.toml:3: stage `words`: `plugin = "oci://registry.example/split-words:1.2.0"`: a job names a package by name and version, and millstream.lock has its registry; write plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`"#,
     ),
     (
         r#"from = "lines"
@@ -285,7 +289,7 @@ sperator = " ""#,
         r#"from = "lines"
 plugin = "p"
 config = { ratio = nan }"#,
-        "job.toml:4: stage `words`: `config` holds nan, a number that JSON has no word for; write it as text",
+        "job.toml:4: stage `words`: `config` holds nan, a number that JSON cannot hold; write it as text",
     ),
     (
         r#"from = "lines"
@@ -347,17 +351,17 @@ aggregate = { n = "median(x)" }"#,
     (
         r#"from = "lines"
 aggregate = { n = "sum(price * 2)" }"#,
-        r#"job.toml:3: stage `words`: `aggregate.n`: `price * 2` is not the name of a column, and only one fits here; compute it in a stage before this one, as select = "price * 2 as value""#,
+        r#"job.toml:3: stage `words`: `aggregate.n`: `price * 2` is not the name of a column, and only a column name is allowed here; compute it in a stage before this one, for example select = "price * 2 as value""#,
     ),
     (
         r#"from = "lines"
 aggregate = { n = "sum(*)" }"#,
-        r#"job.toml:3: stage `words`: `aggregate.n`: `sum` needs a column; write its name, as "sum(price)""#,
+        r#"job.toml:3: stage `words`: `aggregate.n`: `sum` needs a column; write its name, for example "sum(price)""#,
     ),
     (
         r#"from = "lines"
 aggregate = { n = "count()" }"#,
-        r#"job.toml:3: stage `words`: `aggregate.n`: `count()` counts nothing; write "count(*)" or "count(column)""#,
+        r#"job.toml:3: stage `words`: `aggregate.n`: `count()` has no argument; write "count(*)" or "count(column)""#,
     ),
     (
         r#"from = "lines"
@@ -367,7 +371,7 @@ aggregate = { n = "sum(distinct x)" }"#,
     (
         r#"from = "lines"
 aggregate = { n = "count" }"#,
-        r#"job.toml:3: stage `words`: `aggregate.n`: `count` is not an aggregate; write a function and its column, as "sum(price)""#,
+        r#"job.toml:3: stage `words`: `aggregate.n`: `count` is not an aggregate; write a function and its column, for example "sum(price)""#,
     ),
     (
         r#"from = "lines"
@@ -396,19 +400,19 @@ from = "lines"
 kind = "print"
 "#,
         r#"job.toml:1: the name of a source is 65 bytes long; write at most 64
-job.toml:4: sink `screen`: `from` names `lines`, which is neither a source nor a stage; there is nothing else to read"#,
+job.toml:4: sink `screen`: `from` names `lines`, which is neither a source nor a stage; the job has no other stream"#,
     ),
     (
         "",
-        r#"job.toml: the job has no source; add one, as [sources.lines] with kind = "socket" and address = "127.0.0.1:9999"
-job.toml: the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with from = "…" and kind = "print""#,
+        r#"job.toml: the job has no source; add one, for example [sources.lines] with kind = "socket" and address = "127.0.0.1:9999"
+job.toml: the job has no sink, so its rows go nowhere; add one, for example [sinks.screen] with from = "…" and kind = "print""#,
     ),
     (
         r#"[sources.lines]
 kind = "socket"
 address = "127.0.0.1:9999"
 "#,
-        r#"job.toml: the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with from = "…" and kind = "print""#,
+        r#"job.toml: the job has no sink, so its rows go nowhere; add one, for example [sinks.screen] with from = "…" and kind = "print""#,
     ),
     (
         r#"[source.lines]
@@ -475,9 +479,9 @@ from = "lines"
 from = "lines"
 kind = "print"
 "#,
-        r#"job.toml:4: stage: `b.rejected` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `b-rejected`
-job.toml:8: stage: `my stage` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-stage`
-job.toml:10: sink: `1st` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `job-1st`"#,
+        r#"job.toml:4: stage: `b.rejected` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter first; write `b-rejected`
+job.toml:8: stage: `my stage` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter first; write `my-stage`
+job.toml:10: sink: `1st` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter first; write `job-1st`"#,
     ),
     (
         r#"[sources.lines]
@@ -514,8 +518,8 @@ rows_per_second = 1
 from = "q"
 kind = "print"
 "#,
-        r#"job.toml:2: clock = "manual" counts time in batch intervals, and `batch` is zero; write batch = "1s"
-job.toml:8: source `lines`: clock = "manual" works with `queue` sources only, and this is kind `rate`; remove `clock`, or make it a queue"#,
+        r#"job.toml:2: clock = "manual" counts time in batch intervals, but `batch` is zero; write batch = "1s"
+job.toml:8: source `lines`: clock = "manual" works with `queue` sources only, but this is kind `rate`; remove `clock`, or make it a queue"#,
     ),
     (
         r#"name = "word-count"

@@ -31,7 +31,7 @@ fn latest_by_the_start_reads_the_sessions_themselves() {
     let some = "[stages.some]\nfrom = \"open\"\nfilter = \"n > 1\"\n";
     assert_eq!(job_error(&format!("{some}{}", latest("some", by_key))), None);
     let error = job_error(&format!("{some}{}", latest("some", by_start))).unwrap_or_default();
-    assert!(error.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("stage `known`: `latest`: sessions of `open` start earlier"), "{error}");
     assert!(error.contains("key = [\"k\", \"window_start\"]"), "{error}");
     let by_end = job_error(&latest("open", "[\"k\", \"window_end\"]")).unwrap_or_default();
     assert!(by_end.contains("read `open` itself"), "{by_end}");
@@ -51,7 +51,7 @@ fn a_table_by_the_start_needs_to_know_what_goes() {
         )
     };
     let error = job_error(&table("open", "")).unwrap_or_default();
-    assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("sink `table`: `key`: sessions of `open` start earlier"), "{error}");
     let known = "[stages.known]\nfrom = \"open\"\nkey = [\"k\", \"window_start\"]\nlatest = true\n";
     assert_eq!(job_error(&format!("{known}{}", table("known", "op = \"op\"\n"))), None);
     // Windows do not move.
@@ -71,7 +71,7 @@ fn the_start_alone_is_no_key_where_sessions_have_one() {
     let renamed = "[stages.some]\nfrom = \"open\"\nselect = \"k as visitor, window_start as ws, n\"\n";
     assert_eq!(job_error(&format!("{renamed}{}", latest("some", "\"visitor\""))), None);
     let error = job_error(&format!("{renamed}{}", latest("some", "[\"visitor\", \"ws\"]"))).unwrap_or_default();
-    assert!(error.contains("stage `known`: `latest`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("stage `known`: `latest`: sessions of `open` start earlier"), "{error}");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn stages_over_all_rows_need_to_know_what_goes() {
         for text in [of("open"), format!("{some}{}", of("some"))] {
             let error = job_error(&text).unwrap_or_default();
             assert!(
-                error.contains("stage `q`: `window`: the start of a session of `open` changes"),
+                error.contains("stage `q`: `window`: sessions of `open` start earlier"),
                 "{stage}: {error}"
             );
             assert!(error.contains("with latest = true and key = [\"k\", \"window_start\"], in front"), "{error}");
@@ -106,7 +106,7 @@ fn a_table_beside_rows_is_by_the_key_of_sessions_alone() {
     let enrich = |on: &str| format!("[stages.e]\nfrom = \"clicks\"\nenrich = {{ stream = \"open\", on = {on} }}\n");
     assert_eq!(job_error(&enrich("\"k\"")), None);
     let error = job_error(&enrich("{ k = \"k\", t = \"window_start\" }")).unwrap_or_default();
-    assert!(error.contains("stage `e`: `enrich.stream`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("stage `e`: `enrich.stream`: sessions of `open` start earlier"), "{error}");
 }
 
 #[test]
@@ -120,10 +120,10 @@ fn a_start_is_known_by_any_name() {
     ] {
         let some = format!("[stages.some]\nfrom = \"open\"\n{list}\n");
         let error = job_error(&format!("{some}{}", sink("some", postgres, "[\"k\", \"ws\"]"))).unwrap_or_default();
-        assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{list}: {error}");
+        assert!(error.contains("sink `table`: `key`: sessions of `open` start earlier"), "{list}: {error}");
         assert_eq!(job_error(&format!("{some}{}", sink("some", postgres, "\"k\""))), None, "{list}");
     }
     let bulk = "kind = \"http\"\nurl = \"http://h/\"\nbody = \"bulk\"\nindex = \"i\"";
     let error = job_error(&sink("open", bulk, "\"window_start\"")).unwrap_or_default();
-    assert!(error.contains("sink `table`: `key`: the start of a session of `open` changes"), "{error}");
+    assert!(error.contains("sink `table`: `key`: sessions of `open` start earlier"), "{error}");
 }

@@ -110,7 +110,7 @@ fn files_that_are_no_job_are_named() {
     let name = file.display().to_string();
     assert_eq!(failed(&file), format!("{name}: file not found; give the path of a job file"));
     let shown = dir.path().display();
-    let message = "this is a folder; give the path of a job file, such as job.toml in it";
+    let message = "this is a directory; give the path of a job file, for example job.toml in it";
     assert_eq!(failed(dir.path()), format!("{shown}: {message}"));
     std::fs::write(&file, b"name = \"x\"\n# caf\xe9\n").unwrap();
     assert_eq!(failed(&file), format!("{name}:2: this line is not UTF-8 text; save the file as UTF-8"));
@@ -118,8 +118,7 @@ fn files_that_are_no_job_are_named() {
     assert_eq!(
         failed(&file),
         format!(
-            "{name}: the file is longer than 1048576 bytes, so hardly a job file; \
-                                       check the path"
+            "{name}: the file is longer than 1048576 bytes, so it is not a job file; check the path"
         )
     );
     std::fs::write(&file, format!("\u{feff}{}", EXAMPLE.replace('\n', "\r\n"))).unwrap();

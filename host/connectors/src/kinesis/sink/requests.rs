@@ -40,11 +40,11 @@ impl RecordRange {
 impl Records {
     /// Creates the records of these rows. The error has the row that cannot be a record, if it concerns one, and why. `key`: the index of
     /// the column with partition keys.
-    pub fn of(rows: &[RecordBatch], key: Option<usize>, batch: BatchId) -> Result<Records, (Option<usize>, String)> {
+    pub fn new(rows: &[RecordBatch], key: Option<usize>, batch: BatchId) -> Result<Records, (Option<usize>, String)> {
         let mut records = Records::default();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             let mut objects = JsonRows::new(part).map_err(|error| (None, error.to_string()))?;
-            let keys = key.and_then(|at| part.columns().get(at)).map(|array| (array, Cells::of(array)));
+            let keys = key.and_then(|at| part.columns().get(at)).map(|array| (array, Cells::new(array)));
             let mut scratch = String::new();
             for row in 0..part.num_rows() {
                 let number = records.ranges.len();
@@ -65,7 +65,7 @@ impl Records {
                     0 => {
                         return Err((
                             Some(number),
-                            "its partition key is empty; put a stage in front that makes one".into(),
+                            "its partition key is empty; compute one in a stage before the sink".into(),
                         ));
                     }
                     chars if chars > KEY_CHARS_MAX => {
@@ -78,7 +78,8 @@ impl Records {
                 }
                 if range.bytes() > RECORD_BYTES_MAX {
                     let why = format!(
-                        "it has {} bytes with its key, and a record of Kinesis {RECORD_BYTES_MAX} at most; select fewer columns",
+                        "it has {} bytes with its key, but a Kinesis record has at most {RECORD_BYTES_MAX}; select \
+                        fewer columns",
                         range.bytes()
                     );
                     return Err((Some(number), why));
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn rows_become_records_with_keys() {
         let rows = [rows(&[Some("x"), None]), rows(&[Some("y")])].concat();
-        let records = Records::of(&rows, Some(0), BatchId(7)).ok().unwrap();
+        let records = Records::new(&rows, Some(0), BatchId(7)).ok().unwrap();
         let request_body = records.request_body("s", &[0, 1, 2]);
         let data = |text: &str| STANDARD.encode(text);
         assert_eq!(
@@ -183,16 +184,16 @@ mod tests {
         );
         assert_eq!(records.request_body("s", &[2])["Records"].as_array().unwrap().len(), 1);
         assert_eq!((records.requests().len(), records.requests()[0].clone()), (1, 0..3));
-        assert!(Records::of(&[], None, BatchId(1)).ok().unwrap().requests().is_empty());
+        assert!(Records::new(&[], None, BatchId(1)).ok().unwrap().requests().is_empty());
     }
 
     #[test]
     fn requests_have_bounds_and_so_have_records() {
         let many = rows(&vec![Some("x"); 1001]);
-        let records = Records::of(&many, Some(0), BatchId(1)).ok().unwrap();
+        let records = Records::new(&many, Some(0), BatchId(1)).ok().unwrap();
         assert_eq!(records.requests(), [0..500, 500..1000, 1000..1001]);
         let long = "x".repeat(RECORD_BYTES_MAX - 100);
-        let records = Records::of(&rows(&[Some(&*long); 12]), None, BatchId(1)).ok().unwrap();
+        let records = Records::new(&rows(&[Some(&*long); 12]), None, BatchId(1)).ok().unwrap();
         assert_eq!(records.requests(), [0..5, 5..10, 10..12]);
         let longer = "x".repeat(RECORD_BYTES_MAX);
         for (text, key, expected) in [
@@ -200,7 +201,7 @@ mod tests {
             (&longer[..257], Some(0), "257 characters"),
             ("", Some(0), "is empty"),
         ] {
-            let (row, why) = Records::of(&rows(&[Some("a"), Some(text)]), key, BatchId(1)).err().unwrap();
+            let (row, why) = Records::new(&rows(&[Some("a"), Some(text)]), key, BatchId(1)).err().unwrap();
             assert_eq!(row, Some(1));
             assert!(why.contains(expected), "{why}");
         }

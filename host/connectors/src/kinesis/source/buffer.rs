@@ -83,7 +83,7 @@ impl OpenShard {
         }
         self.recorded_ms = Some(self.position.until_ms);
         let position = Some(self.position.encode());
-        ReadRows { content: ReadContent::Messages(messages), refused: rejected, position, pause: Some(Duration::ZERO) }
+        ReadRows { content: ReadContent::Messages(messages), rejected, position, pause: Some(Duration::ZERO) }
     }
 
     /// Handles an empty response; the position is recorded periodically.
@@ -97,7 +97,7 @@ impl OpenShard {
         let position = (!recorded).then(|| self.position.encode());
         ReadRows {
             content: ReadContent::Messages(Vec::new()),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             position,
             pause: Some(Duration::ZERO),
         }

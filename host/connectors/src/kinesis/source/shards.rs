@@ -88,7 +88,7 @@ pub async fn facts(client: &mut KinesisClient) -> Result<StreamRetention, Kinesi
     let response: SummaryAnswer = client.request("DescribeStreamSummary", body).await?;
     let summary = response.stream_description_summary;
     match summary.stream_status.as_str() {
-        "CREATING" => Err(KinesisFault::Transient(format!("{} is being made", client.stream().display_name()))),
+        "CREATING" => Err(KinesisFault::Transient(format!("{} is being created", client.stream().display_name()))),
         "DELETING" => Err(KinesisFault::Permanent(format!("{} is being deleted", client.stream().display_name()))),
         _ => Ok(StreamRetention {
             created_s: summary.stream_creation_timestamp as i64,

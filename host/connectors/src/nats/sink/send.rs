@@ -101,7 +101,8 @@ impl NatsSink {
         let most = connection.payload_max.saturating_sub(HEADER_BYTES);
         if let Some((row, long)) = rows.iter().enumerate().find(|(_, row)| row.payload.len() > most) {
             return Err(PublishFailure::Row(format!(
-                "row {row} has {} bytes, and a message there has {} with its headers (max_payload); allow larger ones, or make rows smaller",
+                "row {row} has {} bytes, but a message has at most {} with its headers (max_payload); allow larger \
+                ones, or make rows smaller",
                 long.payload.len(),
                 connection.payload_max
             )));
@@ -285,9 +286,10 @@ impl NatsSink {
     /// The marker is older than the last confirmed batch.
     fn lost_marker_error(&self, batch: BatchId, known: u64) -> Error {
         Error::job(format!(
-            "sink `{}`: batch {batch}: {}: stream `{}` holds batch {} of this job, and has confirmed batch {known}: it has lost what it \
-             had confirmed, or its limits have deleted the marker. Let it keep more, and restore its data; a restart of the job as it is \
-             continues without the missing rows, and --fresh starts from scratch",
+            "sink `{}`: batch {batch}: {}: stream `{}` holds batch {} of this job, but has confirmed batch {known}: \
+             it has lost confirmed messages, or its limits have deleted the marker. Raise its limits and restore \
+             its data; restarting the unchanged job continues without the missing rows, and --fresh starts from \
+             scratch",
             self.name,
             self.server.shown(),
             self.writes.stream,
@@ -298,8 +300,9 @@ impl NatsSink {
     /// The job's rows of a batch have changed since the first of them were published.
     fn changed_rows_error(&self, batch: BatchId, part: &Part) -> Error {
         Error::job(format!(
-            "sink `{}`: batch {batch}: stream `{}` has the first {} rows of batch {}, and the job now makes other rows of it; start the \
-             job once as it was then and change it after that batch is committed, or start from scratch with --fresh",
+            "sink `{}`: batch {batch}: stream `{}` has the first {} rows of batch {}, but the job now produces \
+             other rows; start the previous job once, and change it after that batch is committed, or start from \
+             scratch with --fresh",
             self.name, self.writes.stream, part.rows, part.batch
         ))
     }

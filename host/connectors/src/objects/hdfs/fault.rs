@@ -44,7 +44,7 @@ pub fn not_found(path: &str) -> Error {
 pub async fn with_timeout<T>(path: &str, request: impl Future<Output = hdfs_native::Result<T>>) -> Result<T, Error> {
     match tokio::time::timeout(RESPONSE_TIMEOUT, request).await {
         Ok(result) => result.map_err(|cause| error(path, cause)),
-        Err(_) => Err(HdfsFault::error(&format!("no answer within {} s", RESPONSE_TIMEOUT.as_secs()), true)),
+        Err(_) => Err(HdfsFault::error(&format!("no response within {} s", RESPONSE_TIMEOUT.as_secs()), true)),
     }
 }
 

@@ -38,7 +38,7 @@ impl Upload {
 }
 
 fn ended() -> object_store::Error {
-    HdfsFault::error("a piece before could not be written", true)
+    HdfsFault::error("a previous piece could not be written", true)
 }
 
 async fn write(mut draft: Draft, mut given: mpsc::UnboundedReceiver<UploadPiece>) -> Option<Draft> {

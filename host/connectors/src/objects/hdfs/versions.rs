@@ -81,7 +81,7 @@ pub async fn replace(hdfs: &Hdfs, dir: &str, payload: PutPayload, expected: Opti
 }
 
 fn precondition_error(dir: &str) -> Error {
-    Error::Precondition { path: dir.to_owned(), source: "another version came meanwhile".into() }
+    Error::Precondition { path: dir.to_owned(), source: "another version was written in the meantime".into() }
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub(super) enum ArrayElements {
 
 impl ArrayForm {
     /// Returns the form for values of this type in an array of these elements.
-    fn of(kind: &ColumnType, element: &str) -> ArrayForm {
+    fn new(kind: &ColumnType, element: &str) -> ArrayForm {
         let elements = match (innermost(kind), element) {
             // A text contains a document, as in a column of type JSON.
             (Some(DataType::Utf8), "json" | "jsonb") => ArrayElements::Text,
@@ -87,12 +87,12 @@ impl ColumnConversion {
     }
 
     /// Returns how values of a type get into the column of this name; `None` if they cannot.
-    pub fn of(name: &str, kind: &ColumnType, existing: &ColumnFacts<'_>) -> Option<ColumnConversion> {
+    pub fn find(name: &str, kind: &ColumnType, existing: &ColumnFacts<'_>) -> Option<ColumnConversion> {
         if let Some(same) = existing.kind.filter(|existing| fits(kind, existing)) {
             return Some(ColumnConversion { copied: same.clone(), array: None, cast: None, stored: None });
         }
         let (column, plain) = (quoted(name), existing.plain);
-        let array = existing.element.map(|element| ArrayForm::of(kind, element));
+        let array = existing.element.map(|element| ArrayForm::new(kind, element));
         // Structs, lists and decimals are copied as text, and so are dates if the column has none.
         let kind = if is_named(kind) { &ColumnType::Text } else { kind };
         let with_cast = |copied, cast: String| {

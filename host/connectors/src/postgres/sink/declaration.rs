@@ -65,8 +65,8 @@ impl SinkConfig for PostgresWrites {
         if matches!(self.mode, TableMode::Upsert { op: Some(_), .. }) && self.by_worker() {
             part.wrong(
                 "parts",
-                "with `op` the order of all rows counts, and with parts = \"worker\" workers do not wait for each other; remove one of \
-                 the two",
+                "`op` needs the order of all rows, but with parts = \"worker\" workers do not wait for each other; \
+                 remove one of them",
             );
         }
     }

@@ -43,7 +43,7 @@ pub(super) async fn copy(
             .iter()
             .zip(part.columns())
             .zip(conversions)
-            .map(|((field, array), way)| (field.name(), array, Cells::of(array), way.array))
+            .map(|((field, array), way)| (field.name(), array, Cells::new(array), way.array))
             .collect();
         for row in 0..part.num_rows() {
             number += 1;
@@ -118,7 +118,7 @@ fn write(
             let text = elements.as_deref().unwrap_or(text).as_bytes();
             if memchr::memchr(0, text).is_some() {
                 return Err(
-                    "its text has a zero byte, which PostgreSQL cannot hold; remove it in a stage before".into()
+                    "its text contains NUL, which PostgreSQL cannot store; remove it in a previous stage".into()
                 );
             }
             out.put_slice(text);
@@ -130,7 +130,7 @@ fn write(
             out.put_i64(since.ok_or_else(|| {
                 let mut shown = String::new();
                 cell::write_rfc3339(&mut shown, time_us);
-                format!("{shown} is out of the range of PostgreSQL's times, which are from 4714 BC to 294276")
+                format!("{shown} is outside the range of PostgreSQL times, 4714 BC to 294276")
             })?);
         }
         Cells::Date(array) if *kind == Type::DATE => {
@@ -138,7 +138,7 @@ fn write(
             let since = day.checked_sub(EPOCH_DAYS).filter(|since| DATES.contains(since));
             out.put_i32(since.ok_or_else(|| {
                 let shown = date(day);
-                format!("{shown} is out of the range of PostgreSQL's dates, which are from 4714 BC to 5874897")
+                format!("{shown} is outside the range of PostgreSQL dates, 4714 BC to 5874897")
             })?);
         }
         Cells::Date(array) => out.put_slice(date(array.value(index)).as_bytes()),

@@ -172,13 +172,13 @@ fn share(marker: &str) -> Share {
 
 /// Interprets an error of moving staged rows into the table.
 fn of_merge(error: tokio_postgres::Error) -> DatabaseError {
-    let fault = DatabaseError::of(&error);
+    let fault = DatabaseError::from_driver(&error);
     match error.code() {
         Some(&SqlState::CARDINALITY_VIOLATION) => DatabaseError {
             kind: DatabaseErrorKind::Row,
             message: format!(
-                "two rows of the batch have keys that differ and are one in the table, as a trigger changes them, or its unique \
-                 index compares them in its own way; make them equal in a stage before. {}",
+                "two rows of the batch have different keys that the table treats as equal, because of a trigger or \
+                 the rules of its unique index; make them equal in a previous stage. {}",
                 fault.message
             ),
         },

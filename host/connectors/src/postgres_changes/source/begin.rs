@@ -56,7 +56,7 @@ impl ChangesFollower {
         let (client, driver) = self.connection(None)?.connect().await?;
         let described = async {
             let (tables, at) = self.check_server(&client, position).await?;
-            let partitions = partitions::of(&client, &tables).await?;
+            let partitions = partitions::current(&client, &tables).await?;
             Ok::<_, DatabaseError>((tables, partitions, at))
         };
         let described = DatabaseError::within(RESPONSE_TIMEOUT, "when queried for tables and slot", described).await;
@@ -97,15 +97,15 @@ impl ChangesFollower {
             Some(None) => return permanent("its position is not of this kind".into()),
             Some(Some(_)) if self.owner.is_none() => {
                 return permanent(
-                    "the connection was lost, and without [checkpoint] the changes since are lost as well; start the job again, or give it \
-                     a [checkpoint]"
+                    "the connection was lost, and without [checkpoint] later changes are lost as well; restart the \
+                     job, or add [checkpoint]"
                         .into(),
                 );
             }
             Some(Some(at)) if at.tables != self.reads.tables => {
                 return permanent(format!(
-                    "the job has followed the tables {}, and its file names {}; give the source another name to begin with the rows that \
-                     all of these have",
+                    "the job has followed the tables {}, but its file names {}; give the source another name to \
+                     begin with all rows of these tables",
                     at.tables.join(", "),
                     self.reads.tables.join(", ")
                 ));
@@ -122,15 +122,15 @@ impl ChangesFollower {
             };
             if let Some(key) = table.key.iter().find(|key| needs_key && !table.columns.contains(&key.name)) {
                 return permanent(format!(
-                    "the key of table `{}` has column `{}`, which is not published: it is generated, or the publication omits it; give the \
-                     table another key, or set start = \"latest\" to read changes only",
+                    "the key of table `{}` has column `{}`, which is not published: it is generated, or the \
+                     publication omits it; change the table's key, or set start = \"latest\" to read changes only",
                     table.name, key.name
                 ));
             }
             if needs_key && table.key.is_empty() {
                 return permanent(format!(
-                    "the table `{0}` has no primary key, so its rows cannot be read in an order; give it one, or write start = \"latest\" to \
-                     read changes only",
+                    "the table `{0}` has no primary key, so its rows cannot be read in order; add a primary key, or \
+                     write start = \"latest\" to read changes only",
                     table.name
                 ));
             }
@@ -139,7 +139,7 @@ impl ChangesFollower {
         catalog::take(client, &self.slot, owner.generation.0).await?;
         let slot = catalog::slot(client, &self.slot).await?;
         let name = &self.slot;
-        let restart_hint = "give the source another name to begin again with the rows that the tables have";
+        let restart_hint = "give the source another name to begin again with the existing rows";
         match (&slot, &at) {
             (Some(slot), _) if slot.plugin != "pgoutput" || !slot.database_is_ours => {
                 return permanent(format!(
@@ -215,7 +215,7 @@ impl ChangesFollower {
         match self.reads.start {
             ServerStart::Latest => format!("{how} to follow the tables as they are now (changes until then are lost)"),
             _ => format!(
-                "{how} to begin again with the rows that the source's tables have now (sinks keep those that they got before)"
+                "{how} to begin again with the existing rows (sinks keep the rows that they already have)"
             ),
         }
     }
@@ -232,14 +232,15 @@ impl ChangesFollower {
                 )));
             }
             return Err(DatabaseError::permanent(format!(
-                "the table `{}` has no column `{column}` (any longer, or not in the publication), and the source's `schema` has; remove it \
-                 there, or rename it with path = \"name\"",
+                "the table `{}` has no column `{column}` (any longer, or not in the publication), but the source's \
+                 `schema` has; remove it there, or rename it with path = \"name\"",
                 table.name
             )));
         }
         match !self.wanted.before.is_empty() && has.iter().any(|column| column == BEFORE) {
             true => Err(DatabaseError::permanent(format!(
-                "the table `{}` has a column `{BEFORE}`, so that `path = \"{BEFORE}.…\"` may mean that or the row as it was before; rename it",
+                "the table `{}` has a column `{BEFORE}`, so `path = \"{BEFORE}.…\"` is ambiguous: it also means the \
+                previous row; rename the column",
                 table.name
             ))),
             false => Ok(()),
@@ -289,7 +290,7 @@ impl ChangesFollower {
         }
         let export = if wants_rows { "EXPORT_SNAPSHOT" } else { "NOEXPORT_SNAPSHOT" };
         let make = format!("CREATE_REPLICATION_SLOT {}{temporary} LOGICAL pgoutput {export}", quoted(&slot));
-        let what = "to a new slot: the server waits until all transactions have ended that are open";
+        let what = "to a new slot: the server waits for the end of all open transactions";
         let created = match DatabaseError::within(SLOT_MAX, what, replication.query(&make)).await {
             Err(fault) if fault.has_code(NO_SLOT_FREE) => {
                 let job = self.owner.as_ref().map_or("", |owner| owner.job_id.as_str());
@@ -301,7 +302,7 @@ impl ChangesFollower {
         let value = |index: usize| values.get(index).cloned().flatten();
         let lsn = value(1).and_then(|lsn| Lsn::parse(&lsn));
         let lsn =
-            lsn.ok_or_else(|| DatabaseError::permanent("the server does not say where its slot begins".into()))?;
+            lsn.ok_or_else(|| DatabaseError::permanent("the server did not return the position of its slot".into()))?;
         if at.is_none() && self.owner.is_some() {
             info!(
                 "source `{}`: created the slot `{slot}` at {lsn}; the server keeps its log for it until it is dropped",
@@ -317,7 +318,7 @@ impl ChangesFollower {
         if at.is_some() {
             at_now.next_snapshot(lsn);
         }
-        let name = value(2).ok_or_else(|| DatabaseError::permanent("the server gave its snapshot no name".into()))?;
+        let name = value(2).ok_or_else(|| DatabaseError::permanent("the server did not name its snapshot".into()))?;
         for (table, children) in catalog::children(&client.0, tables).await? {
             warn!(
                 "source `{}`: tables inherit from `{table}` ({children}); their rows and changes are not read; to follow them, add them to \

@@ -39,7 +39,7 @@ pub fn unlogged_changes(before: &Partitions, now: &Partitions) -> Vec<String> {
 const FULL_XID: &str = "(b.next - ((b.next - i.xmin::text::bigint + 2147483648) % 4294967296 - 2147483648))";
 
 /// Returns the current partitions of these tables.
-pub async fn of(client: &Client, tables: &[FollowedTable]) -> Result<Partitions, DatabaseError> {
+pub async fn current(client: &Client, tables: &[FollowedTable]) -> Result<Partitions, DatabaseError> {
     const LOOK: &str = "select t.relid::oid, pg_catalog.format('%I.%I', n.nspname, c.relname), c.relfilenode, r.id \
         from unnest($1::oid[]) as r(id), pg_catalog.pg_partition_tree(r.id) t \
         join pg_catalog.pg_class c on c.oid = t.relid join pg_catalog.pg_namespace n on n.oid = c.relnamespace where t.isleaf";

@@ -144,9 +144,9 @@ impl Publication<'_> {
         let quoted_name = quoted(name);
         if table.is_partitioned {
             return format!(
-                "the publication `{name}` does not have the table `{}`, or gives the changes of its partitions as those of other tables; \
-                 change that with `alter publication {quoted_name} add table {}` and `alter publication {quoted_name} set \
-                 (publish_via_partition_root = true)`",
+                "the publication `{name}` does not have the table `{}`, or publishes the changes of its partitions \
+                 under other names; fix that with `alter publication {quoted_name} add table {}` and `alter \
+                 publication {quoted_name} set (publish_via_partition_root = true)`",
                 table.name, table.quoted
             );
         }

@@ -41,14 +41,14 @@ pub enum ValueKind {
 }
 
 impl ValueKind {
-    fn of(kind: &ColumnType, form: &TimeForm) -> ValueKind {
+    fn new(kind: &ColumnType, form: &TimeForm) -> ValueKind {
         match kind {
             ColumnType::Text => ValueKind::Text,
             ColumnType::Binary => ValueKind::Bytes,
             ColumnType::Bool => ValueKind::Bool,
             ColumnType::Timestamp if *form == TimeForm::Text => ValueKind::Time,
             ColumnType::Arrow(DataType::List(element) | DataType::LargeList(element)) => {
-                ValueKind::List(Box::new(ValueKind::of(&ColumnType::of(element.data_type()), &TimeForm::Text)))
+                ValueKind::List(Box::new(ValueKind::new(&ColumnType::from_arrow(element.data_type()), &TimeForm::Text)))
             }
             ColumnType::Arrow(DataType::Date32) => ValueKind::Date,
             _ => ValueKind::Json,
@@ -58,7 +58,7 @@ impl ValueKind {
 
 impl WantedColumns {
     /// Returns the columns that a source reads.
-    pub fn by(source: &SourceSpec) -> WantedColumns {
+    pub fn for_source(source: &SourceSpec) -> WantedColumns {
         let mut wanted = WantedColumns::default();
         for column in source.schema.iter().filter(|column| column.from == ColumnSource::Value) {
             let (to, path) = match column.value_path() {
@@ -66,7 +66,7 @@ impl WantedColumns {
                 path => (&mut wanted.now, path),
             };
             let Some(name) = path.first() else { continue };
-            let form = if path.len() > 1 { ValueKind::Json } else { ValueKind::of(&column.kind, &column.form) };
+            let form = if path.len() > 1 { ValueKind::Json } else { ValueKind::new(&column.kind, &column.form) };
             // A column of which a part is read is needed as JSON, which a string accepts as well.
             let known = to.entry(name.clone()).or_insert_with(|| form.clone());
             if form == ValueKind::Json {

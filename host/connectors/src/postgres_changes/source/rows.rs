@@ -174,8 +174,9 @@ impl ChangedTable<'_> {
         read.rejected.push((
             data.into_bytes(),
             format!(
-                "the {op} of a row of `{name}` left column `{column}` as it was, and the server's log does not have such long values; \
-                 with `alter table {quoted} replica identity full` it has those of later changes"
+                "the {op} of a row of `{name}` did not change column `{column}`, and the server's log omits \
+                 unchanged long values; run `alter table {quoted} replica identity full` to log them for later \
+                 changes"
             ),
         ));
     }

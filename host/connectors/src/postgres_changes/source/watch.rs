@@ -48,7 +48,7 @@ impl ChangesFollower {
         match DatabaseError::within(RESPONSE_TIMEOUT, "when queried for tables", last_check).await {
             Ok(connection) => open.watch.connection = Some(connection),
             Err(fault) if fault.is_transient() && !now => {
-                debug!("source `{}`: its tables cannot be looked at now: {}", self.source, fault.message);
+                debug!("source `{}`: its tables cannot be checked: {}", self.source, fault.message);
             }
             Err(fault) => return Err(fault),
         }
@@ -65,7 +65,7 @@ impl ChangesFollower {
         let (names, restart_hint) = (&self.reads.tables, self.restart_hint());
         let as_before =
             super::identity::check_names(client, names, &open.at.ids, &self.publication, &restart_hint).await?;
-        let partitions = partitions::of(client, &open.tables).await?;
+        let partitions = partitions::current(client, &open.tables).await?;
         for what in partitions::unlogged_changes(&open.watch.partitions, &partitions) {
             warn!(
                 "source `{}`: partition {what}; the server does not publish the rows that it lost as deletes, and sinks keep them",

@@ -82,7 +82,7 @@ impl Batches {
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().ok_or("a message has no rows")?;
                 if batch.length() < 0 {
-                    return Err("a message has fewer than no rows".into());
+                    return Err("a message has a negative number of rows".into());
                 }
                 self.check_body(batch, &body)?;
                 let rows = self.rows_of(&body, batch, schema, wanted, &version).map_err(unreadable)?;
@@ -112,7 +112,7 @@ impl Batches {
         let schema = message.header_as_schema().ok_or("a message has no columns")?;
         let schema = Arc::new(convert::fb_to_schema(schema));
         if schema.fields().iter().any(|field| !fits::is_shallow(field.data_type(), DEPTH_MAX)) {
-            return Err(format!("its columns have types with more than {DEPTH_MAX} others within each other"));
+            return Err(format!("the types of its columns are nested deeper than {DEPTH_MAX} levels"));
         }
         let mut wanted = Vec::new();
         for column in &self.columns {
@@ -137,7 +137,7 @@ impl Batches {
                 Some(kind) if !fits::is_convertible(kind, &column.kind) => {
                     let is = shown::harmless(&kind.to_string(), 300);
                     return Err(format!(
-                        "column `{shown}` of the job is {}, and in the stream it is {is}; give it a type that holds that",
+                        "column `{shown}` of the job is {}, but in the stream it is {is}; change its type in the job",
                         column.kind
                     ));
                 }
@@ -182,7 +182,7 @@ impl Batches {
                 let mut one_more = lz4_flex::frame::FrameDecoder::new(compressed).take(length.saturating_add(1));
                 let found = io::copy(&mut one_more, &mut io::sink());
                 if found.map_err(|error| format!("a message cannot be decompressed: {error}"))? != length {
-                    return Err("a message unpacks to another length than it says".into());
+                    return Err("a message has another decompressed length than it declares".into());
                 }
             }
         }
@@ -191,7 +191,8 @@ impl Batches {
 
     fn too_large(&self, what: &str, bytes: u64) -> String {
         format!(
-            "{what} would take {bytes} bytes, message_bytes_max is {}; raise that, or let the server send fewer rows at a time",
+            "{what} would take {bytes} bytes, but message_bytes_max is {}; raise that, or let the server send fewer \
+            rows at a time",
             self.bytes_max
         )
     }
@@ -337,7 +338,7 @@ mod tests {
     #[test]
     fn damaged_messages_do_no_harm() {
         let mut random = Random(3);
-        let (mut refused, mut taken) = (0, 0);
+        let (mut rejected, mut taken) = (0, 0);
         for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
             let good = messages(compression);
             for _ in 0..3_000 {
@@ -357,10 +358,10 @@ mod tests {
                 *bytes = changed.into();
                 match read(&damaged, 1 << 20) {
                     Ok(_) => taken += 1,
-                    Err(_) => refused += 1,
+                    Err(_) => rejected += 1,
                 }
             }
         }
-        assert!(refused > 500 && taken > 500, "{refused} refused, {taken} taken");
+        assert!(rejected > 500 && taken > 500, "{rejected} refused, {taken} taken");
     }
 }

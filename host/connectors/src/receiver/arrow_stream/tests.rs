@@ -45,7 +45,7 @@ fn rows_are_the_same_however_the_bytes_come() {
     let bytes = sample();
     let complete = read(&bytes, bytes.len(), Vec::new()).unwrap();
     let kinds: Vec<String> =
-        complete[0].schema().fields().iter().map(|field| ColumnType::of(field.data_type()).to_string()).collect();
+        complete[0].schema().fields().iter().map(|field| ColumnType::from_arrow(field.data_type()).to_string()).collect();
     assert_eq!(kinds, ["int64", "text", "text", "list<int64>"]);
     assert_eq!(complete.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 3]);
     assert_eq!(complete[1].column(2).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", "a"]);
@@ -69,7 +69,7 @@ fn what_does_not_fit_is_told() {
     let error = read(&numbers, 1_000, vec![ColumnSpec::new("m", ColumnType::Int64)]).unwrap_err();
     assert!(error.contains("no column `m`"), "{error}");
     let error = read(&numbers, 1_000, vec![ColumnSpec::new("n", ColumnType::Timestamp)]).unwrap_err();
-    assert!(error.contains("take it as int64"), "{error}");
+    assert!(error.contains("read it as int64"), "{error}");
     let twice = |name| (name, Arc::new(Int64Array::from(vec![1])) as ArrayRef);
     let error = read(&stream(vec![twice("n"), twice("n")], 1), 1_000, Vec::new()).unwrap_err();
     assert!(error.starts_with("it has two columns `n`"), "{error}");
@@ -80,7 +80,7 @@ fn what_does_not_fit_is_told() {
 #[test]
 fn a_damaged_stream_does_no_harm() {
     let (bytes, mut random) = (sample(), Random(5));
-    let (mut refused, mut taken) = (0, 0);
+    let (mut rejected, mut taken) = (0, 0);
     for _ in 0..5_000 {
         let mut damaged = bytes.clone();
         for _ in 0..=random.below(3) {
@@ -93,8 +93,8 @@ fn a_damaged_stream_does_no_harm() {
         }
         match read(&damaged, 1 + random.index(600), Vec::new()) {
             Ok(_) => taken += 1,
-            Err(_) => refused += 1,
+            Err(_) => rejected += 1,
         }
     }
-    assert!(refused > 500 && taken > 500, "{refused} refused, {taken} taken");
+    assert!(rejected > 500 && taken > 500, "{rejected} refused, {taken} taken");
 }

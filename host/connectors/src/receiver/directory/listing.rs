@@ -157,7 +157,7 @@ impl Listing {
                 return true;
             }
             FileChange::Changed | FileChange::Replaced => {
-                info!("source `{}`: another file replaced `{}`, which was read", self.source, path.display());
+                info!("source `{}`: another file replaced `{}`, which was already read", self.source, path.display());
             }
         }
         self.known.remove(name);

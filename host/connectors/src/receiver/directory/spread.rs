@@ -35,7 +35,7 @@ pub fn start(
 ) {
     if share.reports_clocks() {
         let (source, path, from, listing) = (source.clone(), path.clone(), from.clone(), inbox.clone());
-        let name = format!("the thread that lists the folder of source `{}`", source.name);
+        let name = format!("the thread that lists the directory of source `{}`", source.name);
         on_thread(listing, runtime, &name, move |inbox, runtime| {
             let listed = DirFiles::open(source, path, inbox, runtime)
                 .and_then(|files| DirLister::new(files, times, &from, processes).list(inbox, runtime));
@@ -158,7 +158,7 @@ impl DirLister {
             listing,
             away,
             files,
-            shares: (0..processes.max(1)).map(|process| Share::of(process, processes.max(1))).collect(),
+            shares: (0..processes.max(1)).map(|process| Share::new(process, processes.max(1))).collect(),
             waiting: vec![VecDeque::new(); processes.max(1)],
             ordered: vec![0; processes.max(1)],
             pending: HashSet::new(),

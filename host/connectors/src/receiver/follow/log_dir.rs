@@ -265,7 +265,7 @@ mod tests {
         std::fs::write(&copy, "").unwrap();
         let beside = LogDir::look(&path, &[]).unwrap();
         let log = beside.files.iter().find(|found| found.current).unwrap();
-        let known = FileIdentity::of(0, log.inode, &log.head);
+        let known = FileIdentity::new(0, log.inode, &log.head);
         let position = Position { offset: 4, mark: identity::mark(b"one\n", false) };
         std::fs::copy(&path, &copy).unwrap();
         std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();

@@ -91,7 +91,7 @@ struct Batches {
 
 impl Batches {
     fn take(&mut self, started: &StartedSource, rows_max: u64, replays: bool) {
-        let taken = started.inbox.take(BatchId(1), TakeLimits::of(rows_max, u64::MAX));
+        let taken = started.inbox.take(BatchId(1), TakeLimits::new(rows_max, u64::MAX));
         assert!(started.inbox.state().failed.is_none(), "{:?}", started.inbox.state().failed);
         for chunk in &taken.chunks {
             let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end_matches('\n').to_owned();
@@ -175,7 +175,7 @@ async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until
     started.until("all", |state| state.rows == 5).await;
     held.write_all(b"late\n").unwrap();
     started.until("what came late", |state| state.rows == 6).await;
-    let chunks = started.inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
+    let chunks = started.inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks;
     let records = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
     let text = String::from_utf8(records.flat_map(|record| [record, b"|".to_vec()].concat()).collect()).unwrap();
     assert_eq!(text, "one\n|two\n|three\n|no end|four\n|late\n|");
@@ -206,7 +206,7 @@ async fn positions_of_rotated_files_go_when_the_files_do() {
 async fn rows(started: &StartedSource, count: u64) -> Vec<String> {
     started.until("the rows", |state| state.rows >= count).await;
     started.until("all is read", |state| state.idle_ms > 0).await;
-    let chunks = started.inbox.take(BatchId(1), TakeLimits::of(u64::MAX, u64::MAX)).chunks;
+    let chunks = started.inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks;
     let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
     rows.map(|row| String::from_utf8(row).unwrap().trim_end().to_owned()).collect()
 }

@@ -32,7 +32,7 @@ pub struct BlockCutter {
     /// Bytes of the current chunk.
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    refused: Vec<RejectedRecord>,
+    rejected: Vec<RejectedRecord>,
     start: u64,
     /// Number of the chunk's first record, relative to the block at `start`.
     row: u64,
@@ -80,14 +80,14 @@ struct Block {
     bytes: Bytes,
     ends: Vec<usize>,
     /// The rejection of the unreadable rest after the last record.
-    refused: Option<RejectedRecord>,
+    rejected: Option<RejectedRecord>,
     /// How many records were taken.
     taken: usize,
 }
 
 impl Block {
     fn rows(&self) -> usize {
-        self.ends.len() + usize::from(self.refused.is_some())
+        self.ends.len() + usize::from(self.rejected.is_some())
     }
 
     fn record(&self, row: usize) -> &[u8] {
@@ -108,7 +108,7 @@ impl BlockCutter {
             block: Block::default(),
             bytes: Vec::new(),
             ends: Vec::new(),
-            refused: Vec::new(),
+            rejected: Vec::new(),
             start: 0,
             row: 0,
             version_bits: 0,
@@ -196,18 +196,18 @@ impl BlockCutter {
             if self.ends.is_empty() {
                 (self.start, self.row) = (self.block.start, row as u64);
             }
-            let refused = (row == self.block.ends.len()).then(|| self.block.refused.clone()).flatten();
-            let too_long = record.len() > self.record_bytes_max && refused.is_none();
+            let rejected = (row == self.block.ends.len()).then(|| self.block.rejected.clone()).flatten();
+            let too_long = record.len() > self.record_bytes_max && rejected.is_none();
             let too_long = too_long.then(|| RejectedRecord {
                 row: 0,
                 reason: format!("{} bytes, record_bytes_max is {}", record.len(), self.record_bytes_max),
                 dropped: record.len().saturating_sub(self.rejected_bytes_max) as u64,
             });
-            match refused.or(too_long) {
-                Some(refused) => {
+            match rejected.or(too_long) {
+                Some(rejected) => {
                     let kept = record.get(..self.rejected_bytes_max).unwrap_or(record);
                     self.bytes.extend_from_slice(kept);
-                    self.refused.push(RejectedRecord { row: self.ends.len() as u32, ..refused });
+                    self.rejected.push(RejectedRecord { row: self.ends.len() as u32, ..rejected });
                 }
                 None => self.bytes.extend_from_slice(record),
             }
@@ -224,7 +224,7 @@ impl BlockCutter {
             bytes: std::mem::take(&mut self.bytes).into(),
             ends: std::mem::take(&mut self.ends),
             header: self.header.clone().unwrap_or_default(),
-            refused: std::mem::take(&mut self.refused),
+            rejected: std::mem::take(&mut self.rejected),
             ready: None,
             extent: Extent {
                 file: file.to_owned(),
@@ -304,7 +304,7 @@ impl BlockCutter {
     }
 
     fn reject_file(&mut self, why: String, at: u64, rest: &[u8], ended: bool) -> usize {
-        let reason = self.with_path(format!("no Avro file that can be read: {why}"));
+        let reason = self.with_path(format!("not a readable Avro file: {why}"));
         self.state =
             State::Unreadable { skipped_block: SkippedBlock { reason, start: at, kept: Vec::new(), bytes: 0 } };
         self.step(rest, at, ended)
@@ -332,7 +332,7 @@ impl BlockCutter {
         let end = head.head + head.bytes as usize;
         let Some(mark) = rest.get(end..end + SYNC_BYTES) else { return cut_short() };
         if mark != sync {
-            return (0, Some("a block that does not end with the mark of the file".into()));
+            return (0, Some("a block that does not end with the file's sync marker".into()));
         }
         let compressed = rest.get(head.head..end).unwrap_or_default();
         let bytes = match decompress(codec, compressed) {
@@ -341,7 +341,7 @@ impl BlockCutter {
         };
         let (ends, skipped_block) = record_ends(schema, &bytes, head.records);
         let taken = end + SYNC_BYTES;
-        let refused = skipped_block.map(|why| {
+        let rejected = skipped_block.map(|why| {
             let left = bytes.len() - ends.last().copied().unwrap_or(0);
             let reason = format!(
                 "record {} of {} of a block: {why}; the rest of the block is not read",
@@ -350,7 +350,7 @@ impl BlockCutter {
             );
             RejectedRecord { row: 0, reason, dropped: left.saturating_sub(self.rejected_bytes_max) as u64 }
         });
-        self.block = Block { start: at, end: at + taken as u64, bytes, ends, refused, taken: 0 };
+        self.block = Block { start: at, end: at + taken as u64, bytes, ends, rejected, taken: 0 };
         (taken, None)
     }
 }
@@ -371,8 +371,8 @@ impl SkippedBlock {
     fn into_block(self, end: u64) -> Block {
         let SkippedBlock { reason, start, kept, bytes } = self;
         let dropped = bytes.saturating_sub(kept.len() as u64);
-        let refused = Some(RejectedRecord { row: 0, reason, dropped });
-        Block { start, end, bytes: kept.into(), ends: Vec::new(), refused, taken: 0 }
+        let rejected = Some(RejectedRecord { row: 0, reason, dropped });
+        Block { start, end, bytes: kept.into(), ends: Vec::new(), rejected, taken: 0 }
     }
 }
 

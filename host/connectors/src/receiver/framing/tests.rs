@@ -42,8 +42,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
     let mut start = 0;
     let line = |record: &[u8]| {
         let content = record.strip_suffix(b"\n").unwrap_or(record).len();
-        let refused = content > max;
-        records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));
+        let rejected = content > max;
+        records.push((if rejected { kept(record, 0) } else { record.to_vec() }, rejected));
     };
     match framing {
         Framing::Lines => input.split_inclusive(|byte| *byte == b'\n').for_each(line),
@@ -66,8 +66,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                     true => records.push((kept(record, 0), true)),
                     false => {
                         let ends = matches!(record.last(), Some(b'\n' | b'\r'));
-                        let refused = record.len() - usize::from(ends) > max;
-                        records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));
+                        let rejected = record.len() - usize::from(ends) > max;
+                        records.push((if rejected { kept(record, 0) } else { record.to_vec() }, rejected));
                     }
                 }
                 start = end;
@@ -88,8 +88,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                 let total = last.map(|_| (prefix as u64).saturating_add(length));
                 let total = total.or((rest.len() >= 10).then_some(u64::MAX));
                 let end = total.unwrap_or(u64::MAX).min(rest.len() as u64) as usize;
-                let refused = total.is_none_or(|total| total > rest.len() as u64 || total - prefix as u64 > max as u64);
-                records.push((if refused { kept(&rest[..end], prefix) } else { rest[..end].to_vec() }, refused));
+                let rejected = total.is_none_or(|total| total > rest.len() as u64 || total - prefix as u64 > max as u64);
+                records.push((if rejected { kept(&rest[..end], prefix) } else { rest[..end].to_vec() }, rejected));
                 start += end;
             }
         }
@@ -98,8 +98,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                 let rest = &input[start..];
                 let total = rest.get(..4).map(|p| 4 + u32::from_be_bytes(p.try_into().unwrap()) as usize);
                 let end = total.unwrap_or(usize::MAX).min(rest.len());
-                let refused = total.is_none_or(|total| total > rest.len() || total - 4 > max);
-                records.push((if refused { kept(&rest[..end], 4) } else { rest[..end].to_vec() }, refused));
+                let rejected = total.is_none_or(|total| total > rest.len() || total - 4 > max);
+                records.push((if rejected { kept(&rest[..end], 4) } else { rest[..end].to_vec() }, rejected));
                 start += end;
             }
         }
@@ -130,8 +130,8 @@ fn records(chunks: &[Chunk]) -> ExpectedRecords {
     let mut records = ExpectedRecords::new();
     for chunk in chunks {
         assert_eq!(chunk.bytes.len(), *chunk.ends.last().unwrap() as usize, "nothing behind the last record");
-        let refused = |row: usize| chunk.refused.iter().any(|rejection| rejection.row as usize == row);
-        records.extend((0..chunk.rows()).map(|row| (chunk.record(row).to_vec(), refused(row))));
+        let rejected = |row: usize| chunk.rejected.iter().any(|rejection| rejection.row as usize == row);
+        records.extend((0..chunk.rows()).map(|row| (chunk.record(row).to_vec(), rejected(row))));
     }
     records
 }
@@ -200,7 +200,7 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
     framer.end();
     let chunk = framer.next(true).unwrap();
     let reason = "100000000 bytes, record_bytes_max is 1048576";
-    assert_eq!(chunk.refused, [RejectedRecord { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
+    assert_eq!(chunk.rejected, [RejectedRecord { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
     assert_eq!(chunk.extent, Extent { bytes: 7 + 100_000_001 + 5, ..Extent::default() });
     assert_eq!((chunk.record(0), chunk.record(1).len(), chunk.record(2)), (&b"before\n"[..], 1024, &b"after"[..]));
 }
@@ -209,7 +209,7 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
 fn what_is_cut_short_says_so() {
     let reasons = |framing, input: &[u8]| -> Vec<String> {
         let chunks = run(&framing, input, 100, || (100, true));
-        chunks.into_iter().flat_map(|chunk| chunk.refused).map(|rejection| rejection.reason).collect()
+        chunks.into_iter().flat_map(|chunk| chunk.rejected).map(|rejection| rejection.reason).collect()
     };
     assert_eq!(reasons(Framing::Fixed(4), b"abcdef"), ["cut short: 2 of the 4 bytes of a record"]);
     assert_eq!(reasons(Framing::Frames, b"\0\0\0\x01a\0\0\0\x05bc"), ["cut short: 2 of the 5 bytes of a frame"]);
@@ -234,7 +234,7 @@ fn a_stream_that_breaks_off_has_no_last_line() {
         framer.break_off("the connection broke");
         let chunk = framer.next(true).unwrap();
         let reason = "cut short after 3 bytes: the connection broke";
-        assert_eq!(chunk.refused, [RejectedRecord { row: 1, reason: reason.into(), dropped: 0 }]);
+        assert_eq!(chunk.rejected, [RejectedRecord { row: 1, reason: reason.into(), dropped: 0 }]);
     }
 }
 
@@ -245,9 +245,9 @@ fn one_quote_that_nothing_closes_costs_one_line() {
     for (max, block) in [(1_000, 70), (1_000, 100_000), (1 << 20, 1_000)] {
         let chunks = run(&Framing::Csv { separator: b',' }, text.as_bytes(), max, || (block, false));
         assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), 5_001, "max {max}");
-        let refused: Vec<&RejectedRecord> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
-        assert_eq!(refused.len(), 1);
-        assert_eq!((refused[0].row, &*refused[0].reason), (100, UNCLOSED));
+        let rejected: Vec<&RejectedRecord> = chunks.iter().flat_map(|chunk| &chunk.rejected).collect();
+        assert_eq!(rejected.len(), 1);
+        assert_eq!((rejected[0].row, &*rejected[0].reason), (100, UNCLOSED));
         assert_eq!(chunks[0].rows(), 101, "the chunk ends with it");
     }
 }
@@ -326,7 +326,7 @@ fn a_mark_before_the_first_record_is_passed_over_and_counts() {
 
 #[test]
 fn what_cannot_be_read_of_a_stream_is_one_refused_record() {
-    for (framing, text, refused) in [
+    for (framing, text, rejected) in [
         (Framing::Lines, &b"a\nb\n"[..], vec![2]),
         (Framing::Lines, b"a\nb", vec![1]),
         (Framing::Lines, b"", vec![0]),
@@ -340,8 +340,8 @@ fn what_cannot_be_read_of_a_stream_is_one_refused_record() {
         framer.break_off("damaged");
         framer.reject_rest("damaged".into());
         let chunks: Vec<Chunk> = std::iter::from_fn(|| framer.next(true)).collect();
-        let rows: Vec<u32> = chunks.iter().flat_map(|chunk| &chunk.refused).map(|refused| refused.row).collect();
-        assert_eq!(rows, refused, "{framing:?} {text:?}");
+        let rows: Vec<u32> = chunks.iter().flat_map(|chunk| &chunk.rejected).map(|rejected| rejected.row).collect();
+        assert_eq!(rows, rejected, "{framing:?} {text:?}");
         assert_eq!(chunks.len(), 1, "{framing:?} {text:?}");
     }
 }
@@ -379,31 +379,31 @@ fn with_header(text: &[u8], (longest, kept): (u64, u64), broken: bool) -> (Vec<C
         }
     }
     chunks.extend(std::iter::from_fn(|| framer.next(true)));
-    let refused = chunks.iter().flat_map(|chunk| &chunk.refused);
-    let refused = refused.map(|refused| (refused.reason.clone(), refused.dropped)).collect();
-    (chunks, refused)
+    let rejected = chunks.iter().flat_map(|chunk| &chunk.rejected);
+    let rejected = rejected.map(|rejected| (rejected.reason.clone(), rejected.dropped)).collect();
+    (chunks, rejected)
 }
 
 #[test]
 fn a_header_that_is_not_whole_is_a_rejected_record_and_names_nothing() {
     for cut in 1..=4 {
-        let (chunks, refused) = with_header(&b"id,n\n1,a\n"[..cut], (100, 100), true);
-        assert_eq!(refused, [(format!("cut short after {cut} bytes: it broke"), 0)], "{cut} bytes");
+        let (chunks, rejected) = with_header(&b"id,n\n1,a\n"[..cut], (100, 100), true);
+        assert_eq!(rejected, [(format!("cut short after {cut} bytes: it broke"), 0)], "{cut} bytes");
         assert_eq!((chunks.len(), chunks[0].rows(), chunks[0].header.as_ref()), (1, 1, &b""[..]), "{cut} bytes");
     }
-    let (chunks, refused) = with_header(b"id,n\n", (100, 100), true);
-    assert_eq!((refused, chunks[0].header.as_ref()), (vec![("it broke".into(), 0)], &b"id,n"[..]));
+    let (chunks, rejected) = with_header(b"id,n\n", (100, 100), true);
+    assert_eq!((rejected, chunks[0].header.as_ref()), (vec![("it broke".into(), 0)], &b"id,n"[..]));
     // A header that is too long to be kept, with rows after it and without.
     for (text, rows) in [(&b"id,n,c0,c1\n1,a\n"[..], 2), (b"id,n,c0,c1\n", 1), (b"\nid,n,c0,c1", 1)] {
-        let (chunks, refused) = with_header(text, (8, 4), false);
-        let reasons: Vec<_> = refused.iter().map(|(reason, _)| reason.as_str()).collect();
+        let (chunks, rejected) = with_header(text, (8, 4), false);
+        let reasons: Vec<_> = rejected.iter().map(|(reason, _)| reason.as_str()).collect();
         assert_eq!(reasons, ["10 bytes, record_bytes_max is 8"]);
-        assert!(refused[0].1 >= 6, "{refused:?}");
+        assert!(rejected[0].1 >= 6, "{rejected:?}");
         assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), rows);
         assert!(chunks.iter().all(|chunk| chunk.header.is_empty()));
     }
     // A header that is kept completely names the columns.
-    let (chunks, refused) = with_header(b"id,n,c0,c1\n1,a\n", (8, 100), false);
-    assert_eq!((records_as_text(&chunks), refused), (vec!["1,a".into()], vec![]));
+    let (chunks, rejected) = with_header(b"id,n,c0,c1\n1,a\n", (8, 100), false);
+    assert_eq!((records_as_text(&chunks), rejected), (vec!["1,a".into()], vec![]));
     assert_eq!(chunks[0].header.as_ref(), b"id,n,c0,c1");
 }

@@ -54,14 +54,14 @@ fn column(field: &Field, notes: &mut Vec<String>) -> Option<ColumnSpec> {
     let name = field.name();
     let shown = harmless(name, SHOWN_BYTES_MAX);
     if name.is_empty() || name.chars().any(char::is_control) {
-        notes.push(format!("column `{shown}` has no name that a schema can have; its values are omitted"));
+        notes.push(format!("column `{shown}` has a name that a schema cannot have; its values are omitted"));
         return None;
     }
-    let kind = ColumnType::of(&job_type(field.data_type()));
+    let kind = ColumnType::from_arrow(&job_type(field.data_type()));
     if kind.is_written() {
         return Some(ColumnSpec::new(name, kind));
     }
-    notes.push(format!("column `{shown}` is {} in the file, which no schema can name: text", field.data_type()));
+    notes.push(format!("column `{shown}` is {} in the file, which is not a schema type: text", field.data_type()));
     Some(ColumnSpec::new(name, ColumnType::Text))
 }
 

@@ -116,7 +116,7 @@ fn what_no_source_reads_is_told_with_what_to_do() {
         assert!(error.contains(expected), "{name}: {error}");
     }
     let dir = tempfile::tempdir().unwrap();
-    assert!(infer("in", dir.path(), &sample()).unwrap_err().message.contains("is a folder"));
+    assert!(infer("in", dir.path(), &sample()).unwrap_err().message.contains("is a directory"));
     assert!(infer("in", &dir.path().join("no"), &sample()).unwrap_err().message.contains("cannot read"));
 }
 

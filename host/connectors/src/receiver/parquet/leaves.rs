@@ -94,7 +94,7 @@ impl Leaf<'_> {
     /// Converts to times in microseconds. Times without a zone are local times in the zone of the column.
     fn times(&self, unit: TimeUnit, is_local: bool) -> ConversionResult {
         let zoned = |want: &&Want<'_>| is_local && want.path.is_empty() && !want.outer && want.spec.zone.is_some();
-        let local = self.wants.iter().find(zoned).map(|want| (TimeParser::of(want.spec), want));
+        let local = self.wants.iter().find(zoned).map(|want| (TimeParser::new(want.spec), want));
         let numbers = cast(self.array, &DataType::Int64)?;
         let numbers = numbers.as_primitive::<Int64Type>();
         let wide =
@@ -225,8 +225,8 @@ impl Leaf<'_> {
         for want in self.wants.iter().filter(|want| is_binary(want)) {
             let (name, path) = (&want.spec.name, shown_path(want.spec));
             let reason = format!(
-                "column `{name}`: `{path}`, or what it is in, is `text` for another column of the job, so it cannot be `binary` \
-                 for this one; let it be `text`, too, or leave the other one out"
+                "column `{name}`: `{path}`, or its parent, is `text` for another column of the job, so it cannot be \
+                 `binary` here; make it `text` too, or remove the other column"
             );
             let given = (0..self.array.len()).filter(|at| self.array.is_valid(*at));
             rejected.extend(given.map(|at| Rejection { at, column: want.column, reason: reason.clone() }));

@@ -142,8 +142,8 @@ fn check_codecs(metadata: &ParquetMetaData, mask: &ProjectionMask) -> io::Result
             if !is_supported(column.compression()) {
                 let codec = column.compression().to_string().split('(').next().unwrap_or_default().to_lowercase();
                 let why = format!(
-                    "its column `{}` is compressed with {codec}, which is not read here; write the file with zstd, gzip, lz4, \
-                     snappy or no compression",
+                    "its column `{}` is compressed with {codec}, which is not supported; write the file with zstd, \
+                     gzip, lz4, snappy or no compression",
                     harmless(&column.column_path().string(), SHOWN_BYTES_MAX)
                 );
                 return Err(io::Error::new(io::ErrorKind::Unsupported, why));

@@ -9,14 +9,14 @@ use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 
 /// Packs messages into chunks. Only the beginning of a message that is too long is kept, with the reason.
 pub fn chunks_of(source: &SourceSpec, messages: &[Message]) -> Vec<Chunk> {
-    let wanted = EnvelopeColumns::by(source.schema.iter().map(|column| &column.from));
+    let wanted = EnvelopeColumns::for_columns(source.schema.iter().map(|column| &column.from));
     let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Chunk::default(), Vec::new());
     for message in messages {
         if chunk.ends.len() == PART_ROWS_MAX || bytes.len() >= PART_BYTES_MAX {
             chunks.push(Chunk { bytes: Bytes::from(std::mem::take(&mut bytes)), ..std::mem::take(&mut chunk) });
         }
         if let Some((reason, dropped)) = put(source, wanted, message, &mut bytes) {
-            chunk.refused.push(RejectedRecord { row: chunk.ends.len() as u32, reason, dropped });
+            chunk.rejected.push(RejectedRecord { row: chunk.ends.len() as u32, reason, dropped });
         }
         // A chunk is closed when it is full, so it exceeds the limit by at most one message.
         chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -43,9 +43,9 @@ fn put(source: &SourceSpec, wanted: EnvelopeColumns, message: &Message, to: &mut
         null: message.value.is_none(),
     };
     let header_bytes = headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
-    let whole = value.len() + metadata.key.map_or(0, <[u8]>::len) + header_bytes;
+    let size = value.len() + metadata.key.map_or(0, <[u8]>::len) + header_bytes;
     let start = to.len();
-    if whole as u64 <= source.record_bytes_max && envelope::put(to, &metadata).is_some() {
+    if size as u64 <= source.record_bytes_max && envelope::put(to, &metadata).is_some() {
         to.extend_from_slice(value);
         return None;
     }
@@ -55,6 +55,6 @@ fn put(source: &SourceSpec, wanted: EnvelopeColumns, message: &Message, to: &mut
     let bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
     let kept = value.get(..bytes_max).unwrap_or(value);
     to.extend_from_slice(kept);
-    let reason = format!("{whole} bytes, record_bytes_max is {}", source.record_bytes_max);
+    let reason = format!("{size} bytes, record_bytes_max is {}", source.record_bytes_max);
     Some((reason, (value.len() - kept.len()) as u64))
 }

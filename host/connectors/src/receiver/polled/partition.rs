@@ -125,7 +125,7 @@ impl PartitionReader {
         runtime: &Handle,
         rows: SharedRows,
     ) -> PartitionReader {
-        let rows_max = source.rows_together_max().min(inbox.rows_max()).clamp(1, PART_ROWS_MAX as u64);
+        let rows_max = source.rows_per_take_max().min(inbox.rows_max()).clamp(1, PART_ROWS_MAX as u64);
         let rows_max = u32::try_from(rows_max).unwrap_or(u32::MAX);
         // The position comes from plans, or from a checkpoint after them.
         let durable_position = position.now().map(<[u8]>::to_vec);
@@ -220,7 +220,7 @@ impl PartitionReader {
         let wait_ms = if self.waiting.is_empty() { POLL_WAIT_MS } else { POLL_WAIT_SHORT_MS };
         let polled = self.reader.poll(self.rows_max, Duration::from_millis(wait_ms))?;
         let pause = polled.pause;
-        let is_empty = polled.content.rows() == 0 && polled.refused.is_empty();
+        let is_empty = polled.content.rows() == 0 && polled.rejected.is_empty();
         self.put(polled)?;
         if self.noted_since.is_some_and(|since| pause.is_none() || since.elapsed() >= POSITION_ALONE_AFTER) {
             self.noted_since = None;
@@ -261,7 +261,7 @@ impl PartitionReader {
             self.response_guard = None;
         }
         if self.published.has_changed().unwrap_or(false) {
-            let published = PartitionPosition::of(&self.partition, &self.published.borrow_and_update());
+            let published = PartitionPosition::restore(&self.partition, &self.published.borrow_and_update());
             if let Some(position) = published.now() {
                 self.reader.published(position)?;
             }
@@ -366,18 +366,18 @@ fn chunks(source: &SourceSpec, polled: &ReadRows) -> Result<Vec<Chunk>, Error> {
             bodies::cut(source, &lines, u64::MAX).map_err(failed)?.chunks
         }
     };
-    if !polled.refused.is_empty() {
+    if !polled.rejected.is_empty() {
         let are_messages = !matches!(polled.content, ReadContent::Rows(_));
-        chunks.push(refused(source, &polled.refused, are_messages));
+        chunks.push(rejected_chunk(source, &polled.rejected, are_messages));
     }
     Ok(chunks)
 }
 
 /// Builds a chunk of rejected rows, which do not decode. Messages have their metadata before them, other rows are lines.
-fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: bool) -> Chunk {
+fn rejected_chunk(source: &SourceSpec, rejected: &[(Vec<u8>, String)], are_messages: bool) -> Chunk {
     let bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
     let (mut bytes, mut chunk) = (Vec::new(), Chunk::default());
-    for (row, (data, reason)) in (0_u32..).zip(refused) {
+    for (row, (data, reason)) in (0_u32..).zip(rejected) {
         let kept = data.get(..bytes_max.min(data.len())).unwrap_or_default();
         if are_messages {
             let _ = envelope::put(&mut bytes, &RecordMetadata::default());
@@ -388,7 +388,7 @@ fn refused(source: &SourceSpec, refused: &[(Vec<u8>, String)], are_messages: boo
         }
         chunk.ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let dropped = (data.len() - kept.len()) as u64;
-        chunk.refused.push(RejectedRecord { row, reason: reason.clone(), dropped });
+        chunk.rejected.push(RejectedRecord { row, reason: reason.clone(), dropped });
     }
     Chunk { bytes: bytes.into(), ..chunk }
 }

@@ -15,8 +15,8 @@ pub struct PartitionPosition {
 
 impl PartitionPosition {
     /// Restores the position of `partition` from saved positions.
-    pub fn of(partition: &str, from: &Positions) -> PartitionPosition {
-        let named = NamedPosition::of(from, |name| parse(name).is_some_and(|(of, _)| of == partition));
+    pub fn restore(partition: &str, from: &Positions) -> PartitionPosition {
+        let named = NamedPosition::restore(from, |name| parse(name).is_some_and(|(of, _)| of == partition));
         let now = named.names().last().and_then(|name| parse(name)).map(|(_, position)| position);
         PartitionPosition { partition: partition.to_owned(), now, named }
     }
@@ -24,7 +24,7 @@ impl PartitionPosition {
     /// Returns the positions of all partitions that have been read.
     pub fn all(from: &Positions) -> Vec<(String, Vec<u8>)> {
         let names: BTreeSet<&str> = from.keys().filter_map(|name| Some(parse(name)?.0)).collect();
-        let at = |name: &str| Some((name.to_owned(), PartitionPosition::of(name, from).now?));
+        let at = |name: &str| Some((name.to_owned(), PartitionPosition::restore(name, from).now?));
         names.into_iter().filter_map(at).collect()
     }
 
@@ -55,11 +55,11 @@ mod tests {
     fn each_partition_goes_on_where_its_newest_position_is() {
         let mut positions = Positions::from([(String::new(), Position { offset: 3, mark: 0 })]);
         for partition in ["", "a", "a=b", "a=", "ü"] {
-            let mut current = PartitionPosition::of(partition, &positions);
+            let mut current = PartitionPosition::restore(partition, &positions);
             assert_eq!(current.now(), None, "{partition}");
             for position in [&b""[..], b"\xff=1", b"2", b"2"] {
                 move_all(&mut positions, current.set(position));
-                assert_eq!(PartitionPosition::of(partition, &positions).now(), Some(position), "{partition}");
+                assert_eq!(PartitionPosition::restore(partition, &positions).now(), Some(position), "{partition}");
             }
         }
         assert_eq!(positions.len(), 6, "one for each, and that of the rows");
@@ -67,9 +67,9 @@ mod tests {
         assert_eq!(PartitionPosition::all(&positions), all);
         // As a start combines them that found a batch without effect.
         positions.insert("of:a=".into(), Position { offset: 99, mark: -1 });
-        let mut position = PartitionPosition::of("a", &positions);
+        let mut position = PartitionPosition::restore("a", &positions);
         assert_eq!(position.now(), Some(&b""[..]));
         move_all(&mut positions, position.set(b"3"));
-        assert_eq!((PartitionPosition::of("a", &positions).now(), positions.len()), (Some(&b"3"[..]), 6));
+        assert_eq!((PartitionPosition::restore("a", &positions).now(), positions.len()), (Some(&b"3"[..]), 6));
     }
 }

@@ -22,7 +22,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The columns that a content tells of itself.
+/// Returns the columns that a content defines.
 pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<ColumnSpec>, String> {
     let guessed = |columns: Vec<(String, ColumnType)>| {
         columns.into_iter().map(|(name, kind)| ColumnSpec::new(name, kind)).collect::<Vec<_>>()
@@ -37,7 +37,7 @@ pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<ColumnSpec
         EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content, None)?.schema(),
         EnrichTable::Query { .. } => ipc(content)?.schema(),
     };
-    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
     Ok(schema.fields().iter().map(column).collect())
 }
 
@@ -56,21 +56,21 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
     let mut columns = Vec::new();
     for (spec, field) in enrich.schema.iter().zip(wanted.fields()) {
         let schema = rows.schema();
-        let place = types::column(&schema, field.name()).map_err(|error| error.message)?;
-        let (has, needs) = (schema.field(place).data_type(), field.data_type());
+        let index = types::column(&schema, field.name()).map_err(|error| error.message)?;
+        let (has, needs) = (schema.field(index).data_type(), field.data_type());
         if let (TimeForm::Number(unit), DataType::Int64) = (&spec.form, has) {
-            columns.push(times_of(rows.column(place), *unit, field.name())?);
+            columns.push(times_of(rows.column(index), *unit, field.name())?);
             continue;
         }
         if has != needs {
             return Err(format!(
-                "column `{}` is {}, and the job has it as {}",
+                "column `{}` is {}, but {} in the job",
                 field.name(),
-                ColumnType::of(has),
-                ColumnType::of(needs)
+                ColumnType::from_arrow(has),
+                ColumnType::from_arrow(needs)
             ));
         }
-        columns.push(rows.column(place).clone());
+        columns.push(rows.column(index).clone());
     }
     RecordBatch::try_new(wanted, columns).map_err(|error| error.to_string())
 }
@@ -93,7 +93,7 @@ fn without_mark(content: &[u8]) -> &[u8] {
     content.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(content)
 }
 
-/// The header of a content of this format, where it has one, and the records.
+/// Splits a content of this format into its header, if it has one, and the records.
 pub fn records(format: &Format, schema: Vec<ColumnSpec>, content: &[u8]) -> (Option<Bytes>, Vec<Chunk>) {
     let mut framer = framer(&source(format, schema));
     framer.buffer(content.len()).extend_from_slice(content);
@@ -145,7 +145,7 @@ fn decode(format: &Format, schema: &[ColumnSpec], content: &[u8]) -> Result<Reco
     concat_batches(&decoder.schema(), &batches).map_err(|error| error.to_string())
 }
 
-/// Whether so many rows of these columns may be held in memory.
+/// Checks whether this number of rows of these columns may be held in memory.
 fn fits(rows: usize, schema: &[ColumnSpec]) -> Result<(), String> {
     let bytes = (rows as u64).saturating_mul(SourceSpec::decoded_row_bytes(schema));
     if bytes <= ENRICH_DECODED_BYTES_MAX {
@@ -165,11 +165,11 @@ fn parquet(content: &Bytes, wanted: Option<&[ColumnSpec]>) -> Result<RecordBatch
     let builder = ParquetRecordBatchReaderBuilder::try_new(content.clone()).map_err(|error| broken(&error))?;
     let schema = builder.schema().clone();
     let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(usize::MAX);
-    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
     fits(rows, &schema.fields().iter().map(column).collect::<Vec<_>>())?;
     // Each with the type that it has, so that nothing becomes another one but times, widths and layouts.
     let column = |field: &Arc<Field>| {
-        let spec = ColumnSpec::new(field.name().clone(), ColumnType::of(&type_of_jobs(field.data_type())));
+        let spec = ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(&type_of_jobs(field.data_type())));
         let own = wanted.map(|wanted| wanted.iter().find(|column| column.name == *field.name()));
         match own {
             Some(own) => own.map(|own| ColumnSpec { zone: own.zone, ..spec }),

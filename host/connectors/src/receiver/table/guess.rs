@@ -36,17 +36,17 @@ pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
     Ok(kinds(columns))
 }
 
-/// The columns of JSON lines, in the order in which they first come.
+/// Returns the columns of JSON lines, in the order of their first occurrence.
 pub fn of_json(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
     let mut columns: Vec<(String, PossibleTypes)> = Vec::new();
     for line in text(content)?.lines().filter(|line| !line.trim().is_empty()) {
         let pairs = serde_json::Deserializer::from_str(line).deserialize_map(Pairs);
         for (name, value) in pairs.map_err(|error| format!("{error}, in `{line}`"))? {
-            let place = columns.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            let index = columns.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
                 columns.push((name, PossibleTypes::default()));
                 columns.len() - 1
             });
-            if let Some((_, guess)) = columns.get_mut(place) {
+            if let Some((_, guess)) = columns.get_mut(index) {
                 guess.json(&value);
             }
         }
@@ -65,7 +65,7 @@ fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to()))
 }
 
-/// What the values of a column may still be.
+/// The types that fit all values of a column so far.
 struct PossibleTypes {
     any: bool,
     bool: bool,
@@ -81,7 +81,7 @@ impl Default for PossibleTypes {
 }
 
 impl PossibleTypes {
-    /// A value as text; empty: there is none.
+    /// Adds a value as text; an empty one is missing.
     fn text(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -120,12 +120,12 @@ impl PossibleTypes {
     }
 }
 
-/// Digits with a zero in front are no number: `007` names something.
+/// Returns whether the text is an integer. Digits with a leading zero are not: `007` is a name.
 fn is_int64(text: &str) -> bool {
     !has_leading_zero(text) && !text.starts_with('+') && text.parse::<i64>().is_ok()
 }
 
-/// Whole numbers that are too large for int64 are no floats, which would lose digits.
+/// Returns whether the text is a float. Integers that are too large for int64 are not: they would lose digits.
 fn is_float64(text: &str) -> bool {
     let begins = text.trim_start_matches('-').starts_with(|first: char| first.is_ascii_digit() || first == '.');
     begins && !has_leading_zero(text) && text.contains(['.', 'e', 'E']) && text.parse::<f64>().is_ok_and(f64::is_finite)

@@ -60,7 +60,7 @@ impl Lookup {
         &self.rows
     }
 
-    /// The row of the table for each row with these key columns; null where there is none.
+    /// Returns the row of the table for each row with these key columns; null if there is none.
     pub fn find(&self, columns: &[ArrayRef], rows: usize) -> Result<UInt32Array, ArrowError> {
         let wanted = Keys::encode(columns, rows)?;
         let (wanted, own) = (wanted.view(), self.keys.view());

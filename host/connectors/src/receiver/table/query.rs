@@ -23,7 +23,7 @@ const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
 /// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
 const EPOCH_US: i64 = 946_684_800_000_000;
 
-/// Queries against databases of PostgreSQL.
+/// Queries of PostgreSQL databases.
 pub const POSTGRES: TableDeclaration = TableDeclaration {
     schemes: &["postgres://", "postgresql://"],
     check: database::check_url,
@@ -31,7 +31,7 @@ pub const POSTGRES: TableDeclaration = TableDeclaration {
     fetch,
 };
 
-/// Runs the query. The error says whether the author of the job can mend it.
+/// Runs the query. The error says whether a change of the job can fix it.
 fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> Result<Bytes> {
     let connection = Connection::new(database::config(url).map_err(Error::job)?);
     let server_name = connection.server_name();
@@ -40,12 +40,12 @@ fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> R
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
         let fetched = runtime.block_on(servers.run(who, &server_name, wait, async || {
             let connected = connection.connect().await?;
-            // One that takes too long would again.
+            // A query that takes too long would do so again.
             let slow =
                 |_| DatabaseError::permanent(format!("no response in {} s to the query", QUERY_TIME_MAX.as_secs()));
             tokio::time::timeout(QUERY_TIME_MAX, rows(connected, query)).await.unwrap_or_else(|late| Err(slow(late)))
         }));
-        // A look-up of the host's name may still hang.
+        // A lookup of the host's name may still be blocked.
         runtime.shutdown_background();
         fetched.map_err(|fault| {
             let message = format!("{server_name}: {}{}", fault.message, servers.help(&fault));
@@ -54,7 +54,7 @@ fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> R
     };
     // The caller may be a thread of an async runtime, which must not block on another.
     std::thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
+        scope.spawn(work).join().unwrap_or_else(|_| Err(Error::bug("a thread that used a database connection panicked")))
     })
 }
 
@@ -62,9 +62,9 @@ async fn rows((mut client, driver): (Client, Driver), query: &str) -> Result<Byt
     let fetched = select(&mut client, query).await.map_err(|error| match error {
         // It is we who only let it read.
         SelectError::Server(error) if error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
-            DatabaseError::permanent(DatabaseError::of(&error).message)
+            DatabaseError::permanent(DatabaseError::from_driver(&error).message)
         }
-        SelectError::Server(error) => DatabaseError::of(&error),
+        SelectError::Server(error) => DatabaseError::from_driver(&error),
         SelectError::Query(fault) => fault,
     });
     drop(client);
@@ -72,7 +72,7 @@ async fn rows((mut client, driver): (Client, Driver), query: &str) -> Result<Byt
     fetched
 }
 
-/// Why there are no rows.
+/// Why a query returned no rows.
 enum SelectError {
     Server(tokio_postgres::Error),
     Query(DatabaseError),
@@ -90,17 +90,17 @@ impl From<DatabaseError> for SelectError {
     }
 }
 
-/// All rows, in a transaction that can change nothing.
+/// Returns all rows, in a read-only transaction.
 async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> {
     let transaction = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
     if !statement.params().is_empty() {
-        let words = "the query has parameters, as `$1`, and they have no values; write values";
+        let words = "the query has parameters such as `$1`, but no values for them; write the values";
         return Err(DatabaseError::permanent(words.into()).into());
     }
     if statement.columns().is_empty() {
-        return Err(DatabaseError::permanent("the query gives no columns; write one `select` with some".into()).into());
+        return Err(DatabaseError::permanent("the query returns no columns; write a `select` with columns".into()).into());
     }
     if let Some(cast) = with_casts(query, statement.columns()) {
         statement = transaction.prepare(&cast).await?;
@@ -113,7 +113,7 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     loop {
         let mut rows = std::pin::pin!(transaction.query_portal_raw(&portal, ROWS_AT_A_TIME).await?);
         let before = count;
-        // One by one: a server may send more than it was asked for.
+        // One by one: a server may send more than requested.
         while let Some(row) = rows.as_mut().try_next().await? {
             for (index, column) in columns.iter_mut().enumerate() {
                 bytes += column.take(&row, index)? as u64;
@@ -133,8 +133,8 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     encode(columns, count).map_err(|error| DatabaseError::permanent(error.to_string()).into())
 }
 
-/// The query with its columns as types that jobs have, where it has others: numeric becomes a float, a date the beginning of
-/// its day, an array JSON, and everything else text.
+/// Returns the query with casts to types that jobs have, if it has other types: numeric becomes a float, a date the beginning
+/// of its day, an array JSON, and everything else text.
 fn with_casts(query: &str, columns: &[tokio_postgres::Column]) -> Option<String> {
     let cast = |column: &tokio_postgres::Column| {
         let name = quoted(column.name());
@@ -158,7 +158,7 @@ fn with_casts(query: &str, columns: &[tokio_postgres::Column]) -> Option<String>
     })
 }
 
-/// Where values of a type are put that need no cast.
+/// Returns the builder for values of a type that needs no cast.
 fn values_of(from: &Type) -> Option<ResultValues> {
     Some(match *from {
         Type::BOOL => ResultValues::Bool(Vec::new()),
@@ -181,7 +181,7 @@ struct ResultColumn {
 impl ResultColumn {
     fn new(name: String, from: Type) -> Result<ResultColumn, DatabaseError> {
         let wrong =
-            || format!("column `{name}` of the query is {from}, which jobs do not have; write {name}::text in it");
+            || format!("column `{name}` of the query is {from}, which jobs do not support; write {name}::text in it");
         let values = values_of(&from).ok_or_else(|| DatabaseError::permanent(wrong()))?;
         Ok(ResultColumn { name, from, values })
     }
@@ -217,7 +217,7 @@ impl ResultColumn {
                 let since = value.map(|value| whole(value).and_then(|us| us.checked_add(EPOCH_US)));
                 if since == Some(None) {
                     return Err(DatabaseError::permanent(format!(
-                        "column `{}` has an infinite time; leave such rows out",
+                        "column `{}` has an infinite time; exclude such rows",
                         self.name
                     )));
                 }

@@ -22,7 +22,7 @@ pub enum ResultValues {
 }
 
 impl ResultValues {
-    /// Their type.
+    /// Returns the type of the values.
     pub fn kind(&self) -> ColumnType {
         match self {
             ResultValues::Bool(_) => ColumnType::Bool,
@@ -46,14 +46,14 @@ impl ResultValues {
     }
 }
 
-/// These columns as a stream of Arrow IPC.
+/// Encodes these columns as an Arrow IPC stream.
 pub fn encode(columns: Vec<(String, ResultValues)>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
     let schema = schema_of(&columns.iter().map(|(name, values)| (name.clone(), values.kind())).collect::<Vec<_>>());
     let arrays: Vec<ArrayRef> = columns.into_iter().map(|(_, values)| values.into_array()).collect();
     let keys = Keys::encode(&arrays, rows)?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
-    // A query without an order gives the same rows in another one, which is no change.
+    // A query without an order may return the same rows in another order, which is not a change.
     let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
     order.sort_unstable_by_key(|row| keys.view().get(*row as usize));
     let rows = take_record_batch(&rows, &UInt32Array::from(order))?;

@@ -26,14 +26,14 @@ pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
         let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
         if !begins || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(format!(
-                "column `{}` has a name that Avro does not allow: letters, digits and `_`, and no digit first; rename it with `select`, \
-                 or choose `parquet`",
+                "column `{}` has a name that Avro does not allow; names contain a-z, A-Z, 0-9 and `_`, and do not \
+                 begin with a digit; rename it with `select`, or choose `parquet`",
                 name.escape_debug()
             ));
         }
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_scalar() {
-            return Err(format!("column `{name}` is {kind}, which format `avro` does not write; choose `parquet`"));
+            return Err(format!("column `{name}` is {kind}, which format `avro` cannot write; choose `parquet`"));
         }
     }
     Ok(())
@@ -112,7 +112,7 @@ fn write_block(block: &mut Vec<u8>, records: &mut i64, mark: &[u8], out: &mut (d
 /// Returns the Avro schema of records with this full name.
 pub(crate) fn schema_text(schema: &SchemaRef, record: &str) -> String {
     let field = |field: &Field| {
-        let kind = match ColumnType::of(field.data_type()) {
+        let kind = match ColumnType::from_arrow(field.data_type()) {
             ColumnType::Bool => json!("boolean"),
             ColumnType::Int64 => json!("long"),
             ColumnType::Float64 => json!("double"),
@@ -139,7 +139,7 @@ pub(crate) struct AvroRows<'a>(Vec<Column<'a>>);
 impl<'a> AvroRows<'a> {
     /// Creates the encoder; `schema` describes the records.
     pub fn new(part: &'a RecordBatch, schema: &SchemaRef) -> io::Result<AvroRows<'a>> {
-        part.columns().iter().zip(schema.fields()).map(Column::of).collect::<Result<_, _>>().map(AvroRows)
+        part.columns().iter().zip(schema.fields()).map(Column::new).collect::<Result<_, _>>().map(AvroRows)
     }
 
     /// Appends the record of a row.
@@ -156,8 +156,8 @@ struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    fn of((array, field): (&'a ArrayRef, &Arc<Field>)) -> io::Result<Column<'a>> {
-        let cells = match Cells::of(array) {
+    fn new((array, field): (&'a ArrayRef, &Arc<Field>)) -> io::Result<Column<'a>> {
+        let cells = match Cells::new(array) {
             Cells::Other(_) => return Err(io::Error::other("a column of another type than the sink was checked with")),
             cells => cells,
         };

@@ -26,7 +26,7 @@ pub(crate) fn check(schema: &SchemaRef) -> Result<(), String> {
         Some(field) => Err(format!(
             "format `csv` holds plain values, and column `{}` is {}; choose `json` or `parquet`",
             field.name(),
-            ColumnType::of(field.data_type())
+            ColumnType::from_arrow(field.data_type())
         )),
     }
 }
@@ -81,7 +81,7 @@ impl<'a> CsvRows<'a> {
     /// Prepares the columns.
     pub fn new(rows: &'a RecordBatch) -> io::Result<CsvRows<'a>> {
         let encoded = encoded::column(rows, EncodedForm::Csv);
-        let columns = rows.columns().iter().filter(|_| encoded.is_none()).map(CsvColumn::of);
+        let columns = rows.columns().iter().filter(|_| encoded.is_none()).map(CsvColumn::new);
         Ok(CsvRows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new(), encoded })
     }
 
@@ -116,10 +116,10 @@ struct CsvColumn<'a> {
 }
 
 impl<'a> CsvColumn<'a> {
-    fn of(array: &'a ArrayRef) -> io::Result<CsvColumn<'a>> {
+    fn new(array: &'a ArrayRef) -> io::Result<CsvColumn<'a>> {
         const OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(true);
         let formatter = ArrayFormatter::try_new(array.as_ref(), &OPTIONS).map_err(io::Error::other)?;
-        Ok(CsvColumn { array, cells: Cells::of(array), formatter })
+        Ok(CsvColumn { array, cells: Cells::new(array), formatter })
     }
 
     fn write(&self, text: &mut String, row: usize) {

@@ -99,13 +99,13 @@ enum Values<'a> {
 impl<'a> MessageRows<'a> {
     /// Prepares the rows of a part.
     pub fn new(part: &'a RecordBatch, by: &'a MessageWriter) -> io::Result<MessageRows<'a>> {
-        MessageRows::of(part.columns(), by)
+        MessageRows::from_columns(part.columns(), by)
     }
 
-    fn of(columns: &'a [ArrayRef], by: &'a MessageWriter) -> io::Result<MessageRows<'a>> {
+    fn from_columns(columns: &'a [ArrayRef], by: &'a MessageWriter) -> io::Result<MessageRows<'a>> {
         let field = |field: &'a FieldWriter| {
             let array = columns.get(field.column).ok_or_else(unsupported)?;
-            Ok(Field { by: field, array, values: Values::of(array, &field.form)? })
+            Ok(Field { by: field, array, values: Values::new(array, &field.form)? })
         };
         Ok(MessageRows { fields: by.fields.iter().map(field).collect::<io::Result<_>>()?, choices: &by.choices })
     }
@@ -122,7 +122,8 @@ impl<'a> MessageRows<'a> {
                 self.fields.iter().filter(|field| group.contains(&field.by.column) && field.array.is_valid(row));
             if let (Some(first), Some(second)) = (with_value.next(), with_value.next()) {
                 return Err(format!(
-                    "columns `{}` and `{}` both have a value, and their fields are a `oneof`, of which one at most has one",
+                    "columns `{}` and `{}` both have a value, but their fields are a `oneof`, in which at most one \
+                    has a value",
                     first.by.name, second.by.name
                 ));
             }
@@ -132,24 +133,24 @@ impl<'a> MessageRows<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of(array: &'a ArrayRef, form: &'a FieldEncoding) -> io::Result<Values<'a>> {
+    fn new(array: &'a ArrayRef, form: &'a FieldEncoding) -> io::Result<Values<'a>> {
         Ok(match form {
-            FieldEncoding::Wrapped(form) => Values::of(array, form)?,
+            FieldEncoding::Wrapped(form) => Values::new(array, form)?,
             FieldEncoding::Message(by) => {
-                Values::Members(MessageRows::of(array.as_struct_opt().ok_or_else(unsupported)?.columns(), by)?)
+                Values::Members(MessageRows::from_columns(array.as_struct_opt().ok_or_else(unsupported)?.columns(), by)?)
             }
             FieldEncoding::Packed(form) | FieldEncoding::Each(form) => {
                 let list = array.as_list_opt::<i32>().ok_or_else(unsupported)?;
-                Values::List(list, Box::new((list.values(), Values::of(list.values(), form)?)))
+                Values::List(list, Box::new((list.values(), Values::new(list.values(), form)?)))
             }
             FieldEncoding::Map(members) => {
                 let columns = array.as_struct_opt().ok_or_else(unsupported)?.columns();
                 let pair = |((name, form), array): (&'a (String, FieldEncoding), &'a ArrayRef)| {
-                    Ok((name.as_str(), form, array, Values::of(array, form)?))
+                    Ok((name.as_str(), form, array, Values::new(array, form)?))
                 };
                 Values::Pairs(members.iter().zip(columns).map(pair).collect::<io::Result<_>>()?)
             }
-            _ => match Cells::of(array) {
+            _ => match Cells::new(array) {
                 Cells::Other(_) => return Err(unsupported()),
                 cells => Values::Plain(cells),
             },
@@ -162,7 +163,7 @@ impl Field<'_> {
         let (by, name) = (self.by, self.by.name.as_str());
         if self.array.is_null(row) {
             return match by.required {
-                true => Err(format!("column `{name}` is null, and no message is without its field")),
+                true => Err(format!("column `{name}` is null, but its field is required")),
                 false => Ok(()),
             };
         }
@@ -228,7 +229,7 @@ fn item<'a, 'b>(
     name: &str,
 ) -> Result<&'b Values<'a>, String> {
     match array.is_null(at) {
-        true => Err(format!("column `{name}`: an element is null, and a repeated field has no such")),
+        true => Err(format!("column `{name}`: an element is null, but repeated fields cannot contain null")),
         false => Ok(values),
     }
 }

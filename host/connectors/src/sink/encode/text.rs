@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {
     match schema.fields().as_ref() {
-        [field] if ColumnType::of(field.data_type()) == ColumnType::Text => Ok(()),
+        [field] if ColumnType::from_arrow(field.data_type()) == ColumnType::Text => Ok(()),
         _ => Err(format!(
             "format `text` writes a single text column, and the rows have {}; choose `json`, `csv` or `parquet`, or \
              put a stage before the sink that returns one text column",
@@ -20,7 +20,7 @@ pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {
 pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
     for part in rows {
         let column = part.columns().first().and_then(|column| column.as_string_opt::<i32>());
-        let column = column.ok_or_else(|| io::Error::other("rows without a text column"))?;
+        let column = column.ok_or_else(|| io::Error::other("rows without a column of text"))?;
         for row in 0..column.len() {
             if !column.is_null(row) {
                 write_line(column.value(row), out)?;

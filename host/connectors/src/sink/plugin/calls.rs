@@ -17,7 +17,7 @@ pub fn each(
 ) -> Result<(), WriteError> {
     let (mut next, mut room) = (Vec::new(), PLUGIN_CALL_MAX);
     for part in parts {
-        let (bytes, rows) = (RowBytes::of([part]), part.num_rows());
+        let (bytes, rows) = (RowBytes::measure([part]), part.num_rows());
         let mut start = 0;
         while start < rows {
             let end = match next.is_empty() {

@@ -114,7 +114,7 @@ fn what_is_there_at_the_start_is_told_and_what_is_forgotten_ends_the_job() {
     other.lock().unwrap().says = Some(5);
     let error = commit(&mut *sink, 8, &[1]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
-    assert!(error.message.contains("held batches up to 7, and now reports batches up to 5"), "{error}");
+    assert!(error.message.contains("reported batches up to 7, and now reports batches up to 5"), "{error}");
     assert_eq!(other.lock().unwrap().batches, [7]);
 }
 

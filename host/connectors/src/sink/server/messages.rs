@@ -63,7 +63,7 @@ impl MessageForm<'_> {
     pub fn column(&self, spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Result<Option<usize>> {
         let MessageTarget::Column(name) = self.to else { return Ok(None) };
         let found = schema.index_of(name).ok();
-        match found.filter(|at| ColumnType::of(schema.field(*at).data_type()) == ColumnType::Text) {
+        match found.filter(|at| ColumnType::from_arrow(schema.field(*at).data_type()) == ColumnType::Text) {
             Some(at) => Ok(Some(at)),
             None => {
                 let (key, columns) = (self.key, describe(schema));
@@ -88,7 +88,7 @@ impl MessageForm<'_> {
             let failed = |cause: io::Error| rows_rejected(sink, batch, "the rows", cause);
             let kept: Vec<usize> = (0..part.num_columns()).filter(|at| Some(*at) != column).collect();
             let value = part.project(&kept).map_err(|cause| failed(io::Error::other(cause)))?;
-            let mut values = Values::of(self.format, &value).map_err(failed)?;
+            let mut values = Values::new(self.format, &value).map_err(failed)?;
             let named = column.and_then(|at| part.column(at).as_string_opt::<i32>());
             for row in 0..part.num_rows() {
                 let to = match (self.to, named) {

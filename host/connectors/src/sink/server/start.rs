@@ -77,5 +77,5 @@ pub fn await_response(
 /// Runs `work` on another thread: the caller may be a thread of an async runtime, which must not block on another runtime.
 fn run_blocking<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     let done = std::thread::scope(|scope| scope.spawn(work).join());
-    done.map_err(|_| Error::bug("a thread that spoke with a server panicked"))
+    done.map_err(|_| Error::bug("a thread that used a server connection panicked"))
 }

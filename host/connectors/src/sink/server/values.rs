@@ -23,7 +23,7 @@ pub fn check(format: RecordFormat, schema: &SchemaRef, key: &str) -> Result<(), 
         _ => return millstream_base::batch::json::check(schema),
     };
     match schema.fields().as_ref() {
-        [field] if ColumnType::of(field.data_type()) == column_type => Ok(()),
+        [field] if ColumnType::from_arrow(field.data_type()) == column_type => Ok(()),
         _ => Err(format!(
             "format `{name}` writes a single {column_type} column next to the {key}, and the rows have {}; choose `json`, or put a stage \
              with `select` before the sink",
@@ -40,9 +40,9 @@ pub enum Values<'a> {
 
 impl<'a> Values<'a> {
     /// Prepares rows that suit this format.
-    pub fn of(format: RecordFormat, rows: &'a RecordBatch) -> io::Result<Values<'a>> {
+    pub fn new(format: RecordFormat, rows: &'a RecordBatch) -> io::Result<Values<'a>> {
         match (format, rows.columns()) {
-            (RecordFormat::Text | RecordFormat::Binary, [column]) => Ok(Values::Plain(column, Cells::of(column))),
+            (RecordFormat::Text | RecordFormat::Binary, [column]) => Ok(Values::Plain(column, Cells::new(column))),
             (RecordFormat::Json, _) => JsonRows::new(rows).map(Values::Json),
             _ => Err(io::Error::other("rows without the column of their values")),
         }
@@ -67,21 +67,21 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Checks that columns can be fields.
     pub fn check(schema: &SchemaRef) -> Result<(), String> {
-        match schema.fields().iter().find(|field| !ColumnType::of(field.data_type()).is_scalar()) {
+        match schema.fields().iter().find(|field| !ColumnType::from_arrow(field.data_type()).is_scalar()) {
             None if schema.fields().is_empty() => Err("an entry needs a field, and the rows have no columns".into()),
             None => Ok(()),
             Some(field) => Err(format!(
                 "fields hold plain values, and column `{}` is {}; write field = \"data\", which holds a row as JSON",
                 field.name(),
-                ColumnType::of(field.data_type())
+                ColumnType::from_arrow(field.data_type())
             )),
         }
     }
 
     /// Prepares rows with such columns.
-    pub fn of(rows: &'a RecordBatch) -> Fields<'a> {
+    pub fn new(rows: &'a RecordBatch) -> Fields<'a> {
         let names = rows.schema_ref().fields().iter().map(|field| field.name().clone());
-        let columns = names.zip(rows.columns()).map(|(name, column)| (name, column, Cells::of(column)));
+        let columns = names.zip(rows.columns()).map(|(name, column)| (name, column, Cells::new(column)));
         Fields { columns: columns.collect(), scratch: String::new() }
     }
 

@@ -74,7 +74,7 @@ pub fn describe_peer_error(error: &Error) -> String {
         // The end that requires a certificate aborts the handshake, with no other error than this.
         Error::PeerIncompatible(PeerIncompatible::IncorrectCertificateTypeExtension)
         | Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            "it wants certificates, and this process has none; start all with the same --cluster-tls, or none".into()
+            "it requires certificates, but this process has none; start all with the same --cluster-tls, or none".into()
         }
         Error::AlertReceived(alert) => format!("it closed the handshake ({alert:?}); see its own log"),
         Error::PeerIncompatible(why) => format!("it does not support TLS 1.3: {why:?}"),

@@ -65,8 +65,8 @@ async fn serve(stream: TcpStream, (peer, slot): (SocketAddr, &Slot), shared: &Sh
         Ok(Ok(stream)) => open_websocket(stream, (peer, slot), shared).await,
         Ok(Err(error)) => shared
             .rejection_log
-            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "let it send to https://"))),
-        Err(_) => shared.rejection_log.log(peer, "TLS: it did not finish its greeting in time"),
+            .log(peer, &format!("TLS: {}", tls::describe_client_error(&error, "configure it for https://"))),
+        Err(_) => shared.rejection_log.log(peer, "TLS: it did not finish the handshake in time"),
     }
 }
 
@@ -90,7 +90,7 @@ async fn open_websocket<S: AsyncRead + AsyncWrite + Unpin>(
             send_messages(client, messages).await;
         }
         (Ok(Err(error)), None) => shared.rejection_log.log(peer, &format!("it does not speak WebSocket: {error}")),
-        (Err(_), None) => shared.rejection_log.log(peer, "it did not finish its greeting in time"),
+        (Err(_), None) => shared.rejection_log.log(peer, "it did not finish the handshake in time"),
     }
 }
 
@@ -117,7 +117,7 @@ fn rejection(shared: &SharedState, request: &Request<()>) -> Option<(StatusCode,
     let is_allowed =
         is_local(origin) || allowed.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin));
     (!is_allowed)
-        .then_some((StatusCode::FORBIDDEN, "a page of another site may not listen; name its address in `origins`"))
+        .then_some((StatusCode::FORBIDDEN, "pages of other sites may not connect; add the site's address to `origins`"))
 }
 
 /// Returns the token in the query, as pages in browsers cannot set headers.

@@ -42,9 +42,9 @@ pub(super) fn bytes_max(entry: &PlanEntry) -> usize {
         let kept = chunk.kept.as_ref().map_or(0, |kept| {
             let ready =
                 kept.ready.as_ref().map_or(0, |ready| ready.bytes() + COLUMN_BYTES * (1 + ready.rows().num_columns()));
-            let refused = kept.refused.iter().map(|record| 3 * NUMBER_BYTES_MAX + record.reason.len());
+            let rejected = kept.rejected.iter().map(|record| 3 * NUMBER_BYTES_MAX + record.reason.len());
             let ends = kept.ends.len().saturating_mul(SHORT_BYTES_MAX);
-            4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + refused.sum::<usize>() + ready
+            4 * NUMBER_BYTES_MAX + kept.bytes.len() + kept.header.len() + ends + rejected.sum::<usize>() + ready
         });
         7 * NUMBER_BYTES_MAX + chunk.extent.file.len() + kept
     });
@@ -102,8 +102,8 @@ fn put_records(to: &mut Vec<u8>, kept: &Chunk) {
         put_number(to, end.wrapping_sub(begin).into());
         begin = *end;
     }
-    put_number(to, kept.refused.len() as u64);
-    for record in &kept.refused {
+    put_number(to, kept.rejected.len() as u64);
+    for record in &kept.rejected {
         put_number(to, record.row.into());
         put_bytes(to, record.reason.as_bytes());
         put_number(to, record.dropped);
@@ -164,12 +164,12 @@ impl EntryReader<'_> {
             0 => None,
             RECORDS => {
                 let (bytes, header) = (self.bytes()?, self.bytes()?);
-                let ends = self.ends(bytes.len())?;
-                let refused = self.list(EntryReader::rejected_record)?;
-                Some(Chunk { bytes, ends, header, refused, ready: None, extent: extent.clone() })
+                let ends = self.read_ends(bytes.len())?;
+                let rejected = self.list(EntryReader::rejected_record)?;
+                Some(Chunk { bytes, ends, header, rejected, ready: None, extent: extent.clone() })
             }
             COLUMNS => Some(Chunk { extent: extent.clone(), ..Chunk::of_ready(self.ready()?) }),
-            _ => return Err("a chunk is neither kept nor not".into()),
+            _ => return Err("a chunk has an invalid flag".into()),
         };
         Ok(PlannedChunk { extent, rows, kept })
     }
@@ -189,7 +189,7 @@ impl EntryReader<'_> {
     }
 
     /// Reads the ends of records within this many bytes.
-    fn ends(&mut self, bytes: usize) -> Result<Vec<u32>, String> {
+    fn read_ends(&mut self, bytes: usize) -> Result<Vec<u32>, String> {
         let count = self.count()?;
         let mut ends = Vec::with_capacity(count); // At least one byte each, see `count`.
         let mut end = 0u32;

@@ -89,7 +89,7 @@ fn walk(
     let path = name.path();
     let torn = |at: usize| {
         let bytes = log.len().saturating_sub(at);
-        tracing::debug!("the last append to `{path}` was cut short at byte {at}; its {bytes} bytes do not count");
+        tracing::debug!("the last append to `{path}` was cut short at byte {at}; its {bytes} bytes are ignored");
         Ok(None)
     };
     let damaged = |at: usize, what: String| Ok(Some(format!("{what} (at byte {at} of {})", log.len())));

@@ -156,10 +156,10 @@ impl RandomEntries for Random {
         // Zeros too: they must not be taken for unwritten bytes.
         let zeros = self.below(2) == 0;
         let bytes: Vec<u8> = (0..end).map(|_| if zeros { 0 } else { self.next() as u8 }).collect();
-        let refused = (0..self.below(3))
+        let rejected = (0..self.below(3))
             .map(|row| RejectedRecord { row: row as u32, reason: self.text(), dropped: self.below(100) })
             .collect();
-        Chunk { bytes: bytes.into(), ends, header: self.text().into(), refused, ..Chunk::default() }
+        Chunk { bytes: bytes.into(), ends, header: self.text().into(), rejected, ..Chunk::default() }
     }
 
     fn entry(&mut self, batch: u64) -> PlanEntry {

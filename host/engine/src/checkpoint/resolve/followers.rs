@@ -14,7 +14,7 @@ pub fn check(batch: BatchId, tables: &[Table], found: &StartFacts, request: &Sta
         wrong.extend(makers.iter().filter_map(|maker| kept.stage(follower, maker)));
     }
     for sink in request.followers.sinks.keys() {
-        wrong.extend(kept.left(sink));
+        wrong.extend(kept.unfollowed_stages(sink));
         wrong.extend(kept.new_sink(sink, found));
     }
     wrong
@@ -85,7 +85,7 @@ impl<'a> StoredTables<'a> {
     }
 
     /// Returns which stages a sink no longer follows.
-    fn left(&self, sink: &str) -> Vec<String> {
+    fn unfollowed_stages(&self, sink: &str) -> Vec<String> {
         let StoredTables { batch, tables, request } = *self;
         let follows = request.followers.sinks.get(sink).map(|sink| &sink.makers);
         let is_left = |table: &&Table| {
@@ -99,9 +99,10 @@ impl<'a> StoredTables<'a> {
         let described = |table: &Table| {
             let stage = part_of(&table.name);
             format!(
-                "sink `{sink}`: it holds changes of stage `{}` up to batch {batch}, but its `from` no longer leads there, so nothing \
-                 would delete or replace them. Change it back, start with empty state with `{}` and remove the old rows from the sink, or \
-                 rebuild everything from the retained input with `--fresh`.",
+                "sink `{sink}`: it holds changes of stage `{}` up to batch {batch}, but its `from` no longer leads \
+                 there, so no stage would delete or replace them. Change it back, start with empty state with `{}` \
+                 and remove the old rows from the sink, or rebuild everything from the retained input with \
+                 `--fresh`.",
                 display_name(stage, request),
                 drop_option(stage, tables, request),
             )

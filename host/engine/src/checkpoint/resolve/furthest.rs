@@ -75,7 +75,7 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
     let beyond: Vec<_> = beyond.map(|(sink, batch)| format!("sink `{sink}` has committed batch {batch}")).collect();
     if !beyond.is_empty() {
         let story = format!(
-            "plans are missing: {}, but the existing plans end with batch {reach}, so what that batch held is \
+            "plans are missing: {}, but the existing plans end with batch {reach}, so the content of that batch is \
              unknown.",
             beyond.join(", ")
         );
@@ -92,7 +92,7 @@ pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) 
     }
     let ranges = ranges(&bases);
     let ranges =
-        if ranges.is_empty() { "none can; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
+        if ranges.is_empty() { "none; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 
@@ -110,7 +110,7 @@ pub fn from_checkpoint<'a>(
     }
     let others: Vec<_> = intact.iter().map(|base| base.batch.to_string()).collect();
     Err(format!(
-        "`--replay-from {batch}`: there is no complete checkpoint after that batch from which all later batches can be replayed. \
+        "`--replay-from {batch}`: no complete checkpoint after that batch allows a replay of all later batches. \
          Batches with such a checkpoint: {}.",
         others.join(", ")
     ))
@@ -137,8 +137,8 @@ fn resolve_error(story: &str, found: &StartFacts, manifest: &Manifest) -> String
     // The newest of those that reach equally far: it has the least to replay.
     let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
-            "{story}\nNo other checkpoint can be read either: restore what is missing from a copy, or start from scratch with \
-             `--fresh`."
+            "{story}\nNo other checkpoint can be read either: restore the missing files from a copy, or start from \
+             scratch with `--fresh`."
         );
     };
     let reach = best.reach();

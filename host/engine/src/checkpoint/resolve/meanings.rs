@@ -41,7 +41,7 @@ pub fn find_mixed(found: &StartFacts, request: &StartRequest, before: &Table) ->
         |stored: &str, past_meaning: Option<&Meaning>, now: &Meaning| compare(stored, past, past_meaning, now);
     let describe = |difference: Option<Difference>| {
         difference.map_or_else(
-            || "what its rows are made of has changed, as the value of a variable does".to_owned(),
+            || "its definition has changed, for example the value of a variable".to_owned(),
             |difference| difference.describe(),
         )
     };

@@ -130,15 +130,15 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
     let (name, was) = (&before.name, &before.identity);
     match now {
         None => Some(format!(
-            "source `{name}` ({was}): the checkpoint after batch {batch} says how far it was read, but the job has no source \
-             of that name. Restore it, or discard its position with `--drop-state {name}`: if it is added again later, it is \
-             read from the start."
+            "source `{name}` ({was}): the checkpoint after batch {batch} has its position, but the job has no \
+             source of that name. Restore it, or discard its position with `--drop-state {name}`: if it is added \
+             again later, it is read from its beginning."
         )),
         // State belongs to a stage, whatever its plugin, and positions likewise to a source: an upgrade may have replaced the plugin.
         Some(now) if is_plugin(&now.identity) && is_plugin(was) => None,
         Some(now) if now.identity != *was => Some(format!(
-            "source `{name}` was {was} and is {} now, so its position in the checkpoint after batch {batch} does not fit. \
-             Change it back, or read it from its beginning with `--drop-state {name}`.",
+            "source `{name}` was {was} and is now {}, so its position in the checkpoint after batch {batch} does \
+             not fit. Change it back, or read it from its beginning with `--drop-state {name}`.",
             now.identity
         )),
         Some(_) => None,

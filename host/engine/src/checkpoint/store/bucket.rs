@@ -56,7 +56,7 @@ impl BucketStore {
         let prefix = rest.split_once('/').map_or("", |(_, prefix)| prefix.trim_end_matches('/'));
         if !(prefix.is_empty() || is_inside(prefix)) {
             return Err(Error::job(format!(
-                "`dir` of [checkpoint] is \"{url}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
+                "`dir` of [checkpoint] is \"{url}\"; write a bucket and a prefix, for example \"s3://bucket/prefix\""
             )));
         }
         let bucket = Bucket::open(url, settings, retry);
@@ -206,7 +206,7 @@ impl Store for BucketStore {
         match self.0.get(path)? {
             None => Ok(None),
             Some((bytes, Some(tag))) => Ok(Some((bytes, Version(tag)))),
-            Some((_, None)) => Err(self.0.error("read", path, "the server gives no ETag, which commits need", false)),
+            Some((_, None)) => Err(self.0.error("read", path, "the server returns no ETag, which commits need", false)),
         }
     }
 
@@ -258,7 +258,7 @@ impl Store for BucketStore {
     fn log(&self, path: &str) -> Result<Box<dyn Log>, StoreError> {
         self.0.at("write", path)?;
         if !self.0.objects(path)?.is_empty() {
-            return Err(self.0.error("make the log", path, "there is one already", false));
+            return Err(self.0.error("make the log", path, "it already exists", false));
         }
         Ok(Box::new(BucketLog { bucket: self.0.clone(), path: path.to_owned(), next: 0, failed: None }))
     }

@@ -68,7 +68,7 @@ impl Local {
         let failed = |error: io::Error| {
             let failed = io_failed(what.clone(), &error);
             let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-            let remedy = if full { "make room there" } else { "make that directory writable" };
+            let remedy = if full { "free space there" } else { "make that directory writable" };
             StoreError {
                 reason: format!("{}; {remedy}, or name another `dir` in [checkpoint]", failed.reason),
                 ..failed
@@ -86,7 +86,7 @@ impl Local {
                 let _ = File::open(&path).and_then(|file| file.take(20).read_to_string(&mut owner));
                 let owner = owner.trim().parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
                 let reason =
-                    format!("a running job uses it{owner}; stop that first, or name another `dir` in [checkpoint]");
+                    format!("a running job uses it{owner}; stop that job first, or name another `dir` in [checkpoint]");
                 return Err(StoreError { what, reason, kind: StoreErrorKind::Permanent });
             }
         };

@@ -54,13 +54,13 @@ impl FileMakers {
         thread: MakerThread,
     ) -> Result<()> {
         let failure = thread.failure.clone();
-        let maker = self.of(worker, thread)?;
+        let maker = self.maker(worker, thread)?;
         maker.copied.add(bytes, &failure);
         let _ = maker.orders.send(MakerOrder::Make { batch, worker, bytes, make });
         Ok(())
     }
 
-    fn of(&self, worker: usize, thread: MakerThread) -> Result<FileMaker> {
+    fn maker(&self, worker: usize, thread: MakerThread) -> Result<FileMaker> {
         let mut makers = self.by_worker.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(maker) = makers.get(&worker) {
             return Ok(maker.clone());
@@ -69,7 +69,7 @@ impl FileMakers {
         let maker = FileMaker { orders: sender, copied: Arc::default() };
         let (copied, failure) = (maker.copied.clone(), thread.failure.clone());
         let failed = move |error| failure.set(error);
-        threads::start("millstream-copies", "the thread that makes files of checkpoints", failed, move || {
+        threads::start("millstream-copies", "the thread that creates checkpoint files", failed, move || {
             thread.run(&orders, &copied);
         })?;
         makers.insert(worker, maker.clone());

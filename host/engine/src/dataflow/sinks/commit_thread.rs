@@ -176,7 +176,7 @@ mod tests {
             replayed: BatchId(5),
             markers: Markers::default(),
             counts: Counts::default(),
-            work: OperatorWork::of(metrics.batches(), 0),
+            work: OperatorWork::new(metrics.batches(), 0),
             metrics: metrics.clone(),
         };
         let mut commit = |batch| commits.commit(BatchId(batch), BatchTime(0), Vec::new()).map_err(|error| error.kind);

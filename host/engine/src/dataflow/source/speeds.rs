@@ -68,7 +68,7 @@ impl Speeds {
     }
 
     /// Returns the speed of a worker in bytes per microsecond; an unknown one counts as fast as the fastest.
-    pub fn of(&self, worker: usize) -> f64 {
+    pub fn speed(&self, worker: usize) -> f64 {
         let shown = self.workers.get(worker).and_then(|shown| shown.speed);
         shown.unwrap_or(self.fastest).max(self.fastest * SLOWEST)
     }
@@ -76,8 +76,8 @@ impl Speeds {
     /// Returns the share of these workers in the sum of all speeds.
     #[cfg(test)]
     pub fn share(&self, workers: impl Iterator<Item = usize>) -> f64 {
-        let all: f64 = (0..self.workers.len()).map(|worker| self.of(worker)).sum();
-        workers.map(|worker| self.of(worker)).sum::<f64>() / all.max(f64::MIN_POSITIVE)
+        let all: f64 = (0..self.workers.len()).map(|worker| self.speed(worker)).sum();
+        workers.map(|worker| self.speed(worker)).sum::<f64>() / all.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -130,7 +130,7 @@ mod tests {
         let mut speeds = Speeds::new(2);
         let begun = Instant::now();
         let at = |ms| begun + Duration::from_millis(ms);
-        let of_100 = |speeds: &Speeds| (speeds.of(0) / speeds.of(1) * 100.0).round();
+        let of_100 = |speeds: &Speeds| (speeds.speed(0) / speeds.speed(1) * 100.0).round();
         assert_eq!((of_100(&speeds), speeds.is_known(0)), (100.0, false));
         speeds.update(at(0), &[load(40_000, 1 << 20), load(10_000, 1 << 20)]);
         assert_eq!((of_100(&speeds), speeds.is_known(0)), (25.0, true));

@@ -62,13 +62,13 @@ pub struct NearSpread {
 }
 
 impl NearSpread {
-    fn of(own: Range<usize>) -> NearSpread {
+    fn new(own: Range<usize>) -> NearSpread {
         NearSpread { own, cut: None, busy_until: BTreeMap::new() }
     }
 
     /// Returns a worker of another process for the chunk, if this process would finish much later than that one.
     fn helper(&mut self, chunk: WaitingChunk, now: Instant, speeds: &Speeds, loads: &[SourceLoad]) -> Option<usize> {
-        let speed = |workers: Range<usize>| workers.map(|worker| speeds.of(worker)).sum::<f64>();
+        let speed = |workers: Range<usize>| workers.map(|worker| speeds.speed(worker)).sum::<f64>();
         let here_us = chunk.left_bytes as f64 / speed(self.own.clone());
         if here_us <= LATER_US {
             return None;
@@ -91,7 +91,7 @@ impl NearSpread {
         if here_us <= there_us * LATER_TIMES + LATER_US {
             return None;
         }
-        let takes = Duration::from_micros((chunk.bytes as f64 / speeds.of(worker)) as u64);
+        let takes = Duration::from_micros((chunk.bytes as f64 / speeds.speed(worker)) as u64);
         let until = self.busy_until.entry(worker).or_insert(now);
         *until = (*until).max(now) + takes;
         Some(worker)
@@ -105,7 +105,7 @@ impl Spread {
         if job.sinks.iter().any(|sink| sink.kind.by_worker()) {
             return Spread::ByPlace { peers: peers.max(1) as u64 };
         }
-        let near = near.filter(|own| own.len() < peers).map(NearSpread::of);
+        let near = near.filter(|own| own.len() < peers).map(NearSpread::new);
         Spread::Free(FreeSpread { distributor, assigned_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
     }
 
@@ -160,11 +160,11 @@ impl FreeSpread {
             return Some(worker);
         }
         let length = chunk.bytes as f64;
-        let ahead_us = AHEAD_US.max(CHUNKS_AHEAD * length / self.speeds.of(self.distributor));
+        let ahead_us = AHEAD_US.max(CHUNKS_AHEAD * length / self.speeds.speed(self.distributor));
         let candidates = own.filter_map(|worker| {
             let (assigned_bytes, load) = (*self.assigned_bytes.get(worker)?, loads.get(worker)?);
             let done = if self.near.is_some() { load.own_bytes } else { load.decoded_bytes };
-            let (left, speed) = (assigned_bytes.saturating_sub(done) as f64, self.speeds.of(worker));
+            let (left, speed) = (assigned_bytes.saturating_sub(done) as f64, self.speeds.speed(worker));
             let age = load
                 .received_at
                 .map_or(Duration::ZERO, |received| now.saturating_duration_since(received).min(REPORT_AGE_MAX));
@@ -311,7 +311,7 @@ mod tests {
     /// Returns how many of 64 MiB stay in the first of three processes, which has two workers of 10 bytes per microsecond each. The others report
     /// what they have left `reported_after_ms` after the batch was cut; chunks are distributed at `now_ms`.
     fn kept_mib(others_mib: [u64; 2], reported_after_ms: u64, now_ms: u64) -> u64 {
-        let mut spread = free(0, 6, Some(NearSpread::of(0..2)));
+        let mut spread = free(0, 6, Some(NearSpread::new(0..2)));
         let (order, begun, mut loads) = (PartOrder::at(0), Instant::now(), idle(6));
         spread.batch(BatchId(1), &[(&order, MIB as usize); 64], begun, false);
         for (worker, load) in loads.iter_mut().enumerate().skip(2) {

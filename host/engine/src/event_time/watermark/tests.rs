@@ -21,7 +21,7 @@ impl Time for Random {
 type Seen = (i64, Vec<Event>);
 
 fn time((clock_id, max_us): (u32, i64)) -> Event {
-    Event::Time { clock_id: ClockId::of(clock_id), max_us }
+    Event::Time { clock_id: ClockId::for_stream(clock_id), max_us }
 }
 
 /// How a stage reads its times.
@@ -33,7 +33,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn of(random: &mut Random) -> Reading {
+    fn random(random: &mut Random) -> Reading {
         let lateness_us = random.below(100) as i64;
         let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
         let horizon_us = (random.below(4) > 0).then(|| random.below(30) as i64);
@@ -111,8 +111,8 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
     for case in 0..5_000 {
         let mut random = Random(case);
         let clocks = 1 + random.below(4) as u32;
-        let reading = Reading::of(&mut random);
-        let names: ClockNames = (0..clocks).map(|id| (ClockId::of(id), format!("source-{id}"))).collect();
+        let reading = Reading::random(&mut random);
+        let names: ClockNames = (0..clocks).map(|id| (ClockId::for_stream(id), format!("source-{id}"))).collect();
         let at_end = if random.below(2) == 0 { AtEnd::Keep } else { AtEnd::Flush };
         let ends = |id: &ClockId| (*id, [id.stream].into());
         let new = || reading.watermarks(names.keys().copied()).with_ends(names.keys().map(ends).collect(), at_end);
@@ -151,7 +151,7 @@ fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
 
 #[test]
 fn a_worker_that_owns_no_clock_any_more_says_so_and_how_far_the_watermark_is() {
-    let names: ClockNames = [(ClockId::of(0), "a".to_owned())].into();
+    let names: ClockNames = [(ClockId::for_stream(0), "a".to_owned())].into();
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
     watermarks.batch(0, [(0, 5)].map(time).into_iter());
     for group in [0, 1, 77, 4095] {
@@ -165,12 +165,12 @@ fn a_worker_that_owns_no_clock_any_more_says_so_and_how_far_the_watermark_is() {
 
 #[test]
 fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
-    let names: ClockNames = [(ClockId::of(0), "a".to_owned()), (ClockId::of(1), "b".to_owned())].into();
+    let names: ClockNames = [(ClockId::for_stream(0), "a".to_owned()), (ClockId::for_stream(1), "b".to_owned())].into();
     let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
     watermarks.batch(0, [(0, 5), (1, 7)].map(time).into_iter());
     let files = [saved::rows(&watermarks, &names, |_| true).unwrap().unwrap()];
     // `a` was removed, `b` has another id, `c` is new.
-    let names: ClockNames = [(ClockId::of(0), "b".to_owned()), (ClockId::of(1), "c".to_owned())].into();
+    let names: ClockNames = [(ClockId::for_stream(0), "b".to_owned()), (ClockId::for_stream(1), "c".to_owned())].into();
     let mut restored = Watermarks::new(names.keys().copied(), 0, None);
     saved::restore(&mut restored, &names, &files).unwrap();
     let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.stream, clock.max_us)).collect();
@@ -210,7 +210,7 @@ fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
         };
         // Until then the source counts as a single clock without rows.
         let lapses: i64 = batches[1..=end].iter().map(|(lapse, _)| lapse).sum();
-        if !reported && !left_out(ClockId::of(0), 0, lapses) {
+        if !reported && !left_out(ClockId::for_stream(0), 0, lapses) {
             idle_time.next(&batches[end], false);
             return None;
         }
@@ -250,8 +250,8 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
     let mut moved = 0;
     for case in 0..5_000 {
         let mut random = Random(case);
-        let reading = Reading::of(&mut random);
-        let names: ClockNames = [(ClockId::of(0), "topic".to_owned())].into();
+        let reading = Reading::random(&mut random);
+        let names: ClockNames = [(ClockId::for_stream(0), "topic".to_owned())].into();
         let new = || reading.watermarks(names.keys().copied());
         let mut watermarks = new();
         let mut batches: Vec<Seen> = Vec::new();
@@ -264,7 +264,7 @@ fn partitions_have_clocks_of_their_own_also_through_checkpoints() {
                     0..3 => Event::Partition(id),
                     13 => Event::TellsEnd(id),
                     14 => Event::AtEnd { clock_id: id, at_end: random.below(2) == 0 },
-                    15 => Event::AtEnd { clock_id: ClockId::of(0), at_end: random.below(2) == 0 },
+                    15 => Event::AtEnd { clock_id: ClockId::for_stream(0), at_end: random.below(2) == 0 },
                     3 if batch > 3 && !seen.contains(&Event::Partition(id)) => Event::PartitionGone(id),
                     // Another source has partitions, too.
                     4 => Event::Partition(ClockId { stream: 7, ..id }),
@@ -317,19 +317,19 @@ struct Batches(Watermarks);
 
 impl Batches {
     fn new() -> Batches {
-        Batches(Watermarks::new([ClockId::of(0), ClockId::of(1)].into_iter(), 0, Some(10)))
+        Batches(Watermarks::new([ClockId::for_stream(0), ClockId::for_stream(1)].into_iter(), 0, Some(10)))
     }
 
     fn next(&mut self, events: &[Event]) -> Option<i64> {
         // The other source does not matter.
-        self.0.batch(4, events.iter().copied().chain([row(ClockId::of(1), 1_000)]))
+        self.0.batch(4, events.iter().copied().chain([row(ClockId::for_stream(1), 1_000)]))
     }
 }
 
 #[test]
 fn when_all_are_silent_the_greatest_time_counts_and_event_time_runs_on_as_far_as_the_stage_waits() {
     for order in [[1, 0], [0, 1]] {
-        let clocks = [ClockId::of(0), ClockId::of(1)];
+        let clocks = [ClockId::for_stream(0), ClockId::for_stream(1)];
         let mut watermarks = Watermarks::new(clocks.into_iter(), 5, Some(10)).with_horizon(Some(7));
         assert_eq!(watermarks.batch(0, [(0, 50), (1, 40)].map(time).into_iter()), Some(35));
         let last = if order == [1, 0] { (0, 50) } else { (1, 40) };
@@ -345,7 +345,7 @@ fn when_all_are_silent_the_greatest_time_counts_and_event_time_runs_on_as_far_as
 
 #[test]
 fn what_a_partition_has_shown_that_is_gone_counts_when_the_others_are_silent() {
-    let mut watermarks = Watermarks::new([ClockId::of(0)].into_iter(), 0, Some(10));
+    let mut watermarks = Watermarks::new([ClockId::for_stream(0)].into_iter(), 0, Some(10));
     let (quick, slow) = (partition(1), partition(2));
     let both = [Event::Partition(quick), Event::Partition(slow), row(quick, 90), row(slow, 20)];
     assert_eq!(watermarks.batch(0, both.into_iter()), Some(20));
@@ -389,15 +389,15 @@ fn a_partition_at_its_end_is_left_out_a_batch_after_it_was_silent_for_long_enoug
 #[test]
 fn a_source_of_which_no_partition_is_known_is_left_out_when_it_has_none() {
     let mut batches = Batches::new();
-    assert_eq!(batches.next(&[at_end(ClockId::of(0), false)]), None);
+    assert_eq!(batches.next(&[at_end(ClockId::for_stream(0), false)]), None);
     assert_eq!([(); 5].map(|()| batches.next(&[])), [None; 5], "its cluster may be away");
-    assert_eq!(batches.next(&[at_end(ClockId::of(0), true)]), Some(1_000));
+    assert_eq!(batches.next(&[at_end(ClockId::for_stream(0), true)]), Some(1_000));
 }
 
 #[test]
 fn what_a_stage_makes_of_partitions_is_waited_for_as_long_as_these_have_more() {
-    let made = ClockId::of(5);
-    let watermarks = Watermarks::new([made, ClockId::of(1)].into_iter(), 0, Some(10));
+    let made = ClockId::for_stream(5);
+    let watermarks = Watermarks::new([made, ClockId::for_stream(1)].into_iter(), 0, Some(10));
     let mut batches = Batches(watermarks.with_feeds([(made, [0].into())].into()));
     assert_eq!(batches.next(&[row(made, 3), at_end(partition(1), true), at_end(partition(2), false)]), Some(3));
     assert_eq!([(); 5].map(|()| batches.next(&[])), [Some(3); 5]);
@@ -434,7 +434,7 @@ fn a_dir_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_t
 
 #[test]
 fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later() {
-    let (made, stage) = (ClockId::of(5), 3);
+    let (made, stage) = (ClockId::for_stream(5), 3);
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
     let held_by = |keeps_times| HoldingStage { name: "held".to_owned(), keeps_times };
     let mut watermarks = watermarks.with_holding([(made, [(stage, held_by(false))].into())].into());
@@ -446,7 +446,7 @@ fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later(
 
 #[test]
 fn where_times_are_kept_all_is_shown_that_is_older_than_what_is_still_held() {
-    let (made, stage) = (ClockId::of(5), 3);
+    let (made, stage) = (ClockId::for_stream(5), 3);
     let held = HoldingStage { name: "held".to_owned(), keeps_times: true };
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
     let mut watermarks = watermarks.with_holding([(made, [(stage, held)].into())].into());

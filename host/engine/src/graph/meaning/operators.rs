@@ -30,7 +30,7 @@ impl StageParts<'_> {
     pub(super) fn operator(&self) -> StageMeaning {
         let (inputs, window_tables) = self.windowed();
         let mut made = match &self.node.operator {
-            Operator::Union => StageMeaning::of(first(&inputs)),
+            Operator::Union => StageMeaning::new(first(&inputs)),
             Operator::Aggregate(builtin) => self.aggregate(builtin, &first(&inputs)),
             Operator::Reduce(node) => self.reduce(node, &first(&inputs)),
             Operator::Transform(node) => self.transform(node, &first(&inputs)),
@@ -130,7 +130,7 @@ impl StageParts<'_> {
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
         let others = self.others(&base, functions.iter().map(|(name, _)| name));
         let columns = keys.chain(functions.clone()).chain(others).collect();
-        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     /// Returns the columns of the stage, before `select`, that are neither its key nor in `known`.
@@ -191,7 +191,7 @@ impl StageParts<'_> {
         let made =
             self.others(&base, std::iter::empty()).into_iter().chain(columns_of(&node.description.output, &base));
         let columns = keys.chain(made).collect();
-        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     fn transform(&self, node: &PluginNode, rows: &Rows) -> StageMeaning {
@@ -199,7 +199,7 @@ impl StageParts<'_> {
         // Without its config: it is corrected like the component, and the failed batch, or the rejected rows, are processed again.
         let base = self.key_part("`plugin`", String::new(), of);
         let columns = columns_of(&node.description.output, &base).collect();
-        StageMeaning::of(Rows::new(base, columns))
+        StageMeaning::new(Rows::new(base, columns))
     }
 
     fn update(&self, node: &PluginNode, update: &UpdateNode, rows: &Rows) -> StageMeaning {
@@ -215,7 +215,7 @@ impl StageParts<'_> {
         let state = self.key_part("`config`", self.config(), of);
         let base = self.key_part("`emit`", format!("{:?}", update.emit), vec![state.clone()]);
         let columns = columns_of(&update.output, &base).collect();
-        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     fn cogroup(&self, node: &CogroupNode, inputs: &[Rows]) -> StageMeaning {
@@ -226,7 +226,7 @@ impl StageParts<'_> {
         });
         let base = self.key_part("`config`", self.config(), of.collect());
         let columns = columns_of(&node.plugin.description.output, &base).collect();
-        StageMeaning::of(Rows::new(base, columns))
+        StageMeaning::new(Rows::new(base, columns))
     }
 
     fn sql(&self, node: &SqlNode, inputs: &[Rows]) -> StageMeaning {
@@ -243,12 +243,12 @@ impl StageParts<'_> {
         let label = Label { shown, owner: self.owner.clone(), ..label("`sql`", &normal.text) };
         let base = Meaning::new(label, used.chain([functions]).collect());
         let columns = columns_of(&node.query.output(), &base).collect();
-        StageMeaning::of(Rows::new(base, columns))
+        StageMeaning::new(Rows::new(base, columns))
     }
 
     fn join(&self, node: &JoinNode, inputs: &[Rows]) -> StageMeaning {
-        let [first, second] = inputs else { return StageMeaning::of(first(inputs)) };
-        let OperatorSpec::Join(spec) = &self.spec.operator else { return StageMeaning::of(first.clone()) };
+        let [first, second] = inputs else { return StageMeaning::new(first(inputs)) };
+        let OperatorSpec::Join(spec) = &self.spec.operator else { return StageMeaning::new(first.clone()) };
         let ttl = spec.ttl.map(microseconds);
         let over_all = if node.changing.is_some() { " over all rows" } else { "" };
         let says = format!(
@@ -289,7 +289,7 @@ impl StageParts<'_> {
         } else {
             Vec::new()
         };
-        StageMeaning { tables, ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables, ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     /// The contents of a lookup table are those of the time of the lookup.
@@ -309,12 +309,12 @@ impl StageParts<'_> {
         if node.inner {
             rows.conditions.push(self.key_part("`enrich.type`", JoinKind::Inner.name(), vec![on]));
         }
-        StageMeaning::of(rows)
+        StageMeaning::new(rows)
     }
 
     fn latest(&self, node: &LatestNode, inputs: &[Rows]) -> StageMeaning {
-        let [rows, stream] = inputs else { return StageMeaning::of(first(inputs)) };
-        let OperatorSpec::Latest(spec) = &self.spec.operator else { return StageMeaning::of(rows.clone()) };
+        let [rows, stream] = inputs else { return StageMeaning::new(first(inputs)) };
+        let OperatorSpec::Latest(spec) = &self.spec.operator else { return StageMeaning::new(rows.clone()) };
         let key = spec.on.iter().map(|(_, name)| stream.column(name));
         let op = spec.op.as_ref().map(|op| self.key_part("`enrich.op`", "", vec![stream.column(op)]));
         let held = node.held_schema.fields().iter().map(|field| stream.column(field.name()));
@@ -331,11 +331,11 @@ impl StageParts<'_> {
         if node.inner {
             out.conditions.push(self.key_part("`enrich.type`", JoinKind::Inner.name(), vec![on, table]));
         }
-        StageMeaning { tables: self.state(state), ..StageMeaning::of(out) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::new(out) }
     }
 
     fn pattern(&self, node: &PatternNode, rows: &Rows) -> StageMeaning {
-        let OperatorSpec::Pattern(spec) = &self.spec.operator else { return StageMeaning::of(rows.clone()) };
+        let OperatorSpec::Pattern(spec) = &self.spec.operator else { return StageMeaning::new(rows.clone()) };
         let PatternSpec { steps, define, measures, within, skip, .. } = spec.as_ref();
         let taken =
             self.key_part("`pattern.steps`", steps.text.split_whitespace().collect::<Vec<_>>().join(" "), Vec::new());
@@ -358,7 +358,7 @@ impl StageParts<'_> {
         let mut columns: BTreeMap<String, Meaning> = columns_of(&node.output, &base).collect();
         columns.extend(self.spec.key.iter().map(|name| (name.clone(), rows.column(name))));
         columns.extend(measures);
-        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(base.clone()), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     fn simple(&self, node: &SimpleNode, mut rows: Rows) -> StageMeaning {
@@ -367,7 +367,7 @@ impl StageParts<'_> {
                 let of = [rows.rows(), self.at(&rows, *by)].into_iter().chain(self.key_of(&rows)).collect();
                 let says = format!("n = {n}, by = {}{}", self.name_of(*by), order(*ascending));
                 rows.conditions.push(self.key_part("`top`", says, of));
-                StageMeaning::of(rows)
+                StageMeaning::new(rows)
             }
             SimpleNode::Ranking(node) => self.ranking(node, &rows),
             SimpleNode::Newest(node) => self.newest(node, &rows),
@@ -375,13 +375,13 @@ impl StageParts<'_> {
                 let of = [rows.rows()].into_iter().chain(self.read_by(&rows, indices)).collect();
                 let condition = Meaning::new(Label { owner: self.owner.clone(), ..label("`distinct`", "") }, of);
                 rows.conditions.push(condition);
-                StageMeaning::of(rows)
+                StageMeaning::new(rows)
             }
             SimpleNode::Deduplicate { within_us } => {
                 let of = [rows.rows()].into_iter().chain(self.key_of(&rows)).chain(self.times.clone()).collect();
                 let within = std::time::Duration::from_micros(within_us.unsigned_abs());
                 let base = self.key_part("`deduplicate`", format!("{within:?}"), of);
-                StageMeaning { tables: self.state(base.clone()), ..StageMeaning::of(Rows::new(base, rows.columns)) }
+                StageMeaning { tables: self.state(base.clone()), ..StageMeaning::new(Rows::new(base, rows.columns)) }
             }
             SimpleNode::Sample(_) => {
                 let share = match &self.spec.operator {
@@ -389,10 +389,10 @@ impl StageParts<'_> {
                     _ => String::new(),
                 };
                 rows.conditions.push(self.key_part("`sample`", share, vec![rows.rows()]));
-                StageMeaning::of(rows)
+                StageMeaning::new(rows)
             }
             SimpleNode::Split(predicates) => self.split(predicates, rows),
-            SimpleNode::Repartition { .. } => StageMeaning::of(rows),
+            SimpleNode::Repartition { .. } => StageMeaning::new(rows),
         }
     }
 
@@ -416,7 +416,7 @@ impl StageParts<'_> {
             _ => Vec::new(),
         };
         let branches = names.into_iter().enumerate().map(|(index, name)| (name, of(index + 1, "the last of these")));
-        StageMeaning { branches: branches.collect(), ..StageMeaning::of(of(predicates.len(), "none of these")) }
+        StageMeaning { branches: branches.collect(), ..StageMeaning::new(of(predicates.len(), "none of these")) }
     }
 
     fn ranking(&self, node: &RankingNode, rows: &Rows) -> StageMeaning {
@@ -447,7 +447,7 @@ impl StageParts<'_> {
         };
         let columns: BTreeMap<String, Meaning> = output.fields().iter().map(|field| column(field.name())).collect();
         let state = Meaning::new(label("kept rows", ""), vec![base.clone(), rows.all_columns()]);
-        StageMeaning { tables: self.state(state), ..StageMeaning::of(Rows::new(base, columns)) }
+        StageMeaning { tables: self.state(state), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 }
 

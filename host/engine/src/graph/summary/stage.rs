@@ -28,7 +28,7 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     lines.extend(plugin::lines(spec));
     lines.extend(rejected(graph, stage, spec));
     let dir = graph.spec.sources.iter().find_map(|source| retry_source::dir_of(source, &stage.name));
-    lines.extend(dir.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
+    lines.extend(dir.map(|path| format!("rows of `millstream retry` are read from {}", path.display())));
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
     lines
@@ -47,8 +47,8 @@ fn rejected(graph: &Graph, stage: &StageNode, spec: &StageSpec) -> Option<String
 pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Operator) -> String {
     let times = spec.event_time.iter().flat_map(|spec| &spec.time).map(|text| on_one_line(text)).collect::<Vec<_>>();
     let idle = match node.idle_us {
-        Some(idle) => format!("a source without rows for {} is not waited for", time(idle)),
-        None => "every source is waited for".into(),
+        Some(idle) => format!("a source without rows for {} does not hold back the watermark", time(idle)),
+        None => "every source holds back the watermark".into(),
     };
     let ahead = match node.ahead_us_max {
         Some(ahead) => format!("; rows more than {} ahead are rejected", time(ahead)),

@@ -53,7 +53,7 @@ fn event_time_shows_who_is_waited_for() {
     };
     assert_eq!(
         event_time(&spec, &node(None, None), &Operator::Union),
-        "event time to_timestamp( at), lateness 0s, late rows to hot.late; every source is waited for"
+        "event time to_timestamp( at), lateness 0s, late rows to hot.late; every source holds back the watermark"
     );
     assert_eq!(
         event_time(&spec, &node(Some(60 * SECOND_US), Some(3600 * SECOND_US)), &Operator::Union),
@@ -76,14 +76,14 @@ fn operators_say_what_they_do_in_one_line() {
         },
         ..EnrichSpec::file("", EnrichFormat::Csv, ["sku"])
     };
-    let window = WindowSpec::of(Duration::from_secs(30));
+    let window = WindowSpec::with_size(Duration::from_secs(30));
     let pattern = PatternSpec::new("a{3} followed by b", &[]).unwrap();
     let pattern = pattern.within(Duration::from_secs(3600)).skip(PatternSkip::ToNextRow);
     let count = StageSpec::aggregate("s", ["a"], &[("n", "count(*)")]).unwrap();
     for (stage, expected) in [
         (StageSpec::union("s", ["a"]), None),
         (count.clone(), None),
-        (count.inverse(), Some("what leaves a window is taken out by the inverse")),
+        (count.inverse(), Some("rows that leave a window are subtracted by the inverse")),
         (StageSpec::cogroup("s", ["a", "b"], "p").key(["k"]), Some("cogroup of a, b by k in each batch")),
         (StageSpec::sql("s", ["a", "b"], "select\n1").window(window), Some("sql over each window of a, b")),
         (
@@ -97,9 +97,9 @@ fn operators_say_what_they_do_in_one_line() {
         (StageSpec::join("s", ["a", "b"], left), Some("left join of a and b on user = id, in each batch")),
         (
             StageSpec::enrich("s", ["a"], EnrichSpec::file("t.csv", EnrichFormat::Csv, ["sku", "day"])),
-            Some("left join with t.csv on sku, day, looked at every 1s"),
+            Some("left join with t.csv on sku, day, checked every 1s"),
         ),
-        (StageSpec::enrich("s", ["a"], password), Some("left join with a query on sku, looked at every 1s")),
+        (StageSpec::enrich("s", ["a"], password), Some("left join with a query on sku, checked every 1s")),
         (
             StageSpec::top("s", ["a"], 10, "total", false).key(["k"]),
             Some("top 10 of each batch by total, largest first, for each k"),
@@ -130,7 +130,7 @@ fn operators_say_what_they_do_in_one_line() {
         (StageSpec::repartition("s", ["a"], Some(4)).key(["k"]), Some("repartition into 4 parts, by k")),
         (
             StageSpec::repartition("s", ["a"], None),
-            Some("repartition into as many parts as there are workers, in turn"),
+            Some("repartition into one part per worker, in turn"),
         ),
     ] {
         assert_eq!(operator(&stage).as_deref(), expected);

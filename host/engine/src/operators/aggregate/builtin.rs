@@ -275,7 +275,7 @@ impl Function {
         Error::plugin(format!(
             "`{}`: the sum does not fit {}; make the column float64, or the batches smaller",
             self.name,
-            ColumnType::of(&self.output())
+            ColumnType::from_arrow(&self.output())
         ))
     }
 
@@ -332,8 +332,8 @@ fn filter(spec: &AggregateSpec, input: &SchemaRef) -> Result<Option<(String, Exp
     let within = |error: Error| error.within(format!("`{}`: filter", spec.output));
     let filter = Expression::new(text, input).map_err(within)?;
     if filter.data_type() != &DataType::Boolean {
-        let kind = ColumnType::of(filter.data_type());
-        let message = format!("`{text}` is {kind}, and must be true or false, as \"price > 10\"");
+        let kind = ColumnType::from_arrow(filter.data_type());
+        let message = format!("`{text}` is {kind}, and must be true or false, for example \"price > 10\"");
         return Err(within(Error::job(message)));
     }
     Ok(Some((text.clone(), filter)))
@@ -341,15 +341,15 @@ fn filter(spec: &AggregateSpec, input: &SchemaRef) -> Result<Option<(String, Exp
 
 /// Returns the type in which a function takes its argument, or an error if it does not support it.
 fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
-    let kind = ColumnType::of(given);
+    let kind = ColumnType::from_arrow(given);
     match (spec.function, &kind) {
         (AggregateFunction::Sum, ColumnType::Int64 | ColumnType::Float64) => Ok(given.clone()),
         (AggregateFunction::Avg, ColumnType::Int64 | ColumnType::Float64) => Ok(DataType::Float64),
         (AggregateFunction::Sum | AggregateFunction::Avg, ColumnType::Arrow(DataType::Decimal128(digits, _))) => {
             if *digits > SUM_DIGITS_MAX {
                 return Err(Error::job(format!(
-                    "`{}`: column `{}` is {kind}, and sum and avg take decimals of at most {SUM_DIGITS_MAX} digits, as a sum has \
-                     ten more; make one of it in a stage with `select`",
+                    "`{}`: column `{}` is {kind}, and sum and avg take decimals of at most {SUM_DIGITS_MAX} digits, \
+                     because a sum has ten more; convert it in a stage with `select`",
                     spec.output,
                     spec.column.as_deref().unwrap_or("*"),
                 )));
@@ -362,7 +362,7 @@ fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
             spec.column.as_deref().unwrap_or("*"),
         ))),
         (_, kind) if !kind.is_scalar() => Err(Error::job(format!(
-            "`{}`: column `{}` is {kind}, which the built-in aggregates do not take; use a plugin",
+            "`{}`: column `{}` is {kind}, which the built-in aggregates do not support; use a plugin",
             spec.output,
             spec.column.as_deref().unwrap_or("*"),
         ))),

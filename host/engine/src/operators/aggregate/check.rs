@@ -48,8 +48,8 @@ fn with_operation(check: &StageCheck<'_>, rows: &Schema) -> Result<SchemaRef> {
     let op = check.spec.op.as_deref().unwrap_or(OPERATION);
     if rows.index_of(op).is_ok() {
         return Err(Error::job(format!(
-            "there is a column `{op}` already, and with emit = \"changes\" the rows of this stage get one that says what they do; name the \
-             other one otherwise"
+            "column `{op}` already exists, but emit = \"changes\" adds it to the rows of this stage; rename the \
+             existing column"
         )));
     }
     Ok(types::with_fields(rows, [Arc::new(Field::new(op, ColumnType::Text.arrow(), false))]))
@@ -58,7 +58,7 @@ fn with_operation(check: &StageCheck<'_>, rows: &Schema) -> Result<SchemaRef> {
 fn check_op(builtin: &Builtin) -> Result<()> {
     match builtin.cannot_follow() {
         None => Ok(()),
-        Some((name, why)) => Err(Error::job(format!("`op`: `{name}` cannot follow rows that are deleted: {why}"))),
+        Some((name, why)) => Err(Error::job(format!("`op`: `{name}` cannot process deletes: {why}"))),
     }
 }
 
@@ -75,7 +75,7 @@ pub fn values_table(stage: &str, number: usize) -> String {
 /// Returns the checkpoint tables of stored values.
 fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
     let name = &check.spec.name;
-    let identity = format!("totals of rows that are deleted again, {}", description(builtin));
+    let identity = format!("totals with deletes, {}", description(builtin));
     let table = |(number, columns): (usize, [Vec<Column>; 3])| {
         let name = if number == 0 { name.clone() } else { values_table(name, number) };
         Table::of_stage(name, identity.clone(), columns).reading(builtin.reads())
@@ -86,15 +86,15 @@ fn tables_of_values(check: &StageCheck<'_>, builtin: &Builtin) -> Vec<Table> {
 fn check_inverse(check: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
     if !matches!(check.window, Some(WindowNode::Batches { .. })) {
         return Err(Error::job(
-            "`inverse` takes out what leaves a sliding window of processing time, and windows of event time come and go \
-             as a whole; remove it",
+            "`inverse` subtracts rows that leave a sliding window of processing time, but windows of event time do \
+             not slide; remove it",
         ));
     }
     match builtin.without_inverse() {
         None => Ok(()),
         Some(name) => Err(Error::job(format!(
-            "`inverse = true` needs functions that can take out again what they took in, which count can, and sum of int64 and \
-             decimals, and `{name}` cannot; remove `inverse`, and windows slide without it",
+            "`inverse = true` needs functions that can subtract rows: `count`, and `sum` of int64 and decimals; \
+             `{name}` cannot; remove `inverse`",
         ))),
     }
 }
@@ -112,7 +112,7 @@ fn tables(
     inverse: bool,
 ) -> Result<Vec<Table>> {
     let reads = window::check::reads(columns_read, check.window);
-    let (key, accumulators) = (Column::of(check.key_schema()?.fields()), Column::of(accumulators.fields()));
+    let (key, accumulators) = (Column::from_fields(check.key_schema()?.fields()), Column::from_fields(accumulators.fields()));
     let window = check.window.map_or(String::new(), WindowNode::description);
     let functions_text = if functions_text.is_empty() { String::new() } else { format!(", {functions_text}") };
     let batches = match check.window {
@@ -127,12 +127,12 @@ fn tables(
         Some(WindowNode::Session { .. }) | None => return Ok(Vec::new()),
     };
     let inverse = if inverse && batches { ", with inverse" } else { "" };
-    let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
+    let columns = [key, Column::from_fields([&Arc::new(pane_field())]), accumulators];
     Ok(vec![Table::of_stage(&check.spec.name, format!("{window}{inverse}{functions_text}"), columns).reading(reads)])
 }
 
 /// Describes what the stage does.
 pub fn summary(text: &StageText<'_>, inverse: bool) -> Option<String> {
     let takes_out = inverse && text.spec.event_time.is_none();
-    takes_out.then(|| "what leaves a window is taken out by the inverse".into())
+    takes_out.then(|| "rows that leave a window are subtracted by the inverse".into())
 }

@@ -26,7 +26,7 @@ pub fn aggregate<'s>(
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
     let failure = build.failure.clone();
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let (local, peers, mut grouper) = (builtin.clone(), build.peers, Grouper::default());
     let (partial, _) =
         each_part(input, &format!("{} partial", stage.name), failure.clone(), move |context, part, output| {
@@ -66,7 +66,7 @@ pub fn reduce<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let failure = build.failure.clone();
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));

@@ -110,7 +110,7 @@ struct WindowOutput {
 
 impl WindowOutput {
     fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<WindowOutput> {
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         Ok(WindowOutput {
             functions: functions(stage, &metrics)?,
             output: aggregated(stage)?,

@@ -23,13 +23,13 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     let world = world_of(check, spec)?;
     if world != World::Cogroup {
         return Err(Error::job(format!(
-            "`cogroup` needs a plugin of world cogroup, and `{}` is of world {world}",
+            "`cogroup` needs a plugin of world cogroup, but `{}` is of world {world}",
             spec.path.display()
         )));
     }
     if check.key.is_empty() {
         return Err(Error::job(
-            "`cogroup` brings rows with equal keys together: write which columns, as key = \"user\"",
+            "`cogroup` combines rows with equal keys; write the key columns, for example key = \"user\"",
         ));
     }
     let plugin = load(check, spec, &schemas)?;
@@ -41,7 +41,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     let (reads, has) = (description.inputs.len(), schemas.len());
     if reads != has {
         let names = check.inputs.iter().map(|input| format!("`{}`", input.name)).collect::<Vec<_>>().join(", ");
-        return Err(Error::job(format!("{plugin_name} reads {reads} inputs, and the stage has {has}: {names}")));
+        return Err(Error::job(format!("{plugin_name} reads {reads} inputs, but the stage has {has}: {names}")));
     }
     let input = |((input, schema), needs): ((&InputNode, &SchemaRef), &SchemaRef)| {
         Ok(CogroupInput {
@@ -61,7 +61,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
 /// Finds the key columns, which are those of the first input, in another input.
 fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<usize>> {
     let index = |field: &Arc<Field>| {
-        let (name, needs) = (field.name(), ColumnType::of(field.data_type()));
+        let (name, needs) = (field.name(), ColumnType::from_arrow(field.data_type()));
         let Ok(index) = schema.index_of(name) else {
             return Err(Error::job(format!(
                 "key `{name}`: `{}` has no such column; it has: {}",
@@ -69,7 +69,7 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
                 types::describe(schema)
             )));
         };
-        let has = ColumnType::of(schema.field(index).data_type());
+        let has = ColumnType::from_arrow(schema.field(index).data_type());
         if has != needs {
             let input = &input.name;
             return Err(Error::job(format!("key `{name}` is {needs} in the first input and {has} in `{input}`")));

@@ -38,7 +38,7 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let failure = build.failure.clone();
     let timed = input.progress.is_some();
     let (readable, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
@@ -132,7 +132,7 @@ impl BatchWork for CogroupWork {
             self.caller = caller(&node.plugin, &self.metrics);
             (self.node, self.rejected) = (node.clone(), stage.rejected.clone());
         }
-        self.shadow.update(&self.current, self.caller.account(), CallerShadow::of);
+        self.shadow.update(&self.current, self.caller.account(), CallerShadow::of_caller);
         if !self.windowed {
             let mut meeting = self.empty_rows();
             for part in parts {
@@ -238,7 +238,7 @@ struct Grouped {
 impl Grouped {
     /// Returns the bytes of a group: its key, and the columns that the plugin reads.
     fn bytes_of(&self, node: &CogroupNode, group: usize) -> usize {
-        let key = RowBytes::of([&self.keys]).of_range(&(group..group + 1));
+        let key = RowBytes::measure([&self.keys]).of_range(&(group..group + 1));
         node.inputs.iter().zip(&self.inputs).fold(key, |sum, (input, (rows, ends))| {
             let end = |group: usize| ends.get(group).map_or(0, |end| *end as usize);
             let of_group = group.checked_sub(1).map_or(0, end)..end(group);

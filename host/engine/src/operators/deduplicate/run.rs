@@ -72,8 +72,8 @@ impl Deduplicate {
             seen,
             grouper: Grouper::default(),
             worker: build.index as u64,
-            held: build.metrics.of(&stage.name).held(&stage.name),
-            metrics: build.metrics.of(&stage.name),
+            held: build.metrics.counts(&stage.name).held(&stage.name),
+            metrics: build.metrics.counts(&stage.name),
             checkpoint,
         })
     }

@@ -24,7 +24,7 @@ pub fn check(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
     }
     for index in &indexes {
         let field = check.input.field(*index);
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(not_comparable("distinct", field.name(), &kind));
         }
@@ -35,5 +35,5 @@ pub fn check(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
 /// Describes what the stage does.
 pub fn summary(text: &StageText<'_>, columns: &[String]) -> String {
     let columns = if columns.is_empty() { "all columns".into() } else { columns.join(", ") };
-    format!("of rows of a {} that are equal in {columns} the first", text.rows())
+    format!("the first of the rows of a {} that are equal in {columns}", text.rows())
 }

@@ -30,7 +30,7 @@ pub fn build<'s>(
     let numbered = with_index(&stage.input);
     let few = first_of_parts(stage, columns, numbered.clone(), parts, build);
     let first = first_of_batch(stage, columns, numbered, few, build);
-    let (schema, metrics) = (stage.input.clone(), build.metrics.of(&stage.name));
+    let (schema, metrics) = (stage.input.clone(), build.metrics.counts(&stage.name));
     let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
         for pieces in parts.chunk_by(|a, b| a.order == b.order) {
             let Some(first) = pieces.first() else { continue };
@@ -102,7 +102,7 @@ fn in_place(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
     let numbered = with_index(schema);
     let all = concat_batches(&numbered, pieces.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
     let positions = all.columns().last().and_then(|column| column.as_primitive_opt::<UInt32Type>());
-    let positions = positions.ok_or_else(|| Error::bug("rows without their places"))?.values();
+    let positions = positions.ok_or_else(|| Error::bug("rows without their indices"))?.values();
     let mut order: Vec<u32> = (0..all.num_rows() as u32).collect();
     order.sort_unstable_by_key(|row| positions.get(*row as usize));
     let sorted = take_record_batch(&all, &UInt32Array::from(order)).map_err(Error::arrow)?;

@@ -22,9 +22,9 @@ pub fn sources(spec: &JobSpec, servers: StartupRetry) -> Result<Vec<SourceSpec>>
     for stage in &spec.stages {
         let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
         let mut source = table_source::source(&stage.name, enrich.clone());
-        let within = |error: Error| error.within(table_source::place(&source, &spec.origin));
+        let within = |error: Error| error.within(table_source::error_prefix(&source, &spec.origin));
         if let (true, Some(enrich)) = (enrich.schema.is_empty(), source.kind.table()) {
-            let who = table_source::place(&source, &spec.origin);
+            let who = table_source::error_prefix(&source, &spec.origin);
             let content = table::fetch(enrich, &spec.origin, &who, servers).map_err(within)?;
             let columns = table::columns_of(&enrich.table, &content);
             let wrong = |message: String| within(Error::job(table::named(enrich, message)));
@@ -87,7 +87,7 @@ pub fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage
 
 /// How to convert the types of a table.
 const TABLE_TYPES: &str =
-    "make both the same, where the table is csv or JSON with enrich.schema, which names its columns and their types";
+    "make the types equal; for csv or JSON, set enrich.schema";
 
 /// Returns the input columns that must equal the table's, with the table's columns. `help` says what to do if the types differ.
 pub fn keys(
@@ -101,7 +101,7 @@ pub fn keys(
         let within = |error: Error| error.within("enrich.on");
         let index = types::column(check.input, left).map_err(within)?;
         let table_index = types::column(table, right).map_err(|error| within(error.within("the table")))?;
-        let kind = |schema: &Schema, index: usize| ColumnType::of(schema.field(index).data_type());
+        let kind = |schema: &Schema, index: usize| ColumnType::from_arrow(schema.field(index).data_type());
         let (has, needs) = (kind(check.input, index), kind(table, table_index));
         if has != needs {
             return Err(Error::job(format!(
@@ -109,7 +109,7 @@ pub fn keys(
             )));
         }
         if !has.is_kept() {
-            return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be looked up")));
+            return Err(Error::job(format!("enrich.on: `{left}` is of type {has}, which cannot be a lookup key")));
         }
         indexes.push((index, table_index));
     }
@@ -124,5 +124,5 @@ pub fn summary(enrich: &EnrichSpec) -> String {
         EnrichTable::Query { .. } => "a query".into(),
     };
     let (kind, on, poll) = (enrich.kind.name(), on(&enrich.on), show_time(enrich.poll));
-    format!("{kind} join with {table} on {on}, looked at every {poll}")
+    format!("{kind} join with {table} on {on}, checked every {poll}")
 }

@@ -72,13 +72,13 @@ struct UnsavedTable {
 impl Enrich {
     fn new(stage: &StageNode, node: &EnrichNode, build: &BuildContext<'_, '_>) -> Result<Enrich> {
         let name = content_table(&stage.name);
-        let mut table = Err("there is none".to_owned());
+        let mut table = Err("it does not exist".to_owned());
         if let Some(checkpoint) = build.table_checkpoint(&name)
             && let Some(held) = checkpoint.load_all()?
             && let Some(content) = held.last().and_then(content)
         {
             table = Lookup::read(&node.enrich, &content).map_err(|message| {
-                format!("that of the checkpoint no longer fits the job ({message}); restore its columns")
+                format!("the table in the checkpoint no longer fits the job ({message}); restore its columns")
             });
         }
         let loaded = build.checkpoints.map(|checkpoints| &checkpoints.loaded);
@@ -87,7 +87,7 @@ impl Enrich {
             stage: stage.name.clone(),
             node: node.clone(),
             table,
-            metrics: build.metrics.of(&stage.name),
+            metrics: build.metrics.counts(&stage.name),
             unsaved: table_index.filter(|_| build.index == 0).map(|table| UnsavedTable { table, changed: None }),
         })
     }

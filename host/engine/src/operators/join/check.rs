@@ -77,7 +77,8 @@ fn changing(
     let [first_op, second_op] = [operation(check, inputs[0], &on[0])?, operation(check, inputs[1], &on[1])?];
     if let (Some(op), None, None) = (&check.spec.op, first_op, second_op) {
         return Err(Error::job(format!(
-            "op: neither `{}` nor `{}` has a column `{op}`; write the one that says what a row does, or remove `op` where all rows stay",
+            "op: neither `{}` nor `{}` has a column `{op}`; write the column with the operation of a row, or remove \
+            `op` if no rows are deleted",
             inputs[0].name, inputs[1].name
         )));
     }
@@ -95,8 +96,8 @@ fn changing(
     let op = check.spec.op.as_deref().unwrap_or(OPERATION);
     if joined.schema.index_of(op).is_ok() {
         return Err(Error::job(format!(
-            "there is a column `{op}` already, and the rows of this stage get one that says what they do; write op = \"{op}\" if it says what the \
-             rows of the input do, or rename it in a stage before, with `select`"
+            "column `{op}` already exists, but this stage adds it to its rows for their operation; write op = \
+             \"{op}\" if it has the operation of the input rows, or rename it in a previous stage with `select`"
         )));
     }
     let rows = [without_last(&columns[0], ops[0])?, without_last(&columns[1], ops[1])?];
@@ -128,16 +129,16 @@ fn changing(
 fn operation(check: &StageCheck<'_>, input: &InputNode, on: &[usize]) -> Result<Option<usize>> {
     let Some(name) = &check.spec.op else { return Ok(None) };
     let Ok(position) = input.schema.index_of(name) else { return Ok(None) };
-    let kind = ColumnType::of(input.schema.field(position).data_type());
+    let kind = ColumnType::from_arrow(input.schema.field(position).data_type());
     if kind != ColumnType::Text {
         return Err(Error::job(format!(
-            "op: `{name}` of `{}` is {kind}, and must be text, as \"insert\" or \"delete\"",
+            "op: `{name}` of `{}` is {kind}, and must be text, for example \"insert\" or \"delete\"",
             input.name
         )));
     }
     if on.contains(&position) {
         return Err(Error::job(format!(
-            "`op` and `join.on` both name `{name}`; `op` says what a row does, and is not kept"
+            "`op` and `join.on` both name `{name}`; `op` says what a row does, and is not stored"
         )));
     }
     Ok(Some(position))
@@ -153,11 +154,11 @@ fn without_last(columns: &Schema, one: bool) -> Result<SchemaRef> {
 fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, side: Side) -> Result<Table> {
     let input = check.inputs.get(side.index()).map_or("", |input| &input.name);
     for field in rows.fields() {
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "a join of all rows has to keep those of `{input}`, and column `{}` is of type {kind}, which cannot be kept; put a stage in \
-                 front whose `select` leaves it out, or makes text or binary of it",
+                "a join of all rows stores the rows of `{input}`, but column `{}` is of type {kind}, which cannot \
+                 be stored; put a stage before it whose `select` omits it, or converts it to text or binary",
                 field.name()
             )));
         }
@@ -165,7 +166,7 @@ fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, sid
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let (on, others) = rows.fields().split_at(join.on.len());
-    let columns = [Column::of(on), Column::of(others), Column::of(kept_schema().fields())];
+    let columns = [Column::from_fields(on), Column::from_fields(others), Column::from_fields(kept_schema().fields())];
     let identity = format!("{} join of all rows", join.kind.name());
     Ok(Table::of_stage(name, identity, columns).reading(format!("`{input}`")))
 }
@@ -178,7 +179,7 @@ fn key_indexes(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result
             types::column(&input.schema, name).map_err(|error| error.within(format!("`join.on`: in `{}`", input.name)))
         };
         let (a, b) = (position(first, left)?, position(second, right)?);
-        let kind = |input: &InputNode, position: usize| ColumnType::of(input.schema.field(position).data_type());
+        let kind = |input: &InputNode, position: usize| ColumnType::from_arrow(input.schema.field(position).data_type());
         let (kind, other) = (kind(first, a), kind(second, b));
         if kind != other {
             return Err(Error::job(format!(
@@ -188,7 +189,8 @@ fn key_indexes(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result
         }
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "`join.on`: `{left}` is of type {kind}, which cannot be a key; make text of it in a stage with `select`"
+                "`join.on`: `{left}` is of type {kind}, which cannot be a key; convert it to text in a stage with \
+                `select`"
             )));
         }
         indexes[0].push(a);
@@ -248,18 +250,18 @@ fn as_of_table(check: &StageCheck<'_>, as_of: &AsOf, side: Side) -> Result<Table
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity =
         if side == Side::First { "rows that wait for an as-of join" } else { "rows of an as-of join, by time" };
-    Ok(Table::of_stage(name, identity, as_of.table(side.index()).map(|fields| Column::of(&fields)))
+    Ok(Table::of_stage(name, identity, as_of.table(side.index()).map(|fields| Column::from_fields(&fields)))
         .reading(format!("`{input}`")))
 }
 
 /// Rejects columns that a table does not support.
 fn check_storable(fields: &[Arc<Field>], input: &str) -> Result<()> {
     for field in fields {
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "the rows of `{input}` wait for partners, and column `{}` is of type {kind}, which cannot be kept; put a \
-                 stage in front whose `select` leaves it out, or makes text or binary of it",
+                "the rows of `{input}` wait for partners, but column `{}` is of type {kind}, which cannot be \
+                 stored; put a stage before it whose `select` omits it, or converts it to text or binary",
                 field.name()
             )));
         }
@@ -277,7 +279,7 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity = format!("{kind} join within {from} to {to} microseconds");
-    let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];
+    let columns = [Column::from_fields(&columns.key), Column::from_fields(&columns.sub), Column::from_fields(columns.state.fields())];
     let of = check.inputs.get(side.index()).map_or(String::new(), |input| format!("`{}`", input.name));
     Ok(Table::of_stage(name, identity, columns).reading(of))
 }

@@ -34,7 +34,7 @@ pub fn build<'s>(
     if let Some(changing) = &node.changing {
         return changing::build(stage, node, changing, split, build);
     }
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let failure = build.failure.clone();
     let timed = node.interval.is_some() || node.as_of.is_some();
     let Some(event_time) = stage.event_time.as_ref().filter(|_| timed) else {

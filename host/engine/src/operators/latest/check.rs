@@ -15,16 +15,17 @@ use std::sync::Arc;
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage> {
     let [_, stream] = check.inputs else { return Err(Error::bug("a table of a stream without the stream")) };
-    let help = "make both the same in a stage before, with `select`";
+    let help = "make the types equal in a previous stage with `select`";
     let (on, key): (Vec<usize>, Vec<usize>) =
         enrich::check::keys(check, &latest.on, &stream.schema, help)?.into_iter().unzip();
     let op = latest.op.as_ref().map(|name| {
         let within = |error: Error| error.within(format!("enrich.op: stream `{}`", latest.stream));
         let index = types::column(&stream.schema, name).map_err(within)?;
-        match ColumnType::of(stream.schema.field(index).data_type()) {
+        match ColumnType::from_arrow(stream.schema.field(index).data_type()) {
             ColumnType::Text => Ok(index),
             other => {
-                Err(within(Error::job(format!("`{name}` is {other}, and must be text, as \"insert\" or \"delete\""))))
+                Err(within(Error::job(format!("`{name}` is {other}, and must be text, for example \"insert\" or \
+                    \"delete\""))))
             }
         }
     });
@@ -32,11 +33,11 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
     let fields = stream.schema.fields();
     let holds: Vec<usize> = (0..fields.len()).filter(|index| !key.contains(index) && op != Some(*index)).collect();
     for index in &holds {
-        let kind = ColumnType::of(fields[*index].data_type());
+        let kind = ColumnType::from_arrow(fields[*index].data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "enrich.stream: `{}` of `{}` is of type {kind}, which a table cannot hold; leave it out, or make text of it, in a \
-                 stage with `select` before",
+                "enrich.stream: `{}` of `{}` is of type {kind}, which a table cannot hold; omit it, or convert it \
+                 to text, in a previous stage with `select`",
                 fields[*index].name(),
                 latest.stream
             )));
@@ -51,7 +52,7 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
         Arc::new(field.as_ref().clone().with_name(name))
     });
     let output = with_fields(check.input, added);
-    let columns = [Column::of(key_schema.fields()), Vec::new(), Column::of(held_schema.fields())];
+    let columns = [Column::from_fields(key_schema.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, format!("latest of {}", latest.stream), columns);
     let inner = latest.kind == JoinKind::Inner;
     let node = LatestNode { on, key, holds, op, key_schema, held_schema, inner, output: output.clone() };
@@ -61,6 +62,6 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
 /// Describes what the stage does.
 pub fn summary(latest: &LatestSpec) -> String {
     let (kind, on) = (latest.kind.name(), on(&latest.on));
-    let does = latest.op.as_ref().map_or(String::new(), |op| format!(", of which `{op}` says what a row does"));
+    let does = latest.op.as_ref().map_or(String::new(), |op| format!(", with the operation in `{op}`"));
     format!("{kind} join with the latest row of {} on {on}{does}", latest.stream)
 }

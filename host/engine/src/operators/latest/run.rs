@@ -124,7 +124,7 @@ impl Latest {
         let table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }
@@ -155,7 +155,7 @@ impl Latest {
                 let name = self.node.key_schema.field(index).name();
                 rejections.push(RejectedRow::new(
                     number,
-                    format!("its `{name}` is null, and belongs to the key of the table"),
+                    format!("its `{name}` is null, but is part of the table's key"),
                 ));
             } else if op == Op::Delete {
                 if let Some(slot) = self.table.find(view.get(row)) {

@@ -29,7 +29,7 @@ pub fn replaced_stream(spec: &JobSpec, stage: &StageSpec, output: &SchemaRef) ->
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     if check.key.is_empty() {
-        return Err(Error::job("`latest` keeps a row of each key: write which columns, as key = \"id\""));
+        return Err(Error::job("`latest` keeps one row per key; write the key columns, for example key = \"id\""));
     }
     let op = check.operation()?;
     let by = by.map(|name| {
@@ -37,7 +37,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         check.comparable(index, "latest by")?;
         if Some(index) == op || check.key.contains(&index) {
             return Err(Error::job(format!(
-                "latest: `{name}` cannot order the rows of a key; name a column with their time or number"
+                "latest: `{name}` cannot order the rows of a key; name a column with a time or number"
             )));
         }
         Ok(index)
@@ -47,10 +47,11 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
     let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
     for field in held.iter().filter_map(|index| fields.get(*index)) {
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "`latest` has to keep `{}`, which is of type {kind}; leave it out, or make text of it, in a stage with `select` before",
+                "`latest` cannot store `{}`, which is of type {kind}; omit it, or convert it to text, in a previous \
+                stage with `select`",
                 field.name(),
             )));
         }
@@ -59,8 +60,9 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     let mut columns: Vec<Arc<Field>> = passes.iter().filter_map(|index| fields.get(*index)).cloned().collect();
     if columns.iter().any(|column| column.name() == op_name) {
         return Err(Error::job(format!(
-            "there is a column `{op_name}` already, and the rows of this stage get one that says what they do; write op = \"{op_name}\" if it \
-             says what the rows of the input do, or rename it in a stage before, with `select`"
+            "column `{op_name}` already exists, but this stage adds it to its rows for their operation; write op = \
+             \"{op_name}\" if it has the operation of the input rows, or rename it in a previous stage with \
+             `select`"
         )));
     }
     columns.push(Arc::new(Field::new(op_name, DataType::Utf8, false)));
@@ -71,7 +73,7 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         Some(by) => format!("latest row by {}", by.name()),
         None => "latest row".to_owned(),
     };
-    let columns = [Column::of(check.key_schema()?.fields()), Vec::new(), Column::of(held_schema.fields())];
+    let columns = [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let replaces = check.inputs.len() > 1;
     let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };

@@ -67,13 +67,13 @@ impl NewestStage {
         let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
     }
 
     /// Returns the rows stored in these slots, with the columns that pass, and which slots have one.
-    fn kept(&self, rows: &RecordBatch, slots: &[Slot]) -> Result<(RecordBatch, Vec<Slot>)> {
+    fn stored_rows(&self, rows: &RecordBatch, slots: &[Slot]) -> Result<(RecordBatch, Vec<Slot>)> {
         let known: Vec<Slot> = slots.iter().copied().filter(|slot| self.table.known(*slot)).collect();
         let keys = self.table.keys(&known).map_err(Error::arrow)?;
         let (states, _) = self.table.states(&known).map_err(Error::arrow)?;
@@ -126,7 +126,7 @@ impl NewestStage {
         }
         // An order that does not depend on the worker.
         rejections.sort_by_key(|rejection| hashes.get(rejection.row as usize).map(|hash| hash.group()));
-        let (kept, known) = self.kept(rows, &slots)?;
+        let (kept, known) = self.stored_rows(rows, &slots)?;
         let own = rows.project(&self.node.passes).map_err(Error::arrow)?;
         let all = concat_batches(kept.schema_ref(), [&kept, &own]).map_err(Error::arrow)?;
         let mut touched: Vec<TouchedKey> =

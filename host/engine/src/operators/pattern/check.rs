@@ -54,7 +54,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
     }
     let output: SchemaRef = Arc::new(Schema::new(columns));
     let key: Vec<Arc<Field>> = layout.schema.fields().iter().take(layout.key).cloned().collect();
-    let columns = [Column::of(&key), Column::of(&saved_fields()), Column::of(saved_schema(&layout).fields())];
+    let columns = [Column::from_fields(&key), Column::from_fields(&saved_fields()), Column::from_fields(saved_schema(&layout).fields())];
     let table = Table::of_stage(&check.spec.name, "pattern", columns);
     let indexes = layout.schema.fields().iter().map(|field| check.input.index_of(field.name()));
     let node = PatternNode {
@@ -84,7 +84,7 @@ impl Texts {
         let steps: Vec<String> = spec.steps.steps.iter().map(|step| step.name.clone()).collect();
         if let Some(name) = steps.iter().chain(spec.steps.negated()).find(|name| check.input.index_of(name).is_ok()) {
             return Err(Error::job(format!(
-                "`pattern.steps` has a step `{name}`, and there is a column of this name as well; name the step otherwise"
+                "`pattern.steps` has a step `{name}`, but a column has the same name; rename the step"
             )));
         }
         // Against all columns, so that error messages can list them.
@@ -144,8 +144,8 @@ fn refers_back(name: &str, text: &ReferringText, spec: &PatternSpec, steps: &[St
             return Err(text.wrong(
                 step,
                 &format!(
-                    "`{step}.{column}` could be the row at hand or the one of `{step}` before it; write `{column}` for the one at hand, and \
-                     last({step}).{column} for the one before"
+                    "`{step}.{column}` could be the current row or the previous row of `{step}`; write `{column}` \
+                     for the current row, and last({step}).{column} for the previous one"
                 ),
             ));
         }
@@ -157,9 +157,10 @@ fn is_condition(value: &Value, define: &[(String, String)], name: &str) -> Resul
     if *value.data_type() == DataType::Boolean {
         return Ok(());
     }
-    let kind = ColumnType::of(value.data_type());
+    let kind = ColumnType::from_arrow(value.data_type());
     let text = define.iter().find(|(other, _)| other == name).map_or("", |(_, text)| text);
-    Err(Error::job(format!("`{text}` is {kind}, and a condition is true or false; compare it, as `{text} = …`")))
+    Err(Error::job(format!("`{text}` is {kind}, but a condition must be true or false; compare it, for example \
+        `{text} = …`")))
 }
 
 /// Returns the columns of the key, then those that expressions read.
@@ -173,10 +174,11 @@ fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
     let others: Vec<usize> = others.filter(|index| names.contains(check.input.field(*index).name().as_str())).collect();
     for index in &others {
         let field = check.input.field(*index);
-        let kind = ColumnType::of(field.data_type());
+        let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "`pattern` has to keep `{}`, which is of type {kind}; make text of it in a stage with `select` before",
+                "`pattern` cannot store `{}`, which is of type {kind}; convert it to text in a previous stage with \
+                `select`",
                 field.name()
             )));
         }
@@ -221,7 +223,7 @@ impl Conditions<'_> {
 fn skip(spec: &PatternSpec) -> Result<Skip> {
     let step = |name: &String| {
         let index = spec.steps.steps.iter().position(|step| step.name == *name);
-        index.ok_or_else(|| Error::job(format!("`pattern.skip` names `{name}`, and no step of this name takes rows")))
+        index.ok_or_else(|| Error::job(format!("`pattern.skip` names `{name}`, but no step of this name takes rows")))
     };
     Ok(match &spec.skip {
         PatternSkip::PastLastRow => Skip::PastLastRow,

@@ -61,7 +61,7 @@ struct PatternWork {
 
 impl PatternWork {
     fn new(stage: &StageNode, node: &PatternNode, build: &BuildContext<'_, '_>) -> Result<PatternWork> {
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let mut state = PatternState::new(node.clone()).map_err(in_checkpoint(&stage.name))?;
         if stage.may_spill() && build.budget.is_some() {
             state = state.spilling(|table| build.spilling(&stage.name, table))?;

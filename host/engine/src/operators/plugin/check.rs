@@ -26,7 +26,7 @@ pub fn check(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> 
     }
     if world == World::Cogroup {
         return Err(Error::job(format!(
-            "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
+            "`{}` is of world cogroup, which reads several inputs; write cogroup = [\"…\"] with the other inputs",
             spec.path.display()
         )));
     }
@@ -60,14 +60,15 @@ pub fn check_options(options: &UpdateSpec, world: World, plugin_name: &str) -> R
         return Ok(());
     }
     Err(Error::job(format!(
-        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {plugin_name} is of world {world}; remove them"
+        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, but {plugin_name} is of world \
+        {world}; remove them"
     )))
 }
 
 /// Returns the world of a plugin.
 pub fn world_of(check: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
     let path = spec.component_path(&check.job.origin.dir);
-    Ok(check.host.load(&path, &LoadOptions::of(spec))?.world())
+    Ok(check.host.load(&path, &LoadOptions::new(spec))?.world())
 }
 
 /// Loads a stage's plugin and queries it about this input.
@@ -86,7 +87,7 @@ pub fn for_use(check: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Res
         millstream_plugins::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
     let dir = &check.job.origin.dir;
-    let plugin = check.host.load(&spec.component_path(dir), &LoadOptions::of(spec))?;
+    let plugin = check.host.load(&spec.component_path(dir), &LoadOptions::new(spec))?;
     let used = StageUse {
         stage: check.spec.name.clone(),
         config: spec.config.to_string(),
@@ -134,7 +135,7 @@ pub fn read_indexes(reads: &Schema, input: &Schema, plugin_name: &str, from: &[S
     let from = from.join(", ");
     let mut indexes = Vec::new();
     for field in reads.fields() {
-        let needs = ColumnType::of(field.data_type());
+        let needs = ColumnType::from_arrow(field.data_type());
         let Ok(index) = input.index_of(field.name()) else {
             return Err(Error::job(format!(
                 "{plugin_name} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
@@ -142,7 +143,7 @@ pub fn read_indexes(reads: &Schema, input: &Schema, plugin_name: &str, from: &[S
                 types::describe(input),
             )));
         };
-        let has = ColumnType::of(input.field(index).data_type());
+        let has = ColumnType::from_arrow(input.field(index).data_type());
         if !fits(&has, &needs) {
             return Err(Error::job(format!(
                 "{plugin_name} reads column `{}` as {needs}, but in `{from}` it is {has}",
@@ -158,13 +159,13 @@ pub fn read_indexes(reads: &Schema, input: &Schema, plugin_name: &str, from: &[S
 pub fn check_key(needs: Option<&Schema>, keys: &Schema, plugin_name: &str) -> Result<()> {
     let Some(needs) = needs else { return Ok(()) };
     let kinds = |schema: &Schema| -> Vec<ColumnType> {
-        schema.fields().iter().map(|field| ColumnType::of(field.data_type())).collect()
+        schema.fields().iter().map(|field| ColumnType::from_arrow(field.data_type())).collect()
     };
     if kinds(needs) == kinds(keys) {
         return Ok(());
     }
     Err(Error::job(format!(
-        "{plugin_name} needs a key of {}, and the stage's key is {}; fix `key`",
+        "{plugin_name} needs a key of {}, but the stage's key is {}; fix `key`",
         types::describe(needs),
         types::describe(keys),
     )))

@@ -25,7 +25,7 @@ pub fn transform<'s>(
     input: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let mut calling = OperatorPlugin::new(stage, node, build);
     let mut readable = ReadableRows::new(stage, node, build);
     let mut shadow = ShadowSlot::default();
@@ -35,7 +35,7 @@ pub fn transform<'s>(
         for part in part.for_calls() {
             let (rows, nulls) =
                 without_nulls(part.rows.clone(), &readable.reads, &readable.needs).map_err(Error::arrow)?;
-            let caller = calling.renewed(&mut shadow, CallerShadow::of)?;
+            let caller = calling.renewed(&mut shadow, CallerShadow::of_caller)?;
             let Processed { rows: made, rejections } =
                 caller.process(context.call(), &rows.project(&readable.reads).map_err(Error::arrow)?)?;
             let bad_rows = merge_rejections(nulls, rejections);
@@ -60,7 +60,7 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
         caller.on_trial(before.clone());
     }
     metrics.share_counters(caller.counters().clone());
-    metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
+    metrics.share_account(PluginId::new(&node.plugin, &node.description), caller.account().clone());
     caller
 }
 
@@ -75,7 +75,7 @@ pub struct OperatorPlugin {
 impl OperatorPlugin {
     /// Creates a caller for the plugin of this stage.
     pub fn new(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> OperatorPlugin {
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         OperatorPlugin { current: CurrentPlugin::new(stage, build.versions), caller: caller(node, &metrics), metrics }
     }
 
@@ -114,7 +114,7 @@ impl ReadableRows {
             reads: node.reads.clone(),
             needs: node.description.input.clone(),
             rejected: stage.rejected.clone(),
-            metrics: build.metrics.of(&stage.name),
+            metrics: build.metrics.counts(&stage.name),
             current: CurrentPlugin::new(stage, build.versions),
             lifting: None,
         }
@@ -123,7 +123,7 @@ impl ReadableRows {
     /// Creates it for the aggregate of this stage.
     pub fn to_lift(stage: &StageNode, node: &PluginNode, build: &BuildContext<'_, '_>) -> ReadableRows {
         let rejects = node.stage.on_error == OnError::Reject;
-        let lifting = rejects.then(|| caller(node, &build.metrics.of(&stage.name)));
+        let lifting = rejects.then(|| caller(node, &build.metrics.counts(&stage.name)));
         ReadableRows { lifting, ..ReadableRows::new(stage, node, build) }
     }
 

@@ -102,7 +102,7 @@ pub fn check(stage: &StageNode, batches: u64) -> Result<()> {
     }
     if matches!(stage.operator, Operator::Reduce(_)) && stage.window.is_some() {
         return Err(Error::job(format!(
-            "stage `{name}` aggregates over windows, which begin and end at other times than a shadow: upgrade it without \
+            "stage `{name}` aggregates over windows, which do not align with a shadow run: upgrade it without \
              `--shadow`, or try it on an aggregate without a window"
         )));
     }

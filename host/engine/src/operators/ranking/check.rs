@@ -25,18 +25,18 @@ pub fn check(
     let op = check.operation()?;
     if op == Some(by) {
         return Err(Error::job(
-            "`top` cannot order rows by the column that says what they do; name another one in `by`",
+            "`top` cannot order rows by the operation column; name another column in `by`",
         ));
     }
     let fields = check.input.fields();
     let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
     let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
     for index in &held {
-        let kind = ColumnType::of(fields[*index].data_type());
+        let kind = ColumnType::from_arrow(fields[*index].data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
-                "`top` over all rows has to keep `{}`, which is of type {kind}; leave it out, or make text of it, in a stage with `select` \
-                 before",
+                "`top` over all rows cannot store `{}`, which is of type {kind}; omit it, or convert it to text, in \
+                 a previous stage with `select`",
                 fields[*index].name(),
             )));
         }
@@ -48,7 +48,8 @@ pub fn check(
         if columns.iter().any(|column| column.name() == name) {
             let help = if name == op_name { "" } else { "name another one in `top.rank`, or " };
             return Err(Error::job(format!(
-                "there is a column `{name}` already, and the rows of this stage get one; {help}rename it in a stage before, with `select`"
+                "column `{name}` already exists, but this stage adds it to its rows; {help}rename it in a previous \
+                stage with `select`"
             )));
         }
         columns.push(Arc::new(Field::new(name, kind, false)));
@@ -61,7 +62,7 @@ pub fn check(
     // With deletions, all rows have to be stored.
     let kept = if op.is_some() { "all".to_owned() } else { n.to_string() };
     let identity = format!("top {kept} by {} {order}", fields[by].name());
-    let columns_kept = [Column::of(key_schema.fields()), Column::of([&rank_field]), Column::of(held_schema.fields())];
+    let columns_kept = [Column::from_fields(key_schema.fields()), Column::from_fields([&rank_field]), Column::from_fields(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns_kept);
     let output = Arc::new(Schema::new(columns));
     let node = RankingNode {
@@ -82,7 +83,7 @@ pub fn check(
 /// Describes what the stage does.
 pub fn summary(text: &StageText<'_>, n: u64, (by, ascending): (&str, bool), rank: Option<&str>) -> String {
     let order = if ascending { "smallest" } else { "largest" };
-    let rank = rank.map_or(String::new(), |rank| format!(", with their places in `{rank}`"));
+    let rank = rank.map_or(String::new(), |rank| format!(", with their ranks in `{rank}`"));
     let (each, op) = (text.each(", for each "), text.op());
     format!(
         "top {n} of all rows by {by}, {order} first{each}{rank}; emitted as they change, with the operation in `{op}`"

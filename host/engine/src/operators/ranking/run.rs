@@ -117,7 +117,7 @@ impl Ranking {
             table = build.spilling(&stage.name, table.ordered_by(stage.key.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         let (stage, node) = (stage.clone(), node.clone());
         Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, held })
@@ -229,7 +229,7 @@ impl Ranking {
                         None => rejections.push(RejectedRow::new(number, "it deletes a row that does not exist")),
                     },
                     Ok(Op::Truncate) => {
-                        rejections.push(RejectedRow::new(number, "its `op` is `truncate`, which `top` cannot follow"))
+                        rejections.push(RejectedRow::new(number, "its `op` is `truncate`, which `top` cannot process"))
                     }
                     Err(why) => rejections.push(RejectedRow::new(number, why)),
                 }

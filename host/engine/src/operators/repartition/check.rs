@@ -14,7 +14,7 @@ pub fn check(partitions: Option<u32>) -> Result<SimpleNode> {
 
 /// Describes what the stage does.
 pub fn summary(text: &StageText<'_>, partitions: Option<u32>) -> String {
-    let parts = partitions.map_or("as many parts as there are workers".into(), |count| format!("{count} parts"));
+    let parts = partitions.map_or("one part per worker".into(), |count| format!("{count} parts"));
     let how = if text.spec.key.is_empty() { ", in turn".into() } else { text.each(", by ") };
     format!("repartition into {parts}{how}")
 }

@@ -20,7 +20,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let (key, peers) = (stage.key.clone(), build.peers);
     let partitions = partitions.map_or(peers, |partitions| partitions as usize).max(1);
     let worker = move |partition: u64| (partition as usize).saturating_mul(peers) as u64 / partitions as u64;

@@ -31,7 +31,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &Build
         Ok(())
     });
     let parts = parts.map(move |part: Part| Part { to: index, ..part }).concat(counts);
-    let (name, metrics) = (stage.name.clone(), build.metrics.of(&stage.name));
+    let (name, metrics) = (stage.name.clone(), build.metrics.counts(&stage.name));
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         let starts = starts(&parts)?;
         for part in parts.iter().filter(|part| part.input != COUNT) {

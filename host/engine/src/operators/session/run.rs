@@ -36,7 +36,7 @@ use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Without an aggregate it emits the rows of sessions, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let (readable, nulls) = without_nulls(stage, input.parts, build);
     let keyed = by_key(stage, readable, build);
     let time = event_time::progress_and_clock(stage, input.progress, build)?;
@@ -282,7 +282,7 @@ impl SessionWork {
             let more: Vec<usize> =
                 (0..sessions.len()).filter(|position| sessions[*position].parts.len() > round).collect();
             let right = self.parts(sessions, round, made)?;
-            let combined = self.contents.combine(context, &taken(&together, &more)?, &right)?;
+            let combined = self.contents.combine(context, &take_rows(&together, &more)?, &right)?;
             together = replaced(&together, &more, &combined)?;
         }
         Ok(together)
@@ -340,7 +340,7 @@ impl BatchWork for SessionWork {
     }
 }
 
-fn taken(rows: &RecordBatch, indexes: &[usize]) -> Result<RecordBatch> {
+fn take_rows(rows: &RecordBatch, indexes: &[usize]) -> Result<RecordBatch> {
     let indexes = UInt32Array::from_iter_values(indexes.iter().map(|position| *position as u32));
     take_record_batch(rows, &indexes).map_err(Error::arrow)
 }

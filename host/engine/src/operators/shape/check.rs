@@ -42,6 +42,7 @@ pub fn predicate(text: &str, columns: &SchemaRef) -> Result<Expression> {
     if *expression.data_type() == DataType::Boolean {
         return Ok(expression);
     }
-    let kind = ColumnType::of(expression.data_type());
-    Err(Error::job(format!("`{text}` is {kind}, and a condition is true or false; compare it, as `{text} = …`")))
+    let kind = ColumnType::from_arrow(expression.data_type());
+    Err(Error::job(format!("`{text}` is {kind}, but a condition must be true or false; compare it, for example \
+        `{text} = …`")))
 }

@@ -16,7 +16,7 @@ pub fn build<'s>(
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let Some(shape) = stage.shape.clone() else { return Ok(streams) };
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let (name, failure) = (stage.name.clone(), build.failure.clone());
     let (rows, _) = each_part(streams.rows, &format!("{name} shape"), failure, move |context, part, output| {
         let before = part.rows.num_rows();

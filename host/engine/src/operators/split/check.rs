@@ -16,9 +16,9 @@ pub fn check(check: &StageCheck<'_>, branches: &[(String, String)]) -> Result<Ch
         let within = |error: Error| error.within(format!("split into `{name}`"));
         let predicate = Expression::new(text, check.input).map_err(within)?;
         if predicate.data_type() != &DataType::Boolean {
-            let kind = ColumnType::of(predicate.data_type());
+            let kind = ColumnType::from_arrow(predicate.data_type());
             return Err(within(Error::job(format!(
-                "`{text}` is {kind}, and must be true or false, as \"level = 'ERROR'\""
+                "`{text}` is {kind}, and must be true or false, for example \"level = 'ERROR'\""
             ))));
         }
         predicates.push(predicate);

@@ -19,7 +19,7 @@ pub fn build<'s>(
     parts: Parts<'s>,
     build: &BuildContext<'s, '_>,
 ) -> StageStreams<'s> {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let branches = predicates.len() as u32;
     let predicates = predicates.to_vec();
     let (rows, branches_of_rows) =

@@ -53,7 +53,7 @@ pub fn build<'s>(
     });
     let moved = if stage.key.is_empty() { few } else { split_parts(stage, few, build) };
     let keyed = !stage.key.is_empty();
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let schema = stage.input.clone();
     let work = move |context: BatchContext, parts: Vec<Part>, output: &mut Output| {
         chooser.batch(context, &schema, &parts, worker, output)?;

@@ -22,7 +22,7 @@ pub fn check(check: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, k
     let plugin_name = format!("plugin {} {}", description.name, description.version);
     if key.is_empty() {
         return Err(Error::job(format!(
-            "{plugin_name} keeps a state by key: write which columns, as `key = \"user\"`"
+            "{plugin_name} keeps a state per key; write the key columns, for example `key = \"user\"`"
         )));
     }
     let table = with_fields(keys, description.state.fields().iter().cloned());
@@ -60,8 +60,8 @@ fn spills(options: &UpdateSpec) -> bool {
 
 /// Returns the stage's table in checkpoints, without files.
 fn table_of(node: &UpdateNode) -> Table {
-    let key = Column::of(node.key.iter().filter_map(|index| node.input.fields().get(*index)));
-    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
+    let key = Column::from_fields(node.key.iter().filter_map(|index| node.input.fields().get(*index)));
+    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::from_fields(node.description.state.fields())]);
     Table { version: node.description.version.clone(), ..table }
 }
 

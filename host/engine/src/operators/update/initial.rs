@@ -19,11 +19,11 @@ use std::sync::Arc;
 pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch> {
     let shown = path.display();
     if path.is_dir() {
-        return Err(Error::job(format!("{shown} is a folder; write the path of a csv or JSON lines file")));
+        return Err(Error::job(format!("{shown} is a directory; write the path of a csv or JSON lines file")));
     }
     let json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
     let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
-    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
     let columns = schema.fields().iter().map(column);
     let source = SourceSpec { schema: columns.collect(), ..SourceSpec::file(shown.to_string(), path).format(format) };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
@@ -46,7 +46,7 @@ fn check(rows: &RecordBatch, schema: &SchemaRef, keys: usize) -> Result<(), Stri
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
         if let Some(row) = (0..rows.num_rows()).find(|row| !field.is_nullable() && column.is_null(*row)) {
             return Err(format!(
-                "the state of the key `{}` has no value in column `{}`, and it must have one",
+                "the state of the key `{}` has no value in column `{}`, which must not be null",
                 describe(row),
                 field.name()
             ));

@@ -31,7 +31,7 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let metrics = build.metrics.of(&stage.name);
+    let metrics = build.metrics.counts(&stage.name);
     let caller = caller(node, &metrics);
     let mut readable = ReadableRows::new(stage, node, build);
     let failure = build.failure.clone();

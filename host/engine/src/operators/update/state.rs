@@ -205,8 +205,8 @@ impl UpdateStage {
         self.round = 0;
         if self.has_ended(context) {
             tracing::warn!(
-                "stage `{}`: its timers keep setting timers; those left after {TIMER_ROUNDS_MAX} rounds \
-                 stay in its state",
+                "stage `{}`: its timers keep setting timers; the timers left after {TIMER_ROUNDS_MAX} rounds stay \
+                 in its state",
                 self.node.name
             );
         }
@@ -343,8 +343,9 @@ impl UpdateStage {
         self.holder.set(bytes);
         match self.node.state_bytes_max {
             Some(max) if bytes > max => Err(Error::plugin(format!(
-                "stage `{}`: its state, with keys and timers, takes more than {} on one worker\n  Raise `limits.state` of the \
-                 stage, run more workers, let keys end that are idle (`timeout`), or fix the plugin if it should keep less.",
+                "stage `{}`: its state, with keys and timers, takes more than {} on one worker\n  Raise \
+                 `limits.state` of the stage, run more workers, remove idle keys (`timeout`), or fix the plugin if \
+                 it should keep less.",
                 self.node.name,
                 show_size(max)
             ))),

@@ -52,7 +52,7 @@ pub fn operator_input(
     let aggregates = match &stage.operator {
         OperatorSpec::Aggregate { .. } => true,
         OperatorSpec::Plugin(plugin) => {
-            host.load(&plugin.component_path(&job.origin.dir), &LoadOptions::of(plugin))?.world() == World::Aggregate
+            host.load(&plugin.component_path(&job.origin.dir), &LoadOptions::new(plugin))?.world() == World::Aggregate
         }
         _ => false,
     };
@@ -81,8 +81,8 @@ fn check_bound_names(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) 
             name => format!("\"{}\"", name.replace('"', "\"\"")),
         });
         return Err(Error::job(format!(
-            "`{0}` has a column `{first}` already, and the rows of this stage's window get one, too; rename it before, with \
-             select = '{1}' in `{0}` (or in a stage between, where that is a source), and use the new name here",
+            "`{0}` already has a column `{first}`, which the window also adds; rename it with select = '{1}' in \
+             `{0}` (or, if that is a source, in a stage between), and use the new name here",
             input.from.join("`, `"),
             names.collect::<Vec<_>>().join(", "),
         )));
@@ -94,7 +94,7 @@ fn check_bound_names(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) 
 fn check_aggregate_options(stage: &StageSpec) -> Result<()> {
     let wrong = |what: &str| {
         Err(Error::job(format!(
-            "{what} is for aggregates and plugins of world aggregate, and this stage is neither; remove it"
+            "{what} is for aggregates and plugins of world aggregate, but this stage is neither; remove it"
         )))
     };
     if stage.plugins().iter().any(|plugin| plugin.inverse.is_some()) {
@@ -164,8 +164,8 @@ pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>>
     let aggregates = has_own_windows(operator);
     if matches!(window, WindowNode::Session { .. }) && check.inputs.len() > 1 {
         return Err(Error::job(
-            "a session window is of one input, and this stage has several; give each input a stage with the session \
-             window, or write window = { size = \"30s\" }",
+            "a session window needs one input, but this stage has several; add a stage with the session window for \
+             each input, or write window = { size = \"30s\" }",
         ));
     }
     // Rows are stored unchanged, so other columns need another table.
@@ -193,14 +193,14 @@ pub fn tables(check: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>>
                 }
                 _ => (rows_table(name), session::state::legacy_rows_schema(), rows_description, String::new()),
             };
-            let key = Column::of(check.key_schema()?.fields());
-            let start = Column::of([&Arc::new(session::state::start_field())]);
-            let state = Column::of(session::state::state_schema(&contents).fields());
+            let key = Column::from_fields(check.key_schema()?.fields());
+            let start = Column::from_fields([&Arc::new(session::state::start_field())]);
+            let state = Column::from_fields(session::state::state_schema(&contents).fields());
             let pieces = (!aggregates).then(|| {
                 let columns = [
                     key.clone(),
-                    Column::of(&session::state::piece_fields()),
-                    Column::of(session::state::piece_schema().fields()),
+                    Column::from_fields(&session::state::piece_fields()),
+                    Column::from_fields(session::state::piece_schema().fields()),
                 ];
                 Table::of_stage(pieces_table(name), format!("{}: {description}", window.description()), columns)
             });
@@ -237,7 +237,7 @@ pub fn summary(window: &WindowNode, batch: Duration) -> String {
     };
     let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
     match *window {
-        WindowNode::All => "totals of all rows; each batch emits those of its keys".into(),
+        WindowNode::All => "totals of all rows; each batch emits the totals of its keys".into(),
         WindowNode::Batches { size_us, slide_us } => format!(
             "window {} every {} of processing time (each batch: {}){}",
             time(size_us),
@@ -251,7 +251,7 @@ pub fn summary(window: &WindowNode, batch: Duration) -> String {
                 0 => String::new(),
                 us => format!(", {} after its multiples", signed(us)),
             };
-            let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+            let zone = begin.zone.map_or_else(String::new, |zone| format!(", in the time zone {zone}"));
             format!("window {size} every {slide} of event time{offset}{zone}, {results}{gaps}")
         }
         WindowNode::Session { gap_us, length_us_max, update } => format!(

@@ -77,7 +77,7 @@ impl WindowNode {
                     0 => String::new(),
                     us => format!(", {us} us later"),
                 };
-                let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+                let zone = begin.zone.map_or_else(String::new, |zone| format!(", in the time zone {zone}"));
                 format!("windows of {size} every {slide} in event time{offset}{zone}")
             }
             WindowNode::Session { gap_us, length_us_max, .. } => {

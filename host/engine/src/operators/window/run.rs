@@ -148,7 +148,7 @@ impl RowsWindow {
         let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
         let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
         let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, KeptPieces::Memory(_)));
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         Ok(RowsWindow {
             name: stage.name.clone(),
             windows,

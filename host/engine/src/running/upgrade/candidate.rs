@@ -23,12 +23,12 @@ pub(super) fn component_of(request: &PrepareRequest, old: World) -> Result<Bytes
         Policy::load()?.allows_path(&plugin.path)?;
     }
     let component = read(&request.file, &request.digest)?;
-    let new = Outline::of(&request.file, &component)?.world;
+    let new = Outline::read(&request.file, &component)?.world;
     if old != new {
         // Checked in this order, as a description in the wrong world would only name missing functions.
-        let part = PluginPart::of(&request.stage);
+        let part = PluginPart::parse(&request.stage);
         return Err(Error::job(format!(
-            "{part}: {} is of world {new}, and the {}'s plugin is of world {old}",
+            "{part}: {} is of world {new}, but the {}'s plugin is of world {old}",
             request.plugin,
             part.word()
         )));
@@ -43,7 +43,7 @@ pub(super) fn prepared_status(
     new: (&Plugin, &Description),
     differences: &[String],
 ) -> Result<UpgradeStatus> {
-    let part = PluginPart::of(&request.stage);
+    let part = PluginPart::parse(&request.stage);
     if new.0.digest() != request.digest {
         return Err(changed_error(&request.file));
     }
@@ -86,7 +86,7 @@ pub(super) fn upgrade(status: UpgradeStatus, component: Bytes, replacement: Repl
 /// Reads the component and checks that it is the one that was reviewed.
 fn read(file: &Path, digest: &str) -> Result<Bytes> {
     let bytes = read_component(file)?;
-    if Digest::of(&bytes).to_string() != digest {
+    if Digest::compute(&bytes).to_string() != digest {
         return Err(changed_error(file));
     }
     Ok(Bytes::from(bytes))

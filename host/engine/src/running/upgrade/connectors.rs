@@ -28,7 +28,7 @@ pub(super) fn of_source(running: &Running, request: &PrepareRequest, name: &str)
     })?;
     let on_failure = Box::new(failure_callback(running, &status));
     let trial = request.on_trial.then(|| ConnectorTrial { before: old, on_failure });
-    let next = NextConnector { slot, node: Arc::new(new), trial, counts: running.metrics.of(name) };
+    let next = NextConnector { slot, node: Arc::new(new), trial, counts: running.metrics.counts(name) };
     running.plugins.upgrades.begin(upgrade(status, component, Replacement::Source(next), false))
 }
 
@@ -43,11 +43,11 @@ pub(super) fn of_sink(running: &Running, request: &PrepareRequest, name: &str) -
     let status =
         prepared_status(request, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     check_committed(running, name, &new).map_err(|why| {
-        Error::environment(format!("sink `{name}`: {} cannot resume where {} is: {why}", status.to.0, status.from.0))
+        Error::environment(format!("sink `{name}`: {} cannot resume at the position of {}: {why}", status.to.0, status.from.0))
     })?;
     let on_failure = Box::new(failure_callback(running, &status));
     let trial = request.on_trial.then(|| ConnectorTrial { before: old, on_failure });
-    let counts = running.metrics.of(&running.graph.spec.counts_of_sink(name));
+    let counts = running.metrics.counts(&running.graph.spec.counts_of_sink(name));
     let next = NextConnector { slot, node: Arc::new(new), trial, counts };
     running.plugins.upgrades.begin(upgrade(status, component, Replacement::Sink(next), false))
 }
@@ -56,7 +56,7 @@ pub(super) fn of_sink(running: &Running, request: &PrepareRequest, name: &str) -
 fn promise_differs(old: &SinkNode, new: &SinkNode) -> Option<String> {
     let promise = |node: &SinkNode| if node.description.exactly_once { "exactly once" } else { "at least once" };
     let (old, new) = (promise(old), promise(new));
-    (old != new).then(|| format!("it promised to write {old} and would promise {new}"))
+    (old != new).then(|| format!("its guarantee was {old} and would be {new}"))
 }
 
 /// Checks that the new version finds what the previous one has committed. Runs in the process that writes.
@@ -79,5 +79,5 @@ fn check_committed(running: &Running, name: &str, new: &SinkNode) -> Result<(), 
 }
 
 fn no_plugin(what: &str, name: &str) -> Error {
-    Error::job(format!("{what} `{name}` does not exist, or has no plugin that could be replaced"))
+    Error::job(format!("{what} `{name}` does not exist, or has no plugin to replace"))
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Loads and checks the plugin while the job continues. An error says why it cannot replace the running one.
 pub fn prepare(running: &Running, request: &PrepareRequest) -> Result<UpgradeStatus> {
-    let part = PluginPart::of(&request.stage);
+    let part = PluginPart::parse(&request.stage);
     let key = part.key();
     if running.options.sets.iter().any(|(path, _)| *path == key) {
         return Err(Error::job(format!(
@@ -56,10 +56,10 @@ fn no_plugin(running: &Running, stage: &str) -> Error {
     };
     Error::job(match found.operator {
         Operator::Sql(_) => format!(
-            "stage `{stage}` is a query: plugins that it calls as functions cannot be replaced while the job runs. Stop the \
-             job, change the plugin, and restart it: it resumes where it stopped"
+            "stage `{stage}` is a query, whose function plugins cannot be replaced while the job runs. Stop the \
+             job, change the plugin, and restart it; the job resumes from its last checkpoint"
         ),
-        _ => format!("stage `{stage}` has no plugin that could be replaced"),
+        _ => format!("stage `{stage}` has no plugin to replace"),
     })
 }
 
@@ -76,7 +76,7 @@ fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
         compare("its accumulators", &old.description.state, &new.description.state);
     }
     if old.sides != new.sides || old.key != new.key {
-        return Err(Error::bug("a plugin that changes what its stage is"));
+        return Err(Error::bug("a plugin that changes the kind of its stage"));
     }
     all.extend(old.tables.iter().filter_map(|old_table| table(old_table, &new.tables, new)));
     let is_new = |table: &&Table| !old.tables.iter().any(|old| old.name == table.name);

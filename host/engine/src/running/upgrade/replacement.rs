@@ -71,7 +71,8 @@ impl Replacement {
         match self {
             Replacement::Stage { node, .. } => shadow::check(node, batches),
             Replacement::Source(_) | Replacement::Sink(_) => Err(Error::job(
-                "sources and sinks have no shadow, as both versions would read or write; upgrade without `--shadow`",
+                "sources and sinks cannot run in a shadow, because both versions would read or write; upgrade \
+                without `--shadow`",
             )),
         }
     }

@@ -120,6 +120,6 @@ fn rows_that_do_not_fit_the_table_are_an_error() {
     let unknown =
         Table { state: vec![Column { kind: "decimal".into(), ..table(vec![]).state[0].clone() }], ..table(vec![]) };
     assert!(
-        super::merge(&unknown, vec![]).unwrap_err().message.contains("`decimal`, which this version does not know")
+        super::merge(&unknown, vec![]).unwrap_err().message.contains("`decimal`, which this version does not support")
     );
 }

@@ -168,13 +168,13 @@ impl ChangedKeys {
 impl Clone for ColdRows {
     /// Clones the rows. A merge in progress continues for only one of them.
     fn clone(&self) -> ColdRows {
-        ColdRows { copied: self.copied, ..ColdRows::of(self.files.clone()) }
+        ColdRows { copied: self.copied, ..ColdRows::from_files(self.files.clone()) }
     }
 }
 
 impl ColdRows {
     /// Creates it from these files.
-    pub fn of(files: Vec<ColdFile>) -> ColdRows {
+    pub fn from_files(files: Vec<ColdFile>) -> ColdRows {
         ColdRows { files, ..ColdRows::default() }
     }
 
@@ -221,7 +221,7 @@ impl ColdRows {
 
     /// Returns only the files with rows that no checkpoint has in this form.
     pub fn only_changed(&self) -> ColdRows {
-        ColdRows::of(self.files.iter().filter(|file| file.changed).cloned().collect())
+        ColdRows::from_files(self.files.iter().filter(|file| file.changed).cloned().collect())
     }
 
     /// Returns whether there may be rows whose keys were never touched.

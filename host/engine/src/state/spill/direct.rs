@@ -42,7 +42,7 @@ impl StateTable {
         self.set_loading(true)?;
         let form = self.row_form();
         let read = read(&mut |rows, is_base| {
-            let rows = FileRows::of(&form, rows)?;
+            let rows = FileRows::parse(&form, rows)?;
             // Rows of a base are as likely to be used as any in memory. Later changes are more likely to be.
             if is_base && !self.is_warm() && rows.are_in_order() && !rows.has_removed() {
                 direct.write(self, &form, &rows)?;

@@ -65,7 +65,7 @@ enum PageSource {
 
 /// Creates a file without a name if the file system supports that (`O_TMPFILE`), so that a killed process leaves nothing behind.
 pub fn open(dir: &Path) -> Result<File, StoreError> {
-    let failed = |error| io_failed(format!("make a file for cold rows of state in {}", dir.display()), &error);
+    let failed = |error| io_failed(format!("create a file for cold rows of state in {}", dir.display()), &error);
     fs::create_dir_all(dir).map_err(failed)?;
     tempfile::tempfile_in(dir).map_err(failed)
 }

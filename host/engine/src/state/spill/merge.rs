@@ -70,7 +70,7 @@ impl ColdRows {
         } else {
             self.files.retain(|file| !is_of(file));
         }
-        let mut only = ColdRows::of(vec![ColdFile::new(merged, changed, timed)]);
+        let mut only = ColdRows::from_files(vec![ColdFile::new(merged, changed, timed)]);
         taken.sort_unstable();
         taken.dedup();
         let lookups = taken.iter().map(|(hash, key)| KeyLookup { hash: *hash, key: Some(key) }).collect();

@@ -371,7 +371,7 @@ fn numbers(dir: &Path, count: u64) -> file::SpillFile {
 fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     const COUNT: u64 = 20_000;
     let dir = tempfile::tempdir().unwrap();
-    let mut rows = ColdRows::of(vec![ColdFile::new(numbers(dir.path(), COUNT), false, true)]);
+    let mut rows = ColdRows::from_files(vec![ColdFile::new(numbers(dir.path(), COUNT), false, true)]);
     let keys: Vec<[u8; 8]> = (0..COUNT + 100).map(u64::to_le_bytes).collect();
     let mut there: Vec<u64> = (0..COUNT).collect();
     // All pages are adjacent, some, or none.
@@ -407,7 +407,7 @@ fn many_rows_are_read_ahead_and_come_in_order_each_once() {
     let path = dir.path().join("file");
     std::fs::write(&path, &bytes).unwrap();
     let damaged = spill_file.with_file(std::fs::File::open(&path).unwrap());
-    let mut rows = ColdRows::of(vec![ColdFile::new(damaged, false, true)]);
+    let mut rows = ColdRows::from_files(vec![ColdFile::new(damaged, false, true)]);
     let lookups = (0..COUNT).step_by(40).map(|hash| KeyLookup { hash, key: None }).collect();
     let error = rows.take(lookups, |_, _| {}).unwrap_err();
     assert!(error.message.contains("its checksum is wrong"), "{error}");
@@ -420,7 +420,7 @@ fn a_damaged_page_is_refused_and_a_dir_that_is_none_is_told() {
     let spill_file = numbers(dir.path(), 400);
     assert!(spill_file.pages() > 4);
     let found = |file: &mut ColdFile, hash: u64| {
-        let mut rows = ColdRows::of(vec![file.clone()]);
+        let mut rows = ColdRows::from_files(vec![file.clone()]);
         let mut found = 0;
         let key = hash.to_le_bytes();
         rows.take(vec![KeyLookup { hash, key: Some(&key) }], |_, row| found += usize::from(row.columns == [7; 30]))?;
@@ -449,6 +449,6 @@ fn a_damaged_page_is_refused_and_a_dir_that_is_none_is_told() {
 
     let budget = StateBudget::new(1, path.join("below a file"));
     let error = table(None).spilling(budget.share(), &Failure::default()).err().unwrap();
-    assert!(error.message.contains("cannot make a file for cold rows of state in"), "{error}");
+    assert!(error.message.contains("cannot create a file for cold rows of state in"), "{error}");
     assert!(std::fs::read_dir(dir.path()).unwrap().count() == 1, "files have no names");
 }

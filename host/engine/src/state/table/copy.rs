@@ -20,7 +20,7 @@ pub struct TableCopy {
 
 impl TableCopy {
     /// Creates a copy without the rows in memory, and with all others, or the changed ones.
-    pub(in crate::state) fn of(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
+    pub(in crate::state) fn new(of: &StateTable, changed_only: bool) -> Result<TableCopy> {
         let mut table = of.empty_with(&of.state_schema())?;
         table.drop_index();
         table.spill = of.spill.as_ref().map(|spill| Box::new(spill.of_copy(changed_only)));

@@ -92,7 +92,7 @@ impl StateTable {
         take: impl FnOnce(TableCopy) -> Result<()> + Send + 'static,
     ) -> Result<()> {
         self.thaw()?;
-        let mut copy = TableCopy::of(self, !all)?;
+        let mut copy = TableCopy::new(self, !all)?;
         copy.may_have_files(|| Spill::new(budget.share(), failure.clone()));
         let removed = self.freeze_changes(all)?;
         if !all {

@@ -27,7 +27,7 @@ impl PackageStore {
     /// prevents false claims about the origin of a package in the store.
     pub fn seen(&self, registry: &str, name: &PackageName, version: &Version) -> Result<Option<Digest>> {
         let what = version_text(registry, name, version);
-        let Some(note) = self.read(&[VERSIONS, &Digest::of(what.as_bytes()).hex()], NOTE_BYTES_MAX)? else {
+        let Some(note) = self.read(&[VERSIONS, &Digest::compute(what.as_bytes()).hex()], NOTE_BYTES_MAX)? else {
             return Ok(None);
         };
         Ok(manifest_in(&note).filter(|_| note.ends_with(what.as_bytes())))
@@ -40,7 +40,7 @@ impl PackageStore {
         }
         let what = version_text(registry, name, version);
         let note = format!("{manifest}\n{what}");
-        self.write(&[VERSIONS, &Digest::of(what.as_bytes()).hex()], note.as_bytes())
+        self.write(&[VERSIONS, &Digest::compute(what.as_bytes()).hex()], note.as_bytes())
     }
 
     /// Returns the stored signatures of a manifest. Damaged ones are ignored.
@@ -49,14 +49,14 @@ impl PackageStore {
         let mut signatures = Vec::new();
         for name in names.iter().take(PACKAGE_SIGNATURES_MAX) {
             let found = self.read(&[SIGNATURES, &manifest.hex(), name], signature::BYTES_MAX as u64)?;
-            signatures.extend(found.filter(|signature| Digest::of(signature).hex() == *name));
+            signatures.extend(found.filter(|signature| Digest::compute(signature).hex() == *name));
         }
         Ok(signatures)
     }
 
     /// Stores signatures of a manifest, in addition to existing ones, or instead of them if there would be too many.
     pub fn keep_signatures(&self, manifest: &Digest, signatures: &[Vec<u8>]) -> Result<()> {
-        let name = |signature: &[u8]| Digest::of(signature).hex();
+        let name = |signature: &[u8]| Digest::compute(signature).hex();
         let mut held = self.signatures(manifest)?;
         let new: Vec<&Vec<u8>> = signatures.iter().filter(|signature| !held.contains(signature)).collect();
         if held.len() + new.len() > PACKAGE_SIGNATURES_MAX {
@@ -75,7 +75,7 @@ impl PackageStore {
     /// Notes that a lock file refers to the store.
     pub fn note_lock(&self, lock_file: &Path) -> Result<()> {
         let path = lock_file.as_os_str().as_bytes();
-        let names = [LOCKS, &Digest::of(path).hex()];
+        let names = [LOCKS, &Digest::compute(path).hex()];
         match self.read(&names, NOTE_BYTES_MAX)? {
             Some(noted) if noted == path => Ok(()),
             _ => self.write(&names, path),
@@ -88,7 +88,7 @@ impl PackageStore {
         for name in self.names(&[LOCKS])? {
             let path = self.read(&[LOCKS, &name], NOTE_BYTES_MAX)?;
             // Damaged notes are ignored.
-            let path = path.filter(|path| Digest::of(path).hex() == name);
+            let path = path.filter(|path| Digest::compute(path).hex() == name);
             locks.extend(path.map(|path| (name, PathBuf::from(OsString::from_vec(path)))));
         }
         Ok(locks)

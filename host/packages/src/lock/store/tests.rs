@@ -19,7 +19,7 @@ fn bytes_come_back_and_damage_is_seen_and_mended() {
     let digest = store.put(b"bytes").unwrap();
     assert_eq!(store.get(&digest).unwrap().unwrap(), b"bytes");
     let file = store.file(&digest).unwrap().unwrap();
-    assert_eq!(store.get(&Digest::of(b"others")).unwrap(), None);
+    assert_eq!(store.get(&Digest::compute(b"others")).unwrap(), None);
     fs::write(&file, b"bites").unwrap();
     assert!(store.get(&digest).unwrap_err().message.contains("Remove the file"));
     assert!(store.file(&digest).is_err());
@@ -54,7 +54,7 @@ fn a_dir_that_others_write_to_is_not_used() {
 fn a_version_is_seen_in_one_registry_only() {
     let (_dir, store) = store();
     let version = Version::new(1, 0, 0);
-    let manifest = Digest::of(b"manifest");
+    let manifest = Digest::compute(b"manifest");
     assert_eq!(store.seen("r", &name(), &version).unwrap(), None);
     store.see("r", &name(), &version, &manifest).unwrap();
     assert_eq!(store.seen("r", &name(), &version).unwrap(), Some(manifest));
@@ -65,7 +65,7 @@ fn a_version_is_seen_in_one_registry_only() {
 #[test]
 fn signatures_are_kept_once_and_not_without_end() {
     let (_dir, store) = store();
-    let manifest = Digest::of(b"manifest");
+    let manifest = Digest::compute(b"manifest");
     store.keep_signatures(&manifest, &[b"one".to_vec(), b"two".to_vec()]).unwrap();
     store.keep_signatures(&manifest, &[b"two".to_vec()]).unwrap();
     assert_eq!(store.signatures(&manifest).unwrap().len(), 2);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// The parts of a record, and the phrase for each.
 const PARTS: [(&str, &str); 4] =
-    [("inputs", "it reads"), ("output", "it returns"), ("state", "its state is"), ("key", "it needs as key")];
+    [("inputs", "it reads"), ("output", "it returns"), ("state", "its state is"), ("key", "its key must be")];
 
 /// Compares the records for equal configs and inputs.
 pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
@@ -16,7 +16,7 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
         (true, false) => return all.push(Difference::grave("it no longer describes its columns")),
         (false, true) => return all.push(Difference::grave("its previous columns are unknown")),
     }
-    let mut told: Vec<(String, String)> = Vec::new();
+    let mut described: Vec<(String, String)> = Vec::new();
     // If there are two records for one input, the first is used.
     let answer = |facts: &'_ PackageFacts, asked: &Value| {
         facts.schemas.iter().find(|entry| question(entry) == question(asked)).cloned()
@@ -25,22 +25,22 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
         let about = about(before);
         let Some(before) = answer(old, before) else { continue };
         let Some(now) = answer(new, &before) else {
-            told.push(("it no longer describes its columns".into(), about));
+            described.push(("it no longer describes its columns".into(), about));
             continue;
         };
-        for (part, words) in PARTS.into_iter().filter(|(part, _)| before.get(part) != now.get(part)) {
+        for (part, message) in PARTS.into_iter().filter(|(part, _)| before.get(part) != now.get(part)) {
             let (then, now) = (in_words(before.get(part)), in_words(now.get(part)));
-            told.push((format!("{words} {now}; previously {then}"), about.clone()));
+            described.push((format!("{message} {now}; previously {then}"), about.clone()));
         }
     }
     // Most plugins give the same result for all inputs, which is listed once.
     let mut differences: Vec<(String, String)> = Vec::new();
-    for (words, about) in told {
-        if !differences.iter().any(|(known, _)| *known == words) {
-            differences.push((words, about));
+    for (message, about) in described {
+        if !differences.iter().any(|(known, _)| *known == message) {
+            differences.push((message, about));
         }
     }
-    all.extend(differences.into_iter().map(|(words, about)| Difference::grave(words + &about)));
+    all.extend(differences.into_iter().map(|(message, about)| Difference::grave(message + &about)));
 }
 
 /// The config and input of a record.

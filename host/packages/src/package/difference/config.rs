@@ -15,9 +15,9 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
         return;
     }
     let text = |schema: &Value| if schema.is_null() { "any".to_owned() } else { shown(&schema.to_string()) };
-    let whole = || Difference::grave(format!("the schema of its config is {}; previously {}", text(&new), text(&old)));
+    let undefined = || Difference::grave(format!("the schema of its config is {}; previously {}", text(&new), text(&old)));
     if !(old.is_object() && new.is_object()) {
-        return all.push(whole());
+        return all.push(undefined());
     }
     let (then, now) = (properties(&old), properties(&new));
     let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
@@ -41,7 +41,7 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
         });
     }
     if rest(&old) != rest(&new) {
-        all.push(whole());
+        all.push(undefined());
     }
 }
 

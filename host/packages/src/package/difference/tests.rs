@@ -32,15 +32,15 @@ fn facts() -> PackageFacts {
 fn after(change: impl FnOnce(&mut PackageFacts)) -> Vec<String> {
     let mut new = facts();
     change(&mut new);
-    let told =
+    let described =
         |difference: Difference| (if difference.needs_accept { "! " } else { "" }).to_owned() + &difference.words;
-    between(&facts(), &new).into_iter().map(told).collect()
+    between(&facts(), &new).into_iter().map(described).collect()
 }
 
 #[test]
 fn what_needs_no_consent() {
     assert!(after(|_| {}).is_empty());
-    let told = after(|new| {
+    let described = after(|new| {
         new.version = "1.1.0".into();
         new.interface = "0.1.2".into();
         new.imports = vec!["millstream:plugin/log@0.1.2".into()];
@@ -53,7 +53,7 @@ fn what_needs_no_consent() {
         new.schemas.push(json!({ "config": { "by": 2 }, "given": [], "inputs": [], "output": [], "state": [] }));
     });
     assert_eq!(
-        told,
+        described,
         [
             "it no longer requests the grant http.hosts a.example.com",
             "its config may now have `pitch`",
@@ -104,7 +104,7 @@ fn columns_are_compared_by_what_was_asked() {
              null)"
         ]
     );
-    assert_eq!(after(|new| new.schemas[0]["key"] = number.clone()), ["! it needs as key last int64; previously any"]);
+    assert_eq!(after(|new| new.schemas[0]["key"] = number.clone()), ["! its key must be last int64; previously any"]);
     let gone = after(|new| drop(new.schemas.pop()));
     assert_eq!(gone.len(), 1);
     assert!(gone[0].starts_with("! it no longer describes its columns (with config {\"loud\""), "{gone:?}");
@@ -136,20 +136,20 @@ fn a_config_that_was_right_must_stay_right() {
 
 #[test]
 fn there_is_an_end_to_what_is_told() {
-    let told = after(|new| {
+    let described = after(|new| {
         let many = (0..1000).map(|key| (format!("k{key}"), json!({})));
         new.config_schema["properties"] = many.collect();
     });
-    assert_eq!((told.len(), told[50].as_str()), (51, "! and 952 more differences"));
+    assert_eq!((described.len(), described[50].as_str()), (51, "! and 952 more differences"));
 }
 
 #[test]
 fn words_of_authors_steer_nothing() {
-    let told = after(|new| {
+    let described = after(|new| {
         new.name = "a\u{1b}[2K\nb".repeat(1000);
         new.schemas[0]["output"] = json!([{ "name": "x\u{202e}y", "type": { "deep": "\n" } }]);
     });
-    for words in told {
+    for words in described {
         assert!(words.len() < 5000 && !words.contains(['\u{1b}', '\n', '\u{202e}']), "{words:?}");
     }
 }

@@ -12,8 +12,8 @@ fn component(version: &str) -> Vec<u8> {
 
 fn made(version: &str) -> Result<PackedPackage> {
     let component = component(version);
-    let facts = PackageFacts::of(&component, "shout.wasm").expect("facts");
-    PackedPackage::of(component, &facts)
+    let facts = PackageFacts::read(&component, "shout.wasm").expect("facts");
+    PackedPackage::pack(component, &facts)
 }
 
 #[test]
@@ -22,8 +22,8 @@ fn a_manifest_is_the_same_each_time_and_is_read_again() {
     assert_eq!(one.manifest, made("1.2.3").expect("again").manifest);
     assert_ne!(one.digest(), made("1.2.4").expect("another").digest());
     let layout = read(&one.manifest, "shout").expect("it can be read");
-    assert_eq!(layout.layer, Blob { digest: Digest::of(&one.component), bytes: one.component.len() as u64 });
-    assert_eq!(layout.config, Blob { digest: Digest::of(&one.config), bytes: one.config.len() as u64 });
+    assert_eq!(layout.layer, Blob { digest: Digest::compute(&one.component), bytes: one.component.len() as u64 });
+    assert_eq!(layout.config, Blob { digest: Digest::compute(&one.config), bytes: one.config.len() as u64 });
     assert_eq!(layout.description, "Loud");
 
     let manifest: Value = serde_json::from_slice(&one.manifest).expect("JSON");
@@ -39,7 +39,7 @@ fn a_manifest_is_the_same_each_time_and_is_read_again() {
     assert_eq!(manifest["annotations"], annotations);
     let config = oci_wasm::WasmConfig::try_from(one.config).expect("a config as oci-wasm reads it");
     assert_eq!(serde_json::to_value(&config).expect("JSON")["created"], "1970-01-01T00:00:00Z");
-    assert_eq!(config.layer_digests, [Digest::of(&one.component).to_string()]);
+    assert_eq!(config.layer_digests, [Digest::compute(&one.component).to_string()]);
     let component = config.component.expect("what it exports");
     assert_eq!(component.exports, ["millstream:plugin/transformer@0.1.1"]);
     assert_eq!(component.target.as_deref(), Some("millstream:plugin/transform@0.1.1"));
@@ -49,7 +49,7 @@ fn a_manifest_is_the_same_each_time_and_is_read_again() {
 fn names_and_versions_must_fit_registries() {
     for version in ["1.0", "1.0.0+today", "", "../1.0.0"] {
         let error = made(version).expect_err(version);
-        assert!(error.message.contains("needs a name and a version that registries take"), "{error}");
+        assert!(error.message.contains("needs a name and a version that registries accept"), "{error}");
     }
 }
 
@@ -58,21 +58,21 @@ fn what_is_no_package_is_refused() {
     let good: Value = serde_json::from_slice(&made("1.2.3").expect("a manifest").manifest).expect("JSON");
     let read = |manifest: &Value| super::read(manifest.to_string().as_bytes(), "shout").map_err(|error| error.message);
     assert!(read(&good).is_ok());
-    let with = |place: &str, value: Value| {
+    let with = |pointer: &str, value: Value| {
         let mut changed = good.clone();
-        let (parent, key) = place.rsplit_once('/').expect("a place");
+        let (parent, key) = pointer.rsplit_once('/').expect("a place");
         match changed.pointer_mut(parent).expect("a place") {
             Value::Array(values) if key == "-" => values.push(value),
             Value::Array(values) => values.clear(),
             Value::Object(entries) => drop(entries.insert(key.to_owned(), value)),
-            _ => panic!("no place {place}"),
+            _ => panic!("no place {pointer}"),
         }
-        read(&changed).expect_err(place)
+        read(&changed).expect_err(pointer)
     };
     let layer = good["layers"][0].clone();
     let title = "/annotations/org.opencontainers.image.title";
     let zip = json!("application/vnd.oci.image.layer.v1.tar+gzip");
-    for (place, value, words) in [
+    for (pointer, value, words) in [
         ("/layers/-", layer, "it has 2 layers"),
         ("/layers/0", json!(null), "it has 0 layers"),
         ("/layers/0/mediaType", zip, "its layer is of type `application/vnd.oci.image.layer.v1.tar+gzip`"),
@@ -88,8 +88,8 @@ fn what_is_no_package_is_refused() {
         ("/layers/0/digest", json!(format!("sha512:{}", "0".repeat(128))), "which is not SHA-256"),
         ("/config/mediaType", json!("application/vnd.oci.image.config.v1+json"), "its config is of type"),
         ("/config/size", json!(1 << 30), "its config claims to have 1073741824 bytes"),
-        ("/mediaType", json!("application/vnd.docker.distribution.manifest.v2+json"), "its manifest is of type"),
-        ("/mediaType", json!("\u{1b}[2J\u{202e}"), "its manifest is of type ` [2J `"),
+        ("/mediaType", json!("application/vnd.docker.distribution.manifest.v2+json"), "its manifest has the type"),
+        ("/mediaType", json!("\u{1b}[2J\u{202e}"), "its manifest has the type ` [2J `"),
         ("/schemaVersion", json!(1), "its manifest is of schema version 1"),
         ("/manifests", json!([]), "it is a list of manifests"),
         (title, json!("../../.bashrc"), "its title `../../.bashrc` is not a file name"),
@@ -99,9 +99,9 @@ fn what_is_no_package_is_refused() {
         (title, json!("a\nb"), "is not a file name"),
         ("/annotations/x", json!("x".repeat(PACKAGE_MANIFEST_BYTES_MAX)), "its manifest has more than"),
     ] {
-        let message = with(place, value);
+        let message = with(pointer, value);
         assert!(message.starts_with("shout: this is not a package: "), "{message}");
-        assert!(message.contains(words) && message.len() < 1000, "{place}: {message}");
+        assert!(message.contains(words) && message.len() < 1000, "{pointer}: {message}");
     }
     for text in
         ["", "{", "[]", "null", "\u{1b}[2J", "{\"schemaVersion\":2,\"schemaVersion\":2}", "{\"config\":\"\\u001b\"}"]

@@ -25,7 +25,7 @@ pub struct BuiltPackage {
 impl BuiltPackage {
     /// Packs it as for a push.
     pub fn made(&self) -> Result<PackedPackage> {
-        PackedPackage::of(self.component.clone(), &self.facts)
+        PackedPackage::pack(self.component.clone(), &self.facts)
     }
 }
 
@@ -54,7 +54,7 @@ pub fn at(path: &Path) -> Result<Option<BuiltPackage>> {
     }
     let file = component_file(path)?;
     let component = read_component(&file)?;
-    let facts = PackageFacts::of(&component, &file.display().to_string())?;
+    let facts = PackageFacts::read(&component, &file.display().to_string())?;
     if facts.name.is_empty() || facts.version.is_empty() {
         return Ok(None);
     }
@@ -71,8 +71,8 @@ pub fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     for entry in list {
         paths.push(entry.map_err(|error| failed(dir, &error))?.path());
         if paths.len() > REGISTRY_ENTRIES_MAX {
-            let words = format!("the registry {} has more than {REGISTRY_ENTRIES_MAX} entries", dir.display());
-            return Err(Error::environment(words));
+            let message = format!("the registry {} has more than {REGISTRY_ENTRIES_MAX} entries", dir.display());
+            return Err(Error::environment(message));
         }
     }
     paths.sort();

@@ -33,7 +33,7 @@ pub struct OciLayout {
 
 impl OciLayout {
     /// Opens the layout of a package, if it exists.
-    pub fn of(registry: &Path, name: &PackageName) -> Option<OciLayout> {
+    pub fn open(registry: &Path, name: &PackageName) -> Option<OciLayout> {
         let dir = registry.join(name.as_str());
         dir.join(MARK).is_file().then_some(OciLayout { dir })
     }
@@ -82,7 +82,7 @@ impl OciLayout {
         match self.read_blob(digest, *bytes)? {
             Some(content) if content.len() as u64 == *bytes => Ok(content),
             Some(content) => Err(Error::environment(format!(
-                "registry file {} has {} bytes, and {bytes} by its manifest; push it again",
+                "registry file {} has {} bytes, but {bytes} according to its manifest; push it again",
                 self.path(digest).display(),
                 content.len()
             ))),
@@ -94,7 +94,7 @@ impl OciLayout {
         let path = self.path(digest);
         let content = read(&path, bytes_max).map_err(|error| failed(&path, &error))?;
         match content {
-            Some(content) if Digest::of(&content) != *digest => Err(Error::environment(format!(
+            Some(content) if Digest::compute(&content) != *digest => Err(Error::environment(format!(
                 "registry file {} is damaged: its content has another digest; remove it and push the package again",
                 path.display()
             ))),
@@ -111,9 +111,9 @@ impl OciLayout {
             let Some(blob) = referrer::read(&self.manifest(&digest)?, package) else { continue };
             signatures.push(self.blob(&blob)?);
             if signatures.len() > PACKAGE_SIGNATURES_MAX {
-                let words =
+                let message =
                     format!("{}: {package} has more than {PACKAGE_SIGNATURES_MAX} signatures", self.dir.display());
-                return Err(Error::environment(words));
+                return Err(Error::environment(message));
             }
         }
         Ok(signatures)
@@ -125,7 +125,7 @@ impl OciLayout {
         let mut index = self.index()?;
         let digest = made.digest();
         if let Some((_, other)) = self.versions()?.iter().find(|(other, _)| other == version) {
-            return if *other == digest { Ok(()) } else { Err(taken(&self.dir, version)) };
+            return if *other == digest { Ok(()) } else { Err(version_exists(&self.dir, version)) };
         }
         for content in [&made.component, &made.config, &made.manifest] {
             self.put(content)?;
@@ -168,8 +168,8 @@ impl OciLayout {
         let index: OciImageIndex = serde_json::from_slice(&content)
             .map_err(|error| Error::environment(format!("registry file {} is damaged: {error}", path.display())))?;
         if index.manifests.len() > REGISTRY_ENTRIES_MAX {
-            let words = format!("registry file {} lists more than {REGISTRY_ENTRIES_MAX} manifests", path.display());
-            return Err(Error::environment(words));
+            let message = format!("registry file {} lists more than {REGISTRY_ENTRIES_MAX} manifests", path.display());
+            return Err(Error::environment(message));
         }
         Ok(index)
     }
@@ -185,7 +185,7 @@ impl OciLayout {
     }
 
     fn put(&self, content: &[u8]) -> Result<()> {
-        let digest = Digest::of(content);
+        let digest = Digest::compute(content);
         match self.read_blob(&digest, content.len() as u64) {
             Ok(Some(_)) => Ok(()),
             // Missing bytes are written, and damaged ones replaced.
@@ -212,6 +212,6 @@ fn is_not_ours(entry: fs::DirEntry) -> bool {
 }
 
 /// The error of a version that exists with other bytes.
-fn taken(place: &Path, version: &Version) -> Error {
-    found::taken(&place.display().to_string(), version)
+fn version_exists(place: &Path, version: &Version) -> Error {
+    found::version_exists(&place.display().to_string(), version)
 }

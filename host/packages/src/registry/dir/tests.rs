@@ -9,7 +9,7 @@ const COMPONENT: &[u8] = b"a component";
 /// A package with this text in its config. The manifest has everything that is read.
 fn made(config: &str) -> PackedPackage {
     let blob = |media_type: &str, content: &[u8]| {
-        format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, Digest::of(content), content.len())
+        format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, Digest::compute(content), content.len())
     };
     let manifest = format!(
         r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[{}],"annotations":{{"org.opencontainers.image.description":"Cuts lines into words"}}}}"#,
@@ -36,7 +36,7 @@ fn registry() -> (TempDir, PathBuf, PackedPackage) {
 }
 
 fn blob(registry: &Path, content: &[u8]) -> PathBuf {
-    registry.join("split-words/blobs/sha256").join(Digest::of(content).hex())
+    registry.join("split-words/blobs/sha256").join(Digest::compute(content).hex())
 }
 
 #[test]
@@ -59,8 +59,8 @@ fn what_was_pushed_is_found_and_fetched() {
 fn a_version_never_changes() {
     let (_dir, registry, one) = registry();
     push(&registry, &name(), &version("0.1.0"), &one).unwrap();
-    let refused = push(&registry, &name(), &version("0.1.0"), &made("two")).unwrap_err().message;
-    assert!(refused.contains("split-words has version 0.1.0 already, with other bytes"), "{refused}");
+    let rejected = push(&registry, &name(), &version("0.1.0"), &made("two")).unwrap_err().message;
+    assert!(rejected.contains("split-words already has version 0.1.0, with other bytes"), "{rejected}");
     assert_eq!(find(&registry, &"split-words".parse().unwrap()).unwrap().1, one.digest());
 }
 

@@ -54,5 +54,5 @@ pub fn search(_address: &Address, _words: &[String]) -> Result<Vec<SearchHit>> {
 }
 
 fn absent() -> Error {
-    Error::job(built::absent("asking `oci://` registries", "packages"))
+    Error::job(built::absent("`oci://` registries", "packages"))
 }

@@ -33,7 +33,7 @@ impl Address {
             () if text.len() > BYTES_MAX => wrong("it is too long"),
             () if !is_host(host) => wrong("it must begin with a host, or a host and a port"),
             () if !path.is_empty() && !path.split('/').all(is_component) => {
-                wrong("its path must have only lower-case letters and digits with `.`, `_` and `-` between them")
+                wrong("its path must contain only a-z and 0-9 with `.`, `_` and `-` between them")
             }
             () => Ok(Address { host: host.to_owned(), path: path.to_owned() }),
         }

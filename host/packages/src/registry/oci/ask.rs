@@ -22,7 +22,7 @@ const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX
 pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
     regular::check_certificates().map_err(Error::environment)?;
-    let _shown = progress::of(&doing(address, &question, bytes));
+    let _shown = progress::start(&doing(address, &question, bytes));
     // A registry sends nothing while it receives a component.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
@@ -30,7 +30,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     };
     let order = RegistryOrder {
         address: address.clone(),
-        login: login::of(address, Duration::from_secs(seconds))?,
+        login: login::find(address, Duration::from_secs(seconds))?,
         silence_seconds,
         question,
     };
@@ -53,7 +53,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     };
     let ended =
         ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
-    answer(ended, seconds).map_err(|words| Error::environment(format!("registry oci://{address} {words}")))
+    answer(ended, seconds).map_err(|cause| Error::environment(format!("registry oci://{address} {cause}")))
 }
 
 /// Describes the request, for progress messages.

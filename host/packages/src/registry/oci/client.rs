@@ -48,7 +48,7 @@ impl Client {
         let copy =
             login.as_ref().map(|Login { user, password }| Login { user: user.clone(), password: password.clone() });
         let uploader = Uploader::new(&config, copy, silence)?;
-        let oci = oci_client::Client::try_from(config).map_err(|error| transport::words(&error, &address, silence))?;
+        let oci = oci_client::Client::try_from(config).map_err(|error| transport::describe(&error, &address, silence))?;
         let auth =
             login.map_or(RegistryAuth::Anonymous, |Login { user, password }| RegistryAuth::Basic(user, password));
         Ok(Client { oci, auth, uploader, address, silence })
@@ -66,7 +66,7 @@ impl Client {
         if let Some(version) = wanted
             && let Some(manifest) = self.manifest(&self.by_tag(name, &version)?).await?
         {
-            return Ok(RegistryAnswer::Found { version, digest: Digest::of(&manifest).to_string() });
+            return Ok(RegistryAnswer::Found { version, digest: Digest::compute(&manifest).to_string() });
         }
         // Only for the message: some registries cannot list.
         let versions = self.versions(name).await.unwrap_or_default();
@@ -87,7 +87,7 @@ impl Client {
     pub async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
         let reference = self.by_tag(name, version)?;
         let [manifest, config, component] =
-            <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "has nothing to keep".to_owned())?;
+            <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "has nothing to store".to_owned())?;
         self.log_in(&reference, RegistryOperation::Push).await?;
         if let Some(there) = self.manifest(&reference).await? {
             return Ok(if there == manifest { RegistryAnswer::Bytes } else { RegistryAnswer::Taken });
@@ -106,7 +106,7 @@ impl Client {
 
     pub async fn list(&self) -> AskResult<Vec<FoundPackage>> {
         let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
-        let unlisted = |words| format!("does not list its packages ({words}); `millstream show NAME` works anyway");
+        let unlisted = |cause| format!("does not list its packages ({cause}); `millstream show NAME` works anyway");
         let repositories = self.pages(Lists::Repositories, &any).await.map_err(unlisted)?;
         let names: Vec<_> = repositories.iter().filter_map(|name| self.address.package(name)).collect();
         if names.len() > REGISTRY_SEARCHED_MAX {
@@ -151,7 +151,7 @@ impl Client {
             };
             let page = match page {
                 Err(error) if is_missing(&error) && of == Lists::Tags => return Ok(all),
-                page => page.map_err(|error| self.words(&error))?,
+                page => page.map_err(|error| self.describe(&error))?,
             };
             let is_full = page.len() >= PAGE;
             let before = all.len();
@@ -176,7 +176,7 @@ impl Client {
             }
             Ok((manifest, _)) => Ok(Some(manifest.into())),
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(self.words(&error)),
+            Err(error) => Err(self.describe(&error)),
         }
     }
 
@@ -185,21 +185,21 @@ impl Client {
         let mut bounded = LimitedBuffer { bytes: Vec::new(), bytes_max: bytes };
         let digest = digest.to_string();
         let pulled = self.oci.pull_blob(reference, digest.as_str(), &mut bounded).await;
-        pulled.map_err(|error| self.words(&error))?;
+        pulled.map_err(|error| self.describe(&error))?;
         match bounded.bytes.len() as u64 == bytes {
             true => Ok(bounded.bytes),
-            false => Err(format!("sent {} bytes of {digest}, and {bytes} by its manifest", bounded.bytes.len())),
+            false => Err(format!("sent {} bytes of {digest}, but its manifest says {bytes}", bounded.bytes.len())),
         }
     }
 
     /// Makes sure that the registry has these bytes.
     pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> AskResult<()> {
-        let digest = Digest::of(&content).to_string();
-        if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.words(&error))? {
+        let digest = Digest::compute(&content).to_string();
+        if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.describe(&error))? {
             return Ok(());
         }
         let token = self.oci.auth(reference, &self.auth, RegistryOperation::Push).await;
-        let token = token.map_err(|error| self.words(&error))?;
+        let token = token.map_err(|error| self.describe(&error))?;
         self.uploader.send(reference, &digest, content, token.as_deref()).await
     }
 
@@ -211,12 +211,12 @@ impl Client {
         media_type: &'static str,
     ) -> AskResult<()> {
         let put = self.oci.push_manifest_raw(reference, content, HeaderValue::from_static(media_type)).await;
-        put.map(drop).map_err(|error| self.words(&error))
+        put.map(drop).map_err(|error| self.describe(&error))
     }
 
     /// Logs in first, so that a rejected login gets its own error.
     pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> AskResult<()> {
-        self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.words(&error))
+        self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.describe(&error))
     }
 
     /// Returns the reference of a version of a package.
@@ -231,8 +231,8 @@ impl Client {
         Reference::with_digest(self.address.host.clone(), self.address.repository(name), digest.to_owned())
     }
 
-    pub(super) fn words(&self, error: &OciDistributionError) -> String {
-        transport::words(error, &self.address, self.silence)
+    pub(super) fn describe(&self, error: &OciDistributionError) -> String {
+        transport::describe(error, &self.address, self.silence)
     }
 }
 

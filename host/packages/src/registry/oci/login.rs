@@ -33,14 +33,14 @@ const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docke
 const DOCKER_HUB_KEPT: &str = "https://index.docker.io/v1/";
 
 /// Returns the credentials for this registry: those of podman, or else those of docker; `None` if neither has any.
-pub fn of(address: &Address, time_max: Duration) -> Result<Option<Login>> {
+pub fn find(address: &Address, time_max: Duration) -> Result<Option<Login>> {
     let server = match DOCKER_HUB.contains(&address.host.as_str()) {
         true => DOCKER_HUB_KEPT,
         false => &address.host,
     };
     let time_max = time_max.min(HELPER_TIME_MAX);
-    let kept = |whose, file: Option<PathBuf>| kept(whose, &file?, server, time_max);
-    match kept("podman", podmans_file()).or_else(|| kept("docker", dockers_file())) {
+    let credential = |whose, file: Option<PathBuf>| stored_credential(whose, &file?, server, time_max);
+    match credential("podman", podmans_file()).or_else(|| credential("docker", dockers_file())) {
         None => Ok(None),
         Some(DockerCredential::UsernamePassword(user, password)) => Ok(Some(Login { user, password })),
         Some(DockerCredential::IdentityToken(_)) => Err(Error::environment(format!(
@@ -69,7 +69,7 @@ fn podmans_file() -> Option<PathBuf> {
 }
 
 /// Returns the credentials for a server from a file, or from the helper that it names.
-fn kept(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<DockerCredential> {
+fn stored_credential(whose: &str, file: &Path, server: &str, time_max: Duration) -> Option<DockerCredential> {
     use CredentialRetrievalError as Why;
     let unread = |why: &str| {
         tracing::warn!("the login that {whose} keeps for {server} cannot be read: {why}");
@@ -126,10 +126,10 @@ fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCr
         tracing::debug!("{program} has no login for {server}: {}", words.trim());
         return Ok(None);
     }
-    let answer: HelperAnswer =
+    let response: HelperAnswer =
         serde_json::from_slice(&ended.output).map_err(|_| format!("{program} sent an invalid reply"))?;
-    Ok(Some(match answer.username.as_str() {
-        "<token>" => DockerCredential::IdentityToken(answer.secret),
-        _ => DockerCredential::UsernamePassword(answer.username, answer.secret),
+    Ok(Some(match response.username.as_str() {
+        "<token>" => DockerCredential::IdentityToken(response.secret),
+        _ => DockerCredential::UsernamePassword(response.username, response.secret),
     }))
 }

@@ -115,10 +115,10 @@ pub fn read<T: DeserializeOwned>(message: &[u8]) -> Option<(T, Vec<Vec<u8>>)> {
     rest = rest.get(1..)?;
     let mut all = Vec::new();
     while !rest.is_empty() {
-        let (length, behind) = rest.split_first_chunk::<8>()?;
-        let (bytes, behind) = behind.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+        let (length, rest_bytes) = rest.split_first_chunk::<8>()?;
+        let (bytes, rest_bytes) = rest_bytes.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         all.push(bytes.to_vec());
-        rest = behind;
+        rest = rest_bytes;
     }
     Some((serde_json::from_slice(head).ok()?, all))
 }
@@ -135,8 +135,8 @@ mod tests {
         assert!(matches!(head, RegistryAnswer::Failed(words) if words == "no\nway"));
         assert_eq!(bytes, [b"one\n".to_vec(), Vec::new(), vec![7; 3000]]);
         // A prefix that ends after a byte string is also a valid message.
-        let whole = (0..message.len()).filter(|end| read::<RegistryAnswer>(&message[..*end]).is_some()).count();
-        assert_eq!(whole, 3);
+        let complete = (0..message.len()).filter(|end| read::<RegistryAnswer>(&message[..*end]).is_some()).count();
+        assert_eq!(complete, 3);
         assert!(
             read::<RegistryAnswer>(b"{}\n").is_none()
                 && read::<RegistryAnswer>(b"\"Bytes\"\n\xff\xff\xff\xff\xff\xff\xff\xff").is_none()

@@ -47,7 +47,7 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
     let mut input = Vec::new();
     io::stdin().lock().take(ORDER_BYTES_MAX).read_to_end(&mut input).map_err(failed)?;
     let (order, bytes) =
-        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("querying a registry: no order"))?;
+        message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("querying a registry: no request"))?;
     drop(input);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let answered = runtime.block_on(async {

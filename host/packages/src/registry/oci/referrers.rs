@@ -25,7 +25,7 @@ pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<V
 
 /// Attaches a signature and its manifest to a package.
 pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> AskResult<()> {
-    let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "has nothing to keep".to_owned())?;
+    let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "has nothing to store".to_owned())?;
     client.log_in(package, RegistryOperation::Push).await?;
     for content in [signature, referrer::EMPTY.to_vec()] {
         client.put(package, content).await?;
@@ -41,7 +41,7 @@ pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -
 /// Returns the entries of signatures that the registry lists, through its API or under the tag.
 async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ListedEntry>> {
     client.log_in(package, RegistryOperation::Pull).await?;
-    let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.words(&error))?;
+    let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.describe(&error))?;
     // Some registries ignore the requested type.
     let is_signature = |entry: &ListedEntry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE);
     let entries: Vec<ListedEntry> = index.manifests.into_iter().filter(is_signature).collect();
@@ -73,5 +73,5 @@ async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexE
 
 fn package_digest(package: &Reference) -> AskResult<Digest> {
     let digest = package.digest().and_then(|digest| digest.parse().ok());
-    digest.ok_or_else(|| "was asked about a package without its digest".into())
+    digest.ok_or_else(|| "was queried for a package without its digest".into())
 }

@@ -56,14 +56,14 @@ async fn needs_tls(address: &Address, silence: Duration) -> Result<bool, String>
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(silence).build();
     let client = client.map_err(|error| story(&error))?;
     match client.get(format!("http://{}/v2/", address.host)).send().await {
-        Ok(answer) => Ok(answer.status() == StatusCode::BAD_REQUEST),
+        Ok(response) => Ok(response.status() == StatusCode::BAD_REQUEST),
         Err(error) if error.is_connect() || error.is_timeout() => Err(unreachable(&error, silence)),
         Err(_) => Ok(true),
     }
 }
 
 /// Describes an error; the text continues after the registry's address.
-pub fn words(error: &OciDistributionError, address: &Address, silence: Duration) -> String {
+pub fn describe(error: &OciDistributionError, address: &Address, silence: Duration) -> String {
     use OciDistributionError as Why;
     let words = match error {
         Why::UnauthorizedError { .. } => denied(address),

@@ -62,7 +62,7 @@ impl Uploader {
             return Err(refused(begun).await);
         }
         let to = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
-        let to = to.ok_or("does not say where to push to")?;
+        let to = to.ok_or("did not return an upload address")?;
         // Relative to the requested URL.
         let mut to = begin.join(to).map_err(|error| format!("sent an invalid URL to push to: {error}"))?;
         let is_registry = to.origin() == registry;
@@ -77,18 +77,18 @@ impl Uploader {
             _ if is_registry => Err(refused(put).await),
             _ => {
                 let host = to.host_str().unwrap_or_default();
-                let words = refused(put).await;
-                Err(format!("redirects the push to {host}, where the login is not sent; that {words}"))
+                let message = refused(put).await;
+                Err(format!("redirects the push to {host}, which does not receive the login; it {message}"))
             }
         }
     }
 }
 
 /// Formats the status and the text of an error response.
-async fn refused(mut answer: Response) -> String {
-    let status = answer.status().as_u16();
+async fn refused(mut response: Response) -> String {
+    let status = response.status().as_u16();
     let mut said = Vec::new();
-    while let Ok(Some(piece)) = answer.chunk().await {
+    while let Ok(Some(piece)) = response.chunk().await {
         said.extend_from_slice(&piece);
         if said.len() > SAID_BYTES_MAX {
             break;

@@ -20,7 +20,7 @@ pub enum RegistryPlace {
 
 impl RegistryPlace {
     /// Parses the text form of a registry: `oci://…` or the path of a directory.
-    pub fn of(registry: &str) -> Result<RegistryPlace> {
+    pub fn parse(registry: &str) -> Result<RegistryPlace> {
         if let Some(address) = registry.strip_prefix("oci://") {
             return oci(address).ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in ASCII"));
         }
@@ -121,7 +121,7 @@ impl TryFrom<String> for Prefix {
             path if !path.contains("://") && !Path::new(path).is_absolute() => {
                 return Err(wrong(path, "write \"*\", oci://HOST/PATH or the absolute path of a directory"));
             }
-            _ => Some(RegistryPlace::of(&text)?),
+            _ => Some(RegistryPlace::parse(&text)?),
         };
         Ok(Prefix { text, place })
     }

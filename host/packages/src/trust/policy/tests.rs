@@ -22,12 +22,12 @@ impl TestMachine {
     }
 
     fn load(&self) -> Result<Policy> {
-        Policy::of(&self.dir.path().join("operators.toml"), None, Some(&self.dir.path().join("config")))
+        Policy::read(&self.dir.path().join("operators.toml"), None, Some(&self.dir.path().join("config")))
     }
 
     /// The result of the policies for version 1.0.0 of `words`.
     fn check(&self, signatures: &[Vec<u8>]) -> Result<Vec<String>> {
-        self.load()?.check(REGISTRY, &name(), &version("1.0.0"), &Digest::of(b"it"), signatures)
+        self.load()?.check(REGISTRY, &name(), &version("1.0.0"), &Digest::compute(b"it"), signatures)
     }
 
     fn refuses(&self, signatures: &[Vec<u8>]) -> String {
@@ -54,7 +54,7 @@ impl KeyHolder {
     }
 
     fn signs(&self) -> Vec<u8> {
-        sign(&self.key, &name(), &version("1.0.0"), &Digest::of(b"it")).unwrap()
+        sign(&self.key, &name(), &version("1.0.0"), &Digest::compute(b"it")).unwrap()
     }
 }
 
@@ -85,7 +85,7 @@ fn a_signature_counts_for_one_package_alone() {
     let machine = TestMachine::new("", &require("require = [\"alice\"]", &[&alice]));
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
     let other = |name: &str, number: &str, bytes: &[u8]| {
-        sign(&alice.key, &name.parse().unwrap(), &version(number), &Digest::of(bytes)).unwrap()
+        sign(&alice.key, &name.parse().unwrap(), &version(number), &Digest::compute(bytes)).unwrap()
     };
     for signature in [other("word", "1.0.0", b"it"), other("words", "1.0.1", b"it"), other("words", "1.0.0", b"other")]
     {
@@ -96,7 +96,7 @@ fn a_signature_counts_for_one_package_alone() {
     for (from, to) in [
         ("1.0.0", "1.0.00"),
         ("\"words\"", "\"word\""),
-        (&*Digest::of(b"it").hex(), &*Digest::of(b"other").hex()),
+        (&*Digest::compute(b"it").hex(), &*Digest::compute(b"other").hex()),
         ("\"alice\"", "\"bob\""),
         ("\"signer\"", "\"since\":1,\"signer\""),
         (&*alice.public().to_string(), &*mallory.public().to_string()),
@@ -180,7 +180,7 @@ fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
     assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
-    let machine = TestMachine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::of(b"it")), "");
+    let machine = TestMachine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::compute(b"it")), "");
     assert!(machine.refuses(&[new.signs()]).contains("operators.toml has revoked sha256:"));
 }
 
@@ -213,7 +213,7 @@ fn a_registry_is_the_same_however_it_is_written() {
     // A name with a trailing dot leads to the same host, and must not bypass the requirement.
     let rule = "[[registry]]\nat = \"oci://registry.example.com\"\nrequire = [\"alice\"]";
     let policy = TestMachine::new(rule, "").load().unwrap();
-    let checked = |at| policy.check(at, &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
+    let checked = |at| policy.check(at, &name(), &version("1.0.0"), &Digest::compute(b"it"), &[]);
     assert!(checked("oci://elsewhere.example.com/team").is_ok());
     for same in
         ["oci://registry.example.com/team", "oci://registry.example.com:443/a", "oci://registry.example.com./team"]
@@ -243,7 +243,7 @@ fn links_and_dots_lead_nowhere_else() {
     // Both the owner of the path and its target count.
     for (at, registry) in [("bad", "good/link"), ("good", "good/link"), ("same", "good/inside"), ("good", "same")] {
         let policy = TestMachine::new(&rule(at), "").load().unwrap();
-        let checked = policy.check(&path(registry), &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
+        let checked = policy.check(&path(registry), &name(), &version("1.0.0"), &Digest::compute(b"it"), &[]);
         assert!(checked.is_err(), "{at} {registry}");
     }
 }

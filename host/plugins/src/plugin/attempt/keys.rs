@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Checks that no key's state is too large.
 pub fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), OutputFault> {
-    let (sizes, most) = (RowBytes::of([states]), limits.state_bytes_per_key_max);
+    let (sizes, most) = (RowBytes::measure([states]), limits.state_bytes_per_key_max);
     let is_within = |rows: Range<usize>| sizes.of_range(&rows) as u64 <= most;
     if is_within(0..states.num_rows()) || (0..states.num_rows()).all(|row| is_within(row..row + 1)) {
         return Ok(());
@@ -86,10 +86,10 @@ mod tests {
         let (limits, two) = (PluginLimits::default(), groups(&[0, 0]));
         let change = |group| TimerChange { group, at_us: i64::MIN, is_set: true };
         assert_eq!(check_timers(&two, vec![change(1), change(0)], &limits).unwrap().len(), 2);
-        let told = words(&two, vec![change(1), change(2)], &limits);
-        assert_eq!(told, "a timer is for group 2, but there are 2 groups (they count from 0)");
-        let told = words(&groups(&[0]), vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1], &limits);
-        assert_eq!(told, "it sets or cancels more than 1000000 timers in one call");
+        let shown = words(&two, vec![change(1), change(2)], &limits);
+        assert_eq!(shown, "a timer is for group 2, but there are 2 groups (they count from 0)");
+        let shown = words(&groups(&[0]), vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1], &limits);
+        assert_eq!(shown, "it sets or cancels more than 1000000 timers in one call");
     }
 
     #[test]

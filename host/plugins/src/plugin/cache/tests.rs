@@ -102,7 +102,7 @@ fn links_and_files_of_others_are_not_followed() {
     assert_eq!(content(&cache, "a"), None, "a file that others may read");
     fs::rename(dir.path("compiled"), dir.path("other")).unwrap();
     symlink(dir.path("other"), dir.path("compiled")).unwrap();
-    assert!(dir.open().is_err_and(|e| e.to_string().contains("no link")));
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("not a link")));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_key_is_the_users_alone() {
     let key = dir.path("state/cache.key");
     assert_eq!((mode(&key), mode(&dir.path("state")), fs::metadata(&key).unwrap().len()), (0o600, 0o700, 32));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    assert!(dir.open().is_err_and(|e| e.to_string().contains("only this user may use (mode 0600)")));
+    assert!(dir.open().is_err_and(|e| e.to_string().contains("only this user can access (mode 0600)")));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::set_permissions(dir.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(dir.open().is_err_and(|e| e.to_string().contains("mode 0700")));

@@ -1,4 +1,4 @@
-//! What ended a call, in words, and what to do about it.
+//! Why a call ended, as a message, with advice.
 
 use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use crate::plugin::current_call::{CurrentCall, fuel, time};
@@ -11,11 +11,11 @@ use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
 
 const TOO_LONG: &str = "Raise `limits.time` of the stage (the limit of one call) and restart: planned batches are \
-                        replayed with the new limits. Or fix the plugin if it loops forever.";
+                        replayed with the new limits. Or fix the plugin if it loops endlessly.";
 const AUTHOR: &str = "Fix the plugin; `millstream test` runs its cases.";
 
-/// Whether the plugin is to blame that no instance could be made: its code ran and failed, or it is larger than it may be.
-/// Otherwise the machine is, which has no memory left for it.
+/// Returns whether the plugin caused the failure to create an instance: its code ran and failed, or it exceeds a limit.
+/// Otherwise the machine has no memory left for it.
 pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
     guest.memory.refused
         || guest.tables.refused
@@ -41,15 +41,15 @@ fn too_many_handles(limits: &PluginLimits) -> (Trap, String, &'static str) {
     (Trap::Handles, format!("it holds more than {} handles of resources", limits.handles_max), advice)
 }
 
-/// What ended a call, in words too, and what to do.
+/// Returns why a call ended, as a message, with advice.
 pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap, String, &'static str) {
     use wasmtime::Trap::{Interrupt, OutOfFuel, StackOverflow};
     let trap = error.downcast_ref::<wasmtime::Trap>();
-    // A guest may go on without the memory that it did not get, and meet another limit.
+    // A guest may continue without the memory that it did not get, and reach another limit.
     let is_other = matches!(trap, Some(Interrupt | OutOfFuel | StackOverflow));
     if guest.memory.refused && !is_other {
         let limit = units::in_words(limits.memory_bytes_max);
-        let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
+        let advice = "Raise `limits.memory` of the stage, or make batches smaller.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }
     if guest.tables.refused && !is_other {
@@ -69,12 +69,12 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
             (Trap::Time, what, advice)
         }
         Some(OutOfFuel) => {
-            let advice = "Raise `limits.time` or `limits.fuel` of the stage, or fix the plugin if it loops forever.";
+            let advice = "Raise `limits.time` or `limits.fuel` of the stage, or fix the plugin if it loops endlessly.";
             let most = fuel(limits, guest.call.times);
             (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
         Some(StackOverflow) => {
-            let advice = "Raise `limits.stack` of the stage, or fix the plugin if it recurses without end.";
+            let advice = "Raise `limits.stack` of the stage, or fix the plugin if it recurses endlessly.";
             (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), advice)
         }
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
@@ -89,14 +89,14 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
         None => match EngineLimit::exceeded(error) {
             Some(limit) => limit.cause(limits, guest),
             None => {
-                let words = printable(&error.root_cause().to_string(), PLUGIN_WORDS_BYTES_MAX);
-                (Trap::Rules, format!("its call broke the component model's rules: {words}"), AUTHOR)
+                let rule = printable(&error.root_cause().to_string(), PLUGIN_WORDS_BYTES_MAX);
+                (Trap::Rules, format!("its call broke the component model's rules: {rule}"), AUTHOR)
             }
         },
     }
 }
 
-/// The line of a guest's last words that says what happened: runtimes as Go's say where behind it, others before it.
+/// Returns the line of a guest's last output that describes the failure. Go's runtime prints the location after it, others before.
 fn what_happened(lines: &[String]) -> Option<&String> {
     const BEGINS: [&str; 3] = ["panic: ", "fatal error: ", "Assertion failed: "];
     lines.iter().rfind(|line| BEGINS.iter().any(|begin| line.starts_with(begin))).or(lines.last())
@@ -118,8 +118,8 @@ enum EngineLimit {
 }
 
 impl EngineLimit {
-    /// wasmtime's error types for these are private, so its words tell them; a test below makes each of them, and fails where
-    /// another version of wasmtime chooses other words.
+    /// wasmtime's error types for these are private, so they are recognized by their messages. A test below produces each, and fails
+    /// if another version of wasmtime changes the messages.
     const WORDS: [(&str, EngineLimit); 5] = [
         ("fuel allocated for hostcalls", EngineLimit::HostcallBytes),
         ("store handle limit exceeded", EngineLimit::Handles),
@@ -159,7 +159,7 @@ mod tests {
     use wasmtime::component::{Component, Linker, Resource, ResourceType};
     use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-    /// What ends a component that is made, and whose function `call` is called, under these limits.
+    /// Returns the error of a component that is instantiated, and whose function `call` is called, under these limits.
     fn ending(limits: StoreLimits, text: &str) -> wasmtime::Error {
         let engine = Engine::default();
         let component = Component::new(&engine, wat::parse_str(text).unwrap()).unwrap();

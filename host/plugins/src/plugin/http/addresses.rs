@@ -8,17 +8,17 @@ use millstream_base::job::spec::HttpGrant;
 use std::net::{IpAddr, SocketAddr};
 use wasmtime_wasi_http::Error;
 
-/// Where a request goes.
+/// The destination of a request.
 pub struct Destination {
-    /// As the plugin wrote it, without the brackets of an address.
+    /// The host as the plugin wrote it, without the brackets of an address.
     pub host: String,
-    /// What the host leads to, which was checked.
+    /// The host's checked addresses.
     pub addresses: Vec<SocketAddr>,
     /// Whether the server must prove that the name is its own.
     pub tls: bool,
 }
 
-/// Where a request to this address goes, or why it is refused.
+/// Returns the destination of a request to this address, or why it is rejected.
 pub async fn destination(uri: &Uri, grant: Option<&HttpGrant>) -> Result<Result<Destination, String>, Error> {
     let Some(authority) = uri.authority() else { return Err(Error::HttpRequestUriInvalid) };
     let tls = uri.scheme_str() == Some("https");
@@ -27,10 +27,10 @@ pub async fn destination(uri: &Uri, grant: Option<&HttpGrant>) -> Result<Result<
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let found = tokio::net::lookup_host((host.as_str(), port)).await.map_err(Error::Connect)?;
     let addresses: Vec<SocketAddr> = found.collect();
-    // An address leads to itself, and everybody knows where that name does.
+    // An IP address needs no lookup, and the addresses of `localhost` are known.
     if host.parse::<IpAddr>().is_err() && !host.eq_ignore_ascii_case("localhost") {
-        let refused = |address: &&SocketAddr| is_near(address.ip()) && !grants_address(grant, **address, usual_port);
-        if let Some(address) = addresses.iter().find(refused) {
+        let is_rejected = |address: &&SocketAddr| is_near(address.ip()) && !grants_address(grant, **address, usual_port);
+        if let Some(address) = addresses.iter().find(is_rejected) {
             return Ok(Err(format!(
                 "the request to `{authority}` is rejected: the name resolves to {}, which is not an address of \
                  another machine; to grant that, add \"{address}\" to `grant.http.hosts`",

@@ -16,7 +16,7 @@ struct Host {
 }
 
 impl Host {
-    /// Reads a host; an error says what is wrong with it, to go on from its name.
+    /// Parses a host. The error continues after the host's name.
     fn parse(text: &str) -> Result<Host, String> {
         if let Some((_, rest)) = text.split_once("://") {
             let host = rest.split('/').next().unwrap_or_default();
@@ -54,9 +54,9 @@ impl Host {
                 !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             });
         if !is_name && (below || !is_ipv6(name)) {
-            let words =
+            let message =
                 "is not a host; write a name or an address, for example \"api.example.com\" or \"127.0.0.1:8080\"";
-            return Err(words.into());
+            return Err(message.into());
         }
         Ok(Host { name: name.to_ascii_lowercase(), below, port })
     }
@@ -82,7 +82,7 @@ pub fn grants_address(grant: Option<&HttpGrant>, address: SocketAddr, usual_port
     hosts.iter().filter_map(|text| Host::parse(text).ok()).any(|of| of.covers(&name, address.port(), usual_port))
 }
 
-/// The port behind a host, as it is written.
+/// Splits off the port after a host, as text.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
@@ -93,9 +93,9 @@ fn split_port(text: &str) -> (&str, Option<&str>) {
 /// Checks a grant: what is wrong with it, and what to write.
 pub fn check(grant: &HttpGrant) -> Result<(), String> {
     if grant.hosts.is_empty() {
-        let words =
+        let message =
             "`grant.http.hosts` is empty; list the hosts that the plugin may call, for example [\"api.example.com\"]";
-        return Err(words.into());
+        return Err(message.into());
     }
     for host in &grant.hosts {
         Host::parse(host).map_err(|wrong| format!("`grant.http.hosts`: \"{host}\" {wrong}"))?;
@@ -122,7 +122,7 @@ fn check_method(method: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a request is not covered, with what to write where it should be; `None`: it is.
+/// Returns why a request is not granted, and what to write to grant it; `None` if it is granted.
 pub fn refusal(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<String> {
     let scheme = uri.scheme_str().unwrap_or_default();
     let usual_port = if scheme == "https" { 443 } else { 80 };
@@ -214,18 +214,18 @@ mod tests {
             refusal(grant, method, &uri.parse().unwrap()).unwrap_or_default()
         };
         let granted = grant(&["a.org"], &["GET"]);
-        let told = of(None, "GET", "http://b.org:81/");
-        assert!(told.contains("hosts = [\"b.org:81\"], methods = [\"GET\"]"), "{told}");
-        let told = of(Some(&granted), "GET", "https://b.org/");
-        assert!(told.contains("add \"b.org\" to `grant.http.hosts`"), "{told}");
-        let told = of(Some(&granted), "POST", "https://a.org/");
-        assert!(told.contains("add \"POST\" to `grant.http.methods`"), "{told}");
+        let denial = of(None, "GET", "http://b.org:81/");
+        assert!(denial.contains("hosts = [\"b.org:81\"], methods = [\"GET\"]"), "{denial}");
+        let denial = of(Some(&granted), "GET", "https://b.org/");
+        assert!(denial.contains("add \"b.org\" to `grant.http.hosts`"), "{denial}");
+        let denial = of(Some(&granted), "POST", "https://a.org/");
+        assert!(denial.contains("add \"POST\" to `grant.http.methods`"), "{denial}");
         assert!(!of(Some(&grant(&["a.org"], &["CONNECT"])), "CONNECT", "http://a.org/").is_empty());
     }
 
     #[test]
     fn mistakes_in_a_grant_are_named() {
-        for (host, words) in [
+        for (host, message) in [
             ("https://a.org/v1", "names a scheme; a grant covers http and https alike: write \"a.org\""),
             ("a.org/v1", "names a path; a grant covers the complete host: write \"a.org\""),
             ("me@a.org", "names a user; write \"a.org\""),
@@ -245,21 +245,21 @@ mod tests {
             ("*.[::1]", "is not a host"),
             ("exämple.org", "is not a host"),
         ] {
-            let told = check(&grant(&[host], &["GET"])).unwrap_err();
-            assert!(told.contains(words), "{host}: {told}");
+            let denial = check(&grant(&[host], &["GET"])).unwrap_err();
+            assert!(denial.contains(message), "{host}: {denial}");
         }
         for good in ["a.org", "A.org:1", "*.a.org", "*.a.org:65535", "[::1]", "[::1]:80", "127.0.0.1", "my_host"] {
             assert_eq!(check(&grant(&[good], &["GET", "M-SEARCH"])), Ok(()), "{good}");
         }
-        for (methods, words) in [
+        for (methods, message) in [
             (&["get"][..], "write \"GET\" for \"get\""),
             (&["GE T"], "is not a method"),
             (&[""], "is not a method"),
             (&["CONNECT"], "tunnel"),
             (&[], "remove it"),
         ] {
-            let told = check(&grant(&["a.org"], methods)).unwrap_err();
-            assert!(told.contains(words), "{methods:?}: {told}");
+            let denial = check(&grant(&["a.org"], methods)).unwrap_err();
+            assert!(denial.contains(message), "{methods:?}: {denial}");
         }
         assert!(check(&grant(&[], &["GET"])).unwrap_err().contains("is empty"));
     }

@@ -26,17 +26,17 @@ use wasmtime_wasi_http::{Error, WasiBody};
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-/// How long each step of a request may take.
+/// Timeouts of the steps of a request.
 pub struct Times {
     /// Until there is a connection.
     pub connect: Duration,
-    /// Until the head of the answer is there.
+    /// Time until the head of the response is received.
     pub first_byte: Duration,
     /// Between two pieces of its body.
     pub between_bytes: Duration,
 }
 
-/// Sends a request: the answer, and what drives its connection.
+/// Sends a request. Returns the response, and the task that drives its connection.
 pub async fn send(
     mut request: http::Request<WasiBody>,
     to: Destination,
@@ -56,19 +56,19 @@ pub async fn send(
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
     let asking = async {
-        let mut asked = pin!(sender.send_request(request));
+        let mut sent = pin!(sender.send_request(request));
         tokio::select! {
-            answer = &mut asked => Ok((answer?, true)),
+            response = &mut sent => Ok((response?, true)),
             ended = &mut connection => {
                 ended?;
-                Ok((asked.await?, false))
+                Ok((sent.await?, false))
             }
         }
     };
-    let asked: Result<_, Error> = timeout(times.first_byte, asking).await.map_err(|_| Error::ConnectionReadTimeout)?;
-    let (answer, open) = asked?;
+    let sent: Result<_, Error> = timeout(times.first_byte, asking).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let (response, open) = sent?;
     let between = times.between_bytes;
-    let answer = answer.map(|incoming| {
+    let response = response.map(|incoming| {
         let body = AnswerBody { incoming, between, silent: Box::pin(sleep(between)) };
         limited(body, Error::HttpResponseBodySize)
     });
@@ -78,10 +78,10 @@ pub async fn send(
             false => Ok(()),
         }
     });
-    Ok((answer, driver))
+    Ok((response, driver))
 }
 
-/// To the first address that answers.
+/// Connects to the first address that accepts.
 async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
@@ -103,7 +103,7 @@ async fn secured(stream: TcpStream, host: &str) -> Result<impl Stream + use<>, E
     TlsConnector::from(config.clone()).connect(name, stream).await.map_err(Error::Tls)
 }
 
-/// The body of an answer, which fails where nothing comes for too long.
+/// The body of a response. It fails if no data arrives for too long.
 struct AnswerBody {
     incoming: Incoming,
     between: Duration,

@@ -30,16 +30,16 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     let found = MANIFESTS.into_iter().map(|(name, place)| (path.join(name), place)).find(|(file, _)| file.is_file());
     let Some((manifest, place)) = found else {
         return Err(Error::job(format!(
-            "{shown} is not a plugin folder: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. \
-             Name a component file or a plugin folder."
+            "{shown} is not a plugin directory: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. \
+             Name a component file or a plugin directory."
         )));
     };
     let name = name_in(&manifest, place)?;
     let file = path.join(format!("{name}.wasm"));
     if !file.is_file() {
-        let words =
-            format!("plugin {shown} is not built: there is no {}. Run `millstream build {shown}`.", file.display());
-        return Err(Error::job(words));
+        let message =
+            format!("plugin {shown} is not built: {} does not exist. Run `millstream build {shown}`.", file.display());
+        return Err(Error::job(message));
     }
     Ok(file)
 }
@@ -53,5 +53,5 @@ fn name_in(manifest: &Path, place: &str) -> Result<String> {
         false => toml::from_str(&text).map_err(|error| wrong(&error))?,
     };
     let name = content.pointer(place).and_then(Value::as_str).filter(|name| !name.contains(['/', '\\']));
-    name.map(str::to_owned).ok_or_else(|| wrong(&"it names no package, so there is no plugin here"))
+    name.map(str::to_owned).ok_or_else(|| wrong(&"it names no package, so it is not a plugin"))
 }

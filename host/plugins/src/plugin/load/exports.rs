@@ -148,9 +148,9 @@ impl Exports<'_> {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let wrong = |words: String| {
+        let wrong = |message: String| {
             let file = self.file.display();
-            Error::plugin(format!("plugin {file}: {name} of {interface} {words}. Build it again: `millstream build`."))
+            Error::plugin(format!("plugin {file}: {name} of {interface} {message}. Build it again: `millstream build`."))
         };
         let found = self
             .component

@@ -52,7 +52,7 @@ pub enum ImportRefusal {
     NotOffered,
 }
 
-/// Whether a plugin of this world may have an import. The world is unknown if the plugin exports none of ours.
+/// Returns whether a plugin of this world may have an import. The world is unknown if the plugin exports none of ours.
 pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), ImportRefusal> {
     if let Some((interface, version)) = ours(name) {
         return match (release(version), world) {
@@ -74,19 +74,19 @@ pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Resul
     }
 }
 
-/// Checks all imports. The error follows the plugin's name, and says what to do.
+/// Checks all imports. The error continues after the plugin's name, and says what to do.
 pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<(), String> {
-    let refused = imports.iter().filter_map(|name| Some((name.as_str(), offered(name, world, options).err()?)));
-    let refused: Vec<(&str, ImportRefusal)> = refused.collect();
-    if refused.is_empty() { Ok(()) } else { Err(words(&refused)) }
+    let rejected = imports.iter().filter_map(|name| Some((name.as_str(), offered(name, world, options).err()?)));
+    let rejected: Vec<(&str, ImportRefusal)> = rejected.collect();
+    if rejected.is_empty() { Ok(()) } else { Err(message(&rejected)) }
 }
 
-fn words(refused: &[(&str, ImportRefusal)]) -> String {
+fn message(rejected: &[(&str, ImportRefusal)]) -> String {
     let of = |wanted: fn(&ImportRefusal) -> bool| {
-        let names: Vec<&str> = refused.iter().filter(|(_, why)| wanted(why)).map(|(name, _)| *name).collect();
+        let names: Vec<&str> = rejected.iter().filter(|(_, why)| wanted(why)).map(|(name, _)| *name).collect();
         (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
     };
-    if let Some((name, _)) = refused.iter().find(|(_, why)| *why == ImportRefusal::NewerInterface) {
+    if let Some((name, _)) = rejected.iter().find(|(_, why)| *why == ImportRefusal::NewerInterface) {
         return needs_other(ours(name).map_or("?", |(_, version)| version));
     }
     let mut all = Vec::new();
@@ -97,12 +97,12 @@ fn words(refused: &[(&str, ImportRefusal)]) -> String {
         ));
     }
     if let Some((_, ImportRefusal::ForUpdate(world))) =
-        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForUpdate(_)))
+        rejected.iter().find(|(_, why)| matches!(why, ImportRefusal::ForUpdate(_)))
     {
         all.push(format!("imports timers, which only world update supports; it is of world {world}"));
     }
     if let Some((_, ImportRefusal::ForEnds(world))) =
-        refused.iter().find(|(_, why)| matches!(why, ImportRefusal::ForEnds(_)))
+        rejected.iter().find(|(_, why)| matches!(why, ImportRefusal::ForEnds(_)))
     {
         all.push(format!("imports net, which only worlds source and sink support; it is of world {world}"));
     }
@@ -144,18 +144,18 @@ pub fn in_words(imports: &[String]) -> Vec<&'static str> {
         ("standard output (the log)", |name| {
             ["wasi:cli/stdout@", "wasi:cli/stderr@"].iter().any(|start| name.starts_with(start))
         }),
-        ("files and directories (there are none)", |name| name.starts_with("wasi:filesystem/")),
+        ("files and directories (none)", |name| name.starts_with("wasi:filesystem/")),
         ("HTTP requests (need a grant)", |name| name.starts_with("wasi:http/")),
     ];
-    let asked = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));
-    asked.map(|(words, _)| words).collect()
+    let requested = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));
+    requested.map(|(words, _)| words).collect()
 }
 
 fn is_ours(name: &str, interface: &str) -> bool {
     ours(name).is_some_and(|(own, _)| own == interface)
 }
 
-/// Package and interface of WASI 0.2: `wasi:io/poll@0.2.3` is `io` and `poll`.
+/// Splits package and interface of WASI 0.2: `wasi:io/poll@0.2.3` is `io` and `poll`.
 fn wasi(name: &str) -> Option<(&str, &str)> {
     let (path, version) = name.strip_prefix("wasi:")?.split_once('@')?;
     version.strip_prefix(WASI_SERIES)?.parse::<u32>().ok()?;

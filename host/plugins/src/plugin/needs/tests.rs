@@ -31,8 +31,8 @@ fn importing(name: &str, exports_function: bool) -> Vec<u8> {
 
 #[test]
 fn imports_that_only_define_types_ask_for_nothing() {
-    assert_eq!(ComponentNeeds::of(&importing("a:b/c", true)).unwrap().imports, ["a:b/c"]);
-    assert!(ComponentNeeds::of(&importing("a:b/c", false)).unwrap().imports.is_empty());
+    assert_eq!(ComponentNeeds::read(&importing("a:b/c", true)).unwrap().imports, ["a:b/c"]);
+    assert!(ComponentNeeds::read(&importing("a:b/c", false)).unwrap().imports.is_empty());
 }
 
 #[test]
@@ -50,11 +50,11 @@ fn types_within_types_are_counted_and_end() {
         bytes.extend(types);
         bytes
     };
-    assert_eq!(ComponentNeeds::of(&nested(10)).unwrap().size.nesting, 11);
-    let words = "levels of components or types within each other; at most 32 are allowed";
+    assert_eq!(ComponentNeeds::read(&nested(10)).unwrap().size.nesting, 11);
+    let message = "levels of nested components or types; at most 32 are allowed";
     for levels in [40, 5_000_000] {
-        match ComponentNeeds::of(&nested(levels)) {
-            Err(UnreadableComponent::TooLarge(found)) => assert!(found.ends_with(words), "{found}"),
+        match ComponentNeeds::read(&nested(levels)) {
+            Err(UnreadableComponent::TooLarge(found)) => assert!(found.ends_with(message), "{found}"),
             other => panic!("{other:?}"),
         }
     }
@@ -83,7 +83,7 @@ fn sizes_are_counted_inside_too() {
     let outer = component(|component| {
         component.section(&wasm::RawSection { id: 4, data: &inner }).section(&wasm::ModuleSection(&module));
     });
-    let size = ComponentNeeds::of(&outer).unwrap().size;
+    let size = ComponentNeeds::read(&outer).unwrap().size;
     assert_eq!((size.modules, size.components, size.functions, size.types, size.nesting), (2, 1, 4, 2, 1));
     assert_eq!(size.function_bytes, 302);
 }
@@ -91,16 +91,16 @@ fn sizes_are_counted_inside_too() {
 #[test]
 fn too_many_functions_are_refused() {
     let size = Size { functions: COMPONENT_FUNCTIONS_MAX + 1, ..Size::default() };
-    let words = format!("has {} functions; at most {COMPONENT_FUNCTIONS_MAX} are allowed", COMPONENT_FUNCTIONS_MAX + 1);
-    assert_eq!(size.check(), Err(UnreadableComponent::TooLarge(words)));
+    let message = format!("has {} functions; at most {COMPONENT_FUNCTIONS_MAX} are allowed", COMPONENT_FUNCTIONS_MAX + 1);
+    assert_eq!(size.check(), Err(UnreadableComponent::TooLarge(message)));
     assert_eq!(Size { functions: COMPONENT_FUNCTIONS_MAX, ..Size::default() }.check(), Ok(()));
 }
 
 #[test]
 fn many_empty_sections_are_not_read_to_their_end() {
     let bytes = [b"\0asm\x0d\0\x01\0".to_vec(), [0, 1, 0].repeat(1_000_000)].concat();
-    let words = format!("has {} sections; at most {COMPONENT_SECTIONS_MAX} are allowed", COMPONENT_SECTIONS_MAX + 1);
-    assert_eq!(ComponentNeeds::of(&bytes).unwrap_err(), UnreadableComponent::TooLarge(words));
+    let message = format!("has {} sections; at most {COMPONENT_SECTIONS_MAX} are allowed", COMPONENT_SECTIONS_MAX + 1);
+    assert_eq!(ComponentNeeds::read(&bytes).unwrap_err(), UnreadableComponent::TooLarge(message));
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn what_is_offered_depends_on_world_and_grant() {
     for name in ["millstream:plugin/log@0.1.0", "wasi:io/poll@0.2.0", "wasi:clocks/wall-clock@0.2.12"] {
         assert_eq!(ask(name, &none), Ok(()), "{name}");
     }
-    let refused = ask("wasi:http/outgoing-handler@0.2.3", &none).unwrap_err();
-    for words in ["wasi:http/outgoing-handler@0.2.3", "`grant = { http = { hosts = [\"", "`replayable = false`"] {
-        assert!(refused.contains(words), "{words} in {refused}");
+    let rejected = ask("wasi:http/outgoing-handler@0.2.3", &none).unwrap_err();
+    for message in ["wasi:http/outgoing-handler@0.2.3", "`grant = { http = { hosts = [\"", "`replayable = false`"] {
+        assert!(rejected.contains(message), "{message} in {rejected}");
     }
     assert_eq!(ask("wasi:http/outgoing-handler@0.2.3", &http), Ok(()));
     for name in [
@@ -127,8 +127,8 @@ fn what_is_offered_depends_on_world_and_grant() {
         "millstream:plugin/secret@0.1.2",
         "",
     ] {
-        let refused = ask(name, &http).unwrap_err();
-        assert!(refused.starts_with(&format!("imports interfaces that the host does not have: {name}\n")), "{refused}");
+        let rejected = ask(name, &http).unwrap_err();
+        assert!(rejected.starts_with(&format!("imports interfaces that the host does not have: {name}\n")), "{rejected}");
     }
     assert!(ask("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0"));
     let timers = ["millstream:plugin/timers@0.1.2".to_owned()];
@@ -147,11 +147,11 @@ fn no_bytes_make_it_panic() {
             bytes[at] = random.next() as u8;
         }
         bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
-        let _ = ComponentNeeds::of(&bytes);
+        let _ = ComponentNeeds::read(&bytes);
     }
     for length in 0..whole.len() {
         // Cut between two sections it is a component too, and a smaller one.
-        if let Ok(needs) = ComponentNeeds::of(&whole[..length]) {
+        if let Ok(needs) = ComponentNeeds::read(&whole[..length]) {
             assert!(needs.imports.is_empty());
         }
     }

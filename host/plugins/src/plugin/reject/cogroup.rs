@@ -81,8 +81,8 @@ fn guilty_group(
     trials.attempts.counters().merge(context.batch, counters.snapshot());
     for (input, refused) in piece.rejections.into_iter().enumerate() {
         let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
-        let place = |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
-        rejections[input].extend(refused.into_iter().filter_map(place));
+        let original = |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
+        rejections[input].extend(refused.into_iter().filter_map(original));
     }
     Ok(Some(piece.rows))
 }
@@ -103,10 +103,10 @@ impl Cogroups {
     /// One group with some of its rows, by input and index among all rows of the input.
     fn with_rows(&self, group: usize, rows: &[(usize, u32)]) -> Result<Cogroups> {
         let taken = self.inputs.iter().enumerate().map(|(input, (all, _))| {
-            let places: UInt32Array =
+            let indexes: UInt32Array =
                 rows.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect::<Vec<_>>().into();
-            let count = places.len() as u32;
-            Ok((take_record_batch(all, &places).map_err(Error::arrow)?, UInt32Array::from(vec![count])))
+            let count = indexes.len() as u32;
+            Ok((take_record_batch(all, &indexes).map_err(Error::arrow)?, UInt32Array::from(vec![count])))
         });
         Ok(Cogroups { keys: self.keys.slice(group, 1), inputs: taken.collect::<Result<_>>()? })
     }

@@ -1,7 +1,7 @@
 //! World `update`: keys with a due timer whose rows the plugin rejected, all of them. The rejection also covers the timer, and a timer is
 //! due only once. So these keys are called again without their rows.
 
-use super::update::taken;
+use super::update::take_rows;
 use crate::plugin::groups::{Groups, Updated};
 use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::error::Result;
@@ -33,7 +33,7 @@ impl Groups {
             }
             ends.push(left.len() as u32);
         }
-        let rows = taken(&self.rows, left.clone())?;
+        let rows = take_rows(&self.rows, left.clone())?;
         Ok((Groups { rows, ends: ends.into(), ..self.clone() }, left))
     }
 }
@@ -50,13 +50,13 @@ pub fn delivered(
     if emptied.is_empty() {
         return Ok(updated);
     }
-    let (others, places) = groups.without_rows_of(&emptied)?;
+    let (others, indexes) = groups.without_rows_of(&emptied)?;
     let of_emptied =
         |refusal: &RejectedRow| emptied.iter().any(|group| groups.rows_of(*group).contains(&(refusal.row as usize)));
     let mut rejections: Vec<_> = updated.rejections.into_iter().filter(of_emptied).collect();
     let again = call(&others)?;
-    let place = |refusal: RejectedRow| Some(RejectedRow { row: *places.get(refusal.row as usize)?, ..refusal });
-    rejections.extend(again.rejections.into_iter().filter_map(place));
+    let original = |refusal: RejectedRow| Some(RejectedRow { row: *indexes.get(refusal.row as usize)?, ..refusal });
+    rejections.extend(again.rejections.into_iter().filter_map(original));
     rejections.sort_by_key(|refusal| refusal.row);
     Ok(Updated { rejections, ..again })
 }

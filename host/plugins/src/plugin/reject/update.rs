@@ -72,8 +72,8 @@ fn guilty_group(
     refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
     let Some((updated, counters)) = last else { return without_rows(trials, context, of, group) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
-    let place = |refusal: RejectedRow| Some(RejectedRow { row: *good.get(refusal.row as usize)?, ..refusal });
-    Ok(Updated { rejections: updated.rejections.into_iter().filter_map(place).collect(), ..updated })
+    let original = |refusal: RejectedRow| Some(RejectedRow { row: *good.get(refusal.row as usize)?, ..refusal });
+    Ok(Updated { rejections: updated.rejections.into_iter().filter_map(original).collect(), ..updated })
 }
 
 /// A group without rows: it is called if it would be called without rows, otherwise left unchanged.
@@ -159,14 +159,14 @@ impl Groups {
             timed_out: self.timed_out.slice(start, count),
             overdue: self.overdue.slice(start, count),
             timers: self.timers.get(groups.clone()).unwrap_or_default().to_vec(),
-            due: self.due.of(groups),
+            due: self.due.slice(groups),
             all: self.all,
         }
     }
 
     /// One group with some of its rows, by index among all rows.
     fn with_rows(&self, group: usize, rows: &[u32]) -> Result<Groups> {
-        let taken = taken(&self.rows, rows.to_vec())?;
+        let taken = take_rows(&self.rows, rows.to_vec())?;
         let ends = UInt32Array::from(vec![rows.len() as u32]);
         Ok(Groups { rows: taken, ends, ..self.whole(group..group + 1) })
     }
@@ -185,12 +185,12 @@ impl Groups {
 
     /// Whether a group is called for a timer.
     pub(super) fn is_due(&self, group: usize) -> bool {
-        !self.due.of(group..group + 1).times_us.is_empty()
+        !self.due.slice(group..group + 1).times_us.is_empty()
     }
 }
 
 /// Takes some of the rows, even if the plugin reads none of their columns.
-pub(super) fn taken(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
+pub(super) fn take_rows(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
     let places = UInt32Array::from(places);
     let columns = rows.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>();
@@ -200,7 +200,7 @@ pub(super) fn taken(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch>
 
 impl DueTimes {
     /// The timers of some groups.
-    fn of(&self, groups: Range<usize>) -> DueTimes {
+    fn slice(&self, groups: Range<usize>) -> DueTimes {
         let first = groups.start.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
         let ends = self.ends.get(groups).unwrap_or_default();
         let last = ends.last().copied().unwrap_or(first);

@@ -196,7 +196,7 @@ fn cogroup_checks_every_part() {
     let error = message(&[2, 1], &mut caller);
     assert!(error.message.contains("input 1: row 1 is rejected, but only 1 rows were given"), "{error}");
     let error = message(&[2, 2, 2], &mut caller);
-    assert!(error.message.contains("`rejections` has 2 lists, and there are 3 inputs"), "{error}");
+    assert!(error.message.contains("`rejections` has 2 lists for 3 inputs"), "{error}");
     let error = caller.process(CONTEXT, &rows_of(1)).map(drop).unwrap_err();
     assert!(error.message.contains("implements world `cogroup`, which has no `process`"), "{error}");
 }

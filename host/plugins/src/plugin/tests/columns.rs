@@ -52,10 +52,10 @@ fn nullable(schema: &Schema) -> SchemaRef {
 
 #[test]
 fn any_slice_survives_the_round_trip() {
-    let whole = all_types(67);
-    let schema = nullable(whole.schema_ref());
+    let complete = all_types(67);
+    let schema = nullable(complete.schema_ref());
     for (start, length) in [(0, 67), (0, 0), (67, 0), (1, 1), (3, 9), (5, 62), (8, 16), (13, 8)] {
-        let slice = whole.slice(start, length);
+        let slice = complete.slice(start, length);
         let lowered = Lowered::new(&slice, &WrittenOut::default()).unwrap();
         for column in lowered.columns() {
             if let Some(offsets) = column.offsets {

@@ -45,9 +45,9 @@ fn files_that_are_no_plugin_are_told_apart() {
     );
     let cases: [(&[u8], &str); 8] = [
         (b"", "is empty"),
-        (b"name = \"x\"\n", "is a text file, not a component"),
+        (b"name = \"x\"\n", "is text, not a component"),
         (&[0xfe, 0xff, 0, 1], "is not WebAssembly"),
-        (b"\0asm\x01\0\0\0", "is a core WebAssembly module, not a component. `millstream build` makes"),
+        (b"\0asm\x01\0\0\0", "is a core WebAssembly module, not a component. `millstream build` creates"),
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
         (empty_component, "not a Millstream plugin: it exports nothing"),
         (&foreign, "not a Millstream plugin: it exports a:b/i"),

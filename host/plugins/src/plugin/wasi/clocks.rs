@@ -21,7 +21,7 @@ const STEP_NS: u64 = 1_000_000;
 pub struct GuestClocks {
     wall_us: u64,
     now_ns: u64,
-    /// When pollables of this clock are ready, by their handles.
+    /// Times at which pollables of this clock are ready, by handle.
     timers: BTreeMap<u32, u64>,
 }
 
@@ -102,7 +102,7 @@ impl poll::HostPollable for Guest {
             wasi.clock.sleep_until(at_ns);
             return Ok(());
         }
-        match wait(wasi.deadline.left(), PollsOne::block(&mut wasi.table, pollable)) {
+        match wait(wasi.deadline.remaining(), PollsOne::block(&mut wasi.table, pollable)) {
             Some(done) => done,
             None => Err(wasi.deadline.missed().into()),
         }
@@ -125,13 +125,13 @@ impl Wasi {
     /// Returns which of these are ready, once one is. Waits for the clock alone end immediately. Other waits get as much real time, after which
     /// the clock jumps.
     fn poll(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<Vec<u32>> {
-        let (mut timers, mut others, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, pollable) in (0u32..).zip(pollables) {
+        let (mut timers, mut others, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, pollable) in (0u32..).zip(pollables) {
             match self.clock.timers.get(&pollable.rep()) {
-                Some(at_ns) => timers.push((place, *at_ns)),
+                Some(at_ns) => timers.push((index, *at_ns)),
                 None => {
                     others.push(Resource::<DynPollable>::new_borrow(pollable.rep()));
-                    places.push(place);
+                    indexes.push(index);
                 }
             }
         }
@@ -139,10 +139,10 @@ impl Wasi {
         let mut ready = Vec::new();
         if !others.is_empty() || timers.is_empty() {
             let asleep = first_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(self.clock.now_ns)));
-            let most = self.deadline.left().min(asleep.unwrap_or(Duration::MAX));
+            let most = self.deadline.remaining().min(asleep.unwrap_or(Duration::MAX));
             match wait(most, Polls::poll(&mut self.table, others)) {
-                Some(done) => ready.extend(done?.into_iter().filter_map(|of| places.get(of as usize).copied())),
-                None if self.deadline.left().is_zero() || first_ns.is_none() => {
+                Some(done) => ready.extend(done?.into_iter().filter_map(|of| indexes.get(of as usize).copied())),
+                None if self.deadline.remaining().is_zero() || first_ns.is_none() => {
                     return Err(self.deadline.missed().into());
                 }
                 None => {}
@@ -151,7 +151,7 @@ impl Wasi {
         if let Some(first_ns) = first_ns.filter(|_| ready.is_empty()) {
             self.clock.sleep_until(first_ns);
         }
-        ready.extend(timers.iter().filter(|(_, at_ns)| *at_ns <= self.clock.now_ns).map(|(place, _)| *place));
+        ready.extend(timers.iter().filter(|(_, at_ns)| *at_ns <= self.clock.now_ns).map(|(index, _)| *index));
         ready.sort_unstable();
         Ok(ready)
     }

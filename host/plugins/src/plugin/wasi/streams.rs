@@ -24,7 +24,7 @@ pub struct PendingOutput {
     error: OutputBuffer,
 }
 
-/// One of the two, as a stream. Clones write to the same buffer.
+/// One of the two outputs, as a stream. Clones write to the same buffer.
 #[derive(Clone, Default)]
 struct OutputBuffer(Arc<Mutex<Vec<u8>>>);
 
@@ -108,7 +108,7 @@ impl stderr::Host for Guest {
     }
 }
 
-/// How much one read returns if a guest requests this much; it may always get less.
+/// Returns how much one read returns if a guest requests this much; it may always get less.
 fn at_once(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX).min(PLUGIN_READ_BYTES_MAX)
 }
@@ -124,14 +124,14 @@ impl Wasi {
 
     /// Waits until all is written.
     fn write_all(&mut self, stream: &Resource<DynOutputStream>, bytes: Bytes) -> StreamResult<()> {
-        let left = self.deadline.left();
+        let left = self.deadline.remaining();
         let written = wait(left, self.output(stream)?.blocking_write_and_flush(bytes));
         written.unwrap_or_else(|| Err(self.deadline.missed().into()))
     }
 
     /// Waits until something can be read.
     fn read_some(&mut self, stream: &Resource<DynInputStream>, length: usize) -> StreamResult<Bytes> {
-        let left = self.deadline.left();
+        let left = self.deadline.remaining();
         let read = wait(left, self.input(stream)?.blocking_read(length));
         let bytes = read.unwrap_or_else(|| Err(self.deadline.missed().into()))?;
         self.charge(bytes.len() as u64)?;

@@ -140,11 +140,11 @@ fn printed_lines_reach_the_story_of_a_failure_whole_cut_or_without_an_end() {
 #[test]
 fn leaving_is_a_failure() {
     let mut guest = in_batch("a", 1);
-    let words = exit::Host::exit(&mut guest, Err(())).unwrap_err().to_string();
-    assert_eq!(words, "it called exit(1); a plugin must return, even if it fails");
+    let message = exit::Host::exit(&mut guest, Err(())).unwrap_err().to_string();
+    assert_eq!(message, "it called exit(1); a plugin must return, even if it fails");
     guest.error_lines = vec!["other words".into(), "exit code 3".into()];
-    let words = exit::Host::exit(&mut guest, Err(())).unwrap_err().to_string();
-    assert_eq!(words, "it called exit(3); a plugin must return, even if it fails");
+    let message = exit::Host::exit(&mut guest, Err(())).unwrap_err().to_string();
+    assert_eq!(message, "it called exit(3); a plugin must return, even if it fails");
     assert_eq!(guest.error_lines, ["other words"]);
 }
 

@@ -37,7 +37,7 @@ fn what_is_put_in_is_read_again() {
     write("sdk/VERSION", "0.7.0\n");
     let bare = component("(component (core module (@custom \"version\" \"of the module\")))");
     let made = embed(&bare, &project(dir.path())).expect("it can be embedded");
-    let package = PackageSections::of(&made);
+    let package = PackageSections::parse(&made);
     assert_eq!((package.name.as_str(), package.version.as_str()), ("shout", "1.2.3"));
     assert_eq!(package.description, "Puts text in upper case: Ä");
     assert_eq!(package.license, "MIT OR Apache-2.0");
@@ -60,20 +60,20 @@ fn what_is_put_in_is_read_again() {
 #[test]
 fn what_it_answered_is_read_again() {
     let dir = tempfile::tempdir().expect("a folder");
-    let answers = |name: &str| {
+    let responses = |name: &str| {
         let entry = json!({ "config": {}, "output": [{ "name": name, "type": "text", "nullable": false }] });
         DescribedPlugin { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
     };
     let bare = component("(component)");
-    let made = super::embed(&bare, &project(dir.path()), &answers("word")).expect("it can be embedded");
-    let declared = Declarations::of(&made);
-    assert_eq!(declared.schemas, answers("word").schemas);
+    let made = super::embed(&bare, &project(dir.path()), &responses("word")).expect("it can be embedded");
+    let declared = Declarations::parse(&made);
+    assert_eq!(declared.schemas, responses("word").schemas);
     assert_eq!(declared.config_schema, json!({ "type": "object" }));
     assert_eq!(declared.grants, json!({ "http": { "hosts": ["api.example.com"] } }));
-    let again = super::embed(&made, &project(dir.path()), &answers("wort")).expect("it can be embedded again");
-    assert_eq!(Declarations::of(&again).schemas, answers("wort").schemas);
+    let again = super::embed(&made, &project(dir.path()), &responses("wort")).expect("it can be embedded again");
+    assert_eq!(Declarations::parse(&again).schemas, responses("wort").schemas);
     assert_eq!(again.len(), made.len(), "nothing is in it twice");
-    assert_eq!(Declarations::of(&bare), Declarations { grants: json!({}), ..Declarations::default() });
+    assert_eq!(Declarations::parse(&bare), Declarations { grants: json!({}), ..Declarations::default() });
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn what_a_tool_has_written_is_replaced() {
         "(component (@custom \"version\" \"9\") (@custom \"licenses\" \"GPL-3.0-only\") (@custom \"x\" \"y\"))",
     );
     let made = embed(&old, &project(dir.path())).expect("it can be embedded");
-    let package = PackageSections::of(&made);
+    let package = PackageSections::parse(&made);
     assert_eq!((package.version.as_str(), package.license.as_str()), ("1.2.3", "MIT OR Apache-2.0"));
     let count = |name: &[u8]| made.windows(name.len()).filter(|window| *window == name).count();
     assert_eq!((count(b"GPL-3.0-only"), count(b"\x01xy")), (0, 1));
@@ -94,12 +94,12 @@ fn a_readme_that_is_too_large_is_left_out() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::write(dir.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
     let made = embed(&component("(component)"), &project(dir.path())).expect("it can be embedded");
-    assert_eq!(PackageSections::of(&made).readme, "");
+    assert_eq!(PackageSections::parse(&made).readme, "");
 }
 
 #[test]
 fn hostile_sections_do_no_harm() {
-    let texts = PackageSections::of(&component(
+    let texts = PackageSections::parse(&component(
         "(component (@custom \"version\" \"1\\1b[31m\\e2\\80\\ae\") (@custom \"authors\" \"\\ff\\fe\")
          (@custom \"component-name\" \"\\00\\ff\\ff\\ff\\ff\\0f\") (@custom \"producers\" \"\\ff\\ff\\ff\\ff\\0f\"))",
     ));
@@ -112,9 +112,9 @@ fn hostile_sections_do_no_harm() {
     data.extend([1, b'a', 0].repeat(1_000_000));
     let mut bytes = component("(component)");
     CustomSection { name: "producers".into(), data: data.into() }.append_to_component(&mut bytes);
-    assert_eq!(PackageSections::of(&bytes).language.len(), 50);
+    assert_eq!(PackageSections::parse(&bytes).language.len(), 50);
 
-    let declared = Declarations::of(&component(
+    let declared = Declarations::parse(&component(
         "(component (@custom \"millstream:schemas\" \"[1, 2]\") (@custom \"millstream:grants\" \"[]\")
          (@custom \"millstream:config-schema\" \"{\\22a\\22: \\22\\5cu202e\\5cu001b[2J\\22}\"))",
     ));
@@ -126,12 +126,12 @@ fn hostile_sections_do_no_harm() {
         for name in [section::SCHEMAS, section::CONFIG_SCHEMA, section::GRANTS] {
             CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut bytes);
         }
-        assert_eq!(Declarations::of(&bytes), Declarations { grants: json!({}), ..Declarations::default() });
+        assert_eq!(Declarations::parse(&bytes), Declarations { grants: json!({}), ..Declarations::default() });
     }
 
     for end in 0..bytes.len().min(64) {
-        PackageSections::of(&bytes[..end]);
+        PackageSections::parse(&bytes[..end]);
     }
-    assert_eq!(PackageSections::of(b""), PackageSections::default());
-    assert_eq!(PackageSections::of(b"\0asm\x01\0\0\0"), PackageSections::default());
+    assert_eq!(PackageSections::parse(b""), PackageSections::default());
+    assert_eq!(PackageSections::parse(b"\0asm\x01\0\0\0"), PackageSections::default());
 }

@@ -41,7 +41,7 @@ impl PythonBase {
     ///
     /// # Errors
     /// `Environment`: componentize-py is missing. `Plugin`: the SDK cannot be imported.
-    pub fn of(parts: &BaseParts<'_>, work: &Path) -> Result<PythonBase> {
+    pub fn new(parts: &BaseParts<'_>, work: &Path) -> Result<PythonBase> {
         // Querying a tool's version takes a second, and a tool that was used before is known to work.
         let cache_key =
             tools::first(Tool::ComponentizePy, parts.project).map(|tool| cache_key(&tool, parts)).transpose()?;
@@ -49,7 +49,7 @@ impl PythonBase {
         let all = match cache_dir() {
             Ok(all) => all,
             Err(error) => {
-                tracing::warn!("CPython will be started again in the next build: {error}");
+                tracing::warn!("the started CPython is not cached, so the next build starts it again: {error}");
                 let all = work.join("base");
                 fs::create_dir(&all).map_err(|error| failed("create", &all, &error))?;
                 all
@@ -89,7 +89,7 @@ fn cache_dir() -> Result<PathBuf> {
 fn missing_tool_error(parts: &BaseParts<'_>) -> Error {
     match tools::find(Tool::ComponentizePy, parts.project) {
         Err(error) => error,
-        Ok(_) => Error::environment("componentize-py came just now; build again"),
+        Ok(_) => Error::environment("componentize-py was just installed; build again"),
     }
 }
 

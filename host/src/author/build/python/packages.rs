@@ -101,8 +101,9 @@ fn older_notes(taken: &BTreeMap<String, String>, newest: &BTreeMap<String, Strin
     let differ = newest.iter().filter_map(|(name, newest)| Some((name, newest, taken.get(name)?)));
     let notes = differ.filter(|(_, newest, taken)| newest != taken).map(|(name, newest, taken)| {
         format!(
-            "note: {name} {taken} was taken and not {newest}, which needs machine code, itself or by a package that it needs; \
-             only pure Python can be a part of a component. Write `{name}=={taken}` into pyproject.toml if that will do\n"
+            "note: {name} {taken} was used instead of {newest}, which (or a dependency of which) needs machine \
+             code; components can contain only pure Python. To confirm this, write `{name}=={taken}` into \
+             pyproject.toml\n"
         )
     });
     notes.collect()
@@ -138,7 +139,8 @@ mod tests {
         let newest = newest.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
         let told = older_notes(&taken, &newest);
         assert!(
-            told.starts_with("note: pydantic 1.10.26 was taken and not 2.12.0, which needs machine code"),
+            told.starts_with("note: pydantic 1.10.26 was used instead of 2.12.0, which (or a dependency of which) \
+                             needs machine code"),
             "{told}"
         );
         assert_eq!(told.lines().count(), 1, "{told}");

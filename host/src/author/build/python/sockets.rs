@@ -142,7 +142,7 @@ impl RewrittenComponent {
                 ComponentAlias::CoreInstanceExport { kind, instance_index, name } => {
                     Alias::CoreInstanceExport { instance: instance_index, kind: core_kind(kind)?, name }
                 }
-                ComponentAlias::Outer { .. } => return Err("it takes something from outside of it".into()),
+                ComponentAlias::Outer { .. } => return Err("it uses an outer component".into()),
             });
         }
         self.section(&aliases);
@@ -161,7 +161,7 @@ impl RewrittenComponent {
                     let (_, component) = self.new_index(ComponentExternalKind::Component, component_index);
                     instances.instantiate(component, args.iter().map(argument).collect::<Vec<_>>());
                 }
-                ComponentInstance::FromExports(_) => return Err("it makes an instance of what it has".into()),
+                ComponentInstance::FromExports(_) => return Err("it creates an instance of a part of itself".into()),
             }
         }
         self.section(&instances);
@@ -194,7 +194,7 @@ fn core_kind(kind: ExternalKind) -> Result<ExportKind> {
         ExternalKind::Table => ExportKind::Table,
         ExternalKind::Memory => ExportKind::Memory,
         ExternalKind::Global => ExportKind::Global,
-        _ => return Err("it has exports of a kind that is not known".into()),
+        _ => return Err("it has exports of an unknown kind".into()),
     })
 }
 

@@ -198,7 +198,7 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
         .env_remove("RUSTFLAGS")
         // Same as rustup's: without bitcode a plugin cannot be optimized together with the standard library.
         .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes");
-    let _shown = progress::of("building Rust's standard library");
+    let _shown = progress::start("building Rust's standard library");
     let status = tools::status(&mut building).map_err(|error| failed("run", cargo, &error))?;
     if !status.success() {
         let message = "cargo could not build the standard library for wasm32; its messages are above. It needs the \

@@ -51,7 +51,7 @@ pub fn differs(
 ) -> Result<Option<String>> {
     let files: Vec<String> = peers.received().map(|(name, _)| expected_file(name)).collect();
     let received = files.iter().any(|file| case.file_if_exists(file).is_some()).then_some(PeerFilesMatch);
-    let expected = ExpectedOutcome::of(&case.dir, "a file with what a peer hears", received)?;
+    let expected = ExpectedOutcome::read(&case.dir, "a file with what a peer receives", received)?;
     let rejected = case.file_if_exists(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
     let graph = match graph {
         Ok(graph) => graph,
@@ -251,7 +251,7 @@ impl<'a> Runs<'a> {
         let shown = |held: Option<BatchId>| held.map_or("none".to_owned(), |held| format!("batch {held}"));
         let invalid = [("committed", committed), ("open", opened)].into_iter().find(|(_, held)| *held != expected);
         Ok(invalid.map(|(function, held)| {
-            let becomes = if held < expected { "it would be handed over again, and rows be there twice" } else { "rows would be lost" };
+            let becomes = if held < expected { "it would be written again, and rows would be duplicated" } else { "rows would be lost" };
             format!(
                 "it promises exactly once, but when {when}, `{function}` says otherwise: {becomes}\n  expected   {}\n  got        {}",
                 shown(expected),
@@ -310,7 +310,8 @@ impl<'a> Runs<'a> {
         }
         match refused.first() {
             Some(row) if !self.rejects => Err(WriteError::Permanent(Error::plugin(format!(
-                "batch {}: its plugin rejects {} rows: {row}; a case that means it says on_error = \"reject\"",
+                "batch {}: its plugin rejects {} rows: {row}; if that is expected, write on_error = \"reject\" in \
+                the case",
                 batch.id,
                 refused.len()
             )))),
@@ -332,7 +333,7 @@ impl<'a> Runs<'a> {
         }
         let within: Duration = self.case.within;
         Err(Error::plugin(format!(
-            "not all batches were taken within {} (`within`)",
+            "not all batches were written within {} (`within`)",
             millstream_base::units::show_time(within)
         )))
     }
@@ -346,6 +347,6 @@ fn has_rows(batch: &Batch) -> bool {
 fn to_error(error: WriteError, batch: &Batch) -> Error {
     match error {
         WriteError::Permanent(error) => error,
-        WriteError::Transient(why) => Error::plugin(format!("batch {}, handed over again: {why}", batch.id)),
+        WriteError::Transient(why) => Error::plugin(format!("batch {}, written again: {why}", batch.id)),
     }
 }

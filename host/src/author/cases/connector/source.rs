@@ -52,7 +52,7 @@ pub fn differs(
     accepted: Option<&mut Vec<PathBuf>>,
 ) -> Result<Option<String>> {
     let rows = case.file_if_exists(EXPECTED).map(|path| read_lines(&path)).transpose()?;
-    let expected = ExpectedOutcome::of(&case.dir, EXPECTED, rows)?;
+    let expected = ExpectedOutcome::read(&case.dir, EXPECTED, rows)?;
     let rejected = case.file_if_exists(REJECTED).map(|path| compare::read_lines(&path)).transpose()?;
     // Sources have no batches here.
     let rejected = rejected.map(|lines| [BatchLine::merge(lines)]);
@@ -137,7 +137,7 @@ struct Rows {
     /// The name that the plugin gave it.
     partition: String,
     rows: Vec<Value>,
-    refused: Vec<Value>,
+    rejected: Vec<Value>,
     ended: bool,
     /// The current position, and earlier ones with the number of rows, and of all records, before them.
     position: Option<Vec<u8>>,
@@ -156,7 +156,7 @@ struct CasePosition {
 
 impl Rows {
     fn count(&self) -> usize {
-        self.rows.len() + self.refused.len()
+        self.rows.len() + self.rejected.len()
     }
 }
 
@@ -270,12 +270,12 @@ impl Runs<'_> {
         let rows = json::objects(&rows).map_err(|error| ReadError::Permanent(Error::plugin(error)))?;
         for row in rows {
             let row = serde_json::from_str(&self.peers.named(&row));
-            came.rows.push(self.kept(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?));
+            came.rows.push(self.comparable(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?));
         }
-        for (data, reason) in polled.refused {
+        for (data, reason) in polled.rejected {
             let row = serde_json::json!({ "value": String::from_utf8_lossy(&data), "reason": reason });
             let row = serde_json::from_str(&self.peers.named(&row.to_string()));
-            came.refused.push(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?);
+            came.rejected.push(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?);
         }
         if let Some(position) = polled.position {
             let shown = self.peers.named(&escape(&position));
@@ -288,7 +288,7 @@ impl Runs<'_> {
     }
 
     /// Returns a row without the columns that are not compared.
-    fn kept(&self, row: Value) -> Value {
+    fn comparable(&self, row: Value) -> Value {
         let mut row = compare::normalize(row);
         if let Some(members) = row.as_object_mut().filter(|_| !self.columns.is_empty()) {
             members.retain(|name, _| self.columns.contains(name));
@@ -341,7 +341,7 @@ impl Runs<'_> {
         for (name, stepped) in &steps.0 {
             let Some(all) = first.0.get(name) else { continue };
             let of = if name.is_empty() { String::new() } else { format!("partition `{name}`, ") };
-            if let Some(difference) = rows_differ((&all.rows, &all.refused), (&stepped.rows, &stepped.refused)) {
+            if let Some(difference) = rows_differ((&all.rows, &all.rejected), (&stepped.rows, &stepped.rejected)) {
                 return Ok(Some(format!("{of}with one row a poll:\n{difference}")));
             }
             if let Some(difference) = positions_differ(name, stepped, lines) {
@@ -354,10 +354,10 @@ impl Runs<'_> {
                 let (before, rest) = self
                     .reopened(point, all)
                     .map_err(|error| Error { message: opened(&format!(": {error}")), ..error })?;
-                let expected = (all.rows.get(before.rows.len()..), all.refused.get(before.refused.len()..));
+                let expected = (all.rows.get(before.rows.len()..), all.rejected.get(before.rejected.len()..));
                 let expected = (expected.0.unwrap_or_default(), expected.1.unwrap_or_default());
-                if let Some(difference) = rows_differ(expected, (&rest.rows, &rest.refused)) {
-                    return Ok(Some(opened(&format!(", behind {} rows:\n{difference}", before.rows.len()))));
+                if let Some(difference) = rows_differ(expected, (&rest.rows, &rest.rejected)) {
+                    return Ok(Some(opened(&format!(", after {} rows:\n{difference}", before.rows.len()))));
                 }
             }
         }
@@ -391,12 +391,12 @@ impl Runs<'_> {
 /// Describes the actual and the expected number of rows.
 fn describe_counts(readings: &[CaseReader], enough: Option<u64>) -> String {
     let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
-    let refused: usize = readings.iter().map(|reading| reading.came.refused.len()).sum();
+    let rejected: usize = readings.iter().map(|reading| reading.came.rejected.len()).sum();
     let expected = match enough {
         Some(enough) => format!("and {enough} are expected together (`rows`)"),
         None => "and the plugin has not reported its end; if it never does, write `rows = …`".into(),
     };
-    format!("there are {rows} rows and {refused} rejected ones, {expected}")
+    format!("there are {rows} rows and {rejected} rejected ones, {expected}")
 }
 
 /// Returns the first position that differs from an expected one.
@@ -409,7 +409,7 @@ fn positions_differ(partition: &str, stepped: &Rows, lines: &[RowsLine]) -> Opti
             stepped.positions.iter().filter(|point| point.rows == rows).map(|point| point.shown.as_str()).collect();
         if !got.contains(&expected.as_str()) {
             let got = got.first().unwrap_or(&"none");
-            return Some(format!("behind {rows} rows:\n  expected position {expected}\n  got               {got}"));
+            return Some(format!("after {rows} rows:\n  expected position {expected}\n  got               {got}"));
         }
     }
     None
@@ -464,7 +464,7 @@ impl PartitionRows {
 
     /// Returns the rejected rows, with the expected columns.
     fn rejected(&self, expected: &[BatchLine]) -> BatchLine {
-        let mut line = [BatchLine::of_rows(1, self.0.values().flat_map(|came| came.refused.clone()).collect())];
+        let mut line = [BatchLine::of_rows(1, self.0.values().flat_map(|came| came.rejected.clone()).collect())];
         compare::keep_columns_of(expected, &mut line);
         let [line] = line;
         line

@@ -142,7 +142,8 @@ impl Script {
         match unknown {
             None => Ok(tokens),
             Some(name) => Err(format!(
-                "`{{{name}}}` has no value here: write it in the line after `>`, or `let {name} = …` above; the text itself is \\{{{name}}}"
+                "`{{{name}}}` has no value here: write it in the line after `>`, or `let {name} = …` above; for the \
+                literal text, write \\{{{name}}}"
             )),
         }
     }
@@ -341,8 +342,8 @@ mod tests {
             ("> \\x4", "1: `\\x4` is not a byte"),
             (">a", "1: `>a` is not one of"),
         ] {
-            let told = Script::read(text).unwrap_err();
-            assert!(told.starts_with(message), "{text}: {told}");
+            let error = Script::read(text).unwrap_err();
+            assert!(error.starts_with(message), "{text}: {error}");
         }
     }
 }

@@ -22,9 +22,9 @@ fn connected(peers: &Peers) -> TcpStream {
 fn send(peers: &Peers, bytes: &[u8]) -> String {
     let mut stream = connected(peers);
     stream.write_all(bytes).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    escape(&answer)
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    escape(&response)
 }
 
 fn received(peers: &Peers) -> String {
@@ -46,7 +46,7 @@ fn a_server_over_tcp_answers_lines_and_forgets_them() {
     drop(connected(&peers).write_all(b"AD"));
     assert_eq!(received(&peers), "GET\nAD\\\n");
     send(&peers, b"what\x01\n");
-    assert_eq!(peers.error().unwrap(), "peer `peer`: no rule of peer.txt is for what the plugin says: what\\x01");
+    assert_eq!(peers.error().unwrap(), "peer `peer`: no rule of peer.txt matches what the plugin sent: what\\x01");
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_server_of_http_takes_bodies_and_answers_with_headers() {
     let (_dir, peers) = peer("kind = \"http\"\nheaders = [\"X-Key\"]", script);
     let head =
         "HTTP/1.1 200 Case\\r\\nConnection: close\\r\\nContent-Length: 7\\r\\netag: \"1\"\\r\\nx-key: k\\r\\n\\r\\n";
-    let whole = b"POST /b HTTP/1.1\r\nHost: a\r\nX-KEY: k\r\nContent-Length: 3\r\n\r\nabc";
-    assert_eq!(send(&peers, whole), format!("{head}abc\\nend"));
+    let complete = b"POST /b HTTP/1.1\r\nHost: a\r\nX-KEY: k\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(send(&peers, complete), format!("{head}abc\\nend"));
     let chunked = b"POST /b HTTP/1.1\r\nx-key: k\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
     assert_eq!(send(&peers, chunked), format!("{head}abc\\nend"));
     assert_eq!(send(&peers, b"GET /a HTTP/1.1\r\n\r\n"), "HTTP/1.1 204 Case\\r\\nConnection: close\\r\\n\\r\\n");

@@ -1,4 +1,4 @@
-//! Whole batches: two columns are multiplied, all others pass through, whatever they are.
+//! Batches: two columns are multiplied, all others pass through unchanged.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]
@@ -50,7 +50,7 @@ impl Transform for Columns {
     }
 }
 
-/// Where a column stands that must be there and have this type.
+/// Returns the index of a column that must exist and have this type.
 fn place(stage: &Stage, name: &str, wanted: &Type) -> Result<usize, Error> {
     let input = stage.input();
     let found = input.field(name)?;

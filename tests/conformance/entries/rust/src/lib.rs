@@ -121,7 +121,7 @@ fn connect(config: &Config) -> Result<Lines, Error> {
     Ok(Lines::new(Connection::connect(&config.address, TIMEOUT)?, LINE_BYTES_MAX))
 }
 
-/// The last batch that is there, as the server answers.
+/// Returns the last stored batch, from the server's response.
 fn held(lines: &mut Lines, question: &str) -> Result<Option<u64>, Error> {
     lines.connection().write(question.as_bytes(), TIMEOUT)?;
     let answer = lines.next(TIMEOUT)?;

@@ -1,4 +1,4 @@
-//! Calls that fail in every way, and what a plugin may ask of its runtime.
+//! Calls that fail in every way, and what a plugin may request of its runtime.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

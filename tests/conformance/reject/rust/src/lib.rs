@@ -1,4 +1,4 @@
-//! A typed config, the context of a call, and rows that are refused.
+//! A typed config, the context of a call, and rejected rows.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! Several rows or none from one row, and rows that are taken back.
+//! Several rows or none from one row, and rows that are removed.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

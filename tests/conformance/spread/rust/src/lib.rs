@@ -1,4 +1,4 @@
-//! An aggregate without an inverse, whose combination is not commutative, and whose rows may be refused.
+//! An aggregate without an inverse, whose combination is not commutative, and whose rows may be rejected.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! A state for each key: kept, removed, timed out, woken by timers; and rows of a key that are refused.
+//! A state for each key: kept, removed, timed out, woken by timers; and rejected rows of a key.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

@@ -1,4 +1,4 @@
-//! Dates, decimals, structs and lists: in a key, in rows, in a state and in what is put out.
+//! Dates, decimals, structs and lists: in a key, in rows, in a state and in the output.
 
 // Only as a component: a build of the workspace has nothing to do here.
 #![cfg(target_arch = "wasm32")]

@@ -58,7 +58,7 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
     let wrong = |message: &str| Err(message.to_owned());
     let expected = [
         Ok(same.to_owned()),
-        wrong("column `a.of.day`: `2026-13-20` is not a date (as 2026-11-20)"),
+        wrong("column `a.of.day`: `2026-13-20` is not a date (for example 2026-11-20)"),
         Ok(r#"{"id":null,"tags":null,"of":null}"#.into()),
         Ok(r#"{"id":3,"tags":[],"of":null}"#.into()),
         wrong("column `a.of`: not struct<price: decimal(9,2), day: date, at: timestamp>"),
@@ -142,12 +142,12 @@ fn random_value(random: &mut Random, kind: &ColumnType) -> Value {
         }
         ColumnType::Arrow(DataType::Decimal128(..)) => json!(random.below(999_999_999_999)),
         ColumnType::Arrow(DataType::List(item)) => {
-            let item = ColumnType::of(item.data_type());
+            let item = ColumnType::from_arrow(item.data_type());
             (0..random.below(4)).map(|_| random_value(random, &item)).collect()
         }
         ColumnType::Arrow(DataType::Struct(members)) => {
             let member =
-                |m: &std::sync::Arc<arrow::datatypes::Field>| (m.name().clone(), ColumnType::of(m.data_type()));
+                |m: &std::sync::Arc<arrow::datatypes::Field>| (m.name().clone(), ColumnType::from_arrow(m.data_type()));
             let members: Vec<_> = members.iter().map(member).collect();
             members
                 .into_iter()

@@ -81,7 +81,7 @@ fn row_query_of(query: &Query, select: &Select) -> Result<RowQuery, String> {
     if let Some(call) = expressions.into_iter().find_map(over_rows) {
         return Err(format!("`{call}` looks at several rows"));
     }
-    let projection = projection_of(select, &tables).ok_or("its list of columns is not one that is followed here")?;
+    let projection = projection_of(select, &tables).ok_or("its list of columns is too complex to follow")?;
     let condition = select.selection.as_ref().map(|condition| reads(condition, &tables));
     Ok(RowQuery { stream, condition, projection })
 }

@@ -37,7 +37,7 @@ pub(super) fn top(r: &Reader<'_>) -> OperatorSpec {
         n: r.integer("n", 1, i64::MAX as u64).unwrap_or(1),
         by: r.text("by", "by = \"total\"").unwrap_or_default().into(),
         ascending: r.choice("order", &[("desc", false), ("asc", true)], &[]).unwrap_or_default(),
-        rank: r.text("rank", "rank = \"place\"").map(Into::into),
+        rank: r.text("rank", "rank = \"rank\"").map(Into::into),
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn distinct(r: &Reader<'_>) -> OperatorSpec {
             r.wrong("distinct", "`distinct = false` does nothing; write distinct = true, or remove it");
             None
         }
-        _ => r.texts("distinct", "distinct = true, or the columns that count, as distinct = \"user\""),
+        _ => r.texts("distinct", "distinct = true, or the columns to compare, for example distinct = \"user\""),
     };
     OperatorSpec::Distinct(columns.unwrap_or_default())
 }
@@ -81,7 +81,7 @@ pub(super) fn split(r: &Reader<'_>) -> OperatorSpec {
     let Some(branches) = r.inner("split", "split = { errors = \"level = 'ERROR'\" }") else {
         return OperatorSpec::Split(Vec::new());
     };
-    let example = |name: &String| format!("an SQL expression, as {name} = \"level = 'ERROR'\"");
+    let example = |name: &String| format!("an SQL expression, for example {name} = \"level = 'ERROR'\"");
     let one = |name: &String| Some((name.clone(), branches.text(name, &example(name))?.to_owned()));
     OperatorSpec::Split(branches.table.keys().filter_map(one).collect())
 }

@@ -52,7 +52,7 @@ fn on(r: &Reader<'_>) -> Vec<(String, String)> {
 /// Reads `within`, in microseconds from and to.
 fn within(r: &Reader<'_>) -> Option<(i64, i64)> {
     let name = format!("`{}within`", r.inside);
-    let example = "within = \"10s\", or from and to, as within = [\"-5s\", \"10s\"]";
+    let example = "within = \"10s\", or from and to, for example within = [\"-5s\", \"10s\"]";
     let value = r.table.get("within")?;
     let bounds: Option<Vec<&str>> = match value {
         Value::String(_) => {
@@ -108,7 +108,7 @@ pub(super) fn enrich(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
         return OperatorSpec::Latest(latest(&r, kind));
     }
     if r.has("op") {
-        r.wrong("op", format!("`{0}op` is for tables that a stream keeps; write {0}stream, or remove it", r.inside));
+        r.wrong("op", format!("`{0}op` is for tables from a stream; write {0}stream, or remove it", r.inside));
     }
     let table = table(&r, kinds);
     let poll_ms = match table {
@@ -127,7 +127,7 @@ pub(super) fn enrich(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
 /// Reads `enrich` with a `stream`.
 fn latest(r: &Reader<'_>, kind: JoinKind) -> LatestSpec {
     for key in ["file", "url", "query", "wait", "format", "schema", "poll"].into_iter().filter(|key| r.has(key)) {
-        r.wrong(key, format!("`{0}{key}` does not go with `{0}stream`; remove one", r.inside));
+        r.wrong(key, format!("`{0}{key}` cannot be combined with `{0}stream`; remove one", r.inside));
     }
     LatestSpec {
         stream: r.text("stream", "stream = \"customers\"").unwrap_or("?").into(),
@@ -142,7 +142,7 @@ fn table(r: &Reader<'_>, kinds: &Kinds) -> Option<EnrichTable> {
     let of = if r.has("url") { "url" } else { "query" };
     for (key, other) in [("url", "file"), ("query", "file"), ("wait", "file"), ("format", of)] {
         if r.has(key) && r.has(other) && (other == "file" || !r.has("file")) {
-            r.wrong(key, format!("`{0}{key}` does not go with `{0}{other}`; remove one", r.inside));
+            r.wrong(key, format!("`{0}{key}` cannot be combined with `{0}{other}`; remove one", r.inside));
         }
     }
     if r.has("url") || r.has("query") {

@@ -48,7 +48,7 @@ pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
 fn expressions(r: &Reader<'_>, key: &str, example: &str) -> Vec<(String, String)> {
     let Some(inner) = r.inner(key, &format!("{key} = {{ a = \"{example}\" }}")) else { return Vec::new() };
     let one = |name: &String| {
-        let text = inner.text(name, &format!("an SQL expression, as {name} = \"{example}\""))?;
+        let text = inner.text(name, &format!("an SQL expression, for example {name} = \"{example}\""))?;
         Some((name.clone(), text.to_owned()))
     };
     inner.table.keys().filter_map(one).collect()

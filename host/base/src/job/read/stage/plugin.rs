@@ -117,7 +117,7 @@ fn grant(r: &Reader<'_>) -> GrantSpec {
         env: env(&grant),
         http: http(&grant),
         tcp: addresses("tcp"),
-        ca: grant.path("ca", "ca = \"issuer.pem\""),
+        ca: grant.path("ca", "ca = \"ca.pem\""),
         udp: addresses("udp"),
     }
 }
@@ -126,13 +126,13 @@ fn files(grant: &Reader<'_>) -> BTreeMap<String, PathBuf> {
     let Some(files) = grant.inner("files", "files = { stopwords = \"stopwords.txt\" }") else {
         return BTreeMap::new();
     };
-    let path = |name: &String| files.path(name, &format!("the path of a file, as {name} = \"{name}.txt\""));
+    let path = |name: &String| files.path(name, &format!("the path of a file, for example {name} = \"{name}.txt\""));
     files.table.keys().filter_map(|name| Some((name.clone(), path(name)?))).collect()
 }
 
 fn env(grant: &Reader<'_>) -> BTreeMap<String, String> {
     let Some(env) = grant.inner("env", "env = { REGION = \"eu\" }") else { return BTreeMap::new() };
-    let value = |name: &String| env.text(name, &format!("its value, as {name} = \"…\""));
+    let value = |name: &String| env.text(name, &format!("its value, for example {name} = \"…\""));
     env.table.keys().filter_map(|name| Some((name.clone(), value(name)?.to_owned()))).collect()
 }
 
@@ -154,7 +154,7 @@ fn http(grant: &Reader<'_>) -> Option<HttpGrant> {
 fn config(r: &Reader<'_>) -> Json {
     let Some(value) = r.table.get("config") else { return Json::Object(Default::default()) };
     json(value).unwrap_or_else(|value| {
-        let message = format!("`config` holds {value}, {} that JSON has no word for; write it as text", type_of(value));
+        let message = format!("`config` holds {value}, {} that JSON cannot hold; write it as text", type_of(value));
         r.wrong("config", message);
         Json::Null
     })

@@ -37,7 +37,7 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
     let changes = emit.filter(|emit| all && *emit == WindowEmit::Changes);
     let emit = if all { changes } else { emit_of(r, window.as_ref(), emit, of_time) };
     if all && r.has("emit") && changes.is_none() {
-        r.wrong("emit", "`emit` is for windows that end, and window = \"all\" never does; remove it");
+        r.wrong("emit", "`emit` is for windows that end, but window = \"all\" never ends; remove it");
     }
     let [time, lateness, idle, ahead_max] = readers;
     let length = |(key, reader): (&str, Option<&Reader<'_>>)| reader.and_then(|r| r.time(key));
@@ -111,8 +111,8 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
     let first = |keys: &[&'static str]| keys.iter().copied().find(|key| r.has(key));
     if let (Some(one), Some(other)) = (first(&sliding), first(&session)) {
         let message = format!(
-            "`{0}{one}` and `{0}{other}` do not go together: a window has `size` and `slide`, or `gap` for sessions; \
-             remove one",
+            "`{0}{one}` and `{0}{other}` cannot be combined: a window has `size` and `slide`, or `gap` for \
+             sessions; remove one",
             r.inside
         );
         r.wrong(other, message);

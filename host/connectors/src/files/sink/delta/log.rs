@@ -186,9 +186,9 @@ impl Table {
     pub fn load(destination: &dyn Destination, part: checkpoint::Part) -> Result<Option<Table>, StoreError> {
         let hint = destination.read(LAST_CHECKPOINT)?.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let hint = hint.and_then(|hint| hint["version"].as_u64());
-        let mut names = LogFiles::of(destination, hint)?;
+        let mut names = LogFiles::list(destination, hint)?;
         if names.checkpoint.is_none() && hint.is_some() {
-            names = LogFiles::of(destination, None)?;
+            names = LogFiles::list(destination, None)?;
         }
         let LogFiles { checkpoint, commits } = names;
         let first = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.version + 1);
@@ -321,25 +321,28 @@ impl Table {
         if !unknown.is_empty() {
             let unknown: Vec<_> = unknown.into_iter().collect();
             return Err(format!(
-                "the table needs what is not available in this version: {}; drop these features, or write another table",
+                "the table needs features that this version does not support: {}; drop these features, or write \
+                another table",
                 unknown.join(", ")
             ));
         }
         let setting = |name: &str| metadata.configuration.get(name).and_then(Option::as_deref);
         if setting("delta.columnMapping.mode").is_some_and(|mode| mode != "none") {
-            return Err("the table gives its columns other names in the files (`delta.columnMapping.mode`), which is not available in this \
-                        version; write another table"
+            return Err("the table maps its column names (`delta.columnMapping.mode`), which this version does not \
+                        support; write another table"
                 .into());
         }
         if setting(TRANSACTION_RETENTION).is_some() {
             return Err(format!(
-                "the table may drop which commits of a job it has (`{TRANSACTION_RETENTION}`), and rows would be added again after a crash; \
-                 take that property from the table (ALTER TABLE .. UNSET TBLPROPERTIES), or write another table"
+                "the table may drop its record of a job's commits (`{TRANSACTION_RETENTION}`), so rows would be \
+                 added again after a crash; unset that property (ALTER TABLE .. UNSET TBLPROPERTIES), or write \
+                 another table"
             ));
         }
         if let Some(name) = metadata.configuration.keys().find_map(|key| key.strip_prefix("delta.constraints.")) {
             return Err(format!(
-                "the table has the constraint `{}`, which is not looked at in this version; drop it, or write another table",
+                "the table has the constraint `{}`, which this version does not check; drop it, or write another \
+                table",
                 harmless(name, SHOWN_BYTES_MAX)
             ));
         }
@@ -411,7 +414,7 @@ pub struct LogFiles {
 
 impl LogFiles {
     /// Lists all of them, or those from this version on.
-    pub fn of(destination: &dyn Destination, from: Option<u64>) -> Result<LogFiles, StoreError> {
+    pub fn list(destination: &dyn Destination, from: Option<u64>) -> Result<LogFiles, StoreError> {
         let after = from.map_or(String::new(), |version| format!("{version:020}"));
         let names = destination.names(DIR, &after)?;
         let mut commits = BTreeSet::new();

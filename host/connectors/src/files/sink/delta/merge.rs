@@ -39,7 +39,7 @@ pub struct MergeSettings {
 
 impl MergeSettings {
     /// Returns how a sink's rows replace others; `None` if they are appended.
-    pub fn of(layout: &FilesLayout) -> Option<MergeSettings> {
+    pub fn from_layout(layout: &FilesLayout) -> Option<MergeSettings> {
         match &layout.mode {
             TableMode::Append => None,
             TableMode::Upsert { key, op } => Some(MergeSettings { key: key.clone(), op: op.clone() }),
@@ -50,11 +50,11 @@ impl MergeSettings {
     pub fn columns_written(&self, rows: &Schema) -> Result<SchemaRef, (&'static str, String)> {
         let written = op::columns_written(rows, &self.key, self.op.as_deref())?;
         let is_kept = |name: &&String| {
-            written.field_with_name(name).is_ok_and(|field| ColumnType::of(field.data_type()).is_kept())
+            written.field_with_name(name).is_ok_and(|field| ColumnType::from_arrow(field.data_type()).is_kept())
         };
         match self.key.iter().find(|name| !is_kept(name)) {
             Some(name) => {
-                Err(("key", format!("column `{name}` of `key` has a type that makes no key; write another column")))
+                Err(("key", format!("column `{name}` of `key` has a type that cannot be a key; write another column")))
             }
             None => Ok(written),
         }
@@ -88,7 +88,7 @@ impl<'a> MergedParts<'a> {
                 bounds.add(&first_of_key(merging, &columns, &rows)?);
                 let ops = merging.op.as_ref().map(|op| {
                     let column = rows.column_by_name(op).and_then(|column| column.as_string_opt::<i32>());
-                    column.ok_or_else(|| format!("there is no column `{op}` of type text"))
+                    column.ok_or_else(|| format!("column `{op}` of type text not found"))
                 });
                 let ops = ops.transpose()?;
                 for row in 0..rows.num_rows() {
@@ -217,7 +217,7 @@ impl NewFile {
         if let Some(file) = self.file.take() {
             self.encoder = Some(Encoder::begin(self.format, rows.schema_ref(), BufWriter::new(file)).map_err(message)?);
         }
-        let Some(encoder) = &mut self.encoder else { return Err("it could not be begun".into()) };
+        let Some(encoder) = &mut self.encoder else { return Err("it could not be started".into()) };
         self.bounds.add(&first_of_key(changes.merging, &changes.columns, rows)?);
         self.rows += rows.num_rows();
         encoder.add(std::slice::from_ref(rows)).map_err(message)
@@ -375,7 +375,7 @@ fn for_rewrite(types: &BTreeMap<String, String>, rows: &RecordBatch) -> Result<R
             Some(zone) => cast_to(column, &DataType::Timestamp(TimeUnit::Microsecond, zone))?,
             None if has_nanoseconds(field.data_type()) => {
                 return Err(format!(
-                    "column `{}` has times of nanoseconds within others, which are not written again in this version",
+                    "column `{}` has nested nanosecond times, which this version cannot rewrite",
                     field.name()
                 ));
             }

@@ -13,8 +13,8 @@ const SHOWN_BYTES_MAX: usize = 200;
 const UNENFORCED_METADATA: [(&str, &str); 4] = [
     ("delta.invariants", "has an invariant"),
     ("delta.generationExpression", "is generated"),
-    ("delta.identity.", "is numbered by the writer"),
-    ("delta.columnMapping.", "has another name in the files"),
+    ("delta.identity.", "is an identity column"),
+    ("delta.columnMapping.", "is renamed in the files"),
 ];
 
 /// Returns the schema of a new table for these rows. An error says what to write instead of a column.
@@ -59,9 +59,9 @@ fn kind(field: &Field) -> Result<Value, String> {
         DataType::Struct(fields) => return structure(fields.iter().map(|field| field.as_ref())),
         other => {
             return Err(format!(
-                "column `{}` is {}, which Delta does not have; make another type of it with `select`",
+                "column `{}` is {}, which Delta does not support; convert it with `select`",
                 harmless(field.name(), SHOWN_BYTES_MAX),
-                ColumnType::of(other)
+                ColumnType::from_arrow(other)
             ));
         }
     }))

@@ -102,7 +102,7 @@ impl BucketDestination {
         let mut piece = Vec::new();
         let read = file.take(PIECE_BYTES as u64).read_to_end(&mut piece);
         read.map_err(|cause| {
-            self.0.error("write", name, format!("what it is to hold cannot be read: {cause}"), false)
+            self.0.error("write", name, format!("its prepared content cannot be read: {cause}"), false)
         })?;
         Ok(piece.into())
     }
@@ -122,7 +122,7 @@ impl Destination for BucketDestination {
         let Some((text, tag)) = self.get(name)? else { return Ok(None) };
         let wrong = |why: String| self.0.error("read", name, why, false);
         let marker = marker::parse(&text).map_err(|why| wrong(format!("the marker {why}")))?;
-        let tag = tag.ok_or_else(|| wrong("the server gives no ETag, which commits need".into()))?;
+        let tag = tag.ok_or_else(|| wrong("the server returns no ETag, which commits need".into()))?;
         Ok(Some((marker, MarkerTag(Some(tag)))))
     }
 
@@ -148,7 +148,7 @@ impl Destination for BucketDestination {
         match replaced {
             Some(tag @ MarkerTag(Some(_))) => return Ok(tag),
             Some(MarkerTag(None)) => {
-                return Err(self.0.error("write", name, "the server gives no ETag, which commits need", false));
+                return Err(self.0.error("write", name, "the server returns no ETag, which commits need", false));
             }
             None => {}
         }
@@ -185,7 +185,7 @@ impl Destination for BucketDestination {
     fn begin(&self, hidden: &str) -> Result<File, StoreError> {
         let failed = |cause: io::Error| {
             millstream_base::retry::io_failed(
-                format!("make a file for {} in {}", hidden, std::env::temp_dir().display()),
+                format!("create a file for {} in {}", hidden, std::env::temp_dir().display()),
                 &cause,
             )
         };
@@ -195,7 +195,7 @@ impl Destination for BucketDestination {
     fn stage(&self, hidden: &str, file: &mut File) -> Result<(), StoreError> {
         let begin = file.rewind();
         begin.map_err(|cause| {
-            self.0.error("write", hidden, format!("what it is to hold cannot be read: {cause}"), false)
+            self.0.error("write", hidden, format!("its prepared content cannot be read: {cause}"), false)
         })?;
         let first = self.piece(hidden, file)?;
         match first.len() < PIECE_BYTES {

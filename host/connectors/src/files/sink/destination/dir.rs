@@ -36,7 +36,7 @@ impl DirDestination {
 
 impl Destination for DirDestination {
     fn shown(&self) -> String {
-        format!("the folder {}", self.0.display())
+        format!("the directory {}", self.0.display())
     }
 
     fn too_long(&self, name: &str) -> Option<usize> {

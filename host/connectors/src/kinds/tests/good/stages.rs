@@ -326,7 +326,7 @@ fn a_program_builds_the_same_stages() {
     let stages = [
         hot.filter("n > 0").select("sku, n * 2 as double"),
         sessions.event_time(time.lateness(seconds(5)).idle(seconds(60))),
-        StageSpec::join("each", ["orders", "clicks"], each).window(WindowSpec::of(seconds(2))),
+        StageSpec::join("each", ["orders", "clicks"], each).window(WindowSpec::with_size(seconds(2))),
         StageSpec::sql("moods", ["orders", "sessions.late"], "select mood(sku) as m from orders")
             .function("mood", mood.limits(limits).env("LANG", "en"))
             .function("plain", "plugins/plain"),
@@ -365,7 +365,7 @@ fn a_program_builds_the_same_stages() {
 fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {
         let source =
-            SourceSpec::of("a", QueueReads { path: "a".into() }).schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
+            SourceSpec::from_config("a", QueueReads { path: "a".into() }).schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
         JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::new("out", ["s"], PrintWrites::default()))
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);
@@ -373,22 +373,23 @@ fn programs_are_refused_as_files_are() {
     let plugin = |plugin: PluginSpec| StageSpec::plugin("s", ["a"], plugin);
     let limited = |limits| plugin(PluginSpec::new("p").limits(limits));
     for (stage, expected) in [
-        (window(WindowSpec::of(Duration::from_nanos(1))), "`window.size` is zero; write a time such as \"30s\""),
-        (window(WindowSpec::of(over)), "`window.size` is more than ten years; write a time such as \"30s\""),
+        (window(WindowSpec::with_size(Duration::from_nanos(1))), "`window.size` is zero; write a time such as \"30s\""),
+        (window(WindowSpec::with_size(over)), "`window.size` is more than ten years; write a time such as \"30s\""),
         (
-            window(WindowSpec::of(seconds(1))).event_time(EventTimeSpec::new("ts").lateness(over)),
+            window(WindowSpec::with_size(seconds(1))).event_time(EventTimeSpec::new("ts").lateness(over)),
             "`lateness` is more than ten years; write a time such as \"10s\"",
         ),
         (
-            window(WindowSpec::of(seconds(1))).event_time(EventTimeSpec { time: Vec::new(), ..EventTimeSpec::new("") }),
+            window(WindowSpec::with_size(seconds(1))).event_time(EventTimeSpec { time: Vec::new(), ..EventTimeSpec::new("") }),
             "`time` is empty; write the name of a timestamp column",
         ),
         (
-            window(WindowSpec::of(seconds(1)).update()),
+            window(WindowSpec::with_size(seconds(1)).update()),
             "`emit = \"update\"` is for windows of event time; write time = \"…\" with a timestamp column, or remove it",
         ),
         (StageSpec::top("s", ["a"], 0, "k", false), "`top.n` is 0; write at least 1"),
-        (StageSpec::sample("s", ["a"], f64::NAN), "`sample` is NaN; write a number from 0 to 1, as sample = 0.1"),
+        (StageSpec::sample("s", ["a"], f64::NAN), "`sample` is NaN; write a number from 0 to 1, for example sample \
+                                                  = 0.1"),
         (StageSpec::repartition("s", ["a"], Some(0)), "`repartition.partitions` is 0; write a number of 1 to 1024"),
         (
             StageSpec::split("s", ["a"], &[("x", "true"), ("x", "false")]),
@@ -396,7 +397,7 @@ fn programs_are_refused_as_files_are() {
         ),
         (
             plugin(PluginSpec::new("p").rejected_max(RejectedMax::Share(f64::NAN))),
-            "`max_rejected` is a share of NaN; write one from 0 to 1, as max_rejected = 0.1",
+            "`max_rejected` is a share of NaN; write one from 0 to 1, for example max_rejected = 0.1",
         ),
         (
             limited(PluginLimits { memory_bytes_max: 1, time_max: over, ..PluginLimits::default() }),
@@ -405,8 +406,8 @@ fn programs_are_refused_as_files_are() {
         ),
         (
             limited(PluginLimits { attempts_max: 0, compile_time_max: Duration::ZERO, ..PluginLimits::default() }),
-            "`limits.attempts` is 0; write a number of at least 1\nstage `s`: `limits.compile` is zero, in which \
-             nothing compiles; write a time such as \"2m\"",
+            "`limits.attempts` is 0; write a number of at least 1\nstage `s`: `limits.compile` is zero; write a \
+             time such as \"2m\"",
         ),
         (
             plugin(PluginSpec::new("p").http(HttpGrant::to(["h"])).replayable(true)),
@@ -419,8 +420,8 @@ fn programs_are_refused_as_files_are() {
         ),
         (
             StageSpec::join("s", ["a", "a.rejected"], JoinSpec::on::<String>([]).within(over)),
-            "`join.on` is missing; write the columns that must be equal, as on = \"user\"\nstage `s`: `join.within` is \
-             more than ten years; write a time such as \"10s\"",
+            "`join.on` is missing; write the columns that must be equal, for example on = \"user\"\nstage `s`: \
+             `join.within` is more than ten years; write a time such as \"10s\"",
         ),
     ] {
         assert_eq!(check(&job(stage)).unwrap_err().message, format!("stage `s`: {expected}"));

@@ -7,7 +7,7 @@ const SINK: Cases = &[
     ("url = \"https://h\"", r#"job.toml:5: sink `screen`: `table` is missing; write table = "counts""#),
     (
         "url = \"https://h/?query=x\"\ntable = \"t\"",
-        r#"job.toml:8: sink `screen`: `url` is that of the server alone; write it as "https://host:8443""#,
+        r#"job.toml:8: sink `screen`: `url` must have only the server's address; write it as "https://host:8443""#,
     ),
     (
         "url = \"clickhouse://h\"\ntable = \"t\"",
@@ -23,7 +23,7 @@ const SINK: Cases = &[
     ),
     (
         "url = \"https://h\"\ntable = \"t\"\npassword = \"x\"",
-        r#"job.toml:10: sink `screen`: `password` is that of `user`, which is missing; write user = "…""#,
+        r#"job.toml:10: sink `screen`: `password` needs `user`; write user = "…""#,
     ),
 ];
 

@@ -6,12 +6,13 @@ const SOURCE: Cases = &[
     ("", r#"job.toml:1: source `lines`: `stream` is missing; write stream = "orders""#),
     (
         r#"stream = "arn:aws:kinesis:eu-west-1:1:stream/orders""#,
-        "job.toml:3: source `lines`: `arn:aws:kinesis:eu-west-1:1:stream/orders` is not a stream name; write the name that it ends with, \
-         and its region as `region`",
+        "job.toml:3: source `lines`: `arn:aws:kinesis:eu-west-1:1:stream/orders` is not a stream name; write only \
+         the name at its end, and its region as `region`",
     ),
     (
         r#"stream = "a b""#,
-        "job.toml:3: source `lines`: `a b` is not a stream name; names have up to 128 letters, digits, `.`, `_` and `-`",
+        "job.toml:3: source `lines`: `a b` is not a stream name; use up to 128 characters of a-z, A-Z, 0-9, `.`, \
+        `_` and `-`",
     ),
     (
         "stream = \"orders\"\nregion = \"eu west\"",

@@ -14,7 +14,7 @@ const SOURCE: Cases = &[
     ),
     (
         "listen = \"h:1\"\ntls = { ca = \"ca.pem\" }",
-        "job.toml:4: source `lines`: `tls` has no certificate that those could see who connect; write tls = { cert = \"own.pem\", key = \
+        "job.toml:4: source `lines`: `tls` needs a server certificate; write tls = { cert = \"own.pem\", key = \
          \"own.key\" }",
     ),
     (

@@ -35,7 +35,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "�
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\ninstance = \"worker\"",
-        r#"job.toml:5: stage `words`: `instance = "worker"` does not go with on_error = "reject": whether a row is rejected must not depend on the calls before, so each call has a new instance; remove `instance`"#,
+        r#"job.toml:5: stage `words`: `instance = "worker"` cannot be combined with on_error = "reject": whether a row is rejected must not depend on previous calls, so each call has a new instance; remove `instance`"#,
     ),
     (
         "plugin = \"p\"\ninstance = \"forever\"",
@@ -110,7 +110,7 @@ job.toml:7: stage `words`: `limits.output = 0` is out of range; write 1B to 4GiB
 job.toml:8: stage `words`: `limits.rows` is 0; write a number of at least 1
 job.toml:9: stage `words`: `limits.expansion` is -1; write a number of at least 1
 job.toml:10: stage `words`: `limits.log_lines` is text, needs an integer; write log_lines = 10
-job.toml:11: stage `words`: `limits.log = "1 KiB"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as "64MiB"
+job.toml:11: stage `words`: `limits.log = "1 KiB"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, for example "64MiB"
 job.toml:12: stage `words`: `limits.counters` is 20000; write a number of 0 to 10000
 job.toml:13: stage `words`: `limits.handles` is a number, needs an integer; write handles = 10
 job.toml:14: stage `words`: `limits.instances` is 0; write a number of 1 to 128"#,
@@ -123,7 +123,7 @@ job.toml:5: stage `words`: `limits.compile` is an integer, needs a time; write a
     ),
     (
         "plugin = \"p\"\nlimits = { fuel = 1_000, attempts = 10, compile = \"0s\" }",
-        r#"job.toml:4: stage `words`: `limits.compile` is zero, in which nothing compiles; write a time such as "2m"
+        r#"job.toml:4: stage `words`: `limits.compile` is zero; write a time such as "2m"
 job.toml:4: stage `words`: `limits.fuel` is for stages with on_error = "reject"; add that, or remove it
 job.toml:4: stage `words`: `limits.attempts` is for stages with on_error = "reject"; add that, or remove it"#,
     ),
@@ -151,12 +151,12 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { PORT = 80 } }",
-        r#"job.toml:4: stage `words`: `grant.env.PORT` is an integer, needs text; write its value, as PORT = "…""#,
+        r#"job.toml:4: stage `words`: `grant.env.PORT` is an integer, needs text; write its value, for example PORT = "…""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = { \"A=B\" = \"c\", ZERO = \"a\\u0000\" } }",
         r#"job.toml:4: stage `words`: `A=B` is not a valid variable name; write one such as REGION, without `=` and spaces
-job.toml:4: stage `words`: `grant.env.ZERO` has a zero byte, which no variable can have; write it without"#,
+job.toml:4: stage `words`: `grant.env.ZERO` must not contain NUL; remove it"#,
     ),
     (
         "plugin = \"p\"\ngrant = { http = true }",
@@ -173,7 +173,7 @@ job.toml:4: stage `words`: `grant.env.ZERO` has a zero byte, which no variable c
     (
         "plugin = \"p\"\nreplayable = false\ngrant = { http = { hosts = [], methods = 5 } }",
         r#"job.toml:5: stage `words`: `grant.http.hosts` is empty; write hosts = ["api.example.com"]
-job.toml:5: stage `words`: `grant.http.methods` is an integer, needs text or a list of texts; write methods = ["GET"]"#,
+job.toml:5: stage `words`: `grant.http.methods` is an integer, needs a string or a list of strings; write methods = ["GET"]"#,
     ),
     (
         "plugin = \"p\"\ngrant = { http = { hosts = \"api.example.com\" } }",
@@ -181,6 +181,6 @@ job.toml:5: stage `words`: `grant.http.methods` is an integer, needs text or a l
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\nreplayable = false\ngrant = { http = { hosts = \"api.example.com\" } }",
-        r#"job.toml:6: stage `words`: `grant.http` does not go with on_error = "reject": other rows could fail when a batch is replayed. Remove `on_error`; the plugin can reject rows itself."#,
+        r#"job.toml:6: stage `words`: `grant.http` cannot be combined with on_error = "reject": other rows could fail when a batch is replayed. Remove `on_error`; the plugin can reject rows itself."#,
     ),
 ];

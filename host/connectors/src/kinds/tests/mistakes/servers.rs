@@ -23,7 +23,7 @@ url = "redis://h"
 tls = true
 stream = "a\u0007"
 schema = { n = "int64" }"#,
-        r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with redis://; write rediss://, or remove `tls`
+        r#"job.toml:4: source `lines`: `tls` does nothing if `url` begins with redis://; write rediss://, or remove `tls`
 job.toml:5: source `lines`: `a\u{7}` is not a valid name; use visible characters"#,
     ),
     (
@@ -93,7 +93,7 @@ url = "nats://h"
 tls = true
 stream = ["a.b", "S"]
 subject = ["a.>.b", "c"]"#,
-        r#"job.toml:4: source `lines`: `tls` does nothing where `url` begins with nats://; write tls://, or remove `tls`
+        r#"job.toml:4: source `lines`: `tls` does nothing if `url` begins with nats://; write tls://, or remove `tls`
 job.toml:5: source `lines`: `a.b` is not a stream name; a name must not contain blanks, `.`, `*`, `>`, `/` or `\`
 job.toml:6: source `lines`: `a.>.b` is not a subject to read: it continues after `>`; write it as "orders.*.new" or "orders.>""#,
     ),
@@ -108,7 +108,7 @@ listen = "127.0.0.1:1"
 socket = "pull"
 topic = "a""#,
         r#"job.toml:4: source `lines`: `url` and `listen` both say where messages come from; remove one of them
-job.toml:6: source `lines`: `topic` has no effect with socket = "pull", which receives whatever it is sent; remove one of them"#,
+job.toml:6: source `lines`: `topic` has no effect with socket = "pull", which receives all messages; remove one of them"#,
     ),
     (
         r#"kind = "zeromq"
@@ -153,7 +153,7 @@ format = "csv"
 stall = "0s"
 locations = ["grpc://h:2"]"#,
         r#"job.toml:6: source `lines`: Flight streams have columns and no format, and `format` is `csv`; remove `format`
-job.toml:7: source `lines`: `stall` is 0s, in which no server can respond; write a time, for example "5m"
+job.toml:7: source `lines`: `stall` is 0s, so no server could respond; write a time, for example "5m"
 job.toml:8: source `lines`: `grpc://h:2` has no TLS, but `url` has; write grpc+tls://"#,
     ),
     (
@@ -178,7 +178,8 @@ job.toml:5: sink `screen`: `maxlen` is 0; write a number of at least 1"#,
 url = "rediss://h"
 tls = { name = "other" }
 stream = "s""#,
-        "job.toml:5: sink `screen`: `tls.name` is not for kind `redis`; write the name that the certificate is for into `url`",
+        "job.toml:5: sink `screen`: `tls.name` is not for kind `redis`; write the name in the certificate into \
+        `url`",
     ),
     (
         r#"kind = "mqtt"
@@ -234,6 +235,6 @@ token = "two words"
 timeout = "0s""#,
         r#"job.toml:4: sink `screen`: `url` begins with neither grpc:// nor grpc+tls://; write it as "grpc+tls://host/path"
 job.toml:6: sink `screen`: `token` is empty, or has characters that a header cannot have; write visible ASCII characters
-job.toml:7: sink `screen`: `timeout` is 0s, in which no server can respond; write a time, for example "5m""#,
+job.toml:7: sink `screen`: `timeout` is 0s, so no server could respond; write a time, for example "5m""#,
     ),
 ];

@@ -30,7 +30,7 @@ brokers = "127.0.0.1:9092"
 topic = "a b"
 markers = "c"
 transaction = "10ms""#,
-        r#"job.toml:5: sink `screen`: `a b` is not a valid topic name; names are of up to 249 letters, digits, `.`, `_` and `-`
+        r#"job.toml:5: sink `screen`: `a b` is not a valid topic name; use up to 249 characters of a-z, A-Z, 0-9, `.`, `_` and `-`
 job.toml:7: sink `screen`: `transaction` is 10ms; write "1s" to "24d""#,
     ),
     (
@@ -40,7 +40,7 @@ brokers = "127.0.0.1"
 topic = "c"
 markers = "c""#,
         r#"job.toml:4: sink `screen`: `127.0.0.1` is not host and port; write it as "127.0.0.1:9092"
-job.toml:5: sink `screen`: `topic` and `markers` are the same; the job keeps what is committed in a topic of its own"#,
+job.toml:5: sink `screen`: `topic` and `markers` are the same topic; the job needs a separate topic for its markers"#,
     ),
     (
         r#"from = "lines"

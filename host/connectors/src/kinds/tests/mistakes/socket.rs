@@ -13,7 +13,7 @@ const SOURCE: Cases = &[
     ),
     (
         r#"address = ["a:1", 2]"#,
-        r#"job.toml:3: source `lines`: `address` is a list, needs text or a list of texts; write address = ["127.0.0.1:9998", "127.0.0.1:9999"]"#,
+        r#"job.toml:3: source `lines`: `address` is a list, needs a string or a list of strings; write address = ["127.0.0.1:9998", "127.0.0.1:9999"]"#,
     ),
     (
         r#"address = ["a:1", "nowhere"]"#,
@@ -21,7 +21,8 @@ const SOURCE: Cases = &[
     ),
     (
         r#"address = ["Host:1", "b:1", "host:1"]"#,
-        "job.toml:3: source `lines`: `address` names `host:1` twice, and each server is a partition of its own; write it once",
+        "job.toml:3: source `lines`: `address` names `host:1` twice, but each server is its own partition; write it \
+        once",
     ),
 ];
 
@@ -43,7 +44,7 @@ fn a_list_has_a_limit() {
     assert!(check_count(256).is_ok());
     let message = check_count(257).unwrap_err();
     assert!(
-        message.contains("`address` has 257 servers, and one source reads at most 256; write a source"),
+        message.contains("`address` has 257 servers, but one source reads at most 256; write another source"),
         "{message}"
     );
 }

@@ -45,7 +45,7 @@ path = "lines.txt""#,
         r#"kind = "socket"
 address = "127.0.0.1:9999"
 format = "binary""#,
-        r#"job.toml:4: source `lines`: a `socket` source reads lines, which binary records are not; write kind = "raw-socket", which reads frames"#,
+        r#"job.toml:4: source `lines`: a `socket` source reads lines, not binary records; write kind = "raw-socket", which reads frames"#,
     ),
     (
         r#"kind = "socket"
@@ -76,7 +76,7 @@ schema = { k = "string" }"#,
 path = "a.csv"
 format = "csv"
 schema = { k = 5 }"#,
-        r#"job.toml:5: source `lines`: column `k` is an integer; write its type, as k = "int64""#,
+        r#"job.toml:5: source `lines`: column `k` is an integer; write its type, for example k = "int64""#,
     ),
     (
         r#"kind = "file"
@@ -99,7 +99,7 @@ path = "a.csv"
 format = "csv"
 schema = { k = "text" }
 separator = "\"""#,
-        r#"job.toml:6: source `lines`: `separator` can be no quote and no end of line; write ",", ";" or "\t""#,
+        r#"job.toml:6: source `lines`: `separator` must not be a quote or a line break; write ",", ";" or "\t""#,
     ),
     (
         r#"kind = "file"
@@ -113,7 +113,7 @@ schema = { k = { path = "a.b" } }"#,
 path = "a.json"
 format = "json"
 schema = { k = { type = "text", path = "a..b" } }"#,
-        r#"job.toml:5: source `lines`: `schema.k.path` has an empty name; write names with dots between, as path = "user.id""#,
+        r#"job.toml:5: source `lines`: `schema.k.path` has an empty name; write names with dots between, for example path = "user.id""#,
     ),
     (
         r#"kind = "file"
@@ -166,7 +166,8 @@ schema = { at = "timestamp(m)" }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = "timestamp(%H:%M)" }"#,
-        "job.toml:4: source `lines`: column `at`: `%H:%M` does not say a whole date: a time needs year, month and day, as %Y-%m-%d %H:%M:%S",
+        "job.toml:4: source `lines`: column `at`: `%H:%M` is not a complete date: a time needs year, month and day, \
+        for example %Y-%m-%d %H:%M:%S",
     ),
     (
         r#"kind = "queue"
@@ -184,7 +185,8 @@ schema = { at = { type = "timestamp", zone = "Europe/Berlni" } }"#,
         r#"kind = "queue"
 path = "in"
 schema = { at = { type = "timestamp(s)", zone = "Europe/Berlin" } }"#,
-        "job.toml:4: source `lines`: column `at` has a `zone`, and seconds since 1970 are the same in all of them; remove it",
+        "job.toml:4: source `lines`: column `at` has a `zone`, but seconds since 1970 are the same in all zones; \
+        remove it",
     ),
     (
         r#"kind = "queue"
@@ -251,7 +253,7 @@ path = "a.txt"
 bytes_per_batch_max = "64MO"
 record_bytes_max = "2GiB"
 rows_per_batch_max = 0"#,
-        r#"job.toml:4: source `lines`: `bytes_per_batch_max = "64MO"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as "64MiB"
+        r#"job.toml:4: source `lines`: `bytes_per_batch_max = "64MO"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, for example "64MiB"
 job.toml:5: source `lines`: `record_bytes_max = "2GiB"` is out of range; write 1B to 1GiB
 job.toml:6: source `lines`: `rows_per_batch_max` is 0; write a number of at least 1"#,
     ),

@@ -13,11 +13,11 @@ job.toml:5: stage `words`: a stage has one operator, and this one has `aggregate
         "cogroup = true\nplugin = \"p\"\nkey = \"k\"\njoin = { with = \"x\", on = \"k\" }",
         r#"job.toml:6: stage `words`: a stage has one operator, and this one has `cogroup` and `join`; make two stages of it"#,
     ),
-    (r#"filter = """#, r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, as filter = "n > 0""#),
+    (r#"filter = """#, r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, for example filter = "n > 0""#),
     (r#"filter = " ""#, r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, or remove it"#),
     (
         r#"select = ["a", "b"]"#,
-        r#"job.toml:3: stage `words`: `select` is a list, needs text; write the columns of the rows, as select = "word, n * 2 as double""#,
+        r#"job.toml:3: stage `words`: `select` is a list, needs text; write the columns of the rows, for example select = "word, n * 2 as double""#,
     ),
     (r#"where = "a > 5""#, r#"job.toml:3: stage `words`: unknown key `where`; did you mean `filter`?"#),
     (r#"branch = { a = "b" }"#, r#"job.toml:3: stage `words`: `branch` is not available in this version; remove it"#),
@@ -61,8 +61,8 @@ job.toml:6: stage `words`: `instance` belongs to the plugin of a function; write
     ),
     (
         "sql = \"select 1\"\nfunctions = { \"my mood\" = \"p\", mood = \"oci://x\" }",
-        r#"job.toml:4: stage `words`: `functions.mood.plugin = "oci://x"`: a job names a package by name and version, and millstream.lock says where it comes from; write functions.mood.plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`
-job.toml:4: stage `words`: `my mood` is not the name of a function: these are of small letters, digits and `_`, begin with a letter and have at most 64 bytes; write such a name"#,
+        r#"job.toml:4: stage `words`: `functions.mood.plugin = "oci://x"`: a job names a package by name and version, and millstream.lock has its registry; write functions.mood.plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`
+job.toml:4: stage `words`: `my mood` is not a valid function name; use a-z, 0-9 and `_`, with a letter first, at most 64 bytes"#,
     ),
     (
         "sql = \"select 1\"\nconfig = {}",
@@ -83,7 +83,7 @@ job.toml:4: stage `words`: `my mood` is not the name of a function: these are of
     ),
     (
         r#"join = { on = "user" }"#,
-        r#"job.toml:3: stage `words`: a join has two inputs, and this one has 1; write from = "a" and join = { with = "b", on = … }"#,
+        r#"job.toml:3: stage `words`: a join has two inputs, but this one has 1; write from = "a" and join = { with = "b", on = … }"#,
     ),
     (
         r#"join = { with = "linse", on = "user" }"#,
@@ -92,7 +92,7 @@ job.toml:4: stage `words`: `my mood` is not the name of a function: these are of
     (
         "join = { with = \"lines.rejected\" }\non = \"user\"",
         r#"job.toml:3: stage `words`: `join.on` is missing; write on = "user", with a column of both inputs
-job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join = { …, on = "user" }"#,
+job.toml:4: stage `words`: `on` belongs inside `join`; write it there, for example join = { …, on = "user" }"#,
     ),
     (
         r#"join = { with = "lines.rejected", on = {} }"#,
@@ -112,19 +112,19 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         r#"join = { with = "lines.rejected", on = "a", within = "10s" }"#,
-        r#"job.toml:3: stage `words`: `join.within` needs event time: without it no row could be dropped, and the join would keep all of them; write time = "…" with a timestamp column (a list: one for each input), or remove `within` to join the rows of each batch"#,
+        r#"job.toml:3: stage `words`: `join.within` needs event time, or the join would keep all rows; write time = "…" with a timestamp column (or a list, one per input), or remove `within` to join the rows of each batch"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\" }",
-        r#"job.toml:3: stage `words`: a join with `time` but without a bound would have to keep all rows indefinitely; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
+        r#"job.toml:3: stage `words`: a join with `time` but without a bound would keep all rows indefinitely; write within = "10s" in `join`, or window = { size = "30s" }, or remove `time` to join the rows of each batch"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = 10 }",
-        r#"job.toml:4: stage `words`: `join.within` is an integer, needs a time or a list of two; write within = "10s", or from and to, as within = ["-5s", "10s"]"#,
+        r#"job.toml:4: stage `words`: `join.within` is an integer, needs a time or a list of two; write within = "10s", or from and to, for example within = ["-5s", "10s"]"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"1s\"] }",
-        r#"job.toml:4: stage `words`: `join.within` is a list, needs a time or a list of two; write within = "10s", or from and to, as within = ["-5s", "10s"]"#,
+        r#"job.toml:4: stage `words`: `join.within` is a list, needs a time or a list of two; write within = "10s", or from and to, for example within = ["-5s", "10s"]"#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"1s\", \"soon\"] }",
@@ -152,7 +152,7 @@ job.toml:4: stage `words`: `on` belongs inside `join`; write it there, as join =
     ),
     (
         "join = { with = \"lines.rejected\", on = \"a\", window = { size = \"1ms\" } }",
-        r#"job.toml:3: stage `words`: `join.window.size` is 1ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s""#,
+        r#"job.toml:3: stage `words`: `join.window.size` is 1ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of complete batches; write "1s""#,
     ),
     (
         "key = \"a\"\njoin = { with = \"lines.rejected\", on = \"a\" }",
@@ -174,7 +174,7 @@ job.toml:4: stage `words`: `within` belongs inside `join`, `deduplicate` or `pat
     ),
     (
         "cogroup = true\nplugin = \"p\"\nkey = \"a\"",
-        r#"job.toml:3: stage `words`: a cogroup has two inputs or more, and this one has 1; write cogroup = ["orders", "clicks"] beside `from`, or cogroup = true with all inputs in `from`"#,
+        r#"job.toml:3: stage `words`: a cogroup has two or more inputs, but this one has 1; write cogroup = ["orders", "clicks"] in addition to `from`, or cogroup = true with all inputs in `from`"#,
     ),
     (
         "cogroup = false\nplugin = \"p\"\nkey = \"a\"",
@@ -182,7 +182,7 @@ job.toml:4: stage `words`: `within` belongs inside `join`, `deduplicate` or `pat
     ),
     (
         "cogroup = 5\nplugin = \"p\"\nkey = \"a\"",
-        r#"job.toml:3: stage `words`: `cogroup` is an integer, needs text or a list of texts; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
+        r#"job.toml:3: stage `words`: `cogroup` is an integer, needs a string or a list of strings; write cogroup = "orders", or cogroup = true with all inputs in `from`"#,
     ),
     (
         "cogroup = [\"lines\", \"nose\"]\nplugin = \"p\"\nkey = \"a\"",
@@ -208,8 +208,8 @@ job.toml:3: stage `words`: `cogroup` names `nose`, which is neither a source nor
     ),
     (
         r#"enrich = { file = "a.csv", url = "postgres://h/d", query = "select 1", on = "sku" }"#,
-        r#"job.toml:3: stage `words`: `enrich.url` does not go with `enrich.file`; remove one
-job.toml:3: stage `words`: `enrich.query` does not go with `enrich.file`; remove one"#,
+        r#"job.toml:3: stage `words`: `enrich.url` cannot be combined with `enrich.file`; remove one
+job.toml:3: stage `words`: `enrich.query` cannot be combined with `enrich.file`; remove one"#,
     ),
     (
         r#"enrich = { url = "postgres://h/d", on = "sku" }"#,
@@ -221,7 +221,7 @@ job.toml:3: stage `words`: `enrich.query` does not go with `enrich.file`; remove
     ),
     (
         r#"enrich = { url = "postgres://h/d", query = "select 1", format = "csv", on = "sku" }"#,
-        r#"job.toml:3: stage `words`: `enrich.format` does not go with `enrich.url`; remove one"#,
+        r#"job.toml:3: stage `words`: `enrich.format` cannot be combined with `enrich.url`; remove one"#,
     ),
     (
         r#"enrich = { file = "a.csv", on = "sku", type = "full", poll = "0s", schema = { sku = "txt" } }"#,
@@ -238,13 +238,13 @@ job.toml:3: stage `words`: column `sku`: unknown type `txt`; did you mean `text`
     ),
     (
         r#"enrich = { stream = "lines", file = "a.csv", poll = "1s", on = { sku = "id" }, op = "id" }"#,
-        r#"job.toml:3: stage `words`: `enrich.file` does not go with `enrich.stream`; remove one
-job.toml:3: stage `words`: `enrich.poll` does not go with `enrich.stream`; remove one
+        r#"job.toml:3: stage `words`: `enrich.file` cannot be combined with `enrich.stream`; remove one
+job.toml:3: stage `words`: `enrich.poll` cannot be combined with `enrich.stream`; remove one
 job.toml:3: stage `words`: `lines` is an input twice; to use it twice, add a stage that only has `from`, and name that"#,
     ),
     (
         r#"enrich = { file = "a.csv", on = "sku", op = "op" }"#,
-        r#"job.toml:3: stage `words`: `enrich.op` is for tables that a stream keeps; write enrich.stream, or remove it"#,
+        r#"job.toml:3: stage `words`: `enrich.op` is for tables from a stream; write enrich.stream, or remove it"#,
     ),
     (
         r#"file = "a.csv""#,
@@ -252,7 +252,7 @@ job.toml:3: stage `words`: `lines` is an input twice; to use it twice, add a sta
     ),
     (
         r#"enrich = { file = "a.csv", query = "select 1", on = "sku" }"#,
-        r#"job.toml:3: stage `words`: `enrich.query` does not go with `enrich.file`; remove one
+        r#"job.toml:3: stage `words`: `enrich.query` cannot be combined with `enrich.file`; remove one
 job.toml:3: stage `words`: `enrich.url` is missing; write url = "postgres://user:${PGPASSWORD}@127.0.0.1/database""#,
     ),
     // top
@@ -289,15 +289,15 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"distinct = []"#,
-        r#"job.toml:3: stage `words`: `distinct` is empty; write distinct = true, or the columns that count, as distinct = "user""#,
+        r#"job.toml:3: stage `words`: `distinct` is empty; write distinct = true, or the columns to compare, for example distinct = "user""#,
     ),
     (
         r#"distinct = 1"#,
-        r#"job.toml:3: stage `words`: `distinct` is an integer, needs text or a list of texts; write distinct = true, or the columns that count, as distinct = "user""#,
+        r#"job.toml:3: stage `words`: `distinct` is an integer, needs a string or a list of strings; write distinct = true, or the columns to compare, for example distinct = "user""#,
     ),
     (
         "distinct = true\nkey = \"a\"",
-        r#"job.toml:4: stage `words`: `key` does nothing in a stage with `distinct`; name the columns there, as distinct = "user""#,
+        r#"job.toml:4: stage `words`: `key` does nothing in a stage with `distinct`; name the columns there, for example distinct = "user""#,
     ),
     (r#"distinct = ["a", "a"]"#, r#"job.toml:3: stage `words`: `distinct` names `a` twice; remove one"#),
     (
@@ -316,9 +316,9 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
         "deduplicate = \"10m\"\nkey = \"a\"",
         r#"job.toml:3: stage `words`: `deduplicate` is text, needs a table; write deduplicate = { within = "10m" }"#,
     ),
-    (r#"sample = 1.5"#, r#"job.toml:3: stage `words`: `sample` is 1.5; write a number from 0 to 1, as sample = 0.1"#),
-    (r#"sample = -1"#, r#"job.toml:3: stage `words`: `sample` is -1; write a number from 0 to 1, as sample = 0.1"#),
-    (r#"sample = nan"#, r#"job.toml:3: stage `words`: `sample` is NaN; write a number from 0 to 1, as sample = 0.1"#),
+    (r#"sample = 1.5"#, r#"job.toml:3: stage `words`: `sample` is 1.5; write a number from 0 to 1, for example sample = 0.1"#),
+    (r#"sample = -1"#, r#"job.toml:3: stage `words`: `sample` is -1; write a number from 0 to 1, for example sample = 0.1"#),
+    (r#"sample = nan"#, r#"job.toml:3: stage `words`: `sample` is NaN; write a number from 0 to 1, for example sample = 0.1"#),
     (
         r#"sample = "10%""#,
         r#"job.toml:3: stage `words`: `sample` is text, needs a number from 0 to 1; write sample = 0.1"#,
@@ -330,7 +330,7 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     // split, repartition
     (
         r#"split = {}"#,
-        r#"job.toml:3: stage `words`: `split` has no branches; write at least one, as split = { errors = "level = 'ERROR'" }"#,
+        r#"job.toml:3: stage `words`: `split` has no branches; write at least one, for example split = { errors = "level = 'ERROR'" }"#,
     ),
     (
         r#"split = "level = 'ERROR'""#,
@@ -338,14 +338,14 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " ", e = 5 }"#,
-        r#"job.toml:3: stage `words`: `split.e` is an integer, needs text; write an SQL expression, as e = "level = 'ERROR'""#,
+        r#"job.toml:3: stage `words`: `split.e` is an integer, needs text; write an SQL expression, for example e = "level = 'ERROR'""#,
     ),
     (
         r#"split = { rejected = "a", late = "b", "my errors" = "c", d = " " }"#,
         r#"job.toml:3: stage `words`: branch of `split`: a branch must not be named `rejected`, which means rejected rows; write another name
 job.toml:3: stage `words`: branch of `split`: a branch must not be named `late`, which means late rows; write another name
-job.toml:3: stage `words`: branch of `split`: `my errors` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `my-errors`
-job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, as d = "level = 'ERROR'""#,
+job.toml:3: stage `words`: branch of `split`: `my errors` is not a valid name: use a-z, A-Z, 0-9, `-` and `_`, with a letter first; write `my-errors`
+job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, for example d = "level = 'ERROR'""#,
     ),
     (
         r#"repartition = 4"#,
@@ -370,13 +370,13 @@ pub(super) const WHOLE: Cases = &[
     (
         "[stages.a]\nfrom = \"lines\"\nsplit = { errors = \"x\" }\n[stages.b]\nfrom = [\"a.errors\", \"a.error\", \"a.late\", \"aa.errors\"]",
         r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not emit; did you mean `a.errors`?
-job.toml:5: stage `b`: `from` names `a.late`, and the stage `a` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
+job.toml:5: stage `b`: `from` names `a.late`, but the stage `a` has no late rows: late rows need event time; write time = "…" with a timestamp column there, or remove it here
 job.toml:5: stage `b`: `from` names `aa`, which is neither a source nor a stage; there are `lines`, `a`"#,
     ),
     (
         "[stages.a]\nfrom = [\"lines\", \"lines.rejected\", \"a.rejected\"]\njoin = { on = \"x\" }",
         r#"job.toml:2: stage `a`: it reads its own rows, which would circulate indefinitely; remove its name from its `from`
-job.toml:3: stage `a`: a join has two inputs, and this one has 3; write from = "a" and join = { with = "b", on = … }"#,
+job.toml:3: stage `a`: a join has two inputs, but this one has 3; write from = "a" and join = { with = "b", on = … }"#,
     ),
     (
         "[stages.a]\nfrom = \"lines\"\njoin = { with = \"b\", on = \"x\" }\n[stages.b]\nfrom = \"a\"",

@@ -14,23 +14,23 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         "window = \"all\"\naggregate = { n = \"count(*)\" }\nemit = \"update\"",
-        r#"job.toml:5: stage `words`: `emit` is for windows that end, and window = "all" never does; remove it"#,
+        r#"job.toml:5: stage `words`: `emit` is for windows that end, but window = "all" never ends; remove it"#,
     ),
     (
         "window = \"all\"\ndistinct = \"n\"",
-        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, as all other operators would have to keep every row indefinitely; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, queries, `join`, `latest` and `top`, because other operators would keep every row indefinitely; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         "op = \"op\"\ntop = { n = 3, by = \"n\" }",
-        r#"job.toml:3: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+        r#"job.toml:3: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can remove rows; write window = "all", or remove it"#,
     ),
     (
         "window = \"all\"\nop = \"op\"\nplugin = \"p\"",
-        r#"job.toml:4: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can take rows out again; write window = "all", or remove it"#,
+        r#"job.toml:4: stage `words`: `op` is for `aggregate`, `join`, `sql` and `top` over all rows, which can remove rows; write window = "all", or remove it"#,
     ),
     (
         "top = { n = 3, by = \"n\", rank = \"place\" }",
-        r#"job.toml:3: stage `words`: `top.rank` is for the first of all rows; write window = "all", or remove it"#,
+        r#"job.toml:3: stage `words`: `top.rank` is for a ranking of all rows; write window = "all", or remove it"#,
     ),
     (
         r#"window = {}"#,
@@ -47,31 +47,31 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "2500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "2s" or "3s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 2500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of complete batches; write "2s" or "3s""#,
     ),
     (
         r#"window = { size = "300ms" }"#,
-        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s""#,
+        r#"job.toml:3: stage `words`: `window.size` is 300ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of complete batches; write "1s""#,
     ),
     (
         r#"window = { size = "30s", slide = "1500ms" }"#,
-        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of whole batches; write "1s" or "2s""#,
+        r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is not a multiple of the batch interval, 1s, and a window of processing time consists of complete batches; write "1s" or "2s""#,
     ),
     (
         r#"window = { size = "1d", slide = "1h", zone = "Europe/Berlin" }"#,
-        r#"job.toml:3: stage `words`: `window.zone` is for windows of event time, which have places of their own; write time = "…" with a timestamp column, or remove it"#,
+        r#"job.toml:3: stage `words`: `window.zone` is for windows of event time; write time = "…" with a timestamp column, or remove it"#,
     ),
     (
         r#"window = { size = "1d", offset = "1d", time = "at" }"#,
-        r#"job.toml:3: stage `words`: `window.offset` is as long as the slide, 24h, or longer; write what is left of it over that"#,
+        r#"job.toml:3: stage `words`: `window.offset` must be shorter than the slide, 24h; write the remainder"#,
     ),
     (
         r#"window = { size = "90m", zone = "Europe/Berlin", time = "at" }"#,
-        r#"job.toml:3: stage `words`: `window.zone` is for windows of whole hours and days, as clocks are set by such; remove it, or write size = "1h""#,
+        r#"job.toml:3: stage `words`: `window.zone` is for windows that are multiples of one hour; remove it, or write size = "1h""#,
     ),
     (
         r#"window = { gap = "90m", zone = "Europe/Berlin", time = "at" }"#,
-        r#"job.toml:3: stage `words`: `window.zone` and `window.gap` do not go together: a window has `size` and `slide`, or `gap` for sessions; remove one"#,
+        r#"job.toml:3: stage `words`: `window.zone` and `window.gap` cannot be combined: a window has `size` and `slide`, or `gap` for sessions; remove one"#,
     ),
     (
         r#"window = { slide = "10s" }"#,
@@ -83,7 +83,7 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "30s", gap = "10s" }"#,
-        r#"job.toml:3: stage `words`: `window.size` and `window.gap` do not go together: a window has `size` and `slide`, or `gap` for sessions; remove one"#,
+        r#"job.toml:3: stage `words`: `window.size` and `window.gap` cannot be combined: a window has `size` and `slide`, or `gap` for sessions; remove one"#,
     ),
     (
         r#"window = { gap = "30s" }"#,
@@ -153,7 +153,7 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "window = { size = \"30s\" }\ntime = 5",
-        r#"job.toml:4: stage `words`: `time` is an integer, needs text or a list of texts; write time = "ts" with a timestamp column"#,
+        r#"job.toml:4: stage `words`: `time` is an integer, needs a string or a list of strings; write time = "ts" with a timestamp column"#,
     ),
     (
         "window = { size = \"30s\" }\ntime = \" \"",
@@ -174,7 +174,7 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     // The inverse.
     (
         "aggregate = { n = \"count(*)\" }\ninverse = true",
-        r#"job.toml:4: stage `words`: `inverse` takes out what leaves a sliding window, and this stage has none; add window = { size = "30s", slide = "10s" }, or remove it"#,
+        r#"job.toml:4: stage `words`: `inverse` subtracts rows that leave a sliding window, and this stage has no such window; add window = { size = "30s", slide = "10s" }, or remove it"#,
     ),
     (
         "aggregate = { n = \"count(*)\" }\ninverse = \"yes\"",
@@ -182,16 +182,16 @@ job.toml:5: stage `words`: `emit = "update"` is for windows of event time; write
     ),
     (
         "aggregate = { n = \"count(*)\", top = \"max(price)\", u = \"count(distinct user)\" }\nwindow = { size = \"30s\" }\ninverse = true",
-        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `top` cannot; remove `inverse`, or compute this column in a separate stage
-job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, and `u` cannot; remove `inverse`, or compute this column in a separate stage"#,
+        r#"job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, but `top` cannot; remove `inverse`, or compute this column in a separate stage
+job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtract what leaves a window, but `u` cannot; remove `inverse`, or compute this column in a separate stage"#,
     ),
     (
         "aggregate = { n = \"count(*)\" }\nwindow = { gap = \"30s\", time = \"ts\" }\ninverse = true",
-        r#"job.toml:5: stage `words`: `inverse` takes out what leaves a sliding window, and this stage has none; add window = { size = "30s", slide = "10s" }, or remove it"#,
+        r#"job.toml:5: stage `words`: `inverse` subtracts rows that leave a sliding window, and this stage has no such window; add window = { size = "30s", slide = "10s" }, or remove it"#,
     ),
     (
         "plugin = \"p\"\ninverse = false",
-        r#"job.toml:4: stage `words`: `inverse` takes out what leaves a sliding window, and this stage has none; add window = { size = "30s", slide = "10s" }, or remove it"#,
+        r#"job.toml:4: stage `words`: `inverse` subtracts rows that leave a sliding window, and this stage has no such window; add window = { size = "30s", slide = "10s" }, or remove it"#,
     ),
     (
         "inverse = true",
@@ -203,7 +203,7 @@ job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtrac
 pub(super) const WHOLE: Cases = &[
     (
         "batch = \"0s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
-        r#"job.toml:4: stage `words`: a window of processing time is made of whole batches, and with batch = "0s" these have no length; write batch = "1s" at the top, or time = "…" with a timestamp column for windows of event time"#,
+        r#"job.toml:4: stage `words`: a window of processing time consists of batches, which have no length with batch = "0s"; write batch = "1s" at the top, or time = "…" with a timestamp column for windows of event time"#,
     ),
     (
         "batch = \"1 s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"2500ms\" }",
@@ -211,7 +211,7 @@ pub(super) const WHOLE: Cases = &[
     ),
     (
         "batch = \"700ms\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
-        r#"job.toml:4: stage `words`: `window.size` is 30s, which is not a multiple of the batch interval, 700ms, and a window of processing time consists of whole batches; write "29400ms" or "30100ms""#,
+        r#"job.toml:4: stage `words`: `window.size` is 30s, which is not a multiple of the batch interval, 700ms, and a window of processing time consists of complete batches; write "29400ms" or "30100ms""#,
     ),
     (
         "[sources.more]\nkind = \"socket\"\naddress = \"h:1\"\ntime = \"ts\"\nlateness = \"5s\"",
@@ -220,7 +220,7 @@ job.toml:5: source `more`: `lateness` is for the stage that has the window; writ
     ),
     (
         "[stages.a]\nfrom = \"b.late\"\n[stages.b]\nfrom = \"lines\"\n[stages.c]\nfrom = \"d.lat\"\n[stages.d]\nfrom = \"lines\"\ntime = \"ts\"\nwindow = { size = \"30s\" }\n[stages.e]\nfrom = \"d.late\"",
-        r#"job.toml:2: stage `a`: `from` names `b.late`, and the stage `b` has no late rows: they come with event time; write time = "…" with a timestamp column there, or remove it here
+        r#"job.toml:2: stage `a`: `from` names `b.late`, but the stage `b` has no late rows: late rows need event time; write time = "…" with a timestamp column there, or remove it here
 job.toml:6: stage `c`: `from` names `d.lat`, which the stage `d` does not emit; did you mean `d.late`?"#,
     ),
 ];

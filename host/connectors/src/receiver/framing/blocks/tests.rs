@@ -34,7 +34,7 @@ fn chunks(mut framer: Framer, bytes: &[u8], piece: usize, flush: bool) -> Vec<Ch
 
 /// Returns all records, a rejected one as its reason.
 fn records(chunks: &[Chunk]) -> Vec<String> {
-    let record = |chunk: &Chunk, row: usize| match chunk.refused.iter().find(|rejection| rejection.row as usize == row)
+    let record = |chunk: &Chunk, row: usize| match chunk.rejected.iter().find(|rejection| rejection.row as usize == row)
     {
         Some(rejection) => rejection.reason.clone(),
         None => hex::encode(chunk.record(row)),
@@ -102,7 +102,7 @@ fn what_is_broken_is_one_refused_record_and_reading_goes_on_at_the_next_mark() {
         all(&bytes)
     };
     // The marker of the first block: both blocks are lost, as the next marker is that of the second.
-    assert_eq!(with(first + 6, 9), ["a block that does not end with the mark of the file"]);
+    assert_eq!(with(first + 6, 9), ["a block that does not end with the file's sync marker"]);
     // More records than declared; fewer; one cut short; an incorrect header.
     let too_many = with(first, 8);
     assert!(too_many[0].contains("cannot hold 4 records") && too_many[1..] == ["06", "08", "0a"], "{too_many:?}");

@@ -45,7 +45,7 @@ pub(super) fn message(messages: &Messages, of: usize, columns: &Fields, within: 
                 format!("`{}` has", within.trim_end_matches('.'))
             };
             return Err(format!(
-                "message `{}` is not without its field `{}`, and {location} no `{}`; add it with `select`",
+                "message `{}` requires its field `{}`, but {location} no `{}`; add it with `select`",
                 message.name, field.name, field.name
             ));
         }
@@ -65,7 +65,7 @@ fn form_of(
     let unfit = |takes: &str| {
         format!(
             "column `{name}` is {}, and field `{}` of message `{}` is {}{takes}",
-            ColumnType::of(column),
+            ColumnType::from_arrow(column),
             field.name,
             message.name,
             type_name(messages, field)
@@ -96,7 +96,7 @@ fn form_of(
                 let name = format!("{name}.{}", member.name());
                 let form = value(messages, of.kind, member.data_type(), &name)?;
                 let form = form.map_err(|takes| {
-                    let kind = ColumnType::of(member.data_type());
+                    let kind = ColumnType::from_arrow(member.data_type());
                     let what = kind_name(messages, of.kind);
                     format!(
                         "column `{name}` is {kind}, and values of map `{}` of message `{}` are {what}{takes}",
@@ -129,7 +129,7 @@ fn value(
         return Ok(inner.map(|form| FieldEncoding::Wrapped(Box::new(form))));
     }
     let is_moment = |of: usize| messages.message(of).is_some_and(|message| message.name == TIMESTAMP);
-    let kind_of = ColumnType::of(column);
+    let kind_of = ColumnType::from_arrow(column);
     Ok(Ok(match (kind, &kind_of) {
         (Kind::Message(of), Timestamp) if is_moment(of) => FieldEncoding::Moment,
         (Kind::Message(of), _) if is_moment(of) => return Ok(Err(", which takes timestamp".into())),

@@ -90,7 +90,7 @@ fn a_server_that_says_well_and_then_means_trouble_is_asked_again() {
 #[test]
 fn a_bucket_that_is_missing_is_told_from_an_object_that_is() {
     let missing = bucket(|_| http("404 Not Found", "", &error_text("NoSuchBucket"))).read("a").unwrap_err();
-    assert!(missing.reason.ends_with("; make the bucket first"), "{missing}");
+    assert!(missing.reason.ends_with("; create the bucket first"), "{missing}");
     assert_eq!(missing.kind, StoreErrorKind::Permanent);
     let store = bucket(|_| http("404 Not Found", "", &error_text("NoSuchKey")));
     assert_eq!(store.read("NoSuchBucket").unwrap(), None, "an object of that name");

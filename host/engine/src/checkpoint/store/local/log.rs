@@ -39,7 +39,7 @@ impl FileLog {
             }
             Ok(file)
         };
-        let file = make().map_err(|error| io_failed(format!("make the log {}", path.display()), &error))?;
+        let file = make().map_err(|error| io_failed(format!("create the log {}", path.display()), &error))?;
         Ok(FileLog { file, path, disk, length: 0, torn: false })
     }
 

@@ -39,7 +39,7 @@ fn a_replacement_needs_the_version_that_is_there() {
         store.replace("manifest.json", bytes.into(), expected).expect("no failure")
     };
     let first = replace("first", None).expect("there was none");
-    assert!(replace("second", None).is_none(), "there is one already");
+    assert!(replace("second", None).is_none(), "it already exists");
     let second = replace("second", Some(&first)).expect("the version fits");
     assert!(replace("third", Some(&first)).is_none(), "the version is an old one");
     assert_eq!(store.read_version("manifest.json").expect("it reads"), Some(("second".into(), second.clone())));
@@ -71,7 +71,7 @@ fn a_dir_in_use_is_refused_by_naming_the_process() {
     assert_eq!(error.kind, StoreErrorKind::Permanent);
     let text = error.to_string();
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
-    assert!(text.contains(&store.location()) && text.contains("stop that first"), "{text}");
+    assert!(text.contains(&store.location()) && text.contains("stop that job first"), "{text}");
     drop(lock);
     other.lock().expect("it is free again");
 }

@@ -31,7 +31,7 @@ impl StoredColumn {
             DataType::UInt64 => Ok(StoredColumn::Unsigned),
             DataType::Decimal128(..) | DataType::Decimal256(..) => Ok(StoredColumn::Wide(kind.clone())),
             DataType::List(field) => Ok(StoredColumn::List(field.clone())),
-            other if ColumnType::of(other).is_scalar() => Ok(StoredColumn::Same(other.clone())),
+            other if ColumnType::from_arrow(other).is_scalar() => Ok(StoredColumn::Same(other.clone())),
             other => Err(Error::bug(format!("a partial result of type {other}"))),
         }
     }

@@ -100,10 +100,11 @@ impl Builtin {
             let exact = !matches!(function.given, DataType::Float64);
             let why = match function.function {
                 AggregateFunction::First | AggregateFunction::Last => {
-                    "it is unknown which of the remaining rows came first; use `top` with n = 1 by a column that does"
+                    "it is unknown which remaining row came first; use `top` with n = 1 by a column with the order"
                 }
                 AggregateFunction::Sum | AggregateFunction::Avg if !exact => {
-                    "floats that were added cannot be taken out exactly; make a decimal of the column, in a stage with `select` before"
+                    "added floats cannot be subtracted exactly; convert the column to decimal in a previous stage \
+                    with `select`"
                 }
                 _ => return None,
             };
@@ -151,10 +152,10 @@ impl Builtin {
     pub fn tally_tables(&self, input: &Schema) -> Vec<[Vec<Column>; 3]> {
         let fields = input.fields();
         let key: Vec<Arc<Field>> = self.keys.iter().filter_map(|key| fields.get(*key)).cloned().collect();
-        let of_keys = [Column::of(&key), Vec::new(), Column::of(self.tally_schema().fields())];
+        let of_keys = [Column::from_fields(&key), Vec::new(), Column::from_fields(self.tally_schema().fields())];
         let of_values = self.stored_parts().1.into_iter().filter_map(|kept| {
             let value = value_field(input, &kept)?;
-            Some([Column::of(&key), Column::of([&value]), Column::of(value_counts().fields())])
+            Some([Column::from_fields(&key), Column::from_fields([&value]), Column::from_fields(value_counts().fields())])
         });
         std::iter::once(of_keys).chain(of_values).collect()
     }
@@ -227,7 +228,7 @@ impl Tally {
                 Ok(Op::Delete) => {
                     self.keys.find(bytes).map(|slot| (Op::Delete, slot)).ok_or_else(|| ROW_MISSING.to_owned())
                 }
-                Ok(Op::Truncate) => Err("its `op` is `truncate`, which totals cannot follow".to_owned()),
+                Ok(Op::Truncate) => Err("its `op` is `truncate`, which totals cannot process".to_owned()),
                 Err(why) => Err(why),
             };
             let index = found.map(|(op, slot)| {

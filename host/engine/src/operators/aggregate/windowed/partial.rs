@@ -55,7 +55,7 @@ pub fn time_partials<'s>(
     progress: ProgressStream<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let late = LateRows::new(stage, &build.metrics.of(&stage.name));
+    let late = LateRows::new(stage, &build.metrics.counts(&stage.name));
     let work = TimedFront { front: PartialStage::new(stage, build)?, slices, late };
     let (name, index) = (format!("{} partial", stage.name), build.index as u64);
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
@@ -80,7 +80,7 @@ struct PartialStage {
 
 impl PartialStage {
     fn new(stage: &StageNode, build: &BuildContext<'_, '_>) -> Result<PartialStage> {
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let readable = match &stage.operator {
             Operator::Reduce(node) => Some(ReadableRows::to_lift(stage, node, build)),
             _ => None,
@@ -136,7 +136,7 @@ impl PartialStage {
             .zip(&ops)
             .filter_map(|(row, op)| match op {
                 Ok(Op::Write | Op::Delete) => None,
-                Ok(Op::Truncate) => Some(RejectedRow::new(row, "its `op` is `truncate`, which totals cannot follow")),
+                Ok(Op::Truncate) => Some(RejectedRow::new(row, "its `op` is `truncate`, which totals cannot process")),
                 Err(why) => Some(RejectedRow::new(row, why.clone())),
             })
             .collect();

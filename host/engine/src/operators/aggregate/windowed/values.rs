@@ -53,7 +53,7 @@ impl ValuesWork {
             checkpoints.push(build.restore(&stage.name, &name, table)?);
         }
         totals.restored()?;
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let (held, worker) = (metrics.held(&stage.name), build.index as u64);
         Ok(ValuesWork {
             stage: stage.clone(),

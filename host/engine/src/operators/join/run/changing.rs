@@ -63,7 +63,7 @@ impl ChangingWork {
         let first = build.restore(&stage.name, &stage.name, &mut state.tables()[0])?;
         let second = build.restore(&stage.name, &right_table(&stage.name), &mut state.tables()[1])?;
         state.restored()?;
-        let metrics = build.metrics.of(&stage.name);
+        let metrics = build.metrics.counts(&stage.name);
         let held = metrics.held(&stage.name);
         Ok(ChangingWork {
             stage: stage.clone(),

@@ -396,7 +396,7 @@ impl AsOfJoin {
     fn drop_expired(&mut self, complete: i64) -> Result<()> {
         if self.spills() {
             let due = self.due.iter().take_while(|(due, _)| *due <= complete);
-            let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::of(key)).collect();
+            let hashes: Vec<KeyHash> = due.map(|(_, key)| KeyHash::new(key)).collect();
             self.warm(hashes.into_iter())?;
         }
         let mut removed: Vec<Slot> = Vec::new();

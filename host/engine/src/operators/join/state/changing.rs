@@ -280,7 +280,7 @@ impl ChangingJoin {
                 Ok(Op::Write) => Some((Op::Write, table.slot(same.view().get(row), *same_hash))),
                 Ok(Op::Delete) => table.find(same.view().get(row)).map(|slot| (Op::Delete, slot)),
                 Ok(Op::Truncate) => {
-                    rejected.push((number, "its `op` is `truncate`, which a join cannot follow".to_owned()));
+                    rejected.push((number, "its `op` is `truncate`, which a join cannot process".to_owned()));
                     continue;
                 }
                 Err(why) => {

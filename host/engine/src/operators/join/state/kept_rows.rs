@@ -127,7 +127,7 @@ impl KeptRows {
     /// Returns the bytes of a row.
     pub fn bytes_of(&self, number: u64) -> usize {
         let Some((chunk, row)) = self.find(number) else { return 0 };
-        self.chunks.get(chunk).map_or(0, |chunk| RowBytes::of([&chunk.rows]).of_range(&(row..row + 1)))
+        self.chunks.get(chunk).map_or(0, |chunk| RowBytes::measure([&chunk.rows]).of_range(&(row..row + 1)))
     }
 
     /// Returns rows by their numbers, in this order.

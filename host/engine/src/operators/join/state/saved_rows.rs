@@ -184,7 +184,7 @@ impl UnsavedRows {
             (rest, some) = (later, true);
         }
         for keys in removed.iter().filter(|_| !base) {
-            for slice in RowBytes::of([keys]).slices(keys.num_rows(), slice_max) {
+            for slice in RowBytes::measure([keys]).slices(keys.num_rows(), slice_max) {
                 let rows = removed_in_file(&keys.slice(slice.start, slice.len()), &in_file)?;
                 to(TableSlice { rows: by_hash(&rows, on)?, groups: None });
                 some = true;

@@ -17,7 +17,7 @@ const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, 
 struct Dice(u64);
 
 impl Dice {
-    fn of(case: u64) -> Dice {
+    fn new(case: u64) -> Dice {
         Dice(case.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 

@@ -307,8 +307,9 @@ impl PatternState {
             false => (format!("{partials} partial matches"), node.partials_max, "partials_max"),
         };
         Err(Error::memory(format!(
-            "a key keeps {what} for matches that may still come, and may keep {largest}; say in `pattern` how long a match may take \
-             (`within`), drop rows that cannot matter in a stage before (`filter`), make conditions stricter, or raise `{set}`"
+            "a key keeps {what} for possible matches; the limit is {largest}; set the maximum duration of a match \
+             (`within` of `pattern`), drop irrelevant rows in a previous stage (`filter`), make conditions \
+             stricter, or raise `{set}`"
         )))
     }
 

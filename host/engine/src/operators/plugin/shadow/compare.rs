@@ -40,9 +40,9 @@ impl Comparison {
         for index in 0..only_old.len().max(only_new.len()).min(EXAMPLES_MAX) {
             let row = |rows: &RecordBatch, only: &[usize]| only.get(index).map(|row| row_text(rows, *row));
             self.example(match (row(old, &only_old), row(new, &only_new)) {
-                (Some(old), Some(new)) => format!("the old one emitted {old}, the new one {new}"),
-                (Some(old), None) => format!("only the old one emitted {old}"),
-                (None, Some(new)) => format!("only the new one emitted {new}"),
+                (Some(old), Some(new)) => format!("the old version emitted {old}, the new version {new}"),
+                (Some(old), None) => format!("only the old version emitted {old}"),
+                (None, Some(new)) => format!("only the new version emitted {new}"),
                 (None, None) => continue,
             });
         }
@@ -56,7 +56,7 @@ impl Comparison {
         let all = [("old", old, &only_old), ("new", new, &only_new)];
         for (which, rows, only) in all {
             for row in only.iter().take(EXAMPLES_MAX) {
-                self.example(format!("only the {which} one rejected {}", row_text(rows, *row)));
+                self.example(format!("only the {which} version rejected {}", row_text(rows, *row)));
             }
         }
         Ok(())
@@ -77,7 +77,7 @@ impl Comparison {
         self.rejected(old.len(), new.len(), only_old.len(), only_new.len());
         for (which, only) in [("old", only_old), ("new", only_new)] {
             for row in only.iter().take(EXAMPLES_MAX).filter(|row| (**row as usize) < rows.num_rows()) {
-                self.example(format!("only the {which} one rejected {}", row_text(rows, *row as usize)));
+                self.example(format!("only the {which} version rejected {}", row_text(rows, *row as usize)));
             }
         }
     }
@@ -103,8 +103,8 @@ impl Comparison {
                 (false, false) => continue,
                 (true, true) if old_rows.row(row) == new_rows.row(row) => continue,
                 (true, true) => format!("{} and {}", row_text(&olds, row), row_text(&news, row)),
-                (true, false) => format!("{}, and the new one has none", row_text(&olds, row)),
-                (false, true) => format!("the old one has none, and the new one {}", row_text(&news, row)),
+                (true, false) => format!("{} in the old version, none in the new one", row_text(&olds, row)),
+                (false, true) => format!("none in the old version, {} in the new one", row_text(&news, row)),
             };
             self.states_differing = self.states_differing.saturating_add(1);
             self.example(format!("state of {}: {difference}", row_text(&keys, row)));
@@ -227,18 +227,18 @@ mod tests {
         assert_eq!((same.rows, same.rows_differing, same.examples), (3, 0, vec![]));
         let once = compared(&old, &rows(&["a", "b"], &[1, 2]));
         assert_eq!(once.rows_differing, 1);
-        assert_eq!(once.examples, ["only the old one emitted {word: a, n: 1}"]);
+        assert_eq!(once.examples, ["only the old version emitted {word: a, n: 1}"]);
         let other = compared(&old, &rows(&["a", "b", "a", "c"], &[1, 3, 1, 4]));
         assert_eq!(other.rows_differing, 2);
         assert_eq!(
             other.examples,
             [
-                "the old one emitted {word: b, n: 2}, the new one {word: b, n: 3}",
-                "only the new one emitted {word: c, n: 4}"
+                "the old version emitted {word: b, n: 2}, the new version {word: b, n: 3}",
+                "only the new version emitted {word: c, n: 4}"
             ]
         );
         let none = compared(&rows(&[], &[]), &rows(&["x\u{1b}[2J"], &[0]));
-        assert_eq!(none.examples, ["only the new one emitted {word: x [2J, n: 0}"]);
+        assert_eq!(none.examples, ["only the new version emitted {word: x [2J, n: 0}"]);
     }
 
     #[test]
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!((compared.rejected, compared.rejected_new, compared.rejected_differing), (2, 2, 2));
         assert_eq!(
             compared.examples,
-            ["only the old one rejected {word: a, n: 1}", "only the new one rejected {word: c, n: 3}"]
+            ["only the old version rejected {word: a, n: 1}", "only the new version rejected {word: c, n: 3}"]
         );
     }
 
@@ -281,7 +281,8 @@ mod tests {
             assert_eq!((compared.states, compared.states_differing), (4, 2));
             assert_eq!(
                 compared.examples,
-                ["state of {word: b}: {n: 2} and {n: 5}", "state of {word: c}: {n: 3}, and the new one has none"]
+                ["state of {word: b}: {n: 2} and {n: 5}", "state of {word: c}: {n: 3} in the old version, none in \
+                                                          the new one"]
             );
         }
     }

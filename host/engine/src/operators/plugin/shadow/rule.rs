@@ -24,7 +24,7 @@ impl ShadowRule {
             return Err("a call of it failed, as the report says".into());
         }
         if self == ShadowRule::Never {
-            return Err("`--promote never` asks for the report only".into());
+            return Err("`--promote never` requests the report only".into());
         }
         if report.batches < batches {
             return Err(format!("it has run in {} of {batches} batches", report.batches));

@@ -134,7 +134,7 @@ pub type CallerShadow = ShadowRun<Caller>;
 
 impl ShadowRun<Caller> {
     /// Creates the shadow of a `transform` or `cogroup` stage.
-    pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerShadow> {
+    pub fn of_caller(shadow: Arc<Shadow>, old: &Account) -> Result<CallerShadow> {
         ShadowRun::new(shadow, old, |caller| caller)
     }
 

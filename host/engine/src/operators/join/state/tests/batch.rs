@@ -9,7 +9,7 @@ const CASES: u64 = 4_000;
 fn batches_and_windows_are_joined_as_nested_loops_do() {
     let mut pairs = 0;
     for case in 0..CASES {
-        let mut dice = Dice::of(case);
+        let mut dice = Dice::new(case);
         let key = KeyKind::random(&mut dice);
         let windowed = dice.chance(50);
         let mut id = 0;

@@ -134,7 +134,7 @@ fn run_step(case: &Case, joins: &mut [IntervalJoin], number: usize) -> Vec<[Opti
 fn intervals_are_joined_as_nested_loops_do() {
     let (mut found, mut alone) = (0, 0);
     for number in 0..CASES {
-        let mut dice = Dice::of(number);
+        let mut dice = Dice::new(number);
         let case = case(&mut dice);
         let mut joins = start(&case.interval, 1, None);
         for step in 0..case.steps.len() {
@@ -155,7 +155,7 @@ fn intervals_are_joined_as_nested_loops_do() {
 fn checkpoints_and_numbers_of_workers_change_nothing() {
     let mut restarts = 0;
     for number in 0..CASES {
-        let mut dice = Dice::of(number);
+        let mut dice = Dice::new(number);
         let case = case(&mut dice);
         let mut disk = SavedFiles::default();
         let mut joins = start(&case.interval, 1 + dice.throw(3) as usize, Some(&disk));
@@ -298,7 +298,7 @@ fn it_makes_no_difference_where_rows_that_wait_are() {
     let dir = tempfile::tempdir().unwrap();
     let (mut cold, mut all) = (0, 0);
     for number in 0..CASES / 3 {
-        let mut dice = Dice::of(number + 77_000);
+        let mut dice = Dice::new(number + 77_000);
         let case = case(&mut dice);
         let interval = &case.interval;
         let budget = StateBudget::new([1, 2_000, 4_000][dice.throw(3) as usize], dir.path().to_owned());

@@ -205,7 +205,7 @@ impl Pieces {
 
 /// Returns pieces in the format of a file; those without rows were removed.
 fn bytes_of(rows: &RecordBatch) -> u64 {
-    RowBytes::of([rows]).of_range(&(0..rows.num_rows())) as u64
+    RowBytes::measure([rows]).of_range(&(0..rows.num_rows())) as u64
 }
 
 fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {

@@ -13,8 +13,8 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.types.Row;
 
 /**
- * Calls a plugin of world {@code aggregate} with the rows of windows of event time, each of which begins where the one before ends. Rows are
- * kept in Flink's state up to the end of their window; then all keys of the window are in calls together.
+ * Calls a plugin of world {@code aggregate} with the rows of tumbling windows of event time. Rows are kept in Flink's
+ * state up to the end of their window; then all keys of the window are in calls together.
  */
 final class AggregateOperator extends CallingOperator implements Triggerable<Row, Long> {
     private final long sizeMs;

@@ -11,14 +11,14 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
 
 /**
- * Gathers rows for calls of a plugin. Nothing that was gathered is left behind a barrier, a watermark or the end, so what it gathers is in
- * no checkpoint, and a restart gets it again from the sources.
+ * Collects rows for calls of a plugin. All collected rows are processed before a barrier, a watermark or the end. So
+ * they are in no checkpoint, and a restart gets them again from the sources.
  */
 abstract class CallingOperator extends AbstractStreamOperator<Row> implements OneInputStreamOperator<Row, Row>, BoundedOneInput {
-    /** Bytes of texts that a call has at most, about. */
+    /** The approximate maximum size of the texts of a call, in bytes. */
     private static final long BYTES_MAX = 8 << 20;
 
-    /** Letters of a value that an error shows. */
+    /** The number of characters of a value that an error shows. */
     private static final int VALUE_CHARS_MAX = 200;
 
     final Plugin plugin;
@@ -55,7 +55,7 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
     /** Calls the plugin with what was gathered, if anything was. */
     abstract void flush() throws Exception;
 
-    /** A row was gathered: it goes on now, or shortly. */
+    /** A row was collected: it is processed now, or soon. */
     final void gathered() throws Exception {
         if (rows.rows() >= plugin.rowsMax() || rows.bytes() >= BYTES_MAX) {
             flush();
@@ -69,7 +69,7 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
         }
     }
 
-    /** Calls the plugin, and puts out the rows that it made and those that were refused; the other tables of the answer. */
+    /** Calls the plugin, and emits its rows and the rejected ones; returns the other tables of the response. */
     final List<byte[]> call(Long timeUs, List<byte[]> given) throws IOException {
         List<byte[]> made;
         try {
@@ -87,7 +87,7 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
         return made.subList(2, made.size());
     }
 
-    /** The error with the row that is to blame, where it can be found: by the search that would refuse it. */
+    /** The error with the guilty row, if it can be found with the search that would reject it. */
     private PluginException withRow(PluginException error, Long timeUs, List<byte[]> given) {
         try (Calls search = new Calls(plugin.with("digest", digest).rejectOnError(), function, key)) {
             byte[] refused = search.call(timeUs, given).get(1);

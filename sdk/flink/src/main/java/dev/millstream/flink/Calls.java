@@ -7,8 +7,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Calls of one plugin. Where the server is gone, another one is started and asked again, once: a call depends on nothing but what it is
- * given, so that does no harm.
+ * Calls of one plugin. If the server has exited, another one is started and called again, once: a call depends only
+ * on its arguments, so that does no harm.
  */
 final class Calls implements AutoCloseable {
     private final String program;
@@ -20,7 +20,7 @@ final class Calls implements AutoCloseable {
         hello = plugin.hello(function, key);
     }
 
-    /** Connects, so that what is wrong with the plugin is told now; the digest of its component. */
+    /** Connects, so that errors of the plugin are reported now; returns the digest of its component. */
     String open() throws IOException {
         if (connection == null) {
             connection = new Connection(program, hello);

@@ -36,12 +36,12 @@ final class ColumnType implements Serializable {
         LOCAL_DATE_TIME(Types.LOCAL_DATE_TIME),
         DATE(Types.LOCAL_DATE),
         DECIMAL(Types.BIG_DEC),
-        /** An array of Flink; its lists go in, too, and cannot have nulls of all types. */
+        /** A Flink array; Flink lists are accepted, too, and cannot have nulls of all types. */
         LIST(null),
         /** A row within a row. */
         STRUCT(null);
 
-        /** Its type where that is the same for all of the kind. */
+        /** Its type, if all columns of the kind have the same. */
         final TypeInformation<?> type;
 
         Kind(TypeInformation<?> type) {
@@ -49,7 +49,7 @@ final class ColumnType implements Serializable {
         }
     }
 
-    /** How many digits a decimal has, and how many of them stand behind the point. */
+    /** The precision and the scale of a decimal. */
     record Digits(int precision, int scale) implements Serializable {}
 
     final Kind kind;
@@ -68,7 +68,7 @@ final class ColumnType implements Serializable {
         return new ColumnType(kind, null, null);
     }
 
-    /** That of a column of Flink, of which decimals have the digits that stand by their column's name. */
+    /** The type of a Flink column; decimals have the digits configured for their column's name. */
     static ColumnType of(String name, TypeInformation<?> type, Map<String, Digits> decimals) {
         if (type.equals(Types.BIG_DEC)) {
             Digits digits = decimals.get(name);
@@ -95,7 +95,7 @@ final class ColumnType implements Serializable {
                         "column `" + name + "` is " + type + ", which plugins do not support; drop it, or convert it to text"));
     }
 
-    /** The type of what a list or an array has within; nothing where it is none. */
+    /** The element type of a list or an array; null for other types. */
     static TypeInformation<?> itemsOf(TypeInformation<?> type) {
         if (type instanceof ListTypeInfo<?> list) {
             return list.getElementTypeInfo();
@@ -167,7 +167,7 @@ final class ColumnType implements Serializable {
         return new Field(name, FieldType.nullable(type), within);
     }
 
-    /** A decimal with as many digits behind the point as all of the column have. */
+    /** A decimal with the scale of the column. */
     BigDecimal scaled(BigDecimal value) {
         if (value.stripTrailingZeros().scale() > digits.scale) {
             throw new IllegalArgumentException(
@@ -176,7 +176,7 @@ final class ColumnType implements Serializable {
         return value.setScale(digits.scale);
     }
 
-    /** An array for so many items of a list. */
+    /** An array for this number of list elements. */
     Object[] items(int count) {
         return (Object[]) Array.newInstance(members.types[0].type().getTypeClass(), count);
     }

@@ -22,7 +22,7 @@ final class Columns implements Serializable {
         this.types = types;
     }
 
-    /** Those of rows of a stream, of which decimals have the digits that stand by their column's name. */
+    /** The columns of a stream's rows; decimals have the digits configured for their column's name. */
     static Columns of(TypeInformation<Row> type, Map<String, ColumnType.Digits> decimals) {
         if (!(type instanceof RowTypeInfo)) {
             throw new IllegalArgumentException(
@@ -31,7 +31,7 @@ final class Columns implements Serializable {
         return within("", (RowTypeInfo) type, decimals);
     }
 
-    /** Those of rows that stand within a column, whose name and a point are before theirs where errors and decimals name them. */
+    /** The columns of rows nested in a column, whose name and a point are their prefix in errors and for decimals. */
     static Columns within(String before, RowTypeInfo row, Map<String, ColumnType.Digits> decimals) {
         String[] names = row.getFieldNames();
         ColumnType[] types = new ColumnType[names.length];
@@ -67,7 +67,7 @@ final class Columns implements Serializable {
                 .toArray();
     }
 
-    /** These columns and another one behind them. */
+    /** These columns followed by another one. */
     Columns and(String name, ColumnType.Kind kind) {
         int count = names.length;
         Columns more = new Columns(Arrays.copyOf(names, count + 1), Arrays.copyOf(types, count + 1));

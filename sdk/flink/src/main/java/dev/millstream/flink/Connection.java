@@ -9,7 +9,10 @@ import java.nio.channels.AsynchronousCloseException;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A plugin behind a connection, by the protocol of {@code docs/reference/serve-protocol.md}: a frame is a header, which is JSON, and tables. */
+/**
+ * A connection to a plugin with the protocol of {@code docs/reference/serve-protocol.md}: a frame is a header, which
+ * is JSON, and tables.
+ */
 final class Connection implements AutoCloseable {
     static final int VERSION = 1;
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -19,7 +22,7 @@ final class Connection implements AutoCloseable {
     private final int frameBytesMax;
     private final String digest;
 
-    /** What an answer holds. */
+    /** The content of a response. */
     record Answer(JsonNode header, List<byte[]> tables) {}
 
     Connection(String program, byte[] hello) throws IOException {
@@ -49,7 +52,7 @@ final class Connection implements AutoCloseable {
         return ask(header, tables, frameBytesMax).tables();
     }
 
-    /** The server has hung up, and is not asked again. */
+    /** The server has closed the connection, and is not called again. */
     void retireServer() {
         channel.retireServer();
     }

@@ -13,8 +13,8 @@ import org.apache.flink.api.java.typeutils.RowTypeInfo;
 import org.apache.flink.types.Row;
 
 /**
- * The keys of rows, in the one form that equal keys have: as plugins are told them, so that those which come back are found again. Bytes
- * are text here, as Flink has no keys of bytes.
+ * The keys of rows, in a canonical form: as plugins receive them, so that returned keys are found again. Bytes are
+ * text here, as Flink has no binary keys.
  */
 final class Keys implements KeySelector<Row, Row> {
     private final int[] places;
@@ -57,7 +57,7 @@ final class Keys implements KeySelector<Row, Row> {
         return key;
     }
 
-    /** The key in the first columns of a row of an answer. */
+    /** The key in the first columns of a row of a response. */
     Row returned(Row row) {
         Row key = new Row(places.length);
         for (int column = 0; column < places.length; column++) {

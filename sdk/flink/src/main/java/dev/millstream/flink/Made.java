@@ -15,12 +15,12 @@ public final class Made {
         this.rejected = rejected;
     }
 
-    /** The rows that it puts out. They have no timestamps: where later steps need them, assign them anew. */
+    /** The rows that it emits. They have no timestamps: if later steps need them, assign them again. */
     public SingleOutputStreamOperator<Row> rows() {
         return rows;
     }
 
-    /** The rows that were refused, as they came, and behind them the column {@code reason}. */
+    /** The rejected rows, unchanged, followed by the column {@code reason}. */
     public DataStream<Row> rejected() {
         return rows.getSideOutput(rejected);
     }

@@ -15,28 +15,28 @@ import org.apache.flink.types.Row;
 public final class Millstream {
     private Millstream() {}
 
-    /** The rows that a plugin of world {@code transform} puts out for those of the stream. */
+    /** The rows that a plugin of world {@code transform} emits for those of the stream. */
     public static Made process(DataStream<Row> stream, Plugin plugin) {
         Described described = Described.of(plugin, "process", List.of(), stream.getType());
         return made(stream, described, new ProcessOperator(described));
     }
 
     /**
-     * The rows that a plugin of world {@code update} puts out, which keeps a state for each key and may set timers. It is told the time of
-     * the machine, and its timers go by that.
+     * The rows that a plugin of world {@code update} emits, which keeps a state for each key and may set timers. It
+     * gets the machine's time, which also drives its timers.
      */
     public static Made update(DataStream<Row> stream, Plugin plugin, String... key) {
         return update(stream, plugin, false, key);
     }
 
-    /** The same by event time: the plugin is told the watermark, and its timers go by that. */
+    /** The same by event time: the plugin gets the watermark, which also drives its timers. */
     public static Made updateInEventTime(DataStream<Row> stream, Plugin plugin, String... key) {
         return update(stream, plugin, true, key);
     }
 
     private static Made update(DataStream<Row> stream, Plugin plugin, boolean inEventTime, String... key) {
         if (key.length == 0) {
-            throw new IllegalArgumentException("a plugin of world update keeps a state by key: name the key columns");
+            throw new IllegalArgumentException("a plugin of world update keeps a state per key; name the key columns");
         }
         Described described = Described.of(plugin, "update", List.of(key), stream.getType());
         Keys keys = new Keys(described.input(), described.key());
@@ -54,7 +54,7 @@ public final class Millstream {
         return aggregate(stream, plugin, window.toMillis(), key);
     }
 
-    /** The same over the whole stream, which must have an end. */
+    /** The same over the complete stream, which must have an end. */
     public static Made aggregateAll(DataStream<Row> stream, Plugin plugin, String... key) {
         return aggregate(stream, plugin, 0, key);
     }

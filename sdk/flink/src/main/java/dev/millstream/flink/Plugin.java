@@ -50,17 +50,19 @@ public final class Plugin implements Serializable {
         return with("config", new LinkedHashMap<>(config));
     }
 
-    /** What a call may use up, as {@code Map.of("time", "2s", "memory", "64MiB")}. */
+    /** The limits of a call, for example {@code Map.of("time", "2s", "memory", "64MiB")}. */
     public Plugin limits(Map<String, ?> limits) {
         return with("limits", new LinkedHashMap<>(limits));
     }
 
-    /** What it may reach, as in a job file. */
+    /** The granted permissions, as in a job file. */
     public Plugin grant(Map<String, ?> grant) {
         return with("grant", new LinkedHashMap<>(grant));
     }
 
-    /** Refuses the rows that make the plugin fail, and goes on with the others; else a failure fails the task. */
+    /**
+     * Rejects the rows that make the plugin fail, and continues with the others; otherwise a failure fails the task.
+     */
     public Plugin rejectOnError() {
         return with("on_error", "reject");
     }
@@ -71,8 +73,8 @@ public final class Plugin implements Serializable {
     }
 
     /**
-     * How many digits the decimals of a column have that goes in, and how many of them stand behind the point: Flink does not say it of a
-     * {@code BigDecimal}. A column within another one is named by both, as {@code "item.price"}.
+     * The precision and the scale of a decimal input column: Flink does not know them for a {@code BigDecimal}. A
+     * nested column is named by both, for example {@code "item.price"}.
      */
     public Plugin decimal(String column, int precision, int scale) {
         if (precision < 1 || precision > 38 || scale < 0 || scale > precision) {
@@ -83,12 +85,12 @@ public final class Plugin implements Serializable {
         return new Plugin(said, more, program, rowsMax, latency);
     }
 
-    /** The file {@code millstream.lock}, or its folder, that pins the package. */
+    /** The file {@code millstream.lock} that pins the package, or its directory. */
     public Plugin lock(String file) {
         return with("lock", file);
     }
 
-    /** Where a package is fetched that is not pinned: a folder or {@code oci://…}. */
+    /** The registry of a package that is not pinned: a directory or {@code oci://…}. */
     public Plugin registry(String registry) {
         return with("registry", registry);
     }
@@ -133,7 +135,7 @@ public final class Plugin implements Serializable {
         return latency;
     }
 
-    /** As the server is told. */
+    /** The message to the server. */
     byte[] hello(String function, List<String> key) {
         Map<String, Object> hello = new LinkedHashMap<>(said);
         hello.put("millstream", Connection.VERSION);

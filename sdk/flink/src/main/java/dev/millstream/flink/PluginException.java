@@ -10,8 +10,8 @@ public final class PluginException extends RuntimeException {
     }
 
     /**
-     * Who can mend it: {@code usage} (a setting, a column), {@code plugin} (its author), {@code environment} (something outside) or
-     * {@code internal} (we).
+     * Who can fix it: {@code usage} (a setting, a column), {@code plugin} (its author), {@code environment}
+     * (something outside) or {@code internal} (we).
      */
     public String kind() {
         return kind;

@@ -57,7 +57,7 @@ final class Server {
         return folder.resolve("socket");
     }
 
-    /** A connection to that of this program. One that has ended is started anew. */
+    /** A connection to the server of this program. A server that has exited is started again. */
     static Channel connect(String program) throws IOException {
         synchronized (RUNNING) {
             Server server = RUNNING.get(program);
@@ -93,7 +93,9 @@ final class Server {
             this.bytes = bytes;
         }
 
-        /** The server has hung up: whoever connects from now on gets another one, also where this one is still about to die. */
+        /**
+         * The server has closed the connection: later connections get another one, even if this one is still exiting.
+         */
         void retireServer() {
             synchronized (RUNNING) {
                 if (server != null) {

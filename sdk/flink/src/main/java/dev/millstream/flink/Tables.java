@@ -35,7 +35,7 @@ final class Tables implements AutoCloseable {
             return rows;
         }
 
-        /** How many bytes its texts have, about. */
+        /** The approximate size of its texts in bytes. */
         long bytes() {
             return bytes;
         }
@@ -46,7 +46,7 @@ final class Tables implements AutoCloseable {
             rows++;
         }
 
-        /** The same with the value of the last column beside the others. */
+        /** The same with the value of the last column added to the others. */
         void add(Row row, Object last) {
             int count = columns.count() - 1;
             put(row, count);

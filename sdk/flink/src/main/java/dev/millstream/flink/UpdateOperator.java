@@ -20,8 +20,8 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.types.Row;
 
 /**
- * Calls a plugin of world {@code update}: the state of a key is the bytes of one row of Arrow in Flink's keyed state, and its timers are
- * timers of Flink. The time that the plugin is told is the watermark, or the clock of the machine.
+ * Calls a plugin of world {@code update}: the state of a key is the bytes of one Arrow row in Flink's keyed state,
+ * and its timers are Flink timers. The plugin's time is the watermark, or the machine's clock.
  */
 final class UpdateOperator extends CallingOperator implements Triggerable<Row, VoidNamespace> {
     private final Keys keys;
@@ -95,7 +95,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
         output.emitWatermark(watermark);
     }
 
-    /** What the plugin is told, in milliseconds: at the end of a stream, which is as good as for ever, the timer that is due. */
+    /** The plugin's time in milliseconds: at the end of a stream, whose time is infinite, that of the due timer. */
     private long nowMs() {
         if (!inEventTime) {
             return Math.max(service.currentProcessingTime(), dueMs);
@@ -154,7 +154,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
         }
     }
 
-    /** Timers of Flink fire by the millisecond, those of plugins are due by the microsecond: never too early. */
+    /** Flink timers fire by the millisecond, those of plugins are due by the microsecond: never too early. */
     private void setTimers(long[] before, List<Long> now, long nowMs) throws Exception {
         Set<Long> old = new LinkedHashSet<>();
         for (long at : before) {

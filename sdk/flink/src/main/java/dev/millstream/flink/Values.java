@@ -22,11 +22,11 @@ import org.apache.arrow.vector.complex.ListVector;
 import org.apache.arrow.vector.complex.StructVector;
 import org.apache.flink.types.Row;
 
-/** Values of Flink's rows in vectors of Arrow. */
+/** Values of Flink rows in Arrow vectors. */
 final class Values {
     private Values() {}
 
-    /** Puts a value at a place; how many bytes of texts it has. */
+    /** Stores a value at an index; returns the number of bytes of its texts. */
     static long put(FieldVector vector, int at, ColumnType type, Object value) {
         if (value == null) {
             vector.setNull(at);
@@ -81,7 +81,7 @@ final class Values {
         return bytes;
     }
 
-    /** The value at a place. */
+    /** The value at an index. */
     static Object read(FieldVector vector, int at, ColumnType type) {
         if (vector.isNull(at)) {
             return null;

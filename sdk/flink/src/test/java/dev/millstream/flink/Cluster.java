@@ -11,7 +11,7 @@ import org.apache.flink.runtime.minicluster.MiniCluster;
 import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
-/** A real cluster of Flink, of two task managers with two slots each, in this process. */
+/** A real Flink cluster with two task managers of two slots each, in this process. */
 final class Cluster implements AutoCloseable {
     final MiniCluster cluster;
 
@@ -29,7 +29,7 @@ final class Cluster implements AutoCloseable {
         cluster.start();
     }
 
-    /** Jobs that start again so often, and make a checkpoint every so many milliseconds; 0: none. */
+    /** Jobs with this number of restarts and this checkpoint interval in milliseconds; 0: none. */
     static StreamExecutionEnvironment environment(int restarts, long checkpointMs) {
         Configuration configuration = new Configuration();
         configuration.set(RestartStrategyOptions.RESTART_STRATEGY, restarts == 0 ? "none" : "fixed-delay");

@@ -35,16 +35,19 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 import org.junit.jupiter.api.Test;
 
-/** The cases of {@code tests/conformance} in Flink: all plugins, in all languages, put out what they put out in a job of Millstream. */
+/**
+ * The cases of {@code tests/conformance} in Flink: all plugins, in all languages, have the same output as in a
+ * Millstream job.
+ */
 class ConformanceTest {
     private static final ObjectMapper JSON =
             new ObjectMapper().enable(DeserializationFeature.USE_BIG_INTEGER_FOR_INTS);
-    /** What a stage of a job has and an operator of Flink has not. */
+    /** Features of a job's stage that a Flink operator does not have. */
     private static final Set<String> LEFT_OUT = Set.of("window", "time", "timeout", "batch", "on", "inputs");
-    /** What tells of the call itself. */
+    /** Columns about the call itself. */
     private static final Set<String> OF_THE_CALL = Set.of("batch", "time", "watermark");
 
-    /** A call in Flink is told the time of the machine, so these rows are others each time. */
+    /** In Flink a call gets the machine's time, so these rows differ each time. */
     private static final Set<String> OF_THE_CLOCK = Set.of("failing/clock");
     /** In a job a timer is due together with the rows of its moment; in Flink it fires with the watermark, before them. */
     private static final Set<String> TIMERS_FIRST = Set.of("totals/alarms", "totals/refused");
@@ -179,7 +182,7 @@ class ConformanceTest {
         }
     }
 
-    /** The rows of all batches: before each the watermark tells its time, which is its number in seconds. */
+    /** The rows of all batches, each after a watermark with its time, which is its number in seconds. */
     private static DataStream<Row> rows(StreamExecutionEnvironment environment, JsonNode schema, JsonNode batches) {
         List<String> names = new ArrayList<>();
         List<TypeInformation<?>> types = new ArrayList<>();
@@ -246,7 +249,7 @@ class ConformanceTest {
         };
     }
 
-    /** A value of JSON. What plugins read as bytes stands there as text, and what they put out in digits. */
+    /** A JSON value. Binary input is represented as text, and binary output as digits. */
     private static Object value(JsonNode json, TypeInformation<?> type, boolean isInput) {
         if (json == null || json.isNull()) {
             return null;

@@ -30,7 +30,7 @@ class FailureTest {
     private static final TypeInformation<Row> LINES =
             Types.ROW_NAMED(new String[] {"id", "value", "odd"}, Types.LONG, Types.STRING, Types.INT);
 
-    /** Rows of two words that come so slowly that somebody can be killed meanwhile. */
+    /** Rows of two words, slow enough that a process can be killed meanwhile. */
     static final class Slowly extends RichMapFunction<Long, Row> {
         static final AtomicInteger STARTED = new AtomicInteger();
 

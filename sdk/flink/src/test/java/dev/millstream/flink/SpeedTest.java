@@ -16,7 +16,7 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 import org.junit.jupiter.api.Test;
 
-/** Prints how fast a plugin is beside Flink's own {@code flatMap}, also when it loses. */
+/** Prints how fast a plugin is compared with Flink's own {@code flatMap}, also when it loses. */
 class SpeedTest {
     private static final long ROWS = 1_000_000;
     private static final int ROUNDS = 3;

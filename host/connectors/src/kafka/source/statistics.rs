@@ -24,7 +24,7 @@ struct Partition {
 }
 
 /// Returns the offset after the last readable record, by topic and partition, if the client knows it.
-pub fn ends(statistics: &[u8]) -> Option<BTreeMap<(String, i32), u64>> {
+pub fn end_offsets(statistics: &[u8]) -> Option<BTreeMap<(String, i32), u64>> {
     let statistics: Statistics = serde_json::from_slice(statistics).ok()?;
     let all = statistics
         .topics
@@ -42,11 +42,11 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_left_out() {
-        let told = br#"{"name":"x","topics":{"t":{"topic":"t","partitions":{
+        let text = br#"{"name":"x","topics":{"t":{"topic":"t","partitions":{
             "0":{"partition":0,"ls_offset":10,"hi_offset":12},"1":{"partition":1,"ls_offset":-1001},
             "2":{"partition":2,"ls_offset":7},"-1":{"partition":-1,"ls_offset":5}}}}}"#;
         let of = |partition, end| (("t".to_owned(), partition), end);
-        assert_eq!(ends(told), Some([of(0, 10), of(2, 7)].into()));
-        assert_eq!(ends(b"{"), None);
+        assert_eq!(end_offsets(text), Some([of(0, 10), of(2, 7)].into()));
+        assert_eq!(end_offsets(b"{"), None);
     }
 }

@@ -1,9 +1,9 @@
-//! What must hold of a column that does not stand in the value of a record.
+//! Checks of columns outside the value of a record, for example its key.
 
 use crate::job::spec::{ColumnSource, ColumnSpec, RecordBounds, SourceSpec, TimeForm};
 use crate::job::suggest;
 
-/// What is wrong with a column that does not stand in the value of a record.
+/// Returns an error if a column outside the value of a record is invalid.
 pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     let (name, word) = (column.name.escape_debug(), column.from.word());
     let of_event = matches!(column.from, ColumnSource::Event | ColumnSource::Id);

@@ -13,23 +13,23 @@ use tokio::runtime::Handle;
 use tracing::debug;
 
 /// Timeout of a response, which is useful for a short time only.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Partitions by topic and number.
 type Partitions = Mutex<Vec<(String, i32)>>;
 
 /// The partitions whose ends are requested; `None` if nothing needs them.
-pub struct Ends(Option<Arc<Partitions>>);
+pub struct EndQueries(Option<Arc<Partitions>>);
 
-impl Ends {
+impl EndQueries {
     /// Starts the requests, if something needs the ends. They stop with the inbox.
-    pub fn ask(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<Ends> {
-        let Some(every) = inbox.end_query_interval() else { return Ok(Ends(None)) };
+    pub fn start(order: &ReadOrder<'_>, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<EndQueries> {
+        let Some(every) = inbox.end_query_interval() else { return Ok(EndQueries(None)) };
         let source = &order.source.name;
         let consumer = consumer(order.source, order.spec, order.dir, "-ends")
             .map_err(|fault| Error::environment(format!("source `{source}`: {fault}")))?;
-        let asked = Arc::new(Partitions::default());
-        let (partitions, inbox, runtime) = (asked.clone(), inbox.clone(), runtime.clone());
+        let requested = Arc::new(Partitions::default());
+        let (partitions, inbox, runtime) = (requested.clone(), inbox.clone(), runtime.clone());
         let (failing, of) = (inbox.clone(), source.clone());
         let what = format!("the thread that requests the ends of source `{source}`");
         let work = move || {
@@ -41,24 +41,24 @@ impl Ends {
                     continue;
                 }
                 let began = Instant::now();
-                match consumer.end_offsets(&partitions, ANSWERS_WITHIN) {
+                match consumer.end_offsets(&partitions, RESPONSE_TIMEOUT) {
                     Ok(ends) => {
                         let named = ends.into_iter().map(|(topic, number, end)| (topic::name(&topic, number), end));
                         inbox.report_ends(began, &named.collect::<Vec<_>>());
                     }
                     // The reading thread reports an unreachable cluster, and waits for it.
-                    Err(fault) => debug!("source `{of}`: the ends of its partitions are not known: {fault}"),
+                    Err(fault) => debug!("source `{of}`: the ends of its partitions are unknown: {fault}"),
                 }
             }
         };
         threads::start("kafka-ends", &what, move |error| failing.fail(error), work)?;
-        Ok(Ends(Some(asked)))
+        Ok(EndQueries(Some(requested)))
     }
 
     /// Adds partitions that are read as well.
     pub fn add(&self, partitions: &[(String, i32)]) {
-        if let Some(asked) = &self.0 {
-            locked(asked).extend_from_slice(partitions);
+        if let Some(requested) = &self.0 {
+            locked(requested).extend_from_slice(partitions);
         }
     }
 }

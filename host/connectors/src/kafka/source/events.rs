@@ -1,7 +1,7 @@
-//! What comes of the partitions of a source, on its way into the inbox.
+//! Events of the client: records of partitions are gathered and moved to the inbox.
 
 use super::cluster::{self, Lost};
-use super::{InboxClosed, Partition, SourceReader, Step, behind};
+use super::{InboxClosed, Partition, SourceReader, Step, statistics};
 use crate::kafka::consumer::{ConsumerEvent, Record};
 use hashbrown::HashMap;
 use millstream_base::batch::position::Position;
@@ -11,13 +11,13 @@ use std::time::Duration;
 
 impl SourceReader<'_> {
     /// Handles one event; `false` if there was none.
-    pub(super) fn hear(&mut self, time_max: Duration) -> Result<bool> {
-        let SourceReader { consumer, partitions, places, places_by_id, at_end, gathered, order, inbox, .. } = self;
+    pub(super) fn handle_event(&mut self, time_max: Duration) -> Result<bool> {
+        let SourceReader { consumer, partitions, indexes, indexes_by_id, at_end, gathered, order, inbox, .. } = self;
         let source = &order.source.name;
-        let heard = consumer.next(time_max, |heard| match heard {
+        let handled = consumer.next(time_max, |event| match event {
             ConsumerEvent::Record(record) => {
-                let place = place_of(&record, places, places_by_id);
-                let Some(partition) = place.and_then(|place| partitions.get_mut(place)) else { return Ok(None) };
+                let index = index_of(&record, indexes, indexes_by_id);
+                let Some(partition) = index.and_then(|index| partitions.get_mut(index)) else { return Ok(None) };
                 if partition.at_end {
                     partition.at_end = false;
                     *at_end = at_end.saturating_sub(1);
@@ -27,32 +27,32 @@ impl SourceReader<'_> {
                     return Err(Lost::Backwards {
                         of: (partition.topic.clone(), partition.number),
                         wanted: partition.records.end(),
-                        there: record.offset(),
+                        available: record.offset(),
                     }
-                    .told(source));
+                    .to_error(source));
                 }
                 *gathered += partition.records.bytes().saturating_sub(before);
-                Ok(place.filter(|_| partition.records.is_full()))
+                Ok(index.filter(|_| partition.records.is_full()))
             }
             ConsumerEvent::End { topic, partition, offset } => {
-                let place = places.get(&(topic.to_owned(), partition));
-                if let Some(partition) = place.and_then(|place| partitions.get_mut(*place)) {
+                let index = indexes.get(&(topic.to_owned(), partition));
+                if let Some(partition) = index.and_then(|index| partitions.get_mut(*index)) {
                     *at_end += usize::from(!partition.at_end);
                     partition.at_end = true;
-                    partition.records.nothing_before(offset);
+                    partition.records.skip_to(offset);
                 }
                 Ok(None)
             }
             ConsumerEvent::Fault { of, fault } => match of {
                 Some((topic, number)) => {
-                    let at = places.get(&(topic.to_owned(), number)).and_then(|place| partitions.get(*place));
+                    let at = indexes.get(&(topic.to_owned(), number)).and_then(|index| partitions.get(*index));
                     let wanted = at.map_or(0, |partition| partition.records.end());
-                    cluster::of_partition(consumer, (topic, number), wanted, fault, source).map(|()| None)
+                    cluster::partition_fault(consumer, (topic, number), wanted, fault, source).map(|()| None)
                 }
                 None => Ok(None),
             },
-            ConsumerEvent::Statistics(told) => {
-                if let Some(ends) = behind::ends(told) {
+            ConsumerEvent::Statistics(statistics) => {
+                if let Some(ends) = statistics::end_offsets(statistics) {
                     let read = partitions.iter().map(|partition| {
                         let Partition { name, topic, number, records, .. } = partition;
                         let (end, gathered) = (ends.get(&(topic.clone(), *number)), records.rows() as u64);
@@ -66,11 +66,11 @@ impl SourceReader<'_> {
             }
             ConsumerEvent::Other => Ok(None),
         });
-        match heard.transpose()? {
+        match handled.transpose()? {
             None => Ok(false),
             Some(full) => {
-                if let Some(place) = full {
-                    let _ = self.pass_on_one(place);
+                if let Some(index) = full {
+                    let _ = self.flush_partition(index);
                 }
                 Ok(true)
             }
@@ -78,9 +78,9 @@ impl SourceReader<'_> {
     }
 
     /// Moves the gathered records to the inbox.
-    pub(super) fn pass_on(&mut self) -> Step {
-        for place in 0..self.partitions.len() {
-            if let Err(closed) = self.pass_on_one(place) {
+    pub(super) fn flush(&mut self) -> Step {
+        for index in 0..self.partitions.len() {
+            if let Err(closed) = self.flush_partition(index) {
                 return Ok(Err(closed));
             }
         }
@@ -88,8 +88,8 @@ impl SourceReader<'_> {
         Ok(Ok(()))
     }
 
-    fn pass_on_one(&mut self, place: usize) -> Result<(), InboxClosed> {
-        let Some(partition) = self.partitions.get_mut(place) else { return Ok(()) };
+    fn flush_partition(&mut self, index: usize) -> Result<(), InboxClosed> {
+        let Some(partition) = self.partitions.get_mut(index) else { return Ok(()) };
         let (chunk, moved) = partition.records.take(&partition.name);
         if let Some(mut chunk) = chunk {
             if let Some(schemas) = &mut self.schemas
@@ -99,7 +99,7 @@ impl SourceReader<'_> {
                 return Err(InboxClosed);
             }
             self.gathered = self.gathered.saturating_sub(chunk.bytes.len());
-            self.outage.back(&self.consumer);
+            self.outage.recovered(&self.consumer);
             if !self.runtime.block_on(self.inbox.put(chunk)) {
                 return Err(InboxClosed);
             }
@@ -110,24 +110,24 @@ impl SourceReader<'_> {
         Ok(())
     }
 
-    /// A position goes with the next records.
+    /// Stores a position without records.
     pub(super) fn move_to(&self, name: String, position: Position) -> Result<(), InboxClosed> {
         let open = self.runtime.block_on(self.inbox.put_last(None, name, position));
         if open { Ok(()) } else { Err(InboxClosed) }
     }
 }
 
-/// The index of a record's partition; the client's topics are looked up by name once.
-fn place_of(
+/// Returns the index of a record's partition. The client's topics are looked up by name once.
+fn index_of(
     record: &Record<'_>,
-    places: &HashMap<(String, i32), usize>,
+    indexes: &HashMap<(String, i32), usize>,
     by_id: &mut HashMap<(usize, i32), usize>,
 ) -> Option<usize> {
     let key = (record.topic_id(), record.partition());
-    if let Some(place) = by_id.get(&key) {
-        return Some(*place);
+    if let Some(index) = by_id.get(&key) {
+        return Some(*index);
     }
-    let place = *places.get(&(record.topic(), record.partition()))?;
-    by_id.insert(key, place);
-    Some(place)
+    let index = *indexes.get(&(record.topic(), record.partition()))?;
+    by_id.insert(key, index);
+    Some(index)
 }
