@@ -217,7 +217,7 @@ fn what_is_wrong_with_a_plugin_or_a_call_is_told_by_kind() {
     }
     let mut count = server.hello("running-count", json!({ "key": ["word"], "states": "bytes" }));
     let states = [texts("word", &["a"]), with_numbers(("word", "state"), &[("a", 1)])];
-    error(&call(&mut count, json!({}), &states), "usage", "no column `state` of bytes");
+    error(&call(&mut count, json!({}), &states), "usage", "no binary column `state`");
     server.works();
 }
 
