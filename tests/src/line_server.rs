@@ -4,11 +4,13 @@ use crate::{DEADLINE, holds_within, wait_until};
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 /// Listens on a port of 127.0.0.1 until it is dropped.
 pub struct LineServer {
     port: u16,
     clients: Arc<(Mutex<Clients>, Condvar)>,
+    accepting: JoinHandle<()>,
 }
 
 #[derive(Default)]
@@ -31,7 +33,7 @@ impl LineServer {
         let port = listener.local_addr().expect("it is bound").port();
         let clients: Arc<(Mutex<Clients>, Condvar)> = Arc::default();
         let hearing = clients.clone();
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for client in listener.incoming() {
                 let mut held = hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
                 if held.ended {
@@ -42,7 +44,7 @@ impl LineServer {
                 hearing.1.notify_all();
             }
         });
-        LineServer { port, clients }
+        LineServer { port, clients, accepting }
     }
 
     /// On a port that `fits`.
@@ -104,8 +106,9 @@ impl Drop for LineServer {
     fn drop(&mut self) {
         self.held().ended = true;
         self.hang_up();
-        let port = self.port;
-        let over = || TcpStream::connect(("127.0.0.1", port)).is_err();
+        // Wakes the thread, once: as soon as the port is free, another test may get it, and would take a second connection for a client.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        let over = || self.accepting.is_finished();
         if !std::thread::panicking() {
             wait_until("the server has ended", over);
         } else {

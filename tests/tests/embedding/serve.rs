@@ -218,7 +218,7 @@ fn errors_of_plugins_and_calls_have_a_kind() {
     }
     let mut count = server.hello("running-count", json!({ "key": ["word"], "states": "bytes" }));
     let states = [texts("word", &["a"]), with_numbers(("word", "state"), &[("a", 1)])];
-    error(&call(&mut count, json!({}), &states), "usage", "no column `state` of bytes");
+    error(&call(&mut count, json!({}), &states), "usage", "no binary column `state`");
     server.works();
 }
 

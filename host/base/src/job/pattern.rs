@@ -325,7 +325,7 @@ mod tests {
             ("", "no step"),
             ("next a", "begins with a separator"),
             ("a followed b", "without `by`"),
-            ("a next", "ends where"),
+            ("a next", "ends before the name"),
             ("not a b", "begins with `not a`"),
             ("a next not b+", "cannot have a quantifier"),
             ("a followed by not x next b", "followed by b"),

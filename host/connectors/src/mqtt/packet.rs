@@ -66,6 +66,15 @@ pub struct Publish {
     pub total_bytes: Option<usize>,
 }
 
+impl Publish {
+    /// Returns about how many bytes it takes in memory: a hostile server may send more properties than payload.
+    pub fn memory_bytes(&self) -> usize {
+        let user: usize =
+            self.user.iter().map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len()).sum();
+        size_of::<Publish>() + self.topic.len() + self.payload.len() + user
+    }
+}
+
 /// Properties of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Properties {

@@ -90,7 +90,7 @@ impl Mqtt {
             match connection.next(left)? {
                 // Kept messages may come first.
                 Some(Packet::Publish(publish)) => {
-                    bytes += publish.payload.len();
+                    bytes += publish.memory_bytes();
                     self.early.push_back(publish);
                     if bytes >= EARLY_BYTES || self.early.len() >= EARLY_MAX {
                         return Ok(connection);
@@ -173,7 +173,7 @@ impl Mqtt {
                     }
                 }
             };
-            bytes += publish.payload.len();
+            bytes += publish.memory_bytes();
             match self.message(publish) {
                 Some(Ok(message)) => messages.push(message),
                 Some(Err(row)) => rejected.push(row),

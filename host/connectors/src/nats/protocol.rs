@@ -65,11 +65,14 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<ServerOp>, ProtocolError> {
         return if buffer.len() > LINE_BYTES_MAX { Err(ProtocolError("a line is too long")) } else { Ok(None) };
     };
     let line = buffer.get(..end).unwrap_or_default();
+    let name = line.split(u8::is_ascii_whitespace).next().unwrap_or_default();
+    if [&b"MSG"[..], b"HMSG"].iter().any(|message| name.eq_ignore_ascii_case(message)) {
+        return take_message(buffer, end);
+    }
     let line = std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line))
         .map_err(|_| ProtocolError("a line is not UTF-8"))?;
     let (word, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let other = match word.to_ascii_uppercase().as_str() {
-        "MSG" | "HMSG" => return take_message(buffer, end),
         "INFO" => ServerOp::Info(Box::new(
             serde_json::from_str(rest).map_err(|_| ProtocolError("its server information is not JSON"))?,
         )),
@@ -86,9 +89,11 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<ServerOp>, ProtocolError> {
 /// Takes a message whose first line ends at `end`.
 fn take_message(buffer: &mut BytesMut, end: usize) -> Result<Option<ServerOp>, ProtocolError> {
     let line = buffer.get(..end).unwrap_or_default();
-    let line = std::str::from_utf8(line).map_err(|_| ProtocolError("a line is not UTF-8"))?;
-    let parts: Vec<&str> = line.split_ascii_whitespace().collect();
-    let number = |text: &str| text.parse::<usize>().map_err(|_| ProtocolError("a length is not a number"));
+    let parts: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|part| !part.is_empty()).collect();
+    let number = |digits: &[u8]| {
+        let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+        number.ok_or(ProtocolError("a length is not a number"))
+    };
     let with_headers = parts.first().is_some_and(|word| word.len() == 4);
     let (subject, reply, headers, all) = match (with_headers, &parts[..]) {
         (false, [_, subject, _, all]) => (*subject, None, 0, number(all)?),
@@ -105,13 +110,14 @@ fn take_message(buffer: &mut BytesMut, end: usize) -> Result<Option<ServerOp>, P
         buffer.reserve(end_of_message - buffer.len());
         return Ok(None);
     }
-    let mut received =
-        ReceivedMessage { subject: subject.to_owned(), reply: reply.map(str::to_owned), ..ReceivedMessage::default() };
+    // Servers check neither the encoding of subjects nor encoding and form of headers. An error here would repeat forever: the stream keeps
+    // the message.
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut received = ReceivedMessage { subject: text(subject), reply: reply.map(text), ..ReceivedMessage::default() };
     buffer.advance(end + 1);
     let head = buffer.split_to(headers);
     received.payload = buffer.split_to(all - headers).freeze();
     buffer.advance(2);
-    // Servers check neither encoding nor form of headers. An error here would repeat forever: the stream keeps the message.
     let head = String::from_utf8_lossy(&head);
     let mut lines = head.split("\r\n");
     let first = lines.next().and_then(|line| line.strip_prefix("NATS/1.0"));
@@ -208,6 +214,14 @@ mod tests {
             (&[("A".to_owned(), "b:c".to_owned())][..], &b"\r\nx"[..])
         );
         assert_eq!((second.reply.as_deref(), &second.payload[..]), (None, &b"hi"[..]));
+    }
+
+    #[test]
+    fn a_subject_that_is_not_utf8_is_read() {
+        let message = take(&mut BytesMut::from(&b"MSG a.\xff 1 back 2\r\nhi\r\n"[..])).unwrap();
+        let Some(ServerOp::Message(message)) = message else { panic!("{message:?}") };
+        assert_eq!((message.subject.as_str(), message.reply.as_deref()), ("a.\u{fffd}", Some("back")));
+        assert_eq!(&message.payload[..], b"hi");
     }
 
     #[test]
