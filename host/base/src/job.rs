@@ -197,9 +197,8 @@ pub fn read_text(path: &Path) -> Result<String> {
     let file = crate::regular::open(path).map_err(failed)?;
     file.take(JOB_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > JOB_FILE_BYTES_MAX {
-        let message = format!(
-            "the file is longer than {JOB_FILE_BYTES_MAX} bytes, so it is not a job file; check the path"
-        );
+        let message =
+            format!("the file is longer than {JOB_FILE_BYTES_MAX} bytes, so it is not a job file; check the path");
         return Err(wrong(message));
     }
     String::from_utf8(bytes).map_err(|error| {

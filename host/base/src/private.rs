@@ -101,8 +101,7 @@ fn is_read_only(path: &Path) -> bool {
 /// is a link, one of several names of a file, or not a file.
 pub fn open_or_create(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let not_plain =
-        || io::Error::other("it is a link or not a regular file, and its target is not touched; remove it");
+    let not_plain = || io::Error::other("it is a link or not a regular file, and its target is not touched; remove it");
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags);
     let file = options.open(path);

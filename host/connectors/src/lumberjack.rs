@@ -231,8 +231,10 @@ async fn read<S: AsyncRead + AsyncWrite>(
         WindowError::Wrong(message) => Err(message),
         WindowError::TooLarge => {
             let max = units::show_size(bytes_max);
-            Err(format!("a window has more than {max} (`window_bytes_max`); configure it to send fewer events at a \
-                time"))
+            Err(format!(
+                "a window has more than {max} (`window_bytes_max`); configure it to send fewer events at a \
+                time"
+            ))
         }
         WindowError::NoRoom => Err("too many windows are arriving at the same time; it may retry".into()),
     };

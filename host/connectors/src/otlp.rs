@@ -46,10 +46,7 @@ impl Protocol for OtlpReads {
     fn call(&self, path: &str, headers: &HeaderMap) -> Result<Arc<dyn Call>, (StatusCode, String)> {
         let signal = self.signals.iter().copied().find(|signal| path == signal.path()).ok_or_else(|| {
             let paths: Vec<_> = self.signals.iter().map(|signal| signal.path()).collect();
-            (
-                StatusCode::NOT_FOUND,
-                format!("nothing is received at this path; send to {}", paths.join(", ")),
-            )
+            (StatusCode::NOT_FOUND, format!("nothing is received at this path; send to {}", paths.join(", ")))
         })?;
         let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
@@ -66,10 +63,7 @@ impl Protocol for OtlpReads {
             if encoding.as_bytes().eq_ignore_ascii_case(b"gzip") && !is_compressed {
                 is_compressed = true;
             } else if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") {
-                return Err((
-                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    "bodies may be compressed with gzip only".into(),
-                ));
+                return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, "bodies may be compressed with gzip only".into()));
             }
         }
         Ok(Arc::new(OtlpCall { signal, is_json, is_compressed }))
@@ -112,9 +106,10 @@ impl Call for OtlpCall {
         rows::each(self.signal, request.root(), |line| {
             left = left.checked_sub(line.len() as u64).ok_or_else(|| {
                 let max = units::show_size(source.bytes_per_batch_max);
-                let why =
-                    format!("the rows of the request take more than {max} (`bytes_per_batch_max`); split it into \
-                        several requests");
+                let why = format!(
+                    "the rows of the request take more than {max} (`bytes_per_batch_max`); split it into \
+                        several requests"
+                );
                 (StatusCode::PAYLOAD_TOO_LARGE, why)
             })?;
             records.add(line);
@@ -185,8 +180,10 @@ fn decompress(body: &[u8], bytes_max: u64) -> Result<Vec<u8>, (StatusCode, Strin
     read.map_err(|error| (StatusCode::BAD_REQUEST, format!("the body cannot be decompressed: {error}")))?;
     if decompressed.len() as u64 > bytes_max {
         let max = units::show_size(bytes_max);
-        let why = format!("decompressed, the request has more than {max} (`request_bytes_max`); split it into \
-            several requests");
+        let why = format!(
+            "decompressed, the request has more than {max} (`request_bytes_max`); split it into \
+            several requests"
+        );
         return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     Ok(decompressed)

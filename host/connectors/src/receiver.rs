@@ -257,8 +257,12 @@ pub(crate) fn check_path(source: &SourceSpec, path: &Path, dir_wanted: bool, ori
         wrong(source, origin, "path", format!("`{shown}`: {}; {hint}", plain(&error)))
     })?;
     if metadata.is_dir() != dir_wanted {
-        let hint = if dir_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a \
-            directory" };
+        let hint = if dir_wanted {
+            "use kind = \"file\" for a file"
+        } else {
+            "use kind = \"directory\" for a \
+            directory"
+        };
         return Err(wrong(source, origin, "path", format!("`{shown}` is a {not_wanted}, not a {wanted}; {hint}")));
     }
     let opened = if dir_wanted {
@@ -281,8 +285,7 @@ fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<(
     match std::fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(()),
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
-            let what =
-                format!("`{}` is not a regular file, so it cannot be followed; remove `follow`", path.display());
+            let what = format!("`{}` is not a regular file, so it cannot be followed; remove `follow`", path.display());
             Err(wrong(source, origin, "path", what))
         }
         _ => check_path(source, path, false, origin),

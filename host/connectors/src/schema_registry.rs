@@ -277,7 +277,8 @@ impl SchemaRegistry {
     /// Certificates may be renewed while the job runs, and requests are few.
     fn client(&self) -> Result<Client, RegistryFault> {
         let tls = TlsSpec { ca: self.spec.ca.clone(), ..TlsSpec::default() };
-        let config = Tls::from_spec(&tls, &self.dir).config().map_err(|tls_error| RegistryFault::Permanent(tls_error.0))?;
+        let config =
+            Tls::from_spec(&tls, &self.dir).config().map_err(|tls_error| RegistryFault::Permanent(tls_error.0))?;
         let client = Client::builder().tls_backend_preconfigured((*config).clone());
         client
             .no_proxy()

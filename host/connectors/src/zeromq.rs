@@ -73,7 +73,9 @@ impl Peer {
         let mut peer = Peer { stream, buffer: BytesMut::new(), decoder };
         match timeout(GREETING_MAX, peer.greet(wants)).await {
             Ok(greeted) => greeted.map(|()| peer),
-            Err(_) => Err(Fault::Transient(format!("it does not send its greeting within {} s", GREETING_MAX.as_secs()))),
+            Err(_) => {
+                Err(Fault::Transient(format!("it does not send its greeting within {} s", GREETING_MAX.as_secs())))
+            }
         }
     }
 

@@ -42,7 +42,10 @@ impl From<Error> for PythonCallError {
 }
 
 /// Runs `work` on this thread, whose stack is large enough. Ctrl-C interrupts a plugin in it.
-pub fn on_this_thread<T>(py: Python<'_>, work: impl FnOnce(&CancelCheck) -> Result<T> + Send) -> Result<T, PythonCallError>
+pub fn on_this_thread<T>(
+    py: Python<'_>,
+    work: impl FnOnce(&CancelCheck) -> Result<T> + Send,
+) -> Result<T, PythonCallError>
 where
     T: Send,
 {

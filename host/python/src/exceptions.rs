@@ -6,8 +6,13 @@ use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
-create_exception!(millstream, MillstreamError, PyException, "Base class of Millstream errors; the message says what \
-    to do.");
+create_exception!(
+    millstream,
+    MillstreamError,
+    PyException,
+    "Base class of Millstream errors; the message says what \
+    to do."
+);
 create_exception!(millstream, UsageError, MillstreamError, "The call, its settings or its table are invalid.");
 create_exception!(
     millstream,

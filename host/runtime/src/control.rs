@@ -165,11 +165,12 @@ impl Control {
         let served = ControlledJob { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
         let failure = served.job.running.failure.clone();
         let failed = move |error| failure.set(error);
-        let thread = threads::start("millstream-control", "the thread that handles status requests", failed, move || {
-            if let Err(error) = listen_until(stopped, served) {
-                tracing::warn!("`millstream status` does not find this run: {error}");
-            }
-        });
+        let thread =
+            threads::start("millstream-control", "the thread that handles status requests", failed, move || {
+                if let Err(error) = listen_until(stopped, served) {
+                    tracing::warn!("`millstream status` does not find this run: {error}");
+                }
+            });
         match thread {
             Ok(thread) => Control { stop: Some(stop), thread: Some(thread) },
             Err(error) => {

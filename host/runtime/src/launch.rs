@@ -90,7 +90,8 @@ pub(super) fn launch(
             )));
         }
         let rows_max = rows_max.unwrap_or(u64::MAX);
-        let (goes_on, holder) = (checkpoints.is_some(), Holder::new(format!("the waiting rows of source `{}`", source.name)));
+        let (goes_on, holder) =
+            (checkpoints.is_some(), Holder::new(format!("the waiting rows of source `{}`", source.name)));
         // Without a limit in the job file, the number of rows only bounds memory use, as the number of bytes does.
         let is_configured = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
         let batch_rows_max = match source.kind.gives_batches() {

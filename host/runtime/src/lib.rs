@@ -130,7 +130,10 @@ impl Job {
     /// Checks the job, loads its plugins and starts receivers and workers. Errors are returned before anything runs.
     pub fn start(&mut self) -> Result<()> {
         if self.started.is_some() {
-            return Err(Error::job(format!("the job `{}` is already started; a job can be started once", self.spec.name)));
+            return Err(Error::job(format!(
+                "the job `{}` is already started; a job can be started once",
+                self.spec.name
+            )));
         }
         self.started = Some(start::start(self.spec.clone(), self.options.clone(), self.ready.take())?);
         Ok(())

@@ -69,9 +69,7 @@ pub fn while_planning<T>(plan: impl FnOnce() -> T) -> T {
 pub fn panicked(function: Option<&str>, message: &str) -> DataFusionError {
     let what = function.map_or("a function".to_owned(), |name| format!("`{name}`"));
     let message = message.lines().next().unwrap_or_default();
-    DataFusionError::Execution(format!(
-        "{what} does not accept these values: its library failed ({message})"
-    ))
+    DataFusionError::Execution(format!("{what} does not accept these values: its library failed ({message})"))
 }
 
 /// Returns the maximum bytes of one value, part or list of rows.

@@ -57,7 +57,9 @@ pub fn examine(languages: &[Language], project: &Path) -> DoctorReport {
         let checks = languages.iter().map(|language| match language {
             Language::Rust => vec![scope.spawn(rust)],
             Language::C => vec![scope.spawn(move || c(project))],
-            language => Tool::for_language(*language).map(|tool| scope.spawn(move || vec![row(tool, project)])).collect(),
+            language => {
+                Tool::for_language(*language).map(|tool| scope.spawn(move || vec![row(tool, project)])).collect()
+            }
         });
         let checks: Vec<_> = checks.flatten().collect();
         checks.into_iter().filter_map(|look| look.join().ok()).flatten().collect()

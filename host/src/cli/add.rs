@@ -54,8 +54,10 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     if differences.iter().any(|difference| difference.needs_accept) && !accept {
         return Err(Error::job(format!(
             "{reference} differs from {}:\n{}nothing was changed; add --accept to accept it",
-            stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("the current plugin of stage \
-                `{stage}`")),
+            stage.as_ref().map_or("the version that is pinned".into(), |stage| format!(
+                "the current plugin of stage \
+                `{stage}`"
+            )),
             lines(&differences),
         )));
     }

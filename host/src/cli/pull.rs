@@ -37,7 +37,8 @@ pub fn pull(arguments: &PullArguments) -> Result<String> {
     let mut text = describe(&obtained);
     if let Some(file) = &arguments.output {
         let component = store.get(&obtained.pin.layer)?;
-        let component = component.ok_or_else(|| Error::bug("the store does not have the package that was just stored"))?;
+        let component =
+            component.ok_or_else(|| Error::bug("the store does not have the package that was just stored"))?;
         fs::write(file, component).map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
         let _ = writeln!(text, "written to {}", file.display());
     }

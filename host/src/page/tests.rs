@@ -47,7 +47,11 @@ fn a_job_that_keeps_up_says_so() {
     side_by_side.batches.last_10_s.took_p50_us = 1_500_000;
     let diagnosed = diagnosis::diagnose(&side_by_side);
     assert_eq!(diagnosed.keeps_up, Some(true));
-    assert!(diagnosed.summary.contains("takes 1.5 s, though the interval is 1.0 s, 99 of 100"), "{}", diagnosed.summary);
+    assert!(
+        diagnosed.summary.contains("takes 1.5 s, though the interval is 1.0 s, 99 of 100"),
+        "{}",
+        diagnosed.summary
+    );
 }
 
 #[test]

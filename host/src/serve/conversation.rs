@@ -100,8 +100,10 @@ impl<'a> Conversation<'a> {
         let (call, frame) = match said {
             Ok((ClientMessage::Call(call), frame)) => (call, frame),
             Ok((ClientMessage::Hello(_), _)) => {
-                self.send_error(&Error::job("a second hello; a connection serves one plugin, so open another \
-                    connection"));
+                self.send_error(&Error::job(
+                    "a second hello; a connection serves one plugin, so open another \
+                    connection",
+                ));
                 return false;
             }
             Err(none) => {

@@ -40,7 +40,8 @@ impl Op {
 
     /// Returns the operation of a row; without an `op` column it is a write.
     pub fn of_row(operations: Option<&StringArray>, row: usize) -> Result<Op, String> {
-        operations.map_or(Ok(Op::Write), |operations| Op::parse(operations.is_valid(row).then(|| operations.value(row))))
+        operations
+            .map_or(Ok(Op::Write), |operations| Op::parse(operations.is_valid(row).then(|| operations.value(row))))
     }
 }
 

@@ -466,8 +466,9 @@ impl ColumnBuilder {
 impl BuilderValues {
     /// Creates the values of a column with this name, which errors about nested values include.
     fn new(name: &str, kind: &ColumnType) -> BuilderValues {
-        let within =
-            |name: String, kind: &DataType| ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::from_arrow(kind)), kind);
+        let within = |name: String, kind: &DataType| {
+            ColumnBuilder::new(&ColumnSpec::new(name, ColumnType::from_arrow(kind)), kind)
+        };
         match kind {
             ColumnType::Bool => BuilderValues::Bool(Vec::new()),
             ColumnType::Int64 | ColumnType::Timestamp => BuilderValues::Int64(Vec::new()),

@@ -415,8 +415,11 @@ impl InferredValues {
             }
         }
         if self.local || first.is_local() {
-            notes.push("its times have no offset and are read as UTC; if they are local times, add for example zone \
-                = \"Europe/Berlin\"".into());
+            notes.push(
+                "its times have no offset and are read as UTC; if they are local times, add for example zone \
+                = \"Europe/Berlin\""
+                    .into(),
+            );
         }
         Some((ColumnType::Timestamp, first.form.clone()))
     }

@@ -182,7 +182,8 @@ impl SourceSpec {
             SourceKind::Plugin(source) => source.columns.clone_from(given),
             _ => return,
         }
-        let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
+        let column =
+            |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
         self.schema = given.fields().iter().map(column).collect();
     }
 

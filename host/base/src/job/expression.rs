@@ -22,7 +22,9 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
     let (text, filter) = with_filter(text.trim())?;
     let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
     let Some((name, inner)) = call else {
-        return Err(format!("`{text}` is not an aggregate; write a function and its column, for example \"sum(price)\""));
+        return Err(format!(
+            "`{text}` is not an aggregate; write a function and its column, for example \"sum(price)\""
+        ));
     };
     let lower = name.to_lowercase();
     let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == lower).copied() else {

@@ -74,8 +74,7 @@ fn top(job: &JobSpec, errors: &JobErrors) {
         }
     }
     if job.workers.is_some_and(|workers| workers == 0 || workers as u64 > limits::WORKERS_MAX) {
-        let message =
-            format!("`workers` must be a number from 1 to {}; correct or remove it", limits::WORKERS_MAX);
+        let message = format!("`workers` must be a number from 1 to {}; correct or remove it", limits::WORKERS_MAX);
         errors.add_new("workers".into(), "", message);
     }
 }
@@ -83,8 +82,7 @@ fn top(job: &JobSpec, errors: &JobErrors) {
 fn checkpoint(spec: &CheckpointSpec, errors: &JobErrors) {
     let wrong = |key: &str, message: &str| errors.add_new(format!("checkpoint.{key}"), "", message);
     let dir = &spec.dir;
-    let help =
-        "write a directory, for example dir = \"checkpoints/word-count\", s3://bucket/prefix, or \
+    let help = "write a directory, for example dir = \"checkpoints/word-count\", s3://bucket/prefix, or \
         hdfs://namenode:8020/dir";
     if errors.within("checkpoint.dir") {
         // What could not be read is empty here.
@@ -161,13 +159,15 @@ fn files_read(pattern: &str, subfolders: bool, part: &PartErrors<'_>) {
         );
         part.wrong(key, what);
     } else if pattern.contains('/') && !subfolders {
+        part.wrong(key, format!("`{pattern}` has a `/`, but subdirectories are not read; write subfolders = true"));
+    } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
         part.wrong(
             key,
-            format!("`{pattern}` has a `/`, but subdirectories are not read; write subfolders = true"),
+            format!(
+                "`{pattern}` cannot match paths within the directory; write names with a single `/` \
+            between them"
+            ),
         );
-    } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        part.wrong(key, format!("`{pattern}` cannot match paths within the directory; write names with a single `/` \
-            between them"));
     }
 }
 
@@ -284,7 +284,8 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
         (_, Format::Json | Format::Parquet | Format::Avro(_) | Format::Protobuf(_)) => {
             records::check(spec, part);
             for column in spec.schema.iter().filter(|c| c.path.is_empty() || c.path.iter().any(String::is_empty)) {
-                let message = format!("column `{}` has an empty `path`; write one, for example path = \"user.id\"", column.name);
+                let message =
+                    format!("column `{}` has an empty `path`; write one, for example path = \"user.id\"", column.name);
                 part.wrong(&format!("schema.{}", column.name), message);
             }
         }
@@ -308,8 +309,7 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     let widths = SourceSpec::fixed_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
     if spec.schema.is_empty() {
-        return part
-            .wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or remove it");
+        return part.wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or remove it");
     }
     if let Some(column) = loose.filter(|_| !whole_record) {
         let message = format!(
@@ -332,8 +332,10 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
         }
         (Some(bytes), _) if u64::from(bytes) > spec.record_bytes_max => {
             let most = spec.record_bytes_max;
-            let message = format!("`record_bytes` is {bytes}, more than `record_bytes_max`, {most}; raise \
-                `record_bytes_max`");
+            let message = format!(
+                "`record_bytes` is {bytes}, more than `record_bytes_max`, {most}; raise \
+                `record_bytes_max`"
+            );
             part.wrong("record_bytes", message);
         }
         _ => {}

@@ -87,9 +87,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
         return Err(format!("it has no step; write {EXAMPLE}"));
     }
     if let Some(name) = names.iter().find(|name| negated_names.contains(name)) {
-        return Err(format!(
-            "`{name}` names a step that takes rows and a step after `not`; rename one of them"
-        ));
+        return Err(format!("`{name}` names a step that takes rows and a step after `not`; rename one of them"));
     }
     names.extend(negated_names);
     if names.len() > PATTERN_STEPS_MAX {

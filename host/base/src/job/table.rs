@@ -170,7 +170,10 @@ impl<'a> Reader<'a> {
         if (0.0..=1.0).contains(&share) {
             return Some(share);
         }
-        self.wrong(key, format!("`{}{key}` is {share}; write a number from 0 to 1, for example {key} = 0.1", self.inside));
+        self.wrong(
+            key,
+            format!("`{}{key}` is {share}; write a number from 0 to 1, for example {key} = 0.1", self.inside),
+        );
         None
     }
 

@@ -99,8 +99,10 @@ pub(super) fn value(piece: &TextPiece<'_>, dir: &Path) -> Result<String, String>
                 return Err(format!("refers to the environment variable `{name}`, which is not set; set it"));
             }
             (Err(std::env::VarError::NotUnicode(_)), None) => {
-                return Err(format!("refers to the environment variable `{name}`, which is not UTF-8 text; correct \
-                    its value"));
+                return Err(format!(
+                    "refers to the environment variable `{name}`, which is not UTF-8 text; correct \
+                    its value"
+                ));
             }
         },
         TextPiece::File(path) => (of_file(&dir.join(path), path)?, format!("${{file:{path}}}")),

@@ -255,7 +255,8 @@ fn story(now: u64, more: u64, max: u64) -> String {
     let largest = holders::largest();
     let largest = match largest.is_empty() {
         true => {
-            "\n  State kept between batches is small; most of the memory holds the rows of batches and their results.".into()
+            "\n  State kept between batches is small; most of the memory holds the rows of batches and their results."
+                .into()
         }
         false => format!("\n  State kept between batches:{largest}"),
     };

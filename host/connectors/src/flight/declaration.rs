@@ -245,8 +245,11 @@ impl SinkConfig for FlightWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["at least once: after a crash, or when a connection is lost, some batches are sent again, with the \
-            same number".into()]
+        vec![
+            "at least once: after a crash, or when a connection is lost, some batches are sent again, with the \
+            same number"
+                .into(),
+        ]
     }
 
     fn check_start(&self, start: SinkStart<'_>, _schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

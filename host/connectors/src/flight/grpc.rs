@@ -215,7 +215,9 @@ impl ResponseStream {
                             return match status(&trailers) {
                                 Some(Ok(())) if self.buffer.is_empty() => Ok(None),
                                 Some(Err(call_refusal)) => Err(call_refusal),
-                                _ => Err(Fault::Transient("its response ends in the middle of a message".into()).into()),
+                                _ => {
+                                    Err(Fault::Transient("its response ends in the middle of a message".into()).into())
+                                }
                             };
                         }
                     }

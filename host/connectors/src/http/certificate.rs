@@ -64,7 +64,10 @@ impl Certificate {
                 Ok(config) => loaded.config = Some(config),
                 Err(tls_error) if loaded.config.is_none() => return Err(tls_error.0),
                 Err(tls_error) => {
-                    warn!("{who}: the new certificate cannot be used, and the previous one stays in use: {}", tls_error.0);
+                    warn!(
+                        "{who}: the new certificate cannot be used, and the previous one stays in use: {}",
+                        tls_error.0
+                    );
                 }
             }
             loaded.stamp = stamp;

@@ -86,10 +86,11 @@ pub fn cannot_listen(who: &str, address: &str, error: &io::Error) -> String {
             ("another program listens there".to_owned(), "stop that program, or choose another port")
         }
         ErrorKind::PermissionDenied => ("permission denied".to_owned(), "choose a port from 1024 on"),
-        ErrorKind::AddrNotAvailable => {
-            ("this machine does not have that address".to_owned(), "write 127.0.0.1, 0.0.0.0 or an address of this \
-                machine")
-        }
+        ErrorKind::AddrNotAvailable => (
+            "this machine does not have that address".to_owned(),
+            "write 127.0.0.1, 0.0.0.0 or an address of this \
+                machine",
+        ),
         _ => (error.to_string(), "choose another address"),
     };
     format!("{who}: cannot listen on {address}: {why}; {help} (`listen`)")

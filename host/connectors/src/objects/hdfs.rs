@@ -149,8 +149,11 @@ impl Hdfs {
             };
             for status in entries {
                 if status.path == dir && !status.isdir {
-                    return Err(HdfsFault::error("it is a file; write its directory as the path, and its name as \
-                        `pattern`", false));
+                    return Err(HdfsFault::error(
+                        "it is a file; write its directory as the path, and its name as \
+                        `pattern`",
+                        false,
+                    ));
                 }
                 let key = status.path.trim_start_matches('/');
                 if !key.starts_with(prefix) || key.ends_with(COPYING) {

@@ -143,7 +143,8 @@ impl Replication {
             if tag != b'R' {
                 continue;
             }
-            let wrong = |error: io::Error| DatabaseError::permanent(format!("the password cannot be verified: {error}"));
+            let wrong =
+                |error: io::Error| DatabaseError::permanent(format!("the password cannot be verified: {error}"));
             match body.try_get_i32().map_err(|_| protocol_error())? {
                 0 => {}
                 3 => self.send(|out| frontend::password_message(needed_of(&needed)?, out)).await?,

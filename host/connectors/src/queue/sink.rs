@@ -301,7 +301,9 @@ fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result
         Err(_) if !parent.exists() => {
             Err(format!("the directory {} does not exist; create it or choose another path", parent.display()))
         }
-        Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a directory; choose another path", parent.display())),
+        Err(_) if !parent.is_dir() => {
+            Err(format!("{} is a file, not a directory; choose another path", parent.display()))
+        }
         Err(_) => check_writable(parent),
     };
     writable?;

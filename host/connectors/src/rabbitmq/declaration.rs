@@ -176,8 +176,11 @@ impl SinkConfig for RabbitmqWrites {
     }
 
     fn promises(&self) -> Vec<String> {
-        vec!["at least once: after a crash, or when a connection is lost, some messages are sent again, with the \
-            same ID".into()]
+        vec![
+            "at least once: after a crash, or when a connection is lost, some messages are sent again, with the \
+            same ID"
+                .into(),
+        ]
     }
 
     fn is_text(&self) -> bool {

@@ -149,9 +149,7 @@ impl ArrowStream {
             let values = rows.column_by_name(column.path.first().unwrap_or(&column.name));
             let values = values.ok_or_else(|| format!("its rows have no column `{shown}`"))?;
             if column.kind == ColumnType::Timestamp && values.data_type().is_integer() {
-                return Err(format!(
-                    "its column `{shown}` has numbers without a time unit; read it as int64"
-                ));
+                return Err(format!("its column `{shown}` has numbers without a time unit; read it as int64"));
             }
             cast_with_options(values, &column.kind.arrow(), &strict).map_err(|error| {
                 let why = harmless(&error.to_string(), SHOWN_CHARS_MAX);

@@ -181,7 +181,9 @@ mod tests {
 
     fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
         let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();
-        SourceSpec::from_config("in", crate::http_source::settings::ServerReads::new("h:1")).format(format).schema(columns)
+        SourceSpec::from_config("in", crate::http_source::settings::ServerReads::new("h:1"))
+            .format(format)
+            .schema(columns)
     }
 
     /// Counts the rows that decode and those that are rejected.

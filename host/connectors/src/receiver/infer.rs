@@ -208,7 +208,8 @@ fn format_of(
         let read = std::str::from_utf8(line).is_ok_and(|line| guess.json(line).is_ok());
         if !read && serde_json::from_str::<serde_json::Value>(text).is_ok() {
             return Err("it is a JSON object over several lines, but each line must be a record; write one object \
-                per line, for example with `jq -c .`".into());
+                per line, for example with `jq -c .`"
+                .into());
         }
         return Ok((Format::Json, Vec::new()));
     }
@@ -217,7 +218,8 @@ fn format_of(
     {
         return Err(
             "it is a JSON array, but each line must be a record; write one element per line, for example with `jq \
-            -c '.[]'`".into(),
+            -c '.[]'`"
+                .into(),
         );
     }
     let file = path.to_string_lossy().to_ascii_lowercase();
@@ -228,7 +230,10 @@ fn format_of(
         None if named => Ok((csv(b','), Vec::new())),
         None => Ok((
             Format::Text,
-            vec!["it looks like neither JSON nor csv: each line is one text column; set --format if that is wrong".into()],
+            vec![
+                "it looks like neither JSON nor csv: each line is one text column; set --format if that is wrong"
+                    .into(),
+            ],
         )),
     }
 }

@@ -146,7 +146,8 @@ impl Schemas {
         loop {
             let left = self.spec.wait.saturating_sub(since.elapsed()).max(FETCH_TIME_MIN);
             let fetched = tokio::time::timeout(left, self.registry.schema(id)).await;
-            let late = || RegistryFault::Transient(format!("it did not arrive completely within {}", units::show_time(left)));
+            let late =
+                || RegistryFault::Transient(format!("it did not arrive completely within {}", units::show_time(left)));
             let reason = match fetched.unwrap_or_else(|_| Err(late())) {
                 Ok(found) => {
                     if last_error.is_some() {

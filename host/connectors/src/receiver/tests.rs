@@ -315,9 +315,10 @@ fn what_is_missing_is_told_before_anything_runs() {
         directory"
     );
     assert_eq!(check(file("."), Format::Text), job(dir_given));
-    let file_given =
-        format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a directory; use kind = \"file\" for a \
-                file");
+    let file_given = format!(
+        "job.toml:7: source `lines`: path `{at}/file` is a file, not a directory; use kind = \"file\" for a \
+                file"
+    );
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
     let socket = |address: &str| SourceKind::Declared(Arc::new(SocketReads::lines(address)));
     assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));

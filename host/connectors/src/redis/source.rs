@@ -309,12 +309,7 @@ impl Redis {
         }
         let position = Some(open.at.encode());
         self.open = Some(open);
-        Ok(ReadRows {
-            content: ReadContent::Messages(messages),
-            rejected,
-            position,
-            pause: Some(Duration::ZERO),
-        })
+        Ok(ReadRows { content: ReadContent::Messages(messages), rejected, position, pause: Some(Duration::ZERO) })
     }
 }
 

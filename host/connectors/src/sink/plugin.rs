@@ -56,8 +56,10 @@ pub fn open(
 ) -> Result<Box<dyn Sink>> {
     let (name, of) = (spec.name.clone(), plugin_spec(spec)?);
     if owner.is_some() && !writer.exactly_once {
-        tracing::info!("sink `{name}` writes at least once: after a crash or a lost connection some rows are \
-            written again");
+        tracing::info!(
+            "sink `{name}` writes at least once: after a crash or a lost connection some rows are \
+            written again"
+        );
     }
     // Without checkpoints each run is a job of its own, whose batches count from 1.
     let half = || format!("{:016x}", RandomState::new().hash_one(0));

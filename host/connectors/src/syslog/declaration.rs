@@ -79,9 +79,7 @@ impl SourceConfig for SyslogReads {
     }
 
     fn promise(&self) -> Option<&'static str> {
-        Some(
-            "exactly once after a batch is planned; dropped datagrams, and messages not planned at a crash, are lost",
-        )
+        Some("exactly once after a batch is planned; dropped datagrams, and messages not planned at a crash, are lost")
     }
 
     fn format(&self) -> Format {

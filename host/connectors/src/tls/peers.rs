@@ -152,9 +152,7 @@ fn describe_peer_error(error: &rustls::Error) -> String {
             Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
                 "its certificate is not valid yet; check this machine's clock".into()
             }
-            Wrong::NotValidForName => {
-                "its certificate is not for its name in --hosts; create one for that name".into()
-            }
+            Wrong::NotValidForName => "its certificate is not for its name in --hosts; create one for that name".into(),
             Wrong::NotValidForNameContext { expected, presented } => format!(
                 "its certificate is not for `{}`, its name in --hosts, but for {}; create one for that name",
                 expected.to_str(),
@@ -166,24 +164,25 @@ fn describe_peer_error(error: &rustls::Error) -> String {
                  all processes, and its certificate as `ca.crt`"
                     .into()
             }
-            other => format!("its certificate cannot be accepted: {}", super::describe_certificate_error(&other.to_string())),
+            other => {
+                format!("its certificate cannot be accepted: {}", super::describe_certificate_error(&other.to_string()))
+            }
         },
         rustls::Error::NoCertificatesPresented => "it presents no certificate".into(),
         rustls::Error::InvalidMessage(_) => {
             "it does not use TLS; if it is a process of the job, start it with --cluster-tls as well".into()
         }
         rustls::Error::AlertReceived(AlertDescription::CertificateExpired) => {
-            "it reports that the certificate of this process has expired; renew `tls.crt`, and restart this process".into()
+            "it reports that the certificate of this process has expired; renew `tls.crt`, and restart this process"
+                .into()
         }
         rustls::Error::AlertReceived(
             AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError,
-        ) => {
-            "it rejected the certificate of this process; add its CA to `ca.crt` there, and check its name in --hosts"
-                .into()
-        }
+        ) => "it rejected the certificate of this process; add its CA to `ca.crt` there, and check its name in --hosts"
+            .into(),
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
             "it ended the handshake; it may not have been started with --cluster-tls".into()
         }

@@ -167,9 +167,7 @@ mod tests {
         assert_eq!(checked_counts(RejectedMax::Rows(3), 3, 3), None);
         assert_eq!(checked_counts(RejectedMax::Rows(0), 3, 0), None);
         let message = checked_counts(RejectedMax::Rows(3), 10, 4).unwrap();
-        assert!(
-            message.starts_with("stage `s` rejected 4 of 10 rows of batch 7, but `max_rejected` allows 3 per")
-        );
+        assert!(message.starts_with("stage `s` rejected 4 of 10 rows of batch 7, but `max_rejected` allows 3 per"));
         assert!(message.contains("the first reason: odd\n"), "{message}");
         assert_eq!(checked_counts(RejectedMax::Share(0.1), 10, 1), None);
         assert!(checked_counts(RejectedMax::Share(0.1), 10, 2).unwrap().contains("allows 10 % per batch"));

@@ -67,8 +67,10 @@ impl SinkNode {
         let Description { name, version, input, exactly_once, .. } = &self.description;
         let promise = match exactly_once {
             true => "exactly once, as its plugin declares: the rows of a batch and its ID are written atomically",
-            false => "at least once, as its plugin declares: after a crash or a lost connection rows are written \
-                again",
+            false => {
+                "at least once, as its plugin declares: after a crash or a lost connection rows are written \
+                again"
+            }
         };
         [format!("plugin {name} {version} reads {}", types::describe(input)), promise.to_owned()]
     }

@@ -88,8 +88,10 @@ impl StageCheck<'_> {
                 "`op` and `key` both name `{name}`; `op` says what a row does, and is not stored"
             ))),
             ColumnType::Text => Ok(Some(index)),
-            other => Err(Error::job(format!("op: `{name}` is {other}, and must be text, for example \"insert\" or \
-                \"delete\""))),
+            other => Err(Error::job(format!(
+                "op: `{name}` is {other}, and must be text, for example \"insert\" or \
+                \"delete\""
+            ))),
         }
     }
 }

@@ -42,7 +42,11 @@ pub fn table_of(stage: &str, key: &Fields, clock: TimerClock) -> Table {
         TimerClock::Batch => "timers of processing time",
         TimerClock::Watermark => "timers of event time",
     };
-    Table::of_stage(table_name(stage), identity, [Column::from_fields(key), Column::from_fields(&[at_field(key)]), Vec::new()])
+    Table::of_stage(
+        table_name(stage),
+        identity,
+        [Column::from_fields(key), Column::from_fields(&[at_field(key)]), Vec::new()],
+    )
 }
 
 /// Returns the column with a timer's time: `at`, or a longer name if a key column has that name.

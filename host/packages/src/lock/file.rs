@@ -27,7 +27,9 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
     if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
         return Err(Error::job(format!("{shown} has more than {LOCK_FILE_BYTES_MAX} bytes, so it is not a lock file")));
     }
-    String::from_utf8(bytes).map(Some).map_err(|_| Error::job(format!("{shown} is not UTF-8, so it is not a lock file")))
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| Error::job(format!("{shown} is not UTF-8, so it is not a lock file")))
 }
 
 /// Creates or replaces a file in one step. Its permissions stay unchanged. If it is a link, the target is replaced.

@@ -199,8 +199,11 @@ impl Policy {
         let keys = self.keys(file, signer);
         let _ = match signed.iter().find(|signed| signed.signer == *signer) {
             _ if keys.is_empty() => {
-                write!(message, "\n  no trusted key of {signer}; to trust one, run: millstream key trust {signer} \
-                    ed25519:…")
+                write!(
+                    message,
+                    "\n  no trusted key of {signer}; to trust one, run: millstream key trust {signer} \
+                    ed25519:…"
+                )
             }
             Some(Signed { key, .. }) if self.is_revoked(key) => {
                 write!(

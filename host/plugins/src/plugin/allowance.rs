@@ -118,7 +118,9 @@ mod tests {
         let of_nothing = allowance(0, 0);
         assert_eq!((of_nothing.bytes_max, of_nothing.rows_max), (1 << 20, 10_000));
         let message = of_nothing.too_many_bytes();
-        assert!(message.0.contains("1 MiB that its input of 0 rows or bytes allows") && message.1.contains("expansion"));
+        assert!(
+            message.0.contains("1 MiB that its input of 0 rows or bytes allows") && message.1.contains("expansion")
+        );
         let (message, advice) = of_nothing.check_rows(10_001).unwrap_err();
         assert!(
             message.contains("10001 rows, more than the 10000 that its input") && advice.contains("limits.expansion")

@@ -65,7 +65,9 @@ pub fn compile(
     bytes: &[u8],
     time_max: Duration,
 ) -> Result<Vec<u8>, CompileFailure> {
-    let Some(program) = Program::find() else { return compile_in_process(kind, bytes, "`millstream` is not next to it") };
+    let Some(program) = Program::find() else {
+        return compile_in_process(kind, bytes, "`millstream` is not next to it");
+    };
     let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
     let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
     let order = CompileOrder { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };

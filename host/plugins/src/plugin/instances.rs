@@ -314,9 +314,14 @@ impl Callee {
 
     fn start(&self, call: CurrentCall, allowance: Allowance) -> Result<LiveInstance, CallFailure> {
         let to_failure = |message: String| {
-            format!("{}: no instance could be created {}: {message}", self.identity.who(), self.identity.when(call.batch))
+            format!(
+                "{}: no instance could be created {}: {message}",
+                self.identity.who(),
+                self.identity.when(call.batch)
+            )
         };
-        stack::check(self.limits.stack_bytes_max).map_err(|message| CallFailure::other(Error::job(to_failure(message))))?;
+        stack::check(self.limits.stack_bytes_max)
+            .map_err(|message| CallFailure::other(Error::job(to_failure(message))))?;
         let mut guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
         guest.places = self.traces.then(CallPlaces::default);
         let mut store = Store::new(self.loaded.pre.engine(), guest);

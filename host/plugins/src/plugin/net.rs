@@ -138,7 +138,8 @@ impl NetCall<'_> {
     /// Writes all of it.
     pub fn write(&mut self, socket: u32, data: &[u8], time: Duration) -> Result<(), WitNetFault> {
         if data.len() > PLUGIN_NET_WRITE_BYTES_MAX {
-            let message = format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are allowed", data.len());
+            let message =
+                format!("{} bytes in one write; at most {PLUGIN_NET_WRITE_BYTES_MAX} are allowed", data.len());
             return Err(WitNetFault::Failed(message));
         }
         let stream = self.tcp(socket)?;

@@ -167,7 +167,9 @@ impl ReadPartition for Reader {
     }
 
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {
-        self.notify("durable", |instances, calls| instances.call(None, &calls.durable, InputSize::default(), (position,)))
+        self.notify("durable", |instances, calls| {
+            instances.call(None, &calls.durable, InputSize::default(), (position,))
+        })
     }
 
     fn published(&mut self, position: &[u8]) -> Result<(), ReadError> {

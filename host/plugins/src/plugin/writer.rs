@@ -203,7 +203,8 @@ impl WriteBatches for Writer {
         let mut refused = Vec::new();
         for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
             let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
-            let more = self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.to_error(failure))?;
+            let more =
+                self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.to_error(failure))?;
             refused.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
         }
         Ok(refused)

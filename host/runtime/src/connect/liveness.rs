@@ -60,9 +60,14 @@ impl Liveness {
         let watched = PeerWatch { state: Mutex::default(), changed: Condvar::new(), on_lost: Box::new(on_lost) };
         let liveness = Liveness { watched: Arc::new(watched) };
         let watched = liveness.watched.clone();
-        spawn("millstream-alive", "the thread that sends keep-alive messages to the job's processes", &liveness.watched, move || {
-            watched.beat(failed);
-        })?;
+        spawn(
+            "millstream-alive",
+            "the thread that sends keep-alive messages to the job's processes",
+            &liveness.watched,
+            move || {
+                watched.beat(failed);
+            },
+        )?;
         Ok(liveness)
     }
 

@@ -107,7 +107,12 @@ impl PeerPort {
         let panicked = move |error| {
             let _ = failing.send(Err(error));
         };
-        let thread = threads::start("millstream-door", "the thread that accepts connections of the job's processes", panicked, serve)?;
+        let thread = threads::start(
+            "millstream-door",
+            "the thread that accepts connections of the job's processes",
+            panicked,
+            serve,
+        )?;
         Ok(PeerPort { ready: Some(ready), admitted, thread: Some(thread), waiting })
     }
 

@@ -82,7 +82,8 @@ fn send_everywhere(file: &Path, question: impl Fn(usize) -> ControlQuestion) -> 
     let Some((requested, processes)) = reported else { return Ok(said) };
     let elsewhere =
         (0..processes.min(PROCESSES_MAX)).filter(|process| !said.iter().any(|said| said.process == *process));
-    let through = |process| sockets.iter().filter(|(of, _)| *of == requested).map(move |(_, path)| (process, path.clone()));
+    let through =
+        |process| sockets.iter().filter(|(of, _)| *of == requested).map(move |(_, path)| (process, path.clone()));
     let sockets = elsewhere.flat_map(through).collect();
     let asking = |process| Some(ControlQuestion::Elsewhere { process, question: Box::new(question(process)) });
     said.extend(send_to_each(sockets, asking)?);

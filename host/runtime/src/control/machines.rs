@@ -32,8 +32,7 @@ pub(crate) fn send(running: &Running, others: &OtherProcesses, word: &HandoverMe
         .build()
         .map_err(|error| Error::environment(format!("cannot query the processes: {error}")))?;
     for process in to.filter(|process| *process != own) {
-        let rejected =
-            |why: &str| Error::environment(format!("process {process} of the job has not joined: {why}"));
+        let rejected = |why: &str| Error::environment(format!("process {process} of the job has not joined: {why}"));
         let response = runtime.block_on(others.ask(process, question.clone())).map_err(|why| rejected(&why))?;
         match serde_json::from_slice(&response) {
             Ok(ControlAnswer::Done(true)) => {}

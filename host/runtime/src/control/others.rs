@@ -97,7 +97,12 @@ impl OtherProcesses {
                 }
                 link.close();
             };
-            threads::start("millstream-questions", "the thread that receives requests of another process", failing, listen)
+            threads::start(
+                "millstream-questions",
+                "the thread that receives requests of another process",
+                failing,
+                listen,
+            )
         };
         let started = self.links.values().map(listen).collect::<Result<Vec<_>, _>>();
         started.unwrap_or_else(|error| {

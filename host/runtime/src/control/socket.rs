@@ -252,9 +252,7 @@ fn check(dir: &Path) -> Result<()> {
         return Err(Error::environment(format!("{shown} is not a directory of this user; remove it")));
     }
     if found.mode() & 0o077 != 0 {
-        return Err(Error::environment(format!(
-            "the directory {shown} is open to other users; run chmod 700 {shown}"
-        )));
+        return Err(Error::environment(format!("the directory {shown} is open to other users; run chmod 700 {shown}")));
     }
     Ok(())
 }

@@ -111,11 +111,12 @@ impl SupervisorControl {
         let (stop, stopped) = oneshot::channel();
         let file = file.to_owned();
         let failed = |error| tracing::warn!("`millstream scale` no longer finds this run: {error}");
-        let thread = threads::start("millstream-scale", "the thread that receives rescaling requests", failed, move || {
-            if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
-                tracing::debug!("`millstream scale` does not find this run: {error}");
-            }
-        });
+        let thread =
+            threads::start("millstream-scale", "the thread that receives rescaling requests", failed, move || {
+                if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
+                    tracing::debug!("`millstream scale` does not find this run: {error}");
+                }
+            });
         SupervisorControl { stop: Some(stop), thread: thread.ok() }
     }
 }

@@ -205,10 +205,7 @@ impl Unnester {
         let Some(missing) = has(&at.base) else { return Ok(Domain::new(at.base.clone(), outer)) };
         match has(&at.plan) {
             None => Ok(Domain::new(at.plan.clone(), outer)),
-            Some(_) => plan_err!(
-                "`{}` in a subquery is neither in its `group by` nor in an aggregate",
-                missing.name
-            ),
+            Some(_) => plan_err!("`{}` in a subquery is neither in its `group by` nor in an aggregate", missing.name),
         }
     }
 

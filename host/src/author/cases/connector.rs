@@ -358,7 +358,12 @@ mod tests {
             ("rows = 1\nschema = {}", "", World::Sink, "case.toml: `rows` is for sources"),
             ("", "", World::Sink, "case.toml: the input's columns are missing"),
             ("[peers.server]\nkind = \"smtp\"", "", World::Source, "`smtp`"),
-            ("[peers.Server]\nkind = \"tcp\"", "", World::Source, "case.toml: peer `Server`: its name is invalid; use a-z"),
+            (
+                "[peers.Server]\nkind = \"tcp\"",
+                "",
+                World::Source,
+                "case.toml: peer `Server`: its name is invalid; use a-z",
+            ),
             ("[peers.server]\nkind = \"http\"\nbytes = 3", "", World::Source, "`bytes` is the length"),
             ("[peers.other]\nkind = \"tcp\"", "", World::Source, "cannot read "),
             (peer, "> a\nb", World::Source, "server.txt:2: `b` is not one of"),

@@ -117,7 +117,9 @@ fn wrong_names_and_worlds_are_refused() {
         let made = create(named.path(), "my-plugin", "transform", language);
         assert!(made.is_ok(), "my-plugin in {language}: {made:?}");
     }
-    assert!(rejection("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
+    assert!(
+        rejection("a", "transfrom", Rust).contains("worlds are aggregate, cogroup, sink, source, transform, update")
+    );
     assert!(rejection("a", "sinks", Go).contains("worlds are aggregate, cogroup, sink, source, transform, update"));
     assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
 }

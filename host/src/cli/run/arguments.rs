@@ -156,8 +156,7 @@ impl FromStr for ProcessNumber {
         match text {
             "auto" => Ok(ProcessNumber::Auto),
             digits => digits.parse().map(ProcessNumber::Number).map_err(|_| {
-                "write the number of this process, from 0, or `auto` if --hosts has the name of this machine"
-                    .to_owned()
+                "write the number of this process, from 0, or `auto` if --hosts has the name of this machine".to_owned()
             }),
         }
     }

@@ -106,7 +106,8 @@ pub(super) fn json_lines(part: &RecordBatch) -> Result<String> {
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
     writer.write(part).and_then(|()| writer.finish()).map_err(|error| {
         let schema = part.schema();
-        let kinds: Vec<String> = schema.fields().iter().map(|f| ColumnType::from_arrow(f.data_type()).to_string()).collect();
+        let kinds: Vec<String> =
+            schema.fields().iter().map(|f| ColumnType::from_arrow(f.data_type()).to_string()).collect();
         let kinds = kinds.join(", ");
         Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; omit --json or cast them"))
     })?;

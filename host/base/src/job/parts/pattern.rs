@@ -54,8 +54,13 @@ fn define(pattern: &PatternSpec, part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("`pattern.define` has `{name}` twice; remove one"));
         } else if text.trim().is_empty() {
-            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, for example {name} = \"amount > \
-                1000\""));
+            part.wrong(
+                &path,
+                format!(
+                    "`{path}` is empty; write an SQL expression, for example {name} = \"amount > \
+                1000\""
+                ),
+            );
         }
     }
     for name in steps.negated().filter(|name| !seen.contains(name)) {
@@ -78,8 +83,13 @@ fn measures(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two measures are named `{name}`; rename one"));
         } else if text.trim().is_empty() {
-            part.wrong(&path, format!("`{path}` is empty; write an SQL expression, for example {name} = \
-                \"sum(small.amount)\""));
+            part.wrong(
+                &path,
+                format!(
+                    "`{path}` is empty; write an SQL expression, for example {name} = \
+                \"sum(small.amount)\""
+                ),
+            );
         }
     }
 }

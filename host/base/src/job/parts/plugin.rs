@@ -147,7 +147,8 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
             }
         }
         OnError::Reject if !inside.is_empty() => {
-            let message = "a call of a function that fails stops the job; call the plugin in a separate stage to reject rows";
+            let message =
+                "a call of a function that fails stops the job; call the plugin in a separate stage to reject rows";
             part.wrong(&format!("{inside}on_error"), message);
         }
         OnError::Reject if plugin.instance == InstanceSpec::Worker => part.wrong(
@@ -165,8 +166,10 @@ pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartErrors<'_>) {
     if let Some(RejectedMax::Share(share)) = most
         && !(0.0..=1.0).contains(&share)
     {
-        let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, for example \
-            max_rejected = 0.1");
+        let message = format!(
+            "`max_rejected` is a share of {share}; write one from 0 to 1, for example \
+            max_rejected = 0.1"
+        );
         part.wrong("max_rejected", message);
     }
 }

@@ -31,8 +31,11 @@ pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
         }
         OperatorSpec::Sql { query, functions, .. } => {
             if query.trim().is_empty() {
-                part.wrong("sql", "`sql` is empty; write a query, for example sql = \"select count(*) as n from \
-                    words\"");
+                part.wrong(
+                    "sql",
+                    "`sql` is empty; write a query, for example sql = \"select count(*) as n from \
+                    words\"",
+                );
             }
             for (name, function) in functions {
                 function_name(name, part);
@@ -135,8 +138,10 @@ fn split(branches: &[(String, String)], part: &PartErrors<'_>) {
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two branches of `split` are named `{name}`; rename one"));
         } else if predicate.trim().is_empty() {
-            let message = format!("`{path}` is empty; write an SQL expression, for example {name} = \"level = \
-                'ERROR'\"");
+            let message = format!(
+                "`{path}` is empty; write an SQL expression, for example {name} = \"level = \
+                'ERROR'\""
+            );
             part.wrong(&path, message);
         }
     }

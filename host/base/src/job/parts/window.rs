@@ -158,20 +158,16 @@ fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin,
     if spec.event_time.is_none() {
         for key in [(begin.offset_us != 0).then_some(&offset), begin.zone.is_some().then_some(&zone)] {
             let Some(key) = key else { continue };
-            let message =
-                format!("`{key}` is for windows of event time; {TIME}, or remove it");
+            let message = format!("`{key}` is for windows of event time; {TIME}, or remove it");
             part.wrong(key, message);
         }
     } else if begin.offset_us.unsigned_abs() >= slide_us.unsigned_abs() && begin.offset_us != 0 && slide_us > 0 {
-        let message = format!(
-            "`{offset}` must be shorter than the slide, {}; write the remainder",
-            units::show_time(slide)
-        );
+        let message =
+            format!("`{offset}` must be shorter than the slide, {}; write the remainder", units::show_time(slide));
         part.wrong(&offset, message);
     } else if begin.zone.is_some() && ![size, slide].iter().all(|time| time.as_micros().is_multiple_of(HOUR_US)) {
-        let message = format!(
-            "`{zone}` is for windows that are multiples of one hour; remove it, or write size = \"1h\""
-        );
+        let message =
+            format!("`{zone}` is for windows that are multiples of one hour; remove it, or write size = \"1h\"");
         part.wrong(&zone, message);
     }
 }

@@ -75,7 +75,10 @@ fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
     if names.iter().any(String::is_empty) {
         r.wrong(
             "path",
-            format!("`{}path` has an empty name; write names with dots between, for example path = \"user.id\"", r.inside),
+            format!(
+                "`{}path` has an empty name; write names with dots between, for example path = \"user.id\"",
+                r.inside
+            ),
         );
         return None;
     }

@@ -53,10 +53,7 @@ fn dir(path: PathBuf, poll: Duration, settle: Duration, spread: bool, r: &Reader
         return SourceKind::Directory { path, poll, settle, spread };
     };
     if r.has("settle") {
-        r.wrong(
-            "settle",
-            "`settle` is for files, which may still be growing; an object is always complete; remove it",
-        );
+        r.wrong("settle", "`settle` is for files, which may still be growing; an object is always complete; remove it");
     }
     let poll = if r.has("poll") { poll } else { Duration::from_millis(limits::OBJECTS_POLL_MS) };
     SourceKind::Objects { url, poll, spread }

@@ -31,7 +31,9 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>, kinds: &Kinds) -> Stag
         event_time,
         operator: operator(r, rows, kinds),
         filter: r.text("filter", "an SQL expression, for example filter = \"n > 0\"").map(Into::into),
-        select: r.text("select", "the columns of the rows, for example select = \"word, n * 2 as double\"").map(Into::into),
+        select: r
+            .text("select", "the columns of the rows, for example select = \"word, n * 2 as double\"")
+            .map(Into::into),
     }
 }
 
@@ -115,8 +117,10 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> Operator
 fn for_plugins(r: &Reader<'_>, key: &str) -> String {
     if key == "on" && (r.has("join") || r.has("enrich")) {
         let example = if r.has("join") { "join" } else { "enrich" };
-        return format!("`on` belongs inside `{example}`; write it there, for example {example} = {{ …, on = \
-            \"user\" }}");
+        return format!(
+            "`on` belongs inside `{example}`; write it there, for example {example} = {{ …, on = \
+            \"user\" }}"
+        );
     }
     if r.has("functions") && ["config", "instance", "grant"].contains(&key) {
         return format!("`{key}` belongs to the plugin of a function; write `functions.<name>.{key}`");

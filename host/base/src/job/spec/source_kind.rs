@@ -75,7 +75,9 @@ impl SourceKind {
     pub fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         let shown_path = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
         match self {
-            SourceKind::Directory { path, spread, .. } => format!("directory {}{}", shown_path(path), spread_words(*spread)),
+            SourceKind::Directory { path, spread, .. } => {
+                format!("directory {}{}", shown_path(path), spread_words(*spread))
+            }
             SourceKind::Retry { path, .. } => format!("directory {}", shown_path(path)),
             SourceKind::Objects { url, spread, .. } => {
                 format!("directory {}{}", shown_path(Path::new(url)), spread_words(*spread))

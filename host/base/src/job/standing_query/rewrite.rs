@@ -154,9 +154,7 @@ fn is_of_the_batch(call: &Function) -> bool {
 }
 
 fn of_the_batch(call: &Function) -> String {
-    format!(
-        "`{call}` differs in each batch, and a query over all rows is not recomputed; use a column of the rows"
-    )
+    format!("`{call}` differs in each batch, and a query over all rows is not recomputed; use a column of the rows")
 }
 
 fn is_aggregate(call: &Function) -> bool {

@@ -123,8 +123,7 @@ pub fn check(written: &FileSettings) -> Result<(), (&'static str, String)> {
         return Err(("path", format!("{} cannot be created; choose another path", written.path.display())));
     };
     if !existing.is_dir() {
-        let message =
-            format!("{} is a file, but a table is a directory; choose another path", existing.display());
+        let message = format!("{} is a file, but a table is a directory; choose another path", existing.display());
         return Err(("path", message));
     }
     super::check_writable(existing).map_err(|message| ("path", message))?;
@@ -159,7 +158,8 @@ impl DeltaDestination {
             }
             None => {
                 let dir = written.path.join(&own_name);
-                fs::create_dir_all(&dir).map_err(|cause| super::open_error(sink, "create the directory", &dir, &cause))?;
+                fs::create_dir_all(&dir)
+                    .map_err(|cause| super::open_error(sink, "create the directory", &dir, &cause))?;
                 (
                     Arc::new(DirDestination::new(written.path.clone())),
                     Box::new(DirDestination::new(dir.clone())),

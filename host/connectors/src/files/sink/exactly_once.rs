@@ -146,7 +146,8 @@ impl CommittedDir {
             marker::take_over(&marker, &Marker::new(owner, batch, part.clone()))?;
             sync_dir(dir_of(dir))
         };
-        retry_transient(failure, "open the directory", dir, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
+        retry_transient(failure, "open the directory", dir, take_over)
+            .map_err(|e| e.within(format!("sink `{name}`")))?;
         let (dir, owner, failure) = (dir.into(), owner.clone(), failure.clone());
         Ok(CommittedDir { dir, marker, owner, failure, last_batch: batch, committed: batch, _lock: lock })
     }

@@ -41,10 +41,13 @@ pub fn check(documents: &KeyedDocuments, schema: &Schema) -> Result<(), (&'stati
     }
     match documents.op.as_ref().map(|op| column("op", op)).transpose()? {
         None | Some(ColumnType::Text) => Ok(()),
-        Some(kind) => {
-            Err(("op", format!("`op` names a column of type {kind}, and it must be text, for example \"insert\" or \
-                \"delete\"")))
-        }
+        Some(kind) => Err((
+            "op",
+            format!(
+                "`op` names a column of type {kind}, and it must be text, for example \"insert\" or \
+                \"delete\""
+            ),
+        )),
     }
 }
 
@@ -66,7 +69,8 @@ pub fn of_rows(parts: &[RecordBatch], documents: &KeyedDocuments) -> Result<Docu
             if op == Op::Truncate {
                 return Err(wrong(
                     "its `op` is `truncate`, but a row cannot empty an index; drop such rows with a `filter`, and \
-                    empty the index manually".into(),
+                    empty the index manually"
+                        .into(),
                 ));
             }
             if keys.is_null(row) {

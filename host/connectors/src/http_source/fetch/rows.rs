@@ -161,8 +161,8 @@ mod tests {
 
     #[tokio::test]
     async fn rows_of_all_pieces_are_counted_through() {
-        let source =
-            SourceSpec::from_config("in", crate::http_source::settings::ClientReads::new("http://h/")).format(Format::Text);
+        let source = SourceSpec::from_config("in", crate::http_source::settings::ClientReads::new("http://h/"))
+            .format(Format::Text);
         let inbox = Inbox::new(1 << 20, Box::new(|| {}));
         let from = Positions::from([(String::new(), Position { offset: 7, mark: 0 })]);
         let mut rows = Rows::new(&source, &from, &inbox);

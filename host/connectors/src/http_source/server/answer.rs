@@ -213,8 +213,10 @@ fn put(
     drop(held);
     if rows > intake.rows_max {
         let max = intake.rows_max;
-        let why = format!("the request has {rows} rows, but a batch holds at most {max}; split it into several \
-            requests");
+        let why = format!(
+            "the request has {rows} rows, but a batch holds at most {max}; split it into several \
+            requests"
+        );
         return Err(RequestRejection::new(StatusCode::PAYLOAD_TOO_LARGE, why));
     }
     let rows = bodies::rows_of(&intake.source, &chunks);

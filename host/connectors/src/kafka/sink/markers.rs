@@ -6,7 +6,7 @@
 use super::topic::{self, Admin, query, query_client};
 use super::watch::Watch;
 use crate::kafka::fault::{KafkaFault, KafkaFaultKind};
-use crate::kafka::{RESPONSE_TIME_MAX, ClientLog};
+use crate::kafka::{ClientLog, RESPONSE_TIME_MAX};
 use crate::sink::shares::{self, Share};
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::owner::{FORMAT_VERSION, Owner};

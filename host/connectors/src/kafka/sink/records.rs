@@ -263,10 +263,10 @@ fn messages(spec: &ProtobufSpec, registered: bool) -> Result<(Messages, MessageD
 fn is_delete(op: Option<&str>) -> io::Result<bool> {
     let rejection = |why: &str| io::Error::new(io::ErrorKind::InvalidData, format!("of a row: {why}"));
     match Op::parse(op).map_err(|why| rejection(&why.to_string()))? {
-        Op::Truncate => {
-            Err(rejection("its `op` is `truncate`, which does not name the deleted keys; remove such rows with a \
-                `filter`"))
-        }
+        Op::Truncate => Err(rejection(
+            "its `op` is `truncate`, which does not name the deleted keys; remove such rows with a \
+                `filter`",
+        )),
         op => Ok(op == Op::Delete),
     }
 }

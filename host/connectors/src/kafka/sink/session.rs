@@ -116,7 +116,8 @@ impl Session {
 
     fn connect(config: &ClientConfig) -> Result<Session, KafkaFault> {
         let transactional = config.get("transactional.id").is_some();
-        let producer = config.create_with_context(Deliveries::default()).map_err(|error| KafkaFault::from_error(&error))?;
+        let producer =
+            config.create_with_context(Deliveries::default()).map_err(|error| KafkaFault::from_error(&error))?;
         Ok(Session { producer, transactional, open: false })
     }
 

@@ -2,7 +2,7 @@
 
 use super::settings::MARKERS;
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{RESPONSE_TIME_MAX, ClientLog};
+use crate::kafka::{ClientLog, RESPONSE_TIME_MAX};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -4,7 +4,7 @@ use super::bounds;
 use super::settings::{KafkaReads, KafkaTopics};
 use crate::kafka::consumer::{Bounds, Consumer};
 use crate::kafka::fault::KafkaFault;
-use crate::kafka::{RESPONSE_TIME_MAX, PAUSE_MAX};
+use crate::kafka::{PAUSE_MAX, RESPONSE_TIME_MAX};
 use millstream_base::batch::position::Positions;
 use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};

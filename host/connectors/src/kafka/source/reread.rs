@@ -52,7 +52,8 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], kept_client: &mut
     for ((topic, number), partition) in &mut wanted {
         partition.pending.make_contiguous().sort_by_key(|(_, chunk)| chunk.extent.start);
         let first = partition.pending.front().map_or(0, |(_, chunk)| chunk.extent.start);
-        let end = partition.pending.back().map_or(0, |(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes));
+        let end =
+            partition.pending.back().map_or(0, |(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes));
         let available = retry(order, &client, &mut outage, || bounds(&client, topic, *number))?;
         if end > available.high {
             return Err(Lost::Shorter { of: (topic.clone(), *number), wanted: end, available }.to_error(source));

@@ -233,7 +233,8 @@ fn columns_that_an_enrich_adds_are_not_those_that_a_row_was_inserted_with() {
          [stages.n]\nfrom = \"f\"\naggregate = {{ n = \"count(*)\" }}\nop = \"op\"\nwindow = \"all\"\n[sinks.a]\nfrom = \"n\"\nkind = \"print\"\n"
     );
     assert!(
-        job_error(&old).is_some_and(|job_error| job_error.contains("`now` may differ between the insert and the delete"))
+        job_error(&old)
+            .is_some_and(|job_error| job_error.contains("`now` may differ between the insert and the delete"))
     );
 }
 
@@ -283,7 +284,11 @@ const WITH_ERROR: &[(&str, &str, &str)] = &[
         "sink `copy`: the rows are changes of source `orders`, whose column `op` says what they do",
     ),
     ("kept", "select = \"id, price, 'upsert' as op\"", "changes of stage `kept`, whose column `op`"),
-    ("kept", "select = \"id, case when price > 5 then 'upsert' else 'delete' end as op\"", "`op` is not computed from it"),
+    (
+        "kept",
+        "select = \"id, case when price > 5 then 'upsert' else 'delete' end as op\"",
+        "`op` is not computed from it",
+    ),
     // The last of several changes, which is not always the latest.
     (
         "orders",

@@ -293,18 +293,19 @@ fn a_program_builds_the_same_job() {
     let text = "name = \"x\"\n[sources.s]\nkind = \"socket\"\naddress = [\"a:1\", \"b:1\"]\n[sinks.p]\nfrom = \"s\"\nkind = \"print\"";
     let same = [&read(text).unwrap(), &several].map(|job| format!("{:?}", job.sources[0].kind));
     assert_eq!(same[0], same[1]);
-    let bad = JobSpec::new("x").source(SourceSpec::from_config("s", SocketReads::lines(Vec::new()))).sink(SinkSpec::new(
-        "p",
-        ["s"],
-        PrintWrites::default(),
-    ));
+    let bad = JobSpec::new("x")
+        .source(SourceSpec::from_config("s", SocketReads::lines(Vec::new())))
+        .sink(SinkSpec::new("p", ["s"], PrintWrites::default()));
     let message = check(&bad).unwrap_err().message;
     assert!(message.starts_with("source `s`: `address` is an empty list; write address = ["), "{message}");
     let none = JobSpec::new("x").source(SourceSpec::from_config("lines", SocketReads::lines("127.0.0.1:9999")));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));
     let error = StageSpec::aggregate("counts", ["words"], &[("n", "sum()")]).unwrap_err().to_string();
-    assert_eq!(error, "stage `counts`: `aggregate.n`: `sum` needs a column; write its name, for example \
-                      \"sum(price)\"");
+    assert_eq!(
+        error,
+        "stage `counts`: `aggregate.n`: `sum` needs a column; write its name, for example \
+                      \"sum(price)\""
+    );
 }
 
 #[test]

@@ -87,10 +87,7 @@ fn stages_over_all_rows_need_to_know_what_goes() {
         let some = "[stages.some]\nfrom = \"open\"\nfilter = \"n > 1\"\n";
         for text in [of("open"), format!("{some}{}", of("some"))] {
             let error = job_error(&text).unwrap_or_default();
-            assert!(
-                error.contains("stage `q`: `window`: sessions of `open` start earlier"),
-                "{stage}: {error}"
-            );
+            assert!(error.contains("stage `q`: `window`: sessions of `open` start earlier"), "{stage}: {error}");
             assert!(error.contains("with latest = true and key = [\"k\", \"window_start\"], in front"), "{error}");
         }
         let known = "[stages.known]\nfrom = \"open\"\nkey = [\"k\", \"window_start\"]\nlatest = true\n";

@@ -117,9 +117,7 @@ fn files_that_are_no_job_are_named() {
     std::fs::write(&file, vec![b'#'; limits::JOB_FILE_BYTES_MAX as usize + 1]).unwrap();
     assert_eq!(
         failed(&file),
-        format!(
-            "{name}: the file is longer than 1048576 bytes, so it is not a job file; check the path"
-        )
+        format!("{name}: the file is longer than 1048576 bytes, so it is not a job file; check the path")
     );
     std::fs::write(&file, format!("\u{feff}{}", EXAMPLE.replace('\n', "\r\n"))).unwrap();
     let job = load(&file, all(), &[]).unwrap();

@@ -214,9 +214,7 @@ impl ChangesFollower {
         };
         match self.reads.start {
             ServerStart::Latest => format!("{how} to follow the tables as they are now (changes until then are lost)"),
-            _ => format!(
-                "{how} to begin again with the existing rows (sinks keep the rows that they already have)"
-            ),
+            _ => format!("{how} to begin again with the existing rows (sinks keep the rows that they already have)"),
         }
     }
 

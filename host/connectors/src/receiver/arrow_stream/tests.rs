@@ -44,8 +44,12 @@ fn read(bytes: &[u8], piece_bytes: usize, wanted: Vec<ColumnSpec>) -> Result<Vec
 fn rows_are_the_same_however_the_bytes_come() {
     let bytes = sample();
     let complete = read(&bytes, bytes.len(), Vec::new()).unwrap();
-    let kinds: Vec<String> =
-        complete[0].schema().fields().iter().map(|field| ColumnType::from_arrow(field.data_type()).to_string()).collect();
+    let kinds: Vec<String> = complete[0]
+        .schema()
+        .fields()
+        .iter()
+        .map(|field| ColumnType::from_arrow(field.data_type()).to_string())
+        .collect();
     assert_eq!(kinds, ["int64", "text", "text", "list<int64>"]);
     assert_eq!(complete.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [3, 3]);
     assert_eq!(complete[1].column(2).as_string::<i32>().iter().flatten().collect::<Vec<_>>(), ["a", "b", "a"]);

@@ -112,7 +112,8 @@ impl Walk {
             let place = dir.join(&below);
             dirs += 1;
             if dirs > self.dirs_max {
-                let words = format!("there are more than {} directories; read them with several sources", self.dirs_max);
+                let words =
+                    format!("there are more than {} directories; read them with several sources", self.dirs_max);
                 return Err((place, io::Error::other(words)));
             }
             let entries = match std::fs::read_dir(&place) {

@@ -88,7 +88,8 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> ExpectedRecords {
                 let total = last.map(|_| (prefix as u64).saturating_add(length));
                 let total = total.or((rest.len() >= 10).then_some(u64::MAX));
                 let end = total.unwrap_or(u64::MAX).min(rest.len() as u64) as usize;
-                let rejected = total.is_none_or(|total| total > rest.len() as u64 || total - prefix as u64 > max as u64);
+                let rejected =
+                    total.is_none_or(|total| total > rest.len() as u64 || total - prefix as u64 > max as u64);
                 records.push((if rejected { kept(&rest[..end], prefix) } else { rest[..end].to_vec() }, rejected));
                 start += end;
             }

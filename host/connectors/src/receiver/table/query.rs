@@ -54,7 +54,10 @@ fn fetch(TableQuery { url, query, who, wait, servers, .. }: TableQuery<'_>) -> R
     };
     // The caller may be a thread of an async runtime, which must not block on another.
     std::thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|_| Err(Error::bug("a thread that used a database connection panicked")))
+        scope
+            .spawn(work)
+            .join()
+            .unwrap_or_else(|_| Err(Error::bug("a thread that used a database connection panicked")))
     })
 }
 
@@ -100,7 +103,9 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
         return Err(DatabaseError::permanent(words.into()).into());
     }
     if statement.columns().is_empty() {
-        return Err(DatabaseError::permanent("the query returns no columns; write a `select` with columns".into()).into());
+        return Err(
+            DatabaseError::permanent("the query returns no columns; write a `select` with columns".into()).into()
+        );
     }
     if let Some(cast) = with_casts(query, statement.columns()) {
         statement = transaction.prepare(&cast).await?;

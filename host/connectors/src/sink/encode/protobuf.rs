@@ -136,9 +136,10 @@ impl<'a> Values<'a> {
     fn new(array: &'a ArrayRef, form: &'a FieldEncoding) -> io::Result<Values<'a>> {
         Ok(match form {
             FieldEncoding::Wrapped(form) => Values::new(array, form)?,
-            FieldEncoding::Message(by) => {
-                Values::Members(MessageRows::from_columns(array.as_struct_opt().ok_or_else(unsupported)?.columns(), by)?)
-            }
+            FieldEncoding::Message(by) => Values::Members(MessageRows::from_columns(
+                array.as_struct_opt().ok_or_else(unsupported)?.columns(),
+                by,
+            )?),
             FieldEncoding::Packed(form) | FieldEncoding::Each(form) => {
                 let list = array.as_list_opt::<i32>().ok_or_else(unsupported)?;
                 Values::List(list, Box::new((list.values(), Values::new(list.values(), form)?)))

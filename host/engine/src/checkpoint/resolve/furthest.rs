@@ -91,8 +91,7 @@ pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) 
         return Ok(bases.swap_remove(index));
     }
     let ranges = ranges(&bases);
-    let ranges =
-        if ranges.is_empty() { "none; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
+    let ranges = if ranges.is_empty() { "none; `--fresh` starts from scratch".to_owned() } else { ranges.join(", ") };
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 

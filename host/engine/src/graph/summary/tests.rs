@@ -128,10 +128,7 @@ fn operators_say_what_they_do_in_one_line() {
             Some("split into s.x, s.y; the other rows stay in s"),
         ),
         (StageSpec::repartition("s", ["a"], Some(4)).key(["k"]), Some("repartition into 4 parts, by k")),
-        (
-            StageSpec::repartition("s", ["a"], None),
-            Some("repartition into one part per worker, in turn"),
-        ),
+        (StageSpec::repartition("s", ["a"], None), Some("repartition into one part per worker, in turn")),
     ] {
         assert_eq!(operator(&stage).as_deref(), expected);
     }

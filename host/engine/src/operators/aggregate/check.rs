@@ -112,7 +112,8 @@ fn tables(
     inverse: bool,
 ) -> Result<Vec<Table>> {
     let reads = window::check::reads(columns_read, check.window);
-    let (key, accumulators) = (Column::from_fields(check.key_schema()?.fields()), Column::from_fields(accumulators.fields()));
+    let (key, accumulators) =
+        (Column::from_fields(check.key_schema()?.fields()), Column::from_fields(accumulators.fields()));
     let window = check.window.map_or(String::new(), WindowNode::description);
     let functions_text = if functions_text.is_empty() { String::new() } else { format!(", {functions_text}") };
     let batches = match check.window {

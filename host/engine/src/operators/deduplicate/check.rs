@@ -24,7 +24,11 @@ pub fn check(check: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
         return Err(Error::job("`deduplicate` with `within` of 0 drops nothing; write, for example, within = \"10m\""));
     }
     let identity = if check.event_time.is_some() { "event time" } else { "batch time" };
-    let columns = [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(deduplicate_state().fields())];
+    let columns = [
+        Column::from_fields(check.key_schema()?.fields()),
+        Vec::new(),
+        Column::from_fields(deduplicate_state().fields()),
+    ];
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(check.input.clone(), operator) })

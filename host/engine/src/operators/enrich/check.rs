@@ -86,8 +86,7 @@ pub fn check(check: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage
 }
 
 /// How to convert the types of a table.
-const TABLE_TYPES: &str =
-    "make the types equal; for csv or JSON, set enrich.schema";
+const TABLE_TYPES: &str = "make the types equal; for csv or JSON, set enrich.schema";
 
 /// Returns the input columns that must equal the table's, with the table's columns. `help` says what to do if the types differ.
 pub fn keys(

@@ -179,7 +179,8 @@ fn key_indexes(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result
             types::column(&input.schema, name).map_err(|error| error.within(format!("`join.on`: in `{}`", input.name)))
         };
         let (a, b) = (position(first, left)?, position(second, right)?);
-        let kind = |input: &InputNode, position: usize| ColumnType::from_arrow(input.schema.field(position).data_type());
+        let kind =
+            |input: &InputNode, position: usize| ColumnType::from_arrow(input.schema.field(position).data_type());
         let (kind, other) = (kind(first, a), kind(second, b));
         if kind != other {
             return Err(Error::job(format!(
@@ -279,7 +280,11 @@ fn table(check: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let identity = format!("{kind} join within {from} to {to} microseconds");
-    let columns = [Column::from_fields(&columns.key), Column::from_fields(&columns.sub), Column::from_fields(columns.state.fields())];
+    let columns = [
+        Column::from_fields(&columns.key),
+        Column::from_fields(&columns.sub),
+        Column::from_fields(columns.state.fields()),
+    ];
     let of = check.inputs.get(side.index()).map_or(String::new(), |input| format!("`{}`", input.name));
     Ok(Table::of_stage(name, identity, columns).reading(of))
 }

@@ -23,10 +23,10 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
         let index = types::column(&stream.schema, name).map_err(within)?;
         match ColumnType::from_arrow(stream.schema.field(index).data_type()) {
             ColumnType::Text => Ok(index),
-            other => {
-                Err(within(Error::job(format!("`{name}` is {other}, and must be text, for example \"insert\" or \
-                    \"delete\""))))
-            }
+            other => Err(within(Error::job(format!(
+                "`{name}` is {other}, and must be text, for example \"insert\" or \
+                    \"delete\""
+            )))),
         }
     });
     let op = op.transpose()?;

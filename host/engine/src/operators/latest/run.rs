@@ -153,10 +153,8 @@ impl Latest {
                 self.table.clear()?;
             } else if let Some(index) = key_columns.iter().position(|column| column.is_null(row)) {
                 let name = self.node.key_schema.field(index).name();
-                rejections.push(RejectedRow::new(
-                    number,
-                    format!("its `{name}` is null, but is part of the table's key"),
-                ));
+                rejections
+                    .push(RejectedRow::new(number, format!("its `{name}` is null, but is part of the table's key")));
             } else if op == Op::Delete {
                 if let Some(slot) = self.table.find(view.get(row)) {
                     last.insert(slot, (number, false));

@@ -73,7 +73,8 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
         Some(by) => format!("latest row by {}", by.name()),
         None => "latest row".to_owned(),
     };
-    let columns = [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
+    let columns =
+        [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let replaces = check.inputs.len() > 1;
     let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };

@@ -54,7 +54,11 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
     }
     let output: SchemaRef = Arc::new(Schema::new(columns));
     let key: Vec<Arc<Field>> = layout.schema.fields().iter().take(layout.key).cloned().collect();
-    let columns = [Column::from_fields(&key), Column::from_fields(&saved_fields()), Column::from_fields(saved_schema(&layout).fields())];
+    let columns = [
+        Column::from_fields(&key),
+        Column::from_fields(&saved_fields()),
+        Column::from_fields(saved_schema(&layout).fields()),
+    ];
     let table = Table::of_stage(&check.spec.name, "pattern", columns);
     let indexes = layout.schema.fields().iter().map(|field| check.input.index_of(field.name()));
     let node = PatternNode {
@@ -159,8 +163,10 @@ fn is_condition(value: &Value, define: &[(String, String)], name: &str) -> Resul
     }
     let kind = ColumnType::from_arrow(value.data_type());
     let text = define.iter().find(|(other, _)| other == name).map_or("", |(_, text)| text);
-    Err(Error::job(format!("`{text}` is {kind}, but a condition must be true or false; compare it, for example \
-        `{text} = …`")))
+    Err(Error::job(format!(
+        "`{text}` is {kind}, but a condition must be true or false; compare it, for example \
+        `{text} = …`"
+    )))
 }
 
 /// Returns the columns of the key, then those that expressions read.

@@ -24,9 +24,7 @@ pub fn check(
 ) -> Result<CheckedStage> {
     let op = check.operation()?;
     if op == Some(by) {
-        return Err(Error::job(
-            "`top` cannot order rows by the operation column; name another column in `by`",
-        ));
+        return Err(Error::job("`top` cannot order rows by the operation column; name another column in `by`"));
     }
     let fields = check.input.fields();
     let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
@@ -62,7 +60,11 @@ pub fn check(
     // With deletions, all rows have to be stored.
     let kept = if op.is_some() { "all".to_owned() } else { n.to_string() };
     let identity = format!("top {kept} by {} {order}", fields[by].name());
-    let columns_kept = [Column::from_fields(key_schema.fields()), Column::from_fields([&rank_field]), Column::from_fields(held_schema.fields())];
+    let columns_kept = [
+        Column::from_fields(key_schema.fields()),
+        Column::from_fields([&rank_field]),
+        Column::from_fields(held_schema.fields()),
+    ];
     let table = Table::of_stage(&check.spec.name, identity, columns_kept);
     let output = Arc::new(Schema::new(columns));
     let node = RankingNode {

@@ -43,6 +43,8 @@ pub fn predicate(text: &str, columns: &SchemaRef) -> Result<Expression> {
         return Ok(expression);
     }
     let kind = ColumnType::from_arrow(expression.data_type());
-    Err(Error::job(format!("`{text}` is {kind}, but a condition must be true or false; compare it, for example \
-        `{text} = …`")))
+    Err(Error::job(format!(
+        "`{text}` is {kind}, but a condition must be true or false; compare it, for example \
+        `{text} = …`"
+    )))
 }

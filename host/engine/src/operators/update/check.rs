@@ -61,7 +61,8 @@ fn spills(options: &UpdateSpec) -> bool {
 /// Returns the stage's table in checkpoints, without files.
 fn table_of(node: &UpdateNode) -> Table {
     let key = Column::from_fields(node.key.iter().filter_map(|index| node.input.fields().get(*index)));
-    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::from_fields(node.description.state.fields())]);
+    let table =
+        Table::of_stage(&node.name, "", [key, Vec::new(), Column::from_fields(node.description.state.fields())]);
     Table { version: node.description.version.clone(), ..table }
 }
 

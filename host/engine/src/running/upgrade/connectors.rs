@@ -43,7 +43,10 @@ pub(super) fn of_sink(running: &Running, request: &PrepareRequest, name: &str) -
     let status =
         prepared_status(request, (&old.plugin, &old.description), (&new.plugin, &new.description), &differences)?;
     check_committed(running, name, &new).map_err(|why| {
-        Error::environment(format!("sink `{name}`: {} cannot resume at the position of {}: {why}", status.to.0, status.from.0))
+        Error::environment(format!(
+            "sink `{name}`: {} cannot resume at the position of {}: {why}",
+            status.to.0, status.from.0
+        ))
     })?;
     let on_failure = Box::new(failure_callback(running, &status));
     let trial = request.on_trial.then(|| ConnectorTrial { before: old, on_failure });

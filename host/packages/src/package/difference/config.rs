@@ -15,7 +15,8 @@ pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
         return;
     }
     let text = |schema: &Value| if schema.is_null() { "any".to_owned() } else { shown(&schema.to_string()) };
-    let undefined = || Difference::grave(format!("the schema of its config is {}; previously {}", text(&new), text(&old)));
+    let undefined =
+        || Difference::grave(format!("the schema of its config is {}; previously {}", text(&new), text(&old)));
     if !(old.is_object() && new.is_object()) {
         return all.push(undefined());
     }

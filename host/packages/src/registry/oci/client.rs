@@ -48,7 +48,8 @@ impl Client {
         let copy =
             login.as_ref().map(|Login { user, password }| Login { user: user.clone(), password: password.clone() });
         let uploader = Uploader::new(&config, copy, silence)?;
-        let oci = oci_client::Client::try_from(config).map_err(|error| transport::describe(&error, &address, silence))?;
+        let oci =
+            oci_client::Client::try_from(config).map_err(|error| transport::describe(&error, &address, silence))?;
         let auth =
             login.map_or(RegistryAuth::Anonymous, |Login { user, password }| RegistryAuth::Basic(user, password));
         Ok(Client { oci, auth, uploader, address, silence })

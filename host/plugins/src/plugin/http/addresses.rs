@@ -29,7 +29,8 @@ pub async fn destination(uri: &Uri, grant: Option<&HttpGrant>) -> Result<Result<
     let addresses: Vec<SocketAddr> = found.collect();
     // An IP address needs no lookup, and the addresses of `localhost` are known.
     if host.parse::<IpAddr>().is_err() && !host.eq_ignore_ascii_case("localhost") {
-        let is_rejected = |address: &&SocketAddr| is_near(address.ip()) && !grants_address(grant, **address, usual_port);
+        let is_rejected =
+            |address: &&SocketAddr| is_near(address.ip()) && !grants_address(grant, **address, usual_port);
         if let Some(address) = addresses.iter().find(is_rejected) {
             return Ok(Err(format!(
                 "the request to `{authority}` is rejected: the name resolves to {}, which is not an address of \

@@ -150,7 +150,9 @@ impl Exports<'_> {
     {
         let wrong = |message: String| {
             let file = self.file.display();
-            Error::plugin(format!("plugin {file}: {name} of {interface} {message}. Build it again: `millstream build`."))
+            Error::plugin(format!(
+                "plugin {file}: {name} of {interface} {message}. Build it again: `millstream build`."
+            ))
         };
         let found = self
             .component

@@ -91,7 +91,8 @@ fn sizes_are_counted_inside_too() {
 #[test]
 fn too_many_functions_are_refused() {
     let size = Size { functions: COMPONENT_FUNCTIONS_MAX + 1, ..Size::default() };
-    let message = format!("has {} functions; at most {COMPONENT_FUNCTIONS_MAX} are allowed", COMPONENT_FUNCTIONS_MAX + 1);
+    let message =
+        format!("has {} functions; at most {COMPONENT_FUNCTIONS_MAX} are allowed", COMPONENT_FUNCTIONS_MAX + 1);
     assert_eq!(size.check(), Err(UnreadableComponent::TooLarge(message)));
     assert_eq!(Size { functions: COMPONENT_FUNCTIONS_MAX, ..Size::default() }.check(), Ok(()));
 }
@@ -128,7 +129,10 @@ fn what_is_offered_depends_on_world_and_grant() {
         "",
     ] {
         let rejected = ask(name, &http).unwrap_err();
-        assert!(rejected.starts_with(&format!("imports interfaces that the host does not have: {name}\n")), "{rejected}");
+        assert!(
+            rejected.starts_with(&format!("imports interfaces that the host does not have: {name}\n")),
+            "{rejected}"
+        );
     }
     assert!(ask("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0"));
     let timers = ["millstream:plugin/timers@0.1.2".to_owned()];

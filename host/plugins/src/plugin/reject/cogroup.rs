@@ -81,7 +81,8 @@ fn guilty_group(
     trials.attempts.counters().merge(context.batch, counters.snapshot());
     for (input, refused) in piece.rejections.into_iter().enumerate() {
         let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
-        let original = |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
+        let original =
+            |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
         rejections[input].extend(refused.into_iter().filter_map(original));
     }
     Ok(Some(piece.rows))

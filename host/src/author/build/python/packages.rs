@@ -139,8 +139,10 @@ mod tests {
         let newest = newest.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
         let told = older_notes(&taken, &newest);
         assert!(
-            told.starts_with("note: pydantic 1.10.26 was used instead of 2.12.0, which (or a dependency of which) \
-                             needs machine code"),
+            told.starts_with(
+                "note: pydantic 1.10.26 was used instead of 2.12.0, which (or a dependency of which) \
+                             needs machine code"
+            ),
             "{told}"
         );
         assert_eq!(told.lines().count(), 1, "{told}");

@@ -364,8 +364,8 @@ fn a_program_builds_the_same_stages() {
 #[test]
 fn programs_are_refused_as_files_are() {
     let job = |stage: StageSpec| {
-        let source =
-            SourceSpec::from_config("a", QueueReads { path: "a".into() }).schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
+        let source = SourceSpec::from_config("a", QueueReads { path: "a".into() })
+            .schema(vec![ColumnSpec::new("k", ColumnType::Text)]);
         JobSpec::new("built").source(source).stage(stage).sink(SinkSpec::new("out", ["s"], PrintWrites::default()))
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);
@@ -380,7 +380,8 @@ fn programs_are_refused_as_files_are() {
             "`lateness` is more than ten years; write a time such as \"10s\"",
         ),
         (
-            window(WindowSpec::with_size(seconds(1))).event_time(EventTimeSpec { time: Vec::new(), ..EventTimeSpec::new("") }),
+            window(WindowSpec::with_size(seconds(1)))
+                .event_time(EventTimeSpec { time: Vec::new(), ..EventTimeSpec::new("") }),
             "`time` is empty; write the name of a timestamp column",
         ),
         (
@@ -388,8 +389,11 @@ fn programs_are_refused_as_files_are() {
             "`emit = \"update\"` is for windows of event time; write time = \"…\" with a timestamp column, or remove it",
         ),
         (StageSpec::top("s", ["a"], 0, "k", false), "`top.n` is 0; write at least 1"),
-        (StageSpec::sample("s", ["a"], f64::NAN), "`sample` is NaN; write a number from 0 to 1, for example sample \
-                                                  = 0.1"),
+        (
+            StageSpec::sample("s", ["a"], f64::NAN),
+            "`sample` is NaN; write a number from 0 to 1, for example sample \
+                                                  = 0.1",
+        ),
         (StageSpec::repartition("s", ["a"], Some(0)), "`repartition.partitions` is 0; write a number of 1 to 1024"),
         (
             StageSpec::split("s", ["a"], &[("x", "true"), ("x", "false")]),

@@ -13,7 +13,10 @@ job.toml:5: stage `words`: a stage has one operator, and this one has `aggregate
         "cogroup = true\nplugin = \"p\"\nkey = \"k\"\njoin = { with = \"x\", on = \"k\" }",
         r#"job.toml:6: stage `words`: a stage has one operator, and this one has `cogroup` and `join`; make two stages of it"#,
     ),
-    (r#"filter = """#, r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, for example filter = "n > 0""#),
+    (
+        r#"filter = """#,
+        r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, for example filter = "n > 0""#,
+    ),
     (r#"filter = " ""#, r#"job.toml:3: stage `words`: `filter` is empty; write an SQL expression, or remove it"#),
     (
         r#"select = ["a", "b"]"#,
@@ -316,9 +319,18 @@ job.toml:4: stage `words`: `by` belongs inside `top`; write top = { n = 10, by =
         "deduplicate = \"10m\"\nkey = \"a\"",
         r#"job.toml:3: stage `words`: `deduplicate` is text, needs a table; write deduplicate = { within = "10m" }"#,
     ),
-    (r#"sample = 1.5"#, r#"job.toml:3: stage `words`: `sample` is 1.5; write a number from 0 to 1, for example sample = 0.1"#),
-    (r#"sample = -1"#, r#"job.toml:3: stage `words`: `sample` is -1; write a number from 0 to 1, for example sample = 0.1"#),
-    (r#"sample = nan"#, r#"job.toml:3: stage `words`: `sample` is NaN; write a number from 0 to 1, for example sample = 0.1"#),
+    (
+        r#"sample = 1.5"#,
+        r#"job.toml:3: stage `words`: `sample` is 1.5; write a number from 0 to 1, for example sample = 0.1"#,
+    ),
+    (
+        r#"sample = -1"#,
+        r#"job.toml:3: stage `words`: `sample` is -1; write a number from 0 to 1, for example sample = 0.1"#,
+    ),
+    (
+        r#"sample = nan"#,
+        r#"job.toml:3: stage `words`: `sample` is NaN; write a number from 0 to 1, for example sample = 0.1"#,
+    ),
     (
         r#"sample = "10%""#,
         r#"job.toml:3: stage `words`: `sample` is text, needs a number from 0 to 1; write sample = 0.1"#,

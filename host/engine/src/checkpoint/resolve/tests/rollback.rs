@@ -55,7 +55,8 @@ fn it_is_refused_with_other_workers_where_each_holds_a_share_of_its_own() {
     assert!(resolve(&upgraded(), &shared(&replaying(4))).is_ok());
     let message = resolve(&upgraded(), &shared(&three)).unwrap_err();
     assert!(
-        message.contains("the sink `x` have written their own shares of batches up to 9") && message.contains("with 2 workers"),
+        message.contains("the sink `x` have written their own shares of batches up to 9")
+            && message.contains("with 2 workers"),
         "{message}"
     );
     let unheld = StartFacts { committed: [("x".into(), BatchId(4))].into(), ..upgraded() };

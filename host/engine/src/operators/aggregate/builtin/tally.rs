@@ -155,7 +155,11 @@ impl Builtin {
         let of_keys = [Column::from_fields(&key), Vec::new(), Column::from_fields(self.tally_schema().fields())];
         let of_values = self.stored_parts().1.into_iter().filter_map(|kept| {
             let value = value_field(input, &kept)?;
-            Some([Column::from_fields(&key), Column::from_fields([&value]), Column::from_fields(value_counts().fields())])
+            Some([
+                Column::from_fields(&key),
+                Column::from_fields([&value]),
+                Column::from_fields(value_counts().fields()),
+            ])
         });
         std::iter::once(of_keys).chain(of_values).collect()
     }

@@ -281,8 +281,11 @@ mod tests {
             assert_eq!((compared.states, compared.states_differing), (4, 2));
             assert_eq!(
                 compared.examples,
-                ["state of {word: b}: {n: 2} and {n: 5}", "state of {word: c}: {n: 3} in the old version, none in \
-                                                          the new one"]
+                [
+                    "state of {word: b}: {n: 2} and {n: 5}",
+                    "state of {word: c}: {n: 3} in the old version, none in \
+                                                          the new one"
+                ]
             );
         }
     }
