@@ -6,6 +6,7 @@
                                                                         with "latin1": true the ID is not UTF-8
     {"do": "count" | "purge" | "delete", "queue": Q}
     {"do": "take", "queue": Q}                                          all messages: body, key and id
+    {"do": "peek", "queue": Q}                                          the bodies of all messages, which stay in the queue
 """
 
 import json
@@ -50,5 +51,13 @@ match request["do"]:
             if method is None:
                 break
             answer.append([body.decode(), method.routing_key, properties.message_id])
+    case "peek":
+        # Without an acknowledgement, they are back in their places when the connection ends.
+        answer = []
+        while True:
+            method, _, body = channel.basic_get(queue)
+            if method is None:
+                break
+            answer.append(body.decode())
 print(json.dumps(answer))
 connection.close()
