@@ -2,11 +2,15 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
-use millstream_tests::Rabbitmq;
+use millstream_tests::{Process, Rabbitmq};
 use serde_json::{Value, json};
+use std::sync::{Mutex, PoisonError};
 
 /// A server at which user `me` has a password.
-pub struct Server(Rabbitmq);
+pub struct Server(Rabbitmq, Mutex<Asker>);
+
+/// A process that asks the server, and how many answers it has given.
+struct Asker(Process, usize);
 
 impl Server {
     /// Starts it.
@@ -14,7 +18,22 @@ impl Server {
         let mut server = Rabbitmq::not_started();
         server.set_passwords(&[("guest", "guest"), ("me", SECRET)]);
         server.start_again();
-        Server(server)
+        let asker = Mutex::new(Asker(server.asker(), 0));
+        Server(server, asker)
+    }
+
+    fn ask(&self, request: &Value) -> Value {
+        let mut asker = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let Asker(process, answers) = &mut *asker;
+        process.say(&format!("{request}\n"));
+        process.until("it answers", |process| process.stdout().matches('\n').count() > *answers);
+        *answers += 1;
+        serde_json::from_str(process.stdout().lines().nth(*answers - 1).expect("an answer")).expect("JSON")
+    }
+
+    fn publish(&self, queue: &str, records: Vec<(u64, String)>) {
+        let bodies: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
+        self.ask(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
     }
 
     fn url(target: &Target) -> String {
@@ -56,14 +75,13 @@ impl Connector for AsSource<'_> {
     }
 
     fn create(&self, place: &str) {
-        self.0.0.queue(place);
+        self.0.ask(&json!({ "do": "declare", "queue": place }));
     }
 }
 
 impl Source for AsSource<'_> {
     fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
-        let bodies: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
-        self.0.0.publish(place, &bodies);
+        self.0.publish(place, records);
     }
 }
 
@@ -103,8 +121,7 @@ impl Connector for AsStream<'_> {
 
 impl Source for AsStream<'_> {
     fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
-        let bodies: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
-        self.0.0.publish(&format!("{place}-stream"), &bodies);
+        self.0.publish(&format!("{place}-stream"), records);
     }
 }
 
@@ -137,13 +154,13 @@ impl Connector for AsSink<'_> {
     }
 
     fn create(&self, place: &str) {
-        self.0.0.queue(&format!("{place}-out"));
+        self.0.ask(&json!({ "do": "declare", "queue": format!("{place}-out") }));
     }
 }
 
 impl Sink for AsSink<'_> {
     fn read(&self, place: &str) -> Vec<u64> {
-        let read = self.0.0.ask(&json!({ "do": "peek", "queue": format!("{place}-out") }));
+        let read = self.0.ask(&json!({ "do": "peek", "queue": format!("{place}-out") }));
         let bodies: Vec<String> = serde_json::from_value(read).expect("texts");
         let row = |body: &str| serde_json::from_str::<Value>(body).ok()?["n"].as_u64();
         bodies.iter().map(|body| row(body).expect("a number")).collect()
