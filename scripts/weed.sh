@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An S3 server that keeps what it holds, also when it is killed (SeaweedFS), on a port of 127.0.0.1, in the foreground. Clients are
-# `test` with the secret `secret`; who does not sign may do everything, too.
+# `test` with the secret `secret`, or $WEED_SECRET; who does not sign may do everything, too.
 #   scripts/weed.sh FOLDER PORT PORT PORT PORT PORT PORT PORT PORT   the first port speaks S3, the others are between its parts
 set -euo pipefail
 python=$("$(dirname "$0")/python.sh")
@@ -10,7 +10,7 @@ mkdir -p "$folder/data"
 all='["Admin","Read","Write","List","Tagging"]'
 cat >"$folder/s3.json" <<END
 {"identities": [
-  {"name": "test", "credentials": [{"accessKey": "test", "secretKey": "secret"}], "actions": $all},
+  {"name": "test", "credentials": [{"accessKey": "test", "secretKey": "${WEED_SECRET:-secret}"}], "actions": $all},
   {"name": "anonymous", "actions": $all}
 ]}
 END

@@ -1,4 +1,5 @@
 """Asks a server of RabbitMQ. Usage: rabbitmq.py PORT USER PASSWORD REQUEST, where REQUEST is JSON; prints what it answers, as JSON.
+With - as REQUEST, each line of standard input is one, and gets a line.
 
     {"do": "declare", "queue": Q, "arguments": {}}
     {"do": "exchange", "exchange": E, "queue": Q, "key": K}             makes one, bound to a queue
@@ -6,6 +7,7 @@
                                                                         with "latin1": true the ID is not UTF-8
     {"do": "count" | "purge" | "delete", "queue": Q}
     {"do": "take", "queue": Q}                                          all messages: body, key and id
+    {"do": "peek", "queue": Q}                                          the bodies of all messages, which stay in the queue
 """
 
 import json
@@ -14,41 +16,58 @@ import sys
 import pika
 
 port, user, password, request = sys.argv[1:]
-request = json.loads(request)
-connection = pika.BlockingConnection(
-    pika.ConnectionParameters("127.0.0.1", int(port), credentials=pika.PlainCredentials(user, password))
-)
-channel = connection.channel()
-queue = request.get("queue")
-answer = None
-match request["do"]:
-    case "declare":
-        channel.queue_declare(queue, durable=True, arguments=request.get("arguments"))
-    case "exchange":
-        channel.exchange_declare(request["exchange"], "direct", durable=True)
-        channel.queue_bind(queue, request["exchange"], request["key"])
-    case "publish":
-        channel.confirm_delivery()
-        message_id = request.get("id")
-        if request.get("latin1"):
-            message_id = message_id.encode("latin-1")
-        properties = pika.BasicProperties(
-            delivery_mode=2, headers=request.get("headers"), message_id=message_id, timestamp=request.get("timestamp")
-        )
-        for body in request["bodies"]:
-            channel.basic_publish(request.get("exchange", ""), request["key"], body.encode(), properties, mandatory=True)
-    case "count":
-        answer = channel.queue_declare(queue, passive=True).method.message_count
-    case "purge":
-        channel.queue_purge(queue)
-    case "delete":
-        channel.queue_delete(queue)
-    case "take":
-        answer = []
-        while True:
-            method, properties, body = channel.basic_get(queue, auto_ack=True)
-            if method is None:
-                break
-            answer.append([body.decode(), method.routing_key, properties.message_id])
-print(json.dumps(answer))
-connection.close()
+
+
+def do(request):
+    connection = pika.BlockingConnection(
+        pika.ConnectionParameters("127.0.0.1", int(port), credentials=pika.PlainCredentials(user, password))
+    )
+    channel = connection.channel()
+    queue = request.get("queue")
+    answer = None
+    match request["do"]:
+        case "declare":
+            channel.queue_declare(queue, durable=True, arguments=request.get("arguments"))
+        case "exchange":
+            channel.exchange_declare(request["exchange"], "direct", durable=True)
+            channel.queue_bind(queue, request["exchange"], request["key"])
+        case "publish":
+            channel.confirm_delivery()
+            message_id = request.get("id")
+            if request.get("latin1"):
+                message_id = message_id.encode("latin-1")
+            properties = pika.BasicProperties(
+                delivery_mode=2, headers=request.get("headers"), message_id=message_id, timestamp=request.get("timestamp")
+            )
+            for body in request["bodies"]:
+                channel.basic_publish(request.get("exchange", ""), request["key"], body.encode(), properties, mandatory=True)
+        case "count":
+            answer = channel.queue_declare(queue, passive=True).method.message_count
+        case "purge":
+            channel.queue_purge(queue)
+        case "delete":
+            channel.queue_delete(queue)
+        case "take":
+            answer = []
+            while True:
+                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    break
+                answer.append([body.decode(), method.routing_key, properties.message_id])
+        case "peek":
+            # Without an acknowledgement, they are back in their places when the connection ends. More may come meanwhile.
+            answer = []
+            for _ in range(channel.queue_declare(queue, passive=True).method.message_count):
+                method, _, body = channel.basic_get(queue)
+                if method is None:
+                    break
+                answer.append(body.decode())
+    connection.close()
+    return answer
+
+
+if request == "-":
+    for line in sys.stdin:
+        print(json.dumps(do(json.loads(line))), flush=True)
+else:
+    print(json.dumps(do(json.loads(request))))

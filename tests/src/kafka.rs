@@ -43,6 +43,8 @@ pub struct BrokerOptions {
     pub clients_of: Option<PathBuf>,
     /// More broker settings, as `name=value`.
     pub settings: Vec<String>,
+    /// More ports at which it wants the same: where it listens, and where it has clients connect instead.
+    pub relayed: Vec<(u16, u16)>,
 }
 
 impl Broker {
@@ -162,7 +164,7 @@ impl Broker {
     }
 
     fn settings(&self) -> String {
-        let BrokerOptions { login, tls, clients_of, settings } = &self.options;
+        let BrokerOptions { login, tls, clients_of, settings, relayed } = &self.options;
         // Records of tests have times of long ago, and would be deleted for their age.
         let mut lines = vec!["log.retention.ms=-1".to_owned()];
         lines.extend(settings.iter().cloned());
@@ -172,15 +174,41 @@ impl Broker {
             (false, Some(_)) => "SSL",
             (true, Some(_)) => "SASL_SSL",
         };
-        let (open, guarded) = (self.address(), self.guarded());
-        lines.push(format!(
-            "listeners=PLAINTEXT://{open},GUARDED://{guarded},CONTROLLER://127.0.0.1:{}",
-            self.controller_port
-        ));
-        lines.push(format!("advertised.listeners=PLAINTEXT://{open},GUARDED://{guarded}"));
-        lines.push(format!("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,GUARDED:{kind},CONTROLLER:PLAINTEXT"));
-        let guarded = "listener.name.guarded";
+        let open = self.address();
+        let mut names = vec![("GUARDED".to_owned(), self.guarded_port, self.guarded_port)];
+        let more = relayed.iter().enumerate();
+        names.extend(more.map(|(at, (own, told))| (format!("GUARDED{at}"), *own, *told)));
+        let all = |of: &dyn Fn(&(String, u16, u16)) -> String| names.iter().map(of).collect::<Vec<_>>().join(",");
+        let (own, told) = (
+            all(&|(name, own, _)| format!("{name}://127.0.0.1:{own}")),
+            all(&|(name, _, told)| format!("{name}://127.0.0.1:{told}")),
+        );
+        let controller = self.controller_port;
+        lines.push(format!("listeners=PLAINTEXT://{open},{own},CONTROLLER://127.0.0.1:{controller}"));
+        lines.push(format!("advertised.listeners=PLAINTEXT://{open},{told}"));
+        let kinds = all(&|(name, ..)| format!("{name}:{kind}"));
+        lines.push(format!("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,{kinds},CONTROLLER:PLAINTEXT"));
         if *login {
+            lines.push("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
+            lines.push(format!("super.users=User:ANONYMOUS;User:{}", Broker::USER));
+        }
+        for (name, ..) in &names {
+            self.guard(&name.to_ascii_lowercase(), *login, tls.as_ref(), clients_of.as_deref(), &mut lines);
+        }
+        lines.join("\n")
+    }
+
+    /// What a listener wants of clients.
+    fn guard(
+        &self,
+        listener: &str,
+        login: bool,
+        tls: Option<&(PathBuf, PathBuf)>,
+        clients_of: Option<&Path>,
+        lines: &mut Vec<String>,
+    ) {
+        let guarded = format!("listener.name.{listener}");
+        if login {
             let module = "org.apache.kafka.common.security";
             let (user, stranger, password) = (Broker::USER, Broker::STRANGER, Broker::PASSWORD);
             lines.push(format!("{guarded}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"));
@@ -191,8 +219,6 @@ impl Broker {
             for mechanism in ["scram-sha-256", "scram-sha-512"] {
                 lines.push(format!("{guarded}.{mechanism}.sasl.jaas.config={module}.scram.ScramLoginModule required;"));
             }
-            lines.push("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
-            lines.push(format!("super.users=User:ANONYMOUS;User:{user}"));
         }
         if let Some((certificate, key)) = tls {
             let read = |path: &Path| std::fs::read_to_string(path).expect("a file can be read");
@@ -203,7 +229,6 @@ impl Broker {
             lines.push(format!("{guarded}.ssl.client.auth=required\n{guarded}.ssl.truststore.type=PEM"));
             lines.push(format!("{guarded}.ssl.truststore.location={}", issuer.display()));
         }
-        lines.join("\n")
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {

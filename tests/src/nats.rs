@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Error, Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -189,20 +190,27 @@ fn request(
 /// A client of its own connection.
 struct Client {
     reader: BufReader<TcpStream>,
+    /// Where answers go. Clients of other threads have others: the server would send each of them all answers.
+    inbox: String,
     requests: u64,
 }
+
+/// The number of the next client of this process.
+static NEXT_CLIENT: AtomicU64 = AtomicU64::new(0);
 
 impl Client {
     fn connect(port: u16, login: &Value) -> std::io::Result<Client> {
         let server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_read_timeout(Some(DEADLINE))?;
         server.set_nodelay(true)?;
-        let mut client = Client { reader: BufReader::new(server), requests: 0 };
+        let number = NEXT_CLIENT.fetch_add(1, Ordering::Relaxed);
+        let inbox = format!("test.answers.{}.{number}", std::process::id());
+        let mut client = Client { reader: BufReader::new(server), inbox, requests: 0 };
         let mut hello = json!({ "verbose": false, "headers": true, "no_responders": true, "protocol": 1 });
         for (key, value) in login.as_object().expect("an object") {
             hello[key] = value.clone();
         }
-        client.write(format!("CONNECT {hello}\r\nSUB test.answers.{port}.* 1\r\nPING\r\n").as_bytes())?;
+        client.write(format!("CONNECT {hello}\r\nSUB {}.* 1\r\nPING\r\n", client.inbox).as_bytes())?;
         while !client.line()?.starts_with("PONG") {}
         Ok(client)
     }
@@ -221,8 +229,7 @@ impl Client {
 
     fn request(&mut self, subject: &str, headers: &[(&str, &str)], data: &[u8]) -> std::io::Result<Option<Vec<u8>>> {
         self.requests += 1;
-        let port = self.reader.get_ref().peer_addr()?.port();
-        let inbox = format!("test.answers.{port}.{}", std::process::id() as u64 * 1_000_000 + self.requests);
+        let inbox = format!("{}.{}", self.inbox, self.requests);
         let mut head = String::from("NATS/1.0\r\n");
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
         head += "\r\n";

@@ -99,6 +99,14 @@ impl Rabbitmq {
         self.process.as_ref().expect("it runs").signal("CONT");
     }
 
+    /// A process that answers each request on a line of its standard input with a line: it need not start for each.
+    pub fn asker(&self) -> Process {
+        let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
+        let program = root().join("tests/servers/rabbitmq.py");
+        command.arg("ask").arg(program).args([&self.ports[0].to_string(), "guest", "guest", "-"]);
+        Process::start(&mut command)
+    }
+
     /// The port for clients.
     pub fn port(&self) -> u16 {
         self.ports[0]

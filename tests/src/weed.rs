@@ -14,14 +14,21 @@ const PORTS: usize = 8;
 pub struct WeedServer {
     dir: TempDir,
     ports: Vec<u16>,
+    secret: String,
     process: Option<Process>,
 }
 
 impl WeedServer {
     /// Starts one and waits until it takes objects.
     pub fn start() -> WeedServer {
+        WeedServer::with_secret("secret")
+    }
+
+    /// The same, whose client `test` has this secret.
+    pub fn with_secret(secret: &str) -> WeedServer {
         let dir = TempDir::new().expect("a temporary folder");
-        let mut server = WeedServer { dir, ports: (0..PORTS).map(|_| free_port()).collect(), process: None };
+        let ports = (0..PORTS).map(|_| free_port()).collect();
+        let mut server = WeedServer { dir, ports, secret: secret.to_owned(), process: None };
         server.start_again();
         server.put("started", "x");
         server.delete("started");
@@ -36,7 +43,7 @@ impl WeedServer {
     /// Starts it with what it held before, on the same ports, and waits until it has its bucket.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/weed.sh"));
-        command.arg(self.dir.path()).args(self.ports.iter().map(u16::to_string));
+        command.arg(self.dir.path()).args(self.ports.iter().map(u16::to_string)).env("WEED_SECRET", &self.secret);
         let mut process = Process::start(&mut command);
         // Creating an existing bucket is not an error.
         process.wait_until("the S3 server makes a bucket", |_| {
@@ -53,7 +60,7 @@ impl WeedServer {
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_SECRET_ACCESS_KEY", self.secret.as_str()),
         ];
         settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
     }

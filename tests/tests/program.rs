@@ -24,6 +24,7 @@ mod cluster {
 
 mod connectors {
     mod clickhouse;
+    mod contract;
     mod delta;
     mod files_sink;
     mod flight;

@@ -147,6 +147,11 @@ impl DatabaseError {
         DatabaseError { kind, message }
     }
 
+    /// Adds the server to the message.
+    pub fn at(self, server_name: &str) -> DatabaseError {
+        DatabaseError { message: format!("{server_name}: {}", self.message), ..self }
+    }
+
     /// Interprets an error of the driver. Without a code it concerns the connection, unless a value was rejected before it was sent.
     pub fn from_driver(error: &tokio_postgres::Error) -> DatabaseError {
         if let Some(db) = error.as_db_error() {

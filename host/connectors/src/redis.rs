@@ -10,7 +10,7 @@ mod protocol;
 pub use connection::{Connection, Response};
 pub use protocol::{Command, RedisError, Value, error_message, is_transient};
 
-use crate::tls::Tls;
+use crate::tls::{Tls, explain_error};
 use connection::Stream;
 use millstream_base::job::http_url;
 use millstream_base::secrets;
@@ -102,7 +102,10 @@ impl Server {
                 }
                 result => result,
             };
-            result.map_err(|error| if is_transient(&error) { error } else { RedisError::Login })?;
+            result.map_err(|error| match error {
+                RedisError::Server(_) if !is_transient(&error) => RedisError::Login,
+                error => error,
+            })?;
         }
         if self.database != 0 {
             connection.request_complete(&Command::new("SELECT").arg(self.database))?;
@@ -125,7 +128,11 @@ impl Server {
             socket.set_write_timeout(Some(RESPONSE_TIMEOUT))?;
             let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
             let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-            let session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
+            let mut session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
+            let mut socket = socket;
+            while session.is_handshaking() {
+                session.complete_io(&mut socket).map_err(|error| explain_error(error, &self.host))?;
+            }
             return Ok(Box::new(StreamOwned::new(session, socket)));
         }
         Err(failed)

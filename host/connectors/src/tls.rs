@@ -260,7 +260,7 @@ fn describe(error: &rustls::Error, name: &str) -> String {
             }
             Wrong::NotValidForNameContext { presented, .. } => format!(
                 "the server's certificate is not for the name `{name}` but for {}; use a name in it",
-                if presented.is_empty() { "no name at all".into() } else { presented.join(", ") }
+                peers::names(presented)
             ),
             // A CA of the expected name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {

@@ -1,7 +1,7 @@
 //! Commands, values and errors of version 2 of the Redis protocol, which all servers support (redis.io, "Redis serialization protocol").
 
 use crate::dial::plain;
-use crate::tls::{TlsError, to_tls_error};
+use crate::tls::{inner_tls_error, to_tls_error};
 use millstream_base::shown;
 use std::fmt::Display;
 use std::io;
@@ -116,12 +116,20 @@ impl RedisError {
         }
     }
 
-    /// Returns the TLS error, if this is one.
-    fn tls(&self) -> Option<TlsError> {
+    /// Returns the text of the TLS error, if this is one.
+    fn tls(&self) -> Option<String> {
         match self {
-            RedisError::Io(error) => to_tls_error(error, "of the host in `url`"),
+            RedisError::Io(error) => match inner_tls_error(error) {
+                Some(found) => Some(found.to_string()),
+                None => to_tls_error(error, "of the host in `url`").map(|found| found.to_string()),
+            },
             RedisError::Server(_) | RedisError::Login | RedisError::Unexpected => None,
         }
+    }
+
+    /// Whether the connection could not be made, or the server did not accept it.
+    pub fn is_of_connection(&self) -> bool {
+        matches!(self, RedisError::Io(_) | RedisError::Login)
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaR
     let found = retry_at_start(start, writes.server.wait, server.server_name(), || {
         let found =
             server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
-        found.map_err(|error| server_fault(spec, origin, &error))
+        found.map_err(|error| server_fault(spec, origin, server.server_name(), &error))
     })?;
     match found.as_str() {
         "none" | "stream" => Ok(()),
@@ -133,7 +133,7 @@ pub(super) fn open(
                 let claimed = connection.two_texts(&claim)?;
                 Ok((connection, claimed))
             });
-            opened.map_err(|error| server_fault(spec, origin, &error))
+            opened.map_err(|error| server_fault(spec, origin, server.server_name(), &error))
         })?;
         if state == "lost" {
             return Err(sink.taken_over_error(&number));
@@ -156,7 +156,7 @@ pub(super) fn committed(writes: &RedisWrites, start: SinkStart<'_>, job_id: &str
                 number => number.text().map(Some).ok_or(RedisError::Unexpected),
             }
         });
-        read.map_err(|error| server_fault(spec, origin, &error))
+        read.map_err(|error| server_fault(spec, origin, server.server_name(), &error))
     })?;
     Ok(read.and_then(|number| batch(&number)))
 }
@@ -185,13 +185,13 @@ fn type_of(connection: &mut Connection, key: &str) -> std::result::Result<String
     connection.text(&Command::new("TYPE").arg(key))
 }
 
-fn server_fault(spec: &SinkSpec, origin: &Origin, error: &RedisError) -> ServerFault {
+fn server_fault(spec: &SinkSpec, origin: &Origin, server_name: &str, error: &RedisError) -> ServerFault {
     match is_transient(error) {
         true => ServerFault::Transient(error_message(error)),
         false => {
             let location = origin.at(&format!("sinks.{}.url", spec.name));
             ServerFault::Permanent(Error::environment(format!(
-                "{location}sink `{}`: {}",
+                "{location}sink `{}`: {server_name}: {}",
                 spec.name,
                 error_message(error)
             )))

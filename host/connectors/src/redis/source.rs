@@ -139,7 +139,10 @@ impl Redis {
     }
 
     fn read_error(&self, stream: &str, error: &RedisError) -> ReadError {
-        let message = error_message(error);
+        let message = match error.is_of_connection() {
+            true => format!("{}: {}", self.server.server_name(), error_message(error)),
+            false => error_message(error),
+        };
         match is_transient(error) {
             true => ReadError::Transient(message),
             false => self.permanent(stream, &message),

@@ -134,11 +134,15 @@ fn cause(error: &io::Error) -> Option<&rustls::Error> {
     inner.downcast_ref().or_else(|| cause(inner.downcast_ref()?))
 }
 
-/// Formats the names of a certificate.
-fn names(presented: &[String]) -> String {
+/// Formats the names of a certificate. The library quotes them: `DnsName("example.org")`.
+pub(super) fn names(presented: &[String]) -> String {
+    let plain = |name: &String| match name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")) {
+        Some(name) => format!("`{name}`"),
+        None => name.clone(),
+    };
     match presented {
         [] => "no name at all".into(),
-        names => names.join(", "),
+        names => names.iter().map(plain).collect::<Vec<_>>().join(", "),
     }
 }
 

@@ -41,6 +41,12 @@ pub fn slot_name(job_id: &str, source: &str) -> String {
 }
 
 impl ChangesFollower {
+    /// Connects for queries.
+    pub(super) async fn connect(&self) -> Result<(Client, Driver), DatabaseError> {
+        let connection = self.connection(None)?;
+        connection.connect().await.map_err(|fault| fault.at(&connection.server_name()))
+    }
+
     pub(super) fn connection(&self, name: Option<String>) -> Result<Connection, DatabaseError> {
         let mut database = database::config(&self.url).map_err(DatabaseError::permanent)?;
         let options = database.config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
@@ -53,7 +59,7 @@ impl ChangesFollower {
 
     /// Does everything up to the stream, or to the first row of a snapshot.
     pub(super) async fn begin(&self, position: Option<&[u8]>) -> Result<ChangesConnection, DatabaseError> {
-        let (client, driver) = self.connection(None)?.connect().await?;
+        let (client, driver) = self.connect().await?;
         let described = async {
             let (tables, at) = self.check_server(&client, position).await?;
             let partitions = partitions::current(&client, &tables).await?;
@@ -62,7 +68,9 @@ impl ChangesFollower {
         let described = DatabaseError::within(RESPONSE_TIMEOUT, "when queried for tables and slot", described).await;
         let (tables, partitions, at) = described?;
         let name = self.owner.as_ref().map(|owner| catalog::reader_name(&owner.job_id, owner.generation.0));
-        let mut replication = self.connection(name)?.replicate().await?;
+        let connection = self.connection(name)?;
+        let replicated = connection.replicate().await;
+        let mut replication = replicated.map_err(|fault| fault.at(&connection.server_name()))?;
         let (at, snapshot) = self.position(&mut replication, (client, driver), &tables, at).await?;
         let end =
             DatabaseError::within(RESPONSE_TIMEOUT, "when queried for the end of its log", replication.end()).await?;

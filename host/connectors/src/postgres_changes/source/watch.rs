@@ -40,7 +40,7 @@ impl ChangesFollower {
         let last_check = async {
             let connection = match known {
                 Some(connection) => connection,
-                None => self.connection(None)?.connect().await?,
+                None => self.connect().await?,
             };
             self.recheck(&connection.0, open, now).await?;
             Ok::<_, DatabaseError>(connection)

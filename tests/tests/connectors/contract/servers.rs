@@ -1,0 +1,40 @@
+//! The connectors, each with its server.
+
+use super::connector::Case;
+
+pub mod http;
+pub mod kafka;
+pub mod kinesis;
+pub mod local;
+pub mod mqtt;
+pub mod nats;
+pub mod objects;
+pub mod postgres;
+pub mod rabbitmq;
+pub mod redis;
+pub mod sockets;
+
+/// The cases that do not apply to sources that listen.
+pub fn of_listeners() -> Vec<(Case, &'static str)> {
+    const THE_SERVER: &str = "the job is the server, and senders connect to it";
+    vec![
+        (Case::LateServer, THE_SERVER),
+        (Case::Outage, THE_SERVER),
+        (Case::Stall, "a sender that stalls holds up no other: `connectors::http::crowds`"),
+        (Case::Password, "a sender with a wrong token gets 401; the job goes on: `connectors::http::server`"),
+        (Case::Gone, "senders keep their rows until they are accepted"),
+        (Case::Certificate, "senders check the certificate of the job"),
+    ]
+}
+
+/// The cases that do not apply to local files.
+pub fn of_local_files() -> Vec<(Case, &'static str)> {
+    const NO_SERVER: &str = "a local file has no server";
+    vec![
+        (Case::LateServer, "a missing directory: `connectors::growing`"),
+        (Case::Outage, "a directory that goes and comes back: `connectors::growing`"),
+        (Case::Stall, NO_SERVER),
+        (Case::Password, NO_SERVER),
+        (Case::Certificate, NO_SERVER),
+    ]
+}

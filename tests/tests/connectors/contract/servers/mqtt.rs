@@ -1,0 +1,134 @@
+//! `mqtt`, with a real mosquitto.
+
+use crate::connectors::contract::connector::*;
+use crate::connectors::contract::link::Link;
+use millstream_tests::{Mosquitto, Process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use tempfile::TempDir;
+
+/// A server at which user `me` has a password, and tests need none.
+pub struct Server {
+    mosquitto: Mosquitto,
+    _passwords: TempDir,
+    /// Subscribers that tests read, by topic.
+    readers: Mutex<BTreeMap<String, Process>>,
+}
+
+impl Server {
+    /// Starts it.
+    pub fn start() -> Server {
+        let (passwords, settings) = Mosquitto::login(SECRET);
+        let settings = settings.replace("allow_anonymous false", "allow_anonymous true");
+        Server { mosquitto: Mosquitto::with(&settings), _passwords: passwords, readers: Mutex::default() }
+    }
+
+    fn url(target: &Target) -> String {
+        let scheme = target.scheme("mqtt", "mqtts");
+        format!("url = \"{scheme}://me:${{PW}}@127.0.0.1:{}\"\n{}", target.port, target.tls())
+    }
+}
+
+/// Its source.
+pub struct AsSource<'a>(pub &'a Server);
+/// Its sink.
+pub struct AsSink<'a>(pub &'a Server);
+
+impl Connector for AsSource<'_> {
+    fn kind(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::AtLeastOnce
+    }
+
+    fn skips(&self) -> Vec<(Case, &'static str)> {
+        vec![(Case::Gone, "the server keeps the session; MQTT has no positions")]
+    }
+
+    fn link(&self) -> Link {
+        Link::to(self.0.mosquitto.port())
+    }
+
+    fn port(&self) -> u16 {
+        self.0.mosquitto.port()
+    }
+
+    fn lines(&self, target: &Target) -> String {
+        Server::url(target) + &format!("topic = \"{}/#\"\n", target.place) + SCHEMA
+    }
+
+    fn create(&self, _: &str) {}
+
+    fn denied(&self) -> &'static str {
+        "check user and password in `url`"
+    }
+}
+
+impl Source for AsSource<'_> {
+    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+        let lines: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
+        self.0.mosquitto.publish(&format!("{place}/x"), &lines, &[]);
+    }
+
+    fn subscribes(&self) -> bool {
+        true
+    }
+}
+
+impl Connector for AsSink<'_> {
+    fn kind(&self) -> &'static str {
+        "mqtt"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::AtLeastOnce
+    }
+
+    fn skips(&self) -> Vec<(Case, &'static str)> {
+        vec![
+            (Case::Gone, "a sink has no position"),
+            (Case::TooLong, "mosquitto takes messages of 256 MiB, more than a row may have"),
+        ]
+    }
+
+    fn link(&self) -> Link {
+        Link::to(self.0.mosquitto.port())
+    }
+
+    fn port(&self) -> u16 {
+        self.0.mosquitto.port()
+    }
+
+    fn lines(&self, target: &Target) -> String {
+        Server::url(target) + &format!("topic = \"{}-out/x\"\n", target.place)
+    }
+
+    fn create(&self, place: &str) {
+        let topic = format!("{place}-out/x");
+        let reader = self.0.mosquitto.subscribe(&topic, &format!("reads-{place}"));
+        self.0.readers.lock().expect("nobody panics with it").insert(place.to_owned(), reader);
+    }
+
+    fn denied(&self) -> &'static str {
+        "check user and password in `url`"
+    }
+}
+
+impl Sink for AsSink<'_> {
+    fn read(&self, place: &str) -> Vec<u64> {
+        // What the server has taken is on its way to the subscriber: a message of its own comes behind it.
+        let topic = format!("{place}-out/x");
+        let readers = self.0.readers.lock().expect("nobody panics with it");
+        let reader = readers.get(place).expect("it subscribes");
+        let marks = |reader: &Process| Mosquitto::heard(reader).iter().filter(|line| line.ends_with(" mark")).count();
+        let before = marks(reader);
+        self.0.mosquitto.publish(&topic, &["mark".to_owned()], &[]);
+        millstream_tests::until("the mark comes", || marks(reader) > before);
+        let heard = Mosquitto::heard(reader).into_iter().filter(|line| !line.ends_with(" mark"));
+        let row = |line: &str| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok()?["n"].as_u64();
+        heard.map(|line| row(&line).unwrap_or_else(|| panic!("{line}"))).collect()
+    }
+}

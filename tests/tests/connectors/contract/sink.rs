@@ -1,0 +1,201 @@
+//! The cases of a sink.
+
+use super::connector::{Case, GUESS, Promise, Sink, Target};
+use super::job::Job;
+use super::run::{Tests, run};
+use super::stranger::with_stranger;
+use millstream_tests::Process;
+use std::collections::BTreeSet;
+
+/// The most memory that a job may need while a link stalls.
+const MEMORY_MAX: u64 = 700 << 20;
+
+/// Runs all cases; the failures.
+#[must_use]
+pub fn check(sink: &dyn Sink) -> Vec<String> {
+    let tests: Tests<'_> = vec![
+        (Case::Kill, Box::new(|| kills_at(sink, "kill", &sink.kill_points()))),
+        (Case::Stall, Box::new(|| a_stall(sink))),
+        (Case::Outage, Box::new(|| an_outage(sink))),
+        (Case::LateServer, Box::new(|| a_late_server(sink))),
+        (Case::Order, Box::new(|| [1, 2].into_iter().for_each(|workers| order(sink, workers)))),
+        (Case::Gone, Box::new(|| panic!("a sink has no position"))),
+        (Case::TooLong, Box::new(|| a_long_row(sink))),
+        (Case::Password, Box::new(|| a_wrong_password(sink))),
+        (Case::Certificate, Box::new(|| a_wrong_certificate(sink))),
+        (Case::Secret, Box::new(|| secrets(sink))),
+    ];
+    run("sink", sink, tests)
+}
+
+fn text(sink: &dyn Sink, target: &Target, source: &str, key: &str) -> String {
+    let (kind, place, lines) = (sink.kind(), &target.place, sink.lines(target));
+    format!(
+        r#"name = "writer-{place}"
+batch = "20ms"
+[checkpoint]
+dir = "kept"
+every = 3
+[sources.in]
+kind = "rate"
+{source}
+[stages.rows]
+from = "in"
+select = "value as n, {key} as k"
+[sinks.out]
+from = "rows"
+kind = "{kind}"
+{lines}
+"#
+    )
+}
+
+/// A job that writes rows, at the server or at a link.
+struct Writer<'a> {
+    sink: &'a dyn Sink,
+    place: String,
+    job: Job,
+    /// How many rows it writes; `None`: until it is stopped.
+    rows: Option<u64>,
+}
+
+impl<'a> Writer<'a> {
+    fn at(sink: &'a dyn Sink, place: &str, port: u16, rows: Option<u64>) -> Writer<'a> {
+        sink.create(place);
+        let target = Target { place: place.to_owned(), port, ca: None };
+        let rows_max = rows.map_or(String::new(), |rows| format!("rows_max = {rows}\n"));
+        let source = format!("rows_per_second = 1000\n{rows_max}rows_per_batch_max = 20");
+        let text = text(sink, &target, &source, "concat('k', value % 3)");
+        Writer { sink, place: place.to_owned(), job: Job::new(sink, &target, &text), rows }
+    }
+
+    /// Waits until rows come again, and stops the job.
+    fn until_more(&self, mut process: Process) {
+        let before = self.sink.read(&self.place).len();
+        process.until("rows come again", |_| self.sink.read(&self.place).len() > before);
+        self.job.stop(process);
+    }
+
+    fn until_some(&self, process: &mut Process) {
+        process.until("some rows are there", |_| !self.sink.read(&self.place).is_empty());
+    }
+
+    /// All rows are there, as often as the sink promises.
+    fn check(&self, promise: Promise) {
+        let mut found = self.sink.read(&self.place);
+        let rows = self.rows.unwrap_or_else(|| found.iter().max().map_or(0, |last| last + 1));
+        let expected: Vec<u64> = (0..rows).collect();
+        match promise {
+            Promise::ExactlyOnce => {
+                if !self.sink.is_ordered() {
+                    found.sort_unstable();
+                }
+                assert_eq!(found, expected);
+            }
+            Promise::AtLeastOnce => {
+                assert_eq!(found.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>(), expected);
+            }
+            Promise::AtMostOnce => {
+                assert!(found.is_sorted_by(|a, b| a < b) && found.iter().all(|n| *n < rows), "{found:?}");
+            }
+        }
+    }
+}
+
+fn order(sink: &dyn Sink, workers: usize) {
+    let writer = Writer::at(sink, &format!("order{workers}"), sink.port(), Some(300));
+    let mut process = writer.job.start(&["--workers", &workers.to_string()]);
+    writer.until_some(&mut process);
+    let ended = writer.job.wait(process);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    writer.check(Promise::ExactlyOnce);
+}
+
+/// The job dies at each of these steps, while it writes.
+pub fn kills_at(sink: &dyn Sink, place: &str, points: &[&str]) {
+    let writer = Writer::at(sink, place, sink.port(), Some(400));
+    for point in points {
+        let ended = writer.job.wait(writer.job.start_with_faults(&format!("kill@{point}"), &[]));
+        assert_eq!(ended.code, None, "it does not come to {point}: {}", ended.stderr);
+    }
+    writer.job.wait_well(writer.job.start(&[]));
+    writer.check(sink.promise());
+}
+
+fn a_late_server(sink: &dyn Sink) {
+    let link = sink.link();
+    let writer = Writer::at(sink, "late", link.port(), Some(100));
+    let mut process = writer.job.start(&[]);
+    process.until_stderr(sink.waits_at_start());
+    let told = process.stderr();
+    assert!(sink.names(&told) && told.contains("refused"), "{told}");
+    assert!(told.contains(&format!("127.0.0.1:{}", link.port())), "no address: {told}");
+    link.open();
+    writer.job.wait_well(process);
+    writer.check(Promise::ExactlyOnce);
+}
+
+fn an_outage(sink: &dyn Sink) {
+    let link = sink.link();
+    let writer = Writer::at(sink, "outage", link.port(), None);
+    link.open();
+    let mut process = writer.job.start(&[]);
+    writer.until_some(&mut process);
+    link.cut();
+    process.until_stderr(sink.waits());
+    link.open();
+    writer.until_more(process);
+    writer.check(sink.promise());
+}
+
+fn a_stall(sink: &dyn Sink) {
+    let link = sink.link();
+    let writer = Writer::at(sink, "stall", link.port(), None);
+    link.open();
+    let mut process = writer.job.start(&[]);
+    writer.until_some(&mut process);
+    link.stall();
+    process.until("the link holds something", |_| link.holds_bytes());
+    writer.job.check_status();
+    let (_, most) = process.memory_bytes();
+    assert!(most < MEMORY_MAX, "it needs {most} bytes");
+    link.open();
+    writer.until_more(process);
+    writer.check(sink.promise());
+}
+
+fn a_long_row(sink: &dyn Sink) {
+    sink.create("long");
+    let target = Target { place: "long".into(), port: sink.port(), ca: None };
+    let (bytes, message) = sink.too_long();
+    let source = "rows_per_second = 1000\nrows_max = 3";
+    let text = text(sink, &target, source, &format!("repeat('x', value * {bytes})"));
+    let told = Job::new(sink, &target, &text).fails();
+    assert!(told.contains("sink `out`") && told.contains(message), "{told}");
+}
+
+fn a_wrong_password(sink: &dyn Sink) {
+    sink.create("password");
+    let target = Target { place: "password".into(), port: sink.port(), ca: None };
+    let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
+    let told = Job::with_password(sink, &target, &text, GUESS).fails();
+    assert!(told.contains("sink `out`") && told.contains(sink.denied()), "{told}");
+    assert!(told.contains(&format!("127.0.0.1:{}", sink.port())), "no address: {told}");
+}
+
+fn a_wrong_certificate(sink: &dyn Sink) {
+    with_stranger(sink, |port, ca| {
+        let target = Target { place: "certificate".into(), port, ca: Some(ca) };
+        let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
+        let told = Job::new(sink, &target, &text).fails();
+        assert!(told.contains("sink `out`") && told.contains(sink.misnamed()), "{told}");
+    });
+}
+
+/// A job that is rejected for its file shows nothing of a password in it.
+fn secrets(sink: &dyn Sink) {
+    let target = Target { place: "secret".into(), port: sink.port(), ca: None };
+    let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
+    let told = Job::new(sink, &target, &format!("{text}unknown = \"${{PW}}\"\n")).fails();
+    assert!(told.contains("unknown"), "{told}");
+}
