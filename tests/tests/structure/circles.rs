@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 /// For each crate, how many files its largest circle has: first without what kin use of each other, then with it. 1 stands for no
 /// circle. A number may only fall.
 const LARGEST: [(&str, usize, usize); 11] = [
-    ("base", 4, 16),
-    ("connectors", 5, 42),
+    ("base", 4, 12),
+    ("connectors", 5, 12),
     ("engine", 1, 8),
     ("hosting", 1, 3),
     ("metrics", 1, 1),

@@ -9,7 +9,7 @@ use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
 use arrow::datatypes::{Field, SchemaRef};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,7 +148,6 @@ impl SourceSpec {
             rejected_bytes_max: limits::REJECTED_BYTES_MAX,
             rejected_max: None,
             away_max: Duration::from_millis(limits::AWAY_MS_MAX),
-            files: FilesRead::default(),
             tls: None,
         }
     }
@@ -178,9 +177,12 @@ impl SourceSpec {
     /// Gives the source the very columns that its rows have, where nobody wrote them.
     pub fn with_columns(&mut self, given: &SchemaRef) {
         match &mut self.kind {
-            SourceKind::Retry { columns, .. } => columns.clone_from(given),
             SourceKind::Plugin(source) => source.columns.clone_from(given),
-            _ => return,
+            SourceKind::Declared(config) => match config.with_row_schema(given) {
+                Some(with_columns) => *config = with_columns,
+                None => return,
+            },
+            SourceKind::Table(_) => return,
         }
         let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
         self.schema = given.fields().iter().map(column).collect();
@@ -192,43 +194,11 @@ impl SourceSpec {
         SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
     }
 
-    /// Lines of the files of a folder, and of every new one.
-    pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
-        let settle = Duration::from_millis(limits::SETTLE_MS);
-        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle, spread: false }, Format::Text)
-    }
-
-    /// Lines of the objects below a prefix of a bucket, as `s3://bucket/prefix`, and of every new one.
-    pub fn objects(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::OBJECTS_POLL_MS);
-        SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll, spread: false }, Format::Text)
-    }
-
     /// Sets that the server of a socket is spoken to with TLS.
     #[must_use]
     pub fn tls(mut self, tls: TlsSpec) -> SourceSpec {
         self.tls = Some(tls);
         self
-    }
-
-    /// Sets which files of a folder are read.
-    #[must_use]
-    pub fn files(mut self, files: FilesRead) -> SourceSpec {
-        self.files = files;
-        self
-    }
-
-    /// Lines of a log that grows and is rotated, for ever.
-    pub fn follow(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::FOLLOW_POLL_MS);
-        let settle = Duration::from_millis(limits::SETTLE_MS);
-        SourceSpec::new(name, SourceKind::Follow { path: path.into(), poll, settle }, Format::Text)
-    }
-
-    /// Lines of one file, once.
-    pub fn file(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
     /// Sets the format; the columns become those that the format has by itself.
@@ -293,31 +263,6 @@ impl SourceSpec {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
-}
-
-impl SourceKind {
-    /// The file or folder that must be there to be read.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            SourceKind::File { path } | SourceKind::Directory { path, .. } => Some(path),
-            SourceKind::Declared(config) => config.file(),
-            // The log itself may come later.
-            SourceKind::Follow { path, .. } => path.parent(),
-            _ => None,
-        }
-    }
-
-    /// The kind as a job file names it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
-            SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Plugin(_) => "plugin",
-            SourceKind::Declared(config) => config.kind(),
-            SourceKind::Table(_) => "table",
-            SourceKind::Retry { .. } => "retry",
-        }
     }
 }
 

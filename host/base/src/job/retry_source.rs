@@ -1,11 +1,9 @@
 //! Rows that `millstream retry` gives back to a stage which rejected them, as a source that the author of a job did not
 //! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
 
-use crate::job::spec::{Format, JobSpec, OnError, OperatorSpec, SinkSpec, SourceKind, SourceSpec};
-use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
-use arrow::datatypes::Schema;
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, SinkSpec, SourceSpec};
+use crate::limits::RETRY_POLL_MS;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How often the folder is looked at.
@@ -27,14 +25,6 @@ pub fn name_of(stage: &str, input: Option<&str>) -> String {
 /// Whether a source of this name is one.
 pub fn is_name(source: &str) -> bool {
     source.split('.').nth(1) == Some(WORD)
-}
-
-/// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::with_columns`].
-pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
-    let path = input.map_or_else(|| dir(job, stage), |input| dir(job, stage).join(input));
-    let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
-    // Written as JSON, a row may be longer than it was in its source.
-    SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
 }
 
 /// The folder of all rows that are given back to this stage, where the source is one of them.

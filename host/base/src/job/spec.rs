@@ -202,8 +202,6 @@ pub struct SourceSpec {
     pub rejected_max: Option<RejectedMax>,
     /// How long a source waits for a file or folder that cannot be read.
     pub away_max: Duration,
-    /// Which files of a folder are read.
-    pub files: FilesRead,
     /// TLS towards the server of a socket, or with those who send to an `http` source; `None`: as plain TCP.
     pub tls: Option<TlsSpec>,
 }
@@ -219,67 +217,15 @@ pub struct TlsSpec {
     pub name: Option<String>,
 }
 
-/// Which files of a folder a `directory` source reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FilesRead {
-    /// Those whose names are like this, with `*`, `?` and `[…]`; with a `/` in it: whose paths from the folder on are, with
-    /// `**` for any folders. `None`: all.
-    pub pattern: Option<String>,
-    /// Also those of the folders in the folder.
-    pub subfolders: bool,
-}
-
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::dir`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// The files of a folder, and every new one.
-    Directory {
-        /// The folder.
-        path: PathBuf,
-        /// How often the folder is looked at.
-        poll: Duration,
-        /// A file is read when its length and time have stood still for so long.
-        settle: Duration,
-        /// Each process reads some of the files.
-        spread: bool,
-    },
-    /// The objects below a prefix of a bucket, and every new one.
-    Objects {
-        /// Bucket and prefix, as `s3://bucket/prefix`.
-        url: String,
-        /// How often the bucket is asked for new ones.
-        poll: Duration,
-        /// Each process reads some of them.
-        spread: bool,
-    },
-    /// A log that grows, with its rotated files beside it, for ever.
-    Follow {
-        /// The log.
-        path: PathBuf,
-        /// How often it is looked at.
-        poll: Duration,
-        /// A rotated file is at its end when nobody has written to it for so long.
-        settle: Duration,
-    },
-    /// One file, once.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
     /// What the connector of a kind reads.
     Declared(Arc<dyn SourceConfig>),
     /// A plugin of world `source`.
     Plugin(Box<PluginSourceSpec>),
     /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
     Table(Box<EnrichSpec>),
-    /// Rows that `millstream retry` gives back to a stage: JSON lines in the files of a folder, which need not be there.
-    /// Not for job files: the graph adds it.
-    Retry {
-        /// The folder.
-        path: PathBuf,
-        /// The columns of the stage's input, as they are there.
-        columns: SchemaRef,
-    },
 }
 
 /// How the paths of what is in a bucket begin.
@@ -303,13 +249,13 @@ impl SourceKind {
         match self {
             SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
-            _ => self.spreads_files(),
+            SourceKind::Table(_) => false,
         }
     }
 
     /// Whether its partitions are files of a folder.
     pub fn spreads_files(&self) -> bool {
-        matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
+        self.declared().is_some_and(SourceConfig::spreads_files)
     }
 
     /// The settings, where a connector has them.
@@ -329,14 +275,13 @@ impl SourceKind {
     pub fn bounds(&self) -> RecordBounds {
         match self {
             SourceKind::Declared(config) => config.bounds(),
-            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
             _ => RecordBounds::Format,
         }
     }
 
     /// Whether its positions are those of files of a folder, which may have any name.
     pub fn names_files(&self) -> bool {
-        matches!(self, SourceKind::Directory { .. } | SourceKind::Objects { .. } | SourceKind::Retry { .. })
+        self.declared().is_some_and(SourceConfig::names_files)
     }
 
     /// See [`SourceConfig::knows_ends`].
