@@ -133,15 +133,17 @@ impl Decoder {
         };
         let named: Vec<_> = all.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let (schema, required) = match &source.kind {
-            SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
             SourceKind::Plugin(source) => (source.columns.clone(), required(&source.columns)),
-            _ => (schema_of(&named), Vec::new()),
+            kind => match kind.declared().and_then(SourceConfig::row_schema) {
+                Some(columns) => (columns.clone(), required(columns)),
+                None => (schema_of(&named), Vec::new()),
+            },
         };
         let columns = ColumnBuilders::new(schema.clone(), &all);
         // These lines of JSON are our own.
         let is_ours = |kind: &SourceKind| {
-            matches!(kind, SourceKind::Retry { .. } | SourceKind::Plugin(_))
-                || matches!(kind, SourceKind::Declared(config) if config.writes_hex())
+            matches!(kind, SourceKind::Plugin(_))
+                || matches!(kind, SourceKind::Declared(config) if config.writes_hex() || config.row_schema().is_some())
         };
         let ours = is_ours(&source.kind) || source.format == Format::Parquet;
         let columns = if ours { columns.with_hex() } else { columns };

@@ -135,14 +135,6 @@ pub const WORKERS_MAX: u64 = 1_024;
 pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
 /// Maximum of `record_bytes_max` and `record_bytes`: chunks and Arrow columns count bytes with 31 bits.
 pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
-/// Default of `poll` of a `directory` source, in milliseconds.
-pub const DIRECTORY_POLL_MS: u64 = 500;
-/// Default of `poll` of a `directory` source in a bucket, in milliseconds: each poll is a request, which costs money.
-pub const OBJECTS_POLL_MS: u64 = 5_000;
-/// Default of `poll` of a `file` source that is followed, in milliseconds.
-pub const FOLLOW_POLL_MS: u64 = 100;
-/// Default of `settle`: how long a file must be unchanged before it is read, or before a rotated one is at its end, in milliseconds.
-pub const SETTLE_MS: u64 = 1_000;
 /// Default of `away_max`: how long a source waits for a file or directory that cannot be read, in milliseconds.
 pub const AWAY_MS_MAX: u64 = 300_000;
 /// How often a job checks for retried rows of a stage, in milliseconds.

@@ -3,6 +3,7 @@
 //! memory in the hostile one's rhythm. It shows the effect of the machine itself on a job whose threads wake up while another thread computes.
 
 use crate::measure::{component, dir, figure, median, quantile, seconds};
+use millstream::connectors::files::source::settings::FileReads;
 use millstream::connectors::queue::sink::settings::QueueWrites;
 use millstream::connectors::rate::RateReads;
 use millstream::connectors::socket::settings::SocketReads;
@@ -161,7 +162,7 @@ fn count(text: &Path) {
     let spec = JobSpec::new("count")
         .batch(Duration::ZERO)
         .workers(1)
-        .source(SourceSpec::file("lines", text))
+        .source(SourceSpec::of("lines", FileReads { path: text.into() }))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .stage(counts)
         .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("/dev/null")));

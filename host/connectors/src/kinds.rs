@@ -3,7 +3,7 @@
 use crate::print::settings::PrintWrites;
 use millstream_base::job::connector::Kind::{Declared, General, OfLanguage};
 use millstream_base::job::connector::{Kinds, NOTHING};
-use millstream_base::job::spec::SinkKind;
+use millstream_base::job::spec::{SinkKind, SourceSpec};
 use std::sync::LazyLock;
 
 /// A kind that depends on a Cargo feature.
@@ -25,8 +25,8 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         General(&crate::socket::declaration::LINES),
         General(&crate::socket::declaration::FRAMES),
         General(&crate::http_source::declaration::SOURCE),
-        OfLanguage("directory"),
-        OfLanguage("file"),
+        General(&crate::files::source::declaration::DIRECTORY),
+        General(&crate::files::source::declaration::FILE),
         declared!("kafka", "kafka", crate::kafka::source::declaration::SOURCE),
         declared!("brokers", "redis", crate::redis::declaration::SOURCE),
         declared!("brokers", "mqtt", crate::mqtt::declaration::SOURCE),
@@ -76,6 +76,11 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
 /// Returns all kinds of this program.
 pub fn all() -> &'static Kinds {
     &KINDS
+}
+
+/// Returns the source of the rows that `millstream retry` gives back to a stage. `input`: of which input, in a stage that has several.
+pub fn retry_source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
+    crate::files::source::retry::source(job, stage, input)
 }
 
 /// Returns the sink that prints the first `rows` rows of a stream, for `run --sample`.

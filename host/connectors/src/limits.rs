@@ -27,6 +27,14 @@ pub const OBJECT_PIECE_BYTES: u64 = 4 << 20;
 /// Minimum interval between full listings of a prefix whose names do not fit into one response, in milliseconds. In between, only names
 /// after the last one are listed.
 pub const OBJECTS_LIST_ALL_MS: u64 = 60_000;
+/// Default of `poll` of a `directory` source, in milliseconds.
+pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `poll` of a `directory` source in a bucket, in milliseconds: each poll is a request, which costs money.
+pub const OBJECTS_POLL_MS: u64 = 5_000;
+/// Default of `poll` of a `file` source that is followed, in milliseconds.
+pub const FOLLOW_POLL_MS: u64 = 100;
+/// Default of `settle`: how long a file must be unchanged before it is read, or before a rotated one is at its end, in milliseconds.
+pub const SETTLE_MS: u64 = 1_000;
 /// Names of deleted files that a `directory` source tracks. The oldest are dropped.
 pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
 /// Maximum number of files assigned to a process before it has read them, if files are distributed over processes.

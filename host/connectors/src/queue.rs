@@ -4,7 +4,7 @@ pub mod declaration;
 mod replay;
 pub mod sink;
 
-use crate::receiver::file::failed;
+use crate::receiver::failed;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Position, Positions};
 use millstream_base::decode::json::array_elements;

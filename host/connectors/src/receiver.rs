@@ -3,22 +3,13 @@
 pub mod arrow_stream;
 pub(crate) mod bodies;
 pub(crate) mod budget;
-mod compressed;
-mod content;
 pub mod outage;
 pub(crate) mod parquet;
 pub mod polled;
-mod directory;
-mod file_facts;
-pub(crate) mod file;
-pub mod follow;
 pub(crate) mod framing;
-pub mod infer;
 pub(crate) mod json_text;
 pub(crate) mod listening;
 pub(crate) mod named;
-#[cfg_attr(not(feature = "objects"), path = "receiver/object/absent.rs")]
-mod object;
 pub mod registry;
 pub mod replay;
 pub mod table;
@@ -34,11 +25,10 @@ use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema};
-use millstream_base::job::{retry_source, table_source};
+use millstream_base::job::table_source;
 use millstream_base::{regular, threads};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
@@ -46,29 +36,10 @@ use tokio::task::JoinError;
 /// kind `Job`.
 pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     match &source.kind {
-        SourceKind::Directory { path, .. } => check_path(source, &origin.dir.join(path), true, origin)?,
-        // The reader checks whether the bucket exists, as it waits for an unreachable server.
-        SourceKind::Objects { .. } => drop(
-            object::bucket_of(source)
-                .map_err(|error| wrong(source, origin, "path", format!("cannot be used: {error}")))?,
-        ),
-        SourceKind::File { path } => {
-            check_path(source, &origin.dir.join(path), false, origin)?;
-        }
-        SourceKind::Follow { path, .. } if compressed::has_compressed_name(path) => {
-            let what = format!(
-                "`{}` is the name of a compressed file, and a growing log is not compressed; remove `follow`, or follow the log itself",
-                path.display()
-            );
-            return Err(wrong(source, origin, "path", what));
-        }
-        SourceKind::Follow { path, .. } => check_followed(source, &origin.dir.join(path), origin)?,
         SourceKind::Table(enrich) => {
             let to_error = |error: Error| error.within(table_source::error_prefix(source, origin));
             return table::check(enrich).map_err(to_error);
         }
-        // Files to retry are checked when the user submits them.
-        SourceKind::Retry { .. } => return Ok(()),
         // The plugin has already checked its own config.
         SourceKind::Plugin(_) => return Ok(()),
         SourceKind::Declared(config) => config.check_start(source, origin)?,
@@ -100,47 +71,9 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
     if let Some(config) = start.source.kind.declared() {
         return config.start(start);
     }
-    let SourceStart { source, origin, runtime, from, share, job, .. } = start;
-    let (source, from, inbox, name) = (source.clone(), from.clone(), start.inbox.clone(), receiver_name(source));
-    match source.kind.clone() {
-        SourceKind::Directory { path, poll, settle, spread: true } => {
-            let dir = (source, origin.dir.join(path), WatchTimes { poll, settle });
-            directory::spread::start(dir, &from, inbox, runtime, (share, job.processes));
-        }
-        SourceKind::Objects { url, poll, spread: true } => {
-            let dir = (source, url.into(), WatchTimes { poll, settle: Duration::ZERO });
-            directory::spread::start(dir, &from, inbox, runtime, (share, job.processes));
-        }
-        SourceKind::Directory { path, poll, settle, .. } => {
-            let (dir, times, reading) = (origin.dir.join(path), WatchTimes { poll, settle }, inbox.clone());
-            let receiving = async move { directory::receive(source, dir, times, from, reading).await };
-            receive(&start, receiving);
-        }
-        SourceKind::Objects { url, poll, .. } => {
-            let (times, reading) = (WatchTimes { poll, settle: Duration::ZERO }, inbox.clone());
-            let receiving = async move { directory::receive(source, url.into(), times, from, reading).await };
-            receive(&start, receiving);
-        }
-        SourceKind::Retry { path, .. } => {
-            // Files to retry are moved into the directory when they are complete.
-            let times = WatchTimes { poll: retry_source::POLL, settle: Duration::ZERO };
-            let (dir, reading) = (origin.dir.join(path), inbox.clone());
-            let receiving = async move { directory::receive(source, dir, times, from, reading).await };
-            receive(&start, receiving);
-        }
-        SourceKind::File { path } => {
-            let path = origin.dir.join(path);
-            on_thread(inbox, runtime, &name, move |inbox, runtime| {
-                file::receive(&source, &path, &from, inbox, runtime);
-            });
-        }
-        SourceKind::Follow { path, poll, settle } => {
-            let (path, times) = (origin.dir.join(path), WatchTimes { poll, settle });
-            on_thread(inbox, runtime, &name, move |inbox, runtime| {
-                follow::receive(&source, &path, times, &from, inbox, runtime);
-            });
-        }
-        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from, job.servers),
+    let SourceStart { source, origin, inbox, runtime, from, job, .. } = start;
+    match &source.kind {
+        SourceKind::Table(enrich) => table::start(source, enrich, origin, inbox, runtime, from, job.servers),
         SourceKind::Plugin(_) | SourceKind::Declared(_) => {
             inbox.fail(Error::bug(format!("source `{}` is a plugin without a caller", source.name)));
         }
@@ -148,23 +81,32 @@ pub fn start(start: SourceStart<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Reads a complete file in the format of this source, for tables that a job loads at startup.
+/// Reads a complete file in the format of this source into memory, for tables that a job loads at startup.
 pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
-    file::read_complete(source, path)
+    let mut framer = framer(source);
+    let bytes = regular::read(path).map_err(|error| failed(source, path, &error))?;
+    framer.buffer(bytes.len()).extend_from_slice(&bytes);
+    framer.end();
+    Ok(std::iter::from_fn(|| framer.next(true)).collect())
+}
+
+/// Returns the error for a file that cannot be read while the job runs.
+pub(crate) fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error {
+    if let Some(reported) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
+        return reported.clone();
+    }
+    let message = format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error));
+    // Restarting does not help if the file is unsupported.
+    match error.kind() {
+        std::io::ErrorKind::Unsupported => Error::job(message),
+        _ => Error::environment(message),
+    }
 }
 
 /// Returns whether a `directory` source that reads `dir` reads `file`.
 pub fn reads(source: &SourceSpec, dir: &Path, file: &Path) -> bool {
-    file.strip_prefix(dir).is_ok_and(|name| directory::takes(&source.files, name))
-}
-
-/// How a file or directory is watched.
-#[derive(Clone, Copy)]
-pub struct WatchTimes {
-    /// How often to look. The interval grows with directories so large that listing them would take much of the time.
-    pub poll: Duration,
-    /// How long a file must be unchanged before it is read.
-    pub settle: Duration,
+    let takes = |name| source.kind.declared().is_some_and(|config| config.takes_file(name));
+    file.strip_prefix(dir).is_ok_and(takes)
 }
 
 /// Returns the name of a source's receiver for messages.
@@ -183,7 +125,7 @@ pub(crate) fn receive_on_thread(start: &SourceStart<'_>, receive: impl FnOnce(&A
 }
 
 /// Runs an async receiver until its inbox is closed; `name` is for messages.
-fn run_until_closed(
+pub(crate) fn run_until_closed(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     name: &str,
@@ -204,7 +146,7 @@ fn run_until_closed(
 
 /// Runs a receiver on its own thread. Reading a file blocks in any runtime, and a runtime that shuts down must not wait for it. A panic in the
 /// receiver fails the source.
-fn on_thread(
+pub(crate) fn on_thread(
     inbox: Arc<Inbox>,
     runtime: &Handle,
     name: &str,
@@ -277,19 +219,6 @@ pub(crate) fn check_path(source: &SourceSpec, path: &Path, dir_wanted: bool, ori
         Ok(()) // Opening a pipe would wait for its writer.
     };
     opened.map_err(|error| wrong(source, origin, "path", format!("`{shown}` cannot be read: {}", plain(&error))))
-}
-
-/// Checks the path of a followed log. The log may not exist yet, but its directory must.
-fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => Ok(()),
-        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
-            let what = format!("`{}` is not a regular file, so it cannot be followed; remove `follow`", path.display());
-            Err(wrong(source, origin, "path", what))
-        }
-        _ => check_path(source, path, false, origin),
-    }
 }
 
 /// Checks that the format can fill the columns.
@@ -375,4 +304,4 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
 #[cfg(test)]
 mod position_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

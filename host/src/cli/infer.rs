@@ -8,7 +8,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
 use millstream_base::limits::NAME_BYTES_MAX;
 use millstream_base::{shown, units};
-use millstream_connectors::receiver::infer::{self, Inferred, Sample};
+use millstream_connectors::files::source::infer::{self, Inferred, Sample};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 /// The number of files in each crate's largest cycle: first without the uses between kin, then with them. 1 means no cycle. A
 /// number may only fall.
 const LARGEST: [(&str, usize, usize); 11] = [
-    ("base", 4, 16),
-    ("connectors", 5, 42),
+    ("base", 4, 12),
+    ("connectors", 5, 12),
     ("engine", 1, 8),
     ("hosting", 1, 3),
     ("metrics", 1, 1),

@@ -13,6 +13,10 @@ const MODULES: &str = "connectors/src/lib.rs";
 
 /// Modules of connectors whose names are common words.
 const COMMON: [&str; 7] = ["files", "http_source", "print", "queue", "rate", "socket", "websocket"];
+/// Those of them to which no path may lead from outside. `otlp` receives with `http_source`, and the program prints tables with `print`.
+const BY_PATH: [&str; 5] = ["files", "queue", "rate", "socket", "websocket"];
+/// What the program uses of a connector itself.
+const USED: &str = "files::source::infer";
 /// Files with words that look like kinds: those of checkpoints, of languages, names of features, and descriptions of sinks.
 const WORDS: [&str; 4] =
     ["src/cli/inspect/text.rs", "src/author/new/names.rs", "src/cli/version.rs", "src/page/diagnosis.rs"];
@@ -32,6 +36,12 @@ fn declared(list: &str) -> Vec<(String, String)> {
     };
     let all = line.expect("a pattern").captures_iter(list).map(of).collect::<Vec<_>>();
     all.into_iter().filter(|(_, module)| !COMMON.contains(&module.as_str())).collect()
+}
+
+/// Whether a line of code has a path to this module of connectors.
+fn leads_to(line: &str, module: &str) -> bool {
+    let line = line.split("//").next().unwrap_or_default().replace(USED, "");
+    ["crate::", "connectors::"].iter().any(|parent| line.contains(&format!("{parent}{module}::")))
 }
 
 /// The lines of code that name a connector, by their numbers.
@@ -62,6 +72,14 @@ fn nothing_outside_its_directory_names_a_connector() {
                 continue;
             }
             let text = fs::read_to_string(&file).expect("a source");
+            for module in BY_PATH {
+                let home = format!("connectors/src/{module}");
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                if !place.strip_prefix(&home).is_some_and(|rest| rest.starts_with(['/', '.'])) {
+                    let lines = code.lines().enumerate().filter(|(_, line)| leads_to(line, module));
+                    found.extend(lines.map(|(at, _)| format!("{place}:{}: {module}", at + 1)));
+                }
+            }
             for connector in &connectors {
                 let home = format!("connectors/src/{}", connector.1);
                 if !place.strip_prefix(&home).is_some_and(|rest| rest.starts_with(['/', '.'])) {
@@ -81,6 +99,9 @@ fn a_name_elsewhere_is_detected() {
     let found = declared(list);
     let found: Vec<_> = found.iter().map(|(kind, module)| (kind.as_str(), module.as_str())).collect();
     assert_eq!(found, [("postgres-changes", "postgres_changes"), ("clickhouse", "clickhouse")]);
+    assert!(leads_to("use crate::files::source::file::SourceFile;", "files"));
+    assert!(leads_to("let source = millstream_connectors::files::source::retry::source();", "files"));
+    assert!(!leads_to("use millstream_connectors::files::source::infer; // crate::files::sink", "files"));
     let nats = ("nats".to_owned(), "nats".to_owned());
     assert_eq!(naming("use crate::nats::Server;\nlet signatures = 1;\n// nats\nNatsReads\n\"nats\"", &nats), [1, 4, 5]);
     let flight = ("flight".to_owned(), "flight".to_owned());

@@ -1,5 +1,6 @@
 use super::*;
 use crate::decode::bounded_tests::bounded;
+use crate::job::connector::InMemory;
 use crate::job::spec::ColumnSource;
 use crate::job::spec::RecordBounds;
 use arrow::array::{Array, AsArray, make_array};
@@ -11,7 +12,7 @@ pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         ColumnSpec::new(name.rsplit('.').next().unwrap(), kind).at(name.split('.')).written(form)
     });
-    SourceSpec { schema: schema.collect(), ..SourceSpec::new("lines", SourceKind::File { path: "x".into() }, format) }
+    SourceSpec { schema: schema.collect(), ..SourceSpec::of("lines", InMemory).format(format) }
 }
 
 fn chunk<T: AsRef<[u8]>>(records: &[T], delimiter: &[u8]) -> Chunk {

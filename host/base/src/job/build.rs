@@ -9,7 +9,7 @@ use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
 use arrow::datatypes::{Field, SchemaRef};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,7 +148,6 @@ impl SourceSpec {
             rejected_bytes_max: limits::REJECTED_BYTES_MAX,
             rejected_max: None,
             away_max: Duration::from_millis(limits::AWAY_MS_MAX),
-            files: FilesRead::default(),
             tls: None,
         }
     }
@@ -178,9 +177,12 @@ impl SourceSpec {
     /// Sets the columns of the source's rows, for kinds whose columns are not in the job file.
     pub fn set_columns(&mut self, given: &SchemaRef) {
         match &mut self.kind {
-            SourceKind::Retry { columns, .. } => columns.clone_from(given),
             SourceKind::Plugin(source) => source.columns.clone_from(given),
-            _ => return,
+            SourceKind::Declared(config) => match config.with_row_schema(given) {
+                Some(with_columns) => *config = with_columns,
+                None => return,
+            },
+            SourceKind::Table(_) => return,
         }
         let column =
             |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
@@ -193,43 +195,11 @@ impl SourceSpec {
         SourceSpec { record_bytes_max: limits::RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name, kind, Format::Json) }
     }
 
-    /// Creates a source of lines of the files of a directory, including new files.
-    pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
-        let settle = Duration::from_millis(limits::SETTLE_MS);
-        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle, spread: false }, Format::Text)
-    }
-
-    /// Creates a source of lines of the objects below a prefix of a bucket (`s3://bucket/prefix`), including new objects.
-    pub fn objects(name: impl Into<String>, url: impl Into<String>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::OBJECTS_POLL_MS);
-        SourceSpec::new(name, SourceKind::Objects { url: url.into(), poll, spread: false }, Format::Text)
-    }
-
     /// Sets TLS for the connection to the server of a socket.
     #[must_use]
     pub fn tls(mut self, tls: TlsSpec) -> SourceSpec {
         self.tls = Some(tls);
         self
-    }
-
-    /// Sets which files of a directory are read.
-    #[must_use]
-    pub fn files(mut self, files: FilesRead) -> SourceSpec {
-        self.files = files;
-        self
-    }
-
-    /// Creates a source of lines of a growing, rotated log. It never ends.
-    pub fn follow(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        let poll = Duration::from_millis(limits::FOLLOW_POLL_MS);
-        let settle = Duration::from_millis(limits::SETTLE_MS);
-        SourceSpec::new(name, SourceKind::Follow { path: path.into(), poll, settle }, Format::Text)
-    }
-
-    /// Creates a source of lines of one file, read once.
-    pub fn file(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
-        SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
     }
 
     /// Sets the format, and the format's default columns.
@@ -294,31 +264,6 @@ impl SourceSpec {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
-}
-
-impl SourceKind {
-    /// Returns the file or directory that must exist to be read.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            SourceKind::File { path } | SourceKind::Directory { path, .. } => Some(path),
-            SourceKind::Declared(config) => config.file(),
-            // The log itself may come later.
-            SourceKind::Follow { path, .. } => path.parent(),
-            _ => None,
-        }
-    }
-
-    /// Returns the name of the kind in job files.
-    pub fn word(&self) -> &'static str {
-        match self {
-            SourceKind::Directory { .. } | SourceKind::Objects { .. } => "directory",
-            SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
-            SourceKind::Plugin(_) => "plugin",
-            SourceKind::Declared(config) => config.kind(),
-            SourceKind::Table(_) => "table",
-            SourceKind::Retry { .. } => "retry",
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What the job language needs to know about connectors: the kinds of sources and sinks, the keys of each, and what a connector's settings say about
 //! its rows. The language itself names no connector; `millstream_connectors` has the list.
 
+mod in_memory;
 mod kinds;
 mod nothing;
 mod plugin;
 mod server;
 
+pub use in_memory::InMemory;
 pub use kinds::{Kind, Kinds, NOTHING};
 pub use nothing::Nothing;
 pub use server::{COMPRESSIONS, REGISTRY_EXAMPLE, START, SUBJECT_SHAPE, TLS_SHAPE, TRUSTED_CA};

@@ -109,11 +109,7 @@ impl TableKey {
 }
 
 /// The kinds of sources of the language itself, and where their records come from.
-pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[
-    ("directory", "the files of a directory, and new ones as they arrive"),
-    ("file", "one file"),
-    ("plugin", "what your plugin reads"),
-];
+pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[("plugin", "what your plugin reads")];
 /// Description of the key `kind` of a source.
 pub(super) const SOURCE_KIND_DOC: &str = "Origin of the records";
 /// Kinds of sources of later versions.

@@ -20,10 +20,8 @@ use super::spec::*;
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
-use crate::units;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 /// Checks all parts, except those that could not be read: missing values in them are consequences of that error.
 pub(super) fn check(job: &JobSpec, errors: &JobErrors) {
@@ -110,27 +108,9 @@ fn checkpoint(spec: &CheckpointSpec, errors: &JobErrors) {
 
 fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
     match &spec.kind {
-        SourceKind::Directory { path, poll, settle, .. } | SourceKind::Follow { path, poll, settle } => {
-            file_path("path", path, part);
-            part.poll(*poll);
-            if let Some(pattern) = &spec.files.pattern {
-                files_read(pattern, spec.files.subfolders, part);
-            }
-            if *settle > Duration::from_secs(86_400) {
-                part.wrong("settle", format!("`settle` is {}; write at most 1d", units::show_time(*settle)));
-            }
-        }
-        SourceKind::Objects { url, poll, .. } => {
-            url_of_bucket(url, part);
-            part.poll(*poll);
-            if let Some(pattern) = &spec.files.pattern {
-                files_read(pattern, spec.files.subfolders, part);
-            }
-        }
-        SourceKind::File { path } => file_path("path", path, part),
         SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
-        SourceKind::Table(_) | SourceKind::Retry { .. } => {}
+        SourceKind::Table(_) => {}
     }
     for (key, value) in [
         ("rows_per_batch_max", spec.rows_per_batch_max),
@@ -147,27 +127,6 @@ fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
         // Columns outside the value are independent of the format.
         let schema = spec.value_columns().cloned().collect();
         format(&SourceSpec { schema, ..spec.clone() }, part);
-    }
-}
-
-/// Checks the pattern of the files to read.
-fn files_read(pattern: &str, subfolders: bool, part: &PartErrors<'_>) {
-    let key = part.existing_path(["path", "pattern"]);
-    if let Err(error) = glob::Pattern::new(pattern) {
-        let what = format!(
-            "`{pattern}` is not a valid pattern: {error}; write one such as \"*.jsonl\" or \"2026-*/**/*.csv\""
-        );
-        part.wrong(key, what);
-    } else if pattern.contains('/') && !subfolders {
-        part.wrong(key, format!("`{pattern}` has a `/`, but subdirectories are not read; write subfolders = true"));
-    } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
-        part.wrong(
-            key,
-            format!(
-                "`{pattern}` cannot match paths within the directory; write names with a single `/` \
-            between them"
-            ),
-        );
     }
 }
 

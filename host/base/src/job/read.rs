@@ -2,7 +2,6 @@
 
 mod checkpoint;
 mod columns;
-mod files;
 pub(super) mod records;
 mod sink;
 mod source;

@@ -1,11 +1,9 @@
 //! Rejected rows that `millstream retry` returns to the stage that rejected them, as a source that is not in the job file.
 //! It reads each file of a directory next to the job file once, as a `directory` source does.
 
-use crate::job::spec::{Format, JobSpec, OnError, OperatorSpec, SinkSpec, SourceKind, SourceSpec};
-use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
-use arrow::datatypes::Schema;
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, SinkSpec, SourceSpec};
+use crate::limits::RETRY_POLL_MS;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Interval between listings of the directory.
@@ -27,14 +25,6 @@ pub fn name_of(stage: &str, input: Option<&str>) -> String {
 /// Returns whether a source of this name is one of rows to retry.
 pub fn is_name(source: &str) -> bool {
     source.split('.').nth(1) == Some(WORD)
-}
-
-/// Creates the source for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::set_columns`].
-pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
-    let path = input.map_or_else(|| dir(job, stage), |input| dir(job, stage).join(input));
-    let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
-    // Written as JSON, a row may be longer than it was in its source.
-    SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
 }
 
 /// Returns the directory of all rows to retry in this stage, if the source is one of them.

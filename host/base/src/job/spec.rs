@@ -202,8 +202,6 @@ pub struct SourceSpec {
     pub rejected_max: Option<RejectedMax>,
     /// Time that a source waits for an unreadable file or directory.
     pub away_max: Duration,
-    /// Selection of the files of a directory.
-    pub files: FilesRead,
     /// TLS towards the server of a socket, or towards clients of an `http` source; `None`: plain TCP.
     pub tls: Option<TlsSpec>,
 }
@@ -219,67 +217,15 @@ pub struct TlsSpec {
     pub name: Option<String>,
 }
 
-/// Selection of the files of a directory that a `directory` source reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FilesRead {
-    /// Pattern of file names, with `*`, `?` and `[…]`. If it contains a `/`: pattern of paths relative to the directory, with
-    /// `**` for any directories. `None`: all files.
-    pub pattern: Option<String>,
-    /// Whether subdirectories are read, too.
-    pub subfolders: bool,
-}
-
 /// Kind of a source, with its settings. Paths are as in the job file, relative to [`Origin::dir`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum SourceKind {
-    /// The files of a directory, and new ones.
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Interval between listings of the directory.
-        poll: Duration,
-        /// A file is read when its length and time have not changed for this long.
-        settle: Duration,
-        /// Each process reads some of the files.
-        spread: bool,
-    },
-    /// The objects below a prefix of a bucket, and new ones.
-    Objects {
-        /// Bucket and prefix, for example `s3://bucket/prefix`.
-        url: String,
-        /// Interval between listings of the bucket.
-        poll: Duration,
-        /// Each process reads some of them.
-        spread: bool,
-    },
-    /// A growing log, with its rotated files in the same directory. It never ends.
-    Follow {
-        /// The log.
-        path: PathBuf,
-        /// Interval between checks for new content.
-        poll: Duration,
-        /// A rotated file has ended when nothing was written to it for this long.
-        settle: Duration,
-    },
-    /// One file, read once.
-    File {
-        /// The file.
-        path: PathBuf,
-    },
     /// A source of a connector.
     Declared(Arc<dyn SourceConfig>),
     /// A plugin of world `source`.
     Plugin(Box<PluginSourceSpec>),
     /// The lookup table of a stage with `enrich`, as one record. Not for job files: the graph adds it, with all columns.
     Table(Box<EnrichSpec>),
-    /// Rejected rows that `millstream retry` returns to a stage: JSON lines in the files of a directory, which may be missing.
-    /// Not for job files: the graph adds it.
-    Retry {
-        /// The directory.
-        path: PathBuf,
-        /// The columns of the stage's input.
-        columns: SchemaRef,
-    },
 }
 
 /// URL schemes of object stores.
@@ -303,13 +249,13 @@ impl SourceKind {
         match self {
             SourceKind::Plugin(_) => true,
             SourceKind::Declared(config) => config.is_spread(),
-            _ => self.spreads_files(),
+            SourceKind::Table(_) => false,
         }
     }
 
     /// Returns whether the partitions are files of a directory.
     pub fn spreads_files(&self) -> bool {
-        matches!(self, SourceKind::Directory { spread: true, .. } | SourceKind::Objects { spread: true, .. })
+        self.declared().is_some_and(SourceConfig::spreads_files)
     }
 
     /// Returns the connector's settings, if the source has a connector.
@@ -329,14 +275,13 @@ impl SourceKind {
     pub fn bounds(&self) -> RecordBounds {
         match self {
             SourceKind::Declared(config) => config.bounds(),
-            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. } => RecordBounds::File,
             _ => RecordBounds::Format,
         }
     }
 
     /// Returns whether positions are those of files of a directory, which may have any name.
     pub fn names_files(&self) -> bool {
-        matches!(self, SourceKind::Directory { .. } | SourceKind::Objects { .. } | SourceKind::Retry { .. })
+        self.declared().is_some_and(SourceConfig::names_files)
     }
 
     /// See [`SourceConfig::knows_ends`].

@@ -7,6 +7,7 @@ use crate::limits::ROWS_PER_SECOND_MAX;
 use crate::receiver::receive;
 use crate::receiver::replay::made;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{CUT, SourceDeclaration};
@@ -136,7 +137,12 @@ impl SourceConfig for NexmarkReads {
         false
     }
 
-    fn replay<'a>(&'a self, _source: &'a SourceSpec, _origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+    fn replay<'a>(
+        &'a self,
+        _source: &'a SourceSpec,
+        _origin: &'a Origin,
+        _moved: &'a [(String, Position)],
+    ) -> Option<Box<dyn Replay + 'a>> {
         Some(Box::new(NumberedRows))
     }
 

@@ -3,12 +3,14 @@
 use super::QueueReads;
 use super::replay::LineReplay;
 use crate::receiver::{check_path, receive_on_thread};
+use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{REJECTING, SourceDeclaration};
-use millstream_base::job::spec::{Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_base::job::spec::{
+    Format, InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
+};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
-use std::path::Path;
 use std::sync::Arc;
 
 const KIND: &str = "queue";
@@ -72,8 +74,8 @@ impl SourceConfig for QueueReads {
         true
     }
 
-    fn file(&self) -> Option<&Path> {
-        Some(&self.path)
+    fn input(&self) -> Option<InputPath<'_>> {
+        Some(InputPath::File(&self.path))
     }
 
     fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
@@ -84,7 +86,12 @@ impl SourceConfig for QueueReads {
         false
     }
 
-    fn replay<'a>(&'a self, _source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+    fn replay<'a>(
+        &'a self,
+        _source: &'a SourceSpec,
+        origin: &'a Origin,
+        _moved: &'a [(String, Position)],
+    ) -> Option<Box<dyn Replay + 'a>> {
         Some(Box::new(LineReplay::new(self, origin)))
     }
 

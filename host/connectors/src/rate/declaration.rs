@@ -5,6 +5,7 @@ use crate::limits::ROWS_PER_SECOND_MAX;
 use crate::receiver::replay::made;
 use crate::receiver::{receive, wrong};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
+use millstream_base::batch::position::Position;
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
@@ -83,7 +84,12 @@ impl SourceConfig for RateReads {
         false
     }
 
-    fn replay<'a>(&'a self, _source: &'a SourceSpec, _origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
+    fn replay<'a>(
+        &'a self,
+        _source: &'a SourceSpec,
+        _origin: &'a Origin,
+        _moved: &'a [(String, Position)],
+    ) -> Option<Box<dyn Replay + 'a>> {
         Some(Box::new(self.clone()))
     }
 

@@ -1,11 +1,12 @@
 //! Positions and replay: whatever is taken, in whatever portions, is read again exactly, and a receiver that starts
 //! from the positions after any batch goes on with the very next record.
 
-use super::file::SourceFile;
 use super::framing::Counter;
 use super::replay::replay;
 use super::tests::{begin_from, source};
 use super::*;
+use crate::files::source::file::{self, SourceFile};
+use crate::files::source::settings::{DirectoryReads, FileReads, WatchTimes};
 use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
@@ -125,7 +126,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
     for round in 0..400 {
         let (format, bytes) = random_file(&mut random);
         std::fs::write(&path, &bytes).unwrap();
-        let mut source = source(SourceKind::File { path: "file".into() }, format);
+        let mut source = source(SourceKind::Declared(Arc::new(FileReads { path: "file".into() })), format);
         source.record_bytes_max = [20, 1_500, 1 << 20][random.index(3)];
         let taken = take_at_random(&source, &bytes, &mut random, &runtime);
         let about = format!("round {round}: {:?}, record_bytes_max {}", source.format, source.record_bytes_max);
@@ -222,7 +223,10 @@ async fn a_large_file_is_read_over_many_starts() {
         expected.push(row.into_bytes());
     }
     std::fs::write(dir.path().join("large"), &text).unwrap();
-    let mut source = source(SourceKind::File { path: "large".into() }, Format::Csv { header: true, separator: b',' });
+    let mut source = source(
+        SourceKind::Declared(Arc::new(FileReads { path: "large".into() })),
+        Format::Csv { header: true, separator: b',' },
+    );
     source.schema = vec![ColumnSpec::new("a", millstream_base::batch::types::ColumnType::Int64)];
     let (records, positions) = check_many_starts(&source, dir.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
@@ -245,12 +249,10 @@ async fn a_dir_is_read_over_many_starts_and_each_file_once() {
         std::fs::write(dir.path().join(name), &text).unwrap();
         expected.insert(stored, text);
     }
-    let kind = SourceKind::Directory {
-        path: "".into(),
-        poll: Duration::from_millis(1),
-        settle: Duration::ZERO,
-        spread: false,
-    };
+    let kind = SourceKind::Declared(Arc::new(DirectoryReads {
+        times: WatchTimes { poll: Duration::from_millis(1), settle: Duration::ZERO },
+        ..DirectoryReads::new("")
+    }));
     let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
     let (records, mut positions) = check_many_starts(&source, dir.path(), 0xB2).await;
     let mut found: BTreeMap<String, String> = expected.keys().map(|name| (name.clone(), String::new())).collect();
@@ -347,7 +349,7 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
 fn files_that_are_not_as_they_were_cannot_be_replayed() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
-    let source = source(SourceKind::File { path: "file".into() }, Format::Text);
+    let source = source(SourceKind::Declared(Arc::new(FileReads { path: "file".into() })), Format::Text);
     let extent = Extent { start: 4, bytes: 8, ..Extent::default() };
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
     let told = |text: Option<&str>| {
@@ -376,7 +378,7 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
 #[test]
 fn a_compressed_file_that_was_not_whole_and_is_now_cannot_be_replayed() {
     let dir = tempfile::tempdir().unwrap();
-    let source = source(SourceKind::File { path: "file.zst".into() }, Format::Text);
+    let source = source(SourceKind::Declared(Arc::new(FileReads { path: "file.zst".into() })), Format::Text);
     let extent = Extent { start: 4, bytes: 7, ..Extent::default() };
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
     let of = |text: &str| {
@@ -394,9 +396,9 @@ fn no_plan_makes_replay_panic() {
     std::fs::write(dir.path().join("file"), "[1,2]\n[]\n[\"x\"]\nnonsense\n").unwrap();
     let path = || std::path::PathBuf::from("file");
     let kinds = [
-        SourceKind::File { path: path() },
+        SourceKind::Declared(Arc::new(FileReads { path: path() })),
         SourceKind::Declared(Arc::new(QueueReads { path: path() })),
-        SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO, spread: false },
+        SourceKind::Declared(Arc::new(DirectoryReads::new(""))),
         SourceKind::Declared(Arc::new(RateReads { rows_per_second: 0, rows_max: None })),
         SourceKind::Declared(Arc::new(SocketReads::lines("x:1"))),
     ];
@@ -427,7 +429,7 @@ fn a_pipe_is_read_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let source = source(SourceKind::File { path: path.clone() }, Format::Text);
+    let source = source(SourceKind::Declared(Arc::new(FileReads { path: path.clone() })), Format::Text);
     let Err(error) = part(&source, &path).open(at(5, 0)) else { panic!("a pipe cannot be read on") };
     assert!(error.message.contains("not a regular file"), "{error}");
     let planned = [PlannedChunk { extent: Extent { bytes: 5, ..Extent::default() }, rows: 1, kept: None }];

@@ -1,4 +1,5 @@
 use super::*;
+use crate::files::source::settings::{DirectoryReads, FileReads, WatchTimes};
 use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
@@ -203,12 +204,10 @@ async fn a_dir_is_read_file_by_file_and_each_once() {
         file.set_modified(old + Duration::from_secs(age)).unwrap();
     }
     std::fs::create_dir(path.join("sub")).unwrap();
-    let kind = SourceKind::Directory {
-        path: path.into(),
-        poll: Duration::from_millis(2),
-        settle: Duration::ZERO,
-        spread: false,
-    };
+    let kind = SourceKind::Declared(Arc::new(DirectoryReads {
+        times: WatchTimes { poll: Duration::from_millis(2), settle: Duration::ZERO },
+        ..DirectoryReads::new(path)
+    }));
     let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
     let started = begin(&source, Path::new("/"));
     assert_eq!(started.records(2).await, ["1", "2\n"]);
@@ -230,7 +229,10 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
     let line = format!("{}\n", "x".repeat(49));
     let rows = 40 << 20 >> 5;
     file.write_all(line.repeat(rows).as_bytes()).unwrap();
-    let started = begin(&source(SourceKind::File { path: file.path().into() }, Format::Text), Path::new("/"));
+    let started = begin(
+        &source(SourceKind::Declared(Arc::new(FileReads { path: file.path().into() })), Format::Text),
+        Path::new("/"),
+    );
     let mut seen = 0;
     while seen < rows {
         let held = started.until("rows", |state| state.ready).await.rows * line.len() as u64;
@@ -297,13 +299,8 @@ fn what_is_missing_is_told_before_anything_runs() {
         check(&source, &origin).map_err(|error| (error.kind, error.message))
     };
     let job = |message: String| Err((Kind::Job, message));
-    let file = |path: &str| SourceKind::File { path: path.into() };
-    let directory = |path: &str| SourceKind::Directory {
-        path: path.into(),
-        poll: Duration::ZERO,
-        settle: Duration::ZERO,
-        spread: false,
-    };
+    let file = |path: &str| SourceKind::Declared(Arc::new(FileReads { path: path.into() }));
+    let directory = |path: &str| SourceKind::Declared(Arc::new(DirectoryReads::new(path)));
     assert_eq!(check(file("file"), Format::Text), Ok(()));
     assert_eq!(check(directory(""), Format::Text), Ok(()));
     let missing = format!(

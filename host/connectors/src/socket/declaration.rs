@@ -83,7 +83,7 @@ impl SourceConfig for SocketReads {
         fits
     }
 
-    fn no_frames(&self) -> Option<&'static str> {
+    fn no_frames(&self, _format: &Format) -> Option<&'static str> {
         (!self.frames).then_some("a `socket` source reads lines; write kind = \"raw-socket\", which reads frames")
     }
 

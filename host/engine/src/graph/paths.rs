@@ -3,7 +3,7 @@
 use crate::checkpoint::manifest;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{
-    EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkSpec, SourceSpec, WrittenPath, bucket_url,
+    EnrichSpec, EnrichTable, InputPath, JobSpec, OperatorSpec, SinkSpec, SourceSpec, WrittenPath, bucket_url,
 };
 use millstream_connectors::receiver;
 use std::path::{Path, PathBuf};
@@ -163,14 +163,20 @@ fn read_paths(spec: &JobSpec) -> Vec<UsedPath<'_>> {
         let name = &source.name;
         if let Some(path) = source.kind.retry_dir() {
             used.push(at("`millstream retry` writes rows there".into(), path, true));
-        } else if let Some(path) = source.kind.file() {
-            used.push(at(format!("source `{name}` reads that file"), path, false));
-        } else if let Some(path) = source.kind.dir() {
-            let by = match source.files.pattern.is_none() {
-                true => format!("source `{name}` reads every file in that directory"),
-                false => format!("source `{name}` would read the files written there"),
-            };
-            used.push(UsedPath { source: Some(source), ..at(by, path, true) });
+            continue;
+        }
+        match source.kind.input() {
+            Some(InputPath::File(path) | InputPath::Log(path)) => {
+                used.push(at(format!("source `{name}` reads that file"), path, false));
+            }
+            Some(InputPath::Dir { path, all }) => {
+                let by = match all {
+                    true => format!("source `{name}` reads every file in that directory"),
+                    false => format!("source `{name}` would read the files written there"),
+                };
+                used.push(UsedPath { source: Some(source), ..at(by, path, true) });
+            }
+            Some(InputPath::Bucket(_)) | None => {}
         }
     }
     if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {

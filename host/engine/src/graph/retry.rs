@@ -5,6 +5,7 @@ use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::decode;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
+use millstream_connectors::kinds;
 use std::collections::BTreeSet;
 
 /// Returns a source for each stage that may get retried rows, and for each of its inputs if it has several. It needs positions in checkpoints, or
@@ -28,9 +29,9 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
         }
         if stage.reads_side_by_side() {
             let inputs: BTreeSet<&String> = stage.reads().collect();
-            sources.extend(inputs.into_iter().map(|input| retry_source::source(&spec.name, &stage.name, Some(input))));
+            sources.extend(inputs.into_iter().map(|input| kinds::retry_source(&spec.name, &stage.name, Some(input))));
         } else {
-            sources.push(retry_source::source(&spec.name, &stage.name, None));
+            sources.push(kinds::retry_source(&spec.name, &stage.name, None));
         }
     }
     sources

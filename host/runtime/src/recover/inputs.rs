@@ -143,6 +143,11 @@ fn check_file(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededI
     Err(Error::job(format!("source `{name}`: `{path}`, whose first {bytes} bytes are in batches, {what}; {choice}")))
 }
 
+/// Returns whether a file still has this many bytes.
+fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
+    source.kind.declared().map_or(Ok(true), |config| config.holds(source, path, bytes))
+}
+
 /// Returns why a file cannot be read again, if so. A missing file is waited for.
 fn read_failure(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Result<Option<String>> {
     let pause = |time| {
@@ -156,7 +161,7 @@ fn read_failure(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Resul
         Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
         Ok(metadata) => {
             let cannot = |error| Error::environment(format!("cannot read {}: {error}", path.display()));
-            match replay::holds(source, path, needed.bytes).map_err(cannot)? {
+            match holds(source, path, needed.bytes).map_err(cannot)? {
                 true => None,
                 false => Some(format!("has shrunk to {} bytes", metadata.len())),
             }

@@ -11,6 +11,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
+use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::StageNode;
 use serde::de::IgnoredAny;
@@ -152,7 +153,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
 
 /// Decodes records. An error names the first invalid one.
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
-    let mut source = retry_source::source("", "", None);
+    let mut source = kinds::retry_source("", "", None);
     source.set_columns(columns);
     let mut decoder = Decoder::new(&source);
     let mut parts = Vec::new();

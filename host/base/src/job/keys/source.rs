@@ -7,10 +7,9 @@ use crate::limits;
 const PLUGIN: &[&str] = &["plugin"];
 /// Kinds of connectors: each lists which of these keys it has.
 const SHARED: &[&str] = &["declared"];
-const FILES: &[&str] = &["directory", "file"];
 /// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &["directory", "file", "plugin"];
-const CUT: &[&str] = &["directory", "file", "plugin"];
+const REJECTING: &[&str] = &["plugin"];
+const CUT: &[&str] = &["plugin"];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &[
@@ -39,14 +38,14 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          has its own. For `http` with `listen`: the server certificate, { cert = \"own.pem\", key = \"own.key\" }.",
     )
     .for_kinds(SHARED),
-    key("path", KeyShape::Text, "File or directory, relative to the job file.").for_kinds(FILES).needed(FILES),
+    key("path", KeyShape::Text, "File or directory, relative to the job file.").for_kinds(SHARED).needed(SHARED),
     key(
         "format",
         KeyShape::Word(FORMATS),
         "Format of the records: `text` (the default; a line is one column), `json`, `csv`, `binary` (fixed-length records; the \
          default of `raw-socket`), `avro` or `protobuf`. A `queue` is json.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key(
         "schema",
         KeyShape::Columns,
@@ -54,7 +53,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          record. Types: bool, int64, float64, text, binary, timestamp (RFC 3339 text), timestamp(s), (ms), (us) and (ns) for \
          numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
-    .for_kinds(FILES)
+    .for_kinds(SHARED)
     .needed(&["queue"]),
     key(
         "header",
@@ -62,15 +61,15 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Format csv: whether the first record of each file or connection names the columns. By default true for files \
          and false for sockets.",
     )
-    .for_kinds(FILES),
-    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").for_kinds(FILES),
+    .for_kinds(SHARED),
+    key("separator", KeyShape::Text, "Format csv: separator between cells, \",\" by default.").for_kinds(SHARED),
     key(
         "record_bytes",
         KeyShape::Integer(1, limits::RECORD_BYTES_MAX_MAX),
         "Format binary: bytes per record. Not needed if the widths of the columns determine it, nor for `http`, where each body \
          is then a record.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key(
         "registry",
         KeyShape::Either(&[KeyShape::Text, KeyShape::Table(REGISTRY)]),
@@ -89,9 +88,9 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         KeyShape::Text,
         "Format protobuf: the file that `protoc --include_imports --descriptor_set_out` wrote, relative to the job file.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key("message", KeyShape::Text, "Format protobuf: full name of the records' message, for example \"shop.Order\".")
-        .for_kinds(FILES),
+        .for_kinds(SHARED),
     key(
         "confluent",
         KeyShape::Flag,
@@ -99,26 +98,19 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     )
     .for_kinds(SHARED),
     key(
-        "follow",
-        KeyShape::Flag,
-        "Follow the file as a log: it is read indefinitely, through rotations. Its rotated files next to it (`app.log.1`, \
-         `app.log-20261121`) are read first.",
-    )
-    .for_kinds(&["file"]),
-    key(
         "poll",
         KeyShape::Time,
         "Time between checks of the directory (500ms by default), the bucket (5s) or the log (100ms), or of the cluster for new \
          topics and partitions (30s).",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key(
         "settle",
         KeyShape::Time,
         "How long the length and time of a file must be unchanged before a file of a directory is read, and before a rotated log \
          counts as complete; 1s by default. \"0s\" does not wait.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key(
         "pattern",
         KeyShape::Text,
@@ -126,34 +118,25 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
          such as \"**/*.jsonl\". It may also be part of `path`: \"logs/**/*.jsonl\". Or topics to read: a pattern such as \
          \"orders-*\".",
     )
-    .for_kinds(&["directory"]),
-    key("subfolders", KeyShape::Flag, "Also read the files of subdirectories; false by default.")
-        .for_kinds(&["directory"]),
-    key(
-        "spread",
-        KeyShape::Flag,
-        "Share the files among all processes of the job; each file then has its own watermark. If false, one process reads them \
-         one after the other. false by default.",
-    )
-    .for_kinds(&["directory"]),
+    .for_kinds(SHARED),
     key(
         "away_max",
         KeyShape::Time,
         "How long to wait for a file or directory that existed and is now unreadable, or for the server of a bucket, 5m by \
          default; then the job fails.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key("rows_per_batch_max", KeyShape::Integer(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
         .for_kinds(CUT),
     key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").for_kinds(CUT),
-    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").for_kinds(FILES),
+    key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").for_kinds(SHARED),
     key(
         "rejected_bytes_max",
         KeyShape::Size,
         "How many bytes of a record that cannot be decoded its rejected row holds, 1KiB by default. If it is cut, `reason` says \
          so.",
     )
-    .for_kinds(FILES),
+    .for_kinds(SHARED),
     key(
         "max_rejected",
         KeyShape::RowsOrShare,

@@ -5,16 +5,8 @@ use crate::job::spec::*;
 
 /// Checks a source of format `avro` or `protobuf`.
 pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
-    let in_files =
-        matches!(spec.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. });
-    let no_frames = match spec.kind {
-        SourceKind::Follow { .. } => "a log that grows is read by lines; remove `follow`, and read complete files",
-        SourceKind::Objects { .. } if matches!(spec.format, Format::Protobuf(_)) => {
-            "they cannot be read from buckets yet; copy the objects into a directory"
-        }
-        SourceKind::Declared(ref config) => config.no_frames().unwrap_or_default(),
-        _ => "",
-    };
+    let in_files = spec.kind.bounds() == RecordBounds::File;
+    let no_frames = spec.kind.declared().and_then(|config| config.no_frames(&spec.format)).unwrap_or_default();
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
         return part.wrong("format", format!("records of format `{}` are not lines: {no_frames}", spec.format.word()));
     }

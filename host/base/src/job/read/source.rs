@@ -2,7 +2,7 @@
 
 use super::stage::plugin::bare;
 use super::unread::UnknownSource;
-use super::{columns, files, records, tls};
+use super::{columns, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::errors::JobErrors;
@@ -35,7 +35,6 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds
             word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(UnknownSource)))
         }
     };
-    let (kind, files) = files::read(kind, r);
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r, (kinds, dir));
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
@@ -61,38 +60,15 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds
         kind,
         format,
         schema,
-        files,
         tls,
     }
 }
 
 fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
-    let path = |example| {
-        r.need("path", example);
-        r.path("path", example).unwrap_or_default()
-    };
-    let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
     Some(match word {
         "plugin" => {
             r.need("plugin", "plugin = \"plugins/feed\"");
             SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
-        }
-        "directory" => SourceKind::Directory {
-            path: path("path = \"incoming\""),
-            poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
-            settle: settle(),
-            spread: r.flag("spread").unwrap_or(false),
-        },
-        "file" if r.flag("follow") == Some(true) => SourceKind::Follow {
-            path: path("path = \"app.log\""),
-            poll: r.time("poll").unwrap_or(Duration::from_millis(limits::FOLLOW_POLL_MS)),
-            settle: settle(),
-        },
-        "file" => {
-            for key in ["poll", "settle"].into_iter().filter(|key| r.has(key)) {
-                r.wrong(key, format!("`{key}` is for a file that grows; remove it, or write follow = true"));
-            }
-            SourceKind::File { path: path("path = \"input.txt\"") }
         }
         _ => return None,
     })
@@ -105,7 +81,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir)
         // The connector determines it; the key itself was rejected.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
         SourceKind::Declared(config) => config.format().word(),
-        _ => "text",
+        SourceKind::Table(_) => "text",
     };
     let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
     let chosen = r.choice("format", &words, FORMATS_LATER);
@@ -132,13 +108,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir)
     match word {
         "json" => Format::Json,
         "csv" => Format::Csv {
-            header: r.flag("header").unwrap_or(matches!(
-                kind,
-                SourceKind::Directory { .. }
-                    | SourceKind::Objects { .. }
-                    | SourceKind::File { .. }
-                    | SourceKind::Follow { .. }
-            )),
+            header: r.flag("header").unwrap_or(kind.declared().is_some_and(SourceConfig::has_header)),
             separator: separator(r),
         },
         "parquet" => Format::Parquet,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::json;
+use crate::batch::position::Position;
 use crate::batch::sink::{EncodeRows, Sink};
 use crate::error::Result;
 use crate::failure::Failure;
@@ -14,6 +15,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::part_errors::PartErrors;
 use crate::limits;
 use crate::owner::Owner;
+use crate::regular;
 use crate::retry::StartupRetry;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -72,8 +74,67 @@ pub trait SourceConfig: Config {
         false
     }
 
-    /// Returns the file that it reads to its end, which must exist.
-    fn file(&self) -> Option<&Path> {
+    /// Returns the local files or the bucket that it reads.
+    fn input(&self) -> Option<InputPath<'_>> {
+        None
+    }
+
+    /// Returns whether it reads a file with this path within the directory or bucket of [`SourceConfig::input`].
+    fn takes_file(&self, name: &Path) -> bool {
+        let _ = name;
+        false
+    }
+
+    /// Returns the path of a local file by its name in positions and extents, at a position in it; `None`: there is no such file. Paths are relative
+    /// to `dir`.
+    fn local_file(&self, dir: &Path, name: &str, position: Position) -> Option<PathBuf> {
+        let _ = (name, position);
+        match self.input()? {
+            InputPath::File(path) => Some(dir.join(path)),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a local file still has this many bytes, decompressed if it is compressed.
+    fn holds(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
+        let _ = source;
+        Ok(regular::open(path)?.metadata()?.len() >= bytes)
+    }
+
+    /// Returns the position at the end of a file whose batches are replayed, if the file was restored for that: it is not new then.
+    fn restored(&self, dir: &Path, name: &str, end: Position) -> Position {
+        let _ = (dir, name);
+        end
+    }
+
+    /// Returns whether its positions are those of files of a directory, which may have any name.
+    fn names_files(&self) -> bool {
+        false
+    }
+
+    /// Returns whether its partitions are files of a directory.
+    fn spreads_files(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the first record of CSV names the columns by default.
+    fn has_header(&self) -> bool {
+        false
+    }
+
+    /// Returns the directory of retried rows, if it reads those of a stage. The graph adds such a source: it is not in the job file.
+    fn retry_dir(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Returns the exact columns of its rows, if the graph sets them instead of the job file. Its records are JSON of our own.
+    fn row_schema(&self) -> Option<&SchemaRef> {
+        None
+    }
+
+    /// Returns the settings with these columns, see [`SourceConfig::row_schema`].
+    fn with_row_schema(&self, schema: &SchemaRef) -> Option<Arc<dyn SourceConfig>> {
+        let _ = schema;
         None
     }
 
@@ -94,7 +155,8 @@ pub trait SourceConfig: Config {
     }
 
     /// Returns why it does not support formats that are not lines (Avro and Protobuf), and what to do.
-    fn no_frames(&self) -> Option<&'static str> {
+    fn no_frames(&self, format: &Format) -> Option<&'static str> {
+        let _ = format;
         None
     }
 
@@ -193,9 +255,14 @@ pub trait SourceConfig: Config {
         None
     }
 
-    /// Returns what recreates planned chunks, if plans do not keep them.
-    fn replay<'a>(&'a self, source: &'a SourceSpec, origin: &'a Origin) -> Option<Box<dyn Replay + 'a>> {
-        let _ = (source, origin);
+    /// Returns what recreates planned chunks of a batch, if plans do not keep them. `moved`: the positions that the batch moved.
+    fn replay<'a>(
+        &'a self,
+        source: &'a SourceSpec,
+        origin: &'a Origin,
+        moved: &'a [(String, Position)],
+    ) -> Option<Box<dyn Replay + 'a>> {
+        let _ = (source, origin, moved);
         None
     }
 
@@ -352,6 +419,24 @@ pub trait SinkConfig: Config {
         let _ = (start, schema);
         Ok(None)
     }
+}
+
+/// What a source reads. Paths are as in the job file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputPath<'a> {
+    /// A local file, to its end. It must exist.
+    File(&'a Path),
+    /// A local log that grows, with the rotated files next to it. Its directory must exist.
+    Log(&'a Path),
+    /// The files of a local directory, which must exist.
+    Dir {
+        /// The directory.
+        path: &'a Path,
+        /// Whether all of its files are read.
+        all: bool,
+    },
+    /// The objects below a prefix of a bucket, by their URL.
+    Bucket(&'a str),
 }
 
 /// Where a sink writes.

@@ -1,12 +1,12 @@
 //! Properties of a source that the engine needs, for every kind.
 
-use super::{EnrichSpec, SourceConfig, SourceKind};
+use super::{EnrichSpec, InputPath, SourceConfig, SourceKind};
 use std::path::Path;
 
 impl SourceKind {
     /// Whether the graph adds it: it is not in the job file.
     pub fn is_hidden(&self) -> bool {
-        matches!(self, SourceKind::Table(_) | SourceKind::Retry { .. })
+        self.table().is_some() || self.retry_dir().is_some()
     }
 
     /// The lookup table, if the source is one of a stage.
@@ -19,42 +19,62 @@ impl SourceKind {
 
     /// The directory of retried rows, if it reads those of a stage.
     pub fn retry_dir(&self) -> Option<&Path> {
-        match self {
-            SourceKind::Retry { path, .. } => Some(path),
-            _ => None,
-        }
+        self.declared().and_then(SourceConfig::retry_dir)
+    }
+
+    /// See [`SourceConfig::input`].
+    pub fn input(&self) -> Option<InputPath<'_>> {
+        self.declared().and_then(SourceConfig::input)
     }
 
     /// The local file that it reads.
     pub fn file(&self) -> Option<&Path> {
-        match self {
-            SourceKind::File { path } | SourceKind::Follow { path, .. } => Some(path),
-            SourceKind::Declared(config) => config.file(),
+        match self.input() {
+            Some(InputPath::File(path) | InputPath::Log(path)) => Some(path),
             _ => None,
         }
     }
 
     /// The local log that it follows, see [`SourceKind::file`].
     pub fn log(&self) -> Option<&Path> {
-        match self {
-            SourceKind::Follow { path, .. } => Some(path),
+        match self.input() {
+            Some(InputPath::Log(path)) => Some(path),
             _ => None,
         }
     }
 
     /// The local directory in the job file whose files it reads.
     pub fn dir(&self) -> Option<&Path> {
-        match self {
-            SourceKind::Directory { path, .. } => Some(path),
+        match self.input() {
+            Some(InputPath::Dir { path, .. }) => Some(path),
             _ => None,
         }
     }
 
     /// The URL of the bucket and prefix that it reads.
     pub fn bucket(&self) -> Option<&str> {
-        match self {
-            SourceKind::Objects { url, .. } => Some(url),
+        match self.input() {
+            Some(InputPath::Bucket(url)) => Some(url),
             _ => None,
+        }
+    }
+
+    /// The local file or directory that must exist to be read.
+    pub fn path(&self) -> Option<&Path> {
+        match self.input()? {
+            InputPath::File(path) | InputPath::Dir { path, .. } => Some(path),
+            // The log itself may be created later.
+            InputPath::Log(path) => path.parent(),
+            InputPath::Bucket(_) => None,
+        }
+    }
+
+    /// Its kind in a job file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SourceKind::Plugin(_) => "plugin",
+            SourceKind::Declared(config) => config.kind(),
+            SourceKind::Table(_) => "table",
         }
     }
 
@@ -73,17 +93,7 @@ impl SourceKind {
     /// The identity of its positions in a checkpoint, see [`SourceConfig::identity`]. It has the path or address as written in the job file:
     /// values of variables are not stored, and another value does not make it another source.
     pub fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
-        let shown_path = |path: &Path| written("path").map_or_else(|| path.display().to_string(), str::to_owned);
         match self {
-            SourceKind::Directory { path, spread, .. } => {
-                format!("directory {}{}", shown_path(path), spread_words(*spread))
-            }
-            SourceKind::Retry { path, .. } => format!("directory {}", shown_path(path)),
-            SourceKind::Objects { url, spread, .. } => {
-                format!("directory {}{}", shown_path(Path::new(url)), spread_words(*spread))
-            }
-            SourceKind::File { path } => format!("file {}", shown_path(path)),
-            SourceKind::Follow { path, .. } => format!("follow {}", shown_path(path)),
             SourceKind::Declared(config) => config.identity(written),
             // Another version resumes where the previous one stopped.
             SourceKind::Plugin(source) => match source.plugin.package() {
@@ -114,9 +124,4 @@ impl SourceKind {
             *self = SourceKind::Declared(sampled);
         }
     }
-}
-
-/// Suffix of the identity of a directory. Distributed files have other watermarks, so neither form resumes from the positions of the other.
-fn spread_words(spread: bool) -> &'static str {
-    if spread { " with spread = true" } else { "" }
 }

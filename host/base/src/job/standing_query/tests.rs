@@ -1,18 +1,31 @@
 use super::*;
-use crate::job::connector::Kinds;
+use crate::job::connector::{COLUMNS, InMemory, Kind, Kinds, NOTHING, ROWS, SourceDeclaration};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A source of rows with these columns.
 const MADE: &str =
     "kind = \"file\"\npath = \"in\"\nformat = \"json\"\nschema = { timestamp = \"timestamp\", value = \"int64\" }\n";
 
+const FILE: SourceDeclaration = SourceDeclaration {
+    kind: "file",
+    doc: "",
+    keys: &[],
+    shared: &[ROWS, COLUMNS, &["path"]],
+    read: |_| Arc::new(InMemory),
+};
+
+fn kinds() -> Kinds {
+    Kinds::new(vec![Kind::Declared(&FILE)], vec![Kind::Declared(&NOTHING)], Vec::new())
+}
+
 fn stages(query: &str, more: &str) -> Result<Vec<StageSpec>, String> {
     let text = format!(
         "name = \"j\"\nbatch = \"1s\"\n[sources.t]\n{MADE}[stages.q]\nfrom = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n{more}\n\
          [sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
     );
-    let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])
+    let job = crate::job::parse(&text, &kinds(), Path::new("job.toml"), Path::new("."), &[])
         .map_err(|error| error.to_string())?;
     assert_eq!(job.batch, Duration::from_secs(1));
     Ok(job.stages)
@@ -73,7 +86,7 @@ fn names_of_groups_are_looked_up_in_a_schema() {
             "batch = \"1s\"\n[sources.t]\nkind = \"file\"\npath = \"in\"\nformat = \"json\"\nschema = {{ k = \"int64\", v = \"int64\" }}\n[stages.q]\n\
              from = \"t\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
-        let job = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[]).unwrap();
+        let job = crate::job::parse(&text, &kinds(), Path::new("job.toml"), Path::new("."), &[]).unwrap();
         job.stages[0].select.clone().unwrap()
     };
     assert_eq!(selected("select 0 as g, count(*) as n from t group by g"), "0 as \"_key_0\"");
@@ -94,9 +107,8 @@ fn a_name_that_may_mean_two_things_is_refused_if_the_columns_of_the_input_are_no
             "batch = \"1s\"\n[sources.t]\n{MADE}[stages.m]\nfrom = \"t\"\nselect = \"value\"\n\
              [stages.q]\nfrom = \"m\"\nwindow = \"all\"\nsql = '''{query}'''\n[sinks.out]\nfrom = \"q\"\nkind = \"nothing\"\n"
         );
-        let error = crate::job::parse(&text, Kinds::of_language(), Path::new("job.toml"), Path::new("."), &[])
-            .unwrap_err()
-            .to_string();
+        let error =
+            crate::job::parse(&text, &kinds(), Path::new("job.toml"), Path::new("."), &[]).unwrap_err().to_string();
         assert!(error.contains(expected), "{query}: {error}");
     }
 }

@@ -199,7 +199,7 @@ impl SourceConfig for ClientReads {
         if self.shape == HttpShape::Lines { RecordBounds::Format } else { RecordBounds::Body }
     }
 
-    fn no_frames(&self) -> Option<&'static str> {
+    fn no_frames(&self, _format: &Format) -> Option<&'static str> {
         Some("they are not supported over HTTP; request JSON from the server")
     }
 

@@ -8,6 +8,7 @@ pub(super) use stages::STAGES;
 use super::super::all;
 use super::{read, read_with};
 use crate::files::settings::FileWrites;
+use crate::files::source::settings::{DirectoryReads, WatchTimes};
 use crate::http_source::settings::{ClientReads, HttpShape};
 use crate::postgres::sink::settings::PostgresWrites;
 use crate::print::settings::PrintWrites;
@@ -99,12 +100,10 @@ fn the_example_is_read_whole() {
     let clicks = &job.sources[1];
     assert_eq!(
         clicks.kind,
-        SourceKind::Directory {
-            path: "clicks".into(),
-            poll: Duration::from_secs(2),
-            settle: Duration::from_secs(1),
-            spread: false
-        }
+        SourceKind::Declared(Arc::new(DirectoryReads {
+            times: WatchTimes { poll: Duration::from_secs(2), settle: Duration::from_secs(1) },
+            ..DirectoryReads::new("clicks")
+        }))
     );
     let columns = [
         ColumnSpec::new("user", ColumnType::Text).at(["user", "name"]),

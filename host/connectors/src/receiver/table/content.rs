@@ -14,12 +14,12 @@ use bytes::Bytes;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::types::{self, ColumnType, columns_of_specs};
 use millstream_base::decode::{Decoder, csv};
+use millstream_base::job::connector::InMemory;
 use millstream_base::job::spec::{
-    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
+    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceSpec, TimeForm, TimeUnit,
 };
 use millstream_base::limits::ENRICH_BYTES_MAX;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Returns the columns that a content defines.
@@ -114,7 +114,7 @@ pub fn header(header: Option<Bytes>) -> Result<Vec<String>, String> {
 fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
     SourceSpec {
         record_bytes_max: ENRICH_BYTES_MAX,
-        ..SourceSpec::new("table", SourceKind::File { path: PathBuf::new() }, format.clone()).schema(schema)
+        ..SourceSpec::of("table", InMemory).format(format.clone()).schema(schema)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Which files of a folder are to be read: new ones that nobody writes to any more. What is known of those that were read
-//! is bounded: the names that are there, and a number of those that were.
+//! Decides which files of a directory to read: new ones that are no longer written to. Memory is bounded: it tracks existing names, and a number of
+//! deleted ones that were read.
 
-use super::super::WatchTimes;
-use super::super::file_facts::{FileChange, FileFacts};
 use super::{Dir, os_name, stored_name};
+use crate::files::source::file_facts::{FileChange, FileFacts};
+use crate::files::source::settings::WatchTimes;
 use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use millstream_base::batch::position::Position;
 use millstream_base::job::spec::SourceSpec;
@@ -14,86 +14,86 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 
-/// Names with one of these ends are files that somebody still writes.
+/// Suffixes of names of files that are still being written.
 const TEMPORARY_ENDS: [&str; 4] = [".tmp", ".part", "~", "_COPYING_"];
-/// How many times longer than a look took the next one waits: where the folder changed, and where it did not.
+/// The pause after a scan, as a multiple of its duration: if the directory has changed, and if it has not.
 const REST_BUSY: u32 = 4;
 const REST_QUIET: u32 = 50;
-/// How often to look, at least, while a file settles.
+/// Minimum number of scans while a file settles.
 const LOOKS_AT_SETTLING: u32 = 4;
 
-/// What is known of a folder.
+/// What is known about a directory.
 pub struct Listing {
     source: String,
     path: PathBuf,
     times: WatchTimes,
-    /// Of rows that are given back: the folder need not be there, and no name is forgotten.
+    /// Whether it has retried rows: the directory may be absent, and no name is dropped.
     retry: bool,
     known: HashMap<OsString, KnownName>,
-    /// Names that were read and were not there when they were looked for, the oldest news first.
-    gone: VecDeque<OsString>,
+    /// Names of deleted files that were read, the first deleted ones first.
+    deleted: VecDeque<OsString>,
     names_gone_max: usize,
-    /// Files that may still be written, as they were when they were first seen so.
+    /// Files that may still be written, as they were when first seen in this state.
     settling: HashMap<OsString, (FileFacts, Instant)>,
     looks: u64,
 }
 
-/// A name that is not read.
+/// A name that is not read again.
 struct KnownName {
-    /// Where its file was read to its end; `None`: it is no regular file.
+    /// The position at which its file was read to its end; `None`: it is not a regular file.
     end: Option<Position>,
-    /// The last look that saw it.
+    /// The last scan that saw it.
     seen: u64,
-    /// Not there at the last look.
-    gone: bool,
-    /// That it changed was told.
-    told: bool,
+    /// Whether the last scan did not see it.
+    deleted: bool,
+    /// Whether its change was reported.
+    reported: bool,
 }
 
-/// What a look found.
+/// The result of a scan.
 #[derive(Debug, Default)]
 pub struct ListingResult {
     /// The files to read, the oldest first.
     pub new: Vec<OsString>,
-    /// There are files that may still be written.
+    /// Whether there are files that may still be written.
     pub settling: bool,
-    /// Names that are not known any more, as positions have them.
+    /// Names that are no longer tracked, as in positions.
     pub forgotten: Vec<String>,
-    /// How long to wait before the next look.
+    /// The pause before the next scan.
     pub pause: Duration,
 }
 
 impl Listing {
-    /// Of a folder in which files were read to their ends.
+    /// Creates the state of a directory in which files were read to their ends.
     pub fn new(source: &SourceSpec, path: PathBuf, times: WatchTimes, ended: Vec<(String, Position)>) -> Listing {
-        let known = |end| KnownName { end: Some(end), seen: 0, gone: false, told: false };
+        let known = |end| KnownName { end: Some(end), seen: 0, deleted: false, reported: false };
         Listing {
             source: source.name.clone(),
             path,
             times,
             retry: source.kind.retry_dir().is_some(),
             known: ended.into_iter().filter_map(|(name, end)| Some((os_name(&name)?, known(end)))).collect(),
-            gone: VecDeque::new(),
+            deleted: VecDeque::new(),
             names_gone_max: DIRECTORY_NAMES_GONE_MAX,
             settling: HashMap::new(),
             looks: 0,
         }
     }
 
-    /// A file was read to its end.
+    /// Notes that a file was read to its end.
     pub fn was_read(&mut self, name: OsString, end: Position) {
         self.settling.remove(&name);
-        self.known.insert(name, KnownName { end: Some(end), seen: self.looks, gone: false, told: false });
+        self.known.insert(name, KnownName { end: Some(end), seen: self.looks, deleted: false, reported: false });
     }
 
-    /// Looks at the names of the folder. An error tells what could not be looked at.
+    /// Scans the names of the directory. An error has the path that could not be listed.
     pub fn look(&mut self, dir: &mut dyn Dir) -> Result<ListingResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         self.looks += 1;
         let mut look = ListingResult::default();
         let mut new = Vec::new();
         let found = dir.look(&mut |name, facts| {
-            let Some(facts) = facts else { return self.leave_out(name) };
+            let Some(facts) = facts else { return self.ignore(name) };
             if self.is_known(&name, facts) {
                 return;
             }
@@ -104,7 +104,7 @@ impl Listing {
             }
         })?;
         self.settling.retain(|name, _| self.path.join(name).exists());
-        if found.whole {
+        if found.complete {
             look.forgotten = self.forget();
         }
         new.sort();
@@ -113,38 +113,38 @@ impl Listing {
         let WatchTimes { poll, settle } = self.times;
         let wanted = if look.settling { poll.min(settle / LOOKS_AT_SETTLING) } else { poll };
         let rest =
-            if found.rests { began.elapsed() * if busy { REST_BUSY } else { REST_QUIET } } else { Duration::ZERO };
+            if found.slow { began.elapsed() * if busy { REST_BUSY } else { REST_QUIET } } else { Duration::ZERO };
         look.pause = wanted.max(rest);
         Ok(look)
     }
 
-    /// What is no regular file is told once.
-    fn leave_out(&mut self, name: OsString) {
+    /// Ignores something that is not a regular file, and reports that once.
+    fn ignore(&mut self, name: OsString) {
         let (looks, path) = (self.looks, self.path.join(&name));
         let known = self.known.entry(name).or_insert_with(|| {
             warn!("source `{}`: `{}` is not a regular file and is ignored", self.source, path.display());
-            KnownName { end: None, seen: looks, gone: false, told: true }
+            KnownName { end: None, seen: looks, deleted: false, reported: true }
         });
         known.seen = looks;
     }
 
-    /// Whether this file was read. One that came in the place of a file that was read is new; one that somebody wrote to
-    /// after it was read is told.
+    /// Returns whether this file was read. A file that replaced one that was read is new. A file that was written to after it was read is not, and is
+    /// reported.
     fn is_known(&mut self, name: &OsString, facts: FileFacts) -> bool {
         let Some(known) = self.known.get_mut(name) else { return false };
-        let was_gone = std::mem::replace(&mut known.gone, false);
+        let was_deleted = std::mem::replace(&mut known.deleted, false);
         known.seen = self.looks;
         let Some(end) = known.end else {
-            // What was no regular file is one now.
+            // It is a regular file now.
             self.known.remove(name);
             return false;
         };
         let path = self.path.join(name);
         match facts.since(end) {
             FileChange::Same => return true,
-            FileChange::Changed if !was_gone => {
-                if !known.told {
-                    known.told = true;
+            FileChange::Changed if !was_deleted => {
+                if !known.reported {
+                    known.reported = true;
                     warn!(
                         "source `{}`: `{}` has changed since it was read: {} bytes were read, it has {} now. It is not read \
                          again; write a file under another name and rename it when it is complete, or raise `settle`",
@@ -164,12 +164,12 @@ impl Listing {
         false
     }
 
-    /// Whether its length and time have stood still for long enough.
+    /// Returns whether its length and time have been unchanged for long enough.
     fn has_settled(&mut self, name: &OsString, facts: FileFacts) -> bool {
         if self.times.settle.is_zero() {
             return true;
         }
-        // By the machine's clock it may have stood still before it was first seen.
+        // By the machine's clock, it may have been unchanged before it was first seen.
         if SystemTime::now().duration_since(facts.modified).is_ok_and(|age| age >= self.times.settle) {
             return true;
         }
@@ -182,23 +182,23 @@ impl Listing {
         }
     }
 
-    /// Forgets names that this look did not see, but for the last so many: a folder that was away comes back as it was.
+    /// Drops names that this scan did not see, except the most recent ones: a directory that was unavailable comes back unchanged.
     fn forget(&mut self) -> Vec<String> {
         let (looks, mut missing) = (self.looks, Vec::new());
         self.known.retain(|name, known| {
             let kept = known.seen == looks || known.end.is_some();
-            if known.seen != looks && kept && !std::mem::replace(&mut known.gone, true) {
+            if known.seen != looks && kept && !std::mem::replace(&mut known.deleted, true) {
                 missing.push(name.clone());
             }
             kept
         });
         missing.sort();
-        self.gone.extend(missing);
+        self.deleted.extend(missing);
         let mut forgotten = Vec::new();
-        // Names that came back are still in the queue.
-        while !self.retry && self.gone.len() > self.names_gone_max {
-            let Some(name) = self.gone.pop_front() else { break };
-            if self.known.get(&name).is_some_and(|known| known.gone) {
+        // Names that reappeared are still in the queue.
+        while !self.retry && self.deleted.len() > self.names_gone_max {
+            let Some(name) = self.deleted.pop_front() else { break };
+            if self.known.get(&name).is_some_and(|known| known.deleted) {
                 self.known.remove(&name);
                 forgotten.push(stored_name(&name));
             }
@@ -207,8 +207,8 @@ impl Listing {
     }
 }
 
-/// Hidden and temporary names.
-pub fn is_left_out(name: &str) -> bool {
+/// Returns whether a name is hidden or temporary.
+pub fn is_ignored(name: &str) -> bool {
     name.starts_with(['.', '_']) || TEMPORARY_ENDS.iter().any(|end| name.ends_with(end))
 }
 

@@ -1,44 +1,43 @@
-//! A folder whose files are spread over the processes of a job: one lists it, and each reads the files that it owns, see `inbox/files`.
+//! A directory whose files are shared among the processes of a job: one process lists it, and each reads the files that it owns, see `inbox/files`.
 
 use super::listing::Listing;
-use super::{DirFiles, FileRead, os_name, stored_name};
+use super::{DirFiles, FileRead, WatchedFiles, os_name, stored_name};
+use crate::files::source::settings::WatchTimes;
 use crate::limits::FILES_ORDERED_MAX;
-use crate::receiver::file::failed;
 use crate::receiver::outage::{LOOK_EVERY, Outage};
-use crate::receiver::{WatchTimes, on_thread};
+use crate::receiver::{failed, on_thread};
 use millstream_base::batch::partition::{FILE_CLOCK_PREFIX, Share};
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
 use millstream_base::inbox::{FileReports, Inbox};
 use millstream_base::job::spec::SourceSpec;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::warn;
 
-/// How often it is looked what others have told.
-const HEARD_EVERY: Duration = Duration::from_millis(20);
-/// How many names are told to be forgotten at a time.
-const FORGOTTEN_AT_ONCE: usize = 1000;
-/// How many names of missing files are remembered, so that each is told once.
-const MISSING_TOLD_MAX: usize = 1000;
+/// Interval of checking what other processes have reported.
+const REPORTS_INTERVAL: Duration = Duration::from_millis(20);
+/// Maximum names per order to drop names.
+const DROPPED_NAMES_MAX: usize = 1000;
+/// Maximum names of missing files that are tracked, so that each is reported once.
+const MISSING_REPORTED_MAX: usize = 1000;
 
-/// Reads the files of this share until the inbox is closed, and lists the folder for all `processes` where the share says so.
+/// Reads the files of this share until the inbox is closed. If the share says so, it also lists the directory for all `processes`.
 pub fn start(
-    (source, path, times): (SourceSpec, PathBuf, WatchTimes),
+    (source, watched): (SourceSpec, WatchedFiles),
     from: &Positions,
     inbox: Arc<Inbox>,
     runtime: &Handle,
     (share, processes): (Share, usize),
 ) {
     if share.reports_clocks() {
-        let (source, path, from, listing) = (source.clone(), path.clone(), from.clone(), inbox.clone());
+        let (source, watched, from, listing) = (source.clone(), watched.clone(), from.clone(), inbox.clone());
         let name = format!("the thread that lists the directory of source `{}`", source.name);
         on_thread(listing, runtime, &name, move |inbox, runtime| {
-            let listed = DirFiles::open(source, path, inbox, runtime)
-                .and_then(|files| DirLister::new(files, times, &from, processes).list(inbox, runtime));
+            let listed = DirFiles::open(source, &watched, inbox, runtime)
+                .and_then(|files| DirLister::new(files, watched.times, &from, processes).list(inbox, runtime));
             listed.unwrap_or_else(|error| inbox.fail(error));
         });
     }
@@ -46,26 +45,26 @@ pub fn start(
     let begun: HashMap<String, Position> = begun.map(|(name, at)| (name.clone(), *at)).collect();
     let name = format!("the receiver of source `{}`", source.name);
     on_thread(inbox, runtime, &name, move |inbox, runtime| {
-        let opened = DirFiles::open(source, path, inbox, runtime);
-        let reader = |files| DirReader { files, begun, told: BTreeSet::new(), lists: share.reports_clocks() };
+        let opened = DirFiles::open(source, &watched, inbox, runtime);
+        let reader = |files| DirReader { files, begun, reported: BTreeSet::new(), lists: share.reports_clocks() };
         let read = opened.and_then(|files| reader(files).read(inbox, runtime));
         read.unwrap_or_else(|error| inbox.fail(error));
     });
 }
 
-/// Who reads the files that one process owns.
+/// Reads the files that one process owns.
 struct DirReader {
     files: DirFiles,
-    /// Where files are read on that an earlier start has read in part.
+    /// Positions of files that an earlier start has read in part.
     begun: HashMap<String, Position>,
-    /// Files that are not there, as was told.
-    told: BTreeSet<String>,
-    /// Who lists the folder is in this process, and says when there is nothing to read.
+    /// Missing files that were reported.
+    reported: BTreeSet<String>,
+    /// Whether the lister is in this process; it reports when there is nothing to read.
     lists: bool,
 }
 
 impl DirReader {
-    /// Reads what is ordered, until the inbox is closed.
+    /// Reads the ordered files, until the inbox is closed.
     fn read(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<(), Error> {
         let mut waiting = VecDeque::new();
         loop {
@@ -79,7 +78,7 @@ impl DirReader {
             }
             let is_open = match waiting.pop_front() {
                 Some(name) => self.read_file(name, inbox, runtime)?,
-                None => !inbox.closed_within(runtime, HEARD_EVERY),
+                None => !inbox.closed_within(runtime, REPORTS_INTERVAL),
             };
             if !is_open {
                 return Ok(());
@@ -100,19 +99,19 @@ impl DirReader {
         match read {
             FileRead::Ended(_) => Ok(true),
             FileRead::Missing => {
-                self.tell_missing(&name);
+                self.report_missing(&name);
                 Ok(inbox.report_missing_file(name))
             }
             FileRead::Closed => Ok(false),
         }
     }
 
-    /// It is tried again as often as the file is listed.
-    fn tell_missing(&mut self, name: &str) {
-        if self.told.len() >= MISSING_TOLD_MAX {
-            self.told.clear();
+    /// Logs a missing file once. It is tried again whenever it is listed.
+    fn report_missing(&mut self, name: &str) {
+        if self.reported.len() >= MISSING_REPORTED_MAX {
+            self.reported.clear();
         }
-        if self.told.insert(name.to_owned()) {
+        if self.reported.insert(name.to_owned()) {
             let (source, path) = (&self.files.source.name, self.files.path.join(os_name(name).unwrap_or_default()));
             let path = path.display();
             warn!(
@@ -123,26 +122,26 @@ impl DirReader {
     }
 }
 
-/// Who lists a folder for all processes.
+/// Lists a directory for all processes.
 struct DirLister {
     files: DirFiles,
     listing: Listing,
-    away: Outage,
-    /// What each process owns.
+    outage: Outage,
+    /// The share of each process.
     shares: Vec<Share>,
-    /// Files that no process was told of, by process, the oldest first.
+    /// Files that no process was ordered to read, by process, the oldest first.
     waiting: Vec<VecDeque<String>>,
-    /// How many each process was told of and has not read.
+    /// How many files each process was ordered to read and has not finished.
     ordered: Vec<usize>,
     /// Files that were found and are not read to their ends.
     pending: HashSet<String>,
-    /// Those of them that processes were told of, and that they have not begun.
+    /// Those of them that were ordered and are not yet begun.
     not_begun: HashSet<String>,
-    /// The clock of files that nobody has begun is there.
+    /// Whether the clock of files that are not yet begun exists.
     holds: bool,
-    /// Names that are to be forgotten.
+    /// Names to drop.
     forgotten: Vec<String>,
-    /// There was a look, and nothing is there that may still be written.
+    /// Whether nothing may still be written, as of the last scan; `None`: there was none.
     settled: Option<bool>,
 }
 
@@ -153,10 +152,10 @@ impl DirLister {
             from.clone().into_iter().partition(|(name, _)| name.starts_with(FILE_CLOCK_PREFIX));
         let (ended, begun): (Vec<_>, Vec<_>) = from.into_iter().partition(|(_, position)| position.ended());
         let listing = Listing::new(&files.source, files.path.clone(), times, ended);
-        let away = Outage::new(&files.source, &files.path);
+        let outage = Outage::new(&files.source, &files.path);
         let mut lister = DirLister {
             listing,
-            away,
+            outage,
             files,
             shares: (0..processes.max(1)).map(|process| Share::new(process, processes.max(1))).collect(),
             waiting: vec![VecDeque::new(); processes.max(1)],
@@ -168,13 +167,13 @@ impl DirLister {
             settled: None,
         };
         begun.into_iter().for_each(|(name, _)| lister.found(name));
-        // Those that had a clock and no rows: who owns them sees whether they are still there.
+        // Files that had a clock and no rows: their owner sees whether they still exist.
         let clocks = clocks.into_keys().filter_map(|name| name.strip_prefix(FILE_CLOCK_PREFIX).map(str::to_owned));
         clocks.filter(|name| !name.is_empty()).for_each(|name| lister.found(name));
         lister
     }
 
-    /// Lists until the inbox is closed.
+    /// Lists the directory until the inbox is closed.
     fn list(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<(), Error> {
         let mut next = Instant::now();
         loop {
@@ -187,18 +186,18 @@ impl DirLister {
                 return Ok(());
             }
             inbox.idle(self.settled == Some(true) && self.pending.is_empty());
-            let pause = HEARD_EVERY.min(next.saturating_duration_since(Instant::now())).max(super::POLL_MIN);
+            let pause = REPORTS_INTERVAL.min(next.saturating_duration_since(Instant::now())).max(super::POLL_MIN);
             if inbox.closed_within(runtime, pause) {
                 return Ok(());
             }
         }
     }
 
-    /// Looks at the folder, and says how long to wait before the next look.
+    /// Scans the directory, and returns the pause before the next scan.
     fn look(&mut self) -> Result<Duration, Error> {
-        match self.listing.look(self.files.place.as_mut()) {
+        match self.listing.look(self.files.dir.as_mut()) {
             Ok(look) => {
-                self.away.recovered();
+                self.outage.recovered();
                 self.settled = Some(!look.settling);
                 self.forgotten.extend(look.forgotten);
                 look.new.iter().for_each(|name| self.found(stored_name(name)));
@@ -207,13 +206,13 @@ impl DirLister {
             Err((path, error)) if path != self.files.path => Err(failed(&self.files.source, &path, &error)),
             Err((_, error)) => {
                 self.settled = self.settled.map(|_| false);
-                self.away.failed(&error)?;
+                self.outage.failed(&error)?;
                 Ok(LOOK_EVERY)
             }
         }
     }
 
-    /// A file is to be read.
+    /// Notes a file to read.
     fn found(&mut self, name: String) {
         if self.pending.insert(name.clone()) {
             let owner = self.owner(&name);
@@ -221,12 +220,12 @@ impl DirLister {
         }
     }
 
-    /// The process that reads a file.
+    /// Returns the process that reads a file.
     fn owner(&self, name: &str) -> usize {
         self.shares.iter().position(|share| share.owns(name)).unwrap_or_default()
     }
 
-    /// What became of files that were to be read.
+    /// Handles the reports about ordered files.
     fn hear(&mut self, reports: FileReports) {
         for name in &reports.begun {
             self.not_begun.remove(name);
@@ -235,7 +234,7 @@ impl DirLister {
             os_name(&name).into_iter().for_each(|name| self.listing.was_read(name, end));
             self.is_done(&name);
         }
-        // Where it is there again it is found again.
+        // If it exists again, a scan finds it again.
         reports.missing.iter().for_each(|name| self.is_done(name));
     }
 
@@ -247,10 +246,10 @@ impl DirLister {
         }
     }
 
-    /// Tells the processes what to do. `false`: the inbox is closed.
+    /// Sends orders to the processes. `false`: the inbox is closed.
     fn order(&mut self, inbox: &Inbox) -> bool {
         if !self.forgotten.is_empty() {
-            let count = self.forgotten.len().min(FORGOTTEN_AT_ONCE);
+            let count = self.forgotten.len().min(DROPPED_NAMES_MAX);
             if !inbox.forget_files(self.forgotten.drain(..count).collect()) {
                 return false;
             }

@@ -4,8 +4,9 @@
 mod parquet;
 
 use super::compressed::Stream;
-use super::framer;
-use super::framing::{trim_csv_line_end, trim_line_end};
+use super::settings::FileReads;
+use crate::receiver::framing::{trim_csv_line_end, trim_line_end};
+use crate::receiver::{framer, plain};
 use arrow::array::{AsArray, RecordBatch};
 use millstream_base::decode::avro::container::{self, Header, Scanned};
 use millstream_base::decode::csv;
@@ -13,7 +14,7 @@ use millstream_base::decode::infer::{Guess, GuessedColumn};
 use millstream_base::decode::mark;
 use millstream_base::decode::{self, Decoder};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{Format, SourceKind, SourceSpec, WriterSchema};
+use millstream_base::job::spec::{Format, SourceSpec, WriterSchema};
 use std::path::Path;
 
 /// Number of records used to detect the separator.
@@ -84,7 +85,7 @@ fn infer_part(
         return avro(name, path, bytes, (is_complete, damage), sample.rows_max).map_err(|what| wrong(&what));
     }
     let (format, mut notes) = format_of(path, bytes, is_complete, sample).map_err(|what| wrong(&what))?;
-    let mut source = SourceSpec::new(name, SourceKind::File { path: path.into() }, format);
+    let mut source = SourceSpec::of(name, FileReads { path: path.into() }).format(format);
     let records = records(&source, bytes, is_complete, sample.rows_max);
     if records.is_empty() {
         let what = if is_complete {
@@ -139,7 +140,7 @@ fn avro(
     if schema.is_empty() {
         return Err("its records have no fields".into());
     }
-    let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Avro(WriterSchema::InFile));
+    let source = SourceSpec::of(name, FileReads { path: path.into() }).format(Format::Avro(WriterSchema::InFile));
     let source = source.schema(schema);
     let TrialResult { records, rejected, notes } = try_decode(&source, bytes, (is_complete, damage), rows_max);
     Ok(Inferred { source, notes, records, rejected, is_complete })
@@ -147,13 +148,12 @@ fn avro(
 
 /// Reads the first bytes of the file. Returns also whether they are the complete file, and why the rest of a damaged file cannot be read.
 fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool, Option<String>)> {
-    let failed =
-        |error: std::io::Error| Error::job(format!("cannot read `{}`: {}", path.display(), super::plain(&error)));
+    let failed = |error: std::io::Error| Error::job(format!("cannot read `{}`: {}", path.display(), plain(&error)));
     if std::fs::metadata(path).map_err(failed)?.is_dir() {
         return Err(Error::job(format!("`{}` is a directory; name one of its files", path.display())));
     }
     // `Text`, so that the first bytes show whether the file is compressed. Only for binary records they do not.
-    let source = SourceSpec::new("sample", SourceKind::File { path: path.into() }, Format::Text);
+    let source = SourceSpec::of("sample", FileReads { path: path.into() });
     let mut stream =
         Stream::of(&source, path, millstream_base::regular::open(path).map_err(failed)?).map_err(failed)?;
     let mut bytes = Vec::new();
@@ -247,7 +247,7 @@ fn trim(bytes: &[u8]) -> &[u8] {
 fn separator(bytes: &[u8], is_complete: bool) -> Option<u8> {
     let cells_of = |separator: u8| {
         let format = Format::Csv { header: false, separator };
-        let source = SourceSpec::new("sample", SourceKind::File { path: "sample".into() }, format);
+        let source = SourceSpec::of("sample", FileReads { path: "sample".into() }).format(format);
         let records = records(&source, bytes, is_complete, SEPARATOR_RECORDS as u64);
         let mut counts = records.iter().filter(|record| !record.is_empty()).map(|record| {
             std::str::from_utf8(record)

@@ -6,9 +6,9 @@
 
 use super::content::Content;
 use super::file_facts::FileFacts;
-use super::parquet::ParquetLines;
+use super::parquet_lines::ParquetLines;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use millstream_base::job::spec::{ColumnSpec, Format, RecordBounds, SourceSpec};
 use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ fn kind_of_name(path: &Path) -> Option<Kind> {
 /// Determines the encoding of a file by its name or its first bytes. Binary records may start with any bytes, so only the name counts for them. The
 /// same is true for input that is not a regular file. An empty file is not compressed.
 fn kind_of(source: &SourceSpec, path: &Path, file: &mut Content) -> io::Result<Option<Kind>> {
-    if !matches!(source.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Objects { .. }) {
+    if source.kind.bounds() != RecordBounds::File {
         return Ok(None);
     }
     let named = kind_of_name(path);

@@ -1,12 +1,13 @@
 //! Infers the columns of a Parquet file, which has their names and types.
 
 use super::{Inferred, Sample, TrialResult, try_decode};
-use crate::receiver::compressed::Stream;
+use crate::files::source::compressed::Stream;
+use crate::files::source::settings::FileReads;
 use crate::receiver::plain;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
 use millstream_base::panics::caught;
 use millstream_base::shown::harmless;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -27,7 +28,7 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     if columns.is_empty() {
         return Err(wrong(&"it has no column that a schema can name"));
     }
-    let source = SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Parquet).schema(columns);
+    let source = SourceSpec::of(name, FileReads { path: path.into() }).format(Format::Parquet).schema(columns);
     let file = millstream_base::regular::open(path).map_err(|error| wrong(&plain(&error)))?;
     let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
     let mut bytes = Vec::new();

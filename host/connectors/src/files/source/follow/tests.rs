@@ -1,15 +1,16 @@
 //! Logs that are appended to, rotated and truncated at random, read by receivers that are stopped at random, against a list
 //! of what was written.
 
-use super::super::replay::replay;
-use super::super::tests::{StartedSource, begin_from};
-use super::super::*;
+use super::*;
+use crate::files::source::settings::LogReads;
+use crate::receiver::replay::replay;
+use crate::receiver::tests::{StartedSource, begin_from};
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::ids::BatchId;
 use millstream_base::inbox::TakeLimits;
-use millstream_base::job::spec::{ColumnSpec, RereadClient};
+use millstream_base::job::spec::{ColumnSpec, Origin, RereadClient};
 use millstream_base::random::Random;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -18,8 +19,8 @@ use std::time::Instant;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 fn log(path: &Path, settle: Duration, format: Format) -> SourceSpec {
-    let kind = SourceKind::Follow { path: path.into(), poll: Duration::from_millis(1), settle };
-    let mut source = SourceSpec::new("log", kind, format);
+    let times = WatchTimes { poll: Duration::from_millis(1), settle };
+    let mut source = SourceSpec::of("log", LogReads { path: path.into(), times }).format(format);
     if let Format::Csv { .. } = source.format {
         source.schema = vec![ColumnSpec::new("n", ColumnType::Text)];
     }

@@ -1,19 +1,21 @@
+use super::super::WatchedFiles;
 use super::super::walk::LocalDir;
 use super::*;
-use millstream_base::job::spec::{Format, SourceKind};
+use crate::files::source::settings::{DirectoryReads, FilesRead};
 use std::fs;
 use std::path::Path;
 
 fn listing(dir: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
     let times = WatchTimes { poll: Duration::from_millis(1), settle };
-    let kind = SourceKind::Directory { path: dir.into(), poll: times.poll, settle, spread: false };
-    Listing::new(&SourceSpec::new("in", kind, Format::Text), dir.into(), times, ended)
+    let reads = DirectoryReads { times, ..DirectoryReads::new(dir) };
+    Listing::new(&SourceSpec::of("in", reads), dir.into(), times, ended)
 }
 
 /// Looks, and takes all new files for read as they are.
 fn look(listing: &mut Listing) -> (Vec<String>, ListingResult) {
-    let spec = SourceSpec::directory("in", listing.path.clone());
-    let mut dir = LocalDir::new(&spec, listing.path.clone(), std::sync::Arc::new(|_| true));
+    let spec = SourceSpec::of("in", DirectoryReads::new(&listing.path));
+    let watched = WatchedFiles { path: listing.path.clone(), files: FilesRead::default(), times: listing.times };
+    let mut dir = LocalDir::new(&spec, &watched, std::sync::Arc::new(|_| true));
     let look = listing.look(&mut dir).unwrap();
     for name in &look.new {
         listing.was_read(name.clone(), end_of(&listing.path.join(name)));
@@ -68,7 +70,7 @@ fn another_file_of_a_name_is_read_and_one_that_was_written_to_is_not() {
         let mut listing = listing(dir.path(), Duration::ZERO, vec![("a".into(), end)]);
         fs::write(&path, "one\ntwo\n").unwrap();
         assert!(look(&mut listing).0.is_empty(), "it grew");
-        assert!(listing.known[&OsString::from("a")].told);
+        assert!(listing.known[&OsString::from("a")].reported);
         fs::write(dir.path().join(".b"), "one\n").unwrap();
         fs::rename(dir.path().join(".b"), &path).unwrap();
         let mut other =

@@ -1,25 +1,27 @@
-//! The names that are in a folder, and with `subfolders` in the folders in it. Links to folders are not followed: a file has one
-//! name then, whatever leads to it, and no circle of links is walked for ever.
+//! Finds the names in a directory, and with `subfolders` in its subdirectories. Links to directories are not followed. So each file has one name, and
+//! the walk ends even if links form a cycle.
 
-use super::listing::is_left_out;
-use super::{Dir, ScanResult};
+use super::listing::is_ignored;
+use super::{Dir, ScanResult, WatchedFiles};
+use crate::files::source::content::Content;
+use crate::files::source::file::{OpenedFile, SourceFile};
+use crate::files::source::file_facts::FileFacts;
+use crate::files::source::object::Pause;
+use crate::files::source::settings::FilesRead;
 use crate::limits::DIRECTORY_DIRS_MAX;
-use crate::receiver::content::Content;
-use crate::receiver::file::{OpenedFile, SourceFile, failed};
-use crate::receiver::file_facts::FileFacts;
-use crate::receiver::object::Pause;
+use crate::receiver::failed;
 use crate::receiver::outage::Outage;
 use glob::{MatchOptions, Pattern};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{FilesRead, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use std::ffi::OsString;
 use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// A folder of this machine.
+/// A local directory.
 pub struct LocalDir {
     source: SourceSpec,
     path: PathBuf,
@@ -29,16 +31,17 @@ pub struct LocalDir {
 }
 
 impl LocalDir {
-    /// Of a source; `pause` says whether to go on waiting.
-    pub fn new(source: &SourceSpec, path: PathBuf, pause: Pause) -> LocalDir {
-        LocalDir { walk: Walk::new(&source.files), source: source.clone(), path, modified: None, pause }
+    /// Opens the directory of a source; `pause` waits and returns whether to continue.
+    pub fn new(source: &SourceSpec, watched: &WatchedFiles, pause: Pause) -> LocalDir {
+        let (path, walk) = (watched.path.clone(), Walk::new(&watched.files));
+        LocalDir { walk, source: source.clone(), path, modified: None, pause }
     }
 }
 
 impl Dir for LocalDir {
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let names = match self.walk.names(&self.path) {
-            // Nothing was given back yet.
+            // No rows were retried yet.
             Err((_, error)) if error.kind() == ErrorKind::NotFound && self.source.kind.retry_dir().is_some() => {
                 return Ok(ScanResult::default());
             }
@@ -50,8 +53,8 @@ impl Dir for LocalDir {
         }
         let changed = self.modified != modified;
         self.modified = modified;
-        // The empty folder of a disk that is not mounted tells nothing of its files.
-        Ok(ScanResult { whole: !names.empty, changed, rests: true })
+        // An unmounted disk leaves an empty directory, which says nothing about its files.
+        Ok(ScanResult { complete: !names.empty, changed, slow: true })
     }
 
     fn open(&self, _: &str, path: &Path) -> Result<Option<Content>, Error> {
@@ -63,74 +66,73 @@ impl Dir for LocalDir {
     }
 
     fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error> {
-        let there =
+        let found =
             Outage::new(&self.source, &part.path).wait_out(|| std::fs::metadata(&part.path), |time| (self.pause)(time));
-        // What is wrong with a file that is still not there is said by who opens it.
-        if let Ok(None) = there {
+        // Opening the file reports that it is still missing.
+        if let Ok(None) = found {
             return Ok(None);
         }
         part.open(from).map(Some)
     }
 }
 
-/// As a shell takes patterns: no `*` goes over a `/`.
+/// Patterns as in a shell: `*` does not match `/`.
 const LIKE_A_SHELL: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
 
-/// Which names are looked at.
+/// Which names are scanned.
 pub struct Walk {
     pattern: Option<Pattern>,
-    /// The pattern is one of paths.
+    /// Whether the pattern is for paths.
     of_paths: bool,
     subfolders: bool,
     dirs_max: usize,
 }
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Default)]
 pub struct Names {
-    /// Names from the folder on, and what is there, links followed.
+    /// Paths within the directory, with the metadata of what they lead to.
     pub files: Vec<(OsString, Metadata)>,
-    /// Nothing is in the folder, whatever its name.
+    /// Whether the directory is empty, regardless of the pattern.
     pub empty: bool,
 }
 
 impl Walk {
-    /// A pattern that is none, which is refused before, takes nothing.
+    /// Creates a walk. An invalid pattern, which is rejected before, matches nothing.
     pub fn new(files: &FilesRead) -> Walk {
         let pattern = files.pattern.as_ref().map(|pattern| Pattern::new(pattern).unwrap_or_default());
         let of_paths = files.pattern.as_ref().is_some_and(|pattern| pattern.contains('/'));
         Walk { pattern, of_paths, subfolders: files.subfolders, dirs_max: DIRECTORY_DIRS_MAX }
     }
 
-    /// All names that count. An error tells what could not be looked at.
+    /// Returns all matching names. An error has the path that could not be listed.
     pub fn names(&self, dir: &Path) -> Result<Names, (PathBuf, io::Error)> {
         let mut found = Names { empty: true, ..Names::default() };
         let mut waiting = vec![PathBuf::new()];
         let mut dirs = 0;
         while let Some(below) = waiting.pop() {
-            let place = dir.join(&below);
+            let path = dir.join(&below);
             dirs += 1;
             if dirs > self.dirs_max {
-                let words =
-                    format!("there are more than {} directories; read them with several sources", self.dirs_max);
-                return Err((place, io::Error::other(words)));
+                let message = format!("there are more than {} directories; read them with several sources", self.dirs_max);
+                return Err((path, io::Error::other(message)));
             }
-            let entries = match std::fs::read_dir(&place) {
-                // Gone since its name was read.
+            let entries = match std::fs::read_dir(&path) {
+                // It was deleted after its name was read.
                 Err(error) if error.kind() == ErrorKind::NotFound && dirs > 1 => continue,
-                // The folder as a whole waits for what is in it.
+                // An unreadable subdirectory makes the complete directory wait.
                 Err(error) if dirs > 1 => {
-                    let words = format!("{}: {error}", place.display());
-                    return Err((dir.to_owned(), io::Error::new(error.kind(), words)));
+                    let message = format!("{}: {error}", path.display());
+                    return Err((dir.to_owned(), io::Error::new(error.kind(), message)));
                 }
-                entries => entries.map_err(|error| (place.clone(), error))?,
+                entries => entries.map_err(|error| (path.clone(), error))?,
             };
             for entry in entries {
-                let entry = entry.map_err(|error| (place.clone(), error))?;
+                let entry = entry.map_err(|error| (path.clone(), error))?;
                 found.empty = false;
                 let name = entry.file_name();
-                if is_left_out(&name.to_string_lossy()) {
+                if is_ignored(&name.to_string_lossy()) {
                     continue;
                 }
                 // Follows links, as opening does.
@@ -151,7 +153,7 @@ impl Walk {
         Ok(found)
     }
 
-    /// Whether a file of this name, from the folder on, is one of those that are read.
+    /// Returns whether a file with this path within the directory is read.
     pub fn takes(&self, name: &Path) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         let name = if self.of_paths { Some(name.as_os_str()) } else { name.file_name() };

@@ -1,4 +1,4 @@
-//! What stands for objects that are read in builds without object stores.
+//! Replaces the reading of objects in builds without object stores.
 
 use super::file_facts::FileFacts;
 use crate::objects::Bucket;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Waits for so long; whether to go on.
+/// Waits for this time; returns whether to continue.
 pub type Pause = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
-/// A source's way to its bucket: there is none.
+/// Reads the bucket of a source: there is none.
 pub struct BucketReader {
     /// The bucket.
     pub bucket: Bucket,
@@ -22,24 +22,24 @@ pub struct BucketReader {
 #[derive(Clone)]
 pub enum Object {}
 
-/// The bucket that a source reads.
+/// Returns the bucket that a source reads.
 pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
     let url = source.kind.bucket().unwrap_or_default();
     Bucket::open(url)
 }
 
-/// Where an object is, for people.
-pub fn shown(place: &str, name: &str) -> PathBuf {
-    Path::new(place).join(name)
+/// Returns the path of an object for messages.
+pub fn shown(location: &str, name: &str) -> PathBuf {
+    Path::new(location).join(name)
 }
 
 impl BucketReader {
-    /// Of a source.
+    /// Opens the bucket of a source.
     pub fn new(source: &SourceSpec, _pause: Pause) -> Result<BucketReader, Error> {
         BucketReader::patient(source)
     }
 
-    /// Of a source.
+    /// Opens the bucket of a source.
     pub fn patient(source: &SourceSpec) -> Result<BucketReader, Error> {
         let bucket = bucket_of(source).map_err(|error| error.within(format!("source `{}`", source.name)))?;
         Ok(BucketReader { bucket })
@@ -52,22 +52,22 @@ impl BucketReader {
 }
 
 impl Object {
-    /// What it is known by.
+    /// Returns its facts.
     pub fn facts(&self) -> FileFacts {
         match *self {}
     }
 
-    /// Goes to a byte.
+    /// Seeks to an offset.
     pub fn seek_to(&mut self, _offset: u64) {
         match *self {}
     }
 
-    /// The first bytes.
+    /// Reads the first bytes.
     pub fn first(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
         match *self {}
     }
 
-    /// Adds bytes to the buffer.
+    /// Appends bytes to the buffer.
     pub fn fill(&mut self, _buffer: &mut Vec<u8>, _bytes_max: u64) -> io::Result<usize> {
         match *self {}
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::files::source::settings::FileReads;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::io::Write;
@@ -21,7 +22,7 @@ fn compress_all(text: &[u8]) -> [(&'static str, Vec<u8>); 2] {
 }
 
 fn source(format: Format) -> SourceSpec {
-    SourceSpec::new("in", SourceKind::File { path: PathBuf::new() }, format)
+    SourceSpec::of("in", FileReads { path: PathBuf::new() }).format(format)
 }
 
 fn open(dir: &Path, name: &str, bytes: &[u8], format: Format) -> Stream {

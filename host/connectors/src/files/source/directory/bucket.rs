@@ -1,23 +1,23 @@
-//! The objects below a prefix of a bucket, as a folder of files. They come in the order of their names, so that names behind the
-//! last one are listed without all others; all are listed now and then, for those that come between.
+//! The objects below a prefix of a bucket, as a directory of files. Servers list them in the order of their names, so names after the last one are
+//! listed without the others. Periodically all are listed, to find names in between.
 
 use super::walk::Walk;
 use super::{Dir, ScanResult, takes_by};
+use crate::files::source::content::Content;
+use crate::files::source::file::{OTHER_OBJECT, OpenedFile, SourceFile};
+use crate::files::source::file_facts::FileFacts;
+use crate::files::source::object::{BucketReader, facts};
+use crate::files::source::settings::FilesRead;
 use crate::limits::OBJECTS_LIST_ALL_MS;
-use crate::receiver::content::Content;
-use crate::receiver::file::{OTHER_OBJECT, OpenedFile, SourceFile};
-use crate::receiver::file_facts::FileFacts;
-use crate::receiver::object::{BucketReader, facts};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
 use object_store::list::PaginatedListOptions;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How many times longer than listing all names took they are not listed all again.
+/// The pause between full listings, as a multiple of the time that one takes.
 const REST: u32 = 20;
 
 /// What is below a prefix of a bucket.
@@ -25,32 +25,32 @@ pub struct BucketDir {
     reader: BucketReader,
     walk: Walk,
     subfolders: bool,
-    /// The last name there is, with the prefix.
+    /// The last existing name, with the prefix.
     last: Option<String>,
-    /// When all names are listed again; `None`: with the next look.
+    /// When all names are listed again; `None`: at the next scan.
     all_again: Option<Instant>,
 }
 
 impl BucketDir {
-    /// Of a source.
-    pub fn new(source: &SourceSpec, reader: BucketReader) -> BucketDir {
-        let (walk, subfolders) = (Walk::new(&source.files), source.files.subfolders);
+    /// Creates the directory of a source.
+    pub fn new(files: &FilesRead, reader: BucketReader) -> BucketDir {
+        let (walk, subfolders) = (Walk::new(files), files.subfolders);
         BucketDir { reader, walk, subfolders, last: None, all_again: None }
     }
 
-    /// Lists names, page by page. How many pages and names there were.
+    /// Lists names page by page. Returns the number of pages and of names.
     fn list(
         &mut self,
-        behind: Option<&str>,
+        after: Option<&str>,
         see: &mut dyn FnMut(OsString, Option<FileFacts>),
     ) -> Result<(usize, usize), io::Error> {
         let (mut pages, mut names, mut token) = (0, 0, None);
         loop {
-            let (bucket, asked) = (&self.reader.bucket, token.clone());
+            let (bucket, requested) = (&self.reader.bucket, token.clone());
             let (client, prefix) = (bucket.client(), bucket.prefix().to_owned());
             let options = PaginatedListOptions {
-                offset: behind.map(str::to_owned).filter(|_| token.is_none()),
-                // What is deeper is not told at all.
+                offset: after.map(str::to_owned).filter(|_| token.is_none()),
+                // Deeper names are not reported at all.
                 delimiter: (!self.subfolders).then(|| "/".into()),
                 page_token: token.take(),
                 ..PaginatedListOptions::default()
@@ -65,15 +65,15 @@ impl BucketDir {
                 if self.last.as_deref().is_none_or(|last| last < key) {
                     self.last = Some(key.to_owned());
                 }
-                // Consoles make empty objects to show a folder; no empty object has a record.
+                // Consoles create empty objects to show a directory. An empty object has no records.
                 let name = key.strip_prefix(&prefix).filter(|name| meta.size > 0 && !name.is_empty());
                 if let Some(name) = name.filter(|name| takes_by(&self.walk, self.subfolders, Path::new(name))) {
                     see(name.into(), Some(facts(&meta)));
                 }
             }
-            if page.page_token.is_some() && page.page_token == asked {
-                let words = format!("the server lists the same names of {} repeatedly", bucket.url());
-                return Err(io::Error::other(Error::environment(words)));
+            if page.page_token.is_some() && page.page_token == requested {
+                let message = format!("the server lists the same names of {} repeatedly", bucket.url());
+                return Err(io::Error::other(Error::environment(message)));
             }
             token = page.page_token;
             if token.is_none() {
@@ -88,22 +88,22 @@ impl Dir for BucketDir {
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)> {
         let began = Instant::now();
         let all = self.all_again.is_none_or(|again| again <= began) || self.last.is_none();
-        let behind = self.last.take().filter(|_| !all);
-        let place = PathBuf::from(self.reader.bucket.url());
-        let listed = self.list(behind.as_deref(), see);
-        // Where nothing came behind it, it still is the last.
-        self.last = self.last.take().or(behind);
+        let after = self.last.take().filter(|_| !all);
+        let url = PathBuf::from(self.reader.bucket.url());
+        let listed = self.list(after.as_deref(), see);
+        // If nothing follows it, it is still the last.
+        self.last = self.last.take().or(after);
         let (pages, names) = listed.map_err(|error| {
-            // What was told of the names before is forgotten with the error.
+            // An error discards the names that were reported before it.
             self.all_again = None;
-            (place, error)
+            (url, error)
         })?;
         if all {
             let rest = Duration::from_millis(OBJECTS_LIST_ALL_MS).max(began.elapsed() * REST);
-            // Where one answer holds all names it is no more work to list them all.
+            // If one response has all names, listing all costs no more.
             self.all_again = (pages > 1).then(|| Instant::now() + rest);
         }
-        Ok(ScanResult { whole: all && names > 0, changed: false, rests: false })
+        Ok(ScanResult { complete: all && names > 0, changed: false, slow: false })
     }
 
     fn open(&self, name: &str, _: &Path) -> Result<Option<Content>, Error> {
@@ -122,17 +122,18 @@ impl Dir for BucketDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::source::settings::DirectoryReads;
     use crate::objects::Bucket;
-    use millstream_base::job::spec::FilesRead;
+    use millstream_base::job::spec::SourceSpec;
     use object_store::RetryConfig;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};
     use std::sync::{Arc, Mutex};
 
-    /// Two names an answer.
+    /// Names per response.
     const PAGE: usize = 2;
 
-    /// A server that lists these keys, and what it was asked for.
+    /// A server that lists these keys, and the requests that it received.
     #[derive(Clone, Default)]
     struct Server {
         keys: Arc<Mutex<Vec<String>>>,
@@ -181,7 +182,7 @@ mod tests {
             let server = self.clone();
             std::thread::spawn(move || {
                 for stream in listener.incoming() {
-                    // A client that goes away is its own matter.
+                    // A client may close its connection early.
                     let _ = server.serve(&stream.unwrap());
                 }
             });
@@ -193,16 +194,17 @@ mod tests {
                 ("AWS_SECRET_ACCESS_KEY", "test"),
             ];
             let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let spec = SourceSpec::objects("in", "s3://bucket/in").files(FilesRead { pattern: None, subfolders: true });
+            let spec = SourceSpec::of("in", DirectoryReads::new("s3://bucket/in"));
+            let files = FilesRead { pattern: None, subfolders: true };
             let bucket = Bucket::open("s3://bucket/in", &settings, RetryConfig::default()).unwrap();
-            BucketDir::new(&spec, BucketReader::of(&spec, bucket, Arc::new(|_| true)))
+            BucketDir::new(&files, BucketReader::of(&spec, bucket, Arc::new(|_| true)))
         }
 
-        /// The names that a look tells, whether they are all, and what it asked for.
+        /// Returns the names that a scan reports, whether they are all, and the requests.
         fn look(&self, dir: &mut BucketDir) -> (Vec<String>, bool, Vec<String>) {
             let mut names = Vec::new();
             let found = dir.look(&mut |name, _| names.push(name.into_string().unwrap())).unwrap();
-            (names, found.whole, std::mem::take(&mut self.asked.lock().unwrap()))
+            (names, found.complete, std::mem::take(&mut self.asked.lock().unwrap()))
         }
 
         fn has(&self, keys: &[&str]) {
@@ -224,7 +226,7 @@ mod tests {
         let more = texts(&["behind in/d/f", "more in/h"]);
         assert_eq!(server.look(&mut dir), (texts(&["g", "h", "i"]), false, more));
         assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind in/i"])));
-        // All are listed when it is time, and where one answer holds them all, always.
+        // All are listed when it is time, and always if one response has them all.
         dir.all_again = Some(Instant::now());
         let (names, whole, _) = server.look(&mut dir);
         assert_eq!((names, whole), (texts(&["a", "b", "c", "d/f", "g", "h", "i"]), true));

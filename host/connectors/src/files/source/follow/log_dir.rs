@@ -1,4 +1,4 @@
-//! The files of a log: the one at its path and, beside it, those that it was before it was rotated.
+//! The files of a log: the current one at its path, and the rotated ones next to it.
 
 use millstream_base::batch::identity;
 use millstream_base::batch::identity::FileIdentity;
@@ -11,54 +11,54 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Ends of names of files that hold a log in another form.
-const PACKED_ENDS: [&str; 7] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".Z"];
+/// Suffixes of compressed files.
+const COMPRESSED_SUFFIXES: [&str; 7] = [".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".Z"];
 
-/// How much of what was read last is kept, to know a copy that lacks the last lines.
+/// How much of the bytes read last is kept, to recognize a copy without the last lines.
 const RECENT_BYTES_MAX: usize = 64 << 10;
 
 /// A file of a log.
 #[derive(Clone, Debug)]
 pub struct LogFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its inode.
     pub inode: u64,
     /// Its length.
     pub bytes: u64,
-    /// When it was last written to.
+    /// When it was last modified.
     pub modified: SystemTime,
     /// Its first bytes.
     pub head: Vec<u8>,
-    /// Whether it stands at the path of the log.
+    /// Whether it is at the path of the log.
     pub current: bool,
-    /// Whether its name alone makes it one of the log.
+    /// Whether its name alone makes it a file of the log.
     pub rotated: bool,
     /// The number at the end of its name.
     number: u64,
 }
 
-/// What stands in the folder of a log.
+/// The files in the directory of a log.
 #[derive(Debug, Default)]
 pub struct LogDir {
-    /// Regular files, those that were written to last at the end, and the one at the path behind all others.
+    /// Regular files, ordered by modification time, and last the one at the path.
     pub files: Vec<LogFile>,
-    /// Names of files of the log that are packed.
+    /// Names of compressed files of the log.
     pub packed: Vec<String>,
 }
 
 impl LogDir {
-    /// Looks at the folder of `path`. `inodes`: of files that are looked for under any name.
+    /// Scans the directory of `path`. `inodes`: files to find under any name.
     ///
-    /// The file at the path is looked at first: what it was before it was truncated is in copies by then, which are whole. The
-    /// other way round a copy could be seen empty, and behind it what was written after the truncation.
+    /// The file at the path is scanned first: if it was truncated, its former content is in complete copies by then. In the other order, a copy could
+    /// be seen empty, and then the current file with what was written after the truncation.
     pub fn look(path: &Path, inodes: &[u64]) -> io::Result<LogDir> {
-        let mut beside = LogDir::default();
+        let mut log_dir = LogDir::default();
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let entries = std::fs::read_dir(dir)?;
         if let Some(found) = LogFile::open(path)? {
-            beside.files.push(LogFile { current: true, ..found });
+            log_dir.files.push(LogFile { current: true, ..found });
         }
         for entry in entries {
             let entry = entry?;
@@ -67,8 +67,8 @@ impl LogDir {
                 continue;
             }
             let suffix = other.strip_prefix(&name).filter(|suffix| is_rotation(suffix));
-            if suffix.is_some() && PACKED_ENDS.iter().any(|end| other.ends_with(end)) {
-                beside.packed.push(other);
+            if suffix.is_some() && COMPRESSED_SUFFIXES.iter().any(|end| other.ends_with(end)) {
+                log_dir.packed.push(other);
                 continue;
             }
             let wanted = suffix.is_some() || entry.metadata().is_ok_and(|m| inodes.contains(&m.ino()));
@@ -78,19 +78,19 @@ impl LogDir {
             if let Some(mut found) = LogFile::open(&entry.path())? {
                 found.rotated = suffix.is_some();
                 found.number = suffix.map_or(0, last_number);
-                beside.files.push(found);
+                log_dir.files.push(found);
             }
         }
-        // A file that has two names for a moment is one.
-        let current = beside.files.iter().find(|found| found.current).map(|found| found.inode);
-        beside.files.retain(|found| found.current || Some(found.inode) != current);
-        // Of two that were written to at the same moment, the one with the larger number is the older one.
-        beside.files.sort_by_key(|found| (found.current, found.modified, Reverse(found.number), found.path.clone()));
-        Ok(beside)
+        // A file that has two names for a moment counts once.
+        let current = log_dir.files.iter().find(|found| found.current).map(|found| found.inode);
+        log_dir.files.retain(|found| found.current || Some(found.inode) != current);
+        // Of two with the same time, the one with the larger number is older.
+        log_dir.files.sort_by_key(|found| (found.current, found.modified, Reverse(found.number), found.path.clone()));
+        Ok(log_dir)
     }
 
-    /// Which of the files was read up to this position, if it is here: itself, or else, with `copies`, a copy. `taken`: files
-    /// that are others.
+    /// Returns the file that was read up to this position, if it exists: the file itself, or with `copies` a copy. `taken`: files that are known to
+    /// be others.
     pub fn find(
         &self,
         known: &FileIdentity,
@@ -100,15 +100,15 @@ impl LogDir {
     ) -> io::Result<Option<usize>> {
         for (place, found) in self.files.iter().enumerate() {
             let copy = found.inode != known.inode;
-            // What a head of this length is, it stays, and saves opening the file.
+            // A head of this length does not change, so the file need not be opened.
             let other = found.head.len() >= known.head_bytes && !known.begins(&found.head);
             if copy != copies || copy && !found.rotated || other || taken.contains(&place) {
                 continue;
             }
-            // As it is now: a copy may have become whole since it was looked at, and the file itself been truncated.
+            // Its current state: since the scan, a copy may have been completed, and the file itself truncated.
             let Some(file) = open(&found.path)? else { continue };
             let bytes = file.metadata()?.len();
-            // A copy of what was read to its end is as long as that.
+            // A copy of a file that was read to its end has the same length.
             let long = if copy && position.ended() { bytes == position.offset } else { bytes >= position.offset };
             if long && known.begins(&identity::head_of(&file)?) && identity::fits(&file, position)? {
                 return Ok(Some(place));
@@ -117,8 +117,8 @@ impl LogDir {
         Ok(None)
     }
 
-    /// A rotated file that holds the beginning of what was read of a file, and ends where that has these bytes: a copy that was made
-    /// before the last lines were written, which are not to be found any more since. Where it ends. `taken`: files that are others.
+    /// Finds a rotated copy of a file that was read, without its last lines: they were written after the copy and are lost. The copy is a prefix of
+    /// what was read. Returns also where it ends. `taken`: files that are known to be others.
     pub fn short_copy(
         &self,
         known: &FileIdentity,
@@ -140,17 +140,16 @@ impl LogDir {
         Ok(None)
     }
 
-    /// Whether a rotated file is a copy of the one at the path, which somebody is about to truncate. Until then the one at the
-    /// path is the one to read. It is so as long as it begins with all that the copy holds, and was there before the copy: of
-    /// two logs that begin alike, the rotated one is the older one.
+    /// Returns whether a rotated file is a copy of the one at the path, which is about to be truncated. Until then, the one at the path is the one to
+    /// read. It is if it begins with the complete copy and is older: of two logs with equal beginnings, the rotated one is older.
     pub fn is_copy_of_current(&self, found: &LogFile) -> io::Result<bool> {
         let Some(current) = self.files.iter().find(|file| file.current) else { return Ok(false) };
-        // The copy comes first: where the other is truncated meanwhile, this is seen.
+        // The copy is read first, so that a truncation of the other in the meantime is noticed.
         let (Some(copy), Some(log)) = (open(&found.path)?, open(&current.path)?) else { return Ok(false) };
         let (of_copy, of_log) = (copy.metadata()?, log.metadata()?);
         let older = match (of_log.created(), of_copy.created()) {
             (Ok(log), Ok(copy)) => log <= copy,
-            // Where files do not tell when they were made.
+            // If the file system does not store creation times.
             _ => modified(&of_log) <= modified(&of_copy),
         };
         if found.current || of_copy.ino() == of_log.ino() || of_copy.len() > of_log.len() || !older {
@@ -160,10 +159,10 @@ impl LogDir {
         Ok(identity::head_of(&log)?.starts_with(&head) && identity::tail_of(&log, of_copy.len())? == tail)
     }
 
-    /// Whether another look found the same files.
+    /// Returns whether another scan found the same files.
     pub fn same(&self, other: &LogDir) -> bool {
         let files =
-            |beside: &LogDir| beside.files.iter().map(|f| (f.path.clone(), f.inode)).collect::<BTreeMap<_, _>>();
+            |log_dir: &LogDir| log_dir.files.iter().map(|f| (f.path.clone(), f.inode)).collect::<BTreeMap<_, _>>();
         files(self) == files(other)
     }
 }
@@ -176,12 +175,12 @@ pub struct RecentBytes {
 }
 
 impl RecentBytes {
-    /// Of a file that is read on from here.
+    /// Creates it for a file that is read from this position.
     pub fn from(file: &File, offset: u64) -> io::Result<RecentBytes> {
         Ok(RecentBytes { bytes: identity::before(file, offset, RECENT_BYTES_MAX)?, end: offset })
     }
 
-    /// These were read.
+    /// Adds bytes that were read.
     pub fn read(&mut self, block: &[u8]) {
         self.end += block.len() as u64;
         let kept = block.get(block.len().saturating_sub(RECENT_BYTES_MAX)..).unwrap_or_default();
@@ -190,7 +189,7 @@ impl RecentBytes {
         self.bytes.extend_from_slice(kept);
     }
 
-    /// What is known of what stands before this place of the file; `None`: nothing, or the file was not read as far.
+    /// Returns the kept bytes before this offset of the file; `None`: none are kept, or the file was not read that far.
     fn before(&self, place: u64) -> Option<&[u8]> {
         let left = usize::try_from(self.end.checked_sub(place)?).ok()?;
         self.bytes.get(..self.bytes.len().checked_sub(left)?).filter(|before| !before.is_empty())
@@ -198,7 +197,7 @@ impl RecentBytes {
 }
 
 impl LogFile {
-    /// A regular file; `None`: it is not there, or something else.
+    /// Returns a regular file; `None`: it does not exist or is something else.
     pub fn open(path: &Path) -> io::Result<Option<LogFile>> {
         let Some(file) = open(path)? else { return Ok(None) };
         let metadata = file.metadata()?;
@@ -215,34 +214,34 @@ impl LogFile {
     }
 }
 
-/// A regular file; `None`: it is not there, or something else.
+/// Opens a regular file; `None`: it does not exist or is something else.
 pub fn open(path: &Path) -> io::Result<Option<File>> {
-    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) };
+    let or_missing = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(error) };
     match std::fs::metadata(path) {
         // Opening a pipe would wait for its writer.
-        Ok(metadata) if metadata.is_file() => millstream_base::regular::open(path).map(Some).or_else(gone),
+        Ok(metadata) if metadata.is_file() => millstream_base::regular::open(path).map(Some).or_else(or_missing),
         Ok(_) => Ok(None),
-        Err(error) => gone(error),
+        Err(error) => or_missing(error),
     }
 }
 
-/// When a file was last written to.
+/// Returns when a file was last modified.
 pub fn modified(metadata: &Metadata) -> SystemTime {
     metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Where the file is that positions and plans name so, and that holds what stood at this position.
+/// Returns the path of the file with this name in positions and plans, which contains the bytes before this position.
 pub fn path_of(path: &Path, name: &str, position: Position) -> Option<PathBuf> {
     let known = FileIdentity::parse(name)?;
-    let beside = LogDir::look(path, &[known.inode]).ok()?;
+    let log_dir = LogDir::look(path, &[known.inode]).ok()?;
     // More may have been written to it since.
     let position = Position { mark: position.mark & !1, ..position };
-    let itself = beside.find(&known, position, false, &[]).ok()?;
-    let place = itself.or_else(|| beside.find(&known, position, true, &[]).ok()?)?;
-    beside.files.get(place).map(|found| found.path.clone())
+    let itself = log_dir.find(&known, position, false, &[]).ok()?;
+    let place = itself.or_else(|| log_dir.find(&known, position, true, &[]).ok()?)?;
+    log_dir.files.get(place).map(|found| found.path.clone())
 }
 
-/// Whether a rotation puts such a suffix behind a log's name: `.1`, `-20261121`, `.2026-11-21`, `.old`.
+/// Returns whether a rotation appends such a suffix to a log's name: `.1`, `-20261121`, `.2026-11-21`, `.old`.
 fn is_rotation(suffix: &str) -> bool {
     let Some(rest) = suffix.strip_prefix(['.', '-', '_']) else { return false };
     rest == "old" || rest == "prev" || rest.starts_with(|first: char| first.is_ascii_digit())

@@ -1,8 +1,9 @@
-//! One file of a log, read on as long as it is the one at the path, and to its end when it was rotated.
+//! Reads one file of a log: as long as it is the one at the path, and to its end when it was rotated.
 
 use super::log_dir::{self, LogFile, RecentBytes};
 use super::{FollowedLog, ReadEnd};
-use crate::receiver::file::{SourceFile, failed};
+use crate::files::source::file::SourceFile;
+use crate::receiver::failed;
 use crate::receiver::framing::Framer;
 use millstream_base::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
 use millstream_base::batch::position::Position;
@@ -15,13 +16,13 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::info;
 
-/// How often to look, at least, while a rotated file settles.
+/// Minimum number of scans while a rotated file settles.
 const LOOKS_AT_SETTLING: u32 = 4;
-/// For how long nobody has written to a rotated file, at least, whose last line has no end.
+/// How long a rotated file must be unchanged, at least, if its last line has no end.
 const HALF_LINE_SETTLE: Duration = Duration::from_secs(1);
 
 impl FollowedLog<'_> {
-    /// Reads a file on as long as it is the one at the path, and to its end otherwise.
+    /// Reads a file as long as it is the one at the path, otherwise to its end.
     pub(super) fn read(
         &mut self,
         identity: FileIdentity,
@@ -35,7 +36,7 @@ impl FollowedLog<'_> {
         let part = SourceFile { source, path: found.path.clone(), name: name.clone() };
         let mut framer = match part.at(file, from) {
             Ok(opened) => opened.into_framer(),
-            // Truncated since it was opened.
+            // It was truncated after it was opened.
             Err(_) if !identity::fits(&reading, from).map_err(broken)? => return Ok(ReadEnd::Look),
             Err(error) => return Err(error),
         };
@@ -43,7 +44,7 @@ impl FollowedLog<'_> {
         let mut position = from;
         self.known.insert(number, (identity.clone(), position));
         let mut tail = identity::tail_of(&reading, from.offset).map_err(broken)?;
-        // Truncated since it was opened: these are not the bytes before the position.
+        // It was truncated after it was opened: these are not the bytes before the position.
         if !identity::fits(&reading, from).map_err(broken)? {
             return Ok(ReadEnd::Look);
         }
@@ -51,10 +52,10 @@ impl FollowedLog<'_> {
         let mut read_to = from.offset;
         let mut still: Option<(u64, Instant)> = None;
         loop {
-            // Asked before the read: what was written before it was rotated is there.
+            // Checked before the read, so that everything written before a rotation is read.
             let rotated = !self.is_current(found.inode);
             let block = read_block(&reading, framer.wanted()).map_err(broken)?;
-            // Somebody may have truncated it, and written as much to it again.
+            // It may have been truncated, and as much may have been written again.
             let other = read_to == 0 && !identity.begins(&identity::head_of(&reading).map_err(broken)?);
             if other || identity::tail_of(&reading, read_to).map_err(broken)? != tail {
                 return Ok(ReadEnd::Look);
@@ -73,7 +74,7 @@ impl FollowedLog<'_> {
                     }
                     continue;
                 }
-                // Who has begun a line in it may still hold it open, and is about to end it.
+                // The writer of an incomplete line may still have it open, and is about to complete it.
                 let half =
                     !matches!(source.format, Format::Binary { .. }) && tail.last().is_some_and(|byte| *byte != b'\n');
                 let settle = if half { self.times.settle.max(HALF_LINE_SETTLE) } else { self.times.settle };
@@ -103,7 +104,7 @@ impl FollowedLog<'_> {
                 return Ok(ReadEnd::Inbox);
             }
         }
-        // A last line without its end is one, now that nobody will end it.
+        // A last line without an end counts, now that it will not be completed.
         framer.end();
         if !self.put(&mut framer, number, &mut position) {
             return Ok(ReadEnd::Inbox);
@@ -118,7 +119,7 @@ impl FollowedLog<'_> {
         Ok(if open { ReadEnd::Look } else { ReadEnd::Inbox })
     }
 
-    /// Hands over all whole records. `false`: the inbox is closed.
+    /// Puts all complete records into the inbox. `false`: the inbox is closed.
     fn put(&mut self, framer: &mut Framer, number: u64, position: &mut Position) -> bool {
         while let Some(chunk) = framer.next(true) {
             *position = identity::position_after(&chunk);
@@ -132,16 +133,16 @@ impl FollowedLog<'_> {
         true
     }
 
-    /// Whether this file stands at the path.
+    /// Returns whether this file is at the path.
     fn is_current(&self, inode: u64) -> bool {
         match std::fs::metadata(self.path) {
             Ok(metadata) => metadata.ino() == inode,
-            // A folder that is away for a moment is no rotation.
+            // A directory that is unavailable for a moment is not a rotation.
             Err(error) => error.kind() != ErrorKind::NotFound || self.path.parent().is_some_and(|dir| !is_there(dir)),
         }
     }
 
-    /// Whether somebody wrote to the file that was rotated last.
+    /// Returns whether the file that was rotated last was written to.
     fn previous_grew(&self) -> bool {
         let Some((file, read_to)) = &self.previous else { return false };
         file.metadata().is_ok_and(|metadata| metadata.nlink() > 0 && metadata.len() > *read_to)
@@ -152,7 +153,7 @@ fn is_there(dir: &Path) -> bool {
     dir.as_os_str().is_empty() || dir.exists()
 }
 
-/// What is there, at most so much.
+/// Reads the available bytes, up to a maximum.
 fn read_block(file: &File, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut block = Vec::new();
     let mut file = file;
@@ -160,7 +161,7 @@ fn read_block(file: &File, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-/// For how long nobody has written to a file, or given it another name.
+/// Returns how long a file has not been written to or renamed.
 fn age(metadata: &std::fs::Metadata) -> Duration {
     let seconds = u64::try_from(metadata.ctime()).unwrap_or(0);
     let changed = Duration::new(seconds, u32::try_from(metadata.ctime_nsec()).unwrap_or(0));

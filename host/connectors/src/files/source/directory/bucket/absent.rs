@@ -1,20 +1,20 @@
-//! What stands for what is below a prefix of a bucket in builds without object stores.
+//! Replaces the objects of a bucket in builds without object stores.
 
 use super::{Content, Dir, FileFacts, OpenedFile, ScanResult, SourceFile};
-use crate::receiver::object::BucketReader;
+use crate::files::source::object::BucketReader;
+use crate::files::source::settings::FilesRead;
 use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is below a prefix: nothing.
+/// The objects below a prefix: there are none.
 pub enum BucketDir {}
 
 impl BucketDir {
-    /// Of a source.
-    pub fn new(_source: &SourceSpec, reader: BucketReader) -> BucketDir {
+    /// Creates the directory of a source.
+    pub fn new(_files: &FilesRead, reader: BucketReader) -> BucketDir {
         match reader.bucket {}
     }
 }

@@ -1,5 +1,5 @@
-//! Source `directory`: the files of a folder, and every file that is moved into it later. The same for the objects of a bucket, and
-//! for rows that are given back to a stage, whose folder need not be there, and for which no job waits.
+//! Reads the files of a directory, and every file that is moved into it later. The same for the objects of a bucket, and for retried rows, whose
+//! directory may be absent and which no job waits for.
 
 #[cfg_attr(not(feature = "objects"), path = "directory/bucket/absent.rs")]
 mod bucket;
@@ -8,11 +8,12 @@ pub mod spread;
 mod walk;
 
 use super::content::Content;
-use super::file::{OpenedFile, SourceFile, failed};
+use super::file::{OpenedFile, SourceFile};
 use super::file_facts::FileFacts;
 use super::object::{BucketReader, Pause};
-use super::outage::{LOOK_EVERY, Outage};
-use super::{WatchTimes, panicked};
+use super::settings::{FilesRead, WatchTimes};
+use crate::receiver::outage::{LOOK_EVERY, Outage};
+use crate::receiver::{failed, panicked};
 use bucket::BucketDir;
 use listing::Listing;
 use millstream_base::batch::position::{Position, Positions};
@@ -20,7 +21,7 @@ use millstream_base::error::Error;
 use millstream_base::fault;
 use millstream_base::hex;
 use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{FilesRead, SourceSpec};
+use millstream_base::job::spec::SourceSpec;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -31,43 +32,54 @@ use tokio::runtime::Handle;
 use tracing::{info, warn};
 use walk::{LocalDir, Walk};
 
-/// Where the files of a source are.
+/// A directory that is read, and how it is watched.
+#[derive(Clone)]
+pub struct WatchedFiles {
+    /// The directory, or the URL of a bucket and a prefix.
+    pub path: PathBuf,
+    /// Which of its files are read.
+    pub files: FilesRead,
+    /// How it is watched.
+    pub times: WatchTimes,
+}
+
+/// The location of a source's files.
 trait Dir: Send {
-    /// Tells the names that are there, or those of them that may be new, with what is known of each; `None`: it is no regular
-    /// file. An error tells what could not be looked at.
+    /// Reports the existing names, or at least the possibly new ones, with the facts of each; `None`: it is not a regular file. An error has the path
+    /// that could not be listed.
     fn look(&mut self, see: &mut dyn FnMut(OsString, Option<FileFacts>)) -> Result<ScanResult, (PathBuf, io::Error)>;
 
-    /// Opens a file that is new, by its name and path. `None`: it no longer exists.
+    /// Opens a new file by its name and path. `None`: it no longer exists.
     fn open(&self, name: &str, path: &Path) -> Result<Option<Content>, Error>;
 
-    /// Opens a file that was read in part, at the place where that ended. `None`: the inbox is closed.
+    /// Opens a file that was read in part, at that position. `None`: the inbox is closed.
     fn open_again<'a>(&self, part: SourceFile<'a>, from: Position) -> Result<Option<OpenedFile<'a>>, Error>;
 }
 
-/// Whether a scan of a folder saw all of it, and whether anything changed.
+/// Whether a scan of a directory saw all of it, and whether anything changed.
 #[derive(Default)]
 struct ScanResult {
-    /// Whatever was not told is not there.
-    whole: bool,
-    /// Something is not as it was at the look before.
+    /// Names that were not reported do not exist.
+    complete: bool,
+    /// Something has changed since the previous scan.
     changed: bool,
-    /// Looks that take long have to be rare.
-    rests: bool,
+    /// Slow scans must be rare.
+    slow: bool,
 }
 
-/// Reads on in the files of `path` that were not read to their end, then the new ones, then looks for more every
-/// `poll`, until the inbox is closed.
-pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from: Positions, inbox: Arc<Inbox>) {
+/// Continues files that were read in part, then reads the new ones, then looks for more at every `poll`, until the inbox is closed. `from` has the
+/// positions of an earlier start.
+pub async fn receive(source: SourceSpec, watched: WatchedFiles, from: Positions, inbox: Arc<Inbox>) {
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = source.kind.retry_dir().is_some();
     let mut finished = false;
-    let files = match DirFiles::open(source, path, &inbox, &Handle::current()) {
+    let files = match DirFiles::open(source, &watched, &inbox, &Handle::current()) {
         Ok(files) => files,
         Err(error) => return inbox.fail(error),
     };
-    let listing = Listing::new(&files.source, files.path.clone(), times, ended);
-    let away = Outage::new(&files.source, &files.path);
-    let mut dir = WatchedDir { files, begun, listing, away };
+    let listing = Listing::new(&files.source, files.path.clone(), watched.times, ended);
+    let outage = Outage::new(&files.source, &files.path);
+    let mut dir = WatchedDir { files, begun, listing, outage };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
@@ -83,11 +95,11 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
         let pause = match next {
             Ok(Some(pause)) => pause,
             Ok(None) => return,
-            // What waited for a server ended with the job.
+            // The job ended while the source waited for a server.
             Err(_) if inbox.is_closed() => return,
             Err(error) => return inbox.fail(error),
         };
-        // A job does not wait for rows that may be given back later.
+        // A job does not wait for rows that may be retried later.
         if retry && !finished {
             finished = true;
             inbox.finish();
@@ -96,56 +108,61 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: WatchTimes, from:
     }
 }
 
-/// A folder is not looked at more often than this.
+/// Minimum interval between scans of a directory.
 const POLL_MIN: Duration = Duration::from_millis(1);
 
-/// The files of a folder, to be read one by one.
+/// The files of a directory, read one by one.
 struct DirFiles {
     source: SourceSpec,
     path: PathBuf,
-    place: Box<dyn Dir>,
+    dir: Box<dyn Dir>,
 }
 
-/// What became of a file that was to be read.
+/// The result of reading a file.
 enum FileRead {
-    /// Its end is there.
+    /// It was read to its end, at this position.
     Ended(Position),
-    /// It is not there.
+    /// It does not exist.
     Missing,
     /// The inbox is closed.
     Closed,
 }
 
 impl DirFiles {
-    /// Of a source. `path`: the folder, where it is one of this machine.
-    fn open(source: SourceSpec, path: PathBuf, inbox: &Arc<Inbox>, runtime: &Handle) -> Result<DirFiles, Error> {
+    /// Opens the directory of a source.
+    fn open(
+        source: SourceSpec,
+        watched: &WatchedFiles,
+        inbox: &Arc<Inbox>,
+        runtime: &Handle,
+    ) -> Result<DirFiles, Error> {
         let (waiting, runtime) = (inbox.clone(), runtime.clone());
         let pause: Pause = Arc::new(move |time| !waiting.closed_within(&runtime, time));
-        let (path, place): (_, Box<dyn Dir>) = match source.kind.bucket() {
+        let (path, dir): (_, Box<dyn Dir>) = match source.kind.bucket() {
             Some(_) => {
                 let reader = BucketReader::new(&source, pause)?;
-                (reader.bucket.url().into(), Box::new(BucketDir::new(&source, reader)))
+                (reader.bucket.url().into(), Box::new(BucketDir::new(&watched.files, reader)))
             }
-            None => (path.clone(), Box::new(LocalDir::new(&source, path, pause))),
+            None => (watched.path.clone(), Box::new(LocalDir::new(&source, watched, pause))),
         };
-        Ok(DirFiles { source, path, place })
+        Ok(DirFiles { source, path, dir })
     }
 
-    /// Reads a file on that was begun.
+    /// Continues to read a file from a position.
     fn read_on(&self, name: String, from: Position, inbox: &Inbox, runtime: &Handle) -> Result<FileRead, Error> {
         let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
         let path = self.path.join(&os_name);
         info!("source `{}`: reading on in `{}` from byte {}", self.source.name, path.display(), from.offset);
         let part = SourceFile { source: &self.source, path, name };
-        let Some(opened) = self.place.open_again(part, from)? else { return Ok(FileRead::Closed) };
+        let Some(opened) = self.dir.open_again(part, from)? else { return Ok(FileRead::Closed) };
         Ok(opened.read(inbox, runtime)?.map_or(FileRead::Closed, FileRead::Ended))
     }
 
-    /// Reads a file that is new.
+    /// Reads a new file.
     fn read_new(&self, name: String, inbox: &Inbox, runtime: &Handle) -> Result<FileRead, Error> {
         let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
         let path = self.path.join(&os_name);
-        let Some(file) = self.place.open(&name, &path)? else { return Ok(FileRead::Missing) };
+        let Some(file) = self.dir.open(&name, &path)? else { return Ok(FileRead::Missing) };
         info!("source `{}`: reading `{}`", self.source.name, path.display());
         let part = SourceFile { source: &self.source, path, name };
         let read = part.at(file, Position::default())?.read(inbox, runtime)?;
@@ -158,27 +175,27 @@ struct WatchedDir {
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
     listing: Listing,
-    away: Outage,
+    outage: Outage,
 }
 
 impl WatchedDir {
-    /// Reads all that is to be read now, and says how long to wait before the next look. `None`: the inbox is closed.
+    /// Reads everything that can be read now, and returns the pause before the next scan. `None`: the inbox is closed.
     fn pass(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Duration>, Error> {
         if !self.read_on(inbox, runtime)? {
             return Ok(None);
         }
-        let look = match self.listing.look(self.files.place.as_mut()) {
+        let look = match self.listing.look(self.files.dir.as_mut()) {
             Ok(look) => look,
             Err((path, error)) => {
                 inbox.idle(false);
                 if path != self.files.path {
                     return Err(failed(&self.files.source, &path, &error));
                 }
-                self.away.failed(&error)?;
+                self.outage.failed(&error)?;
                 return Ok(Some(LOOK_EVERY));
             }
         };
-        self.away.recovered();
+        self.outage.recovered();
         inbox.idle(look.new.is_empty() && !look.settling);
         if !look.forgotten.is_empty() && !inbox.forget(look.forgotten) {
             return Ok(None);
@@ -191,7 +208,7 @@ impl WatchedDir {
         Ok(Some(look.pause))
     }
 
-    /// Reads the files on that were begun. `false`: the inbox is closed.
+    /// Continues the files that were read in part. `false`: the inbox is closed.
     fn read_on(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
         for (name, from) in std::mem::take(&mut self.begun) {
             let os_name = os_name(&name).ok_or_else(|| no_name(&self.files.source, &name))?;
@@ -204,7 +221,7 @@ impl WatchedDir {
         Ok(true)
     }
 
-    /// Reads a file that is new. `false`: the inbox is closed.
+    /// Reads a new file. `false`: the inbox is closed.
     fn read_new(&mut self, name: OsString, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
         match self.files.read_new(stored_name(&name), inbox, runtime)? {
             FileRead::Ended(end) => self.listing.was_read(name, end),
@@ -218,25 +235,24 @@ impl WatchedDir {
     }
 }
 
-/// Whether a file of this name, from the folder on, is one of those that are read.
+/// Returns whether a file with this path within the directory is read.
 pub fn takes(files: &FilesRead, name: &Path) -> bool {
     takes_by(&Walk::new(files), files.subfolders, name)
 }
 
-/// The same, where the pattern was read before.
+/// Like [`takes`], with a parsed pattern.
 fn takes_by(walk: &Walk, subfolders: bool, name: &Path) -> bool {
     let depth = name.components().count();
-    let hidden = |part: Component<'_>| listing::is_left_out(&part.as_os_str().to_string_lossy());
+    let hidden = |part: Component<'_>| listing::is_ignored(&part.as_os_str().to_string_lossy());
     (depth == 1 || (depth > 1 && subfolders)) && !name.components().any(hidden) && walk.takes(name)
 }
 
-/// A file's name as positions and plans hold it. One that is not UTF-8 is written in hexadecimal digits behind a slash, which no
-/// name has.
+/// Returns a file's name as in positions and plans. A name that is not UTF-8 is written in hexadecimal digits after a slash, which no name contains.
 fn stored_name(name: &OsStr) -> String {
     name.to_str().map_or_else(|| format!("/{}", hex::encode(name.as_bytes())), str::to_owned)
 }
 
-/// The name of a file in the folder, or in a folder in it, that was stored so; `None`: it cannot be one.
+/// Returns the path within the directory of a file with this stored name; `None`: the name is invalid.
 pub fn os_name(stored: &str) -> Option<OsString> {
     let name = match stored.strip_prefix('/') {
         None => stored.as_bytes().to_vec(),
@@ -246,7 +262,7 @@ pub fn os_name(stored: &str) -> Option<OsString> {
     name.split(|byte| *byte == b'/').all(plain).then(|| OsString::from_vec(name))
 }
 
-/// The error of a stored name that cannot be one of a file in a folder.
+/// Returns the error for an invalid stored name.
 pub fn no_name(source: &SourceSpec, stored: &str) -> Error {
     let name = &source.name;
     Error::environment(format!(

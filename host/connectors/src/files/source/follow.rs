@@ -1,15 +1,15 @@
-//! Source `file` with `follow`: a log that grows, and that is rotated, by renaming it or by copying and truncating it, while
-//! the job runs or while it does not.
+//! Source `file` with `follow`: a log that grows. It is rotated by renaming it or by copying and truncating it, while the job runs or while it does
+//! not.
 //!
-//! The log is the file at the path and its rotated files beside it. They are read the oldest first, each once and to its end.
-//! Which file is which is told by its content, not by its name: see [`identity`].
+//! The log is the file at the path and the rotated files next to it. They are read the oldest first, each once and to its end. Files are identified
+//! by their content, not by their names: see [`identity`].
 
 pub mod log_dir;
 mod reading;
 
-use super::WatchTimes;
-use super::file::failed;
-use super::outage::Outage;
+use super::settings::WatchTimes;
+use crate::receiver::failed;
+use crate::receiver::outage::Outage;
 use log_dir::{LogDir, LogFile, RecentBytes};
 use millstream_base::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
 use millstream_base::batch::position::{Position, Positions};
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-/// How often a folder is looked at until two looks see the same.
+/// Interval of scanning a directory until two scans see the same.
 const LOOKS_MAX: usize = 20;
 
 /// Reads the log until the inbox is closed.
@@ -33,7 +33,7 @@ pub fn receive(source: &SourceSpec, path: &Path, times: WatchTimes, from: &Posit
     let known = from.iter().filter_map(|(name, position)| FileIdentity::parse(name).map(|known| (known, *position)));
     let known: BTreeMap<u64, _> = known.map(|(known, position)| (known.number, (known, position))).collect();
     let next = known.keys().next_back().map_or(0, |last| last + 1);
-    let away = Outage::new(source, path);
+    let outage = Outage::new(source, path);
     let mut log = FollowedLog {
         source,
         path,
@@ -45,8 +45,8 @@ pub fn receive(source: &SourceSpec, path: &Path, times: WatchTimes, from: &Posit
         previous: None,
         recent: Default::default(),
         missing: None,
-        away,
-        told: false,
+        outage,
+        reported_missing: false,
     };
     if let Err(error) = log.follow() {
         inbox.fail(error);
@@ -61,22 +61,22 @@ struct FollowedLog<'a> {
     runtime: &'a Handle,
     /// Files that were begun, by number, and how far they were read.
     known: BTreeMap<u64, (FileIdentity, Position)>,
-    /// The number of the next one.
+    /// The number of the next file.
     next: u64,
-    /// The file that was read to its end last, and where that was: who still writes to it is heard.
+    /// The file that was last read to its end, and its position there, to notice later writes.
     previous: Option<(File, u64)>,
     /// The file that was read last, and its last bytes.
     recent: (u64, RecentBytes),
-    /// Since when a file that was begun cannot be found.
+    /// Since when a begun file cannot be found.
     missing: Option<Instant>,
-    away: Outage,
-    /// That there is no file at the path was told.
-    told: bool,
+    outage: Outage,
+    /// Whether it was reported that there is no file at the path.
+    reported_missing: bool,
 }
 
 /// What to do next.
 enum NextStep {
-    /// Read this file on from there.
+    /// Continue this file from this position.
     Read(FileIdentity, Position, LogFile, File),
     /// Nothing for now.
     Wait,
@@ -87,7 +87,7 @@ enum NextStep {
 /// How reading a file ended.
 #[derive(PartialEq)]
 enum ReadEnd {
-    /// Something else is to be read, or it: look.
+    /// Scan again: another file may have to be read.
     Look,
     /// The inbox is closed.
     Inbox,
@@ -112,30 +112,30 @@ impl FollowedLog<'_> {
         }
     }
 
-    /// Looks what there is: a file that was begun comes first, then the oldest that was not.
+    /// Decides what to read: begun files first, then the oldest that was not begun.
     fn next(&mut self) -> Result<NextStep, Error> {
-        let (beside, places) = match self.look() {
+        let (log_dir, indexes) = match self.look() {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(NextStep::Wait),
             Err(error) => {
                 self.inbox.idle(false);
-                self.away.failed(&error)?;
+                self.outage.failed(&error)?;
                 return Ok(NextStep::Wait);
             }
         };
-        self.away.recovered();
-        if self.end_in_copy(&beside, &places)? {
+        self.outage.recovered();
+        if self.end_in_copy(&log_dir, &indexes)? {
             return Ok(NextStep::Wait);
         }
-        if !self.forget(&beside, &places)? {
+        if !self.forget(&log_dir, &indexes)? {
             return Ok(if self.inbox.closed_within(self.runtime, Duration::ZERO) {
                 NextStep::End
             } else {
                 NextStep::Wait
             });
         }
-        for (number, place) in &places {
-            let (Some((identity, position)), Some(found)) = (self.known.get(number), beside.files.get(*place)) else {
+        for (number, index) in &indexes {
+            let (Some((identity, position)), Some(found)) = (self.known.get(number), log_dir.files.get(*index)) else {
                 continue;
             };
             let grew = found.inode == identity.inode && found.bytes > position.offset;
@@ -144,9 +144,9 @@ impl FollowedLog<'_> {
                 return self.open(identity, position, found);
             }
         }
-        let taken: Vec<usize> = places.into_values().collect();
-        let Some(found) = self.oldest_new(&beside, &taken)? else {
-            self.nothing(&beside);
+        let taken: Vec<usize> = indexes.into_values().collect();
+        let Some(found) = self.oldest_new(&log_dir, &taken)? else {
+            self.nothing(&log_dir);
             return Ok(NextStep::Wait);
         };
         if found.current && !self.has_record(found) {
@@ -157,13 +157,13 @@ impl FollowedLog<'_> {
         self.open(identity, Position::default(), found)
     }
 
-    /// The oldest file that was not begun.
-    fn oldest_new<'b>(&self, beside: &'b LogDir, taken: &[usize]) -> Result<Option<&'b LogFile>, Error> {
-        for (place, found) in beside.files.iter().enumerate() {
-            if taken.contains(&place) || found.bytes == 0 || !(found.rotated || found.current) {
+    /// Returns the oldest file that was not begun.
+    fn oldest_new<'b>(&self, log_dir: &'b LogDir, taken: &[usize]) -> Result<Option<&'b LogFile>, Error> {
+        for (index, found) in log_dir.files.iter().enumerate() {
+            if taken.contains(&index) || found.bytes == 0 || !(found.rotated || found.current) {
                 continue;
             }
-            let copy = beside.is_copy_of_current(found).map_err(|error| failed(self.source, &found.path, &error))?;
+            let copy = log_dir.is_copy_of_current(found).map_err(|error| failed(self.source, &found.path, &error))?;
             if !copy {
                 return Ok(Some(found));
             }
@@ -171,49 +171,50 @@ impl FollowedLog<'_> {
         Ok(None)
     }
 
-    /// The files of the log, and where those are that were begun. Names move while somebody rotates, so it counts what was the
-    /// same before and after all files were looked into. `None`: they move all the time.
+    /// Returns the files of the log, and which of them were begun. Names change during a rotation, so only what was the same before and after all
+    /// files were examined counts. `None`: they change all the time.
     fn look(&self) -> io::Result<Option<(LogDir, BTreeMap<u64, usize>)>> {
         let inodes: Vec<u64> = self.known.values().map(|(known, _)| known.inode).collect();
         let mut before = LogDir::look(self.path, &inodes)?;
         for _ in 0..LOOKS_MAX {
-            let places = self.find(&before)?;
+            let indexes = self.find(&before)?;
             let again = LogDir::look(self.path, &inodes)?;
             if again.same(&before) {
-                return Ok(Some((before, places)));
+                return Ok(Some((before, indexes)));
             }
             before = again;
         }
         Ok(None)
     }
 
-    /// Where the files are that were begun, by number: themselves, or else copies of them.
-    fn find(&self, beside: &LogDir) -> io::Result<BTreeMap<u64, usize>> {
-        let mut places = BTreeMap::new();
+    /// Returns the files that were begun, by number: the files themselves, or else copies of them.
+    fn find(&self, log_dir: &LogDir) -> io::Result<BTreeMap<u64, usize>> {
+        let mut indexes = BTreeMap::new();
         let mut taken = Vec::new();
         for copies in [false, true] {
             for (number, (known, position)) in &self.known {
-                if places.contains_key(number) {
+                if indexes.contains_key(number) {
                     continue;
                 }
-                if let Some(place) = beside.find(known, *position, copies, &taken)? {
-                    taken.push(place);
-                    places.insert(*number, place);
+                if let Some(index) = log_dir.find(known, *position, copies, &taken)? {
+                    taken.push(index);
+                    indexes.insert(*number, index);
                 }
             }
         }
-        Ok(places)
+        Ok(indexes)
     }
 
-    /// Where the file that was read last is not to be found as far as it was read, but a copy that was made before its last lines
-    /// were written: the copy is that file, and holds nothing new. Whether it is so.
-    fn end_in_copy(&mut self, beside: &LogDir, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+    /// Handles the file that was read last, if only a copy without its last lines exists: the copy is that file, and has nothing new. Returns whether
+    /// that is the case.
+    fn end_in_copy(&mut self, log_dir: &LogDir, indexes: &BTreeMap<u64, usize>) -> Result<bool, Error> {
         let (number, recent) = &self.recent;
         let known =
-            self.known.get_mut(number).filter(|(_, position)| !position.ended() && !places.contains_key(number));
+            self.known.get_mut(number).filter(|(_, position)| !position.ended() && !indexes.contains_key(number));
         let Some((known, position)) = known else { return Ok(false) };
-        let taken: Vec<usize> = places.values().copied().collect();
-        let found = beside.short_copy(known, recent, &taken).map_err(|error| failed(self.source, self.path, &error))?;
+        let taken: Vec<usize> = indexes.values().copied().collect();
+        let found =
+            log_dir.short_copy(known, recent, &taken).map_err(|error| failed(self.source, self.path, &error))?;
         let Some((_, end)) = found.filter(|(_, end)| end.offset <= position.offset) else { return Ok(false) };
         let (name, source, path) = (known.name(), &self.source.name, self.path.display());
         info!(
@@ -225,10 +226,10 @@ impl FollowedLog<'_> {
         Ok(true)
     }
 
-    /// Forgets the files that are not there any more. One of which more was to be read is looked for a little longer, and
-    /// then told. `false`: nothing can be read now.
-    fn forget(&mut self, beside: &LogDir, places: &BTreeMap<u64, usize>) -> Result<bool, Error> {
-        let missing = self.known.iter().filter(|(number, _)| !places.contains_key(number));
+    /// Drops files that no longer exist. A file that was not read to its end is looked for a little longer, and then reported. `false`: nothing can
+    /// be read now.
+    fn forget(&mut self, log_dir: &LogDir, indexes: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+        let missing = self.known.iter().filter(|(number, _)| !indexes.contains_key(number));
         let missing: Vec<(u64, String, Position)> =
             missing.map(|(number, (known, position))| (*number, known.name(), *position)).collect();
         if missing.iter().all(|(_, _, position)| position.ended()) {
@@ -240,16 +241,16 @@ impl FollowedLog<'_> {
         for (number, _, position) in &missing {
             self.known.remove(number);
             if !position.ended() {
-                self.tell_lost(beside, *position);
+                self.report_lost(log_dir, *position);
             }
         }
         let names: Vec<String> = missing.into_iter().map(|(_, name, _)| name).collect();
         Ok(names.is_empty() || self.inbox.forget(names))
     }
 
-    fn tell_lost(&self, beside: &LogDir, position: Position) {
+    fn report_lost(&self, log_dir: &LogDir, position: Position) {
         let (name, path, read) = (&self.source.name, self.path.display(), position.offset);
-        let packed = match beside.packed.first() {
+        let packed = match log_dir.packed.first() {
             Some(packed) => {
                 format!(" `{packed}` next to it is compressed and cannot be read: let the rotation compress it later.")
             }
@@ -262,23 +263,23 @@ impl FollowedLog<'_> {
         );
     }
 
-    /// There is nothing to read.
-    fn nothing(&mut self, beside: &LogDir) {
+    /// Notes that there is nothing to read.
+    fn nothing(&mut self, log_dir: &LogDir) {
         self.inbox.idle(true);
-        let there = beside.files.iter().any(|found| found.current);
-        if !there && !self.told {
+        let exists = log_dir.files.iter().any(|found| found.current);
+        if !exists && !self.reported_missing {
             warn!("source `{}`: no file at `{}` yet; waiting for it", self.source.name, self.path.display());
         }
-        self.told = !there;
+        self.reported_missing = !exists;
     }
 
-    /// Whether a file has as much as can be told from the beginning of others: a record, or many bytes.
+    /// Returns whether a file has enough content to distinguish it from others: a record, or many bytes.
     fn has_record(&self, found: &LogFile) -> bool {
         let lines = memchr::memchr_iter(b'\n', &found.head).count();
         let lines_by_r = memchr::memchr_iter(b'\r', &found.head).count();
         match self.source.format {
             _ if found.head.len() == HEAD_BYTES_MAX => true,
-            // A header alone may be the same in each.
+            // The header alone may be the same in all of them.
             Format::Csv { header: true, .. } => lines.max(lines_by_r) > 1,
             Format::Csv { header: false, .. } => lines.max(lines_by_r) > 0,
             Format::Binary { .. } => true,
@@ -286,7 +287,7 @@ impl FollowedLog<'_> {
         }
     }
 
-    /// Opens a file that was found; where another has its name meanwhile, look again.
+    /// Opens a file that was found. If another has its name meanwhile, the result is to scan again.
     fn open(&mut self, identity: FileIdentity, position: Position, found: &LogFile) -> Result<NextStep, Error> {
         let broken = |error: io::Error| failed(self.source, &found.path, &error);
         let Some(file) = log_dir::open(&found.path).map_err(broken)? else { return Ok(NextStep::Wait) };

@@ -1,10 +1,10 @@
-//! Objects of a bucket as they are read: in pieces, of which the next is on its way while one is at hand. A server that is away is
-//! waited for in the middle of a read, so that no decoder sees it.
+//! Reads objects of a bucket in pieces; the next piece is requested while the current one is read. If the server is unreachable in the middle of a
+//! read, the read waits, so that no decoder notices.
 
 use super::file_facts::FileFacts;
-use super::outage::Outage;
 use crate::limits::OBJECT_PIECE_BYTES;
 use crate::objects::{Bucket, Client, Requests, environment, is_transient, no_bucket};
+use crate::receiver::outage::Outage;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use millstream_base::error::Error;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the client tries a request again by itself: what lasts longer is told, and waited for here.
+/// How long the client retries a request on its own. Longer outages are logged, and waited for here.
 const RETRY: RetryConfig = RetryConfig {
     backoff: BackoffConfig {
         init_backoff: Duration::from_millis(50),
@@ -31,10 +31,10 @@ const RETRY: RetryConfig = RetryConfig {
     retry_timeout: Duration::from_secs(5),
 };
 
-/// Waits for so long; whether to go on.
+/// Waits for this time; returns whether to continue.
 pub type Pause = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
-/// A source's way to its bucket.
+/// Reads the bucket of a source.
 #[derive(Clone)]
 pub struct BucketReader {
     source: Arc<SourceSpec>,
@@ -43,30 +43,30 @@ pub struct BucketReader {
     pause: Pause,
 }
 
-/// The bucket that a source reads, opened with what the environment says. Asks the server nothing.
+/// Returns the bucket that a source reads, opened with the settings of the environment. Sends no request.
 pub fn bucket_of(source: &SourceSpec) -> Result<Bucket, Error> {
     let url = source.kind.bucket().ok_or_else(|| Error::bug("no source of objects"))?;
     Bucket::open(url, &environment(), RETRY)
 }
 
-/// Where an object is, for people.
-pub fn shown(place: &str, name: &str) -> PathBuf {
-    Path::new(place).join(name)
+/// Returns the path of an object for messages.
+pub fn shown(location: &str, name: &str) -> PathBuf {
+    Path::new(location).join(name)
 }
 
 impl BucketReader {
-    /// Of a source; `pause` says whether to go on waiting.
+    /// Opens the bucket of a source; `pause` waits and returns whether to continue.
     pub fn new(source: &SourceSpec, pause: Pause) -> Result<BucketReader, Error> {
         let bucket = bucket_of(source).map_err(|error| error.within(format!("source `{}`", source.name)))?;
         Ok(BucketReader::of(source, bucket, pause))
     }
 
-    /// Of a source whose bucket is open.
+    /// Reads an open bucket of a source.
     pub fn of(source: &SourceSpec, bucket: Bucket, pause: Pause) -> BucketReader {
         BucketReader { source: Arc::new(source.clone()), bucket: Arc::new(bucket), pause }
     }
 
-    /// Of a source that waits until its server is there, or has been away for too long.
+    /// Opens the bucket of a source that waits until its server is reachable, or has been unreachable for too long.
     pub fn patient(source: &SourceSpec) -> Result<BucketReader, Error> {
         let pause = |time| {
             std::thread::sleep(time);
@@ -75,31 +75,31 @@ impl BucketReader {
         BucketReader::new(source, Arc::new(pause))
     }
 
-    /// Opens an object that is new, with its first bytes. `None`: there is none of this name, or it is empty.
+    /// Opens a new object, with its first bytes. `None`: it does not exist or is empty.
     pub fn open_new(&self, name: &str) -> Result<Option<Object>, Error> {
-        let Some(place) = self.bucket.at(name) else { return Ok(None) };
+        let Some(location) = self.bucket.at(name) else { return Ok(None) };
         let found = self.waiting(name, || {
-            let (client, place) = (self.bucket.client(), place.clone());
+            let (client, location) = (self.bucket.client(), location.clone());
             let found = self.bucket.run("read", name, async move {
                 let range = Some(GetRange::Bounded(0..OBJECT_PIECE_BYTES));
-                let found = match client.get_opts(&place, GetOptions { range, ..GetOptions::default() }).await {
+                let found = match client.get_opts(&location, GetOptions { range, ..GetOptions::default() }).await {
                     Ok(found) => found,
                     Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(None),
                     Err(error) if is_transient(&error) => return Err(error),
                     Err(error) => {
-                        // What is empty has no first byte.
-                        let empty = client.head(&place).await.is_ok_and(|meta| meta.size == 0);
+                        // An empty object has no first byte.
+                        let empty = client.head(&location).await.is_ok_and(|meta| meta.size == 0);
                         return if empty { Ok(None) } else { Err(error) };
                     }
                 };
                 let (meta, wanted) = (found.meta.clone(), found.meta.size.min(OBJECT_PIECE_BYTES));
                 Ok(Some((meta, collect(found, wanted).await)))
             })?;
-            let whole = |(meta, piece): (_, Result<_, String>)| match piece {
+            let complete = |(meta, piece): (_, Result<_, String>)| match piece {
                 Ok(piece) => Ok((meta, piece)),
                 Err(why) => Err(self.bucket.error("read", name, why, true)),
             };
-            found.map(whole).transpose()
+            found.map(complete).transpose()
         })?;
         Ok(found.map(|(meta, piece)| {
             let mut object = Object::new(self.clone(), name, meta);
@@ -109,13 +109,13 @@ impl BucketReader {
         }))
     }
 
-    /// Opens an object. `None`: there is none of this name.
+    /// Opens an object. `None`: it does not exist.
     pub fn open(&self, name: &str) -> Result<Option<Object>, Error> {
-        let Some(place) = self.bucket.at(name) else { return Ok(None) };
+        let Some(location) = self.bucket.at(name) else { return Ok(None) };
         let found = self.waiting(name, || {
-            let (client, place) = (self.bucket.client(), place.clone());
+            let (client, location) = (self.bucket.client(), location.clone());
             self.bucket.run("look at", name, async move {
-                match client.head(&place).await {
+                match client.head(&location).await {
                     Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => Ok(None),
                     found => found.map(Some),
                 }
@@ -124,7 +124,7 @@ impl BucketReader {
         Ok(found.map(|meta| Object::new(self.clone(), name, meta)))
     }
 
-    /// Tries again while the server is away. The error of a source that ends for it, or whose job does.
+    /// Retries while the server is unreachable. Returns the error if that lasts too long, or if the job ends.
     fn waiting<T>(&self, name: &str, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, Error> {
         let path = shown(self.bucket.url(), name);
         let mut outage = Outage::new(&self.source, &path);
@@ -132,7 +132,7 @@ impl BucketReader {
         done.ok_or_else(|| self.ends())
     }
 
-    /// An error where the job ends.
+    /// Returns the error for a job that ends.
     pub fn goes_on(&self) -> Result<(), Error> {
         if (self.pause)(Duration::ZERO) { Ok(()) } else { Err(self.ends()) }
     }
@@ -142,7 +142,7 @@ impl BucketReader {
     }
 }
 
-/// What is known of an object by whoever lists or opens it.
+/// Returns the facts of an object that was listed or opened.
 pub fn facts(meta: &ObjectMeta) -> FileFacts {
     FileFacts::of_object(meta.size, meta.last_modified.into(), meta.e_tag.as_deref())
 }
@@ -151,35 +151,35 @@ pub fn facts(meta: &ObjectMeta) -> FileFacts {
 pub struct Object {
     reader: BucketReader,
     name: String,
-    place: ObjectPath,
+    location: ObjectPath,
     facts: FileFacts,
     etag: Option<String>,
-    /// The byte that is read next.
+    /// The offset of the next byte.
     at: u64,
-    /// What is at hand from there on.
+    /// The available bytes from there on.
     piece: Bytes,
-    /// The piece from a byte on that is on its way.
+    /// The requested piece, and its offset.
     next: Option<(u64, Requests<Fetched>)>,
 }
 
-/// What became of a request for a piece.
+/// The result of a request for a piece.
 enum Fetched {
     Piece(Bytes),
-    /// The answer broke off, and why.
+    /// The response was interrupted, for this reason.
     Broken(String),
     /// Another object has the name now.
     Other,
-    /// No object has it.
+    /// It no longer exists.
     Gone,
 }
 
 impl Clone for Object {
     fn clone(&self) -> Object {
-        let Object { reader, name, place, facts, etag, at, piece, .. } = self;
+        let Object { reader, name, location, facts, etag, at, piece, .. } = self;
         Object {
             reader: reader.clone(),
             name: name.clone(),
-            place: place.clone(),
+            location: location.clone(),
             facts: *facts,
             etag: etag.clone(),
             at: *at,
@@ -196,19 +196,19 @@ impl Object {
             name: name.to_owned(),
             facts: facts(&meta),
             etag: meta.e_tag,
-            place: meta.location,
+            location: meta.location,
             at: 0,
             piece: Bytes::new(),
             next: None,
         }
     }
 
-    /// As it was when it was opened.
+    /// Returns its facts as of when it was opened.
     pub fn facts(&self) -> FileFacts {
         self.facts
     }
 
-    /// Goes to a byte, which need not be there.
+    /// Seeks to an offset, which may be after the end.
     pub fn seek_to(&mut self, offset: u64) {
         match offset.checked_sub(self.at).and_then(|ahead| usize::try_from(ahead).ok()) {
             Some(ahead) if ahead <= self.piece.len() => drop(self.piece.split_to(ahead)),
@@ -217,19 +217,19 @@ impl Object {
         self.at = offset;
     }
 
-    fn ask(&self, from: u64) -> Requests<Fetched> {
+    fn request(&self, from: u64) -> Requests<Fetched> {
         let bucket = &self.reader.bucket;
         let to = from.saturating_add(OBJECT_PIECE_BYTES).min(self.facts.bytes);
-        bucket.start(fetch(bucket.client(), self.place.clone(), self.etag.clone(), self.facts, from..to))
+        bucket.start(fetch(bucket.client(), self.location.clone(), self.etag.clone(), self.facts, from..to))
     }
 
-    /// Asks for what is behind the piece at hand.
+    /// Requests the piece after the available bytes.
     fn ask_next(&mut self) {
-        let behind = self.at.saturating_add(self.piece.len() as u64);
-        self.next = (behind < self.facts.bytes).then(|| (behind, self.ask(behind)));
+        let end = self.at.saturating_add(self.piece.len() as u64);
+        self.next = (end < self.facts.bytes).then(|| (end, self.request(end)));
     }
 
-    /// Sees to it that what comes next is at hand. `false`: this is the end.
+    /// Makes the next bytes available. `false`: this is the end.
     fn have(&mut self) -> io::Result<bool> {
         if self.piece.is_empty() && self.at < self.facts.bytes {
             self.get().map_err(io::Error::other)?;
@@ -237,7 +237,7 @@ impl Object {
         Ok(!self.piece.is_empty())
     }
 
-    /// The first bytes, as many as fit. The next read begins with them.
+    /// Reads as many of the first bytes as fit. The next read begins with them.
     pub fn first(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.seek_to(0);
         self.have()?;
@@ -248,7 +248,7 @@ impl Object {
         Ok(count)
     }
 
-    /// Adds at most so many bytes to the buffer; less is the end.
+    /// Appends at most `bytes_max` bytes to the buffer; fewer means the end.
     pub fn fill(&mut self, buffer: &mut Vec<u8>, bytes_max: u64) -> io::Result<usize> {
         let before = buffer.len();
         let mut left = usize::try_from(bytes_max).unwrap_or(usize::MAX);
@@ -260,19 +260,19 @@ impl Object {
         Ok(buffer.len() - before)
     }
 
-    /// What comes next, at most so many bytes of what is at hand.
+    /// Takes the next available bytes, up to a maximum.
     fn give(&mut self, bytes_max: usize) -> Bytes {
         let given = self.piece.split_to(self.piece.len().min(bytes_max));
         self.at = self.at.saturating_add(given.len() as u64);
         given
     }
 
-    /// Gets the piece that begins here, and asks for the one behind it.
+    /// Receives the piece that begins here, and requests the next one.
     fn get(&mut self) -> Result<(), Error> {
-        let mut asked = self.next.take().filter(|(from, _)| *from == self.at).map(|(_, requests)| requests);
+        let mut requested = self.next.take().filter(|(from, _)| *from == self.at).map(|(_, requests)| requests);
         let bucket = &self.reader.bucket;
         let fetched = self.reader.waiting(&self.name, || {
-            let requests = asked.take().unwrap_or_else(|| self.ask(self.at));
+            let requests = requested.take().unwrap_or_else(|| self.request(self.at));
             match bucket.result("read", &self.name, requests)? {
                 Fetched::Broken(why) => Err(bucket.error("read", &self.name, why, true)),
                 fetched => Ok(fetched),
@@ -300,26 +300,26 @@ impl Object {
 /// Reads a range of an object, if it is still the same.
 async fn fetch(
     client: Arc<dyn Client>,
-    place: ObjectPath,
+    location: ObjectPath,
     etag: Option<String>,
     known: FileFacts,
     range: std::ops::Range<u64>,
 ) -> Result<Fetched, ClientError> {
     let wanted = range.end.saturating_sub(range.start);
     let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match: etag, ..GetOptions::default() };
-    let found = match client.get_opts(&place, options).await {
+    let found = match client.get_opts(&location, options).await {
         Err(ClientError::Precondition { .. }) => return Ok(Fetched::Other),
         Err(error @ ClientError::NotFound { .. }) if !no_bucket(&error) => return Ok(Fetched::Gone),
         found => found?,
     };
-    // A server may not know conditions.
+    // The server may not support conditions.
     if facts(&found.meta).object_id() != known.object_id() {
         return Ok(Fetched::Other);
     }
     Ok(collect(found, wanted).await.map_or_else(Fetched::Broken, Fetched::Piece))
 }
 
-/// All bytes of an answer, which are to be so many; or why they are not.
+/// Returns all bytes of a response, which must be this many; or why they are not.
 async fn collect(found: GetResult, wanted: u64) -> Result<Bytes, String> {
     let mut piece = BytesMut::with_capacity(usize::try_from(wanted).unwrap_or_default());
     let mut bytes = found.into_stream();

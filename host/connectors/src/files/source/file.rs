@@ -3,12 +3,11 @@
 use super::compressed::Stream;
 use super::content::Content;
 use super::file_facts::{FileChange, FileFacts};
-use super::framing::{Counter, Framer, StreamCursor};
-use super::outage::Outage;
-use super::replay::NOT_A_FILE;
-use super::{framer, plain, reject_unfit_header, run_until_closed};
+use crate::receiver::framing::{Counter, Framer, StreamCursor};
+use crate::receiver::outage::Outage;
+use crate::receiver::replay::NOT_A_FILE;
+use crate::receiver::{failed, framer, plain, reject_unfit_header, run_until_closed};
 use bytes::Bytes;
-use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Position, Positions, short_object_id};
 use millstream_base::error::Error;
 use millstream_base::inbox::Inbox;
@@ -294,23 +293,4 @@ impl OpenedFile<'_> {
         }
         Ok(())
     }
-}
-
-/// Reads a complete file into memory, for tables that a job loads at startup.
-pub fn read_complete(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error> {
-    let mut framer = framer(source);
-    let bytes = millstream_base::regular::read(path).map_err(|error| failed(source, path, &error))?;
-    framer.buffer(bytes.len()).extend_from_slice(&bytes);
-    framer.end();
-    Ok(std::iter::from_fn(|| framer.next(true)).collect())
-}
-
-/// Returns the error for a file that cannot be read while the job runs.
-pub fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error {
-    if let Some(reported) = error.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
-        return reported.clone();
-    }
-    let message = format!("source `{}`: cannot read `{}`: {}", source.name, path.display(), plain(error));
-    // Restarting does not help if the file is unsupported.
-    if error.kind() == ErrorKind::Unsupported { Error::job(message) } else { Error::environment(message) }
 }
