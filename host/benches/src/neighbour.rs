@@ -162,7 +162,7 @@ fn count(text: &Path) {
     let spec = JobSpec::new("count")
         .batch(Duration::ZERO)
         .workers(1)
-        .source(SourceSpec::of("lines", FileReads { path: text.into() }))
+        .source(SourceSpec::from_config("lines", FileReads { path: text.into() }))
         .stage(StageSpec::plugin("words", ["lines"], split()))
         .stage(counts)
         .sink(SinkSpec::new("out", ["counts"], QueueWrites::new("/dev/null")));

@@ -12,7 +12,7 @@ pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         ColumnSpec::new(name.rsplit('.').next().unwrap(), kind).at(name.split('.')).written(form)
     });
-    SourceSpec { schema: schema.collect(), ..SourceSpec::of("lines", InMemory).format(format) }
+    SourceSpec { schema: schema.collect(), ..SourceSpec::from_config("lines", InMemory).format(format) }
 }
 
 fn chunk<T: AsRef<[u8]>>(records: &[T], delimiter: &[u8]) -> Chunk {

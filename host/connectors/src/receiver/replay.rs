@@ -46,7 +46,7 @@ struct NoReplay;
 
 impl Replay for NoReplay {
     fn chunk(&mut self, _planned: &PlannedChunk) -> Result<Chunk, String> {
-        Err("its plan does not hold the rows, which cannot be read a second time".into())
+        Err("its plan does not contain the rows, and its source cannot read them again".into())
     }
 }
 
@@ -75,7 +75,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
 }
 
 /// Why something that is not a regular file cannot be replayed.
-pub const NOT_A_FILE: &str = "it is not a regular file, which alone can be read a second time";
+pub const NOT_A_FILE: &str = "it is not a regular file, so it cannot be read again";
 
 /// Recreates the rows of a planned chunk, for a source that generates them from their numbers.
 pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {

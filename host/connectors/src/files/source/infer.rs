@@ -85,7 +85,7 @@ fn infer_part(
         return avro(name, path, bytes, (is_complete, damage), sample.rows_max).map_err(|what| wrong(&what));
     }
     let (format, mut notes) = format_of(path, bytes, is_complete, sample).map_err(|what| wrong(&what))?;
-    let mut source = SourceSpec::of(name, FileReads { path: path.into() }).format(format);
+    let mut source = SourceSpec::from_config(name, FileReads { path: path.into() }).format(format);
     let records = records(&source, bytes, is_complete, sample.rows_max);
     if records.is_empty() {
         let what = if is_complete {
@@ -140,7 +140,7 @@ fn avro(
     if schema.is_empty() {
         return Err("its records have no fields".into());
     }
-    let source = SourceSpec::of(name, FileReads { path: path.into() }).format(Format::Avro(WriterSchema::InFile));
+    let source = SourceSpec::from_config(name, FileReads { path: path.into() }).format(Format::Avro(WriterSchema::InFile));
     let source = source.schema(schema);
     let TrialResult { records, rejected, notes } = try_decode(&source, bytes, (is_complete, damage), rows_max);
     Ok(Inferred { source, notes, records, rejected, is_complete })
@@ -153,7 +153,7 @@ fn read(path: &Path, bytes_max: u64) -> Result<(Vec<u8>, bool, Option<String>)> 
         return Err(Error::job(format!("`{}` is a directory; name one of its files", path.display())));
     }
     // `Text`, so that the first bytes show whether the file is compressed. Only for binary records they do not.
-    let source = SourceSpec::of("sample", FileReads { path: path.into() });
+    let source = SourceSpec::from_config("sample", FileReads { path: path.into() });
     let mut stream =
         Stream::of(&source, path, millstream_base::regular::open(path).map_err(failed)?).map_err(failed)?;
     let mut bytes = Vec::new();
@@ -247,7 +247,7 @@ fn trim(bytes: &[u8]) -> &[u8] {
 fn separator(bytes: &[u8], is_complete: bool) -> Option<u8> {
     let cells_of = |separator: u8| {
         let format = Format::Csv { header: false, separator };
-        let source = SourceSpec::of("sample", FileReads { path: "sample".into() }).format(format);
+        let source = SourceSpec::from_config("sample", FileReads { path: "sample".into() }).format(format);
         let records = records(&source, bytes, is_complete, SEPARATOR_RECORDS as u64);
         let mut counts = records.iter().filter(|record| !record.is_empty()).map(|record| {
             std::str::from_utf8(record)

@@ -71,7 +71,7 @@ impl<'a> FileReplay<'a> {
             None => {
                 let none = match self.source.kind.log() {
                     Some(_) => "neither this log file nor a copy of it exists",
-                    None => "no folder can hold a file of this name",
+                    None => "this is not a valid file name",
                 };
                 let path = self.path(extent).ok_or(none)?;
                 open(SourceFile { source: self.source, path, name: extent.file.clone() })?

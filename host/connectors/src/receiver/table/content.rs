@@ -114,7 +114,7 @@ pub fn header(header: Option<Bytes>) -> Result<Vec<String>, String> {
 fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
     SourceSpec {
         record_bytes_max: ENRICH_BYTES_MAX,
-        ..SourceSpec::of("table", InMemory).format(format.clone()).schema(schema)
+        ..SourceSpec::from_config("table", InMemory).format(format.clone()).schema(schema)
     }
 }
 

@@ -22,7 +22,7 @@ fn compress_all(text: &[u8]) -> [(&'static str, Vec<u8>); 2] {
 }
 
 fn source(format: Format) -> SourceSpec {
-    SourceSpec::of("in", FileReads { path: PathBuf::new() }).format(format)
+    SourceSpec::from_config("in", FileReads { path: PathBuf::new() }).format(format)
 }
 
 fn open(dir: &Path, name: &str, bytes: &[u8], format: Format) -> Stream {

@@ -41,7 +41,7 @@ impl DirectoryReads {
         if is_bucket && r.has("settle") {
             r.wrong(
                 "settle",
-                "`settle` is for files, which may still be written; an object is complete from the start; remove it",
+                "`settle` is for files, which may still be growing; an object is always complete; remove it",
             );
         }
         let times = WatchTimes {
@@ -61,14 +61,14 @@ impl DirectoryReads {
             );
             part.wrong(key, what);
         } else if pattern.contains('/') && !self.files.subfolders {
-            part.wrong(
-                key,
-                format!("`{pattern}` has a `/`, and folders in the folder are not read; write subfolders = true"),
-            );
+            part.wrong(key, format!("`{pattern}` has a `/`, but subdirectories are not read; write subfolders = true"));
         } else if pattern.starts_with('/') || pattern.split('/').any(|name| matches!(name, "" | "." | "..")) {
             part.wrong(
                 key,
-                format!("`{pattern}` cannot be within the folder; write names with a single `/` between them"),
+                format!(
+                    "`{pattern}` cannot match paths within the directory; write names with a single `/` between \
+                         them"
+                ),
             );
         }
     }
@@ -135,7 +135,7 @@ impl SourceConfig for DirectoryReads {
 
     fn no_frames(&self, format: &Format) -> Option<&'static str> {
         let is_unsupported = self.bucket().is_some() && matches!(format, Format::Protobuf(_));
-        is_unsupported.then_some("they are not read from buckets yet; copy the objects into a folder")
+        is_unsupported.then_some("they cannot be read from buckets yet; copy the objects into a directory")
     }
 
     /// Files that are shared among processes have other watermarks, so neither form resumes from the positions of the other.

@@ -95,7 +95,7 @@ impl SourceConfig for LogReads {
             Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_dir() => Ok(()),
             Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
                 let what =
-                    format!("`{}` is not a regular file, which alone can be followed; remove `follow`", path.display());
+                    format!("`{}` is not a regular file, so it cannot be followed; remove `follow`", path.display());
                 Err(wrong(source, origin, "path", what))
             }
             _ => check_path(source, &path, false, origin),

@@ -194,7 +194,7 @@ mod tests {
                 ("AWS_SECRET_ACCESS_KEY", "test"),
             ];
             let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let spec = SourceSpec::of("in", DirectoryReads::new("s3://bucket/in"));
+            let spec = SourceSpec::from_config("in", DirectoryReads::new("s3://bucket/in"));
             let files = FilesRead { pattern: None, subfolders: true };
             let bucket = Bucket::open("s3://bucket/in", &settings, RetryConfig::default()).unwrap();
             BucketDir::new(&files, BucketReader::of(&spec, bucket, Arc::new(|_| true)))

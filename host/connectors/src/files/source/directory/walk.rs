@@ -115,7 +115,8 @@ impl Walk {
             let path = dir.join(&below);
             dirs += 1;
             if dirs > self.dirs_max {
-                let message = format!("there are more than {} directories; read them with several sources", self.dirs_max);
+                let message =
+                    format!("there are more than {} directories; read them with several sources", self.dirs_max);
                 return Err((path, io::Error::other(message)));
             }
             let entries = match std::fs::read_dir(&path) {

@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 fn log(path: &Path, settle: Duration, format: Format) -> SourceSpec {
     let times = WatchTimes { poll: Duration::from_millis(1), settle };
-    let mut source = SourceSpec::of("log", LogReads { path: path.into(), times }).format(format);
+    let mut source = SourceSpec::from_config("log", LogReads { path: path.into(), times }).format(format);
     if let Format::Csv { .. } = source.format {
         source.schema = vec![ColumnSpec::new("n", ColumnType::Text)];
     }

@@ -28,7 +28,7 @@ pub fn infer(name: &str, path: &Path, sample: &Sample) -> Result<Inferred> {
     if columns.is_empty() {
         return Err(wrong(&"it has no column that a schema can name"));
     }
-    let source = SourceSpec::of(name, FileReads { path: path.into() }).format(Format::Parquet).schema(columns);
+    let source = SourceSpec::from_config(name, FileReads { path: path.into() }).format(Format::Parquet).schema(columns);
     let file = millstream_base::regular::open(path).map_err(|error| wrong(&plain(&error)))?;
     let mut stream = Stream::of(&source, path, file).map_err(|error| wrong(&plain(&error)))?;
     let mut bytes = Vec::new();

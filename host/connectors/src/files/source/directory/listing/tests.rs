@@ -8,12 +8,12 @@ use std::path::Path;
 fn listing(dir: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
     let times = WatchTimes { poll: Duration::from_millis(1), settle };
     let reads = DirectoryReads { times, ..DirectoryReads::new(dir) };
-    Listing::new(&SourceSpec::of("in", reads), dir.into(), times, ended)
+    Listing::new(&SourceSpec::from_config("in", reads), dir.into(), times, ended)
 }
 
 /// Looks, and takes all new files for read as they are.
 fn look(listing: &mut Listing) -> (Vec<String>, ListingResult) {
-    let spec = SourceSpec::of("in", DirectoryReads::new(&listing.path));
+    let spec = SourceSpec::from_config("in", DirectoryReads::new(&listing.path));
     let watched = WatchedFiles { path: listing.path.clone(), files: FilesRead::default(), times: listing.times };
     let mut dir = LocalDir::new(&spec, &watched, std::sync::Arc::new(|_| true));
     let look = listing.look(&mut dir).unwrap();
