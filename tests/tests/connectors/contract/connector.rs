@@ -52,6 +52,7 @@ impl Case {
 }
 
 /// What a connector promises after a crash.
+#[expect(clippy::enum_variant_names, reason = "these are the field's terms")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// Each row once.

@@ -36,7 +36,7 @@ impl Job {
 
     /// The same with these faults.
     pub fn start_with_faults(&self, faults: &str, arguments: &[&str]) -> Process {
-        let mut command = self.trial.command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
+        let mut command = self.trial.command_apart(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
         command.envs(self.environment.iter().cloned()).env("MILLSTREAM_TEST_FAULT", faults);
         Process::start(&mut command)
     }
@@ -76,7 +76,7 @@ impl Job {
     /// What `status --json` shows of it while it runs.
     #[track_caller]
     pub fn check_status(&self) {
-        let mut command = self.trial.command(&["status", "job.toml", "--json"]);
+        let mut command = self.trial.command_apart(&["status", "job.toml", "--json"]);
         let ended = Process::start(command.envs(self.environment.iter().cloned())).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         self.check_secrets(&format!("{}{}", ended.stdout, ended.stderr));

@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     fn rows(&self, name: &str) -> Vec<(u64, String)> {
         let row = |row: &serde_json::Value| (row["n"].as_u64(), row["k"].as_str().map(str::to_owned));
         let rows = self.job.trial().rows(name);
-        rows.iter().map(|one| row(one)).map(|(n, k)| (n.unwrap_or_default(), k.unwrap_or_default())).collect()
+        rows.iter().map(row).map(|(n, k)| (n.unwrap_or_default(), k.unwrap_or_default())).collect()
     }
 
     /// The numbers of the rows that came.
