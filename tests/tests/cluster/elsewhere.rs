@@ -87,7 +87,7 @@ fn every_machine_shows_the_complete_job_and_can_stop_it() {
         "{:?}",
         all.get("/api/v1/jobs")
     );
-    assert!(holds_within(DEADLINE, || all.add("")["status"]["answered"] == 3), "{}", all.add(""));
+    assert!(holds_within(DEADLINE, || all.get_json("")["status"]["answered"] == 3), "{}", all.get_json(""));
     ui.kill();
     let stopped = Process::start(&mut command(&trial, 2, &["stop", "job.toml"])).wait();
     assert_eq!((stopped.code, &*stopped.stdout), (Some(0), "job.toml: stopped\n"), "{}", stopped.stderr);

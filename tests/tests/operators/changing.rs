@@ -493,7 +493,7 @@ fn the_stages_of_the_page_process_changes() {
     );
     trial.write("clicks.jsonl", "[[1,\"a\"]]\n[]\n[]\n");
     trial.run_ok(&[]);
-    let told = |file: &str, columns: &[&str]| -> Vec<Vec<Value>> {
+    let sink_batches = |file: &str, columns: &[&str]| -> Vec<Vec<Value>> {
         trial.rows(file).iter().map(|row| columns.iter().map(|name| row[*name].clone()).collect()).collect()
     };
     let best = sink_batches("best.jsonl", &["op", "customer", "orders", "dearest"]);

@@ -329,7 +329,7 @@ fn tables_that_cannot_be_used_are_refused() {
 
 #[test]
 fn streams_that_cannot_be_a_table_are_refused() {
-    let refused = |schema: &str, enrich: &str| {
+    let rejection = |schema: &str, enrich: &str| {
         let trial = Trial::new(&format!(
             "[sources.sales]\nkind = \"rate\"\nrows_per_second = 1\n[sources.t]\nkind = \"queue\"\npath = \"t.jsonl\"\nschema = {{ \
              {schema} }}\n[stages.named]\nfrom = \"sales\"\nenrich = {{ stream = \"t\", {enrich} }}\n\

@@ -117,7 +117,7 @@ fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
 #[test]
 fn functions_are_checked_when_the_job_is_loaded() {
     let mut expected = Expected::of(file!(), "functions_are_checked_when_the_job_is_loaded");
-    let mut refused = |case: &str, stage: &str| {
+    let mut check_rejected = |case: &str, stage: &str| {
         expected.add(case, &job(stage).rejected_message(&["run", "job.toml"]));
     };
     check_rejected("two values for one", &with_function("select f(word, n) as x from words", "sentiment", ""));

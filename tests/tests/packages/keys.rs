@@ -130,7 +130,7 @@ fn policies_do_not_fail_open() {
         let _ = std::fs::remove_file(trial.path("out.jsonl"));
         Process::start(&mut command).wait()
     };
-    let refused = |config: Option<&str>, output: &str| {
+    let rejection = |config: Option<&str>, output: &str| {
         let ended = run(config);
         assert!(matches!(ended.code, Some(1 | 2)) && ended.stderr.contains(output), "{output}: {}", ended.stderr);
         assert_eq!(trial.text("out.jsonl"), "");

@@ -155,8 +155,10 @@ fn avro_reads_back_the_same() {
     });
     let path = dir.path().join("out/part-0000000001.avro");
     let format = millstream_base::job::spec::Format::Avro(millstream_base::job::spec::WriterSchema::InFile);
-    let source =
-        millstream_base::job::spec::SourceSpec::from_config("in", super::source::settings::FileReads { path: path.clone() });
+    let source = millstream_base::job::spec::SourceSpec::from_config(
+        "in",
+        super::source::settings::FileReads { path: path.clone() },
+    );
     let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
     let chunks = crate::receiver::read_file(&source, &path).unwrap();
     let mut decoder = millstream_base::decode::Decoder::new(&source);

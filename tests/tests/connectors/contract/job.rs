@@ -36,7 +36,7 @@ impl Job {
 
     /// The same with these faults.
     pub fn start_with_faults(&self, faults: &str, arguments: &[&str]) -> Process {
-        let mut command = self.trial.command_apart(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
+        let mut command = self.trial.isolated_command(&[&["run", "job.toml", "--unsupervised"], arguments].concat());
         command.envs(self.environment.iter().cloned()).env("MILLSTREAM_TEST_FAULT", faults);
         Process::start(&mut command)
     }
@@ -68,7 +68,7 @@ impl Job {
     /// Stops it in order.
     #[track_caller]
     pub fn stop(&self, mut process: Process) -> Ended {
-        process.until("it has begun", |process| process.stderr().contains(" batch "));
+        process.wait_until("it has begun", |process| process.stderr().contains(" batch "));
         process.signal("TERM");
         self.wait_well(process)
     }
@@ -76,7 +76,7 @@ impl Job {
     /// What `status --json` shows of it while it runs.
     #[track_caller]
     pub fn check_status(&self) {
-        let mut command = self.trial.command_apart(&["status", "job.toml", "--json"]);
+        let mut command = self.trial.isolated_command(&["status", "job.toml", "--json"]);
         let ended = Process::start(command.envs(self.environment.iter().cloned())).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         self.check_secrets(&format!("{}{}", ended.stdout, ended.stderr));

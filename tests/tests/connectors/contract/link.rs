@@ -1,6 +1,6 @@
 //! A link between a job and its server, which a test opens, stalls and cuts. A job that connects to a cut link is refused.
 
-use millstream_tests::{free_port, until};
+use millstream_tests::{free_port, wait_until};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,7 +60,7 @@ impl Link {
             return;
         }
         let mut listener = None;
-        until("the link's port is free", || {
+        wait_until("the link's port is free", || {
             listener = TcpListener::bind(("127.0.0.1", self.port)).ok();
             listener.is_some()
         });

@@ -72,12 +72,12 @@ impl<'a> Writer<'a> {
     /// Waits until rows come again, and stops the job.
     fn until_more(&self, mut process: Process) {
         let before = self.sink.read(&self.place).len();
-        process.until("rows come again", |_| self.sink.read(&self.place).len() > before);
+        process.wait_until("rows come again", |_| self.sink.read(&self.place).len() > before);
         self.job.stop(process);
     }
 
     fn until_some(&self, process: &mut Process) {
-        process.until("some rows are there", |_| !self.sink.read(&self.place).is_empty());
+        process.wait_until("some rows are there", |_| !self.sink.read(&self.place).is_empty());
     }
 
     /// All rows are there, as often as the sink promises.
@@ -126,7 +126,7 @@ fn a_late_server(sink: &dyn Sink) {
     let link = sink.link();
     let writer = Writer::at(sink, "late", link.port(), Some(100));
     let mut process = writer.job.start(&[]);
-    process.until_stderr(sink.waits_at_start());
+    process.wait_for_stderr(sink.waits_at_start());
     let told = process.stderr();
     assert!(sink.names(&told) && told.contains("refused"), "{told}");
     assert!(told.contains(&format!("127.0.0.1:{}", link.port())), "no address: {told}");
@@ -142,7 +142,7 @@ fn an_outage(sink: &dyn Sink) {
     let mut process = writer.job.start(&[]);
     writer.until_some(&mut process);
     link.cut();
-    process.until_stderr(sink.waits());
+    process.wait_for_stderr(sink.waits());
     link.open();
     writer.until_more(process);
     writer.check(sink.promise());
@@ -155,7 +155,7 @@ fn a_stall(sink: &dyn Sink) {
     let mut process = writer.job.start(&[]);
     writer.until_some(&mut process);
     link.stall();
-    process.until("the link holds something", |_| link.holds_bytes());
+    process.wait_until("the link holds something", |_| link.holds_bytes());
     writer.job.check_status();
     let (_, most) = process.memory_bytes();
     assert!(most < MEMORY_MAX, "it needs {most} bytes");

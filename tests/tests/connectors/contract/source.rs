@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         if !self.source.subscribes() {
             return;
         }
-        process.until("it has subscribed", |_| {
+        process.wait_until("it has subscribed", |_| {
             self.source.send_records(&self.place, vec![(0, format!("{{\"n\":0,\"k\":\"{FIRST}\"}}"))]);
             !self.rows("out.jsonl").is_empty()
         });
@@ -116,12 +116,12 @@ impl<'a> Reader<'a> {
 
     fn until_all(&self, process: &mut Process) {
         let sent = self.sent;
-        process.until(&format!("all {sent} rows came"), |_| self.count() >= sent);
+        process.wait_until(&format!("all {sent} rows came"), |_| self.count() >= sent);
     }
 
     /// Waits until a row comes that is sent from now on, by a server that keeps nothing for a job that is not connected.
     fn until_new(&self, process: &mut Process) {
-        process.until("a new row comes", |_| {
+        process.wait_until("a new row comes", |_| {
             self.source.send(&self.place, self.sent..self.sent + 1);
             self.numbers().contains(&self.sent)
         });
@@ -176,11 +176,11 @@ pub fn kills_at(source: &dyn Source, place: &str, points: &[&str]) {
     }
     for point in points {
         let mut process = reader.job.start_with_faults(&format!("kill@{point}"), &[]);
-        millstream_tests::until(&format!("the job dies at {point}"), || {
+        millstream_tests::wait_until(&format!("the job dies at {point}"), || {
             if reader.count() >= reader.sent || source.promise() == Promise::AtMostOnce {
                 reader.send(10);
             }
-            process.ended()
+            process.has_ended()
         });
         let ended = reader.job.wait(process);
         assert_eq!(ended.code, None, "it does not come to {point}: {}", ended.stderr);
@@ -203,7 +203,7 @@ fn a_late_server(source: &dyn Source) {
     let link = source.link();
     let mut reader = Reader::at(source, "late", link.port());
     let mut process = reader.job.start(&[]);
-    process.until_stderr(source.waits());
+    process.wait_for_stderr(source.waits());
     let told = process.stderr();
     assert!(source.names(&told) && told.contains("refused"), "{told}");
     assert!(told.contains(&format!("127.0.0.1:{}", link.port())), "no address: {told}");
@@ -226,7 +226,7 @@ fn an_outage(source: &dyn Source) {
     if source.promise() != Promise::AtMostOnce {
         reader.send(30);
     }
-    process.until_stderr(source.waits());
+    process.wait_for_stderr(source.waits());
     link.open();
     if source.promise() == Promise::AtMostOnce {
         // Nothing is kept for a job that is not connected.
@@ -250,7 +250,7 @@ fn a_stall(source: &dyn Source) {
     reader.until_all(&mut process);
     link.stall();
     reader.send(300);
-    process.until("the link holds something", |_| link.holds_bytes());
+    process.wait_until("the link holds something", |_| link.holds_bytes());
     link.open();
     reader.until_all(&mut process);
     let (_, most) = process.memory_bytes();
@@ -291,7 +291,7 @@ fn a_long_record(source: &dyn Source) {
     source.send_records(&reader.place, vec![(2, long)]);
     reader.send(3);
     reader.until_all(&mut process);
-    process.until("the long record is rejected", |_| !reader.job.trial().rows("bad.jsonl").is_empty());
+    process.wait_until("the long record is rejected", |_| !reader.job.trial().rows("bad.jsonl").is_empty());
     reader.job.stop(process);
     let (found, bad) = (reader.numbers(), reader.job.trial().rows("bad.jsonl"));
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), (0..6).collect::<BTreeSet<_>>());
@@ -306,7 +306,7 @@ fn a_wrong_certificate(source: &dyn Source) {
         let job = Job::new(source, &target, &text);
         // A source of kind `http` also retries what only an administrator can correct.
         let mut process = job.start(&[]);
-        process.until_stderr(source.misnamed());
+        process.wait_for_stderr(source.misnamed());
         let told = process.stderr();
         assert!(told.contains("source `in`") && job.trial().rows("out.jsonl").is_empty(), "{told}");
         job.check_secrets(&told);

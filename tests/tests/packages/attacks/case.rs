@@ -104,7 +104,7 @@ impl Attack {
         let address = format!("oci://{}/team", registry.host());
         let wrong = |way: Way| {
             let place = Place::new(&policy);
-            let output = place.attempt(way, &address, &goods).rejected_message(&says);
+            let output = place.attempt(way, &address, &goods).check_rejected(&says);
             output.err().map(|output| format!("{name}: {way:?}: {output}\nasked: {:?}", registry.requests()))
         };
         ways.into_iter().filter_map(wrong).collect()

@@ -57,7 +57,7 @@ fn what_is_in_the_store_is_compared_each_time() {
         for bytes in [&goods.component, &goods.manifest] {
             harm(&kept(&place, bytes));
             for command in ["run", "validate"] {
-                if let Err(output) = place.run(&[command, "job.toml"]).rejected_message(says) {
+                if let Err(output) = place.run(&[command, "job.toml"]).check_rejected(says) {
                     panic!("{name}: {command}: {output}");
                 }
             }
@@ -71,7 +71,7 @@ fn a_store_writable_by_others_is_not_used() {
     std::fs::set_permissions(place.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::set_permissions(place.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::remove_file(kept(&place, &Goods::honest().component)).expect("a file");
-    place.run(&["run", "job.toml"]).rejected_message("cannot be trusted: other users can write to ").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("cannot be trusted: other users can write to ").unwrap();
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn lock_files_lie() {
     ] {
         assert!(lock.contains(from), "{lock}");
         place.trial.write("millstream.lock", lock.replace(from, &to));
-        if let Err(output) = place.run(&["run", "job.toml"]).rejected_message(says) {
+        if let Err(output) = place.run(&["run", "job.toml"]).check_rejected(says) {
             panic!("{name}: {output}");
         }
     }
@@ -103,14 +103,14 @@ fn lock_files_lie() {
         ("bytes", "millstream.lock:1", "\u{1b}\0".into()),
     ] {
         place.trial.write("millstream.lock", text);
-        if let Err(output) = place.run(&["run", "job.toml"]).rejected_message(says) {
+        if let Err(output) = place.run(&["run", "job.toml"]).check_rejected(says) {
             panic!("{name}: {output}");
         }
     }
     std::fs::remove_file(place.trial.path("millstream.lock")).expect("a file");
-    place.run(&["run", "job.toml"]).rejected_message("is not pinned").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("is not pinned").unwrap();
     symlink("/dev/zero", place.trial.path("millstream.lock")).expect("a link");
-    place.run(&["run", "job.toml"]).rejected_message("millstream.lock").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("millstream.lock").unwrap();
 }
 
 /// A lock file of a user who wants a package of one registry to be taken for one of another, which the policy trusts.
@@ -120,7 +120,7 @@ fn a_package_in_the_store_belongs_to_its_registry() {
     let trusted = place.trial.path("trusted");
     std::fs::create_dir(&trusted).expect("a folder");
     place.trial.write("config/policy.toml", format!("allow = [\"{}\"]", trusted.display()));
-    place.run(&["run", "job.toml"]).rejected_message("may not be used").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("may not be used").unwrap();
     let lock = place.trial.text("millstream.lock");
     for to in [trusted.display().to_string(), format!("{}/../registry", trusted.display())] {
         let forged = lock.lines().map(|line| match line.starts_with("registry = ") {
@@ -128,7 +128,7 @@ fn a_package_in_the_store_belongs_to_its_registry() {
             false => format!("{line}\n"),
         });
         place.trial.write("millstream.lock", forged.collect::<String>());
-        place.run(&["run", "job.toml"]).rejected_message("has no package `split-words`|may not be used").unwrap();
+        place.run(&["run", "job.toml"]).check_rejected("has no package `split-words`|may not be used").unwrap();
     }
     assert!(registry.is_dir());
 }

@@ -138,7 +138,7 @@ fn forbidden_registries_are_not_queried() {
     let address = format!("oci://{}/team", registry.host());
     let other = "allow = [\"oci://registry.example.com\"]\n";
     for way in WAYS {
-        Place::new(other).attempt(way, &address, &goods).rejected_message("may not be used").unwrap();
+        Place::new(other).attempt(way, &address, &goods).check_rejected("may not be used").unwrap();
         let place = Place::new("allow = [\"*\"]");
         let operators = place.trial.write("operators.toml", other);
         place.pin(&address, &goods);
@@ -149,18 +149,18 @@ fn forbidden_registries_are_not_queried() {
     let place = Place::new("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]");
     place
         .attempt(Way::Add, &address, &goods)
-        .rejected_message(
+        .check_rejected(
             "no trusted key of bob; to trust one, run: millstream key trust \
                                                    bob",
         )
         .unwrap();
     for broken in ["allow = 1", "[[registry]]\nat = \"*\"", "alow = []"] {
-        Place::new(broken).attempt(Way::Pull, &address, &goods).rejected_message("config/policy.toml").unwrap();
+        Place::new(broken).attempt(Way::Pull, &address, &goods).check_rejected("config/policy.toml").unwrap();
     }
     let place = Place::new("paths = false");
     let job = place.trial.text("job.toml").replace("split-words@0.1.0", &plugin(NAME).display().to_string());
     place.trial.write("job.toml", job);
-    place.run(&["run", "job.toml"]).rejected_message("allows no plugins by path").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("allows no plugins by path").unwrap();
 }
 
 /// A permission at the time of adding is not permanent: each run checks the policies again, without a network.
@@ -184,14 +184,14 @@ fn policies_are_checked_at_each_run() {
         ("allow = []".into(), "allows none"),
     ] {
         place.trial.write("config/policy.toml", policy);
-        place.run(&["run", "job.toml"]).rejected_message(says).unwrap();
-        place.run(&["validate", "job.toml"]).rejected_message(says).unwrap();
+        place.run(&["run", "job.toml"]).check_rejected(says).unwrap();
+        place.run(&["validate", "job.toml"]).check_rejected(says).unwrap();
     }
     place.trial.write("config/policy.toml", &one);
     place.run(&["run", "job.toml"]).check_ok();
     // By command.
     place.run(&["key", "revoke", &alice.key()]).check_ok();
-    place.run(&["run", "job.toml"]).rejected_message("revoked").unwrap();
+    place.run(&["run", "job.toml"]).check_rejected("revoked").unwrap();
 }
 
 /// A running job checks the policies as well, before it switches to another plugin.
@@ -210,9 +210,9 @@ fn a_running_job_does_not_switch_to_a_forbidden_plugin() {
     wait_until("the job has done its first batch", || !place.trial.rows("out.jsonl").is_empty());
     place.trial.write("config/policy.toml", "paths = false");
     let other = plugin(NAME).display().to_string();
-    place.run(&["upgrade", "job.toml", "words", &other]).rejected_message("allows no plugins by path").unwrap();
+    place.run(&["upgrade", "job.toml", "words", &other]).check_rejected("allows no plugins by path").unwrap();
     place.trial.write("config/policy.toml", "");
-    place.run(&["upgrade", "job.toml", "words", &other]).rejected_message("already runs this component").unwrap();
+    place.run(&["upgrade", "job.toml", "words", &other]).check_rejected("already runs this component").unwrap();
     running.signal("TERM");
     assert_eq!(running.wait().code, Some(0));
 }
@@ -232,9 +232,9 @@ fn a_package_that_is_signed_again_may_be_used_again() {
     place.run(&["key", "revoke", &old.key()]).check_ok();
     place
         .run(&["run", "job.toml"])
-        .rejected_message("signed it again, `millstream pull` fetches that signature")
+        .check_rejected("signed it again, `millstream pull` fetches that signature")
         .unwrap();
-    place.attempt(Way::Pull, &address, &signed).rejected_message("uses a revoked key").unwrap();
+    place.attempt(Way::Pull, &address, &signed).check_rejected("uses a revoked key").unwrap();
     signed.signed(new.signs(&goods)).write(&registry);
     place.attempt(Way::Pull, &address, &goods).check_ok();
     place.run(&["run", "job.toml"]).check_ok();

@@ -140,7 +140,8 @@ fn avro(
     if schema.is_empty() {
         return Err("its records have no fields".into());
     }
-    let source = SourceSpec::from_config(name, FileReads { path: path.into() }).format(Format::Avro(WriterSchema::InFile));
+    let source =
+        SourceSpec::from_config(name, FileReads { path: path.into() }).format(Format::Avro(WriterSchema::InFile));
     let source = source.schema(schema);
     let TrialResult { records, rejected, notes } = try_decode(&source, bytes, (is_complete, damage), rows_max);
     Ok(Inferred { source, notes, records, rejected, is_complete })

@@ -26,7 +26,8 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
     let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::from_arrow(field.data_type()));
     let columns = schema.fields().iter().map(column);
-    let source = SourceSpec { schema: columns.collect(), ..SourceSpec::from_config(shown.to_string(), InMemory).format(format) };
+    let source =
+        SourceSpec { schema: columns.collect(), ..SourceSpec::from_config(shown.to_string(), InMemory).format(format) };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();

@@ -123,11 +123,12 @@ impl Sink for AsSink<'_> {
         let topic = format!("{place}-out/x");
         let readers = self.0.readers.lock().expect("nobody panics with it");
         let reader = readers.get(place).expect("it subscribes");
-        let marks = |reader: &Process| Mosquitto::heard(reader).iter().filter(|line| line.ends_with(" mark")).count();
+        let marks =
+            |reader: &Process| Mosquitto::received(reader).iter().filter(|line| line.ends_with(" mark")).count();
         let before = marks(reader);
         self.0.mosquitto.publish(&topic, &["mark".to_owned()], &[]);
-        millstream_tests::until("the mark comes", || marks(reader) > before);
-        let heard = Mosquitto::heard(reader).into_iter().filter(|line| !line.ends_with(" mark"));
+        millstream_tests::wait_until("the mark comes", || marks(reader) > before);
+        let heard = Mosquitto::received(reader).into_iter().filter(|line| !line.ends_with(" mark"));
         let row = |line: &str| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok()?["n"].as_u64();
         heard.map(|line| row(&line).unwrap_or_else(|| panic!("{line}"))).collect()
     }

@@ -82,7 +82,7 @@ impl Source for AsSource<'_> {
 
     fn lose(&self, place: &str, _: &Path) {
         self.send(place, 20..40);
-        self.0.0.ask(&format!("STREAM.PURGE.{place}"), &json!({ "keep": 2 }));
+        self.0.0.send_request(&format!("STREAM.PURGE.{place}"), &json!({ "keep": 2 }));
     }
 
     fn gone(&self) -> &'static str {
@@ -125,7 +125,7 @@ impl Connector for AsSink<'_> {
 
 impl Sink for AsSink<'_> {
     fn read(&self, place: &str) -> Vec<u64> {
-        let names = self.0.0.ask("STREAM.NAMES", &json!({}));
+        let names = self.0.0.send_request("STREAM.NAMES", &json!({}));
         let stream = format!("{place}-out");
         if !names["streams"].as_array().is_some_and(|names| names.contains(&json!(stream))) {
             return Vec::new();

@@ -91,7 +91,7 @@ impl Source for AsSource<'_> {
         let id = |slot: &str| slot.split('_').nth(1).map(|id| id.as_bytes().to_vec()).unwrap_or_default();
         let own = slots.lines().find(|slot| file_with(kept, &id(slot)).is_some()).expect("the job has a slot");
         let drop = format!("select pg_drop_replication_slot('{own}')");
-        millstream_tests::until("the slot is gone", || self.0.0.try_sql(&drop).is_ok());
+        millstream_tests::wait_until("the slot is gone", || self.0.0.try_sql(&drop).is_ok());
     }
 
     fn gone(&self) -> &'static str {

@@ -22,18 +22,18 @@ impl Server {
         Server(server, asker)
     }
 
-    fn ask(&self, request: &Value) -> Value {
+    fn send_request(&self, request: &Value) -> Value {
         let mut asker = self.1.lock().unwrap_or_else(PoisonError::into_inner);
         let Asker(process, answers) = &mut *asker;
         process.say(&format!("{request}\n"));
-        process.until("it answers", |process| process.stdout().matches('\n').count() > *answers);
+        process.wait_until("it answers", |process| process.stdout().matches('\n').count() > *answers);
         *answers += 1;
         serde_json::from_str(process.stdout().lines().nth(*answers - 1).expect("an answer")).expect("JSON")
     }
 
     fn publish(&self, queue: &str, records: Vec<(u64, String)>) {
         let bodies: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
-        self.ask(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
+        self.send_request(&json!({ "do": "publish", "key": queue, "bodies": bodies }));
     }
 
     fn url(target: &Target) -> String {
@@ -75,7 +75,7 @@ impl Connector for AsSource<'_> {
     }
 
     fn create(&self, place: &str) {
-        self.0.ask(&json!({ "do": "declare", "queue": place }));
+        self.0.send_request(&json!({ "do": "declare", "queue": place }));
     }
 }
 
@@ -154,13 +154,13 @@ impl Connector for AsSink<'_> {
     }
 
     fn create(&self, place: &str) {
-        self.0.ask(&json!({ "do": "declare", "queue": format!("{place}-out") }));
+        self.0.send_request(&json!({ "do": "declare", "queue": format!("{place}-out") }));
     }
 }
 
 impl Sink for AsSink<'_> {
     fn read(&self, place: &str) -> Vec<u64> {
-        let read = self.0.ask(&json!({ "do": "peek", "queue": format!("{place}-out") }));
+        let read = self.0.send_request(&json!({ "do": "peek", "queue": format!("{place}-out") }));
         let bodies: Vec<String> = serde_json::from_value(read).expect("texts");
         let row = |body: &str| serde_json::from_str::<Value>(body).ok()?["n"].as_u64();
         bodies.iter().map(|body| row(body).expect("a number")).collect()

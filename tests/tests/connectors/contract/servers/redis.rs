@@ -57,8 +57,8 @@ impl Connector for AsSource<'_> {
     fn create(&self, place: &str) {
         for stream in 0..2 {
             let stream = format!("{place}.{stream}");
-            self.0.0.ask(&["XGROUP", "CREATE", &stream, "none", "$", "MKSTREAM"]);
-            self.0.0.ask(&["XGROUP", "DESTROY", &stream, "none"]);
+            self.0.0.send_request(&["XGROUP", "CREATE", &stream, "none", "$", "MKSTREAM"]);
+            self.0.0.send_request(&["XGROUP", "DESTROY", &stream, "none"]);
         }
     }
 }
@@ -72,7 +72,7 @@ impl Source for AsSource<'_> {
 
     fn lose(&self, place: &str, _: &Path) {
         self.send(place, 20..40);
-        self.0.0.ask(&["XTRIM", &format!("{place}.0"), "MAXLEN", "2"]);
+        self.0.0.send_request(&["XTRIM", &format!("{place}.0"), "MAXLEN", "2"]);
     }
 
     fn gone(&self) -> &'static str {
