@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub struct InspectArguments {
     /// Component file, plugin directory, checkpoint or job file
     ///
-    /// /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/dir.
+    /// A checkpoint is a directory, s3://bucket/prefix, or hdfs://namenode:8020/dir.
     what: PathBuf,
     /// Print JSON
     #[arg(long)]

@@ -157,7 +157,7 @@ fn keys_of<C: ?Sized>(
     let mut seen = BTreeSet::new();
     let all = |key: &TableKey| {
         let mut key = *key;
-        let needed_by_all = !key.kinds.is_empty() && key.kinds.len() == key.needed.len();
+        let needed_by_all = !key.kinds.is_empty() && key.kinds == key.needed;
         // A kind of the language may have a key of the same name with another meaning; it comes after the shared one.
         let is_first = seen.insert(key.name);
         if key.name == "kind" {
