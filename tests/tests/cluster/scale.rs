@@ -156,7 +156,7 @@ fn a_running_job_is_rescaled() {
     );
     let output = check_ends_ok(job, "it ends");
     assert!(!output.contains("loaded ahead in vain"), "{output}");
-    assert!(!output.contains("starting it again"), "{output}");
+    assert!(!output.contains("restarting it"), "{output}");
     check_rows(&trial, rows, "in the end");
     for file in ["entries.jsonl", "once.jsonl"] {
         let mut numbers: Vec<_> = trial.rows(file).iter().map(|row| row["n"].as_u64().unwrap()).collect();

@@ -297,7 +297,7 @@ mod long {
         hdfs.delete("/out");
         let message = output(&writing(&hdfs, 100, ""), "stranger");
         assert!(message.contains("Permission denied: user=stranger"), "{message}");
-        assert!(message.contains("look at HADOOP_USER_NAME"), "{message}");
+        assert!(message.contains("check HADOOP_USER_NAME"), "{message}");
         assert!(!message.contains("\tat "), "no stack of Java: {message}");
         let kept = copying(&hdfs, "");
         kept.change("dir = \"kept\"", &format!("dir = \"{}\"", hdfs.url("/kept")));

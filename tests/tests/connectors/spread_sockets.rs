@@ -425,7 +425,7 @@ fn a_list_does_not_resume_from_a_single_server() {
     stop(job);
     trial.change(&one, &list([&server]));
     let output = trial.rejected_message(&["run", "job.toml"]);
-    let text = format!("source `in` was socket {} and is several sockets now", server.address());
+    let text = format!("source `in` was socket {} and is now several sockets", server.address());
     assert!(output.contains(&text) && output.contains("--drop-state in"), "{output}");
     let mut job = trial.start(&["--drop-state", "in"]);
     server.wait_for_connection(1);

@@ -122,7 +122,7 @@ fn files_that_cannot_be_used_are_told_with_their_line() {
     );
     trial.write("none.pem", "nothing");
     let output = trial.rejected_message(&["validate", "job.toml"]);
-    assert!(output.contains("job.toml:") && output.contains("does not give a certificate in PEM"), "{output}");
+    assert!(output.contains("job.toml:") && output.contains("does not contain a certificate in PEM"), "{output}");
     let mut expected = Expected::of(file!(), "files_that_cannot_be_used_are_told_with_their_line");
     for tls in ["{ cert = \"a.pem\" }", "{ verify = false }", "\"yes\""] {
         expected.add(tls, &job(1, tls).rejected_message(&["validate", "job.toml"]));

@@ -311,7 +311,7 @@ fn a_too_small_budget_is_rejected() {
     assert!(output.contains("`memory = \"64MiB\"` is out of range; write 128MiB to 1048576GiB"), "{output}");
     let ended = trial.run(&["--set", "memory=200MiB", "--processes", "2", "--process", "0"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("for 2 processes on this machine; each needs 128 MiB at least"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("for 2 processes on this machine; each needs at least 128 MiB"), "{}", ended.stderr);
 }
 
 #[test]

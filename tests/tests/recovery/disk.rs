@@ -152,7 +152,7 @@ fn check_pause<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path)
         assert!(lines <= 4 * time, "{message}");
         assert!(message.contains(reason) && message.contains(remedy), "{message}");
         assert!(message.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(dir)), "{message}");
-        assert!(!message.contains("starting it again") && !message.contains("error:"), "{message}");
+        assert!(!message.contains("restarting it") && !message.contains("error:"), "{message}");
         let resumed = |job: &Process| job.stderr().matches("resumed after a pause of ").count();
         let before = resumed(&job);
         drop(disturbed);
@@ -162,7 +162,7 @@ fn check_pause<T>(dir: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path)
     job.signal("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
     nothing_lost_or_doubled(&trial);
     // The next start reads all of it.
     let mut job = trial.start(&[]);

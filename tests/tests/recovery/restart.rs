@@ -377,7 +377,7 @@ fn a_directory_that_is_unwritable_or_in_use_is_rejected() {
     let other = trial.run(&[]);
     assert_eq!(other.code, Some(1), "{}", other.stderr);
     contains(&other.stderr, &["a running job uses it (process ", "stop that job first, or name another `dir`"]);
-    assert!(!other.stderr.contains("starting it again"), "{}", other.stderr);
+    assert!(!other.stderr.contains("restarting it"), "{}", other.stderr);
     let written = trial.batches("out.jsonl").len();
     job.wait_until("it goes on", |_| trial.batches("out.jsonl").len() > written);
     stop_ok(job);
@@ -625,7 +625,7 @@ fn a_fixed_plugin_continues_with_the_batch_that_it_failed_on() {
             let ended = trial.run(&[]);
             assert_eq!(ended.code, Some(1), "{}", ended.stderr);
             contains(&ended.stderr, &["I give up on batch 4"]);
-            assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+            assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
             assert_eq!(trial.text("out.jsonl"), before);
         }
         trial.write("job.toml", &good);

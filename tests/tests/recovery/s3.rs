@@ -193,7 +193,7 @@ fn resumes_in_a_bucket(settings: &[(String, String)], faults: &[&str]) {
     let ended = start(&trial, &["--workers", "1"], settings, "").wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("`counts` resumes after the checkpoint of batch "), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
     assert_eq!(written(&trial), golden);
     let mut state =
         trial.command(&["state", "job.toml", "--sql", "select count from totals where word = 'every'", "--json"]);

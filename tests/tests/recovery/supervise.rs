@@ -52,7 +52,7 @@ fn a_restarting_job_is_stopped() {
     assert_eq!(trial.run_command_ok(&["stop", "job.toml"]), "job.toml: stopped\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("restarting it"), "{}", ended.stderr);
 }
 
 /// Its worker process never lives long enough to receive the stop; its supervisor does.
@@ -74,7 +74,7 @@ fn a_job_that_fails_repeatedly_is_stopped() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
-        job.wait_for_stderr("starting it again");
+        job.wait_for_stderr("restarting it");
         let output = trial.run_command_ok(&["stop", "job.toml"]);
         over.store(true, Ordering::SeqCst);
         assert_eq!(output, "job.toml: stopped\n");
@@ -171,7 +171,7 @@ fn a_worker_process_that_hangs_is_killed_and_restarted() {
     let first = worker(&mut job, 1);
     let stopped = Instant::now();
     signal("STOP", first);
-    job.wait_for_stderr("worker process does not respond and was killed; starting it again");
+    job.wait_for_stderr("worker process does not respond and was killed; restarting it");
     assert!(stopped.elapsed() < NOTICED_AT_LAST, "{:?}", stopped.elapsed());
     assert!(!is_alive(first));
     worker(&mut job, 2);
@@ -214,7 +214,7 @@ fn a_suspended_supervisor_does_not_treat_its_child_as_dead() {
     send_until_received(&mut nc, &trial, "last");
     assert_eq!(job.children(), [only]);
     let ended = stop_ok(job);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_second_signal_stops_immediately() {
     job.signal("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
 }
 
 #[test]
@@ -274,18 +274,18 @@ fn errors_that_a_restart_does_not_fix_cause_no_restart() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("these rows are not to my liking").count(), 1, "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
     // Nor what is wrong before the job runs.
     let ended = trial.run(&["--set", "stages.passed.plugin=nothing"]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
 }
 
 /// Sends rows through a `files` sink with these lines in its table until an error; returns the output and the number of restarts.
 fn of_rows(trial: &Trial) -> (String, usize) {
     let ended = trial.run(&["--timeout", "120s"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let restarts = ended.stderr.matches("starting it again").count();
+    let restarts = ended.stderr.matches("restarting it").count();
     (ended.stderr, restarts)
 }
 
@@ -354,7 +354,7 @@ fn a_request_that_a_server_rejects_ends_the_job_immediately() {
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains(&status[..3]), "{}", ended.stderr);
         assert_eq!(ended.stderr.contains("(2 of 2)"), again, "{}", ended.stderr);
-        assert_eq!(ended.stderr.contains("starting it again"), again, "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("restarting it"), again, "{}", ended.stderr);
     }
 }
 
@@ -556,7 +556,7 @@ fn a_failing_plugin_of_one_process_ends_all() {
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("these rows are not to my liking"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting all"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting all"), "{}", ended.stderr);
 }
 
 #[test]

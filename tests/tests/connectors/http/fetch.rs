@@ -80,7 +80,7 @@ fn a_stream_of_lines_is_followed_through_all_failures() {
         "the connection broke",
         "nothing came for 300ms (`stall`)",
         &format!("connected to http://127.0.0.1:{port}/feed"),
-        "the stream ended; connecting again",
+        "the stream ended; reconnecting",
     ] {
         assert!(output.contains(message), "{message}: {output}");
     }
@@ -434,7 +434,7 @@ fn messages_of_a_websocket_are_rows() {
     let output = running.stop();
     for message in [
         "503 Service Unavailable",
-        "the server closed the connection with code 1001: moving; connecting again",
+        "the server closed the connection with code 1001: moving; reconnecting",
         "a message has more than 1000 bytes (`answer_bytes_max`)",
         "nothing came for 200ms (`stall`)",
     ] {

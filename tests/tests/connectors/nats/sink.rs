@@ -361,7 +361,7 @@ fn errors_of_a_server_are_reported() {
     trial.change("value as n", "value as n, repeat('x', 3000) as long");
     let ended = trial.run(&[]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("row 0 has 30") && ended.stderr.contains("(max_payload); allow larger ones"),
         "{}",

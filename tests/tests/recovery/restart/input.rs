@@ -64,7 +64,7 @@ fn changed_input_is_rejected_before_anything_is_touched() {
                 "of `./in/a.txt`: the file was changed: 2 records are planned",
             ],
         );
-        assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);
         assert_eq!(trial.text("out.jsonl"), before);
         // Unchanged.
         trial.write("in/a.txt", &complete);

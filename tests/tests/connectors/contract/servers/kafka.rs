@@ -108,7 +108,7 @@ impl Source for AsSource<'_> {
     }
 
     fn gone(&self) -> &'static str {
-        "and the oldest record there has offset"
+        "but the oldest record has offset"
     }
 }
 

@@ -138,7 +138,7 @@ fn what_is_no_file_of_avro_is_one_refused_record() {
             "the type `never` is defined neither in it nor",
         ),
         (b"Obj\x01\x000123456789abcdef", "its header has no schema"),
-        (b"Obj\x01\x02\x14avro.codec\x06xyz\x000123456789abcdef", "compressed by `xyz`"),
+        (b"Obj\x01\x02\x14avro.codec\x06xyz\x000123456789abcdef", "compressed with `xyz`"),
     ] {
         let found = all(bytes);
         assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
