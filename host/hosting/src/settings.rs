@@ -3,7 +3,7 @@
 use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::connector::Kinds;
+use millstream_base::job::connector::{InMemory, Kind, Kinds, NOTHING, SourceDeclaration};
 use millstream_base::job::{self, spec::PluginSpec};
 use millstream_base::package_name::PackageRequest;
 use millstream_packages::lock::obtain::obtain;
@@ -13,8 +13,21 @@ use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
 use serde_json::{Map, Value as Json};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use toml::{Table, Value};
+
+/// The source of the rows of a call: the caller has them in memory.
+const MEMORY: SourceDeclaration = SourceDeclaration {
+    kind: "memory",
+    doc: "the tables of the caller",
+    keys: &[],
+    shared: &[],
+    read: |_| Arc::new(InMemory),
+};
+
+/// The kinds in the job of a call.
+static KINDS: LazyLock<Kinds> =
+    LazyLock::new(|| Kinds::new(vec![Kind::Declared(&MEMORY)], vec![Kind::Declared(&NOTHING)], Vec::new()));
 
 /// The settings of a plugin.
 #[derive(Clone, Debug)]
@@ -80,7 +93,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ConfiguredPlugin> 
 
 /// Returns the plugin of a job file, with the file of a package.
 fn found(settings: &Settings) -> Result<PluginSpec> {
-    let mut spec = job::of_command(settings.of, &text(settings)?, Kinds::of_language(), &settings.dir, &[])?;
+    let mut spec = job::of_command(settings.of, &text(settings)?, &KINDS, &settings.dir, &[])?;
     let package = PluginSpec::new(settings.plugin.clone()).package().transpose()?;
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {
@@ -126,7 +139,7 @@ fn text(settings: &Settings) -> Result<String> {
         stage.insert(key.clone(), value);
     }
     let within = |name: &str, part: Table| Table::from_iter([(name.to_owned(), Value::from(part))]);
-    let source = of(&[("kind", "file"), ("path", "/dev/null"), ("format", "text")]);
+    let source = of(&[("kind", MEMORY.kind)]);
     let sink = of(&[("kind", "nothing"), ("from", &settings.name)]);
     let job = Table::from_iter([
         ("sources".to_owned(), Value::from(within("table", source))),

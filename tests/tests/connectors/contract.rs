@@ -48,19 +48,6 @@ fn mqtt() {
 }
 
 #[test]
-fn rabbitmq() {
-    let server = rabbitmq::Server::start();
-    let sources = [source::check(&rabbitmq::AsSource(&server)), source::check(&rabbitmq::AsStream(&server))];
-    none([sources.concat(), sink::check(&rabbitmq::AsSink(&server))].concat());
-}
-
-#[test]
-fn kafka() {
-    let server = kafka::Server::start();
-    none([source::check(&kafka::AsSource(&server)), sink::check(&kafka::AsSink(&server))].concat());
-}
-
-#[test]
 fn postgres() {
     let server = postgres::Server::start();
     none([source::check(&postgres::AsSource(&server)), sink::check(&postgres::AsSink(&server))].concat());
@@ -95,12 +82,25 @@ fn sockets() {
 
 /// What takes long: `make torture` runs it.
 mod long {
-    use super::{kinesis, none, source};
+    use super::{kafka, kinesis, none, rabbitmq, sink, source};
 
     /// A shard may be polled five times in a second.
     #[test]
     pub fn kinesis() {
         let server = kinesis::Server::start();
         none(source::check(&kinesis::AsSource(&server)));
+    }
+
+    #[test]
+    pub fn kafka() {
+        let server = kafka::Server::start();
+        none([source::check(&kafka::AsSource(&server)), sink::check(&kafka::AsSink(&server))].concat());
+    }
+
+    #[test]
+    pub fn rabbitmq() {
+        let server = rabbitmq::Server::start();
+        let sources = [source::check(&rabbitmq::AsSource(&server)), source::check(&rabbitmq::AsStream(&server))];
+        none([sources.concat(), sink::check(&rabbitmq::AsSink(&server))].concat());
     }
 }

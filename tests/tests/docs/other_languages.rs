@@ -59,7 +59,7 @@ fn a_module_written_by_hand_becomes_a_plugin() {
     let (section, trial) = (section(ABI, &["wat", "sh", "toml", "json", "json"]), Trial::new(""));
     trial.write("double.wat", of(&section, "wat")[0]);
     let message = runs(&trial, of(&section, "sh")[0], &[]).stdout;
-    for line in ["plugin:        double 0.1.0", "asks for:      nothing", "reads:         value int64 not null"] {
+    for line in ["plugin:        double 0.1.0", "grants:        nothing", "reads:         value int64 not null"] {
         assert!(message.contains(&format!("{line}\n")), "{message}");
     }
     check_section(&trial, &section, "numbers.jsonl", "doubled.jsonl");

@@ -421,7 +421,7 @@ fn rows_and_matches_per_key_are_limited() {
         trial.write("rows.jsonl", Value::Array(rows.clone()).to_string() + "\n");
         let ended = trial.run(&[]);
         assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-        assert!(ended.stderr.contains(output) && ended.stderr.contains("(`within`)"), "{}", ended.stderr);
+        assert!(ended.stderr.contains(output) && ended.stderr.contains("(`within` of `pattern`)"), "{}", ended.stderr);
     }
 }
 

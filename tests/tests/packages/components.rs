@@ -68,7 +68,7 @@ fn a_package_is_inspected_without_running_it() {
         "plugin:        ledger 2.0.0",
         "doc:           Keeps accounts",
         "world:         update of millstream:plugin@0.1.1",
-        "asks for:      nothing",
+        "grants:        nothing",
         "wants:         grant = {\"files\":{\"rates\":\"a rate a line\"}}",
         "reads:         amount int64 not null",
         "returns:       balance int64 not null",

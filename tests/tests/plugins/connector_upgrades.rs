@@ -280,7 +280,7 @@ fn an_unsuitable_version_of_a_sink_is_rejected() {
         (ways("loose"), accept, &["its guarantee was exactly once and would be at least once", "stop the job"]),
         (ways("forgets"), accept, &["cannot resume at the position of tcp-ledger 0.1.0", "it reports batches up to 0"]),
         (ways("fail"), &["--shadow", "3"], &["sink `out`: a sink cannot have a shadow", "without --shadow"]),
-        (version("acked-lines", 0), accept, &["is of world source, and the sink's plugin is of world sink"]),
+        (version("acked-lines", 0), accept, &["is of world source, but the sink's plugin is of world sink"]),
     ];
     check_rejected(&trial, "sinks", "out", &cases);
     job.kill();

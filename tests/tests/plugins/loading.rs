@@ -304,7 +304,7 @@ fn a_replaced_program_compiles_as_before() {
 fn inspect_shows_the_requested_permissions() {
     let trial = trial(&split_words(), "", "");
     let text = Process::start(&mut trial.command(&["inspect", "plugin.wasm"])).wait().stdout;
-    assert!(text.contains("\nasks for:      the log"), "{text}");
+    assert!(text.contains("\ngrants:        the log"), "{text}");
     let json = Process::start(&mut trial.command(&["inspect", "--json", "plugin.wasm"])).wait().stdout;
     let printed: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&printed["name"], &printed["world"]), (&"split-words".into(), &"transform".into()));

@@ -367,7 +367,7 @@ fn a_flood_of_rows_that_trap_takes_no_more_memory_than_the_limit() {
     command.args(["-c", &limited]).current_dir(trial.dir()).env("MILLSTREAM_LOG", "off");
     let ended = Process::start(&mut command).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is emitted"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("take more than 1MiB; nothing of the batch is emitted"), "{}", ended.stderr);
 }
 
 #[test]

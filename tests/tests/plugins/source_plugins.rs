@@ -526,7 +526,7 @@ fn a_failing_source_ends_the_job_with_a_report() {
             &["a connection to 127.0.0.1:1 is not granted; the job grants it with grant = "],
         ),
         ("partitions = 65, up_to = 9", "", 1, &["has more than 64 partitions"]),
-        ("partitions = 2, same_name = true", "", 1, &["partition `p0` comes twice"]),
+        ("partitions = 2, same_name = true", "", 1, &["partition `p0` appears twice"]),
         ("up_to = 9", "schema = { n = \"int64\" }", 2, &["`schema` is not for kind `plugin`"]),
         ("up_to = 9", "grant = { tcp = [\"127.0.0.1\"] }", 2, &["`127.0.0.1` is not host:port"]),
     ];

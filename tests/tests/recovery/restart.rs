@@ -238,7 +238,7 @@ fn changes_that_lose_state_are_rejected_until_it_is_dropped() {
             "a source elsewhere",
             vec![("path = \"input.jsonl\"", "path = \"other.jsonl\"")],
             vec![
-                "source `words` was queue input.jsonl and is queue other.jsonl now",
+                "source `words` was queue input.jsonl and is now queue other.jsonl",
                 "read it from its beginning with `--drop-state words`",
             ],
             &["words"],

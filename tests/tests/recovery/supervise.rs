@@ -306,7 +306,7 @@ fn rows_that_a_sink_can_never_store_end_the_job_immediately() {
     let one = |value: String| format!("{{\"k0\":\"{value}\",\"n\":1}}");
     for roll in ["", "roll = { time = \"1h\" }"] {
         let (output, restarts) = of_rows(&dirs(1, (0..30_000).map(|number| one(format!("p{number}"))), roll));
-        assert!(output.contains("sink `out`: batch ") && output.contains("more than 10000 folders"), "{output}");
+        assert!(output.contains("sink `out`: batch ") && output.contains("more than 10000 directories"), "{output}");
         assert_eq!(restarts, 0, "{output}");
         let (output, restarts) = of_rows(&dirs(1, [one("x".repeat(300))].into_iter(), roll));
         assert!(output.contains("too long for a directory name"), "{output}");

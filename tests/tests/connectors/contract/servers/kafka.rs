@@ -88,7 +88,7 @@ impl Connector for AsSource<'_> {
     }
 
     fn waits(&self) -> &'static str {
-        "it waits for up to 1h (`wait`)"
+        "retrying for up to 1h (`wait`)"
     }
 
     fn misnamed(&self) -> &'static str {
