@@ -97,7 +97,10 @@ fn rows_that_no_sink_keeps_as_files_cannot_be_retried_and_the_page_says_so() {
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!([]));
     let output = run_action(&page, "/retry?stage=pick");
     assert_eq!(output["failed"], true);
-    assert!(output["words"].as_str().unwrap().contains("no sink of the job `shop` writes only `pick.rejected`"), "{output}");
+    assert!(
+        output["words"].as_str().unwrap().contains("no sink of the job `shop` writes only `pick.rejected`"),
+        "{output}"
+    );
     job.stop();
     let (job, page) = Seen::start(&trial, &[]);
     page.wait_for_json("", |view| view["state"] == "running");
