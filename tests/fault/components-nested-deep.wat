@@ -1,4 +1,4 @@
 ;; A thousand components, each within the next one.
 ;; in: load
-;; says: within each other
+;; says: levels of nested components
 ;; nest: 1000

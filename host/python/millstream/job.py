@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,12 @@ class Job:
         ``until_idle`` ends it once every source is finished or has had nothing to read for two seconds, ``timeout`` after this
         time, as ``"30s"``, ``limit`` after so many rows of each source.
         """
-        self.start(until_idle=until_idle, timeout=timeout, limit=limit)
-        self.wait()
+        try:
+            self.start(until_idle=until_idle, timeout=timeout, limit=limit)
+            self.wait()
+        except KeyboardInterrupt:
+            self._interrupt()
+            raise
 
     def start(self, *, until_idle: bool = False, timeout: str | None = None, limit: int | None = None) -> None:
         """Starts the job, which goes on beside. See :meth:`run`."""
@@ -116,8 +121,8 @@ class Job:
         from ._stream import Stream
 
         with Stream() as stream:
-            self._start(stream.sink(stage), until_idle, timeout, limit)
             try:
+                self._start(stream.sink(stage), until_idle, timeout, limit)
                 yield from stream.batches(self.is_running)
             except KeyboardInterrupt:
                 self._interrupt()
@@ -152,15 +157,16 @@ class Job:
         if limit is not None:
             arguments += ["--limit", str(limit)]
         self._words.clear()
-        # In a group of its own, so that Ctrl-C is ours to hear.
-        self._process = subprocess.Popen(
-            arguments,
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            stdout=None,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        with _interrupts_deferred():
+            # In a group of its own, so that only this process receives Ctrl-C.
+            self._process = subprocess.Popen(
+                arguments,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=None,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._listener.start()
 
@@ -207,6 +213,22 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<millstream.Job {self.path}{', running' if self.is_running() else ''}>"
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Raises a Ctrl-C at the end. An interrupted ``Popen`` would leave a process that nothing stops."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread is interrupted.
+        return
+    interrupted: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if interrupted:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _toml(value: Any) -> str:

@@ -204,7 +204,7 @@ fn errors_of_plugins_and_calls_have_a_kind() {
         ("split-words", json!({ "function": "update" }), "usage", "is of world transform: call `process`"),
         ("split-words", json!({ "function": "dance" }), "usage", "one of process, update"),
         ("split-words", json!({ "config": { "x": 1 } }), "usage", "unknown field `x`"),
-        ("split-words", json!({ "millstream": 2 }), "usage", "version 1 here, but the client uses 2"),
+        ("split-words", json!({ "millstream": 2 }), "usage", "the protocol version is 1, but the client uses 2"),
         ("split-words", json!({ "digest": "sha256:00" }), "environment", "but sha256:00 is required"),
         ("split-words", json!({ "lmits": {} }), "usage", "unknown field `lmits`"),
     ] {

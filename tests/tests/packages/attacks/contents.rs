@@ -30,7 +30,7 @@ fn manifests_of_something_else() {
             "bytes that its manifest says",
             good().with("/layers/0/size", json!(good().component.len() - 1)),
         ),
-        ("a byte more", "according to its manifest", good().with("/layers/0/size", json!(good().component.len() + 1))),
+        ("a byte more", "but its manifest says", good().with("/layers/0/size", json!(good().component.len() + 1))),
         ("a layer that is a file", "urls", good().with("/layers/0/urls", json!(["file:///etc/passwd"]))),
         (
             "a digest that is a path",
