@@ -218,8 +218,9 @@ class Job:
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
     """Raises a Ctrl-C at the end. An interrupted ``Popen`` would leave a process that nothing stops."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Only the main thread is interrupted.
+    # Only the main thread is interrupted. A handler that is not from Python cannot be restored.
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
         return
     interrupted: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
