@@ -341,8 +341,8 @@ mod tests {
             ("first b", "is reserved"),
             ("a with b", "needs `gaps`"),
             ("a with gaps", "takes one row"),
-            ("a ++", "the name of a step belongs"),
-            ("a; b", "does not belong"),
+            ("a ++", "expected the name of a step"),
+            ("a; b", "is not allowed in steps"),
         ] {
             let error = steps(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");

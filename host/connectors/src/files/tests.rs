@@ -203,7 +203,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     assert_eq!(names(&out), kept);
     let error = check(&spec, &row.schema(), &origin, false, None, StartupRetry::No).unwrap_err();
     assert_eq!(error.kind, Kind::Job);
-    assert!(error.message.starts_with("job.toml:9: sink `out`: the folder "), "{error}");
+    assert!(error.message.starts_with("job.toml:9: sink `out`: the directory "), "{error}");
     assert!(error.message.contains("part-0000000003.txt") && error.message.contains("empty it"), "{error}");
 }
 

@@ -269,10 +269,10 @@ mod tests {
         assert_eq!(was.difference(&same), None);
         assert_eq!(was.digest(), same.digest());
         let describe = |is: &Meaning| was.difference(is).map(|difference| difference.describe()).unwrap_or_default();
-        assert_eq!(describe(&rows(&["x > 0", "y"])), "`filter` of stage `s` was `x > 5` and is `x > 0` now");
+        assert_eq!(describe(&rows(&["x > 0", "y"])), "`filter` of stage `s` was `x > 5` and is now `x > 0`");
         assert_eq!(describe(&rows(&["y"])), "`filter` of stage `s` was `x > 5` and was removed");
         assert_eq!(describe(&rows(&["y", "x > 5", "z"])), "`filter` of stage `s` is new: `z`");
-        assert_eq!(describe(&part("`top`", "n = 2", &[])), "`top` of stage `s` was `n = 1` and is `n = 2` now");
+        assert_eq!(describe(&part("`top`", "n = 2", &[])), "`top` of stage `s` was `n = 1` and is now `n = 2`");
     }
 
     #[test]

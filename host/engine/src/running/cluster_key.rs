@@ -99,7 +99,7 @@ mod tests {
         symlink(path("good"), path("link")).unwrap();
         assert_eq!(ClusterKey::read(&path("link")).unwrap().bytes(), digits);
         for mode in [0o640, 0o604, 0o620, 0o666] {
-            assert!(file("shared", &digits, mode).unwrap_err().contains("only this user may use"), "{mode:o}");
+            assert!(file("shared", &digits, mode).unwrap_err().contains("only this user can access"), "{mode:o}");
         }
         assert!(
             file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600)

@@ -168,7 +168,7 @@ mod tests {
     fn a_clock_that_stands_still_is_an_error_that_says_so() {
         let error = EpochClock::standing_still(Duration::from_secs(60)).check().unwrap_err();
         assert_eq!(error.kind, Kind::Environment);
-        assert!(error.message.contains("the thread for the time limits of plugins does not run"), "{error}");
+        assert!(error.message.contains("the timer for plugin time limits does not run"), "{error}");
         assert!(EpochClock::new().check().is_ok());
     }
 

@@ -25,7 +25,7 @@ fn inspect_shows_what_a_plugin_is() {
         "plugin:        hand-made 1.2.3",
         "world:         transform of millstream:plugin@0.1.3",
         "returns:       value text",
-        "asks for:      nothing",
+        "grants:        nothing",
         "imports:       nothing",
         "3 functions, 1 modules",
         "digest:        sha256:",

@@ -4,7 +4,7 @@ use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
 use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 /// The kind of sink that needs no connector.
 pub const NOTHING: SinkDeclaration =
@@ -51,17 +51,6 @@ impl Kinds {
             sources,
             sinks,
         }
-    }
-
-    /// Returns the kinds that need no connector.
-    pub fn of_language() -> &'static Kinds {
-        static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
-            let sources = keys::SOURCE_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
-            let sinks = keys::SINK_KINDS.iter().map(|(kind, _)| Kind::OfLanguage(kind));
-            let sinks = sinks.chain([Kind::Declared(&NOTHING)]);
-            Kinds::new(sources.collect(), sinks.collect(), Vec::new())
-        });
-        &KINDS
     }
 
     /// Returns the names of sources.

@@ -137,7 +137,7 @@ fn what_cannot_be_kept_up_to_date_is_refused() {
         ("select value, count(*) as n from t group by cube (value)", "neither a total nor"),
         ("select value, count(*) as n from t group by all", "needs expressions"),
         ("select value, count(*) as n from t group by 1 union select 1, 2", "window = \"all\""),
-        ("select value as op, count(*) as n from t group by 1", "another name"),
+        ("select value as op, count(*) as n from t group by 1", "rename that column of the query"),
         ("select value, count(*) as n from t where timestamp > now() group by 1", "differs in each batch"),
         ("select value, max(timestamp) < current_timestamp as n from t group by 1", "differs in each batch"),
         ("select current_date as d, count(*) as n from t group by 1", "differs in each batch"),

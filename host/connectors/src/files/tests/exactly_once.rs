@@ -360,7 +360,7 @@ fn rows_that_are_committed_and_gone_are_told() {
     let lost = waiting(&paths).into_iter().find(|name| name.ends_with(".rows")).unwrap();
     fs::remove_file(paths.path("out/.millstream-open").join(lost)).unwrap();
     let error = paths.open("a", 2).err().unwrap().message;
-    assert!(error.contains("had 2 rows, and 1 are there; restore .millstream-open from a copy"), "{error}");
+    assert!(error.contains("had 2 rows, but 1 were found; restore .millstream-open from a copy"), "{error}");
     assert_eq!(paths.parts(), [""; 0]);
     let others = paths.open("b", 2).err().unwrap().message;
     assert!(others.contains("belongs to another job `job`"), "{others}");

@@ -57,8 +57,8 @@ fn event_time_shows_who_is_waited_for() {
     );
     assert_eq!(
         event_time(&spec, &node(Some(60 * SECOND_US), Some(3600 * SECOND_US)), &Operator::Union),
-        "event time to_timestamp( at), lateness 0s, late rows to hot.late; a source without rows for 1m is not waited \
-         for; rows more than 1h ahead are rejected"
+        "event time to_timestamp( at), lateness 0s, late rows to hot.late; a source without rows for 1m does not hold \
+         back the watermark; rows more than 1h ahead are rejected"
     );
 }
 
@@ -105,8 +105,11 @@ fn operators_say_what_they_do_in_one_line() {
             Some("top 10 of each batch by total, largest first, for each k"),
         ),
         (StageSpec::top("s", ["a"], 1, "total", true), Some("top 1 of each batch by total, smallest first")),
-        (StageSpec::distinct("s", ["a"], ["k", "l"]), Some("of rows of a batch that are equal in k, l the first")),
-        (StageSpec::distinct("s", ["a"], [""; 0]), Some("of rows of a batch that are equal in all columns the first")),
+        (StageSpec::distinct("s", ["a"], ["k", "l"]), Some("the first of the rows of a batch that are equal in k, l")),
+        (
+            StageSpec::distinct("s", ["a"], [""; 0]),
+            Some("the first of the rows of a batch that are equal in all columns"),
+        ),
         (
             StageSpec::deduplicate("s", ["a"], Duration::from_secs(600)).key(["k"]),
             Some("the first row of each k within 10m of processing time"),

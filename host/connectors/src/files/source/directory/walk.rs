@@ -212,7 +212,7 @@ mod tests {
         let mut walk = walk(None, true);
         walk.dirs_max = 5;
         let (_, error) = walk.names(dir.path()).err().unwrap();
-        assert!(error.to_string().contains("more than 5 folders"), "{error}");
+        assert!(error.to_string().contains("more than 5 directories"), "{error}");
         walk.dirs_max = 6;
         assert!(walk.names(dir.path()).unwrap().files.is_empty());
         assert!(walk.names(&dir.path().join("none")).is_err());

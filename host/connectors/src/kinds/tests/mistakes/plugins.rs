@@ -143,7 +143,7 @@ job.toml:4: stage `words`: unknown key `grant.sockets`; these keys fit: `files`,
     ),
     (
         "plugin = \"p\"\ngrant = { files = { words = 3 } }",
-        r#"job.toml:4: stage `words`: `grant.files.words` is an integer, needs text; write the path of a file, as words = "words.txt""#,
+        r#"job.toml:4: stage `words`: `grant.files.words` is an integer, needs text; write the path of a file, for example words = "words.txt""#,
     ),
     (
         "plugin = \"p\"\ngrant = { env = [\"PATH\"] }",

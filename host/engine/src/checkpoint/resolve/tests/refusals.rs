@@ -129,7 +129,7 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     assert!(resolve(&two, &dropping(&tables, "totals.rows")).is_ok());
 
     let moved = [before[0].clone(), source("left", "file c"), right.clone()];
-    assert_rejected(&found, &with(&moved), &["source `left` was file a and is file c now", "`--drop-state left`"]);
+    assert_rejected(&found, &with(&moved), &["source `left` was file a and is now file c", "`--drop-state left`"]);
     assert_rejected(
         &found,
         &with(&[before[0].clone(), left.clone()]),
@@ -152,7 +152,7 @@ fn a_source_goes_on_with_another_plugin_and_with_nothing_else() {
     for identity in ["plugin now.wasm", "plugin next.wasm", "plugin feed"] {
         assert!(resolve(&found, &with_feed(identity)).is_ok(), "{identity}");
     }
-    assert_rejected(&found, &with_feed("socket a:1"), &["source `feed` was plugin now.wasm and is socket a:1 now"]);
+    assert_rejected(&found, &with_feed("socket a:1"), &["source `feed` was plugin now.wasm and is now socket a:1"]);
 }
 
 /// Returns the same with one more table in all checkpoints.
@@ -192,7 +192,7 @@ fn state_that_means_something_else_is_refused() {
     let (n0, n5) = ("n > 0", "n > 5");
     assert!(resolve(&kept(n0, "y"), &wants(n0, "y")).is_ok());
     let choices = ["stage `totals`", "after batch 4", "`--drop-state totals`", "`--fresh`"];
-    let fragments = "`filter` of stage `some` was `n > 0` and is `n > 5` now";
+    let fragments = "`filter` of stage `some` was `n > 0` and is now `n > 5`";
     assert_rejected(&knowing(kept(n0, "y"), n0, false), &wants(n5, "y"), &[&choices[..], &[fragments]].concat());
     assert_rejected(&kept(n0, "y"), &wants(n5, "y"), &choices);
     assert_rejected(&kept(n0, "y"), &wants(n0, "z"), &["sink `out`", "stage `totals`", "`--drop-state totals`"]);
