@@ -78,7 +78,7 @@ fn the_added_version_runs() {
     check_rejected(run(&trial), 2, "job.toml:13: stage `words`: ");
     let output = assert_ok(add(&trial, "split-words@0.7.0")).stdout;
     assert!(output.contains("world      transform of millstream:plugin@0.1"), "{output}");
-    assert!(output.contains("signed by no trusted key"), "{output}");
+    assert!(output.contains("signed by  no trusted key"), "{output}");
     assert_eq!(trial.text("job.toml"), JOB.replace("PLUGIN", "split-words@0.7.0"), "it was there already");
     assert_ok(run(&trial));
     assert_eq!(words(&trial), 3);
