@@ -75,7 +75,7 @@ impl Reader {
         call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<(), CallFailure>,
     ) -> Result<(), ReadError> {
         let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
-        called.map_err(|failure| self.to_error(failure))
+        called.map_err(|failure| self.read_error(failure))
     }
 
     fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
@@ -111,7 +111,7 @@ impl Reader {
     }
 
     /// Converts a failure. The plugin's own errors are transient, except those about its config. A denied grant is permanent.
-    fn to_error(&mut self, failure: CallFailure) -> ReadError {
+    fn read_error(&mut self, failure: CallFailure) -> ReadError {
         match failure.trap {
             Some(Trap::Error) => ReadError::Transient(failure.reason),
             _ => ReadError::Permanent(failure.error),
@@ -140,7 +140,7 @@ impl ReadPartition for Reader {
         });
         self.instances.end();
         let checked = asked.and_then(|names: Vec<String>| self.settled(check_names(&names).map(|()| names)));
-        checked.map_err(|failure| self.to_error(failure))
+        checked.map_err(|failure| self.read_error(failure))
     }
 
     fn open(&mut self, partition: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
@@ -163,7 +163,7 @@ impl ReadPartition for Reader {
             let checked = self.check(given, rows_max, polled);
             self.settled(checked)
         });
-        checked.map_err(|failure| self.to_error(failure))
+        checked.map_err(|failure| self.read_error(failure))
     }
 
     fn durable(&mut self, position: &[u8]) -> Result<(), ReadError> {

@@ -111,12 +111,12 @@ impl Writer {
         call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<(), CallFailure>,
     ) -> Result<(), WriteError> {
         let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
-        called.map_err(|failure| self.to_error(failure))
+        called.map_err(|failure| self.write_error(failure))
     }
 
     /// Converts a failure. The plugin's own `internal` errors are transient; those about its config or the rows are permanent, and so is a
     /// denied grant.
-    fn to_error(&mut self, failure: CallFailure) -> WriteError {
+    fn write_error(&mut self, failure: CallFailure) -> WriteError {
         self.instances.end();
         (self.instances.hold, self.batch) = (false, None);
         let passes = (failure.trap, failure.error.kind) == (Some(Trap::Error), Kind::Plugin);
@@ -171,7 +171,7 @@ impl WriteBatches for Writer {
         });
         let held = asked.and_then(|held| self.reported_batch(held));
         self.instances.end();
-        held.map_err(|failure| self.to_error(failure))
+        held.map_err(|failure| self.write_error(failure))
     }
 
     fn is_open(&self) -> bool {
@@ -187,7 +187,7 @@ impl WriteBatches for Writer {
         let opened = self.call("open", |instances, batch, calls| {
             instances.call(batch, &calls.open, InputSize::default(), (config.as_str(), &input, owner))
         });
-        opened.and_then(|held| self.reported_batch(held)).map_err(|failure| self.to_error(failure))
+        opened.and_then(|held| self.reported_batch(held)).map_err(|failure| self.write_error(failure))
     }
 
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
@@ -204,7 +204,7 @@ impl WriteBatches for Writer {
         for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
             let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
             let more =
-                self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.to_error(failure))?;
+                self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.write_error(failure))?;
             refused.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
         }
         Ok(refused)

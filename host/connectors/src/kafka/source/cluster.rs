@@ -48,7 +48,7 @@ pub enum Lost {
 
 impl Lost {
     /// Converts to an error that says what to do.
-    pub fn to_error(self, source: &str) -> Error {
+    pub fn into_error(self, source: &str) -> Error {
         let partition = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
         match self {
             Lost::Deleted { of, wanted, available } => Error::job(format!(
@@ -182,7 +182,7 @@ pub fn partition_fault(
                     "source `{source}`: partition {number} of topic `{topic}` cannot be read from offset {wanted} on: {fault}"
                 ))
             };
-            Err(lost.map_or_else(|lost| lost.to_error(source), |()| unclear()))
+            Err(lost.map_or_else(|lost| lost.into_error(source), |()| unclear()))
         }
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition) => {
             Err(Error::environment(format!(

@@ -112,7 +112,7 @@ impl SourceReader<'_> {
         let starts = match cluster::starts(&self.consumer, self.order.spec, &new, &known) {
             Ok(starts) => starts,
             Err(Lost::Fault(fault)) => return self.retry_later(&fault).map(Ok),
-            Err(lost) => return Err(lost.to_error(&self.order.source.name)),
+            Err(lost) => return Err(lost.into_error(&self.order.source.name)),
         };
         let assigned: Vec<(&str, i32, u64)> =
             new.iter().zip(&starts).map(|((topic, number), start)| (topic.as_str(), *number, *start)).collect();

@@ -29,7 +29,7 @@ impl SourceReader<'_> {
                         wanted: partition.records.end(),
                         available: record.offset(),
                     }
-                    .to_error(source));
+                    .into_error(source));
                 }
                 *gathered += partition.records.bytes().saturating_sub(before);
                 Ok(index.filter(|_| partition.records.is_full()))

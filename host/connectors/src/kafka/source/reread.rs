@@ -56,7 +56,7 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], kept_client: &mut
             partition.pending.back().map_or(0, |(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes));
         let available = retry(order, &client, &mut outage, || bounds(&client, topic, *number))?;
         if end > available.high {
-            return Err(Lost::Shorter { of: (topic.clone(), *number), wanted: end, available }.to_error(source));
+            return Err(Lost::Shorter { of: (topic.clone(), *number), wanted: end, available }.into_error(source));
         }
         partition.low = available.low;
         partition.records = Records::new(order.source, first);

@@ -168,7 +168,7 @@ impl NewestActions {
 
     /// Returns what a checkpoint contains of an action; `None` if nothing. Nothing has to be kept of actions that are older than all
     /// others.
-    fn to_checkpoint(&mut self, action: &Value, oldest: bool) -> Option<Value> {
+    fn checkpoint_action(&mut self, action: &Value, oldest: bool) -> Option<Value> {
         let (name, content) = action.as_object()?.iter().next()?;
         let first =
             |seen: &mut HashSet<Vec<u8>>, key: Vec<u8>| if oldest { !seen.contains(&key) } else { seen.insert(key) };
@@ -211,14 +211,14 @@ pub fn write(
         let commit = destination.read(&name)?.ok_or_else(|| failed(format!("{name} does not exist")))?;
         for line in log::lines(&commit) {
             let action: Value = serde_json::from_slice(line).map_err(|cause| failed(format!("{name}: {cause}")))?;
-            if let Some(kept) = newest.to_checkpoint(&action, false) {
+            if let Some(kept) = newest.checkpoint_action(&action, false) {
                 writing.add(kept).map_err(&failed)?;
             }
         }
     }
     for file in before.iter().flat_map(|before| &before.files) {
         let bytes = destination.read(file)?.ok_or_else(|| failed(format!("{file} does not exist")))?;
-        let read = read(bytes, Part::All, |action| match newest.to_checkpoint(&action, true) {
+        let read = read(bytes, Part::All, |action| match newest.checkpoint_action(&action, true) {
             Some(kept) => writing.add(kept),
             None => Ok(()),
         });
@@ -287,7 +287,7 @@ mod tests {
         for oldest in [false, true] {
             let mut newest = NewestActions::removed_since(0);
             let mut counts = |name: &str, path: &str, oldest: bool| {
-                let kept = newest.to_checkpoint(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
+                let kept = newest.checkpoint_action(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
                 Some(kept[name]["path"].as_str().unwrap_or_default().to_owned())
             };
             assert_eq!(counts("remove", "k=a,b c/1", false).as_deref(), Some("k=a,b c/1"));
