@@ -287,7 +287,8 @@ mod tests {
         for oldest in [false, true] {
             let mut newest = NewestActions::removed_since(0);
             let mut counts = |name: &str, path: &str, oldest: bool| {
-                let kept = newest.checkpoint_action(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
+                let kept =
+                    newest.checkpoint_action(&json!({ name: { "path": path, "deletionTimestamp": 1 } }), oldest)?;
                 Some(kept[name]["path"].as_str().unwrap_or_default().to_owned())
             };
             assert_eq!(counts("remove", "k=a,b c/1", false).as_deref(), Some("k=a,b c/1"));
