@@ -116,7 +116,7 @@ impl Server {
     fn stream(&self) -> io::Result<Box<dyn Stream>> {
         let mut failed = io::Error::other("its host has no address");
         for address in (self.host.as_str(), self.port).to_socket_addrs()? {
-            let socket = match TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT) {
+            let mut socket = match TcpStream::connect_timeout(&address, RESPONSE_TIMEOUT) {
                 Ok(socket) => socket,
                 Err(error) => {
                     failed = error;
@@ -129,7 +129,6 @@ impl Server {
             let Some(tls) = &self.tls else { return Ok(Box::new(socket)) };
             let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
             let mut session = ClientConnection::new(tls.clone(), name).map_err(io::Error::other)?;
-            let mut socket = socket;
             while session.is_handshaking() {
                 session.complete_io(&mut socket).map_err(|error| explain_error(error, &self.host))?;
             }

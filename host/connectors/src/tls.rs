@@ -235,6 +235,18 @@ pub fn inner_tls_error(error: &io::Error) -> Option<&TlsError> {
     error.get_ref().and_then(|cause| cause.downcast_ref::<TlsError>())
 }
 
+/// Formats the names of a certificate. The library quotes them: `DnsName("example.org")`.
+fn names(presented: &[String]) -> String {
+    let plain = |name: &String| match name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")) {
+        Some(name) => format!("`{name}`"),
+        None => name.clone(),
+    };
+    match presented {
+        [] => "no name at all".into(),
+        names => names.iter().map(plain).collect::<Vec<_>>().join(", "),
+    }
+}
+
 fn describe(error: &rustls::Error, name: &str) -> String {
     use CertificateError as Wrong;
     let alert = |alert: &AlertDescription| match alert {
@@ -260,7 +272,7 @@ fn describe(error: &rustls::Error, name: &str) -> String {
             }
             Wrong::NotValidForNameContext { presented, .. } => format!(
                 "the server's certificate is not for the name `{name}` but for {}; use a name in it",
-                peers::names(presented)
+                names(presented)
             ),
             // A CA of the expected name with another key signed it.
             Wrong::UnknownIssuer | Wrong::BadSignature => {

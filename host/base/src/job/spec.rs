@@ -153,7 +153,7 @@ impl Texts {
         found.next().map(|written| written.text.as_str())
     }
 
-    /// Returns the texts that have this value, or the value itself if there are none.
+    /// Returns the texts with this value; if no text has it, the value itself.
     pub fn with_value(&self, value: &str) -> Vec<String> {
         let texts = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
         let texts: Vec<String> = texts.collect();
@@ -255,7 +255,7 @@ impl SourceKind {
 
     /// Returns whether the partitions are files of a directory.
     pub fn spreads_files(&self) -> bool {
-        self.declared().is_some_and(SourceConfig::spreads_files)
+        self.declared().is_some_and(|config| config.names_files() && config.is_spread())
     }
 
     /// Returns the connector's settings, if the source has a connector.
@@ -486,7 +486,7 @@ pub enum TableMode {
     /// Each row is added.
     #[default]
     Append,
-    /// A row replaces the row with the same key, or is added if there is none.
+    /// A row replaces the row with the same key. The first row with a key is added.
     Upsert {
         /// The columns of the key.
         key: Vec<String>,

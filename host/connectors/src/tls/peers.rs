@@ -3,7 +3,7 @@
 
 mod raw_keys;
 
-use super::{PEM_BYTES_MAX, TlsError, certificates, roots_in, unusable};
+use super::{PEM_BYTES_MAX, TlsError, certificates, names, roots_in, unusable};
 use millstream_base::private;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
@@ -132,18 +132,6 @@ fn server_name(name: &str) -> Result<ServerName<'static>, TlsError> {
 fn cause(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| cause(inner.downcast_ref()?))
-}
-
-/// Formats the names of a certificate. The library quotes them: `DnsName("example.org")`.
-pub(super) fn names(presented: &[String]) -> String {
-    let plain = |name: &String| match name.strip_prefix("DnsName(\"").and_then(|name| name.strip_suffix("\")")) {
-        Some(name) => format!("`{name}`"),
-        None => name.clone(),
-    };
-    match presented {
-        [] => "no name at all".into(),
-        names => names.iter().map(plain).collect::<Vec<_>>().join(", "),
-    }
 }
 
 fn describe_peer_error(error: &rustls::Error) -> String {

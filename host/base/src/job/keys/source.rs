@@ -7,9 +7,6 @@ use crate::limits;
 const PLUGIN: &[&str] = &["plugin"];
 /// Kinds of connectors: each lists which of these keys it has.
 const SHARED: &[&str] = &["declared"];
-/// Kinds whose records may be rejected.
-const REJECTING: &[&str] = &["plugin"];
-const CUT: &[&str] = &["plugin"];
 
 /// A source.
 pub(in crate::job) const SOURCE: &[TableKey] = &[
@@ -127,8 +124,8 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
     )
     .for_kinds(SHARED),
     key("rows_per_batch_max", KeyShape::Integer(1, i64::MAX as u64), "Maximum rows that one batch takes from this source, 1000000 by default.")
-        .for_kinds(CUT),
-    key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").for_kinds(CUT),
+        .for_kinds(PLUGIN),
+    key("bytes_per_batch_max", KeyShape::Size, "Maximum bytes, as received, that one batch takes from this source, 64MiB by default.").for_kinds(PLUGIN),
     key("record_bytes_max", KeyShape::Size, "Maximum size of a record, 16MiB by default. A longer record is rejected.").for_kinds(SHARED),
     key(
         "rejected_bytes_max",
@@ -143,7 +140,7 @@ pub(in crate::job) const SOURCE: &[TableKey] = &[
         "Maximum rejected records of a batch; if there are more, the job stops before anything of the batch is committed. A number of \
          rows, or a share of the records of the batch: \"10%\" or 0.1. Unlimited by default.",
     )
-    .for_kinds(REJECTING),
+    .for_kinds(PLUGIN),
 ];
 
 /// `tls` of a source, as a table.

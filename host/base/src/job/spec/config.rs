@@ -112,11 +112,6 @@ pub trait SourceConfig: Config {
         false
     }
 
-    /// Returns whether its partitions are files of a directory.
-    fn spreads_files(&self) -> bool {
-        false
-    }
-
     /// Returns whether the first record of CSV names the columns by default.
     fn has_header(&self) -> bool {
         false

@@ -1,15 +1,15 @@
-//! Properties of a source that the engine needs, for every kind.
+//! What the engine needs to know about a source, whatever its kind.
 
 use super::{EnrichSpec, InputPath, SourceConfig, SourceKind};
 use std::path::Path;
 
 impl SourceKind {
-    /// Whether the graph adds it: it is not in the job file.
+    /// Returns whether the graph adds it: it is not in the job file.
     pub fn is_hidden(&self) -> bool {
         self.table().is_some() || self.retry_dir().is_some()
     }
 
-    /// The lookup table, if the source is one of a stage.
+    /// Returns the lookup table, if the source is one of a stage.
     pub fn table(&self) -> Option<&EnrichSpec> {
         match self {
             SourceKind::Table(enrich) => Some(enrich),
@@ -17,7 +17,7 @@ impl SourceKind {
         }
     }
 
-    /// The directory of retried rows, if it reads those of a stage.
+    /// Returns the directory of retried rows, if it reads those of a stage.
     pub fn retry_dir(&self) -> Option<&Path> {
         self.declared().and_then(SourceConfig::retry_dir)
     }
@@ -27,7 +27,7 @@ impl SourceKind {
         self.declared().and_then(SourceConfig::input)
     }
 
-    /// The local file that it reads.
+    /// Returns the local file that it reads.
     pub fn file(&self) -> Option<&Path> {
         match self.input() {
             Some(InputPath::File(path) | InputPath::Log(path)) => Some(path),
@@ -35,7 +35,7 @@ impl SourceKind {
         }
     }
 
-    /// The local log that it follows, see [`SourceKind::file`].
+    /// Returns the local log that it follows; [`SourceKind::file`] returns it, too.
     pub fn log(&self) -> Option<&Path> {
         match self.input() {
             Some(InputPath::Log(path)) => Some(path),
@@ -43,7 +43,7 @@ impl SourceKind {
         }
     }
 
-    /// The local directory in the job file whose files it reads.
+    /// Returns the local directory in the job file whose files it reads.
     pub fn dir(&self) -> Option<&Path> {
         match self.input() {
             Some(InputPath::Dir { path, .. }) => Some(path),
@@ -51,7 +51,7 @@ impl SourceKind {
         }
     }
 
-    /// The URL of the bucket and prefix that it reads.
+    /// Returns the URL of the bucket and prefix that it reads.
     pub fn bucket(&self) -> Option<&str> {
         match self.input() {
             Some(InputPath::Bucket(url)) => Some(url),
@@ -59,7 +59,7 @@ impl SourceKind {
         }
     }
 
-    /// The local file or directory that must exist to be read.
+    /// Returns the local file or directory that must exist to be read.
     pub fn path(&self) -> Option<&Path> {
         match self.input()? {
             InputPath::File(path) | InputPath::Dir { path, .. } => Some(path),
@@ -69,7 +69,7 @@ impl SourceKind {
         }
     }
 
-    /// Its kind in a job file.
+    /// Returns its kind in a job file.
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Plugin(_) => "plugin",
@@ -78,7 +78,7 @@ impl SourceKind {
         }
     }
 
-    /// The guarantee that `millstream validate` shows, if it depends on the server.
+    /// Returns the guarantee that `millstream validate` shows, if it depends on the server.
     pub fn promise(&self) -> Option<&'static str> {
         match self {
             SourceKind::Declared(config) => config.promise(),
@@ -90,7 +90,7 @@ impl SourceKind {
         }
     }
 
-    /// The identity of its positions in a checkpoint, see [`SourceConfig::identity`]. It has the path or address as written in the job file:
+    /// Returns the identity of its positions in a checkpoint, see [`SourceConfig::identity`]. It has the path or address as written in the job file:
     /// values of variables are not stored, and another value does not make it another source.
     pub fn identity<'a>(&'a self, written: &dyn Fn(&str) -> Option<&'a str>) -> String {
         match self {
@@ -105,12 +105,12 @@ impl SourceKind {
         }
     }
 
-    /// Whether received rows that are in no batch must be kept for the next startup. A table is read again instead.
+    /// Returns whether received rows that are in no batch must be kept for the next startup. A table is read again instead.
     pub fn keeps_leftovers(&self) -> bool {
         self.keeps_rows() && self.table().is_none()
     }
 
-    /// Whether its rows cannot be read again, so that plans must keep them.
+    /// Returns whether its rows cannot be read again, so that plans must keep them.
     pub fn keeps_rows(&self) -> bool {
         match self {
             SourceKind::Declared(config) => config.keeps_rows(),

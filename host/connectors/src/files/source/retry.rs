@@ -25,7 +25,7 @@ struct RetriedRows {
     columns: SchemaRef,
 }
 
-/// Returns the source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::with_columns`].
+/// Returns the source of the rows for a stage's input. Its columns are known when the stage is checked, see [`SourceSpec::set_columns`].
 pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
     let path = input.map_or_else(|| dir(job, stage), |input| dir(job, stage).join(input));
     SourceSpec::from_config(name_of(stage, input), RetriedRows { path, columns: Arc::new(Schema::empty()) })

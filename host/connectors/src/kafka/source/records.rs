@@ -105,7 +105,7 @@ impl Records {
         self.end = self.end.max(offset);
     }
 
-    /// Takes the added records as a chunk of this partition; without records, the offset up to which there are none.
+    /// Takes the added records as a chunk of this partition. If only the offset has moved, returns the new offset instead.
     pub fn take(&mut self, name: &str) -> (Option<Chunk>, Option<u64>) {
         let (start, end) = (self.start, self.end);
         self.start = end;

@@ -121,10 +121,6 @@ impl SourceConfig for DirectoryReads {
         true
     }
 
-    fn spreads_files(&self) -> bool {
-        self.spread
-    }
-
     fn is_spread(&self) -> bool {
         self.spread
     }

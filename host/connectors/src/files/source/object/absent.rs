@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Waits for this time; returns whether to continue.
 pub type Pause = Arc<dyn Fn(Duration) -> bool + Send + Sync>;
 
-/// Reads the bucket of a source: there is none.
+/// Reads the bucket of a source. This build cannot open a bucket.
 pub struct BucketReader {
     /// The bucket.
     pub bucket: Bucket,

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The objects below a prefix: there are none.
+/// The objects below a prefix. This build cannot open a bucket.
 pub enum BucketDir {}
 
 impl BucketDir {
