@@ -14,8 +14,11 @@ const FOR_US: [&str; 7] = ["bindgen", "package-lock.json", "template", "test", "
 const TESTS: [&str; 3] = ["_test.go", ".test.ts", ".test.js"];
 
 fn main() -> io::Result<()> {
-    // Merges identical functions. There are many, as each crate compiles the generic code it uses.
-    println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+    // Merges identical functions. There are many, as each crate compiles the generic code it uses. Of Rust's targets, only this one is
+    // linked by lld; GNU ld does not know the option.
+    if env::var("TARGET").as_deref() == Ok("x86_64-unknown-linux-gnu") {
+        println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
+    }
     let sdk = Path::new("../sdk");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for to in ["sdk", "template"].map(|dir| out.join(dir)) {
