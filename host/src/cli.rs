@@ -216,7 +216,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             warn_of(stale::of_job(&spec));
             memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
-            let graph = Graph::resolve(spec, &PluginHost::new()?, begins, StartupRetry::No)?;
+            let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, begins, StartupRetry::No)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
             if !begins {
                 let goes_on = resumed_job_id(&graph)?;

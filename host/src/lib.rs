@@ -66,6 +66,7 @@ pub mod internals {
     pub use crate::author;
     pub use crate::cli::supervise::handover::steps as handover_steps;
     pub use millstream_base::*;
+    pub use millstream_connect::*;
     pub use millstream_connectors::*;
     pub use millstream_engine::*;
     pub use millstream_hosting as hosting;

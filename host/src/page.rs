@@ -38,7 +38,7 @@ pub use poll::Jobs;
 use access::Access;
 use millstream_base::error::{Error, Result};
 use millstream_base::private;
-use millstream_connectors::http::certificate::Certificate;
+use millstream_connect::http1::certificate::Certificate;
 use site::Site;
 use std::fs::OpenOptions;
 use std::io::Read;

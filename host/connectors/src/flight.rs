@@ -9,9 +9,8 @@ mod source;
 pub mod grpc;
 pub mod messages;
 
-pub use crate::dial::Fault;
+pub use millstream_connect::dial::Fault;
 
-use crate::dial::{RESPONSE_TIMEOUT, ServerAddress, UrlForm};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use grpc::Connection;
@@ -19,6 +18,7 @@ use hyper::header::HeaderValue;
 use messages::{Descriptor, DescriptorKind, HandshakeRequest};
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::shown;
+use millstream_connect::dial::{RESPONSE_TIMEOUT, ServerAddress, UrlForm};
 use settings::FlightDescriptor;
 use std::path::Path;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Server {
                     }
                 }
             };
-            timeout(RESPONSE_TIMEOUT, greeting).await.map_err(|_| crate::dial::response_timed_out())??;
+            timeout(RESPONSE_TIMEOUT, greeting).await.map_err(|_| millstream_connect::dial::response_timed_out())??;
             if let Some(given) = responses.authorization {
                 connection.authorization = Some(given);
             }

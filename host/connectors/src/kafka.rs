@@ -9,9 +9,9 @@ pub mod source;
 mod topic_ids;
 mod topic_policies;
 
-use crate::tls::{Tls, TlsError};
 use cluster::KafkaCluster;
 use fault::{KafkaFault, KafkaFaultKind};
+use millstream_connect::tls::{Tls, TlsError};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;

@@ -24,7 +24,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
         General(&crate::socket::declaration::LINES),
         General(&crate::socket::declaration::FRAMES),
-        General(&crate::http_source::declaration::SOURCE),
+        General(&crate::http::source::declaration::SOURCE),
         General(&crate::files::source::declaration::DIRECTORY),
         General(&crate::files::source::declaration::FILE),
         declared!("kafka", "kafka", crate::kafka::source::declaration::SOURCE),
@@ -66,11 +66,11 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     ];
     let tables = vec![
         #[cfg(feature = "postgres")]
-        &crate::receiver::table::query::POSTGRES,
+        &crate::postgres::table::POSTGRES,
         #[cfg(feature = "sqlite")]
         &crate::sqlite::TABLE,
     ];
-    Kinds::new(sources, sinks, tables)
+    Kinds::new(sources, sinks, tables).with_retry(retry_source)
 });
 
 /// Returns all kinds of this program.

@@ -9,13 +9,13 @@ mod fault;
 
 pub use fault::KinesisFault;
 
-use crate::http::{Client, Fault, HttpRequest, Server};
-use crate::objects::{NoClient, amazon, check_amazon_http};
-use crate::tls::Tls;
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use millstream_base::shown;
+use millstream_connect::http1::{Client, Fault, HttpRequest, Server};
+use millstream_connect::objects::{NoClient, amazon, check_amazon_http};
+use millstream_connect::tls::Tls;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3ConfigKey, AwsAuthorizer, AwsCredential, AwsCredentialProvider};
 use serde::de::DeserializeOwned;

@@ -9,13 +9,10 @@
 )]
 
 pub mod clickhouse;
-#[cfg_attr(not(feature = "brokers"), path = "dial/absent.rs")]
-mod dial;
 pub mod files;
 #[cfg(feature = "brokers")]
 mod flight;
 pub mod http;
-pub mod http_source;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod kinds;
@@ -28,8 +25,6 @@ pub mod mqtt;
 #[cfg(feature = "brokers")]
 pub mod nats;
 pub mod nexmark;
-#[cfg_attr(not(feature = "objects"), path = "objects/absent.rs")]
-pub mod objects;
 pub mod otlp;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -40,17 +35,14 @@ pub mod queue;
 #[cfg(feature = "brokers")]
 pub mod rabbitmq;
 pub mod rate;
-pub mod receiver;
+#[cfg(test)]
+mod receiver_tests;
 #[cfg(feature = "brokers")]
 mod redis;
-#[cfg_attr(not(feature = "kafka"), path = "schema_registry/absent.rs")]
-pub mod schema_registry;
-pub mod sink;
 pub mod socket;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod syslog;
-pub mod tls;
 pub mod websocket;
 #[cfg(feature = "brokers")]
 pub mod zeromq;

@@ -20,8 +20,6 @@ pub const WEBSOCKET_MESSAGES_MAX: usize = 64;
 pub const WEBSOCKET_MESSAGE_BYTES: usize = 1 << 20;
 /// Maximum bytes of a producer's name.
 pub const HTTP_PRODUCER_BYTES_MAX: usize = 128;
-/// Maximum bytes of a block of an Avro file, both stored and decompressed.
-pub const AVRO_BLOCK_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of an object that are requested at a time. A source holds two such pieces.
 pub const OBJECT_PIECE_BYTES: u64 = 4 << 20;
 /// Minimum interval between full listings of a prefix whose names do not fit into one response, in milliseconds. In between, only names
@@ -45,20 +43,10 @@ pub const DIRECTORY_DIRS_MAX: usize = 100_000;
 pub const SERVER_START_S_MAX: u64 = 60;
 /// Timeout of a database for the transaction of one batch, in seconds.
 pub const SERVER_COMMIT_S_MAX: u64 = 600;
-/// Maximum bytes of a lookup table once its rows are decoded.
-pub const ENRICH_DECODED_BYTES_MAX: u64 = 512 << 20;
 /// Maximum directories of `partition_by` into which the rows of a batch go.
 pub const DIRS_PER_BATCH_MAX: usize = 10_000;
 /// Maximum bytes of a directory name of `partition_by`, as in file systems.
 pub const DIR_NAME_BYTES_MAX: usize = 255;
-/// How long a poll of a polled source waits for rows, in milliseconds.
-pub const POLL_WAIT_MS: u64 = 500;
-/// The same while a client waits until rows are durable.
-pub const POLL_WAIT_SHORT_MS: u64 = 10;
-/// Maximum bytes of a message header in an Arrow IPC stream through a pipe.
-pub const ARROW_HEADER_BYTES_MAX: usize = 16 << 20;
-/// Maximum bytes of such a message, both stored and decompressed.
-pub const ARROW_MESSAGE_BYTES_MAX: usize = 512 << 20;
 /// Maximum of `rows_per_second`.
 pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `request_bytes_max` of an `http` source.

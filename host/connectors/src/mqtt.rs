@@ -12,10 +12,10 @@ pub mod packet;
 
 pub use connection::{Connection, Session};
 
-pub use crate::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress as Server};
+pub use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress as Server};
 
-use crate::dial::UrlForm;
 use millstream_base::shown;
+use millstream_connect::dial::UrlForm;
 
 const SHOWN_BYTES_MAX: usize = 300;
 

@@ -12,14 +12,14 @@ mod credentials;
 mod protocol;
 pub mod stream;
 
-pub use crate::dial::{Fault, RESPONSE_TIMEOUT};
 pub use connection::{Connection, parse_response};
+pub use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT};
 pub use protocol::{ReceivedMessage, publish};
 
-use crate::dial::{ServerAddress, UrlForm};
 use credentials::Credentials;
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::{secrets, shown};
+use millstream_connect::dial::{ServerAddress, UrlForm};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

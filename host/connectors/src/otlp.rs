@@ -8,8 +8,7 @@ mod rows;
 pub mod settings;
 mod tree;
 
-use crate::http_source::server::call::{Call, HttpResponse, Protocol};
-use crate::receiver::bodies::{BodyRecords, Records};
+use crate::http::source::server::call::{Call, HttpResponse, Protocol};
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use http_body_util::Full;
@@ -19,6 +18,7 @@ use messages::{Message, MessageFault};
 use millstream_base::decode::varint;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::units;
+use millstream_connect::receiver::bodies::{BodyRecords, Records};
 use serde_json::{Value, json};
 use settings::{OtlpReads, OtlpSignal};
 use std::io::Read;

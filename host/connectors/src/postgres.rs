@@ -4,14 +4,15 @@ mod startup_retry;
 pub mod pgoutput;
 pub mod replication;
 pub mod sink;
+pub mod table;
 mod tls;
 
 use self::replication::Replication;
 pub(crate) use self::startup_retry::AwaitDatabase;
 use self::tls::Handshake;
-use crate::tls::{TlsError, inner_tls_error};
 use millstream_base::fault;
 use millstream_base::job::database::{Database, Mode};
+use millstream_connect::tls::{TlsError, inner_tls_error};
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::future::Future;

@@ -4,7 +4,6 @@ pub mod declaration;
 mod replay;
 pub mod sink;
 
-use crate::receiver::failed;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::batch::position::{Extent, Position, Positions};
 use millstream_base::decode::json::array_elements;
@@ -12,6 +11,7 @@ use millstream_base::error::Error;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_connect::receiver::failed;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use tokio::runtime::Handle;

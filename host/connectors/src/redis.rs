@@ -10,10 +10,10 @@ mod protocol;
 pub use connection::{Connection, Response};
 pub use protocol::{Command, RedisError, Value, error_message, is_transient};
 
-use crate::tls::{Tls, explain_error};
 use connection::Stream;
 use millstream_base::job::http_url;
 use millstream_base::secrets;
+use millstream_connect::tls::{Tls, explain_error};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};

@@ -8,9 +8,9 @@ mod zmtp;
 
 pub use zmtp::Incoming;
 
-use crate::dial::{Fault, UrlForm};
 use bytes::BytesMut;
 use millstream_base::shown;
+use millstream_connect::dial::{Fault, UrlForm};
 use socket2::{SockRef, TcpKeepalive};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -32,12 +32,13 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::decode;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
+use millstream_base::job::connector::Kinds;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec, StateSpec};
 use millstream_base::job::{retry_source, table_source};
 use millstream_base::retry::StartupRetry;
 use millstream_base::{job, limits};
-use millstream_connectors::receiver::table;
-use millstream_connectors::{receiver, sink};
+use millstream_connect::receiver::table;
+use millstream_connect::{receiver, sink};
 use millstream_packages::lock;
 use millstream_plugins::plugin::PluginHost;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +63,8 @@ pub struct Graph {
     pub servers: StartupRetry,
     /// The memory budget of state, if it may be in files.
     pub budget: Option<Arc<StateBudget>>,
+    /// The kinds of sources and sinks of the program.
+    kinds: &'static Kinds,
     /// Loads plugins, including later ones.
     host: PluginHost,
 }
@@ -83,7 +86,8 @@ impl Graph {
         let host = PluginHost::new().unwrap();
         let (readers, writers, servers) = (BTreeMap::new(), BTreeMap::new(), StartupRetry::No);
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Graph { stages, streams, clocks, readers, writers, servers, budget: None, host, spec }
+        let kinds = millstream_connectors::kinds::all();
+        Graph { stages, streams, clocks, readers, writers, servers, budget: None, kinds, host, spec }
     }
 }
 
@@ -91,7 +95,13 @@ impl Graph {
     /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks of a new job, so their
     /// targets are checked, too; for a job that continues see [`Graph::check_sinks`]. `servers`: whether to wait for unreachable databases, now and
     /// until the job runs.
-    pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool, servers: StartupRetry) -> Result<Graph> {
+    pub fn resolve(
+        spec: JobSpec,
+        kinds: &'static Kinds,
+        host: &PluginHost,
+        owns_sinks: bool,
+        servers: StartupRetry,
+    ) -> Result<Graph> {
         let mut spec = spec;
         job::split_queries(&mut spec)?;
         job::check(&spec)?;
@@ -101,7 +111,8 @@ impl Graph {
         let readers = source::load(&mut spec, host)?;
         let writers = BTreeMap::new();
         let budget = spec.state.as_ref().map(|state| budget(state, &spec));
-        let mut graph = Graph { stages, streams, clocks, readers, writers, servers, budget, host: host.clone(), spec };
+        let host = host.clone();
+        let mut graph = Graph { stages, streams, clocks, readers, writers, servers, budget, kinds, host, spec };
         graph.spec.sources.append(&mut enrich::check::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
@@ -112,11 +123,12 @@ impl Graph {
                 graph.clocks.insert(name, [ClockId::for_stream(number)].into());
             }
         }
-        graph.spec.sources.append(&mut retry::sources(&graph.spec));
+        graph.spec.sources.append(&mut retry::sources(&graph.spec, kinds));
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
-            let node =
-                graph.stage(stage, host).map_err(|error| config::with_location(error, stage, &graph.spec.origin))?;
+            let node = graph
+                .stage(stage, &graph.host)
+                .map_err(|error| config::with_location(error, stage, &graph.spec.origin))?;
             retry::settle(&mut graph, &node);
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());

@@ -15,7 +15,8 @@ use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
-use millstream_connectors::sink;
+use millstream_connect::sink;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::loaded::{LoadProgress, LoadedCheckpoint};
 use millstream_engine::checkpoint::meaning::TableMeaning;
 use millstream_engine::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
@@ -243,11 +244,11 @@ fn committed_before(
     }
     // The decision itself reports a record that is needed but damaged.
     let record = record::read(store, last).ok()?;
-    let before = record::text(&record).ok()?;
+    let before = record::text(&record, kinds::all()).ok()?;
     let as_now = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.is_same(sink));
     let ask_plugin = |sink: &SinkSpec| {
         let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-        let job = record::job(store, &record, dir.path())?;
+        let job = record::job(store, &record, kinds::all(), dir.path())?;
         graph.committed_before(&job, sink, (&manifest.job, &manifest.job_id))
     };
     let holds = |sink: &SinkSpec| {

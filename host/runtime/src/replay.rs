@@ -10,7 +10,8 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::{JobSpec, StageSpec};
 use millstream_base::retry::StartupRetry;
-use millstream_connectors::sink;
+use millstream_connect::sink;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::resolve;
 use millstream_engine::checkpoint::store::{self, Store};
 use millstream_engine::checkpoint::types::{JobStart, Manifest};
@@ -58,12 +59,13 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     };
     let (base, start) = base_checkpoint(&*store, &manifest, batch)?;
     let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-    let spec = if as_it_was { record::job(&*store, &record::read(&*store, start)?, dir.path())? } else { spec };
+    let spec =
+        if as_it_was { record::job(&*store, &record::read(&*store, start)?, kinds::all(), dir.path())? } else { spec };
     let differs = |stage: &&StageSpec| stage.plugins().iter().any(|plugin| !plugin.replayable);
     let not_replayable = spec.stages.iter().filter(differs).map(|stage| stage.name.clone()).collect();
     let workers = options.workers.unwrap_or(usize::try_from(start.workers).unwrap_or(1));
     let options = Options { workers: Some(workers), replay_until: Some(batch), dry: true, ..options };
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
+    let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let failure = Failure::default();
     let pretended = hypothetical_manifest(&manifest, base, batch, start);
     let checkpoints = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;

@@ -15,6 +15,7 @@ use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::spec::{CHECKPOINT_SCHEMES, JobSpec};
 use millstream_base::memory;
 use millstream_base::threads;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::manifest;
 use millstream_engine::checkpoint::store::{self, Store};
 use millstream_engine::checkpoint::types::{Manifest, Table, TableOf};
@@ -78,7 +79,7 @@ impl Standby {
         };
         let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
         let plugins = PluginHost::new()?;
-        let graph = Graph::resolve(spec.clone(), &plugins, false, startup_retry(options))?;
+        let graph = Graph::resolve(spec.clone(), kinds::all(), &plugins, false, startup_retry(options))?;
         let count = workers(&graph.spec, options)?;
         graph.check_instances(count)?;
         let (process, processes) = options.process_and_count();

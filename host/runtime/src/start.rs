@@ -18,7 +18,8 @@ use millstream_base::job::spec::{JobSpec, OnError, SinkKind, StateSpec};
 use millstream_base::memory;
 use millstream_base::retry::StartupRetry;
 use millstream_base::threads::lost_connection;
-use millstream_connectors::receiver::outage::wait_until_readable;
+use millstream_connect::receiver::outage::wait_until_readable;
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::store::{self, Store, Version};
 use millstream_engine::checkpoint::types::{JobRecord, JobStart};
 use millstream_engine::checkpoint::{DirLock, manifest, record};
@@ -40,7 +41,7 @@ pub fn start(spec: JobSpec, options: Options, ready: Option<PreparedStart>) -> R
         None => (PluginHost::new()?, StandbyPort::None, Failure::default()),
     };
     let Some(checkpoint) = &spec.checkpoint else {
-        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), startup_retry(&options))?;
+        let graph = Graph::resolve(spec, kinds::all(), &plugins, owns_sinks(&options), startup_retry(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
         let port = open_port(&graph, &options)?;
         let failure = Failure::default();
@@ -156,7 +157,7 @@ fn settle(
         let held = if options.fresh { None } else { manifest::read(&**store)? };
         held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
-        let graph = Graph::resolve(spec.clone(), plugins, false, startup_retry(options))?;
+        let graph = Graph::resolve(spec.clone(), kinds::all(), plugins, false, startup_retry(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
         if job_id.is_none() {
@@ -220,7 +221,7 @@ fn replay_as_before(
     let within = |error: Error| error.within(format!("replaying the batches up to {until} with the previous job"));
     let record = record::read(&**store, start).map_err(within)?;
     let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-    let mut spec = record::job(&**store, &record, dir.path()).map_err(within)?;
+    let mut spec = record::job(&**store, &record, kinds::all(), dir.path()).map_err(within)?;
     tracing::info!(
         "the job or its number of workers was changed, or the state of a source is dropped; batches up to {until} \
          are replayed with the previous job"
@@ -300,7 +301,7 @@ fn start_follower(
     standby_port: StandbyPort,
     failure: Failure,
 ) -> Result<Stopper> {
-    let graph = Graph::resolve(spec, plugins, false, startup_retry(&options))?;
+    let graph = Graph::resolve(spec, kinds::all(), plugins, false, startup_retry(&options))?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
     let peers = match standby_port {
         StandbyPort::Admitted(hello, peers) if Some(hello) == hello_of(&graph, &options)? => Some(*peers),

@@ -92,7 +92,7 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
 fn job(path: &Path, json: bool) -> Result<String> {
     let spec = job::load(path, kinds::all(), &[])?;
     warn_of(stale::of_job(&spec));
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
+    let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let mut facts = None;
     if let Some(checkpoint) = &graph.spec.checkpoint {
         let store = store::open(&checkpoint.dir, &graph.spec.origin.dir)?;

@@ -74,7 +74,7 @@ struct RetriedFile {
 pub fn retry(arguments: &RetryArguments) -> Result<String> {
     let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     check(&spec, &arguments.stage)?;
-    let graph = Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)?;
+    let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let target = RetryStage::find(&graph, &arguments.stage)?;
     let dirs = target.inputs.iter().map(|input| RetryDir::new(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
     let units = match arguments.files.as_slice() {

@@ -265,7 +265,8 @@ impl RollbackUndo {
 /// Checks that the job can be started with its current file, as of this batch or from its current state. A running job
 /// changes what is checked, so only a repeated error counts.
 fn check_start(job: &Path, as_of: Option<u64>) -> Result<()> {
-    let graph = Graph::resolve(job::load(job, kinds::all(), &[])?, &PluginHost::new()?, false, StartupRetry::No)?;
+    let graph =
+        Graph::resolve(job::load(job, kinds::all(), &[])?, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &graph.spec.origin.dir)?;
     // A restart uses the previous number of workers: with others, some batches may not be replayed.

@@ -152,7 +152,8 @@ fn show_results(job: &JobSpec, checkpoint: &Checkpoint, tables: &mut [StageState
     if !job.stages.iter().any(aggregates) {
         return Ok(());
     }
-    let graph = PluginHost::new().and_then(|host| Graph::resolve(job.clone(), &host, false, StartupRetry::No));
+    let graph =
+        PluginHost::new().and_then(|host| Graph::resolve(job.clone(), kinds::all(), &host, false, StartupRetry::No));
     let Ok(graph) = graph else { return Ok(()) };
     for node in &graph.stages {
         let Operator::Aggregate(functions) = &node.operator else { continue };

@@ -11,7 +11,7 @@ use super::{act, assets, events, prometheus, query};
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, LOCATION, SET_COOKIE};
 use hyper::{Method, Request, StatusCode};
-use millstream_connectors::http::heads::repeated;
+use millstream_connect::http1::heads::repeated;
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ impl PipeGraph {
         let host = PluginHost::new()?;
         lock::resolve::resolve(&mut spec)?;
         check_worlds(&spec, &host)?;
-        let graph = Graph::resolve(spec, &host, false, StartupRetry::No)?;
+        let graph = Graph::resolve(spec, kinds::all(), &host, false, StartupRetry::No)?;
         let pipe = PipeGraph(graph);
         pipe.whole_query()?;
         Ok(pipe)

@@ -4,8 +4,8 @@
 use arrow::array::RecordBatch;
 use millstream_base::batch::chunk::Chunk;
 use millstream_base::error::Error;
-use millstream_connectors::receiver::Framer;
-use millstream_connectors::receiver::arrow_stream::ArrowStream;
+use millstream_connect::receiver::Framer;
+use millstream_connect::receiver::arrow_stream::ArrowStream;
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};

@@ -8,7 +8,7 @@ use millstream_base::batch::types::describe;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::FileFormat;
 use millstream_base::{shown, terminal};
-use millstream_connectors::sink;
+use millstream_connect::sink;
 use std::io::{self, IsTerminal, Write};
 
 /// Standard output.

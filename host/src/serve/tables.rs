@@ -8,7 +8,7 @@ use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::{schema_of, with_fields};
 use millstream_base::error::{Error, Result};
-use millstream_connectors::receiver::arrow_stream::ArrowStream;
+use millstream_connect::receiver::arrow_stream::ArrowStream;
 use millstream_hosting::ResultRows;
 use std::sync::Arc;
 

@@ -10,8 +10,19 @@ use std::sync::LazyLock;
 pub const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
 
 /// The crates, besides the program.
-pub const CRATES: [&str; 10] =
-    ["base", "connectors", "engine", "hosting", "metrics", "packages", "plugins", "python", "runtime", "sql"];
+pub const CRATES: [&str; 11] = [
+    "base",
+    "connect",
+    "connectors",
+    "engine",
+    "hosting",
+    "metrics",
+    "packages",
+    "plugins",
+    "python",
+    "runtime",
+    "sql",
+];
 /// Layers that are a single module, which has their name.
 const OF_ONE_MODULE: [&str; 4] = ["hosting", "metrics", "runtime", "sql"];
 

@@ -6,10 +6,6 @@ mod window;
 
 use super::settings::ClickhouseWrites;
 use crate::http::sink::settings::HttpWrites;
-use crate::http::{self, Client, Fault, HttpRequest};
-use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::waiting::{await_or_end, new_runtime};
-use crate::sink::wrong;
 use arrow::datatypes::SchemaRef;
 use hyper::header::HeaderMap;
 use hyper::{Method, StatusCode};
@@ -19,6 +15,10 @@ use millstream_base::failure::Failure;
 use millstream_base::job::spec::SinkStart;
 use millstream_base::owner::Owner;
 use millstream_base::shown;
+use millstream_connect::http1::{Client, Fault, HttpRequest};
+use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
+use millstream_connect::sink::waiting::{await_or_end, new_runtime};
+use millstream_connect::sink::wrong;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use window::{Table, Window};
 
@@ -33,7 +33,7 @@ pub(super) fn check(
     schema: &SchemaRef,
     keeps_checkpoints: bool,
 ) -> Result<()> {
-    http::sink::check(&requests(writes), start, schema, keeps_checkpoints)
+    crate::http::sink::check(&requests(writes), start, schema, keeps_checkpoints)
 }
 
 /// Queries the table's engine if rows must not be duplicated, and prepares to write.
@@ -46,7 +46,7 @@ pub(super) fn open(
     let (name, sent) = (&start.spec.name, requests(writes));
     match owner.is_some() {
         true if writes.exactly_once => {
-            let (client, headers) = http::sink::client(&sent, start)?;
+            let (client, headers) = crate::http::sink::client(&sent, start)?;
             let window = TableClient { start, writes, client, headers, failure }.window()?;
             tracing::info!(
                 "sink `{name}`: the table deduplicates the last {window} inserts: rows are written once if the \
@@ -56,7 +56,7 @@ pub(super) fn open(
         true => tracing::info!("sink `{name}` writes at least once: after a crash some rows are written again"),
         false => {}
     }
-    http::sink::prepare(&sent, start, owner, failure)
+    crate::http::sink::prepare(&sent, start, owner, failure)
 }
 
 /// Returns the settings of requests that insert rows.
@@ -66,7 +66,7 @@ fn requests(writes: &ClickhouseWrites) -> HttpWrites {
     // Times are written in RFC 3339; the server responds when all rows are inserted.
     let settings = "date_time_input_format=best_effort&async_insert=0&wait_end_of_query=1&insert_deduplicate=1";
     let url = writes.requests.url.trim_end_matches('/');
-    writes.requests(format!("{url}/?query={insert}&{settings}&insert_deduplication_token={}", http::sink::KEY))
+    writes.requests(format!("{url}/?query={insert}&{settings}&insert_deduplication_token={}", crate::http::sink::KEY))
 }
 
 /// Quotes a table's name for a query.

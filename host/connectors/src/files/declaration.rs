@@ -3,7 +3,6 @@
 use super::settings::{FileWrites, FilesLayout, FilesRoll};
 use super::sink::{self, FileSettings};
 use crate::limits;
-use crate::sink::{encode, open_error, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -18,6 +17,7 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::sink::{encode, open_error, wrong};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

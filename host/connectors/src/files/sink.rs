@@ -10,8 +10,6 @@ mod destination;
 mod reserve;
 
 use super::settings::FilesLayout;
-use crate::sink::shares::Share;
-use crate::sink::{check_writable, commit_error, encode, open_error, rows_rejected};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use destination::BucketDestination;
@@ -25,6 +23,8 @@ use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{FileFormat, bucket_url};
 use millstream_base::owner::Owner;
 use millstream_base::private;
+use millstream_connect::sink::shares::Share;
+use millstream_connect::sink::{check_writable, commit_error, encode, open_error, rows_rejected};
 use partitions::Partitions;
 use parts::PartsSink;
 use std::fs;

@@ -5,7 +5,6 @@ mod exactly_once;
 use super::settings::FileWrites;
 use super::sink::render as rendered;
 use crate::queue::sink::settings::QueueWrites;
-use crate::sink::{Encoder, check, committed, encode, open, open_share, render};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
@@ -19,6 +18,7 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{Compression, FileFormat, Origin, SinkSpec};
 use millstream_base::retry::StartupRetry;
+use millstream_connect::sink::{Encoder, check, committed, encode, open, open_share, render};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -160,7 +160,7 @@ fn avro_reads_back_the_same() {
         super::source::settings::FileReads { path: path.clone() },
     );
     let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
-    let chunks = crate::receiver::read_file(&source, &path).unwrap();
+    let chunks = millstream_connect::receiver::read_file(&source, &path).unwrap();
     let mut decoder = millstream_base::decode::Decoder::new(&source);
     let decoded: Vec<_> = chunks.iter().map(|chunk| decoder.decode(chunk)).collect();
     assert!(decoded.len() == 1 && decoded[0].rejected.is_none());

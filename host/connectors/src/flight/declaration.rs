@@ -3,7 +3,6 @@
 use super::limits::{MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX_MAX, STALL_MS};
 use super::settings::{FlightDescriptor, FlightReads, FlightWrites};
 use super::{sink, source};
-use crate::receiver::{polled, wrong};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
@@ -14,6 +13,7 @@ use millstream_base::job::spec::{Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::receiver::{polled, wrong};
 use std::sync::Arc;
 use std::time::Duration;
 

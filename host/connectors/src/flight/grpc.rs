@@ -2,7 +2,6 @@
 //! bytes, a flag and a length. After the last one the server sends the status in a trailer.
 
 use super::{CallRefusal, call_refusal};
-use crate::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming};
@@ -11,6 +10,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use millstream_base::shown;
+use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use percent_encoding::percent_decode;
 use prost::Message;
 use std::error::Error as _;

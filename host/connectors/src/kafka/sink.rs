@@ -28,8 +28,6 @@ use self::watch::Watch;
 use super::fault::{KafkaFault, KafkaFaultKind};
 use super::{PAUSE_MIN, settings as settings_of};
 use crate::kafka::cluster::KafkaCluster;
-use crate::sink::encoder::encode_error;
-use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -41,6 +39,8 @@ use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
 use millstream_base::units;
+use millstream_connect::sink::encoder::encode_error;
+use millstream_connect::sink::wrong;
 use std::time::{Duration, Instant};
 
 /// Writes every batch that has rows, or a worker's share of it, in its own transaction.

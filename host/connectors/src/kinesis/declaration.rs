@@ -2,8 +2,6 @@
 
 use super::settings::{KinesisReads, KinesisWrites};
 use super::{Stream, sink, source};
-use crate::objects::environment;
-use crate::receiver::{polled, wrong};
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
@@ -15,6 +13,8 @@ use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
+use millstream_connect::objects::environment;
+use millstream_connect::receiver::{polled, wrong};
 use std::sync::Arc;
 use std::time::Duration;
 

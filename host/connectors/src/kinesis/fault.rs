@@ -1,8 +1,8 @@
 //! The meaning of Kinesis errors, by their types.
 
 use super::{CREDENTIALS, SHOWN_BYTES_MAX, Stream};
-use crate::http::Reply;
 use millstream_base::shown;
+use millstream_connect::http1::Reply;
 use serde_json::Value;
 
 /// Why a request to Kinesis failed.

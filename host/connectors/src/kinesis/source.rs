@@ -9,11 +9,11 @@ mod buffer;
 
 use super::settings::KinesisReads;
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
-use crate::receiver::polled::word;
 use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{SourceSpec, StreamStart};
 use millstream_base::shown;
+use millstream_connect::receiver::polled::word;
 use position::{KinesisPosition, LastRead};
 use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;
@@ -82,7 +82,8 @@ impl Shared {
     }
 
     fn lost_error(&self, shard: &str, until_ms: i64) -> ReadError {
-        let until = crate::sink::shown_time(millstream_base::ids::BatchTime(until_ms.saturating_mul(1000)));
+        let until =
+            millstream_connect::sink::shown_time(millstream_base::ids::BatchTime(until_ms.saturating_mul(1000)));
         let (display_name, shard) = (self.stream.display_name(), shown::harmless(shard, 200));
         self.permanent(&format!(
             "{display_name}: shard `{shard}` was read up to {until}, and the stream has deleted records since then that the job may not have \

@@ -1,7 +1,6 @@
 //! Declaration of the `lumberjack` source.
 
 use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
-use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use millstream_base::error::Result;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
@@ -9,6 +8,7 @@ use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, Sourc
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
+use millstream_connect::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -9,8 +9,8 @@
 //!
 //! Numbers have four bytes, big-endian. Lengths are not trusted before the bytes have arrived.
 
-use crate::receiver::budget::{Budget, BudgetPermit};
 use flate2::{Decompress, FlushDecompress, Status};
+use millstream_connect::receiver::budget::{Budget, BudgetPermit};
 use std::io::{self, ErrorKind};
 use tokio::io::{AsyncRead, AsyncReadExt};
 

@@ -2,8 +2,8 @@
 
 use super::packet::{self, Connect, Packet, Properties};
 use super::{Fault, RESPONSE_TIMEOUT, Server, reason_fault};
-use crate::dial::{BlockingStream, response_timed_out};
 use bytes::Buf as _;
+use millstream_connect::dial::{BlockingStream, response_timed_out};
 use std::time::{Duration, Instant};
 
 /// The keep-alive interval in seconds. It is long, as nothing is sent while a batch waits for room.

@@ -2,7 +2,6 @@
 
 use super::settings::{MqttReads, MqttTopic, MqttWrites};
 use super::{sink, source};
-use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
@@ -15,6 +14,7 @@ use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::polled;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -5,10 +5,6 @@
 use super::settings::{MqttTopic, MqttWrites};
 use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{Connection, FORM, Fault, RESPONSE_TIMEOUT, Server, Session, reason_fault};
-use crate::sink::commit_retry::CommitRetry;
-use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
-use crate::sink::server::{SendFailure, retry_at_start, start::await_response, startup_fault};
-use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -17,6 +13,10 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{SinkServer, SinkStart};
+use millstream_connect::sink::commit_retry::CommitRetry;
+use millstream_connect::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
+use millstream_connect::sink::server::{SendFailure, retry_at_start, start::await_response, startup_fault};
+use millstream_connect::sink::wrong;
 
 use millstream_base::owner::Owner;
 use millstream_base::shown;

@@ -2,7 +2,7 @@
 
 use super::protocol::{self, AuthMethod, Info, ReceivedMessage, ServerOp, publish, to_fault};
 use super::{ApiError, FORM, Fault, RESPONSE_TIMEOUT, Server};
-use crate::dial::{BlockingStream, ServerAddress, response_timed_out};
+use millstream_connect::dial::{BlockingStream, ServerAddress, response_timed_out};
 use serde_json::{Value as Json, json};
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};

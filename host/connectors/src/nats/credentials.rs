@@ -1,11 +1,11 @@
 //! Credentials files: an nkey (Ed25519), with or without a JWT that an account has signed. Keys are base 32 text of a prefix for their kind,
 //! the key and a checksum.
 
-use crate::dial::Fault;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use data_encoding::BASE32_NOPAD;
 use millstream_base::{regular, secrets};
+use millstream_connect::dial::Fault;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::Value as Json;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The NATS client protocol: parses what servers send and encodes messages. Does no I/O.
 
-use crate::dial::{Fault, ProtocolError};
 use bytes::{Buf, Bytes, BytesMut};
 use millstream_base::shown;
+use millstream_connect::dial::{Fault, ProtocolError};
 use serde::Deserialize;
 use std::io::Write as _;
 

@@ -5,12 +5,12 @@
 use super::settings::NatsReads;
 use crate::nats::stream::{Stream, marker_prefix};
 use crate::nats::{ApiError, Connection, Fault, RESPONSE_TIMEOUT, ReceivedMessage, Server, publish};
-use crate::receiver::polled::backlog::Backlog;
-use crate::receiver::polled::word;
 use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
+use millstream_connect::receiver::polled::backlog::Backlog;
+use millstream_connect::receiver::polled::word;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -273,7 +273,7 @@ impl NatsReader {
         let now = Instant::now();
         match &open.consumer.fetch {
             Some(fetch) if now > fetch.until + RESPONSE_TIMEOUT => {
-                return Err(to_error(crate::dial::response_timed_out()));
+                return Err(to_error(millstream_connect::dial::response_timed_out()));
             }
             Some(_) => {}
             None => {

@@ -4,8 +4,6 @@ use super::RECORD_BYTES;
 use super::events::NexmarkDecoder;
 use super::settings::{BYTES_MAX, NexmarkEvent, NexmarkReads};
 use crate::limits::ROWS_PER_SECOND_MAX;
-use crate::receiver::receive;
-use crate::receiver::replay::made;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
@@ -16,6 +14,8 @@ use millstream_base::job::spec::{
     ColumnSpec, Format, MakeRows, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
 };
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::receive;
+use millstream_connect::receiver::replay::made;
 use std::sync::Arc;
 
 const KIND: &str = "nexmark";

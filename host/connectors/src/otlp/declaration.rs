@@ -1,15 +1,15 @@
 //! Declaration of the `otlp` source.
 
 use super::settings::{OtlpReads, OtlpSignal};
-use crate::http_source::server;
-use crate::http_source::settings::ServerReads;
-use crate::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
+use crate::http::source::server;
+use crate::http::source::settings::ServerReads;
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
 use std::sync::Arc;
 
 const KIND: &str = "otlp";

@@ -6,9 +6,9 @@
 //! module.
 
 use super::tree::{Leaf, Tree};
-use crate::receiver::json_text::text_of;
 use millstream_base::decode::protobuf::wire::{Raw, Wire};
 use millstream_base::decode::varint::unzigzag;
+use millstream_connect::receiver::json_text::text_of;
 
 /// Maximum nesting depth of messages: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;

@@ -4,10 +4,10 @@
 use super::forms::{double, signed, unsigned};
 use super::settings::OtlpSignal;
 use super::tree::{Leaf, View};
-use crate::receiver::json_text::write_text;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use millstream_base::batch::cell;
+use millstream_connect::receiver::json_text::write_text;
 
 /// Passes each row of a request to `take`, until it fails.
 pub fn each<E>(

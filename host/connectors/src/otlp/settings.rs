@@ -1,6 +1,6 @@
 //! Settings of the `otlp` source.
 
-use crate::http_source::settings::ServerReads;
+use crate::http::source::settings::ServerReads;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::types::ColumnType;
 

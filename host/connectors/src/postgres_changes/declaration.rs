@@ -2,7 +2,6 @@
 
 use super::settings::ChangesReads;
 use super::source::ChangesFollower;
-use crate::receiver::{polled, wrong};
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
@@ -11,6 +10,7 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::{polled, wrong};
 use std::sync::Arc;
 
 const KIND: &str = "postgres-changes";

@@ -1,6 +1,5 @@
 //! The `print` sink: prints batches as tables on standard output.
 
-use crate::sink::commit_error;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -12,6 +11,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::shown::harmless;
+use millstream_connect::sink::commit_error;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;

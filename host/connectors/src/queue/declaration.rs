@@ -2,7 +2,6 @@
 
 use super::QueueReads;
 use super::replay::LineReplay;
-use crate::receiver::{check_path, receive_on_thread};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{REJECTING, SourceDeclaration};
@@ -11,6 +10,7 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::receiver::{check_path, receive_on_thread};
 use std::sync::Arc;
 
 const KIND: &str = "queue";

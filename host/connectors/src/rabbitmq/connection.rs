@@ -3,9 +3,9 @@
 
 use super::wire::{self, BODY, Field, FrameReader, FrameWriter, HEADER, HEARTBEAT, METHOD, Properties};
 use super::{Fault, RESPONSE_TIMEOUT, Server};
-use crate::dial::{BlockingStream, ProtocolError, response_timed_out};
 use bytes::{Bytes, BytesMut};
 use millstream_base::shown;
+use millstream_connect::dial::{BlockingStream, ProtocolError, response_timed_out};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

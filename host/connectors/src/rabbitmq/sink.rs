@@ -4,10 +4,6 @@
 
 use super::settings::{RabbitmqKey, RabbitmqWrites};
 use crate::rabbitmq::{CHANNEL, ClosedByServer, Connection, Event, Fault, RESPONSE_TIMEOUT, Server, publish};
-use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
-use crate::sink::server::{SendFailure, job_id, retry_at_start, start::await_response, startup_fault};
-use crate::sink::wrong;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -19,6 +15,10 @@ use millstream_base::job::spec::RecordFormat;
 use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::shown;
+use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
+use millstream_connect::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
+use millstream_connect::sink::server::{SendFailure, job_id, retry_at_start, start::await_response, startup_fault};
+use millstream_connect::sink::wrong;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Frames of AMQP 0-9-1: parses and encodes them and their content. Does no I/O.
 
-use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
+use millstream_connect::dial::ProtocolError;
 
 pub const METHOD: u8 = 1;
 pub const HEADER: u8 = 2;

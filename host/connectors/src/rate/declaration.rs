@@ -2,8 +2,6 @@
 
 use super::{RECORD_BYTES, RateReads};
 use crate::limits::ROWS_PER_SECOND_MAX;
-use crate::receiver::replay::made;
-use crate::receiver::{receive, wrong};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::position::Position;
 use millstream_base::batch::types::ColumnType;
@@ -15,6 +13,8 @@ use millstream_base::job::spec::{
     ColumnSpec, Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart, TimeForm, TimeUnit,
 };
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::replay::made;
+use millstream_connect::receiver::{receive, wrong};
 use std::sync::Arc;
 
 const KIND: &str = "rate";

@@ -2,7 +2,6 @@
 
 use super::settings::{RedisReads, RedisWrites};
 use super::{sink, source};
-use crate::receiver::polled;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
@@ -14,6 +13,7 @@ use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::polled;
 use std::sync::Arc;
 
 const KIND: &str = "redis";

@@ -1,8 +1,8 @@
 //! Commands, values and errors of version 2 of the Redis protocol, which all servers support (redis.io, "Redis serialization protocol").
 
-use crate::dial::plain;
-use crate::tls::{inner_tls_error, to_tls_error};
 use millstream_base::shown;
+use millstream_connect::dial::plain;
+use millstream_connect::tls::{inner_tls_error, to_tls_error};
 use std::fmt::Display;
 use std::io;
 

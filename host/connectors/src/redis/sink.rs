@@ -6,10 +6,6 @@
 
 use super::settings::RedisWrites;
 use crate::redis::{Command, Connection, RedisError, Server, Value, error_message, is_transient};
-use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::server::values::{Fields, Values};
-use crate::sink::server::{job_id, retry_at_start};
-use crate::sink::{rows_rejected, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
@@ -21,6 +17,10 @@ use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
 use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::{batch::json, shown};
+use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
+use millstream_connect::sink::server::values::{Fields, Values};
+use millstream_connect::sink::server::{job_id, retry_at_start};
+use millstream_connect::sink::{rows_rejected, wrong};
 use std::time::Duration;
 
 /// Writes into the marker that only this run commits from now on. Returns the last committed batch, or the owner of the sink.

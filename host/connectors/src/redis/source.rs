@@ -2,7 +2,6 @@
 //! entries that were trimmed before they were read are noticed: Redis trims regardless of readers.
 
 use super::settings::RedisReads;
-use crate::receiver::polled::word;
 use crate::redis::{BLOCK_MAX, Command, Connection, RedisError, Response, Server, Value, error_message, is_transient};
 use bytes::Bytes;
 use millstream_base::batch::envelope::ID;
@@ -11,6 +10,7 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{ColumnSource, Origin, ServerStart, SourceSpec, TimeForm};
 use millstream_base::shown;
+use millstream_connect::receiver::polled::word;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -3,8 +3,6 @@
 use super::settings::{Addresses, SocketReads};
 use super::several::Servers;
 use super::{Server, check_address};
-use crate::receiver::{receive, wrong};
-use crate::tls::Tls;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
 use millstream_base::job::keys::{KeyShape, key};
@@ -12,6 +10,8 @@ use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceConfig, Sou
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SOCKET_ADDRESSES_MAX;
+use millstream_connect::receiver::{receive, wrong};
+use millstream_connect::tls::Tls;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

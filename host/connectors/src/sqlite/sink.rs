@@ -6,8 +6,6 @@
 use super::settings::SqliteWrites;
 use super::target::TargetTable;
 use super::{DatabaseFault, open as open_file};
-use crate::sink::commit_retry::{CommitRetry, ServerFault};
-use crate::sink::{rows_rejected, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -19,6 +17,8 @@ use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::SinkStart;
 use millstream_base::owner::Owner;
+use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
+use millstream_connect::sink::{rows_rejected, wrong};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::time::Duration;

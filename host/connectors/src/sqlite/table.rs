@@ -1,8 +1,6 @@
 //! Lookup tables of `enrich` stages: the rows of a query on an SQLite file.
 
 use super::{DatabaseFault, open};
-use crate::receiver::table::rows::{ResultValues, encode};
-use crate::receiver::table::too_large;
 use bytes::Bytes;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::times::TimeParser;
@@ -10,6 +8,8 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{TableDeclaration, TableQuery};
 use millstream_base::limits::ENRICH_BYTES_MAX;
+use millstream_connect::receiver::table::rows::{ResultValues, encode};
+use millstream_connect::receiver::table::too_large;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::time::{Duration, Instant};

@@ -1,8 +1,6 @@
 //! Declaration of the `syslog` source.
 
 use super::settings::{RECORD_BYTES_MAX, SyslogReads};
-use crate::receiver::listening::{Listening, SPREAD};
-use crate::receiver::receive;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
@@ -10,6 +8,8 @@ use millstream_base::job::spec::{ColumnSpec, Format, SourceConfig, SourceSpec, S
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
+use millstream_connect::receiver::listening::{Listening, SPREAD};
+use millstream_connect::receiver::receive;
 use std::sync::Arc;
 
 const KIND: &str = "syslog";

@@ -2,10 +2,10 @@
 //! entirely `message`.
 
 use super::bsd;
-use crate::receiver::json_text::write_text;
 use millstream_base::batch::column::ColumnSpec;
 use millstream_base::batch::times::TimeParser;
 use millstream_base::batch::types::ColumnType;
+use millstream_connect::receiver::json_text::write_text;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::Write as _;

@@ -2,7 +2,6 @@
 
 use super::settings::ZeromqReads;
 use super::source;
-use crate::receiver::polled;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
 use millstream_base::job::http_url;
@@ -11,6 +10,7 @@ use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::receiver::polled;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

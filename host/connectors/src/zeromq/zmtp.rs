@@ -1,7 +1,7 @@
 //! ZMTP 3, the protocol between ZeroMQ sockets: encodes and decodes greetings, commands and frames. Nothing here blocks.
 
-use crate::dial::ProtocolError;
 use bytes::{Buf, Bytes, BytesMut};
+use millstream_connect::dial::ProtocolError;
 
 /// Bytes of a greeting.
 pub const GREETING_BYTES: usize = 64;

@@ -10,11 +10,11 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, Generation};
 use millstream_base::job::{
     self, Version,
+    connector::Kinds,
     plugin_part::PluginPart,
     spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
 use millstream_base::retry::retry_transient;
-use millstream_connectors::kinds;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -146,15 +146,15 @@ pub fn damages(store: &dyn Store, start: &JobStart) -> BTreeMap<String, String> 
 }
 
 /// Returns the job of a record, without its components and files.
-pub fn text(record: &JobRecord) -> Result<JobSpec> {
+pub fn text(record: &JobRecord, kinds: &Kinds) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.dir);
     let version = Version { requires_units: record.units_are_said, has_variables: record.has_variables };
-    job::parse_as(&record.text, kinds::all(), (&origin.join("job.toml"), &origin), &record.sets, version)
+    job::parse_as(&record.text, kinds, (&origin.join("job.toml"), &origin), &record.sets, version)
 }
 
 /// Returns the job of a record. Its components and files are written into `dir`, and the job refers to them there.
-pub fn job(store: &dyn Store, record: &JobRecord, dir: &Path) -> Result<JobSpec> {
-    let mut spec = text(record)?;
+pub fn job(store: &dyn Store, record: &JobRecord, kinds: &Kinds, dir: &Path) -> Result<JobSpec> {
+    let mut spec = text(record, kinds)?;
     let written = spec.origin.written.clone();
     let mut locations = BTreeMap::new();
     for (path, from) in &record.blobs {

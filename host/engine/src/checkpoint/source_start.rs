@@ -7,7 +7,7 @@ use millstream_base::batch::partition::{CLOCK_PREFIX, Share};
 use millstream_base::batch::position::{self, Position, Positions};
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{Origin, SourceSpec};
-use millstream_connectors::receiver::replay;
+use millstream_connect::receiver::replay;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 

@@ -81,7 +81,7 @@ pub struct Object {
 /// S3 is configured by the usual environment variables: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION`, for other
 /// servers `AWS_ENDPOINT_URL`, and `AWS_ALLOW_HTTP=true` if that is not `https`.
 pub fn open(dir: &str, base: &Path) -> Result<Arc<dyn Store>> {
-    open_with(dir, base, &millstream_connectors::objects::environment())
+    open_with(dir, base, &millstream_connect::objects::environment())
 }
 
 /// Does the same as [`open`], with these settings instead of environment variables.

@@ -13,7 +13,7 @@ use millstream_base::context::Tick;
 use millstream_base::error::Result;
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::SinkSpec;
-use millstream_connectors::sink::Encoder;
+use millstream_connect::sink::Encoder;
 use millstream_metrics::Counts;
 use millstream_metrics::work::OperatorWork;
 use std::collections::BTreeMap;

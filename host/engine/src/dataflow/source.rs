@@ -26,7 +26,7 @@ use millstream_base::inbox::{Inbox, TakeLimits};
 use millstream_base::job::spec::{Origin, RereadClient, SourceKind, SourceSpec};
 use millstream_base::limits::DECODED_TIMES_MAX;
 use millstream_base::memory::{self, mark_busy};
-use millstream_connectors::receiver;
+use millstream_connect::receiver;
 use millstream_metrics::Counts;
 use millstream_metrics::batches::Batches;
 use millstream_metrics::work::OperatorWork;

@@ -88,7 +88,7 @@ impl Graph {
 
     /// Checks another job with the plugins that this one has loaded. It does not run.
     pub fn of_other(&self, spec: JobSpec) -> Result<Graph> {
-        Graph::resolve(spec, &self.host, false, StartupRetry::No)
+        Graph::resolve(spec, self.kinds, &self.host, false, StartupRetry::No)
     }
 
     /// Returns the queries over all rows whose state is stored under another name, by this name.

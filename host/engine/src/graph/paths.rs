@@ -5,7 +5,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{
     EnrichSpec, EnrichTable, InputPath, JobSpec, OperatorSpec, SinkSpec, SourceSpec, WrittenPath, bucket_url,
 };
-use millstream_connectors::receiver;
+use millstream_connect::receiver;
 use std::path::{Path, PathBuf};
 
 /// A path that the job reads or writes.

@@ -3,9 +3,9 @@
 use super::{Graph, rejected_name};
 use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::decode;
+use millstream_base::job::connector::Kinds;
 use millstream_base::job::retry_source;
 use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
-use millstream_connectors::kinds;
 use std::collections::BTreeSet;
 
 /// Returns a source for each stage that may get retried rows, and for each of its inputs if it has several. It needs positions in checkpoints, or
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 ///
 /// A stage whose `on_error` is no longer `reject` keeps its source as long as the directory exists. Otherwise the checkpoint would lose the
 /// positions, and the rows would be processed twice if the setting is restored.
-pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
+pub(super) fn sources(spec: &JobSpec, kinds: &Kinds) -> Vec<SourceSpec> {
     if spec.checkpoint.is_none() {
         return Vec::new();
     }
@@ -29,9 +29,11 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
         }
         if stage.reads_side_by_side() {
             let inputs: BTreeSet<&String> = stage.reads().collect();
-            sources.extend(inputs.into_iter().map(|input| kinds::retry_source(&spec.name, &stage.name, Some(input))));
+            sources.extend(
+                inputs.into_iter().filter_map(|input| kinds.retry_source(&spec.name, &stage.name, Some(input))),
+            );
         } else {
-            sources.push(kinds::retry_source(&spec.name, &stage.name, None));
+            sources.extend(kinds.retry_source(&spec.name, &stage.name, None));
         }
     }
     sources

@@ -12,7 +12,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
-use millstream_connectors::sink::plugin::{PluginWriter, committed};
+use millstream_connect::sink::plugin::{PluginWriter, committed};
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{
     ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World, Writer,

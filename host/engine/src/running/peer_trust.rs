@@ -2,7 +2,7 @@
 
 use super::cluster_key::ClusterKey;
 use millstream_base::error::{Error, Result};
-use millstream_connectors::tls::peers::Peers;
+use millstream_connect::tls::peers::Peers;
 use ring::hmac;
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use crate::limits::HELLO_MS_MAX;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
 use millstream_base::threads::lost_connection;
-use millstream_connectors::tls::peers::Peers;
+use millstream_connect::tls::peers::Peers;
 use millstream_engine::running::Cluster;
 use millstream_engine::running::layout::JobLayout;
 use millstream_engine::running::peer_trust::{EXPORTED_BYTES, name_in};

@@ -1,7 +1,7 @@
 //! The two directions of a TLS connection. rustls keeps both in one object. It is locked while bytes are encrypted or
 //! decrypted, but never while a socket is read or written, so neither direction waits for the other.
 
-use millstream_connectors::tls::peers::Peers;
+use millstream_connect::tls::peers::Peers;
 use millstream_engine::running::peer_trust::EXPORTED_BYTES;
 use rustls::Connection;
 use std::io::{self, ErrorKind, Read, Write};

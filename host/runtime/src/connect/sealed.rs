@@ -4,7 +4,7 @@
 use super::message::Messages;
 use super::records::{Records, Taken};
 use millstream_base::fault;
-use millstream_connectors::tls::peers::Peers;
+use millstream_connect::tls::peers::Peers;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

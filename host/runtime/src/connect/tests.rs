@@ -1,7 +1,7 @@
 use super::hello::{HELLO_BYTES, PROOF_BYTES};
 use super::*;
 use millstream_base::error::Kind;
-use millstream_connectors::tls::peers::Peers;
+use millstream_connect::tls::peers::Peers;
 use millstream_engine::running::cluster_key::ClusterKey;
 use millstream_engine::running::layout::{JobLayout, LayoutUpdate};
 use millstream_engine::running::peer_trust::PeerTrust;

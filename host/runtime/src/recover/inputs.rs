@@ -6,7 +6,7 @@ use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::job::spec::{Origin, SourceSpec};
-use millstream_connectors::receiver::{outage::Outage, replay};
+use millstream_connect::receiver::{outage::Outage, replay};
 use millstream_engine::checkpoint::plan::{self, LogHeads};
 use millstream_engine::checkpoint::positions::PositionTable;
 use millstream_engine::checkpoint::resolve::ResumePlan;

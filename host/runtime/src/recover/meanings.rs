@@ -1,6 +1,7 @@
 //! The meanings of the tables of the last start, if they decide whether the job may continue with them.
 
 use millstream_base::error::{Error, Result};
+use millstream_connectors::kinds;
 use millstream_engine::checkpoint::meaning::is_comparable;
 use millstream_engine::checkpoint::record;
 use millstream_engine::checkpoint::resolve::{PreviousMeanings, StartFacts, StartRequest, needs_record};
@@ -59,7 +60,7 @@ fn of_start(
 ) -> Result<(millstream_engine::checkpoint::meaning::Meanings, bool)> {
     let record = record::read(store, start)?;
     let dir = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot create a directory: {e}")))?;
-    let before = graph.of_other(record::job(store, &record, dir.path())?)?;
+    let before = graph.of_other(record::job(store, &record, kinds::all(), dir.path())?)?;
     Ok((before.meanings(unnamed), record.has_variables))
 }
 

@@ -2,8 +2,8 @@
 //! same client as sinks and sources, with its TLS and its limits.
 
 use bytes::Bytes;
-use millstream_connectors::http::{Client, Fault, HttpRequest, Server};
-use millstream_connectors::tls::Tls;
+use millstream_connect::http1::{Client, Fault, HttpRequest, Server};
+use millstream_connect::tls::Tls;
 use opentelemetry::KeyValue;
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};

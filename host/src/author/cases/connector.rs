@@ -172,7 +172,7 @@ impl ConnectorCase {
             millstream_base::job::of_plugin_case(&job.text, kinds::all(), (&job.file, &job.of), &job.dir, |path| {
                 job.places(path)
             })?;
-        Graph::resolve(spec, &PluginHost::new()?, false, StartupRetry::No)
+        Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)
     }
 
     /// Returns the job file of the case. `addressed` inserts the addresses of its peers.

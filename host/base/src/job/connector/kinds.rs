@@ -2,7 +2,7 @@
 
 use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
 use crate::job::keys::{self, KeyShape, TableKey};
-use crate::job::spec::{SinkConfig, SourceConfig, TableDeclaration, TableKind};
+use crate::job::spec::{SinkConfig, SourceConfig, SourceSpec, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -27,8 +27,12 @@ pub enum Kind<C: ?Sized + 'static> {
     },
 }
 
+/// Returns the source of the rows that `millstream retry` gives back to a stage: for a job, its stage, and the input if the stage has several.
+pub type RetrySource = fn(&str, &str, Option<&str>) -> SourceSpec;
+
 /// All kinds of sources and sinks of a program, and their keys.
 pub struct Kinds {
+    retry: Option<RetrySource>,
     sources: Vec<Kind<dyn SourceConfig>>,
     sinks: Vec<Kind<dyn SinkConfig>>,
     tables: Vec<&'static TableDeclaration>,
@@ -45,12 +49,23 @@ impl Kinds {
         tables: Vec<&'static TableDeclaration>,
     ) -> Kinds {
         Kinds {
+            retry: None,
             tables,
             source_keys: keys_of(&sources, keys::SOURCE, (keys::SOURCE_KINDS, keys::SOURCE_KIND_DOC)),
             sink_keys: keys_of(&sinks, keys::SINK, (keys::SINK_KINDS, keys::SINK_KIND_DOC)),
             sources,
             sinks,
         }
+    }
+
+    /// Lets stages process rejected rows again.
+    pub fn with_retry(self, retry: RetrySource) -> Kinds {
+        Kinds { retry: Some(retry), ..self }
+    }
+
+    /// Returns the source of retried rows of a stage; `None` if the program has none.
+    pub fn retry_source(&self, job: &str, stage: &str, input: Option<&str>) -> Option<SourceSpec> {
+        self.retry.map(|source| source(job, stage, input))
     }
 
     /// Returns the names of sources.

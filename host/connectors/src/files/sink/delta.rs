@@ -16,7 +16,6 @@ use super::destination::{BucketDestination, Destination, DirDestination, MarkerT
 use super::open_part::hidden_dir;
 use super::partitions::values_of;
 use crate::files::sink::Share;
-use crate::sink::marker::Marker;
 use arrow::datatypes::SchemaRef;
 use log::{DataFile, LogFiles, Table, TableRequest, commit_name, permanent_error};
 use merge::{MergeSettings, MergedParts, NewFile, RemainingRows};
@@ -31,6 +30,7 @@ use millstream_base::private;
 use millstream_base::retry::{StoreError, retry_transient};
 use millstream_base::shown::harmless;
 use millstream_base::time;
+use millstream_connect::sink::marker::Marker;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::fs::{self, File};

@@ -9,9 +9,9 @@ pub use bucket::BucketDestination;
 pub use dir::DirDestination;
 
 use crate::files::sink::Share;
-use crate::sink::marker::Marker;
 use millstream_base::owner::Owner;
 use millstream_base::retry::StoreError;
+use millstream_connect::sink::marker::Marker;
 use std::fs::File;
 
 /// The name of a complete part, and its number of rows, if known.

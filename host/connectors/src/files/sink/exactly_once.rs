@@ -6,8 +6,6 @@
 use super::destination::{Destination, DirDestination, MarkerTag};
 use super::parts::settle;
 use super::{Share, already_committed, first_part, is_part, remove_unfinished, unfinished_path, write_durably};
-use crate::sink::marker::{self, Marker};
-use crate::sink::open_error;
 use millstream_base::durable::{dir_of, sync_dir};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
@@ -16,6 +14,8 @@ use millstream_base::ids::BatchId;
 use millstream_base::owner::Owner;
 use millstream_base::regular;
 use millstream_base::retry::{self, io_failed};
+use millstream_connect::sink::marker::{self, Marker};
+use millstream_connect::sink::open_error;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,6 @@
 
 use super::destination::{Destination, StagedPart};
 use super::{Share, part_name};
-use crate::sink::encode::Encoder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::digest::Digest;
@@ -11,6 +10,7 @@ use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_base::job::spec::FileFormat;
 use millstream_base::retry::{io_failed, retry_transient};
+use millstream_connect::sink::encode::Encoder;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;

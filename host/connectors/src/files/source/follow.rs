@@ -8,14 +8,14 @@ pub mod log_dir;
 mod reading;
 
 use super::settings::WatchTimes;
-use crate::receiver::failed;
-use crate::receiver::outage::Outage;
 use log_dir::{LogDir, LogFile, RecentBytes};
 use millstream_base::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
 use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
 use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::{Format, SourceSpec};
+use millstream_connect::receiver::failed;
+use millstream_connect::receiver::outage::Outage;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

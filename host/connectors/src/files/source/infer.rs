@@ -5,8 +5,6 @@ mod parquet;
 
 use super::compressed::Stream;
 use super::settings::FileReads;
-use crate::receiver::framing::{trim_csv_line_end, trim_line_end};
-use crate::receiver::{framer, plain};
 use arrow::array::{AsArray, RecordBatch};
 use millstream_base::decode::avro::container::{self, Header, Scanned};
 use millstream_base::decode::csv;
@@ -15,6 +13,8 @@ use millstream_base::decode::mark;
 use millstream_base::decode::{self, Decoder};
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{Format, SourceSpec, WriterSchema};
+use millstream_connect::receiver::framing::{trim_csv_line_end, trim_line_end};
+use millstream_connect::receiver::{framer, plain};
 use std::path::Path;
 
 /// Number of records used to detect the separator.

@@ -4,14 +4,14 @@ use super::compressed::Stream;
 use super::content::Content;
 use super::file::{OTHER_OBJECT, SourceFile};
 use super::object::{self, BucketReader};
-use crate::receiver::framing::Framer;
-use crate::receiver::plain;
-use crate::receiver::replay::{NOT_A_FILE, changed, file_of};
 use bytes::Bytes;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::position::{Extent, Position, short_object_id};
 use millstream_base::inbox::open::GrowingChunk;
 use millstream_base::job::spec::{Format, Origin, Replay, SourceSpec};
+use millstream_connect::receiver::framing::Framer;
+use millstream_connect::receiver::plain;
+use millstream_connect::receiver::replay::{NOT_A_FILE, changed, file_of};
 use std::path::{Path, PathBuf};
 
 /// Reads planned chunks of files again.

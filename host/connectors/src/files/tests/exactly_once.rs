@@ -2,10 +2,10 @@
 
 use super::super::settings::{FilesLayout, FilesRoll};
 use super::*;
-use crate::sink::marker::{self, Marker, Pending};
-use crate::sink::written;
 use millstream_base::ids::Generation;
 use millstream_base::owner::Owner;
+use millstream_connect::sink::marker::{self, Marker, Pending};
+use millstream_connect::sink::written;
 use std::time::Duration;
 
 fn owner(job_id: &str, generation: u64) -> Owner {

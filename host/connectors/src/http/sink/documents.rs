@@ -2,12 +2,12 @@
 //! matter, even if some are sent again.
 
 use super::settings::KeyedDocuments;
-use crate::sink::encode::plain;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Schema;
 use millstream_base::batch::cell::Cells;
 use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
+use millstream_connect::sink::encode::plain;
 use std::collections::HashMap;
 
 /// The document of a row.

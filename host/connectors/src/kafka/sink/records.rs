@@ -1,10 +1,6 @@
 //! Rows as records of a topic, with a key and an optional value.
 
 use super::settings::KafkaWrites;
-use crate::sink::encode::avro::{self, AvroRows};
-use crate::sink::encode::csv::CsvRows;
-use crate::sink::encode::plain;
-use crate::sink::encode::protobuf::{MessageRows, MessageWriter};
 use arrow::array::{Array, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::batch::cell::Cells;
@@ -14,6 +10,10 @@ use millstream_base::batch::op::Op;
 use millstream_base::batch::types::{ColumnType, describe};
 use millstream_base::decode::protobuf::{Definition, Messages};
 use millstream_base::job::spec::{ProtobufSpec, RecordFormat};
+use millstream_connect::sink::encode::avro::{self, AvroRows};
+use millstream_connect::sink::encode::csv::CsvRows;
+use millstream_connect::sink::encode::plain;
+use millstream_connect::sink::encode::protobuf::{MessageRows, MessageWriter};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl RecordEncoder {
         let mut message = None;
         let fits = match spec.format {
             RecordFormat::Json => json::check(&projected(&values)),
-            RecordFormat::Csv => crate::sink::encode::csv::check(&projected(&values)),
+            RecordFormat::Csv => millstream_connect::sink::encode::csv::check(&projected(&values)),
             RecordFormat::Text => single(ColumnType::Text, &mut values),
             RecordFormat::Binary => single(ColumnType::Binary, &mut values),
             RecordFormat::Avro if spec.registry.is_none() => {

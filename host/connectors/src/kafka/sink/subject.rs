@@ -3,15 +3,15 @@
 
 use super::watch::Watch;
 use crate::kafka::fault::KafkaFault;
-use crate::schema_registry::{NewSchema, RegistryFault, SchemaId, SchemaRegistry};
-use crate::sink::encode::avro;
-use crate::sink::waiting::new_runtime;
 use arrow::datatypes::SchemaRef;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_base::decode::protobuf::{Definition, DefinitionFile};
 use millstream_base::failure::Failure;
 use millstream_base::job::spec::{ProtobufSpec, SubjectSpec};
+use millstream_connect::schema_registry::{NewSchema, RegistryFault, SchemaId, SchemaRegistry};
+use millstream_connect::sink::encode::avro;
+use millstream_connect::sink::waiting::new_runtime;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::Path;

@@ -4,7 +4,6 @@ use super::settings::{KafkaReads, KafkaTopics};
 use super::{ReadOrder, reread};
 use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
 use crate::kafka::limits::POLL_MS;
-use crate::receiver::{receive_on_thread, wrong};
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::partition::Share;
 use millstream_base::error::Result;
@@ -15,6 +14,7 @@ use millstream_base::job::spec::{
     ColumnSource, Origin, RecordBounds, RereadClient, SourceConfig, SourceSpec, SourceStart,
 };
 use millstream_base::job::table::Reader;
+use millstream_connect::receiver::{receive_on_thread, wrong};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

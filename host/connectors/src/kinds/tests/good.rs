@@ -9,7 +9,7 @@ use super::super::all;
 use super::{read, read_with};
 use crate::files::settings::FileWrites;
 use crate::files::source::settings::{DirectoryReads, WatchTimes};
-use crate::http_source::settings::{ClientReads, HttpShape};
+use crate::http::source::settings::{ClientReads, HttpShape};
 use crate::postgres::sink::settings::PostgresWrites;
 use crate::print::settings::PrintWrites;
 use crate::queue::QueueReads;

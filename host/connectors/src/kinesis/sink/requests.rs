@@ -1,12 +1,12 @@
 //! The records of a batch, and the requests that send them in order: each with the maximum number of records.
 
-use crate::sink::encode::plain;
 use arrow::array::{Array, RecordBatch};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use millstream_base::batch::cell::Cells;
 use millstream_base::batch::json::JsonRows;
 use millstream_base::ids::BatchId;
+use millstream_connect::sink::encode::plain;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::Range;

@@ -220,7 +220,7 @@ impl NatsSink {
                     Err(error) => return Ok(Err(error)),
                 },
                 Some(_) => {}
-                None => return Err(crate::dial::response_timed_out().into()),
+                None => return Err(millstream_connect::dial::response_timed_out().into()),
             }
         }
     }
@@ -263,7 +263,7 @@ impl NatsSink {
                         wait = Duration::ZERO;
                     }
                     None if wait.is_zero() => break,
-                    None => return Err(crate::dial::response_timed_out().into()),
+                    None => return Err(millstream_connect::dial::response_timed_out().into()),
                 }
                 // All rows before the first unconfirmed one.
                 *sent = in_flight.values().min().copied().unwrap_or(next);

@@ -2,7 +2,6 @@
 
 use super::QueueSink;
 use super::settings::QueueWrites;
-use crate::sink::{open_error, wrong};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::json;
@@ -15,6 +14,7 @@ use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkChanges, SinkConfig, SinkStart, WrittenPath};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::sink::{open_error, wrong};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,17 +1,17 @@
 //! Clients of a `websocket` sink. Strangers may connect, also pages in browsers: a token and the origin decide who may.
 
 use super::SharedState;
-use crate::http::heads::repeated;
-use crate::http::listener::accept_all;
-use crate::http::slots::{Slot, Standing};
-use crate::http::upgrade;
 use crate::limits::HTTP_HEAD_MS_MAX;
-use crate::tls;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use hyper::header::{AUTHORIZATION, ORIGIN};
 use hyper::http::Request;
 use hyper::{StatusCode, Uri};
+use millstream_connect::http1::heads::repeated;
+use millstream_connect::http1::listener::accept_all;
+use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::upgrade;
+use millstream_connect::tls;
 use percent_encoding::percent_decode_str;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use millstream_base::digest::checksum;
 use millstream_base::error::{Error, Result as JobResult};
 use millstream_base::fault;
 use millstream_base::retry::{StoreError, StoreErrorKind};
-use millstream_connectors::objects::{Bucket, Client, is_draft, no_bucket};
+use millstream_connect::objects::{Bucket, Client, is_draft, no_bucket};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectMeta, ObjectStoreExt, PutMode, PutOptions, PutResult,

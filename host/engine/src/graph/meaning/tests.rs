@@ -28,15 +28,9 @@ path = "out.jsonl"
 "#;
 
 fn graph(text: &str) -> Graph {
-    let spec = millstream_base::job::parse(
-        text,
-        millstream_connectors::kinds::all(),
-        Path::new("job.toml"),
-        Path::new("."),
-        &[],
-    )
-    .unwrap();
-    Graph::resolve(spec, &PluginHost::new().unwrap(), false, StartupRetry::No).unwrap()
+    let kinds = millstream_connectors::kinds::all();
+    let spec = millstream_base::job::parse(text, kinds, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+    Graph::resolve(spec, kinds, &PluginHost::new().unwrap(), false, StartupRetry::No).unwrap()
 }
 
 fn digests(text: &str, unnamed: &[&str]) -> BTreeMap<String, MeaningDigests> {

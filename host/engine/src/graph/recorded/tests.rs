@@ -62,7 +62,8 @@ fn a_job_is_made_again_of_what_is_kept() {
     }
 
     let again = tempfile::tempdir().unwrap();
-    let made = job(&*store, &read(&*store, &start).unwrap(), again.path()).unwrap();
+    let made =
+        job(&*store, &read(&*store, &start).unwrap(), millstream_connectors::kinds::all(), again.path()).unwrap();
     let [moods, groups, stock] = made.stages.as_slice() else { panic!("three stages") };
     let text = |path: &std::path::Path| fs::read_to_string(path).unwrap();
     let kept: Vec<String> = moods.plugins().iter().map(|plugin| text(&plugin.component_path("".as_ref()))).collect();
@@ -84,7 +85,7 @@ fn times_of_older_records_are_read_as_they_were() {
     let dir = tempfile::tempdir().unwrap();
     let store = store::open("kept", dir.path()).unwrap();
     let old = JobRecord { text: text.into(), ..JobRecord::default() };
-    let made = job(&*store, &old, dir.path()).unwrap();
+    let made = job(&*store, &old, millstream_connectors::kinds::all(), dir.path()).unwrap();
     let OperatorSpec::Enrich(enrich) = &made.stages[0].operator else { panic!("an enrichment") };
     let columns = made.sources.iter().flat_map(|source| &source.schema).chain(&enrich.schema);
     let words: Vec<String> = columns.map(|column| column.type_word()).collect();
@@ -92,7 +93,7 @@ fn times_of_older_records_are_read_as_they_were() {
 
     let new =
         JobRecord { text: text.replace("b\"\nformat = \"binary", "b\"\nformat = \"json"), units_are_said: true, ..old };
-    let made = job(&*store, &new, dir.path()).unwrap();
+    let made = job(&*store, &new, millstream_connectors::kinds::all(), dir.path()).unwrap();
     assert!(made.sources.iter().flat_map(|source| &source.schema).all(|column| column.type_word() == "timestamp"));
     assert!(has_times_without_unit(&made));
     // The records of jobs without such columns are those of earlier versions.

@@ -69,7 +69,7 @@ fn operators_say_what_they_do_in_one_line() {
     let left = JoinSpec { on: vec![("user".into(), "id".into())], ..JoinSpec::on(["user"]).kind(JoinKind::Left) };
     let password = EnrichSpec {
         table: EnrichTable::Query {
-            kind: millstream_base::job::spec::TableKind(&millstream_connectors::receiver::table::query::POSTGRES),
+            kind: millstream_base::job::spec::TableKind(&millstream_connectors::postgres::table::POSTGRES),
             url: "postgres://me:secret@h/d".into(),
             query: "select 1".into(),
             wait: Duration::ZERO,

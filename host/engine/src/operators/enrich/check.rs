@@ -13,7 +13,7 @@ use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, So
 use millstream_base::job::table_source;
 use millstream_base::retry::StartupRetry;
 use millstream_base::units::show_time;
-use millstream_connectors::receiver::table;
+use millstream_connect::receiver::table;
 use std::sync::Arc;
 
 /// Returns the lookup tables of a job's stages as sources. If the job does not declare a table's columns, the table is read.

@@ -18,7 +18,7 @@ use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_connectors::receiver::table::Lookup;
+use millstream_connect::receiver::table::Lookup;
 use millstream_metrics::Counts;
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Map;

@@ -9,7 +9,7 @@ use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::batch::widen::fits;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{GrantSpec, PluginSpec, UpdateSpec};
-use millstream_connectors::tls::{self, Tls};
+use millstream_connect::tls::{self, Tls};
 use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
 use std::path::Path;

@@ -31,7 +31,7 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
-    for chunk in millstream_connectors::receiver::read_file(&source, path)? {
+    for chunk in millstream_connect::receiver::read_file(&source, path)? {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
     }
     let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;

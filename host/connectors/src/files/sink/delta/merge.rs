@@ -7,7 +7,6 @@
 
 use super::log::{DataFile, Table};
 use crate::files::settings::FilesLayout;
-use crate::sink::encode::Encoder;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -17,6 +16,7 @@ use millstream_base::batch::op::{self, Op};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::job::spec::{FileFormat, TableMode};
 use millstream_base::panics::caught;
+use millstream_connect::sink::encode::Encoder;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Value, json};

@@ -3,12 +3,12 @@
 
 use super::super::is_part;
 use super::{Destination, MarkerTag};
-use crate::objects::{Bucket, environment, no_bucket};
-use crate::sink::marker::{self, Marker};
 use bytes::Bytes;
 use millstream_base::error::Result as JobResult;
 use millstream_base::owner::Owner;
 use millstream_base::retry::{StoreError, StoreErrorKind};
+use millstream_connect::objects::{Bucket, environment, no_bucket};
+use millstream_connect::sink::marker::{self, Marker};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, Error as ClientError, MultipartUpload, ObjectStoreExt, PutMode, PutOptions, RetryConfig,

@@ -2,12 +2,12 @@
 
 use super::super::{exactly_once, first_part};
 use super::{Destination, MarkerTag};
-use crate::sink::marker::{self, Marker};
 use millstream_base::durable::{dir_of, sync_dir};
 use millstream_base::owner::Owner;
 use millstream_base::private;
 use millstream_base::regular;
 use millstream_base::retry::{StoreError, io_failed};
+use millstream_connect::sink::marker::{self, Marker};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;

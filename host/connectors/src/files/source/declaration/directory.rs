@@ -5,7 +5,6 @@ use crate::files::source::directory::{self, WatchedFiles, os_name};
 use crate::files::source::object;
 use crate::files::source::replay::{FileReplay, holds};
 use crate::files::source::settings::{DirectoryReads, FilesRead, WatchTimes, split_pattern};
-use crate::receiver::{check_path, receive, wrong};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::spec::{
@@ -13,6 +12,7 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::receiver::{check_path, receive, wrong};
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -4,12 +4,12 @@ use super::{FILE_KIND, path_as_written, read_path, restored_end};
 use crate::files::source::file;
 use crate::files::source::replay::{FileReplay, holds};
 use crate::files::source::settings::FileReads;
-use crate::receiver::{check_path, receive_on_thread};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::spec::{InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
+use millstream_connect::receiver::{check_path, receive_on_thread};
 use std::io;
 use std::path::Path;
 

@@ -123,8 +123,8 @@ impl Dir for BucketDir {
 mod tests {
     use super::*;
     use crate::files::source::settings::DirectoryReads;
-    use crate::objects::Bucket;
     use millstream_base::job::spec::SourceSpec;
+    use millstream_connect::objects::Bucket;
     use object_store::RetryConfig;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};

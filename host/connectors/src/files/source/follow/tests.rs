@@ -3,8 +3,7 @@
 
 use super::*;
 use crate::files::source::settings::LogReads;
-use crate::receiver::replay::replay;
-use crate::receiver::tests::{StartedSource, begin_from};
+use crate::receiver_tests::{StartedSource, begin_from};
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;
@@ -12,6 +11,7 @@ use millstream_base::ids::BatchId;
 use millstream_base::inbox::TakeLimits;
 use millstream_base::job::spec::{ColumnSpec, Origin, RereadClient};
 use millstream_base::random::Random;
+use millstream_connect::receiver::replay::replay;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::time::Instant;

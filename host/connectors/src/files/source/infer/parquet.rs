@@ -3,13 +3,13 @@
 use super::{Inferred, Sample, TrialResult, try_decode};
 use crate::files::source::compressed::Stream;
 use crate::files::source::settings::FileReads;
-use crate::receiver::plain;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
 use millstream_base::panics::caught;
 use millstream_base::shown::harmless;
+use millstream_connect::receiver::plain;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Replaces the reading of objects in builds without object stores.
 
 use super::file_facts::FileFacts;
-use crate::objects::Bucket;
 use millstream_base::error::Error;
 use millstream_base::job::spec::SourceSpec;
+use millstream_connect::objects::Bucket;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

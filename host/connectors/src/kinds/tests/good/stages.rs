@@ -226,7 +226,7 @@ fn every_operator_is_read() {
     assert_eq!(*stock, expected);
     let OperatorSpec::Enrich(prices) = of("prices") else { panic!("an enrichment") };
     let table = EnrichTable::Query {
-        kind: TableKind(&crate::receiver::table::query::POSTGRES),
+        kind: TableKind(&crate::postgres::table::POSTGRES),
         url: "postgres://me:${PW}@h/d".into(),
         query: "select 1".into(),
         wait: seconds(3600),

@@ -1,11 +1,11 @@
 //! Replaces buckets as destinations in builds without object stores.
 
 use super::{Destination, MarkerTag};
-use crate::objects::Bucket;
-use crate::sink::marker::Marker;
 use millstream_base::error::Result as JobResult;
 use millstream_base::owner::Owner;
 use millstream_base::retry::StoreError;
+use millstream_connect::objects::Bucket;
+use millstream_connect::sink::marker::Marker;
 use std::fs::File;
 
 /// A bucket, which cannot exist in this build.
