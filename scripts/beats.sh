@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints the path of a program that sends as Filebeat does, with Filebeat's own client of the protocol (tests/servers/beats, Go). Builds it where it is
-# missing, outside the checkout; Go fetches the client the first time.
+# Prints the path of a program that sends data like Filebeat, with Filebeat's own protocol client (tests/servers/beats, in Go).
+# If it is missing, builds it outside the checkout; Go then downloads the client.
 set -euo pipefail
 cd "$(dirname "$0")/../tests/servers/beats"
 
@@ -10,11 +10,11 @@ fetch_seconds_max=600
 
 if [[ ! -x $program ]]; then
     mkdir -p "$caches"
-    # Of two that begin at once, one waits and finds what the other has built.
+    # Of two scripts that start at the same time, one waits and then uses what the other has built.
     exec 9>"$program.lock"
     flock 9
     if [[ ! -x $program ]]; then
-        echo "setup: building a sender of Beats, as $program" >&2
+        echo "setup: building a Beats client: $program" >&2
         timeout "$fetch_seconds_max" go build -o "$program.part" . >&2 ||
             { echo "setup: go could not build tests/servers/beats; see above" >&2 && exit 1; }
         mv "$program.part" "$program"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The engine of a new ClickHouse (chdb, of PyPI) behind a part of its HTTP interface, on a port of 127.0.0.1, in the foreground; the first
-# time its package is fetched. scripts/clickhouse.sh starts a whole server, but an old one.
-#   scripts/chdb.sh PORT FOLDER   FOLDER keeps the data, also when it is killed
-#   scripts/chdb.sh               only fetches it, and prints the folder of its files
+# Runs the engine of a recent ClickHouse (chdb, from PyPI) with a part of ClickHouse's HTTP interface, on a port of 127.0.0.1, in the
+# foreground. Downloads the package if it is missing. scripts/clickhouse.sh starts a complete but old server.
+#   scripts/chdb.sh PORT DIR   DIR keeps the data, even if the server is killed
+#   scripts/chdb.sh            only downloads, and prints the directory of the package
 set -euo pipefail
 [[ $# -lt 2 ]] || data=$(realpath -m "$2")
 cd "$(dirname "$0")"
-folder=$(./pypi.sh chdb)
+dir=$(./pypi.sh chdb)
 if (($# == 0)); then
-    echo "$folder"
+    echo "$dir"
     exit
 fi
-PYTHONPATH="$folder" exec python3 ../tests/servers/clickhouse.py "$1" "$data"
+PYTHONPATH="$dir" exec python3 ../tests/servers/clickhouse.py "$1" "$data"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Runs a command with what compiles for another machine: scripts/cross.sh aarch64-unknown-linux-gnu cargo build --release
-# Installs what is missing: a cross compiler and qemu of Debian, Rust's standard library, and OpenSSL for the other machine, which is
-# unpacked outside the checkout.
+# Runs a command with the environment for cross compilation.
+#   scripts/cross.sh aarch64-unknown-linux-gnu cargo build --release
+# Installs what is missing: a cross compiler and qemu from Debian, Rust's standard library for the target, and OpenSSL for the target,
+# which is unpacked outside the checkout.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin"
 
-target=${1:?which target, for example aarch64-unknown-linux-gnu}
+target=${1:?missing argument TARGET, for example aarch64-unknown-linux-gnu}
 shift
 
 fail() {
@@ -16,7 +17,7 @@ fail() {
 
 case $target in
 aarch64-unknown-linux-gnu) architecture=arm64 gnu=aarch64-linux-gnu cross_libraries=libc6-dev-arm64-cross ;;
-*) fail "unknown target $target; known: aarch64-unknown-linux-gnu" ;;
+*) fail "unknown target $target; supported: aarch64-unknown-linux-gnu" ;;
 esac
 
 install_compiler() {
@@ -37,7 +38,7 @@ install_compiler() {
 [[ -d $(rustc --print target-libdir --target "$target") ]] || rustup target add "$target" >&2 ||
     fail "rustup cannot get the standard library for $target"
 
-# Packages of the other machine, known from lists of their own: those of this machine's apt stay as they are.
+# Downloads OpenSSL for the target with separate package lists, so that this machine's apt lists do not change.
 openssl=${XDG_CACHE_HOME:-$HOME/.cache}/millstream/cross/$target
 if [[ ! -d $openssl ]]; then
     part=$openssl.part
@@ -56,11 +57,11 @@ variable=${target//-/_}
 export CARGO_BUILD_TARGET=$target
 export "CARGO_TARGET_${variable^^}_LINKER=$gnu-gcc" "CARGO_TARGET_${variable^^}_RUNNER=qemu-aarch64-static -L /usr/$gnu"
 export "CC_$variable=$gnu-gcc" "CXX_$variable=$gnu-g++" "AR_$variable=$gnu-ar"
-# The configure script of librdkafka knows these names alone. What runs here is compiled with the others.
+# The configure script of librdkafka reads only these names. HOST_* compile build scripts, which run on this machine.
 export CC=$gnu-gcc CXX=$gnu-g++ AR=$gnu-ar STRIP=$gnu-strip HOST_CC=cc HOST_CXX=c++ HOST_AR=ar
 export CFLAGS="-g0 -I$openssl/usr/include -I$openssl/usr/include/$gnu" LDFLAGS="-L$openssl/usr/lib/$gnu"
 export OPENSSL_STATIC=1 "${variable^^}_OPENSSL_LIB_DIR=$openssl/usr/lib/$gnu"
-# openssl/opensslconf.h is in the folder of the machine, the other headers beside it.
+# openssl/opensslconf.h is in the include directory of the target (in CFLAGS), the other headers are here.
 export "${variable^^}_OPENSSL_INCLUDE_DIR=$openssl/usr/include"
 export PKG_CONFIG_ALLOW_CROSS=1 PKG_CONFIG_LIBDIR="$openssl/usr/lib/$gnu/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$openssl"
 exec "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generates the reference pages of docs/ from what the program says of itself and from hand-written notes.
+"""Generates the reference pages of docs/ from the program and from hand-written notes.
 
     scripts/docs.py PROGRAM            writes the pages
     scripts/docs.py PROGRAM --check    fails and lists the pages that are out of date
@@ -10,6 +10,7 @@ PROGRAM is a built `millstream`. The tables come from `PROGRAM schema`, the help
 """
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -23,15 +24,15 @@ PAGE_NOTES = "docs/reference/notes"
 METRICS = "host/src/page/prometheus.rs"
 SECTIONS_OF_CONNECTORS = ["Example", "Keys", "Guarantee", "Formats", "Behavior", "Errors"]
 SECTIONS_OF_OPERATORS = ["Example", "Keys", "Order of output", "State", "Behavior", "Errors"]
-# Where a note puts the generated tables of its page; without it they come last.
+# Where a note puts the generated tables of its page. Without this mark they come last.
 MARK = "<!-- generated -->"
 ROLES = ["source", "sink"]
-# Kinds that are described on the page of another kind.
-SHARED = {"raw-socket": "socket"}
-# Tables of plugins that have a page of their own.
+# Kinds that share the page of another kind.
+SHARED_PAGES = {"raw-socket": "socket"}
+# Tables of plugin keys that have their own page.
 PAGES_OF_TABLES = {"limits": "plugin-limits.md", "grant": "plugin-limits.md"}
 
-# Which keys a stage takes with which operator, apart from those of every stage. The schema names those of plugins only.
+# The keys of each operator, except those of every stage. The schema assigns keys to plugins only.
 PLUGIN_KEYS = [
     "key", "config", "emit", "on", "timeout", "initial", "instance", "inverse", "limits", "grant", "on_error", "max_rejected", "replayable",
 ]
@@ -51,29 +52,29 @@ KEYS_OF_OPERATORS = {
     "split": [],
     "repartition": ["key"],
 }
-NEEDED_BY_OPERATORS = {"latest": ["key"]}
+REQUIRED_BY_OPERATORS = {"latest": ["key"]}
 KEYS_OF_EVERY_STAGE = ["from", "filter", "select", "window", "time", "lateness", "idle", "ahead_max", "emit"]
 
-# What is read in partitions, each with a position of its own.
+# Sources that read several partitions, each with its own position: what the partitions are.
 PARTITIONS = {
-    "kafka": "those of topics, over all processes",
-    "redis": "streams, over all processes",
-    "nats": "streams, over all processes",
-    "rabbitmq": "queues or streams, over all processes",
+    "kafka": "topic partitions, across all processes",
+    "redis": "streams, across all processes",
+    "nats": "streams, across all processes",
+    "rabbitmq": "queues or streams, across all processes",
     "flight": "parts of the stream",
-    "kinesis": "shards, over all processes",
-    "plugin": "the plugin's, over all processes",
-    "directory": "files, one after the other",
-    "socket": "servers, over all processes",
-    "raw-socket": "servers, over all processes",
+    "kinesis": "shards, across all processes",
+    "plugin": "the plugin's, across all processes",
+    "directory": "files, read one at a time",
+    "socket": "servers, across all processes",
+    "raw-socket": "servers, across all processes",
 }
-# What a kill of the job loses, by how the guarantee begins.
-LOST = [
-    ("exactly once after a batch is planned", "what no batch had planned"),
-    ("by those who listen", "rows that no client received"),
+# What a kill of the job loses, by the first words of the guarantee.
+LOST_BY_GUARANTEE = [
+    ("exactly once after a batch is planned", "rows not in a planned batch"),
+    ("by connected clients", "rows that no client received"),
     ("not at all", "all"),
 ]
-# Labels of metrics that have more than those of their job or part.
+# Additional labels of plugin metrics.
 LABELS_OF_PLUGINS = {
     "millstream_plugin_counter": ["counter"],
     "millstream_plugin_calls": ["plugin", "version"],
@@ -82,8 +83,8 @@ LABELS_OF_PLUGINS = {
 }
 
 
-class Wrong(Exception):
-    """What keeps a page from being generated."""
+class DocsError(Exception):
+    """A reason why a page cannot be generated."""
 
 
 # Notes -----------------------------------------------------------------------------------------------------------------
@@ -97,23 +98,23 @@ class Note:
         try:
             self.text = (root / path).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise Wrong(f"{path} is missing") from None
+            raise DocsError(f"{path} is missing") from None
         self.intro, self.sections = "", {}
         for heading, text in split_at(self.text, "## "):
             if not heading:
                 self.intro = text
             elif allowed is not None and heading not in allowed:
-                raise Wrong(f"{path}: section `{heading}`; sections are {', '.join(allowed)}")
+                raise DocsError(f"{path}: unknown section `{heading}`; write one of {', '.join(allowed)}")
             elif heading in self.sections:
-                raise Wrong(f"{path}: section `{heading}` is there twice")
+                raise DocsError(f"{path}: duplicate section `{heading}`")
             else:
                 self.sections[heading] = text
         if allowed is not None:
             in_order = [heading for heading in allowed if heading in self.sections]
             if list(self.sections) != in_order:
-                raise Wrong(f"{path}: the order of sections is {', '.join(in_order)}")
+                raise DocsError(f"{path}: wrong order of sections; write {', '.join(in_order)}")
             if not self.intro:
-                raise Wrong(f"{path}: the first paragraph is missing")
+                raise DocsError(f"{path}: the first paragraph is missing")
 
     def summary(self):
         """The first sentence, on one line."""
@@ -122,7 +123,7 @@ class Note:
 
 
 def split_at(text, mark):
-    """The parts of a text that begin with a heading, as (heading, text); what is before the first has no heading."""
+    """Splits a text at its headings into (heading, text). The text before the first heading has an empty heading."""
     parts, open_fence = [("", [])], False
     for line in text.splitlines():
         if line.startswith("```"):
@@ -135,7 +136,7 @@ def split_at(text, mark):
 
 
 def by_role(text):
-    """A section's text for all roles, and its texts below `### Source` and `### Sink`."""
+    """Splits a section by role: the text for all roles, and the texts below `### Source` and `### Sink`."""
     texts = {"": "", "source": "", "sink": ""}
     last = ""
     for heading, part in split_at(text, "### "):
@@ -156,7 +157,7 @@ def join_text(parts):
 
 
 def escaped(text):
-    """Plain text with `code` in it, as Markdown for a cell of a table."""
+    """Converts plain text, which may contain `code`, to Markdown for a table cell."""
     out = []
     for at, part in enumerate(" ".join(text.split()).split("`")):
         if at % 2:
@@ -171,7 +172,7 @@ def code(text):
 
 
 def table(head, rows):
-    """A table; columns in which no row has anything are left out."""
+    """A Markdown table without the columns that are empty in all rows."""
     used = [at for at in range(len(head)) if any(row[at] for row in rows)]
     line = lambda cells: "| " + " | ".join(cells[at] for at in used) + " |"
     return "\n".join([line(head), "|" + "---|" * len(used), *map(line, rows)])
@@ -184,22 +185,6 @@ def is_variable(shape):
     return shape.get("type") == "string" and shape.get("pattern") == "\\$\\{[^}]+\\}"
 
 
-def of_kind(key, kind):
-    """What the schema says of a key for one kind: description and shape. Kinds that differ follow each other in both."""
-    chunks = re.findall(r"(.*?) ?For kind ([a-z0-9, -]+)\.(?: |$)", key.get("description", ""), re.S)
-    if not chunks:
-        return key.get("description", ""), key
-    at = next((at for at, (_, kinds) in enumerate(chunks) if kind in kinds.split(", ")), None)
-    if at is None:
-        raise Wrong(f"the schema describes a key of `{kind}` without a word of that kind: {key.get('description')}")
-    shapes = [{name: value for name, value in key.items() if name != "description"}]
-    # Of several shapes each new one is put around those before. Equal ones at the beginning are one.
-    while len(chunks) > 1 and "anyOf" in shapes[0] and any("anyOf" in one for one in shapes[0]["anyOf"]):
-        shapes[:1] = shapes[0]["anyOf"]
-    same = len(chunks) - len(shapes)
-    return chunks[at][0].strip(), shapes[max(at - same, 0)]
-
-
 def alternatives(shape):
     if "anyOf" not in shape:
         return [shape]
@@ -207,7 +192,7 @@ def alternatives(shape):
 
 
 def type_of(shape):
-    """The type of a key, for people."""
+    """The type of a key, for readers."""
     all_of_it = alternatives(shape)
     names = [plain_type(one) for one in all_of_it]
     patterns = [one.get("pattern", "") for one in all_of_it]
@@ -257,7 +242,7 @@ VALUE = r'(?:`[^`]+`|"[^"]+"|-?[0-9][0-9.]*(?: ?%|[a-zA-Z]+)?|[A-Z]{3,}|[Nn]one|
 
 
 def default_of(description):
-    """The default that a description names, where it names exactly one and in a form that cannot be misread."""
+    """The default value in a description, if there is exactly one, in an unambiguous form."""
     if description.count("default") != 1:
         return ""
     forms = [
@@ -269,7 +254,7 @@ def default_of(description):
     if len(found) != 1:
         return ""
     value = found[0].strip("`\"")
-    # Words that say what happens stay words.
+    # These words are not code.
     return value.lower() if value.lower() in ("none", "never", "unlimited") else code(value)
 
 
@@ -278,8 +263,9 @@ def row_of(name, description, shape, required):
     return [code(name), type_of(shape), default, escaped(description)]
 
 
-def rows_of(name, description, shape, required, up):
-    """The row of a key, and those of keys inside it. `up` leads to the folder of the reference pages."""
+def rows_of(name, description, shape, required, up, columns=None):
+    """The row of a key and the rows of its inner keys. `up` is the relative path to the directory of the reference pages. `columns` is
+    what the rule of a kind adds to the keys of a column."""
     row = row_of(name, description, shape, required)
     page = PAGES_OF_TABLES.get(name.split(".")[-1])
     if page:
@@ -292,12 +278,15 @@ def rows_of(name, description, shape, required, up):
         inside, prefix = one, name
         of = one.get("additionalProperties")
         if "properties" not in one and isinstance(of, dict):
-            # A table with names that the user chooses.
+            # A table whose keys are names that the user chooses.
             inside = next((other for other in alternatives(of) if "properties" in other), {})
             prefix = f"{name}.<name>"
         for key, inner in inside.get("properties", {}).items():
-            words = inner.get("description", "")
-            rows += rows_of(f"{prefix}.{key}", words, inner, key in inside.get("required", []), up)
+            added = (columns or {}).get(key, {})
+            if added is False:
+                continue
+            text = added.get("description") or inner.get("description", "")
+            rows += rows_of(f"{prefix}.{key}", text, inner, key in inside.get("required", []), up)
     return rows
 
 
@@ -305,14 +294,14 @@ KEY_HEAD = ["Key", "Type", "Default", "Description"]
 
 
 def sorted_rows(rows):
-    """Required keys first, then the others by name."""
+    """Sorts required keys first, then by name."""
     return sorted(rows, key=lambda one: (one[0][2] != "required", one[0][0]))
 
 
 class Schema:
     def __init__(self, program):
         self.program = program
-        self.job = json.loads(said(program, "schema"))
+        self.job = json.loads(run_program(program, "schema"))
         self.parts = {role: self.job["properties"][f"{role}s"]["additionalProperties"] for role in ROLES}
         self.stage = self.job["properties"]["stages"]["additionalProperties"]
         self.kinds = {role: part["properties"]["kind"]["anyOf"][0]["enum"] for role, part in self.parts.items()}
@@ -324,45 +313,46 @@ class Schema:
     def takes(self, role, kind, key):
         return key in self.parts[role]["properties"] and self.rule(role, kind)["properties"].get(key) is not False
 
+    def key(self, role, kind, name):
+        """What the schema says of a key for one kind: description, shape, and what its rule adds to the keys of a column."""
+        key = self.parts[role]["properties"][name]
+        own = self.rule(role, kind)["properties"].get(name, {})
+        description = own.get("description") or re.sub(r" For kind [a-z0-9, -]+\.$", "", key.get("description", ""))
+        columns = own.get("additionalProperties", {}).get("properties") if name == "schema" else None
+        return description, own if {"type", "anyOf"} & own.keys() else key, columns
+
     def key_table(self, role, kind):
         required = {*self.parts[role].get("required", []), *self.rule(role, kind).get("required", [])}
         groups = []
-        for name, key in self.parts[role]["properties"].items():
+        for name in self.parts[role]["properties"]:
             if name == "kind" or not self.takes(role, kind, name):
                 continue
-            description, shape = of_kind(key, kind)
-            rows = rows_of(name, description, shape, name in required, "../")
+            description, shape, columns = self.key(role, kind, name)
+            rows = rows_of(name, description, shape, name in required, "../", columns)
             if name == "format":
                 rows[0][1] = ", ".join(code(word) for word in self.formats(role, kind)) or rows[0][1]
             groups.append(rows)
         return table(KEY_HEAD, [row for group in sorted_rows(groups) for row in group])
 
     def formats(self, role, kind):
-        """The formats of a kind; none where rows are columns or the plugin says."""
+        """The formats of a kind; empty if the kind has columns instead, or if a plugin decides."""
         if not self.takes(role, kind, "format") or kind in ("postgres-changes", "flight", "queue"):
             return []
         if role == "sink":
             return self.formats_of_sink(kind)
-        of_files = kind in ("file", "directory")
-        fits = {
-            "csv": self.takes(role, kind, "separator"),
-            "avro": of_files or self.takes(role, kind, "registry") or self.takes(role, kind, "schema_file"),
-            "protobuf": self.takes(role, kind, "descriptor"),
-            "parquet": of_files,
-        }
-        words = self.parts[role]["properties"]["format"]["anyOf"][0]["enum"]
-        return [word for word in words if fits.get(word, True)]
+        shape = self.key(role, kind, "format")[1]
+        return next(one["enum"] for one in alternatives(shape) if "enum" in one)
 
     def formats_of_sink(self, kind):
-        """What the program says to a format that does not exist."""
+        """The formats that the program lists in its error about an unknown format."""
         job = '[sources.a]\nkind = "rate"\nrows_per_second = 1\n[sinks.b]\nfrom = "a"\nkind = "%s"\nformat = "nosuch"\n' % kind
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "job.toml"
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "job.toml"
             path.write_text(job, encoding="utf-8")
-            ended = subprocess.run([self.program, "validate", str(path)], capture_output=True, text=True)
-        found = re.search(r'`format = "nosuch"` is unknown; write one of: (.*)', ended.stderr)
+            process = subprocess.run([self.program, "validate", str(path)], capture_output=True, text=True)
+        found = re.search(r'`format = "nosuch"` is unknown; write one of: (.*)', process.stderr)
         if not found:
-            raise Wrong(f"the program does not list the formats of `{kind}` sinks: {ended.stderr}")
+            raise DocsError(f"the program does not list the formats of `{kind}` sinks: {process.stderr}")
         return re.findall(r"`([a-z]+)`", found[1])
 
     def formats_in_words(self, role, kind):
@@ -376,21 +366,21 @@ class Schema:
 # Pages -----------------------------------------------------------------------------------------------------------------
 
 
-def said(program, *arguments):
-    ended = subprocess.run([program, *arguments], capture_output=True, text=True)
-    if ended.returncode != 0:
-        raise Wrong(f"{program} {' '.join(arguments)}: {ended.stderr.strip()}")
-    return ended.stdout
+def run_program(program, *arguments):
+    process = subprocess.run([program, *arguments], capture_output=True, text=True)
+    if process.returncode != 0:
+        raise DocsError(f"{program} {' '.join(arguments)}: {process.stderr.strip()}")
+    return process.stdout
 
 
 def page(title, sources, parts):
-    """A page under a comment that says where it comes from."""
+    """A page with a comment at the top that lists its sources."""
     comment = f"<!-- Generated by scripts/docs.py from {', '.join(sources)}. Do not edit. -->"
     return join_text([comment, f"# {title}", *parts]) + "\n"
 
 
-def promises(root, schema):
-    """The rows of the tables of guarantees: by role, (first cell, kind, how often, why)."""
+def read_guarantees(root, schema):
+    """The rows of the guarantee tables by role: (first cell, kind, guarantee, reason)."""
     note = Note(root, f"{CONNECTOR_NOTES}/guarantees.md")
     found, role = {}, None
     for line in note.text.splitlines():
@@ -404,16 +394,16 @@ def promises(root, schema):
             cells = [cell.strip() for cell in line.strip().strip("|").split("|", 2)]
             kinds = [word for word in cells[0].split("`")[1::2] if word in schema.kinds[role]]
             if len(cells) != 3 or not kinds:
-                raise Wrong(f"{note.path}: {line}")
+                raise DocsError(f"{note.path}: {line}")
             found[role].append((cells[0], kinds[0], cells[1], cells[2]))
     for role in ROLES:
-        told, kinds = {row[1] for row in found.get(role, [])}, set(schema.kinds[role])
-        if told != kinds:
-            raise Wrong(f"{note.path}: the kinds of each {role} differ from the program's: {sorted(told ^ kinds)}")
+        documented, kinds = {row[1] for row in found.get(role, [])}, set(schema.kinds[role])
+        if documented != kinds:
+            raise DocsError(f"{note.path}: the kinds of each {role} differ from the program's: {sorted(documented ^ kinds)}")
     return found
 
 
-def rates(root):
+def read_rates(root):
     """The measured rates by (connector, role), and the paragraphs above them."""
     note = Note(root, f"{CONNECTOR_NOTES}/rates.md")
     found = {}
@@ -421,23 +411,23 @@ def rates(root):
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if line.startswith("|") and len(cells) == 3 and cells[1] in ROLES:
             found[(cells[0], cells[1])] = cells[2]
-    words = join_text(part for part in note.text.split("\n\n") if not part.startswith("|"))
-    return found, words.strip()
+    paragraphs = join_text(part for part in note.text.split("\n\n") if not part.startswith("|"))
+    return found, paragraphs.strip()
 
 
 def kind_page(root, schema, guarantees, kind):
     path = f"{CONNECTOR_NOTES}/{kind}.md"
     note = Note(root, path, SECTIONS_OF_CONNECTORS)
-    kinds = [kind, *(other for other, shown in SHARED.items() if shown == kind)]
+    kinds = [kind, *(other for other, shown in SHARED_PAGES.items() if shown == kind)]
     parts = [(role, one) for one in kinds for role in ROLES if one in schema.kinds[role]]
     sections = dict(note.sections)
 
-    words = by_role(sections.get("Keys", ""))
-    keys = [words[""]]
+    notes = by_role(sections.get("Keys", ""))
+    keys = [notes[""]]
     for role, one in parts:
         if len(parts) > 1:
             keys.append(f"### Keys of the {role}" if len(kinds) == 1 else f"### Keys of `{one}`")
-        keys += [words[role] if one == kind else "", schema.key_table(role, one)]
+        keys += [notes[role] if one == kind else "", schema.key_table(role, one)]
     sections["Keys"] = join_text(keys)
 
     rows = []
@@ -468,61 +458,63 @@ def kind_page(root, schema, guarantees, kind):
     return page(title, sources, [note.intro, label, *body])
 
 
-def of_page(kind):
-    return SHARED.get(kind, kind)
+def page_of(kind):
+    return SHARED_PAGES.get(kind, kind)
 
 
-def linked(cell, kinds, known):
-    """A cell of the matrix, whose first kind is a link to its page."""
-    kind = next((word for word in cell.split("`")[1::2] if word in known), None)
-    return cell.replace(f"`{kind}`", f"[`{kind}`]({of_page(kind)}.md)", 1) if kind in kinds else cell
+def link_kind(cell, kinds, kinds_of_role):
+    """A cell of the matrix in which the first kind links to its page."""
+    kind = next((word for word in cell.split("`")[1::2] if word in kinds_of_role), None)
+    return cell.replace(f"`{kind}`", f"[`{kind}`]({page_of(kind)}.md)", 1) if kind in kinds else cell
 
 
 def connectors_index(root, schema, guarantees):
     note = Note(root, f"{CONNECTOR_NOTES}/index.md")
-    measured, about_rates = rates(root)
+    measured, about_rates = read_rates(root)
     kinds = {kind for role in ROLES for kind in schema.kinds[role]}
     rows, used = [], set()
     for role in ROLES:
         for cell, kind, often, _ in guarantees[role]:
             if (cell, role) not in measured:
-                raise Wrong(f"{CONNECTOR_NOTES}/rates.md has no row of {cell} as a {role}")
+                raise DocsError(f"{CONNECTOR_NOTES}/rates.md has no row for {cell} as a {role}")
             used.add((cell, role))
-            lost = next((words for begin, words in LOST if often.startswith(begin)), "nothing")
+            lost = next((loss for start, loss in LOST_BY_GUARANTEE if often.startswith(start)), "nothing")
             partitions = PARTITIONS.get(kind, "one") if role == "source" else ""
             formats = schema.formats_in_words(role, kind)
-            rows.append([linked(cell, kinds, schema.kinds[role]), role, often, formats, partitions, lost, measured[(cell, role)]])
+            rows.append([link_kind(cell, kinds, schema.kinds[role]), role, often, formats, partitions, lost, measured[(cell, role)]])
     if set(measured) != used:
-        raise Wrong(f"{CONNECTOR_NOTES}/rates.md has rows without a guarantee: {sorted(set(measured) - used)}")
+        raise DocsError(f"{CONNECTOR_NOTES}/rates.md has rows without a guarantee: {sorted(set(measured) - used)}")
     head = ["Connector", "As", "Rows", "Formats", "Partitions", "A kill loses", "Measured rate"]
     sources = [f"{CONNECTOR_NOTES}/index.md", "guarantees.md", "rates.md", "`millstream schema`"]
-    return page("Connectors", sources, [placed(note.text.strip(), join_text([table(head, rows), about_rates]))])
+    return page("Connectors", sources, [insert_tables(note.text.strip(), join_text([table(head, rows), about_rates]))])
 
 
-def placed(text, tables):
-    """A note's text with the tables at its mark, or behind it."""
+def insert_tables(text, tables):
+    """A note's text with the tables at its mark, or at the end."""
     return text.replace(MARK, tables, 1) if MARK in text else join_text([text, tables])
 
 
 def check_operators(schema):
-    """The list of keys here and the schema must agree."""
+    """Checks that the lists of operators and keys in this file agree with the schema."""
     pairs = [set(one["required"]) for one in schema.stage["not"]["anyOf"]]
     of_schema = set().union(*pairs)
     if of_schema != set(KEYS_OF_OPERATORS):
-        raise Wrong(f"scripts/docs.py lists other operators than the schema: {sorted(of_schema ^ set(KEYS_OF_OPERATORS))}")
+        raise DocsError(f"the operators in scripts/docs.py and in the schema differ: {sorted(of_schema ^ set(KEYS_OF_OPERATORS))}")
     listed = {key for keys in KEYS_OF_OPERATORS.values() for key in keys} | set(KEYS_OF_OPERATORS) | set(KEYS_OF_EVERY_STAGE)
     if listed != set(schema.stage["properties"]):
-        raise Wrong(f"scripts/docs.py lists other keys of stages than the schema: {sorted(listed ^ set(schema.stage['properties']))}")
+        raise DocsError(f"the keys of stages in scripts/docs.py and in the schema differ: {sorted(listed ^ set(schema.stage['properties']))}")
     of_plugins = {key for key, needs in schema.stage["dependentRequired"].items() if needs == ["plugin"]}
     if not of_plugins <= set(PLUGIN_KEYS):
-        raise Wrong(f"keys of plugins that scripts/docs.py does not list: {sorted(of_plugins - set(PLUGIN_KEYS))}")
+        raise DocsError(f"PLUGIN_KEYS in scripts/docs.py lacks keys: {sorted(of_plugins - set(PLUGIN_KEYS))}")
 
 
-def stage_rows(schema, names, required):
+def stage_rows(schema, names, required, operator=None):
+    own = schema.stage["dependentSchemas"].get(operator, {}).get("properties", {})
     groups = []
     for name in names:
         key = schema.stage["properties"][name]
-        groups.append(rows_of(name, key.get("description", ""), key, name in required, "../"))
+        description = own.get(name, key).get("description", "")
+        groups.append(rows_of(name, description, key, name in required, "../"))
     return groups
 
 
@@ -531,12 +523,12 @@ def operator_page(root, schema, operator):
     note = Note(root, path, SECTIONS_OF_OPERATORS)
     sections = dict(note.sections)
     needs = schema.stage["dependentRequired"].get(operator, [])
-    required = {operator, *needs, *NEEDED_BY_OPERATORS.get(operator, [])}
+    required = {operator, *needs, *REQUIRED_BY_OPERATORS.get(operator, [])}
     names = KEYS_OF_OPERATORS[operator] + [key for key in needs if key not in KEYS_OF_OPERATORS[operator]]
     if operator == "cogroup":
         names = ["plugin", "key"]
     first = stage_rows(schema, [operator], required)
-    rest = sorted_rows(stage_rows(schema, names, required))
+    rest = sorted_rows(stage_rows(schema, names, required, operator))
     rows = [row for group in first + rest for row in group]
     more = "The other keys of plugins are those of [`plugin`](plugin.md#keys). " if operator == "cogroup" else ""
     more += "All stages also take the [keys of every stage](index.md#keys-of-every-stage)."
@@ -555,7 +547,7 @@ def stages_index(root, schema):
     path = f"{OPERATOR_NOTES}/index.md"
     note = Note(root, path)
     tables = join_text([own, "## Keys of every stage", every])
-    return page("Stages", [path, "the notes of operators", "`millstream schema`"], [placed(note.text.strip(), tables)])
+    return page("Stages", [path, "the notes of operators", "`millstream schema`"], [insert_tables(note.text.strip(), tables)])
 
 
 def job_file_page(root, schema):
@@ -585,45 +577,69 @@ def job_file_page(root, schema):
             for key, value in inside["properties"].items()
         ]
         parts += [f"## `[{name}]`", table(KEY_HEAD, [row for group in sorted_rows(groups) for row in group])]
-    return page("The job file", [path, "`millstream schema`"], [placed(note.text.strip(), join_text(parts))])
+    return page("The job file", [path, "`millstream schema`"], [insert_tables(note.text.strip(), join_text(parts))])
+
+
+def join_paragraphs(lines):
+    """The paragraphs of a help text on one line, with a period between two of them."""
+    paragraphs = []
+    for is_text, group in itertools.groupby(lines, lambda line: bool(line.strip())):
+        if is_text:
+            words = [" ".join(line.split()) for line in group]
+            # A list of values is one paragraph.
+            items = (word[2:].partition(": ") for word in words if word.startswith("- "))
+            values = "; ".join(f"`{name}`: {meaning}" for name, _, meaning in items)
+            paragraphs.append(" ".join([*(word for word in words if not word.startswith("- ")), values]).strip())
+    text = ""
+    for paragraph in paragraphs:
+        # `[default: …]` belongs to the sentence before it.
+        text = f"{text if paragraph.startswith('[') else with_period(text)} {paragraph}".strip() if text else paragraph
+    return text
+
+
+def with_period(text):
+    return text if text.endswith((".", "!", "?", ":")) else text + "."
 
 
 class Help:
-    """What a command says to `--help`."""
+    """The parsed output of a command's `--help`."""
 
     def __init__(self, program, words):
         self.words = words
-        lines = said(program, *words, "--help").rstrip().splitlines()
-        self.about, self.usage, self.lists, self.rest = [], "", {}, []
+        lines = run_program(program, *words, "--help").rstrip().splitlines()
+        about, self.usage, self.lists, self.rest = [], "", {}, []
         heading = None
         for line in lines:
             if line.startswith("Usage: "):
                 self.usage, heading = line[len("Usage: "):], "after usage"
             elif heading is None:
-                self.about.append(line)
+                about.append(line)
             elif re.fullmatch(r"[A-Z][A-Za-z ]*:", line) and (line[:-1] in ("Arguments", "Options", "Commands")):
                 heading = line[:-1]
                 self.lists[heading] = []
-            elif heading in self.lists and line.startswith("  "):
-                self.entry(self.lists[heading], line)
+            elif heading in self.lists and (line.startswith("  ") or not line.strip()):
+                self.add_line(self.lists[heading], line)
             elif line.strip():
                 heading = "after"
                 self.rest.append(line)
             elif heading == "after":
                 self.rest.append("")
+        self.about = join_paragraphs(about)
+        self.lists = {heading: [(name, join_paragraphs(texts)) for name, texts in entries] for heading, entries in self.lists.items()}
 
-    def entry(self, entries, line):
+    def add_line(self, entries, line):
+        """Adds a line of a list: the start of an entry, or more of its text."""
         found = re.match(r"^ {2,6}(?=\S)(.*?)(?:  +(.*))?$", line)
-        if found and len(line) - len(line.lstrip()) <= 6:
-            entries.append([found[1].strip(), (found[2] or "").strip()])
+        if found:
+            entries.append((found[1].strip(), [found[2] or ""]))
         elif entries:
-            entries[-1][1] = f"{entries[-1][1]} {line.strip()}".strip()
-        else:
-            raise Wrong(f"{self.words}: {line}")
+            entries[-1][1].append(line)
+        elif line.strip():
+            raise DocsError(f"{self.words}: {line}")
 
 
 def help_tree(program, words=()):
-    """A command and those below it, in the order in which the program lists them."""
+    """A command and its subcommands, in the order in which the program lists them."""
     help_of = Help(program, words)
     tree = [help_of]
     for name, _ in help_of.lists.get("Commands", []):
@@ -637,13 +653,13 @@ def cli_page(root, program):
     note = Note(root, path)
     tree = help_tree(program)
     names = lambda one: "millstream " + " ".join(one.words)
-    # `-` within a word stays; spaces of a heading become `-`.
+    # In the anchor of a heading, spaces become `-`.
     anchor = lambda one: names(one).replace(" ", "-")
     commands = [one for one in tree if one.words]
-    rows = [[f"[`{names(one)}`](#{anchor(one)})", escaped(" ".join(one.about))] for one in commands]
+    rows = [[f"[`{names(one)}`](#{anchor(one)})", escaped(one.about)] for one in commands]
     parts = ["## Commands", table(["Command", "What it does"], rows)]
     for one in commands:
-        parts += [f"## {names(one)}", escaped(" ".join(one.about)) + ".", f"Usage: {code(one.usage)}"]
+        parts += [f"## {names(one)}", escaped(with_period(one.about)), f"Usage: {code(one.usage)}"]
         for heading in ("Arguments", "Options"):
             entries = [entry for entry in one.lists.get(heading, []) if not entry[0].startswith("-h, --help")]
             if entries:
@@ -652,7 +668,7 @@ def cli_page(root, program):
         if one.rest:
             parts.append("```text\n" + "\n".join(one.rest).strip("\n") + "\n```")
     sources = [path, "`millstream --help`"]
-    return page("The command line", sources, [placed(note.text.strip(), join_text(parts))])
+    return page("The command line", sources, [insert_tables(note.text.strip(), join_text(parts))])
 
 
 def metrics_page(root):
@@ -662,7 +678,7 @@ def metrics_page(root):
     listed = re.search(r"const NAMES: \[\(&str, Kind, &str\); (\d+)\] = \[(.*?)\n\];", text, re.S)
     entries = re.findall(r'\("(\w+)", (\w+), "([^"]*)"\)', listed[2]) if listed else []
     if not listed or len(entries) != int(listed[1]):
-        raise Wrong(f"{METRICS}: the list of metrics has another form than scripts/docs.py expects")
+        raise DocsError(f"{METRICS}: scripts/docs.py cannot parse the list of metrics")
     of_job = set(re.findall(r'one\("(\w+)"', text[text.index("fn of_job"):text.index("fn of_parts")]))
     of_parts = set(re.findall(r'one\("(\w+)"', text[text.index("fn of_parts"):]))
     rows = []
@@ -675,10 +691,10 @@ def metrics_page(root):
         elif name in LABELS_OF_PLUGINS:
             labels = part + LABELS_OF_PLUGINS[name]
         else:
-            raise Wrong(f"{METRICS}: scripts/docs.py does not know the labels of {name}")
+            raise DocsError(f"{METRICS}: scripts/docs.py does not know the labels of {name}")
         shown = name + "_total" if kind == "Counter" else name
         rows.append([code(shown), kind.lower(), ", ".join(code(label) for label in labels), escaped(meaning)])
-    return page("Metrics", [path, METRICS], [placed(note.text.strip(), table(["Metric", "Type", "Labels", "Meaning"], rows))])
+    return page("Metrics", [path, METRICS], [insert_tables(note.text.strip(), table(["Metric", "Type", "Labels", "Meaning"], rows))])
 
 
 def interface_page(root):
@@ -697,32 +713,32 @@ def interface_page(root):
             worlds.append([f"[`{name}`](#{file.stem})", escaped(about), exports, imports])
         shown += [f"## {file.stem}", f"```wit\n{text}```"]
     tables = join_text(["## Worlds", table(["World", "What it is", "Exports", "Imports"], sorted(worlds)), *shown])
-    return page("The plugin interface", [path, "`wit/`"], [placed(note.text.strip(), tables)])
+    return page("The plugin interface", [path, "`wit/`"], [insert_tables(note.text.strip(), tables)])
 
 
 def pages(root, program):
-    """All generated pages by path, and what keeps some from being generated."""
+    """All generated pages by path, and the errors of pages that cannot be generated."""
     schema = Schema(program)
-    made, wrong = {}, []
+    generated, errors = {}, []
 
     def add(path, make):
         try:
-            made[path] = make()
-        except Wrong as error:
-            wrong.append(f"{path}: {error}")
+            generated[path] = make()
+        except DocsError as error:
+            errors.append(f"{path}: {error}")
 
     try:
-        guarantees = promises(root, schema)
-    except Wrong as error:
-        return made, [str(error)]
-    kinds = sorted({of_page(kind) for role in ROLES for kind in schema.kinds[role]})
+        guarantees = read_guarantees(root, schema)
+    except DocsError as error:
+        return generated, [str(error)]
+    kinds = sorted({page_of(kind) for role in ROLES for kind in schema.kinds[role]})
     for kind in kinds:
         add(f"docs/reference/connectors/{kind}.md", lambda kind=kind: kind_page(root, schema, guarantees, kind))
     add("docs/reference/connectors/index.md", lambda: connectors_index(root, schema, guarantees))
     try:
         check_operators(schema)
-    except Wrong as error:
-        wrong.append(str(error))
+    except DocsError as error:
+        errors.append(str(error))
     for operator in KEYS_OF_OPERATORS:
         add(f"docs/reference/stages/{operator}.md", lambda operator=operator: operator_page(root, schema, operator))
     add("docs/reference/stages/index.md", lambda: stages_index(root, schema))
@@ -730,47 +746,47 @@ def pages(root, program):
     add("docs/reference/cli.md", lambda: cli_page(root, program))
     add("docs/reference/metrics.md", lambda: metrics_page(root))
     add("docs/reference/plugin-interface.md", lambda: interface_page(root))
-    return made, wrong
+    return generated, errors
 
 
-def unused(root, made):
-    """Notes and generated pages that no page comes from any more."""
+def find_unused(root, generated):
+    """Reports notes that no page uses, and generated pages that are no longer generated."""
     for path in sorted((root / "docs").rglob("*.md")):
         name = path.relative_to(root).as_posix()
-        if name not in made and path.read_text(encoding="utf-8").startswith("<!-- Generated by scripts/docs.py"):
-            yield f"{name}: nothing generates it; remove it"
-    names = {Path(name).stem for name in made} | {"guarantees", "rates", "index"}
-    for folder in (CONNECTOR_NOTES, OPERATOR_NOTES, PAGE_NOTES):
-        for path in sorted((root / folder).glob("*.md")):
+        if name not in generated and path.read_text(encoding="utf-8").startswith("<!-- Generated by scripts/docs.py"):
+            yield f"{name}: no longer generated; remove it"
+    names = {Path(name).stem for name in generated} | {"guarantees", "rates", "index"}
+    for directory in (CONNECTOR_NOTES, OPERATOR_NOTES, PAGE_NOTES):
+        for path in sorted((root / directory).glob("*.md")):
             if path.stem not in names:
-                yield f"{folder}/{path.name}: no page has this note; remove it"
+                yield f"{directory}/{path.name}: no page uses this note; remove it"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="a built millstream")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
-    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="the project's folder")
+    parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="the project's directory")
     arguments = parser.parse_args()
     try:
-        made, wrong = pages(arguments.root, str(Path(arguments.program).resolve()))
-    except Wrong as error:
-        made, wrong = {}, [str(error)]
-    wrong += unused(arguments.root, made) if not wrong else []
-    for path, text in made.items():
+        generated, errors = pages(arguments.root, str(Path(arguments.program).resolve()))
+    except DocsError as error:
+        generated, errors = {}, [str(error)]
+    errors += find_unused(arguments.root, generated) if not errors else []
+    for path, text in generated.items():
         target = arguments.root / path
         current = target.read_text(encoding="utf-8") if target.exists() else None
         if current == text:
             continue
         if arguments.check:
-            wrong.append(f"{path} is out of date; run scripts/docs.py PROGRAM")
+            errors.append(f"{path} is out of date; run scripts/docs.py PROGRAM")
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
             print(path)
-    for line in wrong:
+    for line in errors:
         print(f"docs: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if errors else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that the program compiles without any of its features, as the demo needs it; where the demo was built here, it is built again
-# and run. With `each`, that it compiles with each feature alone, too.
+# Checks that the program compiles without features. If `make demo-build` was run here, also rebuilds and runs the demo, which uses
+# that build. With the argument `each`, also checks that the program compiles with each feature alone.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
@@ -19,14 +19,14 @@ check ""
 if [ -e "$target/demo/millstream" ]; then
 	make demo-build
 	MILLSTREAM=$target/demo/millstream DEMO_LINES_PER_SECOND=4000 demo/run.sh
-	# What is not there is refused by name, at its line.
+	# A job that needs a missing feature fails with an error that names the line and the feature.
 	job=$(mktemp)
 	printf '[sources.a]\nkind = "kafka"\n[sinks.b]\nfrom = "a"\nkind = "print"\n' >"$job"
-	refused=$("$target/demo/millstream" validate "$job" 2>&1) && echo "features: a job with kafka is valid" >&2 && exit 1
+	error=$("$target/demo/millstream" validate "$job" 2>&1) && echo "features: a job with kafka is valid without the feature kafka" >&2 && exit 1
 	rm "$job"
-	case $refused in
+	case $error in
 	*':2: '*'kind `kafka` is not in this build; build with `--features kafka`'*) ;;
-	*) printf 'features: a job with kafka is refused so:\n%s\n' "$refused" >&2 && exit 1 ;;
+	*) printf 'features: unexpected error for a job with kafka:\n%s\n' "$error" >&2 && exit 1 ;;
 	esac
 fi
 [ "${1:-}" = each ] || exit 0

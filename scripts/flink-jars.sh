@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the folder of the jars of a Flink with SQL, its states and its connectors; the first time they are fetched from Maven Central.
+# Prints the directory of Flink's jars, with SQL, RocksDB state and connectors. Downloads them from Maven Central if they are missing.
 set -euo pipefail
 flink=org.apache.flink
 version=2.3.0

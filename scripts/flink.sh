@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds and tests the library for Flink, on a real cluster of Flink in the test's process. Flink, Arrow and JUnit are fetched from Maven
-# Central the first time, and kept outside the checkout.
-#   scripts/flink.sh MILLSTREAM [ARGUMENT…]   arguments of mvn; without any: package, which runs the tests
+# Builds the Flink library and tests it on a Flink cluster in the test process. Maven downloads Flink, Arrow and JUnit once and keeps
+# them outside the checkout.
+#   scripts/flink.sh MILLSTREAM [ARGUMENT…]   arguments of mvn; by default `package`, which runs the tests
 set -euo pipefail
 
-program=$(realpath "${1:?which millstream}")
+program=$(realpath "${1:?missing argument MILLSTREAM}")
 shift
 (($#)) || set -- package
 root=$(cd "$(dirname "$0")/.." && pwd)
 caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
-command -v mvn >/dev/null || { echo "setup: no Maven (mvn) to build the library for Flink with; scripts/setup.sh tests installs it" >&2 && exit 1; }
+command -v mvn >/dev/null || { echo "setup: Maven (mvn) is missing, which builds the Flink library; run: scripts/setup.sh tests" >&2 && exit 1; }
 
 components=$("$root/scripts/conformance.sh" "$program" types split reject columns failing totals written spread mean)
 cases=$(mktemp)

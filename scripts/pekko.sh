@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prints the folder of Pekko's jars (actors and streams); the first time they are fetched from Maven Central.
+# Prints the directory of Pekko's jars (actors and streams). Downloads them from Maven Central if they are missing.
 set -euo pipefail
 exec "$(dirname "$0")/jars.sh" pekko-1.7.0 org.apache.pekko:pekko-stream_2.13:1.7.0 \
     org.apache.pekko:pekko-actor-typed_2.13:1.7.0 org.slf4j:slf4j-nop:2.0.17

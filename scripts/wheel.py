@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the Python package `millstream` of what is built: a wheel with the extension, the program and the modules in host/python.
+"""Builds the Python package `millstream`: a wheel with the compiled extension and program, and the modules in host/python.
 
-    scripts/wheel.py <the program millstream> <libmillstream_python.so> <folder for the wheel>
+    scripts/wheel.py PROGRAM EXTENSION DIR
 
-It prints the wheel. maturin would build the libraries of the extension a second time, with other features than the program's.
+PROGRAM is the built `millstream`, EXTENSION `libmillstream_python.so`, DIR the directory for the wheel. Prints the path of the wheel.
+maturin is not used: it would build the extension's libraries a second time, with features that differ from the program's.
 """
 
 import base64
@@ -19,8 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "host" / "python" / "millstream"
-# Of a zip file: none is older. The same build makes the same wheel.
-TIME = (1980, 1, 1, 0, 0, 0)
+# A fixed timestamp, the oldest that zip supports, so that the same build produces the same wheel.
+TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
 def version() -> str:
@@ -29,16 +30,16 @@ def version() -> str:
 
 
 def machine_of(file: Path) -> str:
-    """The machine that an ELF file is for."""
+    """The architecture of an ELF file."""
     if platform.system() != "Linux":
         return platform.machine()
     head = file.read_bytes()[:20]
     machines = {62: "x86_64", 183: "aarch64"}
-    return machines.get(int.from_bytes(head[18:20], "little")) or sys.exit(f"wheel: {file} is for an unknown machine")
+    return machines.get(int.from_bytes(head[18:20], "little")) or sys.exit(f"wheel: {file} is for an unsupported architecture")
 
 
 def tool(name: str, file: Path) -> str:
-    """A program of binutils for what the file is for."""
+    """The name of a binutils program for the architecture of the file."""
     machine = machine_of(file)
     return name if machine == platform.machine() else f"{machine}-linux-gnu-{name}"
 
@@ -49,18 +50,17 @@ def stripped(file: Path, to: Path) -> bytes:
 
 
 def tag_of(files: list[Path]) -> str:
-    """The platforms that these files run on: those with a glibc of the newest version that they ask for (PEP 600). They link to
-    nothing but what each of those has."""
+    """The platform tag (PEP 600): the newest glibc version that the files need. Fails if they need libraries that a platform may lack."""
     machine = machine_of(files[0])
     if platform.system() != "Linux":
         return f"cp311-abi3-{platform.system().lower()}_{machine}"
     newest, allowed = (2, 17), {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
     for file in files:
-        told = subprocess.run([tool("objdump", file), "-p", file], check=True, capture_output=True, text=True).stdout
-        others = set(re.findall(r"NEEDED +(\S+)", told)) - allowed
+        headers = subprocess.run([tool("objdump", file), "-p", file], check=True, capture_output=True, text=True).stdout
+        others = set(re.findall(r"NEEDED +(\S+)", headers)) - allowed
         if others:
-            sys.exit(f"wheel: {file} needs {', '.join(sorted(others))}, which other machines may not have")
-        versions = ((int(major), int(minor)) for major, minor in re.findall(r"GLIBC_(\d+)\.(\d+)", told))
+            sys.exit(f"wheel: {file} needs {', '.join(sorted(others))}, which other machines may lack")
+        versions = ((int(major), int(minor)) for major, minor in re.findall(r"GLIBC_(\d+)\.(\d+)", headers))
         newest = max(newest, *versions)
     return f"cp311-abi3-manylinux_{newest[0]}_{newest[1]}_{machine}"
 
@@ -68,7 +68,7 @@ def tag_of(files: list[Path]) -> str:
 def main() -> None:
     if len(sys.argv) != 4:
         sys.exit(__doc__)
-    program, extension, folder = (Path(argument) for argument in sys.argv[1:])
+    program, extension, directory = (Path(argument) for argument in sys.argv[1:])
     name = f"millstream-{version()}"
     tag = tag_of([program, extension])
     info = f"{name}.dist-info"
@@ -94,12 +94,12 @@ def main() -> None:
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
         record.append(f"{path},sha256={digest},{len(content)}")
     files[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / f"{name}-{tag}.whl"
+    directory.mkdir(parents=True, exist_ok=True)
+    wheel = directory / f"{name}-{tag}.whl"
     part = wheel.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=int(os.environ.get("WHEEL_LEVEL", "6"))) as archive:
         for path, content in files.items():
-            entry = zipfile.ZipInfo(path, TIME)
+            entry = zipfile.ZipInfo(path, TIMESTAMP)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = (0o100755 if path.startswith("millstream/bin/") else 0o100644) << 16
             archive.writestr(entry, content)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Checks the words that users read: documentation, and texts in the program. `make lint` runs it.
+"""Checks the wording of docs and messages. `make lint` runs it.
 
     scripts/wording.py
 
-No page and no text of the program may have a phrase of the list.
+Reports every phrase of PHRASES in a page, or in a string of the host's sources, and fails if there is one.
 """
 
 import re
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What it is, and what to write instead.
+# Phrases that are unclear, and what to write instead.
 PHRASES = {
     r"\bmend(s|ed|ing)?\b": "fix, correct",
     r"\bwho the job is\b": "credentials, client ID",
@@ -37,15 +37,15 @@ PHRASES = {
 
 
 def pages() -> list[Path]:
-    """What people read, but for tables of measurements."""
+    """The pages that users read."""
     found = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "demo/README.md", "sdk/README.md")]
-    for folder in ("docs", "host/connectors/notes", "host/engine/notes", "plugins", "sdk"):
-        found += [page for page in sorted((ROOT / folder).rglob("*.md")) if "node_modules" not in page.parts and "target" not in page.parts]
+    for directory in ("docs", "host/connectors/notes", "host/engine/notes", "plugins", "sdk"):
+        found += [page for page in sorted((ROOT / directory).rglob("*.md")) if "node_modules" not in page.parts and "target" not in page.parts]
     return sorted({page for page in found if page.is_file()})
 
 
-def texts(file: Path) -> list[tuple[int, str]]:
-    """The texts of a source file, by line: strings, without comments, and without its tests."""
+def strings(file: Path) -> list[tuple[int, str]]:
+    """The string literals of a Rust file with their line numbers. Skips comments."""
     source = file.read_text(encoding="utf-8", errors="replace")
     found = []
     pattern = re.compile(r'//[^\n]*|r#"(?P<raw>.*?)"#|b?"(?P<text>(?:[^"\\]|\\.)*)"|\'(?:[^\'\\]|\\.)\'', re.DOTALL)
@@ -62,25 +62,25 @@ def sources() -> list[Path]:
 
 
 def main() -> None:
-    wrong = 0
+    findings = 0
     for page in pages():
-        block = False
+        in_code = False
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
             if line.lstrip().startswith("```"):
-                block = not block
-            if block:
+                in_code = not in_code
+            if in_code:
                 continue
             for phrase, better in PHRASES.items():
                 if match := re.search(phrase, line, re.IGNORECASE):
                     print(f"{page.relative_to(ROOT)}:{number}: `{match[0]}`: write {better}")
-                    wrong += 1
+                    findings += 1
     for file in sources():
-        for number, text in texts(file):
+        for number, text in strings(file):
             for phrase, better in PHRASES.items():
                 if match := re.search(phrase, text, re.IGNORECASE):
                     print(f"{file.relative_to(ROOT)}:{number}: `{match[0]}` in {text[:100]!r}: write {better}")
-                    wrong += 1
-    sys.exit(1 if wrong else 0)
+                    findings += 1
+    sys.exit(1 if findings else 0)
 
 
 if __name__ == "__main__":

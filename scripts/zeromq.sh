@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Runs a program in Python with ZeroMQ (pyzmq, of PyPI); the first time the package is fetched.
+# Runs a Python program with ZeroMQ (pyzmq, from PyPI). Downloads the package if it is missing.
 #   scripts/zeromq.sh PROGRAM.py [ARGUMENT…]
-#   scripts/zeromq.sh                         only fetches it, and prints the folder of its files
+#   scripts/zeromq.sh                         only downloads, and prints the directory of the package
 set -euo pipefail
-folder=$("$(dirname "$0")/pypi.sh" pyzmq)
+dir=$("$(dirname "$0")/pypi.sh" pyzmq)
 if (($# == 0)); then
-    echo "$folder"
+    echo "$dir"
     exit
 fi
-PYTHONPATH="$folder" exec python3 "$@"
+PYTHONPATH="$dir" exec python3 "$@"

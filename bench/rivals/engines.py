@@ -1,4 +1,4 @@
-"""How each engine is fetched, and the command with which it runs a job."""
+"""The engines: how each one is downloaded, and how it runs a job."""
 
 import os
 import re
@@ -13,47 +13,47 @@ import resident
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-# What Flink's own scripts give to Java 17.
+# The modules that Flink's own scripts open on Java 17.
 OPENS = ["java.base/java.lang", "java.base/java.util", "java.base/java.nio", "java.base/java.net", "java.base/sun.nio.ch", "java.base/java.time"]
 
 
-def fetched(*command):
-    """The folder that a script of the project has put what it fetches in."""
+def fetch(*command):
+    """Runs a script that downloads packages if they are missing. Returns the directory that it prints."""
     return subprocess.run([ROOT / "scripts" / command[0], *command[1:]], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 class Engine:
-    """One that is compared. `rival`: the name by which it is asked for. `once_only`: a single run is enough."""
+    """An engine. `rival` is its name in RIVALS. If `once_only` is set, each job runs only once."""
 
     once_only = False
 
     def __init__(self, name, rival):
         self.name, self.rival = name, rival
 
-    def runs(self, job, _):
-        """Whether it takes part in a job, and the reason if not."""
-        return jobs.refused(self.rival, job)
+    def reason_to_skip(self, job, _):
+        """The reason why the engine does not run a job, or None."""
+        return jobs.reason_to_skip(self.rival, job)
 
     def environment(self):
         return {}
 
     def stop(self):
-        """Ends what stays between jobs."""
+        """Stops the processes that run between jobs."""
 
-    def once(self, job, run, log, seconds_max):
-        """What a run costs, or a word about why it failed. Here each job is a process of its own."""
-        environment = os.environ | run.told() | self.environment()
+    def run_once(self, job, run, log, seconds_max):
+        """Runs a job in a new process. Returns its costs, or the reason why it failed."""
+        environment = os.environ | run.variables() | self.environment()
         return measure.run(self.command(job, run), log, environment, run.scratch, seconds_max)
 
 
-class Staying(Engine):
-    """One whose process takes a job after the other: its start would take longer than most jobs."""
+class ResidentEngine(Engine):
+    """An engine with one process for all jobs, because its startup takes longer than most jobs."""
 
     def __init__(self, name, rival):
         super().__init__(name, rival)
         self.residents = {}
 
-    def once(self, job, run, log, seconds_max):
+    def run_once(self, job, run, log, seconds_max):
         if run.workers not in self.residents:
             env = os.environ | self.environment()
             log = log.with_name(f"{self.name}-{run.workers}.log")
@@ -62,16 +62,16 @@ class Staying(Engine):
         return self.residents[run.workers].run(self.line(job, run), seconds_max)
 
     def stop(self):
-        for one in self.residents.values():
-            one.end()
+        for process in self.residents.values():
+            process.stop()
 
 
 class Millstream(Engine):
-    """The rows of the same files, or with `made` those that the source `nexmark` makes, the same ones."""
+    """Millstream. It reads the same files as the other engines, or with `generated` the same events from its source `nexmark`."""
 
-    def __init__(self, program, made=False):
-        super().__init__("millstream-made" if made else "millstream", "millstream-made" if made else "millstream")
-        self.program, self.made = program, made
+    def __init__(self, program, generated=False):
+        super().__init__("millstream-made" if generated else "millstream", "millstream-made" if generated else "millstream")
+        self.program, self.generated = program, generated
         version = subprocess.run([program, "--version"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
         self.version = f"Millstream {version[1]} ({version[3][:8]})"
 
@@ -79,11 +79,11 @@ class Millstream(Engine):
         path = run.scratch / "job.toml"
         path.write_text(self.text(job, run))
         command = [self.program, "run", path, "--no-ui", "--quiet", "--workers", str(run.workers)]
-        # A topic has no end; all else has.
+        # A topic has no end, so the job stops when it is idle. The other inputs end.
         return command + (["--until-idle"] if job.name == "kafka" else [])
 
     def text(self, job, run):
-        """The job file: that of the examples, with other sources and another sink."""
+        """The job file: the example's, with the sources and the sink replaced."""
         if job.query is None:
             text = (HERE / f"millstream/{job.name}.toml").read_text()
         else:
@@ -91,10 +91,10 @@ class Millstream(Engine):
             text = text.replace('"../../../plugins', f'"{ROOT}/plugins').replace(
                 '"side-input.csv"', f'"{ROOT}/docs/examples/nexmark/side-input.csv"')
             text = text.replace("events_max = 1000000", f"events_max = {run.sizes.events}\nevents_per_second = {run.sizes.events_per_second}")
-            if not self.made:
-                text = re.sub(r'kind = "nexmark"\nevent = "(\w+)"\nevents_max = \d+\nevents_per_second = \d+', read, text)
+            if not self.generated:
+                text = re.sub(r'kind = "nexmark"\nevent = "(\w+)"\nevents_max = \d+\nevents_per_second = \d+', file_source, text)
             if run.sizes.events_per_second < inputs.EVENTS_PER_SECOND:
-                # With fewer events a second auctions are open for longer.
+                # With fewer events/s, auctions are open for longer.
                 text = text.replace('["0s", "10s"]', '["0s", "1h"]')
         text = os.path.expandvars(text.replace("${ROOT}", str(ROOT)).replace("${INPUT}", str(run.input)))
         for name, value in run.topics.items():
@@ -120,64 +120,65 @@ SCHEMAS = {
 }
 
 
-def read(source):
-    event = source.group(1)
+def file_source(match):
+    """The settings of a source that reads the file of an event. They replace those of a `nexmark` source."""
+    event = match.group(1)
     return f'kind = "file"\npath = "${{INPUT}}/{event}/all.jsonl"\nformat = "json"\nschema = {{ {SCHEMAS[event]} }}'
 
 
-class Flink(Staying):
-    """In one Java, with its state on the heap or in RocksDB."""
+class Flink(ResidentEngine):
+    """Flink in one Java process, with its state on the heap or in RocksDB."""
 
     def __init__(self, state, work, heap):
         super().__init__("flink-heap" if state == "hashmap" else "flink-rocksdb", "flink")
         self.state, self.heap, self.once_only = state, heap, state == "rocksdb"
-        jars = fetched("flink-jars.sh")
+        jars = fetch("flink-jars.sh")
         self.version = "Flink " + next(Path(jars).glob("flink-core-[0-9]*.jar")).stem.removeprefix("flink-core-")
         classes = work / "flink-classes"
         classes.mkdir(parents=True, exist_ok=True)
         subprocess.run(["javac", "-cp", f"{jars}/*", "-d", classes, *(HERE / "flink").glob("*.java")], check=True)
         self.path = f"{classes}:{jars}/*"
 
-    def runs(self, job, _):
+    def reason_to_skip(self, job, _):
         if self.state == "rocksdb" and (job.query not in jobs.STATEFUL and job.name not in ("word_count", "json_totals")):
-            return "no state, or little"
-        return super().runs(job, _)
+            return "little or no state"
+        return super().reason_to_skip(job, _)
 
     def start(self, _):
-        opens = [word for module in OPENS for word in ("--add-opens", f"{module}=ALL-UNNAMED")]
+        opens = [option for module in OPENS for option in ("--add-opens", f"{module}=ALL-UNNAMED")]
         return ["java", f"-Xmx{self.heap}", *opens, "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", self.path, "Run"]
 
     def line(self, job, run):
         files = [HERE / f"flink/{job.name}.sql"]
         if job.query is not None:
             files.insert(0, HERE / "flink/nexmark/tables.sql")
-        what = "WordCount" if job.name == "word_count" else ",".join(map(str, files))
-        return "\t".join([str(run.workers), self.state, str(run.results or "-"), what, *run.words()])
+        program = "WordCount" if job.name == "word_count" else ",".join(map(str, files))
+        return "\t".join([str(run.workers), self.state, str(run.results or "-"), program, *run.assignments()])
 
 
-class Spark(Staying):
-    """Structured Streaming over all that is there, in one Java."""
+class Spark(ResidentEngine):
+    """Spark Structured Streaming in one Java process, with the trigger availableNow."""
 
     def __init__(self, work, heap):
         super().__init__("spark", "spark")
         self.work = work
-        self.home, self.heap = Path(fetched("pypi.sh", "pyspark")), heap
+        self.home, self.heap = Path(fetch("pypi.sh", "pyspark")), heap
         self.version = "Spark " + next(self.home.glob("pyspark-*.dist-info")).name.split("-")[1].removesuffix(".dist")
 
     def start(self, workers):
         return [sys.executable, HERE / "spark/run.py", workers]
 
     def line(self, job, run):
-        return "\t".join([job.name, *run.words()])
+        return "\t".join([job.name, *run.assignments()])
 
     def environment(self):
-        # Its own libraries come first where the connector has brought older ones.
-        jars = Path(fetched("spark-kafka.sh"))
-        more = [str(jar) for jar in jars.glob("*.jar") if re.match("spark-(sql|token)|kafka|commons-pool", jar.name)]
+        # Only these jars of the connector: Spark has newer versions of the others.
+        jars = Path(fetch("spark-kafka.sh"))
+        connector_jars = [str(jar) for jar in jars.glob("*.jar") if re.match("spark-(sql|token)|kafka|commons-pool", jar.name)]
         return {
             "PYTHONPATH": str(self.home),
             "SPARK_HOME": str(self.home / "pyspark"),
-            "PYSPARK_SUBMIT_ARGS": f"--driver-memory {self.heap} --jars {','.join(more)} pyspark-shell",
+            "PYSPARK_SUBMIT_ARGS": f"--driver-memory {self.heap} --jars {','.join(connector_jars)} pyspark-shell",
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_LOCAL_DIRS": str(self.work / "spark"),
             "PYSPARK_PYTHON": sys.executable,
@@ -186,11 +187,11 @@ class Spark(Staying):
 
 
 class Bytewax(Engine):
-    """In one Python."""
+    """Bytewax in one Python process."""
 
     def __init__(self):
         super().__init__("bytewax", "bytewax")
-        self.home = fetched("pypi.sh", "bytewax")
+        self.home = fetch("pypi.sh", "bytewax")
         self.version = "Bytewax " + next(Path(self.home).glob("bytewax-*.dist-info")).name.split("-")[1].removesuffix(".dist")
 
     def command(self, job, _):
@@ -200,21 +201,21 @@ class Bytewax(Engine):
         return {"PYTHONPATH": self.home}
 
 
-def chosen(asked, program, work, heap):
-    """Millstream and the rivals that were asked for, by their names or as `flink` with both kinds of state; each is fetched where it is not there."""
+def create(names, program, work, heap):
+    """Millstream and the rivals with these names, downloaded if missing. The name `flink` selects both kinds of state."""
     makers = {
         "flink-heap": lambda: Flink("hashmap", work, heap),
         "flink-rocksdb": lambda: Flink("rocksdb", work, heap),
         "spark": lambda: Spark(work, heap),
         "bytewax": Bytewax,
     }
-    rivals = [name for name in makers if name in asked or name.split("-")[0] in asked]
-    if unknown := set(asked) - {"none"} - {part for name in makers for part in (name, name.split("-")[0])}:
-        sys.exit(f"there is no engine {', '.join(sorted(unknown))}; there are flink, {', '.join(makers)}")
-    engines = [Millstream(program), Millstream(program, made=True)]
+    rivals = [name for name in makers if name in names or name.split("-")[0] in names]
+    if unknown := set(names) - {"none"} - {part for name in makers for part in (name, name.split("-")[0])}:
+        sys.exit(f"unknown engine {', '.join(sorted(unknown))}; write flink, {', '.join(makers)} or none")
+    engines = [Millstream(program), Millstream(program, generated=True)]
     for name in rivals:
         try:
             engines.append(makers[name]())
-        except subprocess.CalledProcessError as wrong:
-            print(f"{name} is left out: {wrong}", flush=True)
+        except subprocess.CalledProcessError as error:
+            print(f"skipping {name}: {error}", flush=True)
     return engines

@@ -1,4 +1,4 @@
-"""What the engines read: made once for each size, the same files for all of them."""
+"""The input files, created once per size. All engines read the same files."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ EVENTS_PER_SECOND = 10_000
 
 
 class Sizes:
-    """How much there is to read."""
+    """The sizes of the inputs."""
 
     def __init__(self, events, rows, words_mb, events_per_second=EVENTS_PER_SECOND):
         self.events, self.rows, self.words_mb, self.events_per_second = events, rows, words_mb, events_per_second
@@ -17,7 +17,7 @@ class Sizes:
         return f"{self.events}-{self.rows}-{self.words_mb}"
 
 
-# The run that start-up is measured with, and whose results are compared: enough for windows to end and too little to take time.
+# The size of the runs that measure the startup and compare the results: windows end, but the rows take almost no time.
 SMALL = Sizes(2_000, 2_000, 0, 20)
 
 TIME = "to_char({}, '%Y-%m-%d %H:%M:%S%.3f') as {}"
@@ -29,17 +29,17 @@ COLUMNS = {
 }
 
 
-def make(root, millstream, folder, sizes, tables):
-    """The tables that are not there yet, each a folder with one file. Gives what each counts."""
-    home = folder / sizes.name
+def create(root, millstream, directory, sizes, tables):
+    """Creates the missing tables, each a directory with one file. Returns the directory of the tables."""
+    home = directory / sizes.name
     home.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        place = home / table
-        if not place.exists():
+        path = home / table
+        if not path.exists():
             part = home / f"{table}.part"
             part.mkdir(exist_ok=True)
-            MAKERS[table](part, sizes, root, millstream)
-            part.rename(place)
+            CREATORS[table](part, sizes, root, millstream)
+            part.rename(path)
     return home
 
 
@@ -57,7 +57,7 @@ def payments(part, sizes, *_):
 
 
 def readings(part, sizes, *_):
-    """About twenty minutes of time, or more, of a hundred keys."""
+    """Rows of a hundred keys, over at least about twenty minutes of event time."""
     rows_per_second = max(1, sizes.rows // 1_200)
     with open(part / "all.jsonl", "w") as out:
         for row in range(sizes.rows):
@@ -69,7 +69,7 @@ def readings(part, sizes, *_):
 
 
 def side(part, _, root, __):
-    """The table from outside, of query 13."""
+    """The lookup table of query 13."""
     lines = (root / "docs/examples/nexmark/side-input.csv").read_text().splitlines()[1:]
     with open(part / "all.jsonl", "w") as out:
         for line in lines:
@@ -78,26 +78,26 @@ def side(part, _, root, __):
 
 
 def nexmark(event):
-    def maker(part, sizes, _, millstream):
+    def create(part, sizes, _, millstream):
         job = f"""
 batch = "100ms"
-[sources.made]
+[sources.events]
 kind = "nexmark"
 event = "{event}"
 events_max = {sizes.events}
 events_per_second = {sizes.events_per_second}
-[stages.told]
-from = "made"
+[stages.formatted]
+from = "events"
 select = "{COLUMNS[event]}"
 [sinks.out]
-from = "told"
+from = "formatted"
 kind = "files"
 format = "json"
 path = "rows"
 """
         (part / "job.toml").write_text(job)
         subprocess.run([millstream, "run", part / "job.toml", "--no-ui", "--workers", "1"], check=True, capture_output=True)
-        # One file, in order: files of a folder are read in an order that engines choose.
+        # One file with all rows in order, because engines read several files in different orders.
         with open(part / "all.jsonl", "wb") as out:
             for file in sorted((part / "rows").iterdir()):
                 if file.suffix == ".jsonl":
@@ -108,15 +108,15 @@ path = "rows"
         (part / "rows").rmdir()
         (part / "job.toml").unlink()
 
-    return maker
+    return create
 
 
-MAKERS = {"words": words, "payments": payments, "readings": readings, "side": side, "topic": payments}
-MAKERS |= {event: nexmark(event) for event in COLUMNS}
+CREATORS = {"words": words, "payments": payments, "readings": readings, "side": side, "topic": payments}
+CREATORS |= {event: nexmark(event) for event in COLUMNS}
 
 
-def counted(home, job, sizes):
-    """What the rate of a job counts: words, rows, or events of all kinds, as those of Nexmark are counted."""
+def count(home, job, sizes):
+    """The number of words, rows or events that the rate of a job counts. For Nexmark, events of all kinds count."""
     if job.unit == "events":
         return sizes.events
     if job.unit == "rows":

@@ -1,4 +1,4 @@
-"""A broker of Kafka for the job between two topics. What it costs is not counted: it is the same for all."""
+"""A Kafka broker for the job between two topics. Its cost is not counted, because it is the same for all engines."""
 
 import os
 import re
@@ -11,33 +11,33 @@ from pathlib import Path
 import engines
 import results
 
-BEGINS_WITHIN_S = 60
+START_TIMEOUT_S = 60
 
 
 def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 class Broker:
-    """Started when it is made, and stopped by `stop`."""
+    """A broker that runs from its creation until `stop`."""
 
     def __init__(self, out):
-        self.home = engines.fetched("pypi.sh", "bytewax")
+        self.home = engines.fetch("pypi.sh", "bytewax")
         sys.path.append(self.home)
-        self.port, self.made, self.number = free_port(), {}, 0
+        self.port, self.filled, self.number = free_port(), {}, 0
         log = open(out / "kafka.log", "wb")
         script = engines.ROOT / "scripts/kafka.sh"
         environment = os.environ | {"KAFKA_CONTROLLER_PORT": str(free_port())}
         self.process = subprocess.Popen([script, str(self.port)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
-        until = time.monotonic() + BEGINS_WITHIN_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                if time.monotonic() > until or self.process.poll() is not None:
+                if time.monotonic() > deadline or self.process.poll() is not None:
                     raise RuntimeError(f"Kafka does not start; see {out / 'kafka.log'}") from None
                 time.sleep(0.2)
 
@@ -46,13 +46,13 @@ class Broker:
         return f"127.0.0.1:{self.port}"
 
     def topics(self, home):
-        """The topic with the rows of this folder, filled the first time, and a new one to write to."""
-        if home not in self.made:
-            self.made[home] = self.fill(Path(home) / "topic/all.jsonl", f"in-{len(self.made)}")
+        """An input topic with the rows of this directory, filled on first use, and a new output topic."""
+        if home not in self.filled:
+            self.filled[home] = self.fill(Path(home) / "topic/all.jsonl", f"in-{len(self.filled)}")
         self.number += 1
         out = f"out-{self.number}"
         self.create(out)
-        return {"BROKERS": self.address, "TOPIC": self.made[home], "OUT_TOPIC": out}
+        return {"BROKERS": self.address, "TOPIC": self.filled[home], "OUT_TOPIC": out}
 
     def create(self, topic):
         from confluent_kafka.admin import AdminClient, NewTopic
@@ -78,7 +78,7 @@ class Broker:
         return topic
 
     def rows(self, topic):
-        """What was written to a topic; of transactions what is committed."""
+        """The committed rows of a topic."""
         from confluent_kafka import Consumer, TopicPartition
 
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": "look", "enable.auto.commit": False,
@@ -87,7 +87,7 @@ class Broker:
         try:
             while (message := consumer.poll(10)) is not None and not message.error():
                 user, amount = re.search(rb'"user":"([^"]*)","amount":(\d+)', message.value().replace(b'": ', b'":').replace(b", ", b",")).groups()
-                yield True, (user.decode(), results.plain(amount.decode()))
+                yield True, (user.decode(), results.normalize(amount.decode()))
         finally:
             consumer.close()
 

@@ -1,7 +1,10 @@
-"""Runs a program and says what it cost, with all processes that came of it.
+"""Runs a command and measures the time and memory of all its processes.
 
-python3 measure.py REPORT COMMAND…: ends as the command does, with a line of JSON in the file REPORT. This is a process of its own because
-it takes in what the command's processes leave behind (as init does), so that whatever ends is counted, once."""
+    python3 measure.py REPORT SECONDS_MAX COMMAND…
+
+Exits with the command's exit code, and writes a line of JSON to the file REPORT. This is a separate process because it adopts orphaned
+processes of the command, as init does, so that each process is counted once.
+"""
 
 import ctypes
 import json
@@ -13,33 +16,33 @@ import sys
 import time
 
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
-LOOK_EVERY_S = 0.1
-LEFT_BEHIND_S = 5
+SAMPLE_INTERVAL_S = 0.1
+ORPHAN_TIMEOUT_S = 5
 KIB = 1024
 
 
 def run(command, log, env=None, cwd=None, seconds_max=300):
-    """What a command costs, or a word about why it failed. Its output goes to the file `log`."""
+    """Runs a command with its output in the file `log`. Returns its costs, or the reason why it failed."""
     report = f"{log}.json"
     with open(log, "wb") as out:
-        tool = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, report, str(seconds_max), *map(str, command)],
             stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=cwd,
         )
         try:
-            code = tool.wait()
+            code = process.wait()
         except BaseException:
-            # Who stops the whole stops this, too.
-            tool.terminate()
+            # Also stop the command if this process is interrupted.
+            process.terminate()
             raise
     if code != 0:
-        return {"failed": f"ended with {code}", "log": str(log)}
+        return {"failed": f"exit code {code}", "log": str(log)}
     with open(report) as file:
         return json.load(file)
 
 
 def processes():
-    """Of each process of the machine its parent and its resident bytes."""
+    """The parent and the resident bytes of each process of the machine."""
     page = os.sysconf("SC_PAGE_SIZE")
     found = {}
     for name in os.listdir("/proc"):
@@ -54,16 +57,16 @@ def processes():
 
 
 def descendants():
-    """The resident bytes of each process below this one."""
-    all_of_them = processes()
-    below, front = {}, {os.getpid()}
+    """The resident bytes of each descendant of this process."""
+    all_processes = processes()
+    found, front = {}, {os.getpid()}
     while front:
-        front = {process for process, (parent, _) in all_of_them.items() if parent in front}
-        below.update((process, all_of_them[process][1]) for process in front)
-    return below
+        front = {process for process, (parent, _) in all_processes.items() if parent in front}
+        found.update((process, all_processes[process][1]) for process in front)
+    return found
 
 
-def end(signal_number):
+def send_to_descendants(signal_number):
     for process in descendants():
         try:
             os.kill(process, signal_number)
@@ -73,13 +76,13 @@ def end(signal_number):
 
 def main(report, seconds_max, command):
     ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
-    signal.signal(signal.SIGTERM, lambda *_: (end(signal.SIGKILL), sys.exit(1)))
-    began = time.monotonic()
-    # The signal that this process waits for is not kept from the command.
+    signal.signal(signal.SIGTERM, lambda *_: (send_to_descendants(signal.SIGKILL), sys.exit(1)))
+    start = time.monotonic()
+    # This process blocks SIGCHLD to wait for it; the command must not inherit that.
     child = subprocess.Popen(command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD}))
     peak, ended, code = 0, None, None
     while True:
-        # Without waiting: memory is looked at meanwhile.
+        # WNOHANG: does not wait, so that memory is sampled meanwhile.
         try:
             process, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
@@ -90,19 +93,19 @@ def main(report, seconds_max, command):
             continue
         now = time.monotonic()
         peak = max(peak, sum(descendants().values()))
-        if ended is None and now - began > seconds_max:
-            print(f"ended after {seconds_max} s", file=sys.stderr)
-            end(signal.SIGKILL)
-        if ended is not None and now - ended > LEFT_BEHIND_S:
-            end(signal.SIGKILL)
-        wait_for_a_child(LOOK_EVERY_S)
+        if ended is None and now - start > seconds_max:
+            print(f"killed after {seconds_max} s", file=sys.stderr)
+            send_to_descendants(signal.SIGKILL)
+        if ended is not None and now - ended > ORPHAN_TIMEOUT_S:
+            send_to_descendants(signal.SIGKILL)
+        wait_for_child(SAMPLE_INTERVAL_S)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(report, "w") as file:
         json.dump(
             {
-                "wall_s": ended - began,
+                "wall_s": ended - start,
                 "cpu_s": used.ru_utime + used.ru_stime,
-                # A process that was there between two looks is known by its own peak.
+                # The largest process may have exited between two samples.
                 "rss_bytes": max(peak, used.ru_maxrss * KIB),
             },
             file,
@@ -110,8 +113,8 @@ def main(report, seconds_max, command):
     return code if code >= 0 else 128 - code
 
 
-def wait_for_a_child(seconds):
-    """Returns when a child has ended, or after this time."""
+def wait_for_child(seconds):
+    """Waits until a child exits, or for this time."""
     signal.sigtimedwait({signal.SIGCHLD}, seconds)
 
 

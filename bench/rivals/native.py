@@ -1,11 +1,11 @@
-"""The loop that word count is compared with: what a Rust programmer writes who needs only this one job. `make bench` measures it."""
+"""The native loop that word count is compared with: a Rust program for only this job. `make bench` measures it."""
 
 import re
 import subprocess
 
 
 def words(program, log):
-    """Million words a second of it, or None where the benchmarks are not built beside the program or fail."""
+    """The speed of the loop in million words/s, or None if the benchmark is not built next to the program, or fails."""
     bench = program.with_name("millstream-bench")
     if not bench.exists():
         return None

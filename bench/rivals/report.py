@@ -1,4 +1,4 @@
-"""Writes the tables of `bench/results.md`, between two marks of that page."""
+"""Writes the tables of `bench/results.md`, between two marks of the page."""
 
 import figures as measured
 import jobs
@@ -29,25 +29,25 @@ def section(figures):
     sizes = figures["sizes"]
     parts = [
         f"Machine: {figures['machine']}. {', '.join(figures['versions'])}. {sizes['events']:,} events, {sizes['rows']:,} rows, "
-        f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in all.",
-        "![Events a second of processor time, by query and engine](../docs/pictures/benchmarks.svg)",
-        "**Million words, rows or events for each second of processor time**, one worker, the start taken off; `?`: so quick that it is lost in the start, "
-        "more events would tell:",
+        f"{sizes['words_mb']} MB of words; the median of {figures['repeats']} runs in turn; {figures['minutes']} minutes in total.",
+        "![Events per second of CPU time, by query and engine](../docs/pictures/benchmarks.svg)",
+        "**Million words, rows or events per second of CPU time**, one worker, without the startup. `?`: the startup dominates; only more events "
+        "would give a rate.",
         rates(figures),
-        "**All that was measured.** CPU and start in seconds of processor time, the start being the same job over 2,000 events; elapsed in seconds; the "
-        "highest memory of any run in MiB; spread: how far the runs lie apart, as a share of the median.",
+        "**All measurements.** CPU and startup in seconds of CPU time; startup is the same job over 2,000 events. Elapsed time in seconds. Memory: the "
+        "maximum of all runs in MiB. Spread: the difference between the slowest and the fastest run, as a share of the median.",
         details(figures),
     ]
     if rows := measured.goals(figures):
-        parts += ["**Goals:**", table(["goal", "at least", "measured", "met"], [(*row[:3], MET[row[3]]) for row in rows])]
+        parts += ["**Goals:**", table(["goal", "minimum", "measured", "met"], [(*row[:3], MET[row[3]]) for row in rows])]
     if rows := reasons(figures):
-        parts += ["**Not run, and why:**", table(["job", "engine", "reason"], rows)]
+        parts += ["**Not run:**", table(["job", "engine", "reason"], rows)]
     return "\n\n".join(parts)
 
 
 def columns(figures):
-    """The engines and numbers of workers that have any figure, in the order of their names."""
-    seen = {key for job in figures["jobs"].values() for key in measured.of(job)[0]}
+    """The engines and numbers of workers that have figures, in the order of `NAMES`."""
+    seen = {key for job in figures["jobs"].values() for key in measured.figures_of(job)[0]}
     order = list(measured.NAMES)
     return sorted(seen, key=lambda key: (key[1], order.index(key[0])))
 
@@ -58,11 +58,11 @@ def label(key):
 
 
 def rates(figures):
-    # With one worker each; what several do is among all that was measured.
+    # Only with one worker; `details` has the others.
     keys = [key for key in columns(figures) if key[1] == 1]
     rows = []
     for name, job in figures["jobs"].items():
-        found, _ = measured.of(job)
+        found, _ = measured.figures_of(job)
         found = {key: figure for key, figure in found.items() if key in keys}
         best = max((figure.million_per_cpu_s for figure in found.values() if figure.million_per_cpu_s), default=None)
         cells = []
@@ -71,17 +71,17 @@ def rates(figures):
             cell = number(figure.million_per_cpu_s) if figure else "–"
             cells.append(f"**{cell}**" if figure and best and figure.million_per_cpu_s == best else cell)
         ours, flink = found.get(("millstream", 1)), found.get(("flink-heap", 1))
-        times = measured.ratio(ours.million_per_cpu_s, flink.million_per_cpu_s) if ours and flink else None
-        cells.append(f"{times:.1f}" if times else "–")
-        one = jobs.BY_NAME[name]
-        rows.append([f"{one.title}: {one.about}", one.unit, *cells])
-    return table(["job", "of", *(measured.NAMES[engine] for engine, _ in keys), "Millstream, times Flink on the heap"], rows)
+        speedup = measured.ratio(ours.million_per_cpu_s, flink.million_per_cpu_s) if ours and flink else None
+        cells.append(f"{speedup:.1f}" if speedup else "–")
+        description = jobs.BY_NAME[name]
+        rows.append([f"{description.title}: {description.about}", description.unit, *cells])
+    return table(["job", "unit", *(measured.NAMES[engine] for engine, _ in keys), "Millstream relative to Flink, heap"], rows)
 
 
 def details(figures):
     rows = []
     for name, job in figures["jobs"].items():
-        found, _ = measured.of(job)
+        found, _ = measured.figures_of(job)
         for key in columns(figures):
             if figure := found.get(key):
                 same = figure.differs or "yes"
@@ -89,13 +89,13 @@ def details(figures):
                     jobs.BY_NAME[name].title, label(key), f"{figure.cpu_s:.2f}", f"{figure.start_s:.2f}", f"{figure.wall_s:.2f}",
                     f"{figure.mib:.0f}", f"{figure.spread:.0%}", same.replace("|", "\\|"),
                 ])
-    return table(["job", "engine", "CPU", "start", "elapsed", "memory", "spread", "same rows"], rows)
+    return table(["job", "engine", "CPU", "startup", "elapsed", "memory", "spread", "same rows"], rows)
 
 
 def reasons(figures):
     rows = []
     for name, job in figures["jobs"].items():
-        for (engine, workers), reason in measured.of(job)[1].items():
-            if reason not in ("no state, or little", "Nexmark alone") and workers == 1:
+        for (engine, workers), reason in measured.figures_of(job)[1].items():
+            if reason not in ("little or no state", "only for Nexmark") and workers == 1:
                 rows.append([jobs.BY_NAME[name].title, measured.NAMES[engine], reason])
     return rows

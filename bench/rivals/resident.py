@@ -1,5 +1,8 @@
-"""An engine whose process stays and takes one job after the other, as a cluster of its does. What a job costs is the difference that it makes to
-the processor time of the process and all below it."""
+"""An engine process that runs one job after another, as a cluster does. The cost of a job is the CPU time that the process and its
+descendants use for it.
+
+The process reads one job per line from standard input. It prints `@@ ready` when it has started, and `@@ done` or `@@ failed` after each job.
+"""
 
 import os
 import queue
@@ -10,13 +13,13 @@ import time
 
 import measure
 
-STARTS_WITHIN_S = 120
-LOOK_EVERY_S = 0.1
+START_TIMEOUT_S = 120
+SAMPLE_INTERVAL_S = 0.1
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def family(root):
-    """The process and all below it."""
+    """The process and its descendants."""
     parents = measure.processes()
     found, front = set(), {root}
     while front:
@@ -26,7 +29,7 @@ def family(root):
 
 
 def cpu_seconds(members):
-    """What they have used, with children of theirs that have ended."""
+    """The CPU time of the processes, including their children that have exited."""
     ticks = 0
     for process in members:
         try:
@@ -39,67 +42,67 @@ def cpu_seconds(members):
 
 
 class Resident:
-    """Started when the first job comes, and again after one that failed or took too long: it may have taken the engine with it."""
+    """A process that starts with the first job. It restarts after a job that failed or took too long, which may have broken it."""
 
     def __init__(self, command, log, env, cwd):
         self.command, self.log, self.env, self.cwd = list(map(str, command)), log, env, cwd
-        self.process, self.start = None, None
+        self.process, self.startup_cost = None, None
 
-    def begin(self):
-        began = time.monotonic()
-        self.answers = queue.Queue()
+    def start(self):
+        start = time.monotonic()
+        self.replies = queue.Queue()
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(self.log, "ab"), env=self.env, cwd=self.cwd,
             text=True, start_new_session=True,
         )
-        threading.Thread(target=self.hear, args=(self.process, self.answers), daemon=True).start()
-        if self.answer(STARTS_WITHIN_S)[0] != "ready":
-            self.end()
-            raise RuntimeError(f"it does not start; see {self.log}")
+        threading.Thread(target=self.read_replies, args=(self.process, self.replies), daemon=True).start()
+        if self.next_reply(START_TIMEOUT_S)[0] != "ready":
+            self.stop()
+            raise RuntimeError(f"the engine does not start; see {self.log}")
         members = family(self.process.pid)
-        self.start = {
-            "wall_s": time.monotonic() - began, "cpu_s": cpu_seconds(members), "rss_bytes": resident_bytes(members),
+        self.startup_cost = {
+            "wall_s": time.monotonic() - start, "cpu_s": cpu_seconds(members), "rss_bytes": resident_bytes(members),
         }
 
     @staticmethod
-    def hear(process, answers):
+    def read_replies(process, replies):
         for line in process.stdout:
             if line.startswith("@@ "):
-                answers.put(line[3:].strip())
-        answers.put("gone")
+                replies.put(line[3:].strip())
+        replies.put("exited")
 
-    def answer(self, seconds):
-        """The next answer, and the most memory until then."""
-        until, peak = time.monotonic() + seconds, 0
-        while time.monotonic() < until:
+    def next_reply(self, seconds):
+        """The next reply, and the peak memory until then."""
+        deadline, peak = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline:
             peak = max(peak, resident_bytes(family(self.process.pid)))
             try:
-                return self.answers.get(timeout=LOOK_EVERY_S), peak
+                return self.replies.get(timeout=SAMPLE_INTERVAL_S), peak
             except queue.Empty:
                 pass
-        return "late", peak
+        return "timeout", peak
 
     def run(self, line, seconds_max):
-        """What a job costs, or a word about why it failed."""
+        """Runs a job. Returns its costs, or the reason why it failed."""
         if self.process is None:
             try:
-                self.begin()
-            except RuntimeError as wrong:
-                return {"failed": str(wrong), "log": str(self.log)}
-        before, began = cpu_seconds(family(self.process.pid)), time.monotonic()
+                self.start()
+            except RuntimeError as error:
+                return {"failed": str(error), "log": str(self.log)}
+        before, start = cpu_seconds(family(self.process.pid)), time.monotonic()
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # It has gone, and says so.
-        word, peak = self.answer(seconds_max)
+            pass  # The process has exited; the next reply is `exited`.
+        reply, peak = self.next_reply(seconds_max)
         ended, after = time.monotonic(), cpu_seconds(family(self.process.pid))
-        if word != "done":
-            self.end()
-            return {"failed": f"not done within {seconds_max} s" if word == "late" else "failed", "log": str(self.log)}
-        return {"wall_s": ended - began, "cpu_s": after - before, "rss_bytes": peak}
+        if reply != "done":
+            self.stop()
+            return {"failed": f"not done within {seconds_max} s" if reply == "timeout" else "failed", "log": str(self.log)}
+        return {"wall_s": ended - start, "cpu_s": after - before, "rss_bytes": peak}
 
-    def end(self):
+    def stop(self):
         if self.process is not None:
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)

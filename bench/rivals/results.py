@@ -1,4 +1,4 @@
-"""What a job has put out, so that engines can be compared: each row as a tuple of texts that are the same whoever wrote it."""
+"""Reads the output of jobs as rows, which are tuples of strings in the same form for all engines, and compares them."""
 
 import json
 import re
@@ -10,8 +10,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?Z?")
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 
 
-def plain(value):
-    """A value as text. Digits behind the third are left out: some engines count in decimals, others in floating point."""
+def normalize(value):
+    """A value as a string. Numbers are rounded to three digits, because some engines use decimals, others floating point."""
     text = str(value)
     if TIME.fullmatch(text):
         time = datetime.fromisoformat(text.removesuffix("Z").replace("T", " ")[:26])
@@ -21,55 +21,55 @@ def plain(value):
     return text
 
 
-def told(file):
-    """Rows of a file with a line each: what the row does, and its values between tabs."""
+def read_changes(file):
+    """The rows of a file with one line per row: the kind of change, and the values, separated by tabs."""
     for line in Path(file).read_text().splitlines():
         change, *values = line.split("\t")
-        yield change in ("+I", "+U"), tuple(map(plain, values))
+        yield change in ("+I", "+U"), tuple(map(normalize, values))
 
 
-def written(folder):
-    """Rows of the files that Millstream has written, in order."""
-    for file in sorted(Path(folder).rglob("*.jsonl")):
+def read_json(directory):
+    """The rows of the files that Millstream has written, in order."""
+    for file in sorted(Path(directory).rglob("*.jsonl")):
         for line in file.read_text().splitlines():
             row = json.loads(line)
             change = row.pop("op", "insert")
-            yield change != "delete", tuple(map(plain, row.values()))
+            yield change != "delete", tuple(map(normalize, row.values()))
 
 
-def csv(folder):
-    """Rows of files between commas, with or without a first line of names."""
-    for file in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
-        # Files of the engines themselves.
-        if any(part.startswith((".", "_")) for part in file.relative_to(folder).parts):
+def read_csv(directory):
+    """The rows of csv files, with or without a header line."""
+    for file in sorted(path for path in Path(directory).rglob("*") if path.is_file()):
+        # Skip internal files of the engines.
+        if any(part.startswith((".", "_")) for part in file.relative_to(directory).parts):
             continue
         for line in file.read_text().splitlines():
             values = line.replace('"', "").split(",")[:5]
             if values[0].isdigit():
-                yield True, tuple(map(plain, values))
+                yield True, tuple(map(normalize, values))
 
 
-def together(job, rows):
-    """What the changes come to: how often each row is there in the end."""
+def apply_changes(job, rows):
+    """The final rows after all changes, each with its count."""
     found = Counter()
     if job.key:
         last = {}
-        for comes, row in rows:
-            if comes:
+        for inserted, row in rows:
+            if inserted:
                 last[row[: job.key]] = row
             elif last.get(row[: job.key]) == row:
                 del last[row[: job.key]]
         return Counter(last.values())
-    for comes, row in rows:
-        found[row] += 1 if comes else -1
+    for inserted, row in rows:
+        found[row] += 1 if inserted else -1
     return +found
 
 
 def compare(ours, theirs, last_may_lack):
-    """A word about how the rows of another engine differ from ours, or None. `last_may_lack`: windows that were open at the end may not have
-    been put out."""
-    more, lack = theirs - ours, ours - theirs
-    if not more and (not lack or last_may_lack and len(theirs) * 2 >= len(ours)):
+    """How the rows of another engine differ from those of Millstream, or None. If `last_may_lack` is set, windows that were open at the end
+    may be missing."""
+    extra, missing = theirs - ours, ours - theirs
+    if not extra and (not missing or last_may_lack and len(theirs) * 2 >= len(ours)):
         return None
-    example = next(iter(more or lack))
-    return f"no: {more.total()} rows that Millstream does not put out, {lack.total()} that it does and this does not, as {example}"
+    example = next(iter(extra or missing))
+    return f"no: {extra.total()} extra rows, {missing.total()} missing rows, for example {example}"

@@ -1,7 +1,9 @@
-"""Millstream beside other engines: the same jobs over the same files, on this machine, in turn.
+"""Compares Millstream with other engines: runs the same jobs on the same files, on this machine, in turn.
 
-What it is told comes from the environment, as `make bench-rivals` passes it: RIVALS, JOBS, QUERIES, EVENTS, ROWS, WORDS_MB, REPEATS, WORKERS,
-HEAP, SECONDS_MAX, OUT (directory for figures and inputs), PAGE (whose tables are rewritten; none by default) and PICTURE (the chart)."""
+Reads its parameters from the environment, as `make bench-rivals` sets them: RIVALS, JOBS, QUERIES, EVENTS, ROWS, WORDS_MB, REPEATS, WORKERS,
+HEAP, SECONDS_MAX, OUT (directory for figures and inputs), PAGE (the page whose tables are rewritten; none by default) and PICTURE (the chart;
+none by default).
+"""
 
 import json
 import os
@@ -23,13 +25,13 @@ import native
 import report
 import results
 
-# What takes longer is run once.
+# A run that takes longer is not repeated.
 SLOW_S = 30
 
 
 @dataclass
 class Run:
-    """One run of one engine over one job."""
+    """One run of a job in an engine."""
 
     sizes: inputs.Sizes
     input: Path
@@ -42,60 +44,60 @@ class Run:
     def out(self):
         return self.scratch / "out"
 
-    def told(self):
-        """What a job needs to know, by name."""
-        told = {"INPUT": str(self.input), "OUT": str(self.out), "SCRATCH": str(self.scratch), **self.topics}
-        return told | ({"RESULTS": str(self.results)} if self.results else {})
+    def variables(self):
+        """The parameters of the job by name."""
+        variables = {"INPUT": str(self.input), "OUT": str(self.out), "SCRATCH": str(self.scratch), **self.topics}
+        return variables | ({"RESULTS": str(self.results)} if self.results else {})
 
-    def words(self):
-        return [f"{name}={value}" for name, value in self.told().items()]
+    def assignments(self):
+        return [f"{name}={value}" for name, value in self.variables().items()]
 
 
-def asked(name, default):
+def parameter(name, default):
     return os.environ.get(name) or default
 
 
 def chosen_jobs():
-    names = asked("JOBS", "word_count json_totals sliding kafka nexmark").replace(",", " ").split()
-    queries = asked("QUERIES", " ".join(map(str, jobs.NEXMARK))).replace(",", " ").split()
+    names = parameter("JOBS", "word_count json_totals sliding kafka nexmark").replace(",", " ").split()
+    queries = parameter("QUERIES", " ".join(map(str, jobs.NEXMARK))).replace(",", " ").split()
     wanted = [name for name in names if name != "nexmark"]
     wanted += [f"nexmark/q{query.removeprefix('q')}" for query in queries] if "nexmark" in names else []
     if unknown := [name for name in wanted if name not in jobs.BY_NAME]:
-        sys.exit(f"there is no job {', '.join(unknown)}; there are {', '.join(jobs.BY_NAME)}")
+        sys.exit(f"unknown job {', '.join(unknown)}; write some of {', '.join(jobs.BY_NAME)}")
     return [jobs.BY_NAME[name] for name in wanted]
 
 
 class Bench:
-    """All runs, and what they found."""
+    """All runs and their results."""
 
     def __init__(self):
-        self.out = Path(asked("OUT", engines.ROOT / "target/rivals")).absolute()
-        self.program = Path(asked("MILLSTREAM", engines.ROOT / "target/release/millstream")).absolute()
-        self.full = inputs.Sizes(int(asked("EVENTS", 1_000_000)), int(asked("ROWS", 1_000_000)), int(asked("WORDS_MB", 50)))
-        self.repeats, self.workers = int(asked("REPEATS", 3)), [int(n) for n in asked("WORKERS", "1").replace(",", " ").split()]
-        self.seconds_max = int(asked("SECONDS_MAX", 120))
+        self.out = Path(parameter("OUT", engines.ROOT / "target/rivals")).absolute()
+        self.program = Path(parameter("MILLSTREAM", engines.ROOT / "target/release/millstream")).absolute()
+        self.full = inputs.Sizes(int(parameter("EVENTS", 1_000_000)), int(parameter("ROWS", 1_000_000)), int(parameter("WORDS_MB", 50)))
+        self.repeats, self.workers = int(parameter("REPEATS", 3)), [int(n) for n in parameter("WORKERS", "1").replace(",", " ").split()]
+        self.seconds_max = int(parameter("SECONDS_MAX", 120))
         self.out.mkdir(parents=True, exist_ok=True)
-        rivals = asked("RIVALS", "flink spark bytewax").replace(",", " ").split()
-        self.engines = engines.chosen(rivals, self.program, self.out, asked("HEAP", "2g"))
+        rivals = parameter("RIVALS", "flink spark bytewax").replace(",", " ").split()
+        self.engines = engines.create(rivals, self.program, self.out, parameter("HEAP", "2g"))
         self.jobs = chosen_jobs()
         self.figures, self.native_words = {}, None
         self.brokers = self.broker()
 
     def broker(self):
-        """One of Kafka, where a job needs it; without one such jobs are left out."""
+        """Starts a Kafka broker if a job needs it. If that fails, skips the job."""
         if not any(job.name == "kafka" for job in self.jobs):
             return None
         try:
             return kafka.Broker(self.out)
-        except (RuntimeError, subprocess.CalledProcessError) as wrong:
-            print(f"kafka is left out: {wrong}", flush=True)
+        except (RuntimeError, subprocess.CalledProcessError) as error:
+            print(f"skipping kafka: {error}", flush=True)
             self.jobs = [job for job in self.jobs if job.name != "kafka"]
             return None
 
-    def once(self, engine, job, sizes, workers, check=False):
-        """One run: its costs, or why it failed; with `check` what it has put out, too."""
+    def run_once(self, engine, job, sizes, workers, check=False):
+        """Runs a job once. Returns its costs, or the reason why it failed; with `check`, also its output rows."""
         tables = ["side"] if job.query == 13 else []
-        home = inputs.make(engines.ROOT, self.program, self.out / "inputs", sizes, [*job.reads, *tables])
+        home = inputs.create(engines.ROOT, self.program, self.out / "inputs", sizes, [*job.reads, *tables])
         scratch = self.out / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         run = Run(sizes, home, scratch, workers)
@@ -106,98 +108,98 @@ class Bench:
             run.topics = self.brokers.topics(home)
         log = self.out / "logs" / f"{engine.name}-{job.name.replace('/', '-')}-{workers}{'-check' if check else ''}.log"
         log.parent.mkdir(exist_ok=True)
-        cost = engine.once(job, run, log, self.seconds_max)
+        cost = engine.run_once(job, run, log, self.seconds_max)
         if check and "failed" not in cost:
             cost["rows"] = self.rows_of(engine, job, run)
         return cost
 
     def rows_of(self, engine, job, run):
         if job.name == "kafka":
-            return results.together(job, self.brokers.rows(run.topics["OUT_TOPIC"]))
+            return results.apply_changes(job, self.brokers.rows(run.topics["OUT_TOPIC"]))
         if job.query == 10:
-            return results.together(job, results.csv(run.out))
+            return results.apply_changes(job, results.read_csv(run.out))
         if isinstance(engine, engines.Millstream):
-            return results.together(job, results.written(run.results))
-        return results.together(job, results.told(run.results) if run.results.exists() else [])
+            return results.apply_changes(job, results.read_json(run.results))
+        return results.apply_changes(job, results.read_changes(run.results) if run.results.exists() else [])
 
-    def takers(self, job):
-        """Who takes part in a job, with how many workers; of the others the reason."""
+    def participants(self, job):
+        """A record for each engine and number of workers: the engine, or the reason why it does not run the job."""
         found = {}
         for engine in self.engines:
-            # With two as well, which takes little time, where nobody waits for one file to be read.
-            both = isinstance(engine, engines.Millstream) and (engine.made or job.query is None)
+            # Millstream also runs with two workers, unless one thread reads the file of a Nexmark query.
+            both = isinstance(engine, engines.Millstream) and (engine.generated or job.query is None)
             for workers in sorted({*self.workers, 1, 2} if both else self.workers):
                 key = f"{engine.name} {workers}"
-                if reason := engine.runs(job, workers):
+                if reason := engine.reason_to_skip(job, workers):
                     found[key] = {"reason": reason}
                 elif isinstance(engine, engines.Bytewax) and workers > 1:
-                    found[key] = {"reason": "several workers would be several Pythons"}
+                    found[key] = {"reason": "several workers need several Python processes"}
                 else:
                     found[key] = {"engine": engine, "workers": workers, "runs": []}
         return found
 
     def job(self, job):
-        """All engines over a job, in turn."""
-        found = self.takers(job)
+        """Runs a job in all engines, in turn."""
+        found = self.participants(job)
         ours = None
-        for key, one in found.items():
-            if "engine" not in one:
+        for key, record in found.items():
+            if "engine" not in record:
                 continue
-            checked = self.once(one["engine"], job, inputs.SMALL, one["workers"], check=True)
+            checked = self.run_once(record["engine"], job, inputs.SMALL, record["workers"], check=True)
             rows = checked.pop("rows", None)
-            # Once more, now that an engine which stays knows the job.
-            start = checked if "failed" in checked or not self.repeats else self.once(one["engine"], job, inputs.SMALL, one["workers"])
+            # Measures the startup with a second run: a resident engine has then already compiled the job.
+            start = checked if "failed" in checked or not self.repeats else self.run_once(record["engine"], job, inputs.SMALL, record["workers"])
             if "failed" in start:
-                one["reason"] = start["failed"]
+                record["reason"] = start["failed"]
             else:
-                one["start"] = start
+                record["start"] = start
                 ours = rows if ours is None else ours
-                one["rows"] = rows.total()
+                record["rows"] = rows.total()
                 if job.by_clock:
-                    one["differs"] = "not compared: by the clock"
-                elif wrong := results.compare(ours, rows, last_may_lack=one["engine"].rival == "spark"):
-                    one["differs"] = wrong
-            say(key, job, start, one)
+                    record["differs"] = "not compared: by the clock"
+                elif difference := results.compare(ours, rows, last_may_lack=record["engine"].rival == "spark"):
+                    record["differs"] = difference
+            print_cost(key, job, start, record)
         for _ in range(self.repeats):
-            for key, one in found.items():
-                if "start" not in one or one.get("slow") or one["runs"] and one["engine"].once_only:
+            for key, record in found.items():
+                if "start" not in record or record.get("slow") or record["runs"] and record["engine"].once_only:
                     continue
-                cost = self.once(one["engine"], job, self.full, one["workers"])
+                cost = self.run_once(record["engine"], job, self.full, record["workers"])
                 if "failed" in cost:
-                    one["reason"] = cost["failed"]
-                    say(key, job, cost, one)
-                    del one["start"]
+                    record["reason"] = cost["failed"]
+                    print_cost(key, job, cost, record)
+                    del record["start"]
                     continue
-                one["runs"].append(cost)
-                one["slow"] = cost["wall_s"] > SLOW_S
-                say(key, job, cost, one)
+                record["runs"].append(cost)
+                record["slow"] = cost["wall_s"] > SLOW_S
+                print_cost(key, job, cost, record)
         home = self.out / "inputs" / self.full.name
-        counted = inputs.counted(home, job, self.full) if self.repeats else 0
-        for one in found.values():
-            one.pop("engine", None)
+        counted = inputs.count(home, job, self.full) if self.repeats else 0
+        for record in found.values():
+            record.pop("engine", None)
         self.figures[job.name] = {"counted": counted, "engines": found}
 
     def all(self):
-        began = time.monotonic()
+        start = time.monotonic()
         try:
             for job in self.jobs:
                 self.job(job)
                 if job.name == "word_count" and self.repeats:
                     self.native_words = native.words(self.program, self.out / "logs/native.log")
-                self.write(began)
+                self.write(start)
         finally:
             for engine in self.engines:
                 engine.stop()
             if self.brokers:
                 self.brokers.stop()
 
-    def write(self, began):
+    def write(self, start):
         figures = {
             "machine": measured.machine(),
             "versions": [engine.version for engine in self.engines if engine.name not in ("millstream-made", "flink-rocksdb")],
             "sizes": {"events": self.full.events, "rows": self.full.rows, "words_mb": self.full.words_mb},
             "repeats": self.repeats,
-            "minutes": round((time.monotonic() - began) / 60, 1),
+            "minutes": round((time.monotonic() - start) / 60, 1),
             "native_words": self.native_words,
             "jobs": self.figures,
         }
@@ -208,22 +210,22 @@ class Bench:
             chart.write(Path(picture), figures)
 
 
-def say(key, job, cost, one):
+def print_cost(key, job, cost, record):
     if "failed" in cost:
         print(f"{job.name:12} {key:18} {cost['failed']}: {cost['log']}", flush=True)
         return
-    wrong = f"  DIFFERS: {one['differs']}" if one.get("differs") else ""
-    print(f"{job.name:12} {key:18} {cost['cpu_s']:7.2f} s of CPU {cost['wall_s']:7.2f} s {cost['rss_bytes'] >> 20:6} MiB{wrong}", flush=True)
+    difference = f"  DIFFERS: {record['differs']}" if record.get("differs") else ""
+    print(f"{job.name:12} {key:18} {cost['cpu_s']:7.2f} s CPU {cost['wall_s']:7.2f} s {cost['rss_bytes'] >> 20:6} MiB{difference}", flush=True)
 
 
 if __name__ == "__main__":
-    # So that what was started is stopped when this is.
+    # On SIGTERM, exit with an exception, so that started processes are stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     bench = Bench()
     bench.all()
     differ = [
         f"{name}: {key}" for name, job in bench.figures.items() if not jobs.BY_NAME[name].by_clock
-        for key, one in job["engines"].items() if one.get("differs")
+        for key, record in job["engines"].items() if record.get("differs")
     ]
     if differ:
         print("results differ: " + ", ".join(differ))

@@ -1,9 +1,10 @@
-"""Plugins beside Spark's own ways, on a real Spark with two executors: words of lines, fields of JSON, sums by key. `make bench-spark` runs it.
+"""Compares plugins with Spark functions on a local Spark cluster with two executors: words of lines, fields of JSON, sums by key.
+`make bench-spark` runs it.
 
-    speed.py [<rows>]
+    speed.py [ROWS]
 
-It prints the rows of the table in docs/how-to/use-plugins-in-spark-flink-clickhouse.md. All ways of one kind must give the same; each
-runs once to warm up and then three times, in turn with the others, and the middle one counts.
+Prints the measurements for the table in docs/how-to/use-plugins-in-spark-flink-clickhouse.md. All variants of a task must return the same
+result. Each variant runs once to warm up and then three times, in turn with the others; the table has the median.
 """
 
 import json
@@ -39,18 +40,18 @@ def session() -> SparkSession:
     return spark
 
 
-def compare(title: str, looked_at, ways: dict) -> None:
-    """Prints the seconds of each way, once all give the same. ``looked_at`` makes one row of what a way gives."""
-    answers = {name: looked_at(way()).collect() for name, way in ways.items()}
-    first = next(iter(answers.values()))
-    for name, answer in answers.items():
-        assert answer == first, f"{title}: {name} gives {answer}, and not {first}"
-    times = {name: [] for name in ways}
+def compare(title: str, summarize, variants: dict) -> None:
+    """Checks that all variants return the same result, then prints the seconds of each. ``summarize`` reduces a result to one row."""
+    results = {name: summarize(variant()).collect() for name, variant in variants.items()}
+    first = next(iter(results.values()))
+    for name, result in results.items():
+        assert result == first, f"{title}: {name} returns {result}, expected {first}"
+    times = {name: [] for name in variants}
     for _ in range(RUNS):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            looked_at(way()).collect()
-            times[name].append(time.perf_counter() - began)
+        for name, variant in variants.items():
+            start = time.perf_counter()
+            summarize(variant()).collect()
+            times[name].append(time.perf_counter() - start)
     print(f"\n| {title} | s |\n|---|---|")
     for name, took in times.items():
         print(f"| {name} | {sorted(took)[RUNS // 2]:.1f} |", flush=True)

@@ -43,7 +43,7 @@ class Config:
             raise ValueError("`urls` is empty")
         for url in self.urls:
             if not url.startswith(("http://", "https://")) or len(url.encode()) > 256:
-                raise ValueError(f"`{url:.300}` is no address of http or https of at most 256 bytes")
+                raise ValueError(f"`{url:.300}` is not an HTTP or HTTPS URL of at most 256 bytes")
         if not 0 < self.every_seconds <= 86400 or not 0 < self.timeout_seconds <= 600:
             raise ValueError("`every_seconds` is up to a day, `timeout_seconds` up to ten minutes")
 
@@ -126,7 +126,7 @@ class Feed:
             entries = read(answer.body, self.url)
         except (ElementTree.ParseError, ValueError) as error:
             if digest != self.place.bad:
-                rows.refuse(answer.body[:REFUSED_BYTES_MAX], f"{self.url} is no feed: {error}")
+                rows.refuse(answer.body[:REFUSED_BYTES_MAX], f"{self.url} is not a feed: {error}")
             self.then = Place({}, digest, self.place.seen)
             return
         if len(entries) > ENTRIES_MAX:

@@ -90,7 +90,7 @@ class FeedTest(unittest.TestCase):
             test = testing.source(Feed, config={"urls": [server.url], "every_seconds": 0.001})
             first = test.open(server.url).poll()
             self.assertEqual(first.refused[0][0], b"<html>sorry</html>")
-            self.assertIn("is no feed: it is a document `html`", first.refused[0][1])
+            self.assertIn("is not a feed: it is a document `html`", first.refused[0][1])
             self.assertEqual(test.open(server.url, first.position).poll().refused, [])
 
     def test_waits_as_long_as_a_server_says(self) -> None:

@@ -79,7 +79,7 @@ static ms_status tell(ms_call *call, const char *word, uint64_t number)
 static ms_status begin(ms_text address, const ms_binary *position, ms_call *call)
 {
     if (position && position->length != POSITION_BYTES)
-        return ms_fail(call, "a position of %zu bytes is none of mine", position->length);
+        return ms_fail(call, "invalid position of %zu bytes", position->length);
     next = position ? number_of(position->data, POSITION_BYTES) : 0;
     ms_net net = ms_stream_connect(call, &records, address, RECORD_BYTES, TIMEOUT_MS);
     return net == MS_NET_OK ? tell(call, "MTR1", next) : ms_net_fail(call, net);
@@ -95,12 +95,12 @@ static ms_status take(ms_poll *poll, const uint8_t *record, ms_out *out, ms_call
         .is_estimated = number_of(record + 20, 4) & ESTIMATED,
     };
     if (number != next)
-        return ms_fail(call, "record %llu came where record %llu was due", (unsigned long long)number,
+        return ms_fail(call, "got record %llu instead of record %llu", (unsigned long long)number,
                        (unsigned long long)next);
     memcpy(&read.value, &bits, sizeof read.value);
     /* An infinity less itself is no number either. */
     if (read.value - read.value != 0)
-        ms_refuse(poll, (ms_binary){record, RECORD_BYTES}, "the value of meter %lld in record %lld is no number",
+        ms_refuse(poll, (ms_binary){record, RECORD_BYTES}, "the value of meter %lld in record %lld is not a number",
                   (long long)read.meter, (long long)read.number);
     else
         reading_push(out, read);

@@ -61,7 +61,7 @@ int main(void)
     ms_polled all = ms_test_poll(&test, 9, 5000);
     MS_EXPECT_JSON(all.rows, "[{'number': 0, 'at': 1, 'meter': 7, 'value': 1.5, 'is_estimated': false},"
                              " {'number': 1, 'at': 2, 'meter': 4294967295, 'value': -2, 'is_estimated': true}]");
-    MS_EXPECT(strstr(all.refused, "the value of meter 7 in record 2 is no number") != NULL);
+    MS_EXPECT(strstr(all.refused, "the value of meter 7 in record 2 is not a number") != NULL);
     MS_EXPECT(all.next == MS_ENDED);
     MS_EXPECT(strstr(ms_test_open(&(ms_test){.config = "{'addresses': []}"}, "", NULL).error, "is empty") != NULL);
     close(connection);

@@ -147,7 +147,7 @@ func (m *Metric) take(text string) error {
 	}
 	value, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsInf(value, 0) || math.IsNaN(value) {
-		return fmt.Errorf("the value `%s` is no number", text)
+		return fmt.Errorf("the value `%s` is not a number", text)
 	}
 	m.Value = &value
 	m.IsChange = m.Kind == "gauge" && strings.ContainsAny(text[:1], "+-")

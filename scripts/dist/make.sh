@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# Makes what can be given away of a program that is built: a tarball, a Debian package, an image, and their digests.
-# Usage: scripts/dist/make.sh PROGRAM FOLDER [quick]
-# FOR=FILE packs this program, which is PROGRAM for another machine: PROGRAM runs here and prints completions and the manual.
-# The same program and commit make the same bytes. `quick` compresses little, for tests.
+# Packages a built program for distribution: a tarball, a Debian package, a container image, and their digests.
+#   scripts/dist/make.sh PROGRAM DIR [quick]   `quick` compresses little, for tests
+# PROGRAM must run on this machine, to print completions and the manual. FOR=FILE packages a build of PROGRAM for another architecture.
+# The same program and commit produce the same bytes.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
-program=$(realpath "${1:?which program}")
-packed=$(realpath "${FOR:-$program}")
-mkdir -p "${2:?which folder}"
+program=$(realpath "${1:?missing argument PROGRAM}")
+target_program=$(realpath "${FOR:-$program}")
+mkdir -p "${2:?missing argument DIR}"
 out=$(realpath "$2")
 quick=${3:-}
 cd "$(dirname "$0")/../.."
 here=scripts/dist
 
-# No archive may be larger.
+# The size limit of each archive.
 archive_bytes_max=60000000
-# The demo's plugins, which are given away with it.
+# The demo's plugins, which are distributed with it.
 plugins=(split-words running-count)
 
 fail() {
@@ -25,53 +25,53 @@ fail() {
 }
 
 for tool in objdump readelf strip gzip tar sha256sum; do
-    command -v "$tool" >/dev/null || fail "no $tool here; install binutils, gzip, tar and coreutils"
+    command -v "$tool" >/dev/null || fail "$tool is missing; install binutils, gzip, tar and coreutils"
 done
 for plugin in "${plugins[@]}"; do
     [[ -e plugins/$plugin/$plugin.wasm ]] || fail "plugins/$plugin is not built; run: make build"
 done
 
-told=$("$program" --version)
-version=$(sed -n 's/^millstream \([0-9][^ ]*\)$/\1/p' <<<"$told")
-commit=$(sed -n 's/^commit: //p' <<<"$told")
-[[ -n $version && -n $commit ]] || fail "$program --version says no version and commit: $told"
+printed=$("$program" --version)
+version=$(sed -n 's/^millstream \([0-9][^ ]*\)$/\1/p' <<<"$printed")
+commit=$(sed -n 's/^commit: //p' <<<"$printed")
+[[ -n $version && -n $commit ]] || fail "$program --version prints no version and commit: $printed"
 revision=${commit%%,*}
-case $(LC_ALL=C readelf -h "$packed" | sed -n 's/^ *Machine: *//p') in
+case $(LC_ALL=C readelf -h "$target_program" | sed -n 's/^ *Machine: *//p') in
 *X86-64) machine=x86_64 architecture=amd64 ;;
 AArch64) machine=aarch64 architecture=arm64 ;;
-*) fail "$packed is for a machine that nothing here packs for" ;;
+*) fail "$target_program is for an unsupported architecture; supported: x86_64, aarch64" ;;
 esac
-# The tools of another machine's compiler.
+# The prefix of the binutils for another architecture.
 tools=
 [[ $machine == "$(uname -m)" ]] || tools=$machine-linux-gnu-
 
-# All times in the archives are that of the commit, or one that is the same for everybody.
+# All timestamps in the archives are that of the commit, or else a fixed one.
 if [[ -z ${SOURCE_DATE_EPOCH:-} ]]; then
     SOURCE_DATE_EPOCH=$(git show --no-patch --format=%ct "$revision" 2>/dev/null) || SOURCE_DATE_EPOCH=946684800
 fi
 export SOURCE_DATE_EPOCH
 
-# The newest version of these symbols that the program asks its libraries for.
-newest() { "${tools}objdump" -T "$packed" | grep -o "${1}_[0-9][0-9.]*" | sort -uV | tail -n 1 | cut -d _ -f 2; }
-glibc=$(newest GLIBC)
-gcc=$(newest GCC)
-[[ -n $glibc && -n $gcc ]] || fail "$packed is not linked to glibc"
+# Prints the newest version of the symbols with this prefix that the program needs from its libraries.
+newest_version() { "${tools}objdump" -T "$target_program" | grep -o "${1}_[0-9][0-9.]*" | sort -uV | tail -n 1 | cut -d _ -f 2; }
+glibc=$(newest_version GLIBC)
+gcc=$(newest_version GCC)
+[[ -n $glibc && -n $gcc ]] || fail "$target_program is not linked to glibc"
 
-work=$(mktemp -d "$out/.making.XXXXXX")
+work=$(mktemp -d "$out/.work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
-# `tar` of what is in a folder, the same bytes whoever calls it and whenever.
+# Runs `tar` on the contents of a directory. The output does not depend on the user or the time.
 pack() {
     tar --create --directory "$1" --sort=name --format=gnu --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 \
         --numeric-owner "${@:2}"
 }
 
-# Of 145 MB, level 1 makes 50 in 3 s, level 6 makes 45 in 9 s, and level 9 hardly less in 25 s.
+# Level 1 compresses 145 MB to 50 MB in 3 s, level 6 to 45 MB in 9 s; level 9 takes 25 s and saves hardly more.
 compress() {
     if [[ -n $quick ]]; then gzip -n -1; else gzip -n -6; fi
 }
 
-# What every archive has, as it lies below /usr/local or /usr.
+# Copies the files that every archive contains into a directory like /usr or /usr/local.
 stage() {
     local to=$1 shell page
     install -D -m 755 "$work/millstream" "$to/bin/millstream"
@@ -85,7 +85,7 @@ stage() {
     install -D -m 644 "$here/sysusers.conf" "$to/lib/sysusers.d/millstream.conf"
 }
 
-# The demo's jobs and its text, and its plugins as components: a plugin's folder is for those who build it.
+# Copies the demo: its jobs and text, and its plugins as components, because the source is needed only to build them.
 stage_demo() {
     local plugin job
     install -D -m 644 -t "$1/demo" demo/word-count.toml demo/kept.toml demo/text.txt demo/README.md
@@ -94,26 +94,26 @@ stage_demo() {
         sed -i "s,^plugin = \"../plugins/$plugin\"$,plugin = \"../plugins/$plugin.wasm\"," "$1"/demo/*.toml
     done
     for job in "$1"/demo/*.toml; do
-        ! grep '^plugin = ' "$job" | grep -v '\.wasm"$' || fail "$job names a plugin that is not given away"
+        ! grep '^plugin = ' "$job" | grep -v '\.wasm"$' || fail "$job uses a plugin that is not distributed"
     done
 }
 
-"${tools}strip" -o "$work/millstream" "$packed"
+"${tools}strip" -o "$work/millstream" "$target_program"
 rm -f "$out"/millstream[-_]*"$version"*{"$machine","$architecture"}*
-made=()
+archives=()
 # shellcheck source=scripts/dist/tarball.sh
 source "$here/tarball.sh"
 if command -v dpkg-deb >/dev/null; then
     # shellcheck source=scripts/dist/package.sh
     source "$here/package.sh"
 else
-    echo "dist: no dpkg-deb here, so no Debian package is made"
+    echo "dist: dpkg-deb is missing, so no Debian package is built"
 fi
 # shellcheck source=scripts/dist/image.sh
 source "$here/image.sh"
 
 (cd "$out" && sha256sum millstream[-_]*"$version"*.* >SHA256SUMS)
-for archive in "${made[@]}"; do
+for archive in "${archives[@]}"; do
     bytes=$(stat -c %s "$out/$archive")
     printf '%5.1f MB  %s\n' "$(awk "BEGIN { print $bytes / 1e6 }")" "$out/$archive"
     [[ -n $quick ]] || ((bytes <= archive_bytes_max)) || fail "$archive is larger than $((archive_bytes_max / 1000000)) MB"

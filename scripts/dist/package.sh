@@ -1,4 +1,4 @@
-# A part of make.sh: the Debian package.
+# Part of make.sh: the Debian package.
 name=millstream_${version}_$architecture
 tree=$work/$name
 doc=$tree/usr/share/doc/millstream
@@ -7,10 +7,10 @@ gzip -n -9 "$tree"/usr/share/man/man1/*
 stage_demo "$doc/examples"
 install -D -m 644 "$here/policy.toml" "$tree/etc/millstream/policy.toml"
 install -D -m 644 "$here/copyright" "$doc/copyright"
-# Debian wants one; what changed is told by the commits.
+# Debian requires a changelog; the commits describe the changes.
 {
     echo "millstream ($version) unstable; urgency=medium"
-    printf '\n  * Made of commit %s.\n\n' "$commit"
+    printf '\n  * Built from commit %s.\n\n' "$commit"
     echo " -- Millstream <millstream@localhost>  $(date -R --date="@$SOURCE_DATE_EPOCH")"
 } | gzip -n -9 >"$doc/changelog.gz"
 
@@ -30,16 +30,16 @@ Suggests: bash-completion
 Section: misc
 Priority: optional
 Description: stream processor whose user code is WebAssembly
- Receives, batches, joins, windows and counts rows as they come, with
- checkpoints, so that nothing is lost and nothing comes twice. What happens
- to the rows is written by users, as small functions that run in sandboxes
- of their own, or as SQL.
+ Reads rows from files, brokers and databases, and filters, joins and
+ aggregates them in small batches. Checkpoints let a job recover with
+ exactly-once results. User code is SQL, or functions in Rust, Python,
+ JavaScript, Go or C that run in WebAssembly sandboxes.
  .
- The unit millstream@.service runs a job as a service, by a user without
- rights.
+ The unit millstream@.service runs a job as a service, as a user without
+ privileges.
 END
-# Systems whose glibc is new enough for the program read zstd: 37 MB in 4 s, where xz makes 29 MB in a minute or two.
+# zstd compresses to 37 MB in 4 s, xz to 29 MB in a minute or two. Systems with a new enough glibc support zstd.
 level=9
 [[ -z $quick ]] || level=1
 dpkg-deb --root-owner-group -Zzstd -z$level --build "$tree" "$out/$name.deb" >/dev/null
-made+=("$name.deb")
+archives+=("$name.deb")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the bindings anew, of `wit/`. Needs wit-bindgen: cargo install wit-bindgen-cli --version 0.61.1 --features c
+# Generates the bindings from `wit/`. Needs wit-bindgen: cargo install wit-bindgen-cli --version 0.61.1 --features c
 set -eu
 cd "$(dirname "$0")"
 wit="../../wit"

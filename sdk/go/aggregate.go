@@ -1,36 +1,36 @@
 package millstream
 
-// BatchAggregator is a plugin of world aggregate that works on batches. [Aggregate] makes one from functions
+// BatchAggregator is a plugin of world aggregate that processes batches. [Aggregate] creates one from functions
 // on rows.
 type BatchAggregator interface {
-	// Describe is called when a job is loaded: it describes output and accumulator, or says that config or input do not fit.
+	// Describe is called when a job is loaded. It describes output and accumulator, or returns an error if config or input are unsuitable.
 	Describe(stage *Stage) (Description, error)
-	// Lift makes an accumulator of each row.
+	// Lift returns an accumulator for each row.
 	Lift(ctx *Context, rows *Batch) (*Batch, error)
-	// Combine combines accumulators pair by pair; it must be associative.
+	// Combine combines pairs of accumulators. It must be associative.
 	Combine(ctx *Context, left, right *Batch) (*Batch, error)
 	// Lower returns the output row of each accumulator. keys has one row per accumulator, and no columns if the
 	// stage has no key.
 	Lower(ctx *Context, keys, accumulators *Batch) (*Batch, error)
-	// Inverse removes accumulators, pair by pair. It is only called if the description says so.
+	// Inverse removes the accumulators part from whole, in pairs. It is only called if the description says so.
 	Inverse(ctx *Context, whole, part *Batch) (*Batch, error)
 }
 
-// AggregateBatches registers a plugin that works on batches. It is created for each config.
+// AggregateBatches registers a plugin that processes batches. It is created for each config.
 func AggregateBatches(make func(stage *Stage) (BatchAggregator, error)) {
 	register("aggregate", make)
 }
 
-// Aggregator reduces rows of type I, by accumulators of type A, to rows of type O. An error of its functions
-// fails the call: in an aggregate only the host can reject rows.
+// Aggregator reduces rows of type I to rows of type O, with accumulators of type A. An error of its functions
+// fails the call: in an aggregate, only the host can reject rows.
 type Aggregator[I, A, O any] struct {
-	// Lift makes an accumulator of a row.
+	// Lift returns an accumulator for a row.
 	Lift func(ctx *Context, row I) (A, error)
-	// Combine combines two accumulators. It must be associative: how rows are grouped on the way must not matter.
+	// Combine combines two accumulators. It must be associative: the grouping must not change the result.
 	Combine func(ctx *Context, left, right A) (A, error)
-	// Lower makes the row that comes out, after the key columns.
+	// Lower returns the output row. The key columns come before its columns.
 	Lower func(ctx *Context, accumulator A) (O, error)
-	// Inverse may be nil. It takes an accumulator out again, Inverse(Combine(a, b), a) = b, which makes sliding windows
+	// Inverse may be nil. It removes an accumulator, Inverse(Combine(a, b), a) = b, which makes sliding windows
 	// cheaper.
 	Inverse func(ctx *Context, whole, part A) (A, error)
 }
@@ -41,7 +41,7 @@ func Aggregate[I, A, O any](functions Aggregator[I, A, O]) {
 	AggregateByKey(KeyedAggregator[AnyKey, I, A, O]{functions.Lift, functions.Combine, lower, functions.Inverse})
 }
 
-// KeyedAggregator is an [Aggregator] whose Lower sees the key.
+// KeyedAggregator is an [Aggregator] whose Lower receives the key.
 type KeyedAggregator[K, I, A, O any] struct {
 	Lift    func(ctx *Context, row I) (A, error)
 	Combine func(ctx *Context, left, right A) (A, error)
@@ -49,7 +49,7 @@ type KeyedAggregator[K, I, A, O any] struct {
 	Inverse func(ctx *Context, whole, part A) (A, error)
 }
 
-// AggregateByKey registers functions that reduce rows, and see the key in the end.
+// AggregateByKey registers functions that reduce rows. Lower receives the key.
 func AggregateByKey[K, I, A, O any](functions KeyedAggregator[K, I, A, O]) {
 	key, row, accumulator, output := layoutOf[K](), layoutOf[I](), layoutOf[A](), layoutOf[O]()
 	register("aggregate", func(stage *Stage) (BatchAggregator, error) {
@@ -119,7 +119,7 @@ func (a *aggregateRows[K, I, A, O]) pairs(
 	ctx *Context, left, right *Batch, function func(ctx *Context, left, right A) (A, error),
 ) (*Batch, error) {
 	if left.rows != right.rows {
-		return nil, internalf("%d and %d rows are not pairs", left.rows, right.rows)
+		return nil, internalf("row counts differ: %d and %d", left.rows, right.rows)
 	}
 	if err := begin(a.left.begin(left), a.right.begin(right)); err != nil {
 		return nil, err
@@ -142,7 +142,7 @@ func (a *aggregateRows[K, I, A, O]) Lower(ctx *Context, keys, accumulators *Batc
 		return nil, err
 	}
 	if len(a.keys.layout.columns) > 0 && keys.rows != accumulators.rows {
-		return nil, internalf("%d and %d rows are not pairs", keys.rows, accumulators.rows)
+		return nil, internalf("row counts differ: %d and %d", keys.rows, accumulators.rows)
 	}
 	defer a.keys.end()
 	defer a.left.end()

@@ -6,10 +6,10 @@ import (
 	"unsafe"
 )
 
-// Batch has rows as columns. It does not know their names and types: [Stage.Input] and [Stage.Key] do.
+// Batch has rows as columns. [Stage.Input] and [Stage.Key] have their names and types.
 //
-// Its methods return views of the buffers that the host has passed, without a copy. They must not be changed.
-// They stay valid as long as the plugin refers to them, like all memory of Go.
+// Its methods return views of the host's buffers without a copy. You must not change them. They stay valid as long as
+// the plugin refers to them.
 type Batch struct {
 	rows    int
 	columns []Column
@@ -24,7 +24,7 @@ func (b *Batch) Rows() int { return b.rows }
 // Width returns the number of columns.
 func (b *Batch) Width() int { return len(b.columns) }
 
-// Column gives the buffers of a column.
+// Column returns the buffers of a column.
 func (b *Batch) Column(column int) Column { return b.columns[column] }
 
 // Bytes returns the total size of the values, without offsets and validity.
@@ -42,25 +42,25 @@ func (b *Batch) IsNull(column, row int) bool {
 	return validity != nil && !bit(validity, row)
 }
 
-// Int64s gives a column of type int64.
+// Int64s returns a column of type int64.
 func (b *Batch) Int64s(column int) []int64 { return words[int64](b, column) }
 
-// Float64s gives a column of type float64.
+// Float64s returns a column of type float64.
 func (b *Batch) Float64s(column int) []float64 { return words[float64](b, column) }
 
-// Timestamps gives a column of type timestamp.
+// Timestamps returns a column of type timestamp.
 func (b *Batch) Timestamps(column int) []Timestamp { return words[Timestamp](b, column) }
 
-// Bools gives a column of type bool.
+// Bools returns a column of type bool.
 func (b *Batch) Bools(column int) Bits { return Bits(b.columns[column].Data) }
 
 // Texts returns a column of type text.
 func (b *Batch) Texts(column int) Texts { return Texts(b.columns[column]) }
 
-// Binaries gives a column of type binary.
+// Binaries returns a column of type binary.
 func (b *Batch) Binaries(column int) Binaries { return Binaries(b.columns[column]) }
 
-// words returns a buffer as numbers; a copy if the buffer is not aligned for them.
+// words returns a buffer as numbers: a view, or a copy if the buffer is not aligned.
 func words[T int64 | float64 | Timestamp](b *Batch, column int) []T {
 	data := b.columns[column].Data
 	if len(data) < b.rows*8 {
@@ -77,13 +77,13 @@ func words[T int64 | float64 | Timestamp](b *Batch, column int) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(&data[0])), b.rows)
 }
 
-// Bits is a bitmap: one bit a row, least significant bit first.
+// Bits is a bitmap: one bit per row, least significant bit first.
 type Bits []byte
 
-// At gives the bit of a row.
+// At returns the bit of a row.
 func (b Bits) At(row int) bool { return bit(b, row) }
 
-// BitsOf makes a bitmap.
+// BitsOf creates a bitmap.
 func BitsOf(values []bool) Bits {
 	made := bitmap{}
 	for _, value := range values {
@@ -95,7 +95,7 @@ func BitsOf(values []bool) Bits {
 // Texts is a column of text.
 type Texts Column
 
-// At gives the text of a row.
+// At returns the string of a row.
 func (t Texts) At(row int) string {
 	bytes := Binaries(t).At(row)
 	return unsafe.String(unsafe.SliceData(bytes), len(bytes))
@@ -104,14 +104,14 @@ func (t Texts) At(row int) string {
 // Binaries is a column of bytes.
 type Binaries Column
 
-// At gives the bytes of a row.
+// At returns the bytes of a row.
 func (b Binaries) At(row int) []byte {
 	start, end := offset(b.Offsets, row), offset(b.Offsets, row+1)
 	return b.Data[start:end:end]
 }
 
-// AddInt64s adds a column of type int64. Like the others it takes the values without a copy, and valid, whose
-// set bits are the rows that are not null; nil means no nulls.
+// AddInt64s adds a column of type int64. Like the other methods, it does not copy the values. The set bits of valid
+// are the rows that are not null; nil means no nulls.
 func (b *Batch) AddInt64s(values []int64, valid Bits) *Batch { return addWords(b, values, valid) }
 
 // AddFloat64s adds a column of type float64.
@@ -155,7 +155,7 @@ func (b *Batch) count(values int) {
 	}
 }
 
-// Select gives these columns, in this order.
+// Select returns a batch with these columns, in this order.
 func (b *Batch) Select(columns ...int) *Batch {
 	made := NewBatch(b.rows)
 	for _, column := range columns {
@@ -173,8 +173,8 @@ func (b *Batch) Beside(other *Batch) (*Batch, error) {
 	return &Batch{rows: b.rows, columns: columns}, nil
 }
 
-// Take gives the rows of these indexes, in this order; an index may come any number of times. The schema gives the types of
-// the columns.
+// Take returns a batch of the rows with these indexes, in this order. An index may occur several times. The schema has the
+// types of the columns.
 func (b *Batch) Take(rows []uint32, schema Schema) (*Batch, error) {
 	if len(schema) != len(b.columns) {
 		return nil, internalf("%d types for %d columns", len(schema), len(b.columns))
@@ -231,7 +231,7 @@ func takeBits(bits []byte, rows []uint32) []byte {
 	return made.bits
 }
 
-// checkText says what is wrong with a column of text that a plugin returns.
+// checkText describes what is wrong with a text column that a plugin returns, or returns "".
 func (c *Column) checkText(rows int) string {
 	for row := range rows {
 		if !utf8.Valid(Binaries(*c).At(row)) {

@@ -11,22 +11,22 @@ import (
 	"millstream.dev/sdk/internal/abi"
 )
 
-// stackBytesMax limits the stack, so that an endless recursion is reported before memory is used up.
+// stackBytesMax limits the stack, so that an endless recursion is reported before it uses up memory.
 const stackBytesMax = 16 << 20
 
 func init() {
 	debug.SetMaxStack(stackBytesMax)
 }
 
-// result is what the call returns: the host reads it before the next one.
+// result is the result of the call. The host reads it before the next call.
 var result abi.Area
 
-// call runs a function of the plugin, which puts what it returns, and gives the address of the result. A panic becomes an
-// error with the lines of the plugin that led to it.
+// call runs a function that writes the plugin's result. It returns the address of the result. A panic becomes an
+// error with the plugin's lines that led to it.
 func call(function func(to *abi.Area) error) uint32 { return callWith(false, function) }
 
-// callWith is call, with wide set if the largest number in the result has eight bytes: then the value after
-// the case of the result is aligned to eight.
+// callWith is call for results whose largest number has eight bytes, if wide is set. Then the value after the case of the
+// result is aligned to eight bytes.
 func callWith(wide bool, function func(to *abi.Area) error) uint32 {
 	begin := func(tag uint32) {
 		result.Reset()
@@ -55,7 +55,7 @@ func guarded(function func(to *abi.Area) error) (err error) {
 	return function(&result)
 }
 
-// calls lists the functions that were being called, the innermost first, as far as they are the plugin's.
+// calls lists the active functions of the plugin, innermost first.
 func calls() string {
 	const deepest = 32
 	var counters [deepest]uintptr
@@ -75,7 +75,7 @@ func calls() string {
 	return text.String()
 }
 
-// contextOf makes the context of a call.
+// contextOf creates the context of a call.
 func contextOf(batch uint64, time int64, hasWatermark uint32, watermark int64) *Context {
 	return &Context{
 		Batch:     batch,
@@ -84,7 +84,7 @@ func contextOf(batch uint64, time int64, hasWatermark uint32, watermark int64) *
 	}
 }
 
-// describeTo runs Describe with the stage that the host passed.
+// describeTo runs Describe with the stage from the host.
 func describeTo(stage *Stage, lower func(to *abi.Area, description *Description)) uint32 {
 	return call(func(to *abi.Area) error {
 		description, err := describe(stage)
@@ -96,7 +96,7 @@ func describeTo(stage *Stage, lower func(to *abi.Area, description *Description)
 	})
 }
 
-// describeOne runs Describe of a world with one input.
+// describeOne runs Describe in a world with one input.
 func describeOne(config, configLength, fields, fieldsLength uint32) uint32 {
 	stage := &Stage{
 		config:    abi.String(config, configLength),

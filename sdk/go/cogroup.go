@@ -1,31 +1,31 @@
 package millstream
 
-// Cogrouper is a plugin of world cogroup that works on batches. [Cogroup2] makes one from a function on rows.
+// Cogrouper is a plugin of world cogroup that processes batches. [Cogroup2] creates one from a function on rows.
 type Cogrouper interface {
-	// Describe is called when a job is loaded: it says what is read of each input and what is returned, or that config,
-	// inputs or key do not fit.
+	// Describe is called when a job is loaded. It describes the inputs and the output, or returns an error if config,
+	// inputs or key are unsuitable.
 	Describe(stage *Stage) (Description, error)
-	// Cogroup is called with groups of a batch or a window; every key occurs once. It returns rows, and for each
-	// input the rejected rows.
+	// Cogroup is called with the groups of a batch or a window. Every key occurs once. It returns rows, and the rejected
+	// rows of each input.
 	Cogroup(stage *Stage, ctx *Context, groups *Cogroups) (*Batch, [][]Rejected, error)
 }
 
-// Cogroups is rows of several inputs, grouped by key. A group is a key that has rows in at least one input.
+// Cogroups has the rows of several inputs, grouped by key. A group is a key that has rows in at least one input.
 type Cogroups struct {
-	// Keys has the key columns, one row a group.
+	// Keys has the key columns, one row per group.
 	Keys *Batch
-	// Inputs are in the order of the stage's.
+	// Inputs has the stage's inputs, in order.
 	Inputs []Grouped
 }
 
-// Grouped is the rows of one input.
+// Grouped has the rows of one input.
 type Grouped struct {
-	// Rows has those of the first group first, within a group in the order of arrival.
+	// Rows has the rows of the first group first. Within a group, they are in the order of arrival.
 	Rows *Batch
 	ends []byte
 }
 
-// End returns the end of a group's rows, which begin at the end of the previous group.
+// End returns the end of a group's rows, which start at the end of the previous group.
 func (g *Grouped) End(group int) int { return offset(g.ends, group) }
 
 func (g *Grouped) start(group int) int {
@@ -35,14 +35,13 @@ func (g *Grouped) start(group int) int {
 	return g.End(group - 1)
 }
 
-// CogroupBatches registers a plugin that works on batches. It is created for each config.
+// CogroupBatches registers a plugin that processes batches. It is created for each config.
 func CogroupBatches(make func(stage *Stage) (Cogrouper, error)) {
 	register("cogroup", make)
 }
 
-// Cogroup2 registers a function that is called for each key that has rows in at least one of two inputs, with
-// the rows of each. An error rejects the rows of the key, of every input. The rules of [Update] for its
-// arguments apply here too.
+// Cogroup2 registers a function that is called for each key with rows in at least one of two inputs, with the rows of
+// each input. An error rejects the rows of the key in all inputs. The rules of [Update] for arguments apply here too.
 func Cogroup2[K, A, B any, O output[O]](function func(ctx *Context, key K, first []A, second []B, out O) error) {
 	first, second := &input[A]{block: block[A]{layout: layoutOf[A]()}}, &input[B]{block: block[B]{layout: layoutOf[B]()}}
 	cogroup(func(ctx *Context, key K, group int, out O) error {
@@ -72,11 +71,11 @@ func Cogroup4[K, A, B, C, D any, O output[O]](
 	}, first, second, third, fourth)
 }
 
-// anyInput is one input, of whatever type its rows are.
+// anyInput is an input with any type of rows.
 type anyInput interface {
 	begin(grouped *Grouped) error
-	// bounds returns the start and the end of a group's rows, and which of them are null in a field that cannot
-	// be.
+	// bounds returns the start and the end of a group's rows, and the rows with a null in a field that is not
+	// nullable.
 	bounds(group int) (start, end int, skipped []Rejected)
 	nulls() []Rejected
 	end()
@@ -111,7 +110,7 @@ func (i *input[T]) nulls() []Rejected { return i.missing }
 func (i *input[T]) end()              { i.block.end() }
 func (i *input[T]) schema() Schema    { return i.block.layout.schema() }
 
-// cogroup registers a function that takes the rows of a group from the inputs itself.
+// cogroup registers a function that gets the rows of a group from the inputs.
 func cogroup[K any, O output[O]](function func(ctx *Context, key K, group int, out O) error, inputs ...anyInput) {
 	key := layoutOf[K]()
 	var out O
@@ -182,13 +181,13 @@ func (c *cogroupRows[K, O]) Cogroup(stage *Stage, ctx *Context, groups *Cogroups
 	return rows, rejected, err
 }
 
-func (c *cogroupRows[K, O]) begin(input anyInput, place int, grouped *Grouped, count int) error {
+func (c *cogroupRows[K, O]) begin(input anyInput, index int, grouped *Grouped, count int) error {
 	if err := input.begin(grouped); err != nil {
 		return err
 	}
 	for group := range count {
 		if end := grouped.End(group); end < grouped.start(group) || end > grouped.Rows.rows {
-			return internalf("input %d: group %d ends out of order", place, group)
+			return internalf("input %d: group %d ends out of order", index, group)
 		}
 	}
 	return nil

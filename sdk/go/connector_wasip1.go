@@ -13,9 +13,8 @@ import (
 //go:linkname abort runtime.abort
 func abort()
 
-// callOrTrap is call, except for panics. The host treats an error as transient and retries indefinitely, but
-// a bug of the plugin is permanent. So the instance dies of a panic with its last log lines, and that ends
-// the job.
+// callOrTrap is call, except for panics. The host treats an error as transient and retries indefinitely, but a bug of
+// the plugin is permanent. So a panic traps after the last log lines, and that fails the job.
 func callOrTrap(function func(to *abi.Area) error) uint32 { return call(orTrap(function)) }
 
 func orTrap(function func(to *abi.Area) error) func(to *abi.Area) error {

@@ -6,20 +6,20 @@ import (
 	"unsafe"
 )
 
-// Column is the rows of one column, as Arrow's buffers; numbers are little-endian.
+// Column has the Arrow buffers of one column. Numbers are little-endian.
 type Column struct {
-	// Validity is a bitmap, one bit a row, least significant bit first; a set bit is a value. nil: no nulls.
+	// Validity is a bitmap, one bit per row, least significant bit first. A set bit is a value. nil: no nulls.
 	Validity []byte
-	// Offsets says where each row begins, for text and binary: rows + 1 signed 32-bit numbers. nil otherwise.
+	// Offsets has the start of each row, for text and binary: rows + 1 signed 32-bit numbers. nil otherwise.
 	Offsets []byte
-	// Data holds the values.
+	// Data has the values.
 	Data []byte
 }
 
 // blockRows is the number of rows that are read or written at a time, column by column.
 const blockRows = 256
 
-// bit reports whether a bit of a bitmap is set; false after its end.
+// bit reports whether a bit of a bitmap is set. It is false after the bitmap's end.
 func bit(bits []byte, row int) bool {
 	return row>>3 < len(bits) && bits[row>>3]>>(row&7)&1 == 1
 }
@@ -29,7 +29,7 @@ func offset(offsets []byte, row int) int {
 	return int(*(*uint32)(unsafe.Pointer(&offsets[row*4 : row*4+4][0])))
 }
 
-// slot is the row of an index in an array of rows.
+// slot returns the address of an element in an array of rows.
 func slot(rows unsafe.Pointer, index int, bytes uintptr) unsafe.Pointer {
 	return unsafe.Add(rows, uintptr(index)*bytes)
 }
@@ -42,7 +42,7 @@ func (l *layout) check(batch *Batch) error {
 			return InputError(fmt.Sprintf("column `%s` (number %d): %s", field.Name, i, what))
 		}
 		if i >= len(batch.columns) {
-			return wrong("it is not there")
+			return wrong("it is missing")
 		}
 		if what := batch.columns[i].check(field.Type, batch.rows); what != "" {
 			return wrong(what)
@@ -51,7 +51,7 @@ func (l *layout) check(batch *Batch) error {
 	return nil
 }
 
-// check says what is wrong with a column of this type.
+// check describes what is wrong with a column of this type, or returns "".
 func (c *Column) check(kind Type, rows int) string {
 	if c.Validity != nil && len(c.Validity) < (rows+7)/8 {
 		return "its validity is too short"
@@ -65,7 +65,7 @@ func (c *Column) check(kind Type, rows int) string {
 		if c.Offsets == nil {
 			return "it has no offsets"
 		}
-		// Arrow allows a column of no rows to have no offsets at all.
+		// In Arrow, a column without rows may have no offsets.
 		if rows > 0 && len(c.Offsets) < (rows+1)*4 {
 			return "its offsets are too short"
 		}
@@ -141,8 +141,8 @@ func (f *column) decode(column *Column, first, count int, to unsafe.Pointer, apa
 	}
 }
 
-// decodePointers reads values that may be null. Those of a block are in an array of their own, which lives as
-// long as the plugin refers to one of them.
+// decodePointers reads nullable values. Those of a block are in a separate array, which lives as long as the plugin
+// refers to one of them.
 func (f *column) decodePointers(column *Column, first, count int, to unsafe.Pointer, apart uintptr) {
 	values, bytes := f.array(count)
 	f.decode(column, first, count, values, bytes)
@@ -177,7 +177,7 @@ func newArray[T any](count int) (unsafe.Pointer, uintptr) {
 	return unsafe.Pointer(unsafe.SliceData(make([]T, count))), unsafe.Sizeof(one)
 }
 
-// missing gives the rows that are null in a field that cannot be, in order.
+// missing returns the rows with a null in a field that is not nullable, in order.
 func (l *layout) missing(batch *Batch) []Rejected {
 	var missing []Rejected
 	var reasons map[uint32]string
@@ -214,17 +214,17 @@ type block[T any] struct {
 	layout *layout
 	batch  *Batch
 	rows   []T
-	// first is the index of the first of them.
+	// first is the index of the first row.
 	first int
 }
 
-// begin takes a batch, whose columns are checked.
+// begin sets the batch and checks its columns.
 func (b *block[T]) begin(batch *Batch) error {
 	b.batch, b.first, b.rows = batch, 0, b.rows[:0]
 	return b.layout.check(batch)
 }
 
-// span gives rows from start to end, which lie in one piece. They are valid until the next call of span or at.
+// span returns the rows from start to end as one slice. They are valid until the next call of span or at.
 func (b *block[T]) span(start, end int) []T {
 	if start < b.first || end > b.first+len(b.rows) {
 		b.read(start, min(max(end, start+blockRows), b.batch.rows))
@@ -232,7 +232,7 @@ func (b *block[T]) span(start, end int) []T {
 	return b.rows[start-b.first : end-b.first : end-b.first]
 }
 
-// at gives one row.
+// at returns one row.
 func (b *block[T]) at(row int) *T {
 	if row < b.first || row >= b.first+len(b.rows) {
 		b.read(row, min(row+blockRows, b.batch.rows))
@@ -249,7 +249,7 @@ func (b *block[T]) read(start, end int) {
 	b.layout.decode(b.batch, start, count, unsafe.Pointer(unsafe.SliceData(b.rows)))
 }
 
-// end drops the rows, so that they keep nothing alive.
+// end drops the rows, so that they keep no memory alive.
 func (b *block[T]) end() {
 	b.batch = nil
 	clear(b.rows[:cap(b.rows)])

@@ -25,8 +25,8 @@
 // [TransformBatches], [UpdateBatches], [AggregateBatches] and [CogroupBatches] if it works on whole columns. Package
 // [millstream.dev/sdk/millstreamtest] runs it in a plain go test.
 //
-// Rows are structs. An exported field is a column: of the field's name in snake case, or as the tag `millstream:"name"`
-// says; a field with the tag "-" is none. Its type is bool, int64, int, float64, string, []byte, [Timestamp] or
-// time.Time, and a pointer to one of these or [Null] of one where the column may hold nulls. A row with a null in any
-// other field is rejected before the function sees it.
+// Rows are structs. An exported field is a column. Its name is the field's name in snake case, or the name in the tag
+// `millstream:"name"`. A field with the tag "-" is not a column. Its type is bool, int64, int, float64, string, []byte,
+// [Timestamp] or time.Time. For a nullable column, it is a pointer to one of these, or [Null] of one. A row with a null in
+// any other field is rejected before the function sees it.
 package millstream

@@ -6,7 +6,7 @@ import (
 	"unsafe"
 )
 
-// bitmap is one bit a row, least significant bit first.
+// bitmap has one bit per row, least significant bit first.
 type bitmap struct {
 	bits []byte
 	rows int
@@ -41,7 +41,7 @@ type builder struct {
 	nulls   bool
 }
 
-// begin makes room for rows, and for bytes of text. The buffers of the call before went to the host, and are free again.
+// begin reserves space for rows and bytes of text. It reuses the buffers of the previous call, which the host has read.
 func (f *column) begin(b *builder, rows, bytes int) {
 	b.words, b.bools, b.valid, b.nulls = b.words[:0], bitmap{bits: b.bools.bits[:0]}, bitmap{bits: b.valid.bits[:0]}, false
 	b.offsets, b.bytes = b.offsets[:0], b.bytes[:0]
@@ -54,7 +54,7 @@ func (f *column) begin(b *builder, rows, bytes int) {
 	}
 }
 
-// room makes an empty slice hold this many.
+// room returns an empty slice with this capacity.
 func room[T any](slice []T, count int) []T {
 	if cap(slice) < count {
 		return make([]T, 0, count)
@@ -186,7 +186,7 @@ func appendText(to []byte, text string) []byte {
 	return to
 }
 
-// finish gives the column.
+// finish returns the column.
 func (f *column) finish(b *builder) (Column, error) {
 	if uint64(len(b.bytes)) > math.MaxInt32 {
 		return Column{}, InternalError("a column of text or binary grew above 2 GiB in one call")
@@ -207,7 +207,7 @@ func (f *column) finish(b *builder) (Column, error) {
 	return made, nil
 }
 
-// bytesOf gives numbers as bytes, without copying them.
+// bytesOf returns numbers as bytes without a copy.
 func bytesOf[T uint32 | uint64 | int64 | float64 | Timestamp](numbers []T) []byte {
 	if len(numbers) == 0 {
 		return []byte{}

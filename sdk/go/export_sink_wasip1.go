@@ -4,7 +4,7 @@ package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-// writing is what writes the batches of this instance.
+// writing is the writer of this instance.
 var writing batchWriter
 
 //go:wasmexport millstream:plugin/writer@0.1.3#describe
@@ -71,7 +71,7 @@ func exportCommit(batch uint64) uint32 {
 	return callOrTrap(func(*abi.Area) error { return writing.commit(batch) })
 }
 
-// lastOrTrap runs a call that returns the last batch; 0: none.
+// lastOrTrap runs a call that returns the last batch, or 0 if there is none.
 func lastOrTrap(function func() (uint64, error)) uint32 {
 	return callWith(true, orTrap(func(to *abi.Area) error {
 		last, err := function()

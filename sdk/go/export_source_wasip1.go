@@ -8,7 +8,7 @@ import (
 	"millstream.dev/sdk/internal/abi"
 )
 
-// reading is what reads the partition of this instance.
+// reading is the reader of this instance.
 var reading partitionReader
 
 //go:wasmexport millstream:plugin/reader@0.1.3#describe
@@ -75,7 +75,7 @@ func exportPoll(rowsMax, waitMs uint32) uint32 {
 		to.PutArea(list, len(refused))
 		to.PutBool(polled.Position != nil)
 		to.PutBytes(polled.Position)
-		// Ready, a pause, or the end.
+		// Write the case: ready, pause or ended.
 		pause := max(polled.Pause.Milliseconds(), 0)
 		next := uint32(min(pause, 1))
 		if polled.Ended {

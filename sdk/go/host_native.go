@@ -10,14 +10,14 @@ import (
 
 // Outside of a component, in tests, package millstreamtest replaces the host.
 
-// timersOfTest is the timers of a test run: those that are due, and those that were requested.
+// timersOfTest has the timers of a test run: the due ones, and the changes that calls made.
 var timersOfTest struct {
-	due   dueTimes
-	asked []askedOfTest
+	due     dueTimes
+	changes []changeOfTest
 }
 
-// askedOfTest is a request of a call: a timer of a group, and whether it is set or cancelled.
-type askedOfTest struct {
+// changeOfTest is a timer change of a call: group, time, and whether the timer is set or canceled.
+type changeOfTest struct {
 	group uint32
 	at    Timestamp
 	set   bool
@@ -28,11 +28,11 @@ func hostKey() Schema      { return nil }
 func hostDue() *dueTimes   { return &timersOfTest.due }
 
 func hostSetTimer(group uint32, at Timestamp) {
-	timersOfTest.asked = append(timersOfTest.asked, askedOfTest{group, at, true})
+	timersOfTest.changes = append(timersOfTest.changes, changeOfTest{group, at, true})
 }
 
 func hostCancelTimer(group uint32, at Timestamp) {
-	timersOfTest.asked = append(timersOfTest.asked, askedOfTest{group, at, false})
+	timersOfTest.changes = append(timersOfTest.changes, changeOfTest{group, at, false})
 }
 
 func hostLog(level Level, line string) {
@@ -41,7 +41,7 @@ func hostLog(level Level, line string) {
 
 func hostCount(string, uint64) {}
 
-// seedRandom is for components: tests have the random numbers of their process.
+// seedRandom does nothing: tests use the random numbers of their process.
 func seedRandom() {}
 
 func hostReadFile(name string) ([]byte, error) {

@@ -74,7 +74,7 @@ func hostReadFile(name string) ([]byte, error) {
 		return nil, ConfigError("the file `" + name + "` is too large")
 	}
 	content := make([]byte, 0, total)
-	// A host may pass a large file in pieces.
+	// The host may return a large file in pieces.
 	for uint64(len(content)) < total {
 		var piece [3]uint32
 		importRead(name, uint64(len(content)), uint32(total-uint64(len(content))), &piece)

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// row is a row of a test: values of encoding/json, by column.
+// row is a row of a test: values of encoding/json by column name.
 type row = map[string]any
 
-// schemaOf reads columns as in "user text, amount int64, tags list<text>".
+// schemaOf parses columns, for example "user text, amount int64, tags list<text>".
 func schemaOf(columns string) (Schema, error) {
 	var schema Schema
-	// Types have commas within them.
+	// Types may contain commas.
 	depth := 0
 	split := strings.FieldsFunc(columns, func(letter rune) bool {
 		switch letter {
@@ -47,7 +47,7 @@ func schemaOf(columns string) (Schema, error) {
 	return schema, nil
 }
 
-// rowsOf reads an array of objects. Numbers stay as they are written, so that none is rounded.
+// rowsOf parses an array of objects. Numbers keep their text, so that none is rounded.
 func rowsOf(text string) ([]row, error) {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()
@@ -58,7 +58,7 @@ func rowsOf(text string) ([]row, error) {
 	return rows, nil
 }
 
-// batchOf makes columns of rows.
+// batchOf converts rows to columns.
 func batchOf(schema Schema, rows []row) (*Batch, error) {
 	batch := NewBatch(len(rows))
 	for _, field := range schema {
@@ -98,7 +98,7 @@ func push(as *column, to *builder, value any) error {
 	to.valid.push(value != nil)
 	to.nulls = to.nulls || value == nil
 	if as.Type.isNested() && value != nil {
-		// Its strings are unescaped: it cannot fail.
+		// Marshaling decoded JSON cannot fail.
 		text, err := json.Marshal(value)
 		if err != nil {
 			return wrong
@@ -141,7 +141,7 @@ func push(as *column, to *builder, value any) error {
 	return nil
 }
 
-// jsonOf gives rows as an array of objects, columns in the order of the schema. It checks the batch as a host would.
+// jsonOf converts a batch to rows, with columns in the order of the schema. It checks the batch like a host.
 func jsonOf(schema Schema, batch *Batch) ([]row, error) {
 	if len(schema) != len(batch.columns) {
 		return nil, fmt.Errorf("%d columns were described, %d returned", len(schema), len(batch.columns))
@@ -187,7 +187,7 @@ func valueOf(kind Type, batch *Batch, column, row int) any {
 	}
 }
 
-// nested returns the value of a struct or list; the text itself if it is not JSON, so that a test shows it.
+// nested parses the value of a struct or list. If it is not JSON, it returns the text itself, so that a test shows it.
 func nested(text string) any {
 	decoder := json.NewDecoder(strings.NewReader(text))
 	decoder.UseNumber()

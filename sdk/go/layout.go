@@ -11,37 +11,37 @@ import (
 // Timestamp is a point in time: microseconds since 1970-01-01 00:00 UTC.
 type Timestamp int64
 
-// Time returns it as a time.Time in UTC.
+// Time converts the timestamp to a time.Time in UTC.
 func (t Timestamp) Time() time.Time { return time.UnixMicro(int64(t)).UTC() }
 
-// Null is a value that may be null.
+// Null is a nullable value.
 type Null[T any] struct {
 	Value T
-	// Valid says that it is not null.
+	// Valid is true if the value is not null.
 	Valid bool
 }
 
-// Some is a value that is not null.
+// Some returns a value that is not null.
 func Some[T any](value T) Null[T] { return Null[T]{Value: value, Valid: true} }
 
 func (Null[T]) nullable() {}
 
-// AnyKey represents the key in functions that work with any key, and rows that are only counted.
+// AnyKey stands for the key in functions that accept any key, and for rows that are only counted.
 type AnyKey struct{}
 
-// shape is how a value lies in memory.
+// shape is the memory representation of a value.
 type shape uint8
 
 const (
 	shapeBool shape = iota
-	// Eight bytes as in the column.
+	// Eight bytes, as in the column.
 	shapeWord
 	shapeText
 	shapeBinary
 	shapeTime
 )
 
-// nulls is how a field says that it is null.
+// nulls is how a field represents null.
 type nulls uint8
 
 const (
@@ -60,7 +60,7 @@ type column struct {
 	flag uintptr
 }
 
-// layout is the columns of a row type. It is computed once, so that rows need no reflection.
+// layout has the columns of a row type. It is computed once, so that rows need no reflection.
 type layout struct {
 	columns []column
 	// bytes is the size of a row.
@@ -144,7 +144,7 @@ func columnOf(field reflect.Type) (column, bool) {
 	return made, true
 }
 
-// schema gives the names and types of the columns.
+// schema returns the names and types of the columns.
 func (l *layout) schema() Schema {
 	schema := make(Schema, len(l.columns))
 	for i := range l.columns {
@@ -153,7 +153,7 @@ func (l *layout) schema() Schema {
 	return schema
 }
 
-// snake writes a Go name as columns are named: UserID is user_id.
+// snake converts a Go name to a column name: UserID becomes user_id.
 func snake(name string) string {
 	var text strings.Builder
 	runes := []rune(name)

@@ -6,24 +6,23 @@ import (
 	"strings"
 )
 
-// Migrate registers how states of another version of the plugin become states of this one, for plugins of
-// world update whose state has other columns now. It is called once for each kind of old states, in addition
-// to [Update]; their columns select the function. An error reports that they cannot be migrated. In
-// plugin.toml the world is "update-migrating".
+// Migrate registers a function that converts states of another version of the plugin, for plugins of world update whose
+// state has other columns now. Call it once for each format of old states, in addition to [Update]; the columns select the
+// function. An error reports that the states cannot be migrated. In plugin.toml, the world is "update-migrating".
 func Migrate[Old, S any](function func(old Old) (S, error)) {
 	old, state := layoutOf[Old](), layoutOf[S]()
 	states := migrateRows[Old, S]{function: function, old: block[Old]{layout: old}, new: newOut[S](state)}
 	migrations = append(migrations, migration{schema: old.schema(), migrate: states.migrate})
 }
 
-// migration makes new states of old ones with these columns.
+// migration converts old states with these columns.
 type migration struct {
 	schema  Schema
 	migrate func(states *Batch) (*Batch, error)
 }
 
 var (
-	// migrations are those of this program.
+	// migrations are the registered migrations.
 	migrations []migration
 	// migrationsExported reports whether the component exports them.
 	migrationsExported bool
@@ -51,7 +50,7 @@ func (m *migrateRows[Old, S]) migrate(states *Batch) (*Batch, error) {
 	return m.new.batch()
 }
 
-// migrate makes the new states of those of another version.
+// migrate converts the states of another version.
 func migrate(version string, schema Schema, states *Batch) (*Batch, error) {
 	var known []string
 	for _, own := range migrations {
@@ -60,6 +59,6 @@ func migrate(version string, schema Schema, states *Batch) (*Batch, error) {
 		}
 		known = append(known, fmt.Sprintf("(%v)", own.schema))
 	}
-	return nil, internalf("states of version %s have the columns (%v); it takes over those with %s",
+	return nil, internalf("states of version %s have the columns (%v); expected %s",
 		version, schema, strings.Join(known, " or "))
 }

@@ -9,24 +9,23 @@ import (
 	"time"
 )
 
-// Connections over TCP, and datagrams over UDP, to the addresses that the job grants: `grant = { tcp =
-// ["host:port"] }` and `udp = ["host:port"]`. They are for worlds source and sink only. Every wait has a time
-// limit; data that has not arrived by then can be waited for again. In tests the sockets are those of the
-// machine, and nothing is denied.
+// TCP connections and UDP datagrams to addresses that the job grants: `grant = { tcp = ["host:port"] }` and `udp =
+// ["host:port"]`. Worlds source and sink only. Each call waits at most for its timeout and can then be repeated. In tests,
+// the sockets are the machine's, and all are allowed.
 
 var (
-	// ErrTimeout reports that nothing was received or sent within the time. Nothing is lost: it can be retried.
-	ErrTimeout = errors.New("nothing came within the time")
-	// ErrClosed says that the other side has closed the connection.
+	// ErrTimeout reports that the operation did not finish within the timeout. No data is lost: repeat the call.
+	ErrTimeout = errors.New("timed out")
+	// ErrClosed reports that the peer has closed the connection.
 	ErrClosed = errors.New("the other side has closed the connection")
 )
 
-// Conn is a connection over TCP.
+// Conn is a TCP connection.
 type Conn struct {
 	socket uint32
 }
 
-// Dial connects to an address as example.com:514 or [::1]:514.
+// Dial connects to an address, for example example.com:514 or [::1]:514.
 func Dial(address string, timeout time.Duration) (*Conn, error) {
 	host, port, err := hostPort(address)
 	if err != nil {
@@ -39,37 +38,36 @@ func Dial(address string, timeout time.Duration) (*Conn, error) {
 	return &Conn{socket}, nil
 }
 
-// Read returns available data: at least one byte, and at most bytesMax. It waits for the first.
+// Read returns the available bytes: at least one, at most bytesMax. It waits for the first one.
 func (c *Conn) Read(bytesMax int, timeout time.Duration) ([]byte, error) {
 	return netRead(c.socket, uint32(min(max(bytesMax, 1), 1<<30)), millis(timeout))
 }
 
-// Write writes all of these bytes. After [ErrTimeout] some of them may have been sent.
+// Write writes all bytes. After [ErrTimeout], some of them may have been sent.
 func (c *Conn) Write(data []byte, timeout time.Duration) error {
 	return netWrite(c.socket, data, millis(timeout))
 }
 
-// Close closes the connection; again does nothing.
+// Close closes the connection. It does nothing if it is closed.
 func (c *Conn) Close() { netClose(c.socket) }
 
 // Lines reads complete lines from a connection, however they are sent.
 type Lines struct {
-	// Conn is the connection, to write to it.
+	// Conn is the connection, for writing.
 	Conn         *Conn
 	lineBytesMax int
 	buffer       []byte
-	// The start of the next line, and the position before which there is no line end.
+	// Start of the next line, and the index up to which it is searched for its end.
 	start, searched int
 }
 
-// NewLines reads lines of at most lineBytesMax bytes from a connection.
+// NewLines returns a reader of lines. A line of more than lineBytesMax bytes is an error.
 func NewLines(conn *Conn, lineBytesMax int) *Lines {
 	return &Lines{Conn: conn, lineBytesMax: lineBytesMax}
 }
 
-// Next returns the next line without its end (\n or \r\n), and waits for it no longer than timeout. A part of
-// a line that has arrived by then is kept for the next call; a part before the end of the connection is not a
-// line. The line is valid until the next call.
+// Next returns the next line without its end (\n or \r\n). It waits at most timeout for more bytes. A partial line is kept for
+// the next call. If the connection ends within a line, that line is dropped. The line is valid until the next call.
 func (l *Lines) Next(timeout time.Duration) ([]byte, error) {
 	const readBytes = 1 << 16
 	for {
@@ -91,25 +89,25 @@ func (l *Lines) Next(timeout time.Duration) ([]byte, error) {
 		l.searched -= l.start
 		l.start = 0
 		l.buffer = append(l.buffer, more...)
-		// There is no clock here: only the first wait is a long one.
+		// There is no clock here, so only the first wait uses the timeout.
 		timeout = 0
 	}
 }
 
-// Datagrams is a socket for datagrams over UDP.
+// Datagrams is a UDP socket.
 type Datagrams struct {
 	socket uint32
 }
 
 // Datagram is a received datagram.
 type Datagram struct {
-	// Sender is who sent it, as 127.0.0.1:5514.
+	// Sender is the address of the sender, for example 127.0.0.1:5514.
 	Sender string
-	// Data is what it holds.
+	// Data is the payload.
 	Data []byte
 }
 
-// ListenDatagrams listens at an address of this machine, as 0.0.0.0:514; port 0: any free one.
+// ListenDatagrams listens on an address of this machine, for example 0.0.0.0:514. Port 0 is any free port.
 func ListenDatagrams(address string) (*Datagrams, error) {
 	host, port, err := hostPort(address)
 	if err != nil {
@@ -136,7 +134,7 @@ func (d *Datagrams) Send(address string, data []byte) error {
 	return netSend(d.socket, host, port, data)
 }
 
-// Close closes the socket; again does nothing.
+// Close closes the socket. It does nothing if it is closed.
 func (d *Datagrams) Close() { netClose(d.socket) }
 
 func hostPort(address string) (string, uint16, error) {

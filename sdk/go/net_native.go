@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Outside of a component, in tests, the sockets are those of the machine.
+// Outside of a component, in tests, the sockets are the machine's.
 
 var sockets struct {
 	sync.Mutex
@@ -40,7 +40,7 @@ func socketOf(socket uint32, timeoutMs uint32) (net.Conn, error) {
 	if !is {
 		return nil, ErrClosed
 	}
-	// Available data is returned even without a wait.
+	// A timeout of at least 1 ms also returns data that is already available.
 	return own, own.SetDeadline(time.Now().Add(time.Duration(max(timeoutMs, 1)) * time.Millisecond))
 }
 

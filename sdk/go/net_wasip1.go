@@ -30,7 +30,7 @@ func importSend(socket uint32, host string, port uint32, data unsafe.Pointer, le
 //go:wasmimport millstream:plugin/net@0.1.3 close
 func importClose(socket uint32)
 
-// faultOf reads a result, whose first byte says whether it is a fault.
+// faultOf reads a result, whose first byte is 1 if it is a fault.
 func faultOf(result []uint32) error {
 	if result[0]&0xff == 0 {
 		return nil

@@ -2,12 +2,12 @@ package millstream
 
 import "unsafe"
 
-// Out takes the rows that a plugin function returns.
+// Out collects the rows that a plugin function returns.
 type Out[T any] struct {
 	layout *layout
-	// rows are the rows that were pushed last.
+	// rows are the rows that are not yet in columns.
 	rows []T
-	// before is how many were appended to the columns before these.
+	// before is the number of rows in columns.
 	before  int
 	columns []builder
 }
@@ -40,7 +40,7 @@ func (o *Out[T]) flush() {
 	o.rows = o.rows[:0]
 }
 
-// truncate removes all rows from this one on.
+// truncate removes all rows from an index on.
 func (o *Out[T]) truncate(rows int) {
 	if rows >= o.before {
 		o.rows = o.rows[:rows-o.before]
@@ -65,7 +65,7 @@ func (o *Out[T]) batch() (*Batch, error) {
 	return batch, nil
 }
 
-// KeyedOut takes the rows that a plugin function returns, and puts the columns of the key before each.
+// KeyedOut collects the rows that a plugin function returns, with the key columns before each row's columns.
 type KeyedOut[T any] struct {
 	out Out[T]
 	// groups has the group of each row.
@@ -82,16 +82,16 @@ func (o *KeyedOut[T]) Push(row T) {
 // Len returns the number of rows so far in this call.
 func (o *KeyedOut[T]) Len() int { return o.out.Len() }
 
-// output is what Out and KeyedOut have in common.
+// output is the common interface of Out and KeyedOut.
 type output[O any] interface {
 	Len() int
-	// make makes one for rows of its type; the receiver may be nil.
+	// make creates one for rows of its type. The receiver may be nil.
 	make() O
 	begin(rows, bytes int)
 	truncate(rows int)
-	// group says which group the rows that follow belong to.
+	// group sets the group of the following rows.
 	group(group uint32)
-	// finish gives the columns; keys are those of the groups.
+	// finish returns the columns. keys are the keys of the groups.
 	finish(stage *Stage, keys *Batch) (*Batch, error)
 	schema(stage *Stage) Schema
 }
@@ -121,7 +121,7 @@ func (o *KeyedOut[T]) finish(stage *Stage, keys *Batch) (*Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Mostly there is one row a group: then the key columns go back as they came.
+	// Usually each group has one row. Then the key columns are returned unchanged.
 	eachOnce := len(o.groups) == keys.rows
 	for i := 0; eachOnce && i < len(o.groups); i++ {
 		eachOnce = int(o.groups[i]) == i

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// about holds name, version and description of plugin.toml: hexadecimal digits of these with zero bytes between, set by
+// about has name, version and description of plugin.toml, as hexadecimal digits with zero bytes between. Set by
 // `millstream build`.
 var about string
 
@@ -23,7 +23,7 @@ func (d *Description) complete() {
 // registered is the plugin of this program.
 var registered struct {
 	world string
-	// make makes it for a config.
+	// make creates the plugin for a config.
 	make func(stage *Stage) (any, error)
 }
 
@@ -35,13 +35,13 @@ func register[P any](world string, make func(stage *Stage) (P, error)) {
 	registered.make = func(stage *Stage) (any, error) { return make(stage) }
 }
 
-// made is the plugin and its config.
+// made is the created plugin and its config.
 var made struct {
 	plugin any
 	config string
 }
 
-// pluginOf returns the plugin, which is created again if the config changes.
+// pluginOf returns the plugin. It creates it again if the config changes.
 func pluginOf[P any](stage *Stage) (P, error) {
 	var none P
 	if registered.make == nil {
@@ -59,12 +59,12 @@ func pluginOf[P any](stage *Stage) (P, error) {
 	if !ok {
 		return none, internalf("the program registers a plugin of world %s, and plugin.toml says another", registered.world)
 	}
-	// After the plugin was created, which only some calls do, and which draws random numbers.
+	// Seed after the plugin is created. Only some calls create it, and creating it may draw random numbers.
 	seedRandom()
 	return plugin, nil
 }
 
-// describer is what the plugins of all worlds have in common.
+// describer is the common interface of the plugins of all worlds.
 type describer interface {
 	Describe(stage *Stage) (Description, error)
 }
@@ -80,7 +80,7 @@ func describe(stage *Stage) (Description, error) {
 		return Description{}, err
 	}
 	description.complete()
-	// A plugin that was created now has seen the stage as described.
+	// A plugin that was created now has seen all columns, not the described ones.
 	made.plugin = nil
 	return description, nil
 }

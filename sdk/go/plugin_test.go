@@ -11,7 +11,7 @@ import (
 	"millstream.dev/sdk/internal/bridge"
 )
 
-// host makes a host of the plugin that a function registers.
+// host creates a host for the plugin that a function registers.
 func host(t *testing.T, stage bridge.Stage, register func()) bridge.Runner {
 	t.Helper()
 	runner, err := refusable(stage, register)
@@ -64,7 +64,7 @@ type every struct {
 	_          int
 }
 
-func TestEveryTypeGoesThrough(t *testing.T) {
+func TestEveryTypeIsUnchanged(t *testing.T) {
 	runner := host(t, bridge.Stage{}, func() {
 		Transform(func(_ *Context, row every, out *Out[every]) error {
 			out.Push(row)
@@ -78,7 +78,7 @@ func TestEveryTypeGoesThrough(t *testing.T) {
 		`"float_or_nil":null,"int":0,"int_or_nil":null,"text":"","text_or_nil":null,` +
 		`"when":0,"when_or_nil":null,"whole":0}`
 	var rows []string
-	// More than a block, so that blocks and bytes of bitmaps are left half full.
+	// More than one block, so that the last block and the last byte of a bitmap are partly filled.
 	for i := range 3*blockRows + 5 {
 		if i%3 == 0 {
 			rows = append(rows, full)
@@ -111,7 +111,7 @@ func TestColumnsAreNamedInSnakeCase(t *testing.T) {
 	}
 }
 
-func TestTypesThatAreNoRowsAreRefused(t *testing.T) {
+func TestTypesThatAreNotRowsAreRejected(t *testing.T) {
 	refused := func(words string, layout func() *layout) {
 		t.Helper()
 		defer func() {
@@ -130,7 +130,7 @@ func TestTypesThatAreNoRowsAreRefused(t *testing.T) {
 type line struct{ Line string }
 type word struct{ Word *string }
 
-func TestRowsOfALineThatIsRefusedAreTakenBack(t *testing.T) {
+func TestOutputRowsOfARejectedRowAreRemoved(t *testing.T) {
 	runner := host(t, bridge.Stage{}, func() {
 		Transform(func(_ *Context, row line, out *Out[word]) error {
 			for text := range strings.SplitSeq(row.Line, " ") {
@@ -138,7 +138,7 @@ func TestRowsOfALineThatIsRefusedAreTakenBack(t *testing.T) {
 				case "!":
 					return Reject("a %s", text)
 				case "many":
-					// More than are kept before they are written.
+					// More rows than are buffered.
 					for range 2 * blockRows {
 						out.Push(word{&text})
 					}
@@ -196,7 +196,7 @@ func TestConfigsAreStrict(t *testing.T) {
 	if read.AtLeast != 9007199254740993 || read.Label != "ok" || read.Inner.Deep != 3 {
 		t.Errorf("%+v", read)
 	}
-	// Nothing of the config before stays.
+	// No value of the previous config is kept.
 	host(t, bridge.Stage{Config: `{"at_least": 1, "Label": "new"}`}, register)
 	if read.AtLeast != 1 || read.Label != "new" || read.Inner.Deep != 0 {
 		t.Errorf("%+v", read)
@@ -251,7 +251,7 @@ func TestStatesAreKeptChangedAndRemoved(t *testing.T) {
 	wants(t, "states", "[]", states)
 }
 
-func TestTimersAreSetUnlessRowsAreRefused(t *testing.T) {
+func TestTimersAreSetUnlessRowsAreRejected(t *testing.T) {
 	runner := host(t, bridge.Stage{Key: "user text"}, func() {
 		Update(func(ctx *Context, _ AnyKey, rows []amount, state *total, out *KeyedOut[amount]) (*total, error) {
 			for _, at := range ctx.Timers.Due() {
@@ -299,7 +299,7 @@ func TestAnErrorOfAnAggregateNamesTheRow(t *testing.T) {
 	wants(t, "null", "row 0: column `amount` is null", fmt.Sprint(err))
 }
 
-func TestInputsStandSideBySide(t *testing.T) {
+func TestSeveralInputsAreGroupedByKey(t *testing.T) {
 	runner := host(t, bridge.Stage{Key: "user text"}, func() {
 		type key struct{ User string }
 		type counts struct{ Left, Right int64 }
@@ -399,7 +399,7 @@ type newSum struct {
 	Text  string
 }
 
-func TestStatesOfOtherVersionsAreTakenOver(t *testing.T) {
+func TestStatesOfOtherVersionsAreConverted(t *testing.T) {
 	migrations = nil
 	defer func() { migrations = nil }()
 	Migrate(func(old struct{ Sum int64 }) (newSum, error) { return newSum{Total: old.Sum}, nil })
@@ -425,6 +425,6 @@ func TestStatesOfOtherVersionsAreTakenOver(t *testing.T) {
 	_, err = migrate("0.1.0", schema, NewBatch(1).AddInt64s([]int64{-1}, nil).AddTexts([]string{""}, nil))
 	wants(t, "a refusal", "row 0: below 0", fmt.Sprint(err))
 	_, err = migrate("0.2.0", Schema{{Name: "sum", Type: Text}}, NewBatch(0))
-	wants(t, "others", "states of version 0.2.0 have the columns (sum text); it takes over those with (sum int64) or "+
+	wants(t, "others", "states of version 0.2.0 have the columns (sum text); expected (sum int64) or "+
 		"(sum int64, note text)", fmt.Sprint(err))
 }

@@ -4,10 +4,10 @@ package millstream
 
 import "unsafe"
 
-// The random numbers of Go's runtime, which math/rand and the order of maps use, are seeded once in the life
-// of a program. A plugin's must be the same in each call of a batch, whatever the instance has done before.
-// So in each call the runtime is made to seed them again, from the host's random numbers. It has no API for
-// that: these names and this layout are internal (src/runtime/rand.go since Go 1.22; tested with go 1.26).
+// Go's runtime seeds the random numbers for math/rand and the order of maps once per process. In a plugin, they must be the
+// same in each call of a batch, whatever the instance has done before. So each call makes the runtime seed them again from the
+// host's random numbers. There is no API for that: these names and this layout are internal (src/runtime/rand.go since Go 1.22;
+// tested with Go 1.26).
 
 //go:linkname globalRand runtime.globalRand
 var globalRand struct {
@@ -34,7 +34,7 @@ func acquirem() unsafe.Pointer
 func releasem(m unsafe.Pointer)
 
 func seedRandom() {
-	// With another layout this is not set, and the runtime says "randinit twice".
+	// If the layout differs, this is not set, and the runtime fails with "randinit twice".
 	globalRand.init = false
 	randinit()
 	m := acquirem()

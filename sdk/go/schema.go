@@ -2,21 +2,21 @@ package millstream
 
 import "strings"
 
-// Type is the type of a column, as job files write it. Columns of other Arrow types are "arrow " and Arrow's name.
+// Type is a column type as in job files. Columns of other Arrow types have the type "arrow " followed by Arrow's name.
 type Type string
 
-// isWritten reports whether values are formatted: dates, decimals, structs and lists, whose columns have the
-// layout of text.
+// isWritten reports whether values are encoded as text: dates, decimals, structs and lists. Their columns have the layout
+// of text.
 func (t Type) isWritten() bool {
 	return t == "date" || strings.HasPrefix(string(t), "decimal(") || t.isNested()
 }
 
-// isNested reports whether values are JSON: whether it is a struct or a list.
+// isNested reports whether values are encoded as JSON: structs and lists.
 func (t Type) isNested() bool {
 	return strings.HasPrefix(string(t), "list<") || strings.HasPrefix(string(t), "struct<")
 }
 
-// layout is the plain type whose columns are laid out as those of this one.
+// layout returns the plain type with the same column layout.
 func (t Type) layout() Type {
 	if t.isWritten() {
 		return Text
@@ -24,7 +24,7 @@ func (t Type) layout() Type {
 	return t
 }
 
-// The types of columns that Go values represent.
+// Column types that Go values represent.
 const (
 	Bool          Type = "bool"
 	Int64         Type = "int64"
@@ -38,14 +38,14 @@ const (
 type Field struct {
 	Name string
 	Type Type
-	// Nullable says whether rows may be null.
+	// Nullable is true if the column may have nulls.
 	Nullable bool
 }
 
 // Schema is the columns of rows, in order.
 type Schema []Field
 
-// Position returns the index of the column of a name; -1 if there is none.
+// Position returns the index of a column, or -1 if there is no column of this name.
 func (s Schema) Position(name string) int {
 	for i, field := range s {
 		if field.Name == name {
@@ -55,7 +55,7 @@ func (s Schema) Position(name string) int {
 	return -1
 }
 
-// Field gives the column of a name. The error lists the columns that there are.
+// Field returns a column. The error lists the existing columns.
 func (s Schema) Field(name string) (Field, error) {
 	if i := s.Position(name); i >= 0 {
 		return s[i], nil
@@ -75,21 +75,21 @@ func (s Schema) String() string {
 	return strings.Join(columns, ", ")
 }
 
-// Description is what a plugin says of itself for a given config and input.
+// Description is the description that a plugin returns for a given config and input.
 type Description struct {
-	// Name, Version and Doc are those of plugin.toml if they are empty.
+	// Name, Version and Doc are filled in from plugin.toml if they are empty.
 	Name, Version, Doc string
-	// Input has the columns that are read, in the order in which calls pass them.
+	// Input has the columns that the plugin reads, in the order in which calls pass them.
 	Input Schema
-	// Inputs is that of each input, in world cogroup.
+	// Inputs has these columns for each input, in world cogroup.
 	Inputs []Schema
-	// Output has the columns of the rows returned; in world aggregate without the key columns.
+	// Output has the columns of the output rows. In world aggregate, without the key columns.
 	Output Schema
 	// State has the columns of a state (world update) or of an accumulator (world aggregate).
 	State Schema
-	// Key has the types that the key columns must have; nil: any key.
+	// Key has the required types of the key columns; nil: any key.
 	Key Schema
-	// Inverse says whether Inverse works (world aggregate).
+	// Inverse reports whether the plugin supports Inverse (world aggregate).
 	Inverse bool
 	// ConfigSchema is a JSON Schema of the config; empty: any config.
 	ConfigSchema string

@@ -6,56 +6,54 @@ import (
 	"slices"
 )
 
-// Writer writes the batches of a sink, in world sink, one after the other: Begin, Write for each piece of the
-// rows, Commit.
+// Writer writes the batches of a sink, in world sink. Its methods are called one after another: Begin, Write for each piece
+// of the rows, Commit.
 //
-// A [ConfigError] of any of its methods ends the job, and so does an [InputError], which concerns the rows,
-// and a panic. Any other error is treated as transient: the writer is dropped, and after a while another one
-// is opened and gets the batch from its beginning, unless the function that opens it returns this batch as
-// stored.
+// A [ConfigError] of any method fails the job, and so does an [InputError], which concerns the rows, and a panic. Any other
+// error is treated as transient: the host drops the writer. After a delay it opens another one and repeats the batch from its
+// start, unless the function that opens it returns this batch as stored.
 type Writer[R any] interface {
-	// Begin begins a batch: its id, and the end of its interval. Batches without rows do not come.
+	// Begin starts a batch with its ID and the end of its interval. Batches without rows are skipped.
 	Begin(batch uint64, time Timestamp) error
-	// Write writes more rows of the batch, in order. Rows that cannot be written are rejected, and the job
-	// decides what happens to them.
+	// Write writes more rows of the batch, in order. It rejects rows that cannot be written; the job decides what happens to
+	// them.
 	Write(rows *Departures[R]) error
-	// Commit makes the rows of the batch visible together with its id, when all are written. They are durable when it returns.
+	// Commit makes the rows of the batch and its ID visible atomically, after all are written. They are durable when it returns.
 	Commit(batch uint64) error
 }
 
-// Identity identifies the rows: it is the same at every start of a job that resumes from its checkpoints, and
-// unique to it.
+// Identity identifies a sink. It is the same at every start of a job that resumes from its checkpoints, and unique.
 type Identity struct {
-	// Job is the job's name, for people.
+	// Job is the name of the job, for display.
 	Job string
-	// JobID identifies this job, also among those with the same name: 32 hexadecimal digits.
+	// JobID is the unique ID of the job, 32 hexadecimal digits. It differs between jobs of the same name.
 	JobID string
-	// Sink is the sink's name in the job.
+	// Sink is the name of the sink in the job.
 	Sink string
 }
 
-// Owner is the writing start of a job.
+// Owner is the start of a job that writes to the sink.
 type Owner struct {
-	// Identity is whose rows they are.
+	// Identity identifies the sink.
 	Identity
-	// Generation is the number of the job's start: later starts have larger numbers. Once a larger one has
-	// opened the sink, a start with a smaller one has lost the job, and must not commit any more.
+	// Generation is the number of the job's start; later starts have larger numbers. Once a larger one has opened the sink,
+	// a smaller one has been replaced and must not commit.
 	Generation uint64
 }
 
-// Promise is what becomes of a batch that was handed over when something failed.
+// Promise is the guarantee for a batch if a failure occurs while it is written.
 type Promise int
 
 const (
-	// ExactlyOnce guarantees that the rows of a batch are stored atomically together with its id, and that the
-	// function registered by [Committed], and the one that opens the sink, return the last id.
+	// ExactlyOnce: the rows of a batch and its ID are stored atomically. The function registered by [Committed], and the
+	// one that opens the sink, return the last ID.
 	ExactlyOnce Promise = iota
-	// AtLeastOnce guarantees less: a batch may be handed over again, and its rows duplicated.
+	// AtLeastOnce: a batch may be written again and its rows duplicated.
 	AtLeastOnce
 )
 
-// Sink registers a sink: a function that opens it, and takes it over from all owners of smaller generations.
-// It returns the last stored batch of these rows; 0: none. See also [Committed], [Promises] and [Check].
+// Sink registers the function that opens a sink and takes it over from all owners of smaller generations. The function returns
+// the last stored batch, or 0. See also [Committed], [Promises] and [Check].
 func Sink[R any](open func(owner Owner) (writer Writer[R], last uint64, err error)) {
 	rows := layoutOf[R]()
 	register("sink", func(stage *Stage) (sinkOpener, error) {
@@ -66,22 +64,21 @@ func Sink[R any](open func(owner Owner) (writer Writer[R], last uint64, err erro
 	})
 }
 
-// Committed registers the function that returns the last stored batch of these rows; 0: none. It is called
-// before a start of the job decides where to resume, and changes nothing: an earlier start may still be
-// writing. A sink with it guarantees [ExactlyOnce], and one without [AtLeastOnce].
+// Committed registers the function that returns the last stored batch, or 0. The host calls it before a start of the job decides
+// where to resume. It must change nothing, since an earlier start may still be writing. A sink with this function guarantees
+// [ExactlyOnce], a sink without it [AtLeastOnce].
 func Committed(last func(of Identity) (uint64, error)) { sinks.committed = last }
 
-// Promises registers the function that returns the guarantee of a sink with its config, if that depends on
-// it.
+// Promises registers the function that returns the guarantee of a sink, if it depends on the config.
 func Promises(promise func() Promise) { sinks.promise = promise }
 
-// sinks is what [Committed] and [Promises] were called with.
+// sinks has the functions registered by [Committed] and [Promises].
 var sinks struct {
 	committed func(of Identity) (uint64, error)
 	promise   func() Promise
 }
 
-// Departures are the rows to write, in order, and the rejected ones among them.
+// Departures has the rows to write, in order, and collects the rejected ones.
 type Departures[R any] struct {
 	batch   *Batch
 	rows    *block[R]
@@ -91,8 +88,8 @@ type Departures[R any] struct {
 // Len returns the number of rows, including rejected ones.
 func (d *Departures[R]) Len() int { return d.batch.rows }
 
-// All returns the rows with their indexes, which [Departures.Refuse] takes, except those that are rejected by
-// then. The content of a row is valid until Write returns.
+// All returns the rows with their indexes, which [Departures.Refuse] takes, except those rejected so far. The content of
+// a row is valid until Write returns.
 func (d *Departures[R]) All() iter.Seq2[int, R] {
 	return func(yield func(int, R) bool) {
 		for first := 0; first < d.batch.rows; first += blockRows {
@@ -106,20 +103,20 @@ func (d *Departures[R]) All() iter.Seq2[int, R] {
 }
 
 // Refuse rejects the row with this index.
-func (d *Departures[R]) Refuse(place int, reason string) {
-	if place < 0 || place >= d.Len() {
-		panic(fmt.Sprintf("row %d is rejected, but there are %d rows", place, d.Len()))
+func (d *Departures[R]) Refuse(row int, reason string) {
+	if row < 0 || row >= d.Len() {
+		panic(fmt.Sprintf("row %d is rejected, but there are %d rows", row, d.Len()))
 	}
-	d.refused[place] = reason
+	d.refused[row] = reason
 }
 
-// sinkOpener is a sink, whatever its rows are.
+// sinkOpener is a sink with any type of rows.
 type sinkOpener interface {
 	describer
 	open(owner Owner) (batchWriter, uint64, error)
 }
 
-// batchWriter writes batches, whatever their rows are.
+// batchWriter is a writer with any type of rows.
 type batchWriter interface {
 	begin(batch uint64, time Timestamp) error
 	write(rows *Batch) ([]Rejected, error)
@@ -182,7 +179,7 @@ func (w *writerOf[R]) write(batch *Batch) ([]Rejected, error) {
 
 func (w *writerOf[R]) commit(batch uint64) error { return w.writer.Commit(batch) }
 
-// promiseOf returns the guarantee of the sink with its config.
+// promiseOf returns the guarantee of the sink for its config.
 func promiseOf() Promise {
 	switch {
 	case sinks.promise != nil:

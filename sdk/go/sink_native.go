@@ -38,7 +38,7 @@ func (s *sinkOfTest) AtLeastOnce() (bool, error) {
 
 func identityOf(jobID string) Identity { return Identity{"test", jobID, "out"} }
 
-// writerOfTest is what a sink under test writes with.
+// writerOfTest is the open sink of a test.
 type writerOfTest struct {
 	writer batchWriter
 	input  Schema

@@ -17,10 +17,10 @@ type sold struct {
 }
 
 // ledger records its calls.
-type ledger struct{ told *[]string }
+type ledger struct{ calls *[]string }
 
 func (l ledger) note(format string, arguments ...any) {
-	*l.told = append(*l.told, fmt.Sprintf(format, arguments...))
+	*l.calls = append(*l.calls, fmt.Sprintf(format, arguments...))
 }
 
 func (l ledger) Begin(batch uint64, time Timestamp) error {
@@ -29,10 +29,10 @@ func (l ledger) Begin(batch uint64, time Timestamp) error {
 }
 
 func (l ledger) Write(rows *Departures[sold]) error {
-	for place, row := range rows.All() {
+	for index, row := range rows.All() {
 		switch {
 		case row.Amount == nil:
-			rows.Refuse(place, row.Name+" has no amount")
+			rows.Refuse(index, row.Name+" has no amount")
 		case *row.Amount < 0:
 			return InputError("it is owed")
 		default:
@@ -48,20 +48,20 @@ func (l ledger) Commit(batch uint64) error {
 	return nil
 }
 
-func TestASinkIsToldOfItsBatchesAndTellsWhatItRefuses(t *testing.T) {
+func TestASinkReceivesItsBatchesAndReportsRejectedRows(t *testing.T) {
 	registered.make, made.plugin, configs, sources.check, sinks.committed, sinks.promise = nil, nil, nil, nil, nil, nil
-	var told []string
+	var calls []string
 	last := uint64(0)
 	Sink(func(owner Owner) (Writer[sold], uint64, error) {
-		told = append(told, fmt.Sprint(owner))
-		return ledger{&told}, last, nil
+		calls = append(calls, fmt.Sprint(owner))
+		return ledger{&calls}, last, nil
 	})
 	if promiseOf() != AtLeastOnce {
-		t.Error("nobody can tell what is there")
+		t.Error("the guarantee must be at-least-once")
 	}
 	Committed(func(of Identity) (uint64, error) { return 9, nil })
 	if promiseOf() != ExactlyOnce {
-		t.Error("it tells what is there")
+		t.Error("the guarantee must be exactly-once")
 	}
 	last = 3
 	sink, err := bridge.NewSink("")
@@ -84,8 +84,8 @@ func TestASinkIsToldOfItsBatchesAndTellsWhatItRefuses(t *testing.T) {
 	if err := writer.Commit(4); err != nil {
 		t.Error(err)
 	}
-	if want := []string{"{{test id out} 7}", "begin 4 4000000", "a", "d", "4 rows", "commit 4"}; !reflect.DeepEqual(told, want) {
-		t.Errorf("told %q", told)
+	if want := []string{"{{test id out} 7}", "begin 4 4000000", "a", "d", "4 rows", "commit 4"}; !reflect.DeepEqual(calls, want) {
+		t.Errorf("calls %q", calls)
 	}
 	if _, err := writer.Begun(5, `[{"name": "a", "amount": -1}]`); err == nil || !strings.Contains(err.Error(), "it is owed") {
 		t.Errorf("it says %v", err)

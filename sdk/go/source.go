@@ -2,36 +2,34 @@ package millstream
 
 import "time"
 
-// Reader reads one partition of a source, in world source. It may also be an [Acknowledger], a [Forgetter],
-// or both.
+// Reader reads one partition of a source, in world source. It may also be an [Acknowledger], a [Forgetter], or both.
 //
-// An error of any of its methods is treated as transient: the reader is dropped, and after a while another
-// one is opened at the position of the last poll. A [ConfigError] ends the job, and so does a panic.
+// An error of any method is treated as transient: the host drops the reader and after a delay opens another one at the
+// position of the last poll. A [ConfigError] fails the job, and so does a panic.
 type Reader[R any] interface {
-	// Poll takes the next rows; it waits for them, but no longer than this. Calls come one after the other, and none while
-	// there is nothing to be done with more rows.
+	// Poll reads the next rows. It waits for them at most for the given time. Calls come one after another, and only when the
+	// job can process more rows.
 	Poll(rows *Arrivals[R], wait time.Duration) (Polled, error)
 }
 
 // Acknowledger is a [Reader] that is notified of durable rows.
 type Acknowledger interface {
-	// Durable reports that the rows up to this position are durable and may be acknowledged. Later positions
-	// include earlier ones. After a reader is opened the last call is repeated, as it may not have been
-	// received.
+	// Durable reports that the rows up to this position are durable and may be acknowledged. Later positions include
+	// earlier ones. After a reader is opened, the host repeats the last call, which may have been lost.
 	Durable(position []byte) error
 }
 
 // Forgetter is a [Reader] that is notified of positions that are no longer needed.
 type Forgetter interface {
-	// Published reports that a checkpoint with this position is published: no earlier one is ever opened again.
+	// Published reports that a checkpoint with this position is published. No earlier one is ever opened again.
 	Published(position []byte) error
 }
 
-// Source registers a source: a function that opens a partition at the position of an earlier poll; the
-// position is nil for its beginning. See also [Partitions] and [Check].
+// Source registers the function that opens a partition at the position of an earlier poll, or with nil at its start. See also
+// [Partitions] and [Check].
 //
-// The host keeps the rows of a poll and the position after them together, so that each row arrives exactly
-// once if the source can resume at a position.
+// The host stores the rows of a poll and the position after them atomically. So each row arrives exactly once if the source
+// can resume at a position.
 func Source[R any](open func(partition string, position []byte) (Reader[R], error)) {
 	rows := newOut[R](layoutOf[R]())
 	register("source", func(stage *Stage) (opener, error) {
@@ -42,21 +40,21 @@ func Source[R any](open func(partition string, position []byte) (Reader[R], erro
 	})
 }
 
-// Partitions registers the function that returns the partitions, by stable names. It is called when the job
-// starts, and periodically. Each is read in order, independently, and keeps its own position. Without it
-// there is one, without a name.
+// Partitions registers the function that returns the names of the partitions, which must be stable. The host calls it when the
+// job starts, and periodically. Each partition is read in order, independently, and has its own position. Without this
+// function, there is one partition without a name.
 func Partitions(list func() ([]string, error)) { sources.partitions = list }
 
-// Check registers a function that reports errors of a config that can be read. There is no network yet.
+// Check registers a function that reports errors in a config that could be read. It has no network access.
 func Check(check func() error) { sources.check = check }
 
-// sources is what [Partitions] and [Check] were called with.
+// sources has the functions registered by [Partitions] and [Check].
 var sources struct {
 	partitions func() ([]string, error)
 	check      func() error
 }
 
-// Arrivals is the result of a poll: rows, and data that is not a row.
+// Arrivals collects what a poll received: rows and rejected data.
 type Arrivals[R any] struct {
 	rows    *Out[R]
 	refused []Refused
@@ -65,44 +63,44 @@ type Arrivals[R any] struct {
 
 // Refused is received data that is not a row. It goes to the source's rejected rows.
 type Refused struct {
-	// Data is what came, or the beginning of it.
+	// Data is the received data, or its start.
 	Data []byte
-	// Reason is for a person to read.
+	// Reason is the reason as text.
 	Reason string
 }
 
-// Push appends a row. One more than requested fails the poll, so check [Arrivals.Left] first.
+// Push appends a row. More rows than the host requested fail the poll, so check [Arrivals.Left] first.
 func (a *Arrivals[R]) Push(row R) { a.rows.Push(row) }
 
-// Refuse rejects data that is not a row. It counts like a row.
+// Refuse rejects received data that is not a row. It counts as a row.
 func (a *Arrivals[R]) Refuse(data []byte, reason string) {
 	a.refused = append(a.refused, Refused{append([]byte(nil), data...), reason})
 }
 
-// Len returns the number of rows so far.
+// Len returns the number of rows and rejected data so far.
 func (a *Arrivals[R]) Len() int { return a.rows.Len() + len(a.refused) }
 
-// Left returns how many more rows this poll may return.
+// Left returns the number of rows that this poll may still add.
 func (a *Arrivals[R]) Left() int { return max(a.max-a.Len(), 0) }
 
-// Polled is the result of a poll besides its rows: [Ready], [Pause] or [Ended], and [Polled.At].
+// Polled is the result of a poll besides its rows, created by [Ready], [Pause] or [Ended], and [Polled.At].
 type Polled struct {
-	// Position is the position after all of its rows, in a format of your own; nil: unchanged.
+	// Position is the position after all rows of the poll, in a format of the plugin; nil: unchanged.
 	Position []byte
-	// Pause is when there may be more, or sooner.
+	// Pause is the time after which the host polls again, or earlier.
 	Pause time.Duration
-	// Ended says that there never will be.
+	// Ended is true if the partition has ended.
 	Ended bool
 }
 
-// Ready reports that there may be more immediately. Also return it after a poll that waited without a row:
-// the next one waits again.
+// Ready makes the host poll again immediately. Return it also after a poll that waited and had no rows: the next one waits
+// again.
 func Ready() Polled { return Polled{} }
 
-// Pause reports that there is nothing for now: the host polls again after this time, or sooner.
+// Pause reports that there are no rows now. The host polls again after this time or earlier.
 func Pause(wait time.Duration) Polled { return Polled{Pause: wait} }
 
-// Ended says that the partition has come to its end.
+// Ended reports that the partition has ended.
 func Ended() Polled { return Polled{Ended: true} }
 
 // At sets the position after all rows of the poll.
@@ -111,13 +109,13 @@ func (p Polled) At(position []byte) Polled {
 	return p
 }
 
-// opener is a source, whatever its rows are.
+// opener is a source with any type of rows.
 type opener interface {
 	describer
 	open(partition string, position []byte) (partitionReader, error)
 }
 
-// partitionReader reads a partition, whatever its rows are.
+// partitionReader is a reader with any type of rows.
 type partitionReader interface {
 	poll(rowsMax int, wait time.Duration) (*Batch, []Refused, Polled, error)
 	durable(position []byte) error

@@ -23,7 +23,7 @@ type number struct {
 type numbers struct {
 	of         string
 	next, upTo int64
-	heard      *[]string
+	durable    *[]string
 }
 
 func (n *numbers) Poll(rows *Arrivals[number], wait time.Duration) (Polled, error) {
@@ -42,11 +42,11 @@ func (n *numbers) Poll(rows *Arrivals[number], wait time.Duration) (Polled, erro
 }
 
 func (n *numbers) Durable(position []byte) error {
-	*n.heard = append(*n.heard, string(position))
+	*n.durable = append(*n.durable, string(position))
 	return nil
 }
 
-func sourceOfNumbers(heard *[]string) func() {
+func sourceOfNumbers(durable *[]string) func() {
 	return func() {
 		config := Config(struct {
 			UpTo int64 `json:"up_to" millstream:"required"`
@@ -60,7 +60,7 @@ func sourceOfNumbers(heard *[]string) func() {
 		Partitions(func() ([]string, error) { return []string{"a", "b"}, nil })
 		Source(func(partition string, position []byte) (Reader[number], error) {
 			next, _ := strconv.ParseInt(string(position), 10, 64)
-			return &numbers{partition, next, config.UpTo, heard}, nil
+			return &numbers{partition, next, config.UpTo, durable}, nil
 		})
 	}
 }
@@ -80,9 +80,9 @@ func polled(t *testing.T, partition bridge.Partition, rowsMax int) bridge.Poll {
 	return poll
 }
 
-func TestASourceGoesOnAtItsPosition(t *testing.T) {
-	var heard []string
-	numbers, err := source(`{"up_to": 9}`, sourceOfNumbers(&heard))
+func TestASourceResumesAtItsPosition(t *testing.T) {
+	var durable []string
+	numbers, err := source(`{"up_to": 9}`, sourceOfNumbers(&durable))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +101,11 @@ func TestASourceGoesOnAtItsPosition(t *testing.T) {
 	wants(t, "rows", `[{"n":6,"of":"b"},{"n":8,"of":"b"}]`, rest.Rows)
 	wants(t, "refused", "[{[55] a seven}]", fmt.Sprint(rest.Refused))
 	wants(t, "how it goes on", "9 true", fmt.Sprint(string(rest.Position), " ", rest.Ended))
-	wants(t, "told", "<nil> <nil> [x]", fmt.Sprint(again.Durable([]byte("x")), again.Published([]byte("y")), heard))
+	wants(t, "durable", "<nil> <nil> [x]", fmt.Sprint(again.Durable([]byte("x")), again.Published([]byte("y")), durable))
 	for config, words := range map[string]string{
 		`{"up_to": -1}`: "there are no such numbers", `{}`: "missing field `up_to`", `{"up_to": 1, "upto": 1}`: "unknown field `upto`",
 	} {
-		if _, err := source(config, sourceOfNumbers(&heard)); err == nil || !strings.Contains(err.Error(), words) {
+		if _, err := source(config, sourceOfNumbers(&durable)); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%s: %v", config, err)
 		}
 	}
@@ -120,7 +120,7 @@ func (tooMany) Poll(rows *Arrivals[number], _ time.Duration) (Polled, error) {
 	return Pause(time.Minute), nil
 }
 
-func TestASourceGivesNoMoreThanItIsAskedFor(t *testing.T) {
+func TestASourceReturnsNoMoreRowsThanRequested(t *testing.T) {
 	register := func() { Source(func(string, []byte) (Reader[number], error) { return tooMany{}, nil }) }
 	source, err := source("", register)
 	if err != nil {
@@ -138,7 +138,7 @@ func TestASourceGivesNoMoreThanItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestLinesComeWholeHoweverTheyAreSent(t *testing.T) {
+func TestLinesAreCompleteHoweverTheyAreSent(t *testing.T) {
 	const short, long = 20 * time.Millisecond, 10 * time.Second
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -164,11 +164,11 @@ func TestLinesComeWholeHoweverTheyAreSent(t *testing.T) {
 		line, err := lines.Next(wait)
 		wants(t, "line", want, fmt.Sprintf("%s %v", line, err))
 	}
-	next(short, " nothing came within the time")
+	next(short, " timed out")
 	sends("one\r\n\ntw")
 	next(long, "one <nil>")
 	next(long, " <nil>")
-	next(short, " nothing came within the time")
+	next(short, " timed out")
 	sends("o\nthree and more")
 	next(long, "two <nil>")
 	for err = ErrTimeout; errors.Is(err, ErrTimeout); {
@@ -178,9 +178,9 @@ func TestLinesComeWholeHoweverTheyAreSent(t *testing.T) {
 	if err := conn.Write([]byte("thanks"), long); err != nil {
 		t.Fatal(err)
 	}
-	heard := make([]byte, 6)
-	if _, err := other.Read(heard); err != nil || string(heard) != "thanks" {
-		t.Errorf("%s, %v", heard, err)
+	received := make([]byte, 6)
+	if _, err := other.Read(received); err != nil || string(received) != "thanks" {
+		t.Errorf("%s, %v", received, err)
 	}
 	_ = other.Close()
 	if _, err := conn.Read(9, long); !errors.Is(err, ErrClosed) {
@@ -214,9 +214,9 @@ func TestDatagramsAreSentAndReceived(t *testing.T) {
 	if err := datagrams.Send(own.LocalAddr().String(), []byte("ping")); err != nil {
 		t.Fatal(err)
 	}
-	heard := make([]byte, 9)
-	count, from, err := own.ReadFrom(heard)
-	wants(t, "heard", "ping <nil>", fmt.Sprintf("%s %v", heard[:count], err))
+	received := make([]byte, 9)
+	count, from, err := own.ReadFrom(received)
+	wants(t, "received", "ping <nil>", fmt.Sprintf("%s %v", received[:count], err))
 	if _, err := own.WriteTo([]byte("a long answer"), from); err != nil {
 		t.Fatal(err)
 	}

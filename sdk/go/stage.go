@@ -12,12 +12,12 @@ type Stage struct {
 	config string
 	inputs []Schema
 	key    Schema
-	// Whether these were requested from the host, which costs time that most plugins need not spend.
+	// Whether these were requested from the host. Most plugins do not need them, and the request costs time.
 	hasInputs, hasKey bool
 }
 
-// Input returns the columns of the rows that calls pass: in Describe all columns of the stage's input, later
-// those that the description named. With several inputs, the first one.
+// Input returns the columns of the input rows. In Describe, these are all columns of the stage's input, later only those that
+// the description selects. With several inputs, it returns the first one.
 func (s *Stage) Input() Schema {
 	if inputs := s.Inputs(); len(inputs) > 0 {
 		return inputs[0]
@@ -25,7 +25,7 @@ func (s *Stage) Input() Schema {
 	return nil
 }
 
-// Inputs gives the columns of each input: one, but in world cogroup.
+// Inputs returns the columns of each input. Only world cogroup has several.
 func (s *Stage) Inputs() []Schema {
 	if !s.hasInputs {
 		s.inputs, s.hasInputs = hostInputs(), true
@@ -33,7 +33,7 @@ func (s *Stage) Inputs() []Schema {
 	return s.inputs
 }
 
-// Key returns the stage's key columns; none if it has no key.
+// Key returns the stage's key columns. It is empty if the stage has no key.
 func (s *Stage) Key() Schema {
 	if !s.hasKey {
 		s.key, s.hasKey = hostKey(), true
@@ -41,9 +41,8 @@ func (s *Stage) Key() Schema {
 	return s.key
 }
 
-// Config reads the stage's config, a JSON object, into a struct, like encoding/json; but fields that are
-// unknown to the struct are rejected, and so is a config without a field that has the tag
-// `millstream:"required"`.
+// Config reads the stage's config, a JSON object, into a struct, like encoding/json. In addition, it rejects fields that
+// the struct does not have, and a config without a field that has the tag `millstream:"required"`.
 func (s *Stage) Config(to any) error {
 	text := strings.TrimSpace(s.config)
 	if text == "" {
@@ -64,8 +63,8 @@ func (s *Stage) Config(to any) error {
 	return nil
 }
 
-// checkFields compares the names of a config with those of its struct: encoding/json has no required fields,
-// and ignores case.
+// checkFields compares the fields of a config with those of its struct. encoding/json has no required fields and ignores
+// case.
 func checkFields(config reflect.Type, given map[string]json.RawMessage) error {
 	var unknown []string
 	for name := range given {
@@ -89,7 +88,7 @@ func checkFields(config reflect.Type, given map[string]json.RawMessage) error {
 
 func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "json: ") }
 
-// NoConfig gives an error unless the stage's config is absent or empty.
+// NoConfig returns an error unless the stage's config is absent or empty.
 func (s *Stage) NoConfig() error {
 	switch strings.TrimSpace(s.config) {
 	case "", "{}", "null":
@@ -98,34 +97,33 @@ func (s *Stage) NoConfig() error {
 	return ConfigError("this plugin takes no config")
 }
 
-// Context is what a call may know about the outside. A replay of the batch gives the same.
+// Context is the context of a call. A replay of the batch has the same context.
 type Context struct {
-	// Batch is the batch id: 1, 2, 3 … since the job's first start.
+	// Batch is the ID of the batch: 1, 2, 3 … since the job's first start.
 	Batch uint64
-	// Time is the batch time: the end of the batch's interval. time.Now gives it, too.
+	// Time is the time of the batch: the end of its interval. time.Now returns it, too.
 	Time Timestamp
-	// Watermark is event time up to which input is considered complete.
+	// Watermark is the event time up to which input is considered complete.
 	Watermark Null[Timestamp]
-	// TimedOut says, in world update, that this is the last call of a key that was idle for the stage's timeout. Its state
-	// is removed afterwards, whatever the function returns.
+	// TimedOut, in world update, is true if this is the last call for a key that was idle for the stage's timeout. The key's
+	// state is removed afterwards, whatever the function returns.
 	TimedOut bool
-	// Timers are those of the key, in world update.
+	// Timers are the timers of the key, in world update.
 	Timers Timers
 }
 
-// configs is what [Config] was called for.
+// configs has the variable registered by [Config].
 var configs *configOf
 
 type configOf struct {
-	// read reads the stage's config to the variable.
+	// read reads the stage's config into the variable.
 	read   func(stage *Stage) error
 	schema string
 }
 
-// Config makes a variable that holds the stage's config before any function of the plugin is called, read as encoding/json
-// reads it. What the config does not name has the value that it has in defaults, or is missed where the field has the tag
-// `millstream:"required"`; what the struct does not name is refused.
-// Call it once, for a variable of the package:
+// Config returns a variable that has the stage's config when a function of the plugin is called. The config is read as by
+// encoding/json. Fields that it does not have keep the value in defaults, or are an error if they have the tag
+// `millstream:"required"`. Fields that the struct does not have are an error. Call it once, for a package variable:
 //
 //	var config = millstream.Config(struct {
 //		Tax float64 `json:"tax"`
@@ -165,7 +163,7 @@ func readConfig(stage *Stage) error {
 	return configs.read(stage)
 }
 
-// description fills in what all descriptions of functions on rows have.
+// description returns the common part of the descriptions of functions on rows.
 func description() Description {
 	made := Description{}
 	if configs != nil {

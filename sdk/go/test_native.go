@@ -18,7 +18,7 @@ func init() {
 	bridge.New = func(stage bridge.Stage) (bridge.Runner, error) { return newRunner(stage) }
 }
 
-// wordOf returns a number in the representation of a column.
+// wordOf encodes a number as in a column.
 func wordOf(kind Type, number json.Number) (uint64, error) {
 	if number == "" {
 		return 0, nil
@@ -33,13 +33,13 @@ func wordOf(kind Type, number json.Number) (uint64, error) {
 
 func floatText(float float64) string { return strconv.FormatFloat(float, 'g', -1, 64) }
 
-// runner is the host of a test.
+// runner is the host in a test.
 type runner struct {
 	stage     Stage
 	described Description
 	batch     uint64
 	watermark Null[Timestamp]
-	// World update: the state of each key, and its timers, by the key's JSON.
+	// World update: state and timers of each key, by the key's JSON.
 	states []stateOf
 	timers []timerOf
 }
@@ -79,7 +79,7 @@ func newRunner(stage bridge.Stage) (*runner, error) {
 	if made.described, err = describe(&made.stage); err != nil {
 		return nil, err
 	}
-	// Calls see the columns that the description names.
+	// Calls see only the columns that the description selects.
 	made.stage.inputs = []Schema{made.described.Input}
 	if registered.world == "cogroup" {
 		made.stage.inputs = made.described.Inputs
@@ -89,7 +89,7 @@ func newRunner(stage bridge.Stage) (*runner, error) {
 
 func (r *runner) Watermark(at int64) { r.watermark = Some(Timestamp(at)) }
 
-// context begins a call: that of the first run is second 1, that of the next second 2.
+// context starts a call. The time of the first run is second 1, of the next one second 2.
 func (r *runner) context() *Context {
 	r.batch++
 	return &Context{Batch: r.batch, Time: Timestamp(r.batch * 1_000_000), Watermark: r.watermark}
@@ -134,7 +134,7 @@ func (r *runner) transform(rows []row) (bridge.Run, error) {
 	return r.run(output, rejected)
 }
 
-// run gives what was returned as a test sees it.
+// run converts the result of a call.
 func (r *runner) run(output *Batch, rejected []Rejected) (bridge.Run, error) {
 	rows, err := jsonOf(r.described.Output, output)
 	if err != nil {
@@ -155,7 +155,7 @@ func text(value any) string {
 	return string(bytes)
 }
 
-// grouped returns the rows of each key, keys in the order of their first rows.
+// grouped returns the rows of each key, with keys in the order of their first rows.
 func (r *runner) grouped(rows []row) []group {
 	var groups []group
 	for _, own := range rows {
@@ -178,19 +178,19 @@ func (r *runner) keyOf(own row) row {
 	return key
 }
 
-// columnsOf makes the columns of the keys, of the rows, and of where each group ends.
+// columnsOf returns the columns of the keys and of the rows, and the end of each group.
 func (r *runner) columnsOf(groups []group, schema Schema) (keys, rows *Batch, ends []byte, err error) {
 	var keyRows, all []row
-	var places []uint32
+	var starts []uint32
 	for _, group := range groups {
 		keyRows, all = append(keyRows, group.row), append(all, group.rows...)
-		places = append(places, uint32(len(all)))
+		starts = append(starts, uint32(len(all)))
 	}
 	if keys, err = batchOf(r.stage.key, keyRows); err != nil {
 		return nil, nil, nil, err
 	}
 	rows, err = batchOf(schema, all)
-	return keys, rows, bytesOf(places), err
+	return keys, rows, bytesOf(starts), err
 }
 
 func (r *runner) TimeOut(key string) (bridge.Run, error) {
@@ -213,7 +213,7 @@ func (r *runner) States() (string, error) {
 	return text(rows), nil
 }
 
-// due takes the timers that are due, and adds keys without rows to the groups.
+// due takes the due timers, and adds groups for keys without rows.
 func (r *runner) due(now Timestamp, groups []group) []group {
 	var wait []timerOf
 	var due []timerOf
@@ -240,7 +240,7 @@ func (r *runner) due(now Timestamp, groups []group) []group {
 		slices.Sort(times[start:])
 		ends = append(ends, uint32(len(times)))
 	}
-	timersOfTest.due, timersOfTest.asked = dueTimes{bytesOf(ends), times}, nil
+	timersOfTest.due, timersOfTest.changes = dueTimes{bytesOf(ends), times}, nil
 	return groups
 }
 
@@ -280,12 +280,12 @@ func (r *runner) update(groups []group, timedOut bool) (bridge.Run, error) {
 	return r.run(updated.Output, updated.Rejected)
 }
 
-// keep takes over the states and timers of a call.
+// keep stores the states and timers of a call.
 func (r *runner) keep(groups []group, updated *Updated, timedOut bool) error {
-	for _, asked := range timersOfTest.asked {
-		timer := timerOf{groups[asked.group].key, groups[asked.group].row, asked.at}
+	for _, change := range timersOfTest.changes {
+		timer := timerOf{groups[change.group].key, groups[change.group].row, change.at}
 		r.timers = slices.DeleteFunc(r.timers, func(other timerOf) bool { return other.key == timer.key && other.at == timer.at })
-		if asked.set {
+		if change.set {
 			r.timers = append(r.timers, timer)
 		}
 	}
@@ -423,7 +423,7 @@ func (r *runner) cogroup(inputs [][]row) (bridge.Run, error) {
 	if err != nil {
 		return bridge.Run{}, err
 	}
-	// Those of the second input are counted behind those of the first.
+	// The rows of the second input are counted after those of the first.
 	var all []Rejected
 	before := uint32(0)
 	for i, own := range rejected {

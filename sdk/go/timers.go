@@ -5,28 +5,28 @@ import (
 	"unsafe"
 )
 
-// Timers are the timers of one key: a key is called again when a time has come. Times are event time, told by the watermark,
-// where the stage has `time`, and processing time elsewhere.
+// Timers are the timers of one key: the key is called again at a given time. In a stage with `time`, a timer's time is event
+// time, measured by the watermark; otherwise it is processing time.
 type Timers struct {
-	due   *dueTimes
-	group int
-	asked []asked
+	due     *dueTimes
+	group   int
+	changes []timerChange
 }
 
-// asked is what a function asked for: a time, and whether it is set or cancelled.
-type asked struct {
+// timerChange is a timer change: a time, and whether the timer is set or canceled.
+type timerChange struct {
 	at  Timestamp
 	set bool
 }
 
-// dueTimes are the timers for which the groups of a call are called.
+// dueTimes are the due timers of the groups of a call.
 type dueTimes struct {
 	ends  []byte
 	times []Timestamp
 }
 
-// Due gives the times that were asked for and have come, the earliest first: why the key is called, where it has no rows.
-// They are not told again.
+// Due returns the times that were set and have been reached, earliest first. If the key has no rows, these are the reason for
+// the call. Each timer is due once.
 func (t *Timers) Due() []Timestamp {
 	if t.due == nil {
 		t.due = hostDue()
@@ -34,30 +34,30 @@ func (t *Timers) Due() []Timestamp {
 	return t.due.of(t.group)
 }
 
-// IsDue tells whether a time that was asked for has come.
+// IsDue reports whether a timer is due.
 func (t *Timers) IsDue() bool { return len(t.Due()) > 0 }
 
-// Set asks to be called for this key, with rows or without, in the first batch after this one that has reached this time. A
-// key has one timer a time. A timer waits until it is due or cancelled, also where the key's state is removed.
-func (t *Timers) Set(at Timestamp) { t.asked = append(t.asked, asked{at, true}) }
+// Set sets a timer: the key is called, with or without rows, in the first batch after this one that has reached the time. A key
+// has at most one timer per time. A timer stays until it is due or canceled, even if the state is removed.
+func (t *Timers) Set(at Timestamp) { t.changes = append(t.changes, timerChange{at, true}) }
 
-// Cancel takes back what Set asked for, in this call or in one before.
-func (t *Timers) Cancel(at Timestamp) { t.asked = append(t.asked, asked{at, false}) }
+// Cancel cancels a timer that Set set in this call or an earlier one.
+func (t *Timers) Cancel(at Timestamp) { t.changes = append(t.changes, timerChange{at, false}) }
 
 func (t *Timers) begin(group int) { t.group = group }
 
-// end tells the host, if the function did not refuse its rows.
+// end passes the changes to the host, unless the function rejected its rows.
 func (t *Timers) end(done bool) {
-	for _, asked := range t.asked {
+	for _, change := range t.changes {
 		switch {
 		case !done:
-		case asked.set:
-			SetTimer(uint32(t.group), asked.at)
+		case change.set:
+			SetTimer(uint32(t.group), change.at)
 		default:
-			CancelTimer(uint32(t.group), asked.at)
+			CancelTimer(uint32(t.group), change.at)
 		}
 	}
-	t.asked = t.asked[:0]
+	t.changes = t.changes[:0]
 }
 
 func (d *dueTimes) of(group int) []Timestamp {
@@ -75,7 +75,7 @@ func (d *dueTimes) end(group int) int {
 	return min(offset(d.ends, group), len(d.times))
 }
 
-// timesOf reads times, of eight bytes each.
+// timesOf decodes times of eight bytes each.
 func timesOf(bytes []byte) []Timestamp {
 	times := make([]Timestamp, len(bytes)/8)
 	if len(times) > 0 {
@@ -84,11 +84,11 @@ func timesOf(bytes []byte) []Timestamp {
 	return times
 }
 
-// SetTimer asks to be called for the key of a group of this call; see [Timers.Set].
+// SetTimer sets a timer for the key of a group of this call; see [Timers.Set].
 func SetTimer(group uint32, at Timestamp) { hostSetTimer(group, at) }
 
-// CancelTimer takes back what SetTimer asked for.
+// CancelTimer cancels a timer that SetTimer set.
 func CancelTimer(group uint32, at Timestamp) { hostCancelTimer(group, at) }
 
-// DueTimers gives the timers of a group of this call.
+// DueTimers returns the due timers of a group of this call.
 func DueTimers(group uint32) []Timestamp { return hostDue().of(int(group)) }

@@ -2,23 +2,23 @@ package millstream
 
 import "slices"
 
-// Transformer is a plugin of world transform on whole batches. [Transform] makes one of a function on rows.
+// Transformer is a plugin of world transform that processes batches. [Transform] creates one from a function on rows.
 type Transformer interface {
-	// Describe is called when a job is loaded: it says what is read and what is returned, or that config or input do not
-	// fit.
+	// Describe is called when a job is loaded. It describes input and output, or returns an error if config or input are
+	// unsuitable.
 	Describe(stage *Stage) (Description, error)
-	// Process is called with the rows of a batch that one worker holds, or a part of them.
+	// Process is called with the rows of a batch in one worker, or with a part of them.
 	Process(ctx *Context, rows *Batch) (*Batch, []Rejected, error)
 }
 
-// TransformBatches registers a plugin on whole batches, for those that work on any columns or want no structs. It is made
-// for each config.
+// TransformBatches registers a plugin that processes batches, if it accepts any columns or needs no structs. It is created for
+// each config.
 func TransformBatches(make func(stage *Stage) (Transformer, error)) {
 	register("transform", make)
 }
 
-// Transform registers a function that is called for each row, and pushes the rows that come of it: one, none or many. An
-// error refuses the row; what was pushed for it is taken back.
+// Transform registers a function that is called for each row and pushes any number of output rows. An error rejects the row
+// and removes the rows pushed for it.
 func Transform[I, O any](function func(ctx *Context, row I, out *Out[O]) error) {
 	input, output := layoutOf[I](), layoutOf[O]()
 	register("transform", func(stage *Stage) (Transformer, error) {

@@ -2,55 +2,55 @@ package millstream
 
 import "sort"
 
-// Updater is a plugin of world update on whole batches. [Update] makes one of a function on rows.
+// Updater is a plugin of world update that processes batches. [Update] creates one from a function on rows.
 type Updater interface {
-	// Describe is called when a job is loaded: it describes output and state, or says that config, input or key do not fit.
+	// Describe is called when a job is loaded. It describes output and state, or returns an error if config, input or key are unsuitable.
 	Describe(stage *Stage) (Description, error)
-	// Update is called with groups of a batch; every key comes at most once a batch.
+	// Update is called with groups of a batch. Every key occurs at most once per batch.
 	Update(stage *Stage, ctx *Context, groups *Groups) (*Updated, error)
 }
 
-// Groups is rows grouped by key, and the state of each key.
+// Groups has rows grouped by key, and the state of each key.
 type Groups struct {
-	// Keys has the key columns, one row a group.
+	// Keys has the key columns, one row per group.
 	Keys *Batch
-	// Rows has the rows, those of the first group first, within a group in the order of arrival.
+	// Rows has the rows of the first group first. Within a group, they are in the order of arrival.
 	Rows *Batch
-	// States has the old states, one row a group; what stands in the row of a key without a state means nothing.
+	// States has the old states, one row per group. The values of a key without a state are undefined.
 	States *Batch
-	// Known says which keys had a state.
+	// Known is set for keys that had a state.
 	Known Bits
-	// TimedOut says which keys are idle and called a last time.
+	// TimedOut is set for idle keys that are called a last time.
 	TimedOut Bits
 	ends     []byte
 }
 
-// End returns the end of a group's rows, which begin at the end of the previous group.
+// End returns the end of a group's rows, which start at the end of the previous group.
 func (g *Groups) End(group int) int { return offset(g.ends, group) }
 
-// Updated is what a call of world update returns.
+// Updated is the result of a call in world update.
 type Updated struct {
-	// States has the new states, one row a group.
+	// States has the new states, one row per group.
 	States *Batch
-	// Kept says which new states are kept; the other keys are removed.
+	// Kept is set for new states to keep; the other keys are removed.
 	Kept Bits
-	// Output has any number of rows.
+	// Output has the output rows.
 	Output *Batch
-	// Rejected has the rows of the groups that are refused, in order.
+	// Rejected has the rejected rows, in order.
 	Rejected []Rejected
 }
 
-// UpdateBatches registers a plugin on whole batches. It is made for each config.
+// UpdateBatches registers a plugin that processes batches. It is created for each config.
 func UpdateBatches(make func(stage *Stage) (Updater, error)) {
 	register("update", make)
 }
 
-// Update registers a function that is called for each key that has new rows, with its rows and its state, nil for a new
-// key. It returns the new state; nil removes the key. An error refuses the rows of the key and leaves its state: what was
-// pushed is taken back. The last argument is an *Out or a *KeyedOut.
+// Update registers a function that is called for each key that has new rows. It receives the rows and the state, which is nil for
+// a new key. It returns the new state; nil removes the key. An error rejects the rows of the key, leaves its state unchanged and
+// removes the pushed rows. The last argument is an *Out or a *KeyedOut.
 //
-// With [AnyKey] for the key the plugin works with any key; with it for the rows these are only counted, by len. Rows and state
-// are valid until the function returns; texts and bytes in them stay so.
+// With [AnyKey] as the key, the plugin accepts any key. With [AnyKey] as the row, rows are only counted, with len. Rows and state are
+// valid until the function returns; their strings and bytes stay valid.
 func Update[K, I, S any, O output[O]](function func(ctx *Context, key K, rows []I, state *S, out O) (*S, error)) {
 	key, input, state := layoutOf[K](), layoutOf[I](), layoutOf[S]()
 	var out O
@@ -87,7 +87,7 @@ func (u *updateRows[K, I, S, O]) Describe(stage *Stage) (Description, error) {
 	return made, nil
 }
 
-// key gives the schema that keys must have; nil: any.
+// key returns the required schema of keys; nil: any.
 func (l *layout) key() Schema {
 	if len(l.columns) == 0 {
 		return nil
@@ -130,7 +130,7 @@ func (u *updateRows[K, I, S, O]) Update(stage *Stage, ctx *Context, groups *Grou
 			rejected = refuse(rejected, skipped, start, end, err)
 			state = nil
 			if old != nil {
-				// The function may have changed what it was given.
+				// The function may have changed the state that it received.
 				u.states.read(group, group+1)
 				state = u.states.at(group)
 			}
@@ -151,7 +151,7 @@ func (u *updateRows[K, I, S, O]) Update(stage *Stage, ctx *Context, groups *Grou
 	return &Updated{States: states, Kept: kept.bits, Output: output, Rejected: rejected}, err
 }
 
-// begin gives the first error.
+// begin returns the first error.
 func begin(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -161,7 +161,7 @@ func begin(errs ...error) error {
 	return nil
 }
 
-// within gives those of the rows from start to end, of rows in order.
+// within returns the rejected rows from start to end. rejected must be in order.
 func within(rejected []Rejected, start, end int) []Rejected {
 	if len(rejected) == 0 {
 		return nil
@@ -171,7 +171,7 @@ func within(rejected []Rejected, start, end int) []Rejected {
 	return rejected[from:to]
 }
 
-// without leaves rows out; the first has the index start.
+// without returns rows without the skipped ones. The first row has the index start.
 func without[T any](rows []T, start int, skipped []Rejected) []T {
 	if len(skipped) == 0 {
 		return rows
@@ -187,7 +187,7 @@ func without[T any](rows []T, start int, skipped []Rejected) []T {
 	return kept
 }
 
-// refuse adds the rows from start to end but those that are refused already.
+// refuse adds the rows from start to end, except those already rejected.
 func refuse(rejected, skipped []Rejected, start, end int, why error) []Rejected {
 	reason := why.Error()
 	for row := start; row < end; row++ {

@@ -8,10 +8,10 @@ import (
 	"millstream.dev/sdk/internal/abi"
 )
 
-// The types of columns, as the interface of plugins numbers them.
+// Column types, by their numbers in the plugin interface.
 var wireTypes = [...]Type{Bool, Int64, Float64, Text, Binary, TimestampType}
 
-// arrowPrefix begins the names of types that are neither these nor written out.
+// arrowPrefix is the prefix of all other types.
 const arrowPrefix = "arrow "
 
 func liftSchema(address, length uint32) Schema {
@@ -91,7 +91,7 @@ func lowerRejections(to *abi.Area, rejected []Rejected) {
 	to.PutArea(list, len(rejected))
 }
 
-// lowerKey puts an optional schema.
+// lowerKey writes an optional schema.
 func lowerKey(to *abi.Area, key Schema) {
 	to.PutBool(key != nil)
 	lowerSchema(to, key)

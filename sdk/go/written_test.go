@@ -18,7 +18,7 @@ type sale struct {
 	Item  Null[string]    `millstream:"item,type=struct<id: int64, sku: text>"`
 }
 
-func TestValuesThatAreWrittenOut(t *testing.T) {
+func TestValuesEncodedAsText(t *testing.T) {
 	runner := host(t, bridge.Stage{}, func() {
 		Transform(func(_ *Context, row sale, out *Out[sale]) error {
 			day, err := time.Parse(time.DateOnly, row.Day)

@@ -1,5 +1,5 @@
-;; WASI 0.1 (`wasi_snapshot_preview1`) on top of what a Millstream host offers of WASI 0.2. `README.md` says why there is
-;; an adapter of our own, and what it does.
+;; Implements WASI 0.1 (`wasi_snapshot_preview1`) with the parts of WASI 0.2 that a Millstream host supports. `README.md` says why
+;; there is a separate adapter, and what it does.
 (module
   (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
   (import "wasi:cli/stdout@0.2.0" "get-stdout" (func $get_stdout (result i32)))
@@ -9,25 +9,25 @@
     (func $write_and_flush (param i32 i32 i32 i32)))
   (import "wasi:random/random@0.2.0" "get-random-u64" (func $host_random (result i64)))
 
-  ;; The memory of the program. The adapter owns none of it, cannot ask for any (Go's heap takes what the memory grows
-  ;; by), and has no stack: where an import returns a record, it is written over the first bytes, which are put back.
+  ;; The memory of the program. The adapter has no memory of its own, cannot allocate any (Go's heap takes all memory growth), and
+  ;; has no stack. If an import returns a record, it overwrites the first bytes, which the adapter then restores.
   (import "env" "memory" (memory 1))
 
-  ;; Whether the program is where no import may be called: in `cabi_realloc`, or after it has returned.
+  ;; Whether the program must not call imports now: in `cabi_realloc`, or after it has returned.
   (global $paused (mut i32) (i32.const 0))
   ;; The last reading of the wall clock, in nanoseconds since 1970.
   (global $wall_ns (mut i64) (i64.const 0))
   ;; The monotonic clock.
   (global $monotonic_ns (mut i64) (i64.const 1000000000))
-  ;; The random numbers of the adapter itself: SplitMix64.
+  ;; State of the adapter's random numbers: SplitMix64.
   (global $random_state (mut i64) (i64.const 0x6d696c6c73747265))
-  ;; The streams; -1: not asked for yet.
+  ;; The streams; -1: not requested yet.
   (global $stdout (mut i32) (i32.const -1))
   (global $stderr (mut i32) (i32.const -1))
 
   ;; Errno: 0 success, 8 badf, 28 inval, 29 io, 52 nosys, 70 spipe.
 
-  ;; ---- Beyond WASI 0.1: the program says when it may call no import. The name is that of wasmtime's adapter.
+  ;; ---- In addition to WASI 0.1: the program reports when it must not call imports. The name is that of wasmtime's adapter.
   (func (export "adapter_monotonic_clock_set_paused") (param $paused i32)
     (global.set $paused (local.get $paused)))
 
@@ -57,7 +57,7 @@
         (i64.store (i32.const 8) (local.get $second))))
     (global.get $wall_ns))
 
-  ;; Each reading is a millisecond after the one before, as on the host: loops that wait for time to pass end, and so do those
+  ;; Each reading is a millisecond after the previous one, as on the host. So loops that wait for time to pass end, including those
   ;; of Go's scheduler, which sleeps by reading the clock.
   (func $read_monotonic_clock (result i64)
     (global.set $monotonic_ns (i64.add (global.get $monotonic_ns) (i64.const 1000000)))
@@ -68,7 +68,7 @@
     (local $at i32) (local $end i32) (local $event i32) (local $first i64) (local $when i64) (local $others i32)
     (if (i32.eqz (local.get $count)) (then (return (i32.const 28))))
     (local.set $end (i32.add (local.get $in) (i32.mul (local.get $count) (i32.const 48))))
-    ;; The first time that is waited for, and whether anything else is: streams are always ready.
+    ;; The earliest awaited time, and whether there are other subscriptions: streams are always ready.
     (local.set $first (i64.const -1))
     (local.set $at (local.get $in))
     (loop $next
@@ -81,7 +81,7 @@
       (br_if $next (i32.lt_u (local.get $at) (local.get $end))))
     (if (i32.and (i32.eqz (local.get $others)) (i64.gt_u (local.get $first) (global.get $monotonic_ns)))
       (then
-        ;; Times are made absolute, or those that are relative would move too.
+        ;; Makes times absolute, so that relative ones do not move.
         (local.set $at (local.get $in))
         (loop $next
           (i64.store offset=24 (local.get $at) (call $when (local.get $at)))
@@ -109,7 +109,8 @@
       (i32.shr_u (i32.sub (local.get $event) (local.get $out)) (i32.const 5)))
     (i32.const 0))
 
-  ;; When a subscription to a clock is due, on the monotonic clock. Times of the wall clock have come: it stands still.
+  ;; Returns when a subscription to a clock is due, on the monotonic clock. Times of the wall clock are due immediately, since it
+  ;; stands still.
   (func $when (param $subscription i32) (result i64)
     (if (i32.and (i32.load16_u offset=40 (local.get $subscription)) (i32.const 1))
       (then
@@ -173,7 +174,7 @@
     (i32.store (local.get $written) (local.get $sum))
     (i32.const 0))
 
-  ;; Writes bytes, not more than 4096 at a time. Gives 0 where all are written.
+  ;; Writes bytes, at most 4096 at a time. Returns 0 if all are written.
   (func $write (param $fd i32) (param $from i32) (param $length i32) (result i32)
     (local $piece i32) (local $first i64) (local $second i64) (local $failed i32)
     (if (global.get $paused) (then (return (i32.const 0))))
@@ -208,7 +209,7 @@
     (i32.store (local.get $read) (i32.const 0))
     (i32.const 0))
 
-  ;; A character device that can be read and written, and not sought in: a terminal, so that C writes whole lines.
+  ;; A character device that can be read and written but not seeked: a terminal, so that C writes line by line.
   (func (export "fd_fdstat_get") (param $fd i32) (param $to i32) (result i32)
     (if (i32.gt_u (local.get $fd) (i32.const 2)) (then (return (i32.const 8))))
     (i64.store (local.get $to) (i64.const 2))
@@ -243,7 +244,7 @@
   (func (export "environ_sizes_get") (param i32 i32) (result i32) (call $none (local.get 0) (local.get 1)))
   (func (export "environ_get") (param i32 i32) (result i32) (i32.const 0))
 
-  ;; ---- The end. A program that ends because something is broken (Go: 2) has told why on standard error.
+  ;; ---- Exit. A program that exits because of an internal error (Go: 2) has printed the reason to standard error.
   (func (export "proc_exit") (param $code i32)
     (if (i32.or (i32.ne (local.get $code) (i32.const 2)) (i32.eq (global.get $stderr) (i32.const -1)))
       (then
@@ -252,7 +253,7 @@
         (call $exit (i32.ne (local.get $code) (i32.const 0)))))
     unreachable)
 
-  ;; Writes `exit code 3`, a line, to standard error. The program needs its memory no more.
+  ;; Writes the line `exit code 3` to standard error. The program no longer needs its memory.
   (func $say_code (param $code i32)
     (local $at i32)
     (i32.store8 (i32.const 48) (i32.const 10))
@@ -262,7 +263,7 @@
       (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $code) (i32.const 10))))
       (local.set $code (i32.div_u (local.get $code) (i32.const 10)))
       (br_if $next (local.get $code)))
-    ;; `exit cod` and `e ` before the digits, of which there are ten at most.
+    ;; `exit cod` and `e ` before at most ten digits.
     (local.set $at (i32.sub (local.get $at) (i32.const 10)))
     (i64.store align=1 (local.get $at) (i64.const 0x646f632074697865))
     (i32.store16 offset=8 align=1 (local.get $at) (i32.const 0x2065))
@@ -270,7 +271,7 @@
   (func (export "proc_raise") (param i32) (result i32) unreachable)
   (func (export "sched_yield") (result i32) (i32.const 0))
 
-  ;; ---- No files, folders and sockets: no descriptor stands for one.
+  ;; ---- No files, directories and sockets: there are no such descriptors.
   (func (export "fd_advise") (param i32 i64 i64 i32) (result i32) (i32.const 8))
   (func (export "fd_allocate") (param i32 i64 i64) (result i32) (i32.const 8))
   (func (export "fd_fdstat_set_rights") (param i32 i64 i64) (result i32) (i32.const 8))

@@ -1,9 +1,9 @@
-"""Runs cases of plugins in Python and compares what comes out with what a job puts out, which the cases hold.
+"""Calls plugins from Python with the cases of tests/conformance and compares the output with the cases' expected output.
 
-    conformance.py <folder of cases> <component>…
+    conformance.py <directory of cases> <component>…
 
-Cases with windows and times of their own are left out: these are what a job has and a call has not. It prints a line for each
-component, with how many cases went well and the digest of all sorted output, and what differs.
+Skips cases with windows or their own times, which calls do not have. Prints a line per component: the number of passed cases,
+the digest of all sorted output, and the differences.
 """
 
 import datetime
@@ -30,7 +30,7 @@ TYPES = {
     "list<text>": pa.list_(pa.string()),
     "struct<id: int64, sku: text>": pa.struct({"id": pa.int64(), "sku": pa.string()}),
 }
-# What a call has not, or tells otherwise.
+# Settings that a call does not have, or that change the values that it sees.
 LEFT_OUT = {"window", "time", "timeout", "batch"}
 SECOND = datetime.timedelta(seconds=1)
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -53,23 +53,23 @@ def table(rows: list[dict], schema: dict[str, str]) -> pa.Table:
 
 
 def value(of: object) -> object:
-    """As a sink writes it."""
+    """Formats a value like a sink."""
     if isinstance(of, bytes):
         return of.hex()
     if isinstance(of, float) and (of != of or of in (float("inf"), float("-inf"))):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(of)]
     if isinstance(of, datetime.date):
         return of.isoformat()
-    # As `json` reads what a sink writes.
+    # As `json` reads a number that a sink writes.
     return float(of) if isinstance(of, Decimal) else of
 
 
 def time(us: int | None) -> str | None:
-    """Of any year, which Python's own times are not."""
+    """Formats a time of any year. Python's own times support fewer years."""
     if us is None:
         return None
     days, us = divmod(us, 86_400_000_000)
-    # Each 400 years have as many days.
+    # All periods of 400 years have the same number of days.
     eras, day = divmod(days, 146_097)
     date = datetime.date(1970, 1, 1) + datetime.timedelta(day)
     year = date.year + 400 * eras
@@ -103,25 +103,25 @@ def put_out(component: str, folder: Path, case: dict) -> tuple[list[list[dict]],
     read = [batches(folder / f"{given['name']}.jsonl") for given in inputs]
     for number, parts in enumerate(zip(*read, strict=True), start=1):
         tables = [table(part, given["schema"]) for part, given in zip(parts, inputs, strict=True)]
-        told = {"batch": number, "time": EPOCH + number * SECOND}
+        call = {"batch": number, "time": EPOCH + number * SECOND}
         match plugin.world:
             case "transform":
-                out = plugin.process(tables[0], **told)
+                out = plugin.process(tables[0], **call)
             case "aggregate":
-                out = plugin.aggregate(tables[0], key=key, **told)
+                out = plugin.aggregate(tables[0], key=key, **call)
             case "update":
-                out = plugin.update(tables[0], key=key, on=case.get("on", "rows"), **kept, **told)
+                out = plugin.update(tables[0], key=key, on=case.get("on", "rows"), **kept, **call)
                 kept = {"states": out.states, "timers": out.timers}
             case _:
                 names = [given["name"] for given in inputs]
-                out = plugin.cogroup(dict(zip(names, tables, strict=True)), key=key, **told)
+                out = plugin.cogroup(dict(zip(names, tables, strict=True)), key=key, **call)
         rows.append(rows_of(out.rows))
         rejected.append(rows_of(out.rejected))
     return rows, rejected
 
 
 def differs(what: str, made: list[list[dict]], file: Path, digest: "hashlib._Hash") -> str | None:
-    """Cases name the columns that they are about."""
+    """Compares rows with the expected ones. Cases only contain the columns that they test."""
     wanted = {batch["batch"]: batch["rows"] for batch in batches(file)}
     for number, rows in enumerate(made, start=1):
         theirs = wanted.get(number, [])
@@ -145,8 +145,8 @@ def difference(component: str, folder: Path, case: dict, digest: "hashlib._Hash"
         return "did not fail"
     rows, rejected = put_out(component, folder, case)
     files = (("rows", rows, "expected.jsonl"), ("rejected", rejected, "expected-rejected.jsonl"))
-    told = (differs(what, made, folder / file, digest) for what, made, file in files if (folder / file).is_file())
-    return next((words for words in told if words is not None), None)
+    differences = (differs(what, made, folder / file, digest) for what, made, file in files if (folder / file).is_file())
+    return next((difference for difference in differences if difference is not None), None)
 
 
 def main() -> None:
@@ -162,7 +162,7 @@ def main() -> None:
             count += 1
             try:
                 words = difference(component, folder, case, digest)
-            except Exception as error:  # noqa: BLE001: any is told
+            except Exception as error:  # noqa: BLE001: any error is reported
                 words = f"{type(error).__name__}: {error}"
             if words is not None:
                 wrong = True

@@ -1,5 +1,5 @@
-"""Plugins in the Python workers of a real Spark: two executors with a limit on their address space. `make spark` runs it; `make test` does
-not, as Spark is large and slow to start.
+"""Plugins in the Python workers of a real Spark: two executors with a limited address space. `make spark` runs it. `make test` does not,
+because Spark is large and starts slowly.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ from pyspark.sql import SparkSession, functions
 ROOT = Path(__file__).resolve().parents[2]
 POISON = ROOT / "tests" / "plugins" / "poison"
 
-# What a stage of a job has and a function of Spark has not, and files that executors do not have.
+# Settings of a stage that Spark functions do not have, and grants of files, which executors do not have.
 NOT_IN_SPARK = {"on", "grant"}
-# Timers by the clock of Spark, which another test is about, and rows that tell the time.
+# Timers by Spark's clock, which another test covers, and rows with the current time.
 LEFT_OUT_CASES = {"totals/alarms", "totals/refused", "failing/clock"}
-# A column by which rows are brought into the order that they had.
-PLACE = "place"
-# Columns that tell of the call itself, or when a key came first, and those of a row that made a plugin fail beside its own.
+# Column with the original order of the rows.
+ORDER = "place"
+# Columns about the call itself, or with the time of a key's first row, and the additional columns of rows that made a plugin fail.
 OF_THE_CALL = {"batch", "time", "watermark", "since"}
 OF_A_FAILURE = {"backtrace", "stage", "plugin", "version", "digest", "reason"}
 
@@ -42,7 +42,7 @@ def digest(values) -> str:
 
 
 def last_of(made: dict) -> dict:
-    """What each word was counted last."""
+    """Returns the last count of each word."""
     return {word: most for batch in sorted(made) for word, most in made[batch]}
 
 
@@ -54,7 +54,7 @@ class OnSpark(unittest.TestCase):
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "2",
             "spark.sql.session.timeZone": "UTC",
-            # Machines that are busy with other things take long to start a Python.
+            # On a busy machine, a Python worker starts slowly.
             "spark.python.authenticate.socketTimeout": "120s",
             "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
         }
@@ -69,7 +69,7 @@ class OnSpark(unittest.TestCase):
     def lines(self, *values):
         return self.spark.createDataFrame([(value,) for value in values], "value string")
 
-    def test_rows_are_those_that_come_without_spark(self):
+    def test_rows_equal_those_without_spark(self):
         split = millstream.Plugin(ROOT / "plugins" / "split-words", config={"lowercase": True})
         lines = ["To be or not to be", None, "that is the question"] * 1000
         table = self.lines(*lines).repartition(4)
@@ -78,7 +78,7 @@ class OnSpark(unittest.TestCase):
         self.assertEqual(digest(there), digest(here))
         self.assertEqual(millstream.spark.rejected(table, split).count(), 1000)
 
-    def test_plugins_of_all_languages_put_out_the_same_with_and_without_spark(self):
+    def test_plugins_in_all_languages_return_the_same_with_and_without_spark(self):
         known, compared = {}, {}
         for named in os.environ["CONFORMANCE"].split():
             language, name, component = named.split("=", 2)
@@ -90,7 +90,7 @@ class OnSpark(unittest.TestCase):
                 with self.subTest(language=language, case=folder.name):
                     here, there = self.put_out(component, folder, case)
                     self.assertEqual(there, here)
-                    # All languages put out what the first one does.
+                    # All languages must return the same as the first one.
                     self.assertEqual(here, known.setdefault(folder, here))
                     compared[language] = compared.get(language, 0) + 1
         self.assertEqual(len(set(compared.values())), 1, compared)
@@ -98,7 +98,7 @@ class OnSpark(unittest.TestCase):
         print(compared, digest(map(str, known.values())))
 
     def put_out(self, component, folder, case):
-        """The digests of what comes of all rows of a case, called here and by Spark."""
+        """Returns the digests of a case's output, called here and by Spark."""
         settings = {key: case[key] for key in ("config", "limits", "grant", "on_error", "instance") if key in case}
         plugin = millstream.Plugin(component, lock=folder, **settings)
         if plugin.world == "update":
@@ -108,8 +108,8 @@ class OnSpark(unittest.TestCase):
         for given in inputs:
             rows = [row for batch in conformance.batches(folder / f"{given['name']}.jsonl") for row in batch]
             table = conformance.table(rows, given["schema"])
-            # Spark moves rows about, and some plugins look at their order.
-            tables[given["name"]] = table.append_column(PLACE, pa.array(range(len(rows)), pa.int64()))
+            # Spark reorders rows, and some plugins depend on their order.
+            tables[given["name"]] = table.append_column(ORDER, pa.array(range(len(rows)), pa.int64()))
         frames = {name: self.spark.createDataFrame(table).repartition(2) for name, table in tables.items()}
         (first, frame), *_ = ((tables[name], frames[name]) for name in tables)
         match plugin.world:
@@ -117,16 +117,16 @@ class OnSpark(unittest.TestCase):
                 here = plugin.process(first)
                 pairs = [(here.rows, millstream.spark.process(frame, plugin)), (here.rejected, millstream.spark.rejected(frame, plugin))]
             case "aggregate":
-                there = millstream.spark.aggregate(frame, plugin, key, sort_within=PLACE)
+                there = millstream.spark.aggregate(frame, plugin, key, sort_within=ORDER)
                 pairs = [(plugin.aggregate(first, key=key).rows, there)]
             case _:
                 pairs = [(plugin.cogroup(tables, key=key).rows, millstream.spark.cogroup(frames, plugin, key))]
 
-        told = [[digest(self.lines_of(rows)) for rows in (one, other.toArrow())] for one, other in pairs]
-        return [here for here, _ in told], [there for _, there in told]
+        digests = [[digest(self.lines_of(rows)) for rows in (one, other.toArrow())] for one, other in pairs]
+        return [here for here, _ in digests], [there for _, there in digests]
 
     def updated(self, plugin, folder, case):
-        """What comes of the batches of a case that have any rows, called here and by Spark, to which each is a file of a stream."""
+        """Returns the output of a case's batches that have rows, called here and by Spark. For Spark, each batch is a file of a stream."""
         key, tables = case["key"], [conformance.table(rows, case["schema"]) for rows in conformance.batches(folder / "input.jsonl")]
         here, states = [], None
         for table in tables:
@@ -148,9 +148,9 @@ class OnSpark(unittest.TestCase):
 
             query = millstream.spark.update(read, plugin, key).writeStream.foreachBatch(keep)
             query = query.option("checkpointLocation", os.path.join(place, "checkpoint")).start()
-            # By the clock Spark makes batches without an end, so the test says when all rows were read.
+            # With processing time, Spark runs batches indefinitely, so the test ends when all rows were read.
             rows, deadline = sum(table.num_rows for table in tables), time.monotonic() + 600
-            while sum(told["numInputRows"] for told in query.recentProgress) < rows:
+            while sum(progress["numInputRows"] for progress in query.recentProgress) < rows:
                 self.assertTrue(query.isActive and time.monotonic() < deadline, (query.exception(), query.recentProgress))
                 time.sleep(0.1)
             query.stop()
@@ -159,16 +159,16 @@ class OnSpark(unittest.TestCase):
 
     @staticmethod
     def lines_of(rows):
-        """Rows as lines, in order. A plugin that puts out the clock puts out another time, and Spark does not keep the order of a key's rows."""
+        """Formats rows as sorted lines. The plugin's clock differs between runs, and Spark does not keep the order of a key's rows."""
         for row in (made := conformance.rows_of(rows)):
-            left_out = OF_THE_CALL | {PLACE} | (OF_A_FAILURE if "backtrace" in row else set())
+            left_out = OF_THE_CALL | {ORDER} | (OF_A_FAILURE if "backtrace" in row else set())
             for name in left_out & set(row):
                 row.pop(name)
             if row.get("items"):
                 row["items"] = sorted(row["items"].split("+"))
         return sorted(map(conformance.line, made))
 
-    def test_aggregates_are_those_of_spark(self):
+    def test_aggregates_equal_those_of_spark(self):
         total = millstream.Plugin(ROOT / "plugins" / "sum", config={"column": "n"})
         table = self.spark.range(10_000).selectExpr("cast(id % 7 as string) as shop", "cast(id as int) as n")
         own = table.groupBy("shop").agg(functions.sum("n"))
@@ -177,15 +177,15 @@ class OnSpark(unittest.TestCase):
 
     def test_a_failing_plugin_fails_its_task_by_name_and_spares_the_executors(self):
         poison = millstream.Plugin(POISON, limits={"time": "1s"})
-        for word, told in (("panic", "panicked at"), ("loop", "time limit of 1s")):
+        for word, message in (("panic", "panicked at"), ("loop", "time limit of 1s")):
             with self.subTest(word), self.assertRaises(Exception) as failure:
                 millstream.spark.process(self.lines("a", word, "b"), poison).collect()
-            self.assertRegex(str(failure.exception), f"PluginError: stage `poison`: plugin poison 0.1.0 .*{told}")
+            self.assertRegex(str(failure.exception), f"PluginError: stage `poison`: plugin poison 0.1.0 .*{message}")
         rejecting = millstream.Plugin(POISON, on_error="reject")
         self.assertEqual(millstream.spark.process(self.lines("a", "panic", "b"), rejecting).count(), 2)
 
 
-    def test_nothing_is_lost_and_nothing_comes_twice_when_a_worker_or_an_executor_is_killed(self):
+    def test_no_row_is_lost_or_duplicated_when_a_worker_or_an_executor_is_killed(self):
         split = millstream.Plugin(ROOT / "plugins" / "split-words")
         lines = [f"line {number}" for number in range(4000)]
         with tempfile.TemporaryDirectory() as folder:
@@ -197,7 +197,7 @@ class OnSpark(unittest.TestCase):
                         yield batch
                         if not os.path.exists(once):
                             os.close(os.open(once, os.O_CREAT))
-                            # The executor is the parent of the daemon whose child this is.
+                            # The executor is the parent of the daemon that started this worker.
                             daemon = os.getppid()
                             executor = int(Path(f"/proc/{daemon}/stat").read_text().rsplit(")", 1)[1].split()[1])
                             os.kill(os.getpid() if victim == "worker" else executor, signal.SIGKILL)
@@ -235,8 +235,8 @@ class OnSpark(unittest.TestCase):
                 made[batch] = [(row["word"], row["count"]) for row in frame.collect()]
                 Path(once + ".armed").touch()
 
-            # Twice, with its checkpoint: what is new in the second half goes on from the states of the first.
-            # With timers by the clock Spark makes batches without an end, so the test says when it has seen enough.
+            # Runs twice with the same checkpoint: the second half continues with the states of the first.
+            # With processing-time timers, Spark runs batches indefinitely, so the test ends when it has seen enough.
             def run(rows):
                 query = counted.writeStream.foreachBatch(keep).option("checkpointLocation", os.path.join(folder, "checkpoint"))
                 query = query.start()
@@ -258,10 +258,10 @@ class OnSpark(unittest.TestCase):
             for number in range(files):
                 for place in range(number, number + 50):
                     wanted[f"word-{place % 7}"] = wanted.get(f"word-{place % 7}", 0) + 1
-            # A sink that takes what comes for a batch in the place of what came before.
+            # An idempotent sink: a repeated batch replaces its previous rows.
             self.assertEqual(last_of(made), wanted)
 
-    def test_timers_of_streams_are_those_of_spark(self):
+    def test_timers_of_streams_use_the_timers_of_spark(self):
         totals = millstream.Plugin(ROOT / "tests" / "conformance" / "totals" / "rust")
         with tempfile.TemporaryDirectory() as folder:
             lines = os.path.join(folder, "lines")
@@ -269,8 +269,8 @@ class OnSpark(unittest.TestCase):
             rows = [("a", 1, "alarm", 10), ("b", 2, None, 10), ("b", 3, None, 11), ("b", 1, None, 30), ("b", 1, None, 60)]
             for number, (k, amount, note, second) in enumerate(rows):
                 at = f"2026-01-01T00:{second // 60:02}:{second % 60:02}Z"
-                told = {"k": k, "amount": amount, "note": note, "at": at}
-                Path(lines, f"{number}.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+                row = {"k": k, "amount": amount, "note": note, "at": at}
+                Path(lines, f"{number}.json").write_text(json.dumps(row) + "\n", encoding="utf-8")
                 os.utime(Path(lines, f"{number}.json"), (number + 1, number + 1))
             read = self.spark.readStream.schema("k string, amount bigint, note string, at timestamp")
             read = read.option("maxFilesPerTrigger", 1).json(lines).withWatermark("at", "0 seconds")

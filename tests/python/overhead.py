@@ -1,9 +1,9 @@
-"""What a call from Python costs, with 10,000 rows, beside pyarrow.compute and a loop in Python.
+"""Measures calls from Python on 10,000 rows, compared with pyarrow.compute and a loop in Python.
 
     overhead.py [<rows>]
 
-It prints lines of a table: for each way the time of a call, and for plugins how much of it is neither within the plugin nor on the
-way into it and out of it.
+Prints a table: the time of a call for each variant, and for plugins the part of it that is spent neither in the plugin nor on
+converting rows.
 """
 
 import sys
@@ -19,7 +19,7 @@ ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 
 
 def best(work, seconds: float = 1.0) -> float:
-    """The median of many, in microseconds."""
+    """Returns the median duration of many calls, in microseconds."""
     work()
     times, until = [], time.perf_counter() + seconds
     while time.perf_counter() < until:
@@ -29,7 +29,7 @@ def best(work, seconds: float = 1.0) -> float:
     return sorted(times)[len(times) // 2] / 1000
 
 
-def told(name: str, us: float, rest: str = "") -> None:
+def print_row(name: str, us: float, rest: str = "") -> None:
     print(f"| {name} | {us:,.0f} | {us * 1000 / ROWS:,.0f} | {rest} |")
 
 
@@ -45,7 +45,7 @@ def plugin(name: str, used: millstream.Plugin, work) -> None:
         times.append((ended - began, ended - began - (after - before)))
         before = after
     calls, rests = (sorted(column)[len(times) // 2] / 1000 for column in zip(*times, strict=True))
-    told(name, calls, f"{rests:,.0f}")
+    print_row(name, calls, f"{rests:,.0f}")
 
 
 def within(used: millstream.Plugin) -> int:
@@ -54,19 +54,19 @@ def within(used: millstream.Plugin) -> int:
 
 
 def main() -> None:
-    print(f"| {ROWS:,} rows | µs a call | ns a row | µs beside the plugin's call |")
+    print(f"| {ROWS:,} rows | µs per call | ns per row | µs besides the plugin's call |")
     print("|---|---|---|---|")
     lines = pa.table({"value": ["to be or"] * ROWS})
     for instance in ("batch", "worker"):
         split = millstream.Plugin(ROOT / "plugins" / "split-words", instance=instance)
         plugin(f"`split-words`, `instance=\"{instance}\"`", split, lambda: split.process(lines))
-    told("`pyarrow.compute`: split and flatten", best(lambda: pc.list_flatten(pc.utf8_split_whitespace(lines["value"]))))
-    told("a loop in Python", best(lambda: pa.array([word for line in lines["value"].to_pylist() for word in line.split()])))
+    print_row("`pyarrow.compute`: split and flatten", best(lambda: pc.list_flatten(pc.utf8_split_whitespace(lines["value"]))))
+    print_row("a loop in Python", best(lambda: pa.array([word for line in lines["value"].to_pylist() for word in line.split()])))
     sums = pa.table({"n": range(ROWS)})
     total = millstream.Plugin(ROOT / "plugins" / "sum", config={"column": "n"}, instance="worker")
     plugin("`sum`", total, lambda: total.aggregate(sums))
-    told("`pyarrow.compute`: sum", best(lambda: pc.sum(sums["n"])))
-    told("a loop in Python", best(lambda: sum(sums["n"].to_pylist())))
+    print_row("`pyarrow.compute`: sum", best(lambda: pc.sum(sums["n"])))
+    print_row("a loop in Python", best(lambda: sum(sums["n"].to_pylist())))
 
 
 if __name__ == "__main__":

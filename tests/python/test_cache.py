@@ -1,4 +1,4 @@
-"""Compiled code: where it is kept, and that processes wait for the one that compiles it."""
+"""The cache of compiled code: where it is, and that one process compiles while others wait."""
 
 import os
 import stat
@@ -22,7 +22,7 @@ def start(cache: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", CODE], env=env, stdout=subprocess.PIPE, text=True)
 
 
-def told(process: subprocess.Popen) -> str:
+def output(process: subprocess.Popen) -> str:
     return process.communicate(timeout=120)[0].strip()
 
 
@@ -31,14 +31,14 @@ class Cache(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             cache = os.path.join(folder, "cache")
             processes = [start(cache) for _ in range(4)]
-            self.assertEqual(sorted(map(told, processes)), ["False", "True", "True", "True"])
+            self.assertEqual(sorted(map(output, processes)), ["False", "True", "True", "True"])
             self.assertEqual(stat.S_IMODE(os.stat(cache).st_mode), 0o700)
-            self.assertEqual(told(start(cache)), "True")
+            self.assertEqual(output(start(cache)), "True")
 
-    def test_a_folder_that_others_may_use_is_not_trusted(self):
+    def test_a_directory_that_other_users_can_write_is_not_trusted(self):
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o777)
-            self.assertEqual([told(start(folder)) for _ in range(2)], ["False", "False"])
+            self.assertEqual([output(start(folder)) for _ in range(2)], ["False", "False"])
 
 
 if __name__ == "__main__":

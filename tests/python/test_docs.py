@@ -1,4 +1,4 @@
-"""The blocks of docs/how-to/use-plugins-in-python.md, one after the other: what stands below one is what it prints."""
+"""Runs the blocks of docs/how-to/use-plugins-in-python.md in order. The output of a block must equal the text below it."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Page(unittest.TestCase):
-    def test_all_blocks_print_what_stands_below_them(self):
+    def test_the_output_of_each_block_is_below_it(self):
         page = (ROOT / "docs" / "how-to" / "use-plugins-in-python.md").read_text(encoding="utf-8")
         blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Jobs that are run from Python."""
+"""Jobs run from Python."""
 
 import signal
 import subprocess
@@ -45,13 +45,13 @@ class Jobs(unittest.TestCase):
         (self.folder / "book.txt").write_text("to be or not to be\n" * 2000)
 
     def running(self, **settings) -> millstream.Job:
-        """A job that never ends by itself."""
+        """Returns a job that never ends on its own."""
         text = JOB.replace('kind = "file"\npath = "book.txt"\nformat = "text"', 'kind = "rate"\nrows_per_second = 500')
         text = text.replace(f'plugin = "{ROOT}/plugins/split-words"', 'select = "cast(value as text) as word"')
         self.job.write_text(text)
         return millstream.Job(self.job, workers=1, **settings)
 
-    def test_a_job_is_checked_run_and_asked_for_its_state(self):
+    def test_a_job_is_validated_and_run_and_its_state_is_queried(self):
         job = millstream.Job(self.job, workers=1)
         self.assertIn("word text, count int64", job.validate())
         job.run()
@@ -59,13 +59,13 @@ class Jobs(unittest.TestCase):
         self.assertEqual(rows, [{"word": w, "count": n} for w, n in (("be", 4000), ("not", 2000), ("or", 2000), ("to", 4000))])
         self.assertFalse(job.is_running())
 
-    def test_rows_of_a_stage_come_as_arrow(self):
+    def test_rows_of_a_stage_are_arrow_batches(self):
         counted = Counter()
         for batch in millstream.Job(self.job, workers=1).rows("words"):
             counted.update(batch["word"].to_pylist())
         self.assertEqual(counted, {"to": 4000, "be": 4000, "or": 2000, "not": 2000})
 
-    def test_who_wants_no_more_rows_stops_the_job(self):
+    def test_closing_the_iterator_stops_the_job(self):
         job = self.running()
         rows = job.rows("lines")
         self.assertGreater(next(rows).num_rows, 0)
@@ -77,7 +77,7 @@ class Jobs(unittest.TestCase):
     def test_a_running_job_is_stopped(self):
         with self.running() as job:
             job.start()
-            with self.assertRaisesRegex(millstream.UsageError, "runs already"):
+            with self.assertRaisesRegex(millstream.UsageError, "is already running"):
                 job.start()
             deadline = time.monotonic() + 30
             committed = 0
@@ -90,7 +90,7 @@ class Jobs(unittest.TestCase):
             job.stop()
             self.assertFalse(job.is_running())
 
-    def test_mistakes_are_exceptions(self):
+    def test_errors_are_exceptions(self):
         with self.assertRaisesRegex(millstream.UsageError, "`from` names `nobody`"):
             millstream.Job(self.job, set={"stages.words.from": "nobody"}).run()
         with self.assertRaises(millstream.MillstreamError):
@@ -115,8 +115,8 @@ class Jobs(unittest.TestCase):
             except millstream.MillstreamError:
                 time.sleep(0.05)
         child.send_signal(signal.SIGINT)
-        told = child.communicate(timeout=60)[1]
-        self.assertIn("KeyboardInterrupt", told)
+        output = child.communicate(timeout=60)[1]
+        self.assertIn("KeyboardInterrupt", output)
         with self.assertRaises(millstream.MillstreamError):
             job.status()
 

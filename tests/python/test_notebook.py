@@ -1,4 +1,4 @@
-"""The cells of docs/tutorials/python.ipynb, run by a kernel as a notebook runs them: what stands below a cell is what it gives."""
+"""Runs the cells of docs/tutorials/python.ipynb in a Jupyter kernel. The output of a cell must equal the one in the notebook."""
 
 import os
 import tempfile
@@ -12,14 +12,14 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 
 
 def shown(cell) -> list[str]:
-    """What stands below a cell."""
+    """Returns the output of a cell in the notebook."""
     return [output.get("text") or output.get("data", {}).get("text/plain") or str(output) for output in cell.outputs]
 
 
 class Notebook(unittest.TestCase):
-    def test_all_cells_give_what_stands_below_them(self):
+    def test_the_output_of_each_cell_is_below_it(self):
         with tempfile.TemporaryDirectory() as folder:
-            # A kernel writes files of its own, for whoever runs it.
+            # A kernel writes files to these directories of the user.
             os.environ |= {"JUPYTER_RUNTIME_DIR": folder, "IPYTHONDIR": folder, "TMPDIR": folder}
             stands = nbformat.read(DOCS / "python.ipynb", as_version=4)
             made = nbformat.read(DOCS / "python.ipynb", as_version=4)

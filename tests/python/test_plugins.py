@@ -1,4 +1,4 @@
-"""Plugins on tables of several libraries, and what is refused."""
+"""Plugins on tables of several libraries, and rejected tables."""
 
 import datetime
 import os
@@ -26,7 +26,7 @@ def words(out):
 
 
 class Tables(unittest.TestCase):
-    def test_tables_of_all_libraries_give_the_same_rows(self):
+    def test_tables_of_all_libraries_return_the_same_rows(self):
         split = millstream.Plugin(SPLIT)
         columns = {
             "text": pa.array(LINES),
@@ -61,10 +61,10 @@ class Tables(unittest.TestCase):
         self.assertEqual(duckdb.sql("select count(distinct word) from rows").fetchall(), [(5,)])
         self.assertEqual(pa.schema(out.rows).names, ["word"])
         rows.validate(full=True)
-        # Any number of times.
+        # The rows can be read repeatedly.
         self.assertEqual(pa.table(out.rows), rows)
 
-    def test_all_kinds_of_columns_come_back_as_they_were_when_their_rows_are_refused(self):
+    def test_rejected_rows_keep_columns_of_all_types_unchanged(self):
         values = {
             "null": pa.array([None, None]),
             "bool": pa.array([True, None]),
@@ -92,7 +92,7 @@ class Tables(unittest.TestCase):
         self.assertEqual(rejected.drop_columns(["reason"]).to_pylist(), whole.to_pylist())
         self.assertEqual(rejected.schema.field("view").type, pa.string_view())
 
-    def test_numbers_are_given_other_types_where_none_becomes_another(self):
+    def test_numbers_are_converted_if_no_value_changes(self):
         total = millstream.Plugin(ROOT / "plugins" / "sum", config={"column": "n"})
         for kind in (pa.int8(), pa.int32(), pa.uint16(), pa.uint64(), pa.int64()):
             with self.subTest(kind):
@@ -101,7 +101,7 @@ class Tables(unittest.TestCase):
         with self.assertRaisesRegex(millstream.UsageError, "column `n`.*18446744073709551615"):
             total.aggregate(pa.table({"n": pa.array([2**64 - 1], pa.uint64()), "k": ["a"]}), key="k")
 
-    def test_what_a_plugin_cannot_read_is_refused_with_its_column(self):
+    def test_a_column_that_a_plugin_cannot_read_is_named_in_the_error(self):
         split = millstream.Plugin(SPLIT)
         with self.assertRaisesRegex(millstream.UsageError, "reads column `value` as text, but in the table it is int64"):
             split.process(pa.table({"value": [1]}))
@@ -115,7 +115,7 @@ class Tables(unittest.TestCase):
         with self.assertRaisesRegex(millstream.UsageError, "was already read"):
             split.process(stream)
 
-    def test_texts_that_are_none_are_told(self):
+    def test_invalid_texts_are_reported(self):
         def texts(offsets, values):
             ends = pa.array(offsets, pa.int32()).buffers()[1]
             return pa.table({"value": pa.StringArray.from_buffers(len(offsets) - 1, ends, pa.py_buffer(values))})
@@ -132,7 +132,7 @@ class Tables(unittest.TestCase):
             with self.subTest(what), self.assertRaisesRegex(millstream.UsageError, "not valid Arrow data"):
                 split.process(texts(offsets, values))
 
-    def test_an_error_of_the_table_itself_is_told(self):
+    def test_an_error_of_the_table_itself_is_reported(self):
         def batches():
             yield pa.record_batch({"value": ["x"]})
             raise ValueError("the disk is gone")
@@ -143,14 +143,14 @@ class Tables(unittest.TestCase):
 
 
 class Calls(unittest.TestCase):
-    def test_large_tables_are_cut_into_calls(self):
+    def test_large_tables_are_split_into_calls(self):
         table = pa.table({"value": [f"a b{row}" for row in range(50_000)]})
         out = millstream.Plugin(SPLIT, config={"lowercase": True}).process(table)
         self.assertEqual(words(out)[-2:], ["a", "b49999"])
         self.assertEqual(len(out.rows), 100_000)
         self.assertGreater(len(pa.table(out.rows)["word"].chunks), 1)
 
-    def test_settings_are_checked_as_those_of_a_job(self):
+    def test_settings_are_checked_like_those_of_a_job(self):
         for settings, words in (
             ({"config": {"x": 1}}, "unknown field `x`"),
             ({"limits": {"time": "soon"}}, '`limits.time = "soon"` is not a time'),
@@ -168,7 +168,7 @@ class Calls(unittest.TestCase):
         with self.assertRaisesRegex(millstream.UsageError, 'write the key columns, for example key="user"'):
             millstream.Plugin(ROOT / "plugins" / "running-count").update(pa.table({"word": ["x"]}), key=[])
 
-    def test_states_and_timers_go_from_call_to_call(self):
+    def test_states_and_timers_are_passed_from_call_to_call(self):
         count = millstream.Plugin(ROOT / "plugins" / "running-count")
         first = count.update(pa.table({"word": ["a", "b", "a"]}), key="word")
         self.assertEqual({row["word"]: row["count"] for row in pa.table(first.rows).to_pylist()}, {"a": 2, "b": 1})
@@ -205,13 +205,13 @@ class Calls(unittest.TestCase):
             self.assertIn(split.digest, Path(folder, "millstream.lock").read_text())
             again = millstream.Plugin("split-words@0.1.0", lock=Path(folder, "millstream.lock"))
             self.assertEqual((again.digest, again.signers), (split.digest, []))
-            # Somebody makes another component of the pinned version.
+            # Replaces the pinned version by another component.
             lock = Path(folder, "millstream.lock")
             lock.write_text(lock.read_text().replace(split.digest[-8:], "00000000"))
             with self.assertRaises(millstream.MillstreamError):
                 millstream.Plugin("split-words@0.1.0", lock=folder)
 
-    def test_policies_hold(self):
+    def test_policies_apply(self):
         with tempfile.TemporaryDirectory() as folder:
             registry, policy = Path(folder, "registry"), Path(folder, "policy.toml")
             push = [millstream.program(), "push", SPLIT, "--registry", registry]

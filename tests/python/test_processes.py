@@ -1,4 +1,4 @@
-"""Plugins in processes of all kinds: with threads, after forks, under limits, with Ctrl-C, without the program."""
+"""Plugins in different processes: with threads, after forks, under limits, with Ctrl-C, without the program."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ ROWS = 6000
 
 
 def child(code: str, **env: str) -> subprocess.CompletedProcess:
-    """Runs some Python in a process of its own."""
+    """Runs Python code in a separate process."""
     head = f"import millstream, os, sys, pyarrow as pa\nSPLIT = {str(SPLIT)!r}\nROOT = {str(ROOT)!r}\n"
     kept = {name: value for name, value in os.environ.items() if name not in env or env[name]}
     kept |= {name: value for name, value in env.items() if value}
@@ -32,7 +32,7 @@ class Processes(unittest.TestCase):
     def assert_went_well(self, ended: subprocess.CompletedProcess):
         self.assertEqual(ended.returncode, 0, ended.stderr)
 
-    def test_eight_threads_call_a_plugin_and_leave_the_interpreter_to_others(self):
+    def test_eight_threads_call_a_plugin_and_release_the_gil(self):
         split, failures = millstream.Plugin(SPLIT), []
 
         def work():
@@ -48,7 +48,7 @@ class Processes(unittest.TestCase):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        # A call that loops holds nobody up.
+        # A looping call does not block other threads.
         loop = millstream.Plugin(ROOT / "tests" / "plugins" / "poison", limits={"time": "2s"})
         called = threading.Thread(target=lambda: self.assertRaises(millstream.PluginError, loop.process, pa.table({"value": ["loop"]})))
         called.start()
@@ -69,7 +69,7 @@ class Processes(unittest.TestCase):
                     code = 1
                     try:
                         began = time.monotonic()
-                        # A limit by the clock, whose thread is not in this process.
+                        # A time limit needs a thread, which does not exist in a forked process.
                         made = len(plugin.process(TABLE).rows)
                         code = 0 if made == ROWS and time.monotonic() - began < 1.5 else 2
                     finally:
@@ -80,7 +80,7 @@ class Processes(unittest.TestCase):
     def test_ctrl_c_ends_a_call_or_the_wait_for_it(self):
         code = """
 import signal, threading, time
-# Calls of the one are interrupted, those of the other go on in a thread of their own.
+# With "fail", the call is interrupted. With "reject", it continues in a separate thread.
 for on_error in ("fail", "reject"):
     loop = millstream.Plugin(ROOT + "/tests/plugins/poison", limits={"time": "30s"}, on_error=on_error)
     assert len(loop.process(pa.table({"value": ["a"]})).rows) == 1
@@ -99,7 +99,7 @@ for on_error in ("fail", "reject"):
         code = """
 import signal
 loop = millstream.Plugin(ROOT + "/tests/plugins/poison", limits={"time": "30s"})
-# Made before: pyarrow itself waits for ever where a handler calls it while it makes its first table.
+# Create the tables first: pyarrow deadlocks if a signal handler calls it while it creates its first table.
 one, loops = (pa.table({"value": [word]}) for word in ("a", "loop"))
 def handler(*_):
     assert len(loop.process(one).rows) == 1
@@ -109,8 +109,8 @@ signal.setitimer(signal.ITIMER_REAL, 0.3)
 try:
     loop.process(loops)
     sys.exit("it was not interrupted")
-except RuntimeError as told:
-    assert str(told) == "enough"
+except RuntimeError as error:
+    assert str(error) == "enough"
 """
         self.assert_went_well(child(code))
 

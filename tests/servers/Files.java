@@ -15,16 +15,16 @@ import org.apache.hadoop.hdfs.DistributedFileSystem;
 import org.apache.hadoop.hdfs.MiniDFSCluster;
 
 /**
- * A cluster of HDFS, a name node and a data node, with its data in a folder: `Files.java PORT PORT FOLDER`. The name node
- * listens on the first port. On the second one Hadoop's own client does what tests ask it by HTTP: PUT, GET and DELETE of a
- * path, and GET of a path with `?list` for the names of all files below it. Ends when its standard input does.
+ * An HDFS cluster with a name node and a data node, and its data in a directory: `Files.java PORT PORT DIR`. The name node
+ * listens on the first port. On the second one, Hadoop's own client handles HTTP requests of tests: PUT, GET and DELETE of a
+ * path, and GET of a path with `?list` for the names of all files below it. Exits when its standard input ends.
  */
 class FilesOfCluster {
     public static void main(String[] arguments) throws Exception {
         int port = Integer.parseInt(arguments[0]);
         java.nio.file.Path folder = java.nio.file.Path.of(arguments[2]);
         Configuration settings = new Configuration();
-        // A cluster this small is whole as soon as its data node is there.
+        // A cluster of this size is complete as soon as its data node has started.
         settings.set("dfs.namenode.safemode.extension", "0");
         settings.set("dfs.namenode.fs-limits.min-block-size", "1024");
         boolean isNew = !Files.exists(folder.resolve("data"));
@@ -71,7 +71,7 @@ class FilesOfCluster {
         }
     }
 
-    /** A file gets its name when it is whole, as with `hdfs dfs -put`: one that is still written can be read, but changes. */
+    /** Renames a file when it is complete, like `hdfs dfs -put`. A file that is still written can be read, but changes. */
     static void put(DistributedFileSystem files, Path path, InputStream content) throws IOException {
         Path draft = path.suffix("._COPYING_");
         try (OutputStream file = files.create(draft, true)) {

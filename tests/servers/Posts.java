@@ -16,14 +16,14 @@ import org.apache.pekko.stream.javadsl.Sink;
 import org.apache.pekko.stream.javadsl.Source;
 
 /**
- * A stream of a Pekko actor system posts rows to an `http` source of Millstream: arguments URL, producer, rows, rows of a request.
- * Nothing is asked of the stream's source before a request was answered, so a slow job slows it. Requests are numbered, and
- * repeated until they are answered with 200.
+ * A stream of a Pekko actor system posts rows to an `http` source of Millstream: arguments URL, producer, rows, rows per
+ * request. The stream requests more rows only after a response, so a slow job slows it down. Requests are numbered, and
+ * repeated until the response is 200.
  */
 public final class Posts {
     private static final HttpClient CLIENT = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private static final AtomicLong AGAIN = new AtomicLong();
-    /** Rows that the stream's source was asked for. */
+    /** Rows that the stream has requested from its source. */
     private static final AtomicLong MADE = new AtomicLong();
 
     private static CompletionStage<Integer> post(URI to, String producer, long number, List<Long> rows) {
@@ -61,10 +61,10 @@ public final class Posts {
                 .throttle(20_000, Duration.ofSeconds(1))
                 .grouped(rowsOfRequest)
                 .zipWithIndex()
-                // A producer sends one request after the other.
+                // A producer sends one request at a time.
                 .mapAsync(1, (Pair<List<Long>, Long> group) -> {
-                    var answered = post(to, producer, group.second(), group.first());
-                    return answered.thenApply(count -> {
+                    var response = post(to, producer, group.second(), group.first());
+                    return response.thenApply(count -> {
                         System.out.println("sent up to " + group.first().get(group.first().size() - 1) + " of " + MADE.get());
                         return count;
                     });

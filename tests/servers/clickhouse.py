@@ -1,6 +1,6 @@
-"""The engine of a new ClickHouse (chdb) behind as much of its HTTP interface as tests use, on a port of 127.0.0.1.
+"""The engine of a recent ClickHouse (chdb) with the part of its HTTP interface that tests use, on a port of 127.0.0.1.
 
-Usage: clickhouse.py PORT FOLDER   FOLDER keeps the data. Who says that they are somebody must have the password `secret`.
+Usage: clickhouse.py PORT DIR   DIR has the data. Requests with a user name need the password `secret`.
 """
 
 import sys
@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from chdb import session
 
-# What the engine is asked with each query is no business of the way to it.
+# Parameters of the HTTP interface; all others are settings of the query.
 OF_HTTP = {"query", "wait_end_of_query", "async_insert"}
 
 
@@ -19,21 +19,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        asked = dict(parse_qsl(urlsplit(self.path).query))
+        parameters = dict(parse_qsl(urlsplit(self.path).query))
         if self.headers.get("X-ClickHouse-User") and self.headers.get("X-ClickHouse-Key") != "secret":
-            return self.answer(403, "Code: 516. DB::Exception: me: Authentication failed: password is incorrect")
-        query = asked.get("query", "")
-        settings = ", ".join(f"{name} = '{value}'" for name, value in asked.items() if name not in OF_HTTP)
+            return self.respond(403, "Code: 516. DB::Exception: me: Authentication failed: password is incorrect")
+        query = parameters.get("query", "")
+        settings = ", ".join(f"{name} = '{value}'" for name, value in parameters.items() if name not in OF_HTTP)
         if settings and " FORMAT " in query:
             query = query.replace(" FORMAT ", f" SETTINGS {settings} FORMAT ", 1)
         try:
-            told = self.server.engine.query(f"{query}\n{body}" if query else body)
+            result = self.server.engine.query(f"{query}\n{body}" if query else body)
         except Exception as error:
-            words = str(error)
-            return self.answer(404 if "UNKNOWN_TABLE" in words else 400, words)
-        self.answer(200, str(told))
+            message = str(error)
+            return self.respond(404 if "UNKNOWN_TABLE" in message else 400, message)
+        self.respond(200, str(result))
 
-    def answer(self, status, text):
+    def respond(self, status, text):
         data = text.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Engine:
-    """Is asked one thing at a time."""
+    """Runs one query at a time."""
 
     def __init__(self, folder):
         self.session, self.lock = session.Session(folder), Lock()

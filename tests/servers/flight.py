@@ -1,7 +1,7 @@
-"""A server of Arrow Flight. Stream `numbers` has rows that are the same whenever they are asked for, in several parts; what is put is
-written to a file, a line for each stream that came to its end.
+"""An Arrow Flight server. The stream `numbers` returns the same rows for each request, in several parts. Received rows are written to a
+file, one line per complete stream.
 
-Usage: flight.py PORT FILE OPTIONS     OPTIONS is an object of JSON, see below
+Usage: flight.py PORT FILE OPTIONS     OPTIONS is a JSON object, see below
 """
 
 import base64
@@ -18,9 +18,9 @@ port, file, options = int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
 rows = options.get("rows", 100)
 parts = options.get("parts", 2)
 rows_of_batch = options.get("rows_of_batch", 10)
-# How long it waits before each batch.
+# Wait before each batch, in seconds.
 delay = options.get("delay_ms", 0) / 1000
-# Another one: other rows of the same columns.
+# Changes the values of the rows.
 seed = options.get("seed", 0)
 token = options.get("token")
 login = options.get("login")
@@ -28,7 +28,7 @@ lock = threading.Lock()
 
 
 def time_of(n):
-    # More than microseconds can hold.
+    # Exceeds the range of microseconds.
     return 9_300_000_000_000_000 if options.get("far") and n % 7 == 0 else n * 1000
 
 
@@ -113,7 +113,7 @@ class Server(flight.FlightServerBase):
             writer.write(b"seen")
             time.sleep(delay)
         if not said and context.is_cancelled():
-            # A client that was killed before its first rows: the stream just ends.
+            # The client was killed before its first rows; the stream just ends.
             return
         where = descriptor.command.decode() if descriptor.command else [name.decode() for name in descriptor.path]
         with lock, open(file, "a") as out:

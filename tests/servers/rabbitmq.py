@@ -1,8 +1,8 @@
-"""Asks a server of RabbitMQ. Usage: rabbitmq.py PORT USER PASSWORD REQUEST, where REQUEST is JSON; prints what it answers, as JSON.
-With - as REQUEST, each line of standard input is one, and gets a line.
+"""Sends requests to a RabbitMQ server. Usage: rabbitmq.py PORT USER PASSWORD REQUEST, where REQUEST is JSON. Prints the response as JSON.
+If REQUEST is -, each line of standard input is a request, and gets a line with its response.
 
     {"do": "declare", "queue": Q, "arguments": {}}
-    {"do": "exchange", "exchange": E, "queue": Q, "key": K}             makes one, bound to a queue
+    {"do": "exchange", "exchange": E, "queue": Q, "key": K}             creates an exchange, bound to a queue
     {"do": "publish", "exchange": E, "key": K, "bodies": [], "headers": {}, "id": I}
                                                                         with "latin1": true the ID is not UTF-8
     {"do": "count" | "purge" | "delete", "queue": Q}
@@ -24,7 +24,7 @@ def do(request):
     )
     channel = connection.channel()
     queue = request.get("queue")
-    answer = None
+    response = None
     match request["do"]:
         case "declare":
             channel.queue_declare(queue, durable=True, arguments=request.get("arguments"))
@@ -42,28 +42,28 @@ def do(request):
             for body in request["bodies"]:
                 channel.basic_publish(request.get("exchange", ""), request["key"], body.encode(), properties, mandatory=True)
         case "count":
-            answer = channel.queue_declare(queue, passive=True).method.message_count
+            response = channel.queue_declare(queue, passive=True).method.message_count
         case "purge":
             channel.queue_purge(queue)
         case "delete":
             channel.queue_delete(queue)
         case "take":
-            answer = []
+            response = []
             while True:
                 method, properties, body = channel.basic_get(queue, auto_ack=True)
                 if method is None:
                     break
-                answer.append([body.decode(), method.routing_key, properties.message_id])
+                response.append([body.decode(), method.routing_key, properties.message_id])
         case "peek":
-            # Without an acknowledgement, they are back in their places when the connection ends. More may come meanwhile.
-            answer = []
+            # Messages that are not acknowledged return to their positions in the queue when the connection ends. More may arrive meanwhile.
+            response = []
             for _ in range(channel.queue_declare(queue, passive=True).method.message_count):
                 method, _, body = channel.basic_get(queue)
                 if method is None:
                     break
-                answer.append(body.decode())
+                response.append(body.decode())
     connection.close()
-    return answer
+    return response
 
 
 if request == "-":

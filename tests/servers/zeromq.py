@@ -1,8 +1,8 @@
-"""A socket of ZeroMQ that sends: each line of its input is a message, a JSON array of frames (texts, or arrays of bytes).
+"""A ZeroMQ socket that sends. Each line of its input is a message: a JSON array of frames (strings, or arrays of bytes).
 
 Usage: zeromq.py xpub|push|rep bind|connect ADDRESS [USER PASSWORD]
 
-It prints `sent N` behind each message, and of an XPUB socket `subscribed TOPIC`.
+It prints `sent N` after each message, and `subscribed TOPIC` for an XPUB socket.
 """
 
 import json
@@ -27,7 +27,7 @@ if login:
 getattr(socket, how)(address)
 print("ready", flush=True)
 
-# Sockets belong to one thread: what comes on standard input goes to it by another socket.
+# A socket belongs to one thread, so standard input is passed on through another socket.
 inner = context.socket(zmq.PAIR)
 inner.bind("inproc://lines")
 
@@ -48,9 +48,9 @@ sent = 0
 while True:
     ready = dict(poller.poll())
     if socket in ready:
-        told = socket.recv()
-        if told[:1] == b"\x01":
-            print("subscribed", told[1:].decode(), flush=True)
+        subscription = socket.recv()
+        if subscription[:1] == b"\x01":
+            print("subscribed", subscription[1:].decode(), flush=True)
     if inner in ready:
         frames = json.loads(inner.recv_string())
         socket.send_multipart([frame.encode() if isinstance(frame, str) else bytes(frame) for frame in frames])

@@ -1,4 +1,9 @@
-"""The jobs as dataflows of Bytewax: python3 flows.py JOB. INPUT is a folder of the environment, RESULTS a file for rows, where they are wanted."""
+"""The jobs as Bytewax dataflows.
+
+    python3 flows.py JOB
+
+Environment: INPUT is the directory of the tables. RESULTS, if set, is the file to write the rows to.
+"""
 
 import os
 import sys
@@ -18,7 +23,7 @@ EPOCH = datetime(2015, 7, 15, tzinfo=timezone.utc)
 
 
 class Partition(StatelessSinkPartition):
-    """Drops rows, or writes them as lines of values."""
+    """Writes rows as lines of values to a file, or drops them if there is no path."""
 
     def __init__(self, path):
         self.file = open(path, "a") if path else None
@@ -90,7 +95,7 @@ def kafka():
 
 
 def nexmark(name):
-    """Queries without tables to join: Bytewax has no SQL, and nobody wrote the others for it."""
+    """Queries 0 to 2. Bytewax has no SQL, and the other queries are not implemented for it."""
     flow = Dataflow("nexmark")
     rows = op.map("decode", lines(flow, "bid/all.jsonl"), orjson.loads)
     if name == "q0":

@@ -1,11 +1,11 @@
 import org.apache.flink.table.functions.ScalarFunction;
 
-/** How often a letter is in a text, for query 14. */
+/** Counts how often a character is in a string, for query 14. */
 public final class CountChar extends ScalarFunction {
-    public long eval(String text, String letter) {
+    public long eval(String text, String character) {
         long count = 0;
-        for (int at = 0; at < text.length(); at++) {
-            if (text.charAt(at) == letter.charAt(0)) {
+        for (int i = 0; i < text.length(); i++) {
+            if (text.charAt(i) == character.charAt(0)) {
                 count++;
             }
         }

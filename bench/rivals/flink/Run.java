@@ -17,12 +17,12 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.CloseableIterator;
 
 /**
- * Runs jobs in a Flink of this process, one after the other, as each comes in a line of standard input: SLOTS STATE RESULTS FILES NAME=VALUE…, with
- * tabs between. FILES, with commas between, hold statements of Flink SQL, of which the last is a query or inserts; its rows go to the connector
- * `blackhole`, or to the file RESULTS where that is not `-`. ${NAME} in a statement stands for a value of the line. Instead of FILES, `WordCount` is the
- * program of that name.
+ * Runs Flink jobs in this process, one after another. Each line of standard input is a job: SLOTS STATE RESULTS FILES NAME=VALUE…, separated by
+ * tabs. FILES, separated by commas, contain Flink SQL statements; the last one is a query or an INSERT. The rows of a query go to the connector
+ * `blackhole`, or to the file RESULTS if that is not `-`. ${NAME} in a statement is replaced by its value. FILES can also be `WordCount`, the
+ * class of that name.
  *
- * <p>It answers with a line `@@ ready` at its start, and `@@ done` or `@@ failed` after each job.
+ * <p>Prints `@@ ready` when it has started, and `@@ done` or `@@ failed` after each job.
  */
 public final class Run {
     public static void main(String[] arguments) throws Exception {
@@ -30,32 +30,32 @@ public final class Run {
         System.out.println("@@ ready");
         for (String line = lines.readLine(); line != null; line = lines.readLine()) {
             try {
-                job(line.split("\t"));
+                runJob(line.split("\t"));
                 System.out.println("@@ done");
-            } catch (Throwable wrong) {
-                wrong.printStackTrace();
+            } catch (Throwable error) {
+                error.printStackTrace();
                 System.out.println("@@ failed");
             }
-            // So that the next one does not begin with what this one has left.
+            // Free the memory of this job before the next one starts.
             System.gc();
         }
     }
 
-    private static void job(String[] words) throws Exception {
+    private static void runJob(String[] fields) throws Exception {
         Map<String, String> values = new HashMap<>();
-        for (int at = 4; at < words.length; at++) {
-            String[] pair = words[at].split("=", 2);
+        for (int i = 4; i < fields.length; i++) {
+            String[] pair = fields[i].split("=", 2);
             values.put(pair[0], pair[1]);
         }
-        StreamExecutionEnvironment environment = environment(Integer.parseInt(words[0]), words[1]);
-        Path results = words[2].equals("-") ? null : Path.of(words[2]);
-        if (words[3].equals("WordCount")) {
+        StreamExecutionEnvironment environment = environment(Integer.parseInt(fields[0]), fields[1]);
+        Path results = fields[2].equals("-") ? null : Path.of(fields[2]);
+        if (fields[3].equals("WordCount")) {
             WordCount.run(environment, values.get("INPUT") + "/words", results);
             return;
         }
         StreamTableEnvironment tables = StreamTableEnvironment.create(environment);
         List<String> statements = new ArrayList<>();
-        for (String file : words[3].split(",")) {
+        for (String file : fields[3].split(",")) {
             statements.addAll(statements(Files.readString(Path.of(file)), values));
         }
         String last = statements.remove(statements.size() - 1);
@@ -71,7 +71,7 @@ public final class Run {
         }
     }
 
-    /** As the Nexmark of Flink's community sets it: changes of a key within two seconds go on as one, and operators hand rows over as they are. */
+    /** The settings of the Flink community's Nexmark: mini-batches merge the changes of a key within two seconds, and operators reuse row objects. */
     private static StreamExecutionEnvironment environment(int slots, String state) {
         Configuration settings = new Configuration();
         settings.setString("state.backend.type", state);
@@ -86,14 +86,14 @@ public final class Run {
         return StreamExecutionEnvironment.getExecutionEnvironment(settings);
     }
 
-    /** The statements of a text, with these values in it. */
+    /** Splits a text into statements, and replaces variables by their values. */
     private static List<String> statements(String text, Map<String, String> values) {
         StringBuilder plain = new StringBuilder();
         text.lines().filter(line -> !line.startsWith("--")).forEach(line -> plain.append(line).append('\n'));
-        String told = Pattern.compile("\\$\\{(\\w+)\\}").matcher(plain).replaceAll(
+        String replaced = Pattern.compile("\\$\\{(\\w+)\\}").matcher(plain).replaceAll(
             found -> Matcher.quoteReplacement(String.valueOf(values.get(found.group(1)))));
         List<String> statements = new ArrayList<>();
-        for (String statement : told.split(";\\s*\n")) {
+        for (String statement : replaced.split(";\\s*\n")) {
             if (!statement.isBlank()) {
                 statements.add(statement.strip());
             }
@@ -101,14 +101,14 @@ public final class Run {
         return statements;
     }
 
-    /** A line a row: what it does (+I, -U, +U, -D), and its values, separated by tabs. */
+    /** Writes one line per row: the kind of change (+I, -U, +U, -D) and the values, separated by tabs. */
     private static void write(CloseableIterator<Row> rows, Path file) throws Exception {
         try (Writer out = Files.newBufferedWriter(file)) {
             while (rows.hasNext()) {
                 Row row = rows.next();
                 out.write(row.getKind().shortString());
-                for (int at = 0; at < row.getArity(); at++) {
-                    out.write("\t" + row.getField(at));
+                for (int i = 0; i < row.getArity(); i++) {
+                    out.write("\t" + row.getField(i));
                 }
                 out.write("\n");
             }

@@ -14,9 +14,9 @@ import org.apache.flink.streaming.api.functions.sink.v2.DiscardingSink;
 import org.apache.flink.util.CloseableIterator;
 import org.apache.flink.util.Collector;
 
-/** Word count as Flink's own example has it. */
+/** Word count, as in Flink's own example. */
 final class WordCount {
-    /** Counts the words of a folder; without a file for results they are dropped. */
+    /** Counts the words of a directory. Drops the counts if `results` is null. */
     static void run(StreamExecutionEnvironment environment, String input, Path results) throws Exception {
         FileSource<String> source =
             FileSource.forRecordStreamFormat(new TextLineInputFormat(), new org.apache.flink.core.fs.Path(input)).build();

@@ -1,8 +1,13 @@
-"""Runs queries of Structured Streaming in a Spark of this process, one after the other, as each comes in a line of standard input: JOB NAME=VALUE…,
-with tabs between. The statement is in the file of that name beside this one, whose first line says how rows are put out: append, update or
-complete. INPUT is the folder with tables, SCRATCH one for checkpoints, OUT the one that query 10 writes to, RESULTS a file for rows, where they are wanted.
+"""Runs Structured Streaming queries in this process, one after another.
 
-It answers with a line `@@ ready` at its start, and `@@ done` or `@@ failed` after each job. run.py WORKERS."""
+    run.py WORKERS
+
+Each line of standard input is a job: JOB NAME=VALUE…, separated by tabs. The SQL statement is in the file `<JOB>.sql` in this directory. Its first
+line is the output mode: append, update or complete. INPUT is the directory of the tables, SCRATCH is for checkpoints, OUT is where query 10
+writes. RESULTS, if set, is the file to write the rows to.
+
+Prints `@@ ready` when it has started, and `@@ done` or `@@ failed` after each job.
+"""
 
 import re
 import sys
@@ -30,7 +35,7 @@ def session(workers):
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
-        # As many as there are cores: each is a task and a store of states.
+        # One per worker: each partition is a task with its own state store.
         "spark.sql.shuffle.partitions": workers,
     }
     for key, value in settings.items():
@@ -38,57 +43,55 @@ def session(workers):
     return builder.getOrCreate()
 
 
-def table(spark, folder, name):
+def table(spark, directory, name):
     if name == "words":
-        rows = spark.readStream.text(f"{folder}/words")
+        rows = spark.readStream.text(f"{directory}/words")
     else:
-        times = "TIMESTAMP" in SCHEMAS[name]
-        schema = SCHEMAS[name].replace("TIMESTAMP", "TIMESTAMP")
-        reader = spark.readStream.schema(schema)
-        if times:
+        reader = spark.readStream.schema(SCHEMAS[name])
+        if "TIMESTAMP" in SCHEMAS[name]:
             reader = reader.option("timestampFormat", "yyyy-MM-dd HH:mm:ss.SSS")
-        rows = reader.json(f"{folder}/{name}")
+        rows = reader.json(f"{directory}/{name}")
     if name in TIMES:
         rows = rows.withWatermark(TIMES[name], "4 seconds")
     rows.createOrReplaceTempView(name)
 
 
-def run(spark, job, told):
+def run(spark, job, variables):
     text = (HERE / f"{job}.sql").read_text()
     mode, statement = text.split("\n", 1)
     mode = mode.removeprefix("-- ")
     if job == "kafka":
-        kafka(spark, statement, told)
+        kafka(spark, statement, variables)
         return
     for name in ["words", *SCHEMAS]:
         if re.search(rf"\b(FROM|JOIN) {name}\b", statement):
-            table(spark, told["INPUT"], name)
+            table(spark, variables["INPUT"], name)
     if "side_input" in statement:
-        spark.read.schema("key BIGINT, value STRING").json(f"{told['INPUT']}/side").createOrReplaceTempView("side_input")
+        spark.read.schema("key BIGINT, value STRING").json(f"{variables['INPUT']}/side").createOrReplaceTempView("side_input")
     writer = spark.sql(statement).writeStream.outputMode(mode)
     if job == "nexmark/q10":
-        finish(writer.format("csv").option("path", told["OUT"]).partitionBy("dt", "hm"), told)
-    elif results := told.get("RESULTS"):
+        finish(writer.format("csv").option("path", variables["OUT"]).partitionBy("dt", "hm"), variables)
+    elif results := variables.get("RESULTS"):
         def write(batch, _):
             with open(results, "a") as out:
                 for row in batch.collect():
                     out.write("+U\t" + "\t".join(map(str, row)) + "\n")
 
-        finish(writer.foreachBatch(write), told)
+        finish(writer.foreachBatch(write), variables)
     else:
-        finish(writer.format("noop"), told)
+        finish(writer.format("noop"), variables)
 
 
-def kafka(spark, statement, told):
-    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", told["BROKERS"])
-    reader.option("subscribe", told["TOPIC"]).option("startingOffsets", "earliest").load().createOrReplaceTempView("records")
-    writer = spark.sql(statement).writeStream.format("kafka").option("kafka.bootstrap.servers", told["BROKERS"])
-    finish(writer.option("topic", told["OUT_TOPIC"]), told)
+def kafka(spark, statement, variables):
+    reader = spark.readStream.format("kafka").option("kafka.bootstrap.servers", variables["BROKERS"])
+    reader.option("subscribe", variables["TOPIC"]).option("startingOffsets", "earliest").load().createOrReplaceTempView("records")
+    writer = spark.sql(statement).writeStream.format("kafka").option("kafka.bootstrap.servers", variables["BROKERS"])
+    finish(writer.option("topic", variables["OUT_TOPIC"]), variables)
 
 
-def finish(writer, told):
-    """Until all that is there has been read."""
-    with tempfile.TemporaryDirectory(dir=told["SCRATCH"]) as checkpoint:
+def finish(writer, variables):
+    """Runs the query until it has read all available input."""
+    with tempfile.TemporaryDirectory(dir=variables["SCRATCH"]) as checkpoint:
         writer.option("checkpointLocation", checkpoint).trigger(availableNow=True).start().awaitTermination()
 
 
@@ -104,7 +107,7 @@ def main(workers):
         except Exception:
             traceback.print_exc()
             print("@@ failed", flush=True)
-        # So that the next one does not begin with what this one has left.
+        # Free the memory of this job before the next one starts.
         spark._jvm.System.gc()
 
 

@@ -1,4 +1,4 @@
-"""Takes payments out of lines of JSON."""
+"""Parses payments from lines of JSON."""
 
 import json
 from collections.abc import Iterator
@@ -20,5 +20,5 @@ class Payment:
 
 @transform
 def payments(line: Line) -> Iterator[Payment]:
-    written = json.loads(line.value)
-    yield Payment(written["user"], written["amount"])
+    payment = json.loads(line.value)
+    yield Payment(payment["user"], payment["amount"])

@@ -1,4 +1,4 @@
-"""The sum of the amounts of each key."""
+"""Sums the amounts of each key."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,10 @@
-"""Serves posts.jsonl as a stream that never ends, to whoever has the token: python3 serve.py PORT [SECONDS BETWEEN POSTS]
+"""Serves posts.jsonl as an endless HTTP stream, to clients that send the token in the environment variable POSTS_TOKEN.
 
-As with the streams of social networks, who connects hears what is posted from then on, and a blank line now and then says that the
-server is still there. The token is in the environment variable POSTS_TOKEN."""
+    python3 serve.py PORT [SECONDS_BETWEEN_POSTS]
+
+Like the streams of social networks, it sends a client the posts from the connection on. After the last post it sends empty lines, which
+show that the connection is alive.
+"""
 
 import http.server
 import os
@@ -20,7 +23,7 @@ class Stream(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.headers["Authorization"] != f"Bearer {token}":
-            self.send_error(401, "who are you?")
+            self.send_error(401, "wrong token")
             return
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

@@ -13,24 +13,24 @@ import org.apache.pekko.actor.typed.javadsl.Behaviors;
 import org.apache.pekko.actor.typed.javadsl.Receive;
 
 /**
- * An actor that passes what it is told on to a job of Millstream: `java -cp … Thermometer URL READINGS`. It sends one reading after the
- * other under a number that grows, and repeats what was not answered with 200: so the job has each reading once.
+ * An actor that sends the readings it receives to a Millstream job: `java -cp … Thermometer URL READINGS`. It numbers the readings, sends
+ * one at a time, and sends a reading again until the response is 200. So the job counts each reading once.
  */
 public final class Thermometer extends AbstractBehavior<Thermometer.Message> {
     public sealed interface Message {}
 
     public record Reading(String room, double celsius) implements Message {}
 
-    private record Answered(boolean good) implements Message {}
+    private record Response(boolean ok) implements Message {}
 
-    private record Again() implements Message {}
+    private record Retry() implements Message {}
 
-    public record Finish(ActorRef<Integer> whom) implements Message {}
+    public record Finish(ActorRef<Integer> replyTo) implements Message {}
 
     private final HttpClient client = HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
     private final URI job;
     private final ArrayDeque<Reading> waiting = new ArrayDeque<>();
-    private boolean asking;
+    private boolean inFlight;
     private int sent;
     private ActorRef<Integer> finished;
 
@@ -50,26 +50,26 @@ public final class Thermometer extends AbstractBehavior<Thermometer.Message> {
                     waiting.add(reading);
                     return send();
                 })
-                .onMessage(Answered.class, answered -> {
-                    asking = false;
-                    if (!answered.good()) {
-                        getContext().scheduleOnce(Duration.ofMillis(100), getContext().getSelf(), new Again());
+                .onMessage(Response.class, response -> {
+                    inFlight = false;
+                    if (!response.ok()) {
+                        getContext().scheduleOnce(Duration.ofMillis(100), getContext().getSelf(), new Retry());
                         return this;
                     }
                     waiting.remove();
                     sent++;
                     return send();
                 })
-                .onMessage(Again.class, again -> send())
+                .onMessage(Retry.class, retry -> send())
                 .onMessage(Finish.class, finish -> {
-                    finished = finish.whom();
+                    finished = finish.replyTo();
                     return send();
                 })
                 .build();
     }
 
     private Behavior<Message> send() {
-        if (asking) {
+        if (inFlight) {
             return this;
         }
         var reading = waiting.peek();
@@ -86,10 +86,10 @@ public final class Thermometer extends AbstractBehavior<Thermometer.Message> {
                 .timeout(Duration.ofSeconds(30))
                 .POST(HttpRequest.BodyPublishers.ofString(row))
                 .build();
-        asking = true;
+        inFlight = true;
         getContext().pipeToSelf(
                 client.sendAsync(request, HttpResponse.BodyHandlers.discarding()),
-                (answer, error) -> new Answered(error == null && answer.statusCode() == 200));
+                (response, error) -> new Response(error == null && response.statusCode() == 200));
         return this;
     }
 
@@ -105,7 +105,7 @@ public final class Thermometer extends AbstractBehavior<Thermometer.Message> {
             thermometer.tell(new Finish(context.getSelf()));
             return Behaviors.receive(Integer.class)
                     .onMessage(Integer.class, sent -> {
-                        System.out.println("all " + sent + " readings are sent");
+                        System.out.println("sent " + sent + " readings");
                         return Behaviors.stopped();
                     })
                     .build();

@@ -19,7 +19,7 @@ pub fn run() {
     show(&text);
     let job = |name: &str, text: &str| {
         let inner = dir.path().join(name);
-        std::fs::create_dir_all(&inner).expect("a folder");
+        std::fs::create_dir_all(&inner).expect("a directory");
         job(&inner, text)
     };
     let freed = job("freed", &text);

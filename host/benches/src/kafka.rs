@@ -63,7 +63,7 @@ pub fn own_part(arguments: &[String]) -> bool {
 fn read(brokers: &str, dir: &Path, rows: usize) {
     let text = rows::reading("kafka", &format!("brokers = \"{brokers}\"\ntopic = \"{TOPIC}\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, librdkafka";
+    let baseline = "a program with the same client, librdkafka";
     Comparison { connector: ("`kafka`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("kafka-read", &[brokers, &rows.to_string()]), |_| run_job(&path, rows));
 }
@@ -94,14 +94,14 @@ topic = "{topic}"
     };
     let jobs = ["at-least-once", "exactly-once"].map(|name| {
         let dir = dir.join(name);
-        std::fs::create_dir_all(&dir).expect("a folder");
+        std::fs::create_dir_all(&dir).expect("a directory");
         let head = if name == "exactly-once" { JOB } else { "batch = \"100ms\"\n" };
         let text = format!("{head}{}", text(name));
         (job(&dir, &text), text)
     });
     let [(least, _), (once, text)] = &jobs;
     let mut costs = Vec::new();
-    let baseline = "a program over the same client, librdkafka, from topic to topic at least once";
+    let baseline = "a program that copies from topic to topic at least once with the same client, librdkafka";
     Comparison { connector: ("`kafka`", "sink"), rows, baseline, job: text }.run(
         |_| run_own("kafka-copy", &[brokers, &rows.to_string()]),
         |_| {

@@ -45,7 +45,7 @@ impl Style {
     const ALL: [Style; 2] = [Style::Rows, Style::Columns];
 
     /// Returns its name.
-    fn word(self) -> &'static str {
+    fn keyword(self) -> &'static str {
         match self {
             Style::Rows => "rows",
             Style::Columns => "columns",

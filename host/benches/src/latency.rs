@@ -161,8 +161,8 @@ path = "/dev/stdout"
     child.wait().expect("it ends");
     drop(sender.join());
     for viewer in looking {
-        let news = viewer.join().expect("no viewer panics").expect("the page answers");
-        assert!(news >= 3, "a viewer got {news} news");
+        let updates = viewer.join().expect("no viewer panics").expect("the page answers");
+        assert!(updates >= 3, "a viewer got {updates} news");
     }
     RunMeasures { latencies: latencies.split_off(WARM_UP_ROWS), cpu, page_cpu, resident }
 }

@@ -55,7 +55,7 @@ fn compare(what: &str, rows: &str, count: usize, text: &str, write: impl Fn(&Pat
         children_cpu() - before
     };
     // With almost no input: the cost of starting.
-    fs::create_dir(&input).expect("a folder");
+    fs::create_dir(&input).expect("a directory");
     fs::write(input.join("0.none"), "").expect("a file");
     let [one_start, all_start] = in_turn_rounds(ROUNDS, &mut [&mut || cpu(1), &mut || cpu(PROCESSES)])[..] else {
         return;

@@ -19,7 +19,7 @@ pub fn split(offsets: &[i32], bytes: &[u8]) -> (Vec<i32>, Vec<u8>) {
 }
 
 /// Counts the words of a file: buffered read, split, hash map.
-pub fn count_words(path: &Path) -> (u64, usize) {
+pub fn word_count(path: &Path) -> (u64, usize) {
     let mut file = BufReader::with_capacity(1 << 16, std::fs::File::open(path).expect("the text"));
     let mut counts: HashMap<Box<[u8]>, u64, ahash::RandomState> = HashMap::default();
     let (mut line, mut words) = (Vec::new(), 0);

@@ -48,7 +48,7 @@ fn measured(query: usize, events: u64) -> (f64, f64) {
     for source in ["person", "auction", "bid"].iter().filter(|source| text.contains(&format!("[sources.{source}]"))) {
         command.args(["--set", &format!("sources.{source}.events_max={events}")]);
     }
-    let out = tempfile::tempdir().expect("a folder");
+    let out = tempfile::tempdir().expect("a directory");
     command.args(["--set", &set_sink(query, out.path())]);
     let before = children_cpu();
     let peak = peak_memory(command.spawn().expect("the program"));

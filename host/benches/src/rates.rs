@@ -22,7 +22,7 @@ pub fn keep((connector, head): (&str, &str), rate: f64, ratio: f64, baseline: &s
     }
 }
 
-/// `410,000 rows/s, 0.91 of a program over librdkafka (2 cores, 2026-11-23)`
+/// `410,000 rows/s, 0.91 times the rate of a program with librdkafka (2 cores, 2026-11-23)`
 fn cell(rate: f64, ratio: f64, baseline: &str) -> String {
     // More digits would not be meaningful.
     let unit = 10_f64.powf(rate.log10().floor() - 1.0);
@@ -34,5 +34,8 @@ fn cell(rate: f64, ratio: f64, baseline: &str) -> String {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let date = Command::new("date").args(["-u", "+%F"]).output().expect("the date").stdout;
-    format!("{rate} rows/s, {ratio:.2} of {baseline} ({cores} cores, {})", String::from_utf8_lossy(&date).trim())
+    format!(
+        "{rate} rows/s, {ratio:.2} times the rate of {baseline} ({cores} cores, {})",
+        String::from_utf8_lossy(&date).trim()
+    )
 }

@@ -67,7 +67,7 @@ pub fn reading(kind: &str, settings: &str) -> String {
 }
 
 /// Does the same for senders that wait for the start of a batch with their rows before they send more.
-pub fn answering(kind: &str, settings: &str) -> String {
+pub fn text_of(kind: &str, settings: &str) -> String {
     reading(kind, settings).replacen("100ms", "10ms", 1)
 }
 

@@ -15,7 +15,7 @@ pub fn run() {
     let dir = dir_on_disk();
     let made = |name: &str, text: &str| {
         let inner = dir.path().join(name);
-        std::fs::create_dir_all(&inner).expect("a folder");
+        std::fs::create_dir_all(&inner).expect("a directory");
         job(&inner, text)
     };
     let state = |bytes: &str| format!("state = {{ memory = \"{bytes}\", folder = \".\" }}\n");

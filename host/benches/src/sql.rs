@@ -18,7 +18,7 @@ pub fn run() {
     let dir = dir();
     let job_at = |name: &str, batches: usize, text: &str| {
         let inner = dir.path().join(name);
-        std::fs::create_dir_all(&inner).expect("a folder");
+        std::fs::create_dir_all(&inner).expect("a directory");
         write_batches(&inner.join("words.jsonl"), batches);
         job(&inner, text)
     };

@@ -49,7 +49,7 @@ kind = "print"
     let local = dir.path().join("local");
     let packaged = dir.path().join("packaged");
     let path_of = |dir: &Path, plugin: &str| {
-        fs::create_dir(dir).expect("a folder");
+        fs::create_dir(dir).expect("a directory");
         fs::write(dir.join("text.txt"), "to be or not to be\n").expect("the text is written");
         job(dir, &text(plugin))
     };

@@ -23,11 +23,11 @@ pub fn run() {
 }
 
 /// Runs two jobs that differ in their window, in turn, and prints the cost of the second relative to the first.
-fn compare(dir: &Path, names: [&str; 2], texts: [String; 2], rows: u64, what: &str, target: &str) {
+fn compare(dir: &Path, names: [&str; 2], strings: [String; 2], rows: u64, what: &str, target: &str) {
     let jobs = [0, 1].map(|at| {
         let inner = dir.join(at.to_string());
-        std::fs::create_dir_all(&inner).expect("a folder");
-        job(&inner, &texts[at])
+        std::fs::create_dir_all(&inner).expect("a directory");
+        job(&inner, &strings[at])
     });
     let [mut first, mut second] = jobs.each_ref().map(|job| move || job_seconds(job, 1));
     let [first_s, second_s] = in_turn(&mut [&mut first, &mut second])[..] else { return };
@@ -68,11 +68,11 @@ rows = 1
 "#
         )
     };
-    let texts = [text("size = \"300s\""), text("size = \"300s\", slide = \"1s\"")];
-    show(&texts[1]);
+    let strings = [text("size = \"300s\""), text("size = \"300s\", slide = \"1s\"")];
+    show(&strings[1]);
     println!("  {ROWS} rows of {KEYS} keys over {over_s} s of event time, one worker; process start included");
     let names = ["event time: tumbling 300 s", "event time: 300 s every 1 s"];
-    compare(dir.path(), names, texts, ROWS, "ratio of sliding to tumbling", "target: at most 2");
+    compare(dir.path(), names, strings, ROWS, "ratio of sliding to tumbling", "target: at most 2");
 }
 
 fn processing_time() {
@@ -105,10 +105,10 @@ rows = 1
 "#
         )
     };
-    let texts = [text("size = \"300s\", slide = \"300s\""), text("size = \"300s\", slide = \"1s\"")];
+    let strings = [text("size = \"300s\", slide = \"300s\""), text("size = \"300s\", slide = \"1s\"")];
     println!("  {BATCHES} batches of {BATCH_ROWS} rows of {KEYS} keys, one worker; process start included");
     let names = ["processing time: tumbling 300 s", "processing time: 300 s every 1 s"];
-    compare(dir.path(), names, texts, BATCHES * BATCH_ROWS, "ratio of sliding to tumbling", "target: at most 2");
+    compare(dir.path(), names, strings, BATCHES * BATCH_ROWS, "ratio of sliding to tumbling", "target: at most 2");
 }
 
 fn words((batches, batch_bytes): (usize, usize)) {
@@ -151,9 +151,9 @@ rows = 1
             root().join("plugins/split-words").display()
         )
     };
-    let texts = [text("window = { size = \"30s\", slide = \"10s\" }"), text("")];
-    show(&texts[0]);
+    let strings = [text("window = { size = \"30s\", slide = \"10s\" }"), text("")];
+    show(&strings[0]);
     println!("  {batches} batches of {batch_bytes} bytes, {words} words, one worker; process start included");
     let names = ["word count over 30 s every 10 s", "word count batch by batch"];
-    compare(dir.path(), names, texts, words, "rate of the windowed one, as a share", "target: at least 0.7");
+    compare(dir.path(), names, strings, words, "rate of the windowed one, as a share", "target: at least 0.7");
 }

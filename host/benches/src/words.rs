@@ -39,8 +39,8 @@ rows = 1
     );
     let job = job(dir.path(), &text);
     crate::measure::show(&text);
-    let (words, distinct) = native::count_words(&path);
-    let mut native = || seconds(|| _ = black_box(native::count_words(&path)));
+    let (words, distinct) = native::word_count(&path);
+    let mut native = || seconds(|| _ = black_box(native::word_count(&path)));
     let mut one = || job_seconds(&job, 1);
     let mut two = || job_seconds(&job, 2);
     let [native_s, one_s, two_s] = in_turn(&mut [&mut native, &mut one, &mut two])[..] else { return };

@@ -1,6 +1,6 @@
-"""Plugins and jobs of Millstream in Python.
+"""Runs Millstream plugins and jobs from Python.
 
-A plugin works on tables of any library that speaks Arrow, in a sandbox and under limits::
+`Plugin` calls a plugin on tables of any library that supports Arrow. The plugin runs in a sandbox, with limits::
 
     import millstream
     import pyarrow as pa
@@ -9,7 +9,7 @@ A plugin works on tables of any library that speaks Arrow, in a sandbox and unde
     out = split.process(pa.table({"line": ["To be or not to be"]}))
     print(pa.table(out.rows))
 
-A job is run by the program ``millstream``, which this package brings along::
+`Job` runs a job with the program ``millstream``, which this package includes::
 
     with millstream.Job("job.toml") as job:
         for batch in job.rows("words"):

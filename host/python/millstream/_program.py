@@ -1,4 +1,4 @@
-"""The program `millstream` that the package brings along."""
+"""Path and start of the program `millstream`, which the package includes."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def program() -> Path:
-    """The program's file. ``MILLSTREAM_PROGRAM`` names another one."""
+    """Returns the path of the program ``millstream``: the value of ``MILLSTREAM_PROGRAM`` if set, else the included one."""
     named = os.environ.get("MILLSTREAM_PROGRAM")
     return Path(named) if named else Path(__file__).parent / "bin" / "millstream"
 
 
 def main() -> None:
-    """Becomes the program: what the command ``millstream`` of the package does."""
+    """Replaces this process with the program. The package's command ``millstream`` calls it."""
     file = str(program())
     try:
         os.execv(file, [file, *sys.argv[1:]])

@@ -1,5 +1,5 @@
-"""World ``update`` on streams of Spark: the state of a key is kept by Spark, as the bytes of one row of Arrow, beside the times of its
-timers, which are timers of Spark."""
+"""World ``update`` on Spark streams. Spark keeps the state of each key as one Arrow row, serialized to bytes, together with the
+times of the key's timers. Each plugin timer is a Spark timer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KEPT = StructType([StructField("state", BinaryType(), True), StructField("timer
 
 
 class Updates(StatefulProcessor):
-    """Calls the plugin with the rows of a key, or with those of its timers that are due."""
+    """Calls the plugin with the new rows of a key, or with no rows if a timer of the key is due."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Updates(StatefulProcessor):
         pass
 
     def _now_ms(self, values: Any) -> int:
-        # Before the first watermark it is 1970.
-        of = values.getCurrentWatermarkInMs if self._in_event_time else values.getCurrentProcessingTimeInMs
-        return max(0, int(of()))
+        # Spark returns 1970-01-01 before the first watermark.
+        read_ms = values.getCurrentWatermarkInMs if self._in_event_time else values.getCurrentProcessingTimeInMs
+        return max(0, int(read_ms()))
 
     def _call(self, table: pa.Table, now_ms: int) -> Iterator[Row]:
         state, timers = self._kept.get() if self._kept.exists() else (None, None)
@@ -64,26 +64,32 @@ class Updates(StatefulProcessor):
             timers=None if timers is None else _read(timers),
             time=_EPOCH + timedelta(milliseconds=now_ms),
         )
-        states, now = pa.table(made.states), pa.table(made.timers)
-        self._set_timers(set() if timers is None else _times_ms(_read(timers)), _times_ms(now), now_ms)
-        if states.num_rows or now.num_rows:
-            self._kept.update((_bytes(states) if states.num_rows else None, _bytes(now) if now.num_rows else None))
+        states, timers_after = pa.table(made.states), pa.table(made.timers)
+        times_before = set() if timers is None else _times_ms(_read(timers))
+        self._set_timers(times_before, _times_ms(timers_after), now_ms)
+        if states.num_rows or timers_after.num_rows:
+            self._kept.update(
+                (
+                    _bytes(states) if states.num_rows else None,
+                    _bytes(timers_after) if timers_after.num_rows else None,
+                )
+            )
         elif state is not None or timers is not None:
             self._kept.clear()
         for row in pa.table(made.rows).to_pylist():
             yield Row(**row)
 
-    def _set_timers(self, before: set[int], now: set[int], now_ms: int) -> None:
-        for at in now - before:
+    def _set_timers(self, before: set[int], after: set[int], now_ms: int) -> None:
+        for at in after - before:
             self._handle.registerTimer(max(at, now_ms + 1))
-        for at in before - now:
-            # One that has just fired is gone already; others were cancelled, and would find nothing that is due.
+        for at in before - after:
+            # Spark has already removed a timer that just fired. The others were canceled.
             if at > now_ms:
                 self._handle.deleteTimer(at)
 
 
 def _times_ms(timers: pa.Table) -> set[int]:
-    """Timers of Spark fire by the millisecond, those of plugins are due by the microsecond: never too early."""
+    """Returns timer times in milliseconds, rounded up from a plugin's microseconds: a timer never fires early."""
     return {-(-at // 1000) for at in timers["at"].cast(pa.int64()).to_pylist()}
 
 

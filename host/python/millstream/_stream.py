@@ -1,4 +1,4 @@
-"""Rows of a running job: a server of Arrow Flight in this process, which a sink of the job puts them into."""
+"""Streams the rows of a running job to this process, through an Arrow Flight server that a sink of the job writes to."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _SINK = "python_rows"
 _WAIT_SECONDS = 0.05
 
 
-class _Asked(flight.ServerMiddlewareFactory):
-    """Lets nobody in who does not bring the token."""
+class _TokenCheck(flight.ServerMiddlewareFactory):
+    """Rejects calls without the token."""
 
     def __init__(self, token: str) -> None:
         self._token = f"Bearer {token}"
@@ -25,12 +25,12 @@ class _Asked(flight.ServerMiddlewareFactory):
     def start_call(self, info: flight.CallInfo, headers: dict[str, list[str]]) -> None:
         brought = [value for name, values in headers.items() if name.lower() == "authorization" for value in values]
         if not any(secrets.compare_digest(value, self._token) for value in brought):
-            raise flight.FlightUnauthenticatedError("this is the place of the rows of another job")
+            raise flight.FlightUnauthenticatedError("wrong token: this server receives the rows of another job")
 
 
 class _Server(flight.FlightServerBase):
     def __init__(self, rows: queue.Queue[list[pyarrow.RecordBatch]], token: str) -> None:
-        super().__init__("grpc://127.0.0.1:0", middleware={"asked": _Asked(token)})
+        super().__init__("grpc://127.0.0.1:0", middleware={"token": _TokenCheck(token)})
         self._rows = rows
         self._last = 0
         self.closed = False
@@ -41,7 +41,7 @@ class _Server(flight.FlightServerBase):
             if chunk.app_metadata is not None:
                 number = json.loads(chunk.app_metadata.to_pybytes())["batch"]
             rows.append(chunk.data)
-        # A batch whose answer was lost comes again.
+        # A batch whose response was lost arrives again.
         if number and number <= self._last:
             return
         while not self.closed:
@@ -54,7 +54,7 @@ class _Server(flight.FlightServerBase):
 
 
 class Stream:
-    """A server, and the rows that have come."""
+    """A Flight server and the rows that it has received. The job waits until they are taken."""
 
     def __init__(self) -> None:
         self._rows: queue.Queue[list[pyarrow.RecordBatch]] = queue.Queue(maxsize=1)
@@ -62,7 +62,7 @@ class Stream:
         self._server = _Server(self._rows, self._token)
 
     def sink(self, stage: str) -> dict[str, Any]:
-        """What a job file says of it."""
+        """Returns the job file settings of a sink that writes the rows of ``stage`` to this server."""
         values = {
             "from": stage,
             "kind": "flight",
@@ -73,7 +73,7 @@ class Stream:
         return {f"sinks.{_SINK}.{key}": value for key, value in values.items()}
 
     def batches(self, runs: Callable[[], bool]) -> Iterator[pyarrow.RecordBatch]:
-        """The rows, for as long as the job runs."""
+        """Yields the received rows. Ends when ``runs`` returns False and no rows are left."""
         while True:
             running = runs()
             try:
@@ -83,7 +83,7 @@ class Stream:
                     return
 
     def close(self) -> None:
-        """From now on rows are thrown away."""
+        """Discards all rows from now on."""
         self._server.closed = True
 
     def __enter__(self) -> Stream:

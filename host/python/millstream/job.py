@@ -1,4 +1,4 @@
-"""Jobs, which the program `millstream` runs in a process of its own."""
+"""Jobs, each run by the program `millstream` in a separate process."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ _LINE_BYTES_MAX = 4096
 
 
 class Job:
-    """A job of the file ``path``.
+    """A job defined by the job file ``path``.
 
-    ``set`` replaces or adds values of the file: ``{"sources.lines.path": "book.txt"}``. ``env`` adds variables of the environment,
-    as the file's ``${NAME}`` needs them. Use it as a context, so that the job is stopped when it is left::
+    ``set`` replaces or adds settings of the file, for example ``{"sources.lines.path": "book.txt"}``. ``workers`` is the number of
+    workers. ``env`` adds environment variables, for example for ``${NAME}`` in the file.
+
+    Used as a context manager, it stops the job at the end of the block::
 
         with millstream.Job("job.toml") as job:
             job.start()
             print(job.status()["batch"])
+
+    If the job fails, its error message becomes a :class:`UsageError`, :class:`PluginError` or :class:`EnvironmentError`.
     """
 
     def __init__(
@@ -48,18 +52,18 @@ class Job:
         self._workers = workers
         self._env = {**os.environ, **(env or {})}
         self._process: subprocess.Popen[bytes] | None = None
-        self._words: deque[str] = deque(maxlen=_LINES_MAX)
-        self._listener: threading.Thread | None = None
+        self._stderr_lines: deque[str] = deque(maxlen=_LINES_MAX)
+        self._stderr_reader: threading.Thread | None = None
 
     def validate(self) -> str:
-        """Checks the job and its plugins without running anything, and tells the columns of every stream."""
-        return self._ask("validate", self.path, *self._set_arguments({}))
+        """Checks the job and its plugins without running it. Returns a text that lists each stream with its columns."""
+        return self._command("validate", self.path, *self._set_arguments({}))
 
     def run(self, *, until_idle: bool = False, timeout: str | None = None, limit: int | None = None) -> None:
         """Runs the job until it ends. Ctrl-C stops it gracefully.
 
-        ``until_idle`` ends it once every source is finished or has had nothing to read for two seconds, ``timeout`` after this
-        time, as ``"30s"``, ``limit`` after so many rows of each source.
+        ``until_idle`` stops the job once every source is finished or has been idle for two seconds. ``timeout`` stops it after a
+        time, for example ``"30s"``. ``limit`` stops it after this many rows of each source.
         """
         try:
             self.start(until_idle=until_idle, timeout=timeout, limit=limit)
@@ -69,11 +73,11 @@ class Job:
             raise
 
     def start(self, *, until_idle: bool = False, timeout: str | None = None, limit: int | None = None) -> None:
-        """Starts the job, which goes on beside. See :meth:`run`."""
+        """Starts the job in the background and returns immediately. See :meth:`run` for the arguments."""
         self._start({}, until_idle, timeout, limit)
 
     def wait(self) -> None:
-        """Waits until the job has ended; an exception where it failed."""
+        """Waits until the job has ended. Raises an exception if it failed. Ctrl-C stops the job gracefully."""
         process = self._process
         if process is None:
             return
@@ -83,40 +87,46 @@ class Job:
         except KeyboardInterrupt:
             self._interrupt()
             raise
-        self._ended()
+        self._finish()
 
     def stop(self, timeout: float = 300) -> None:
-        """Stops the job gracefully: what it has received is worked on and committed first. One that runs elsewhere on this machine
-        is stopped, too."""
+        """Stops the job gracefully: it first processes and commits what it has received.
+
+        If this object did not start the job, it stops the running job of the same file on this machine. If the job does not end
+        within ``timeout`` seconds, it raises an :class:`EnvironmentError`; a job that this object started is then killed.
+        """
         if self._process is None:
-            self._ask("stop", self.path, "--timeout", f"{int(timeout)}s")
+            self._command("stop", self.path, "--timeout", f"{int(timeout)}s")
             return
         self._interrupt(timeout)
-        self._ended()
+        self._finish()
 
     def is_running(self) -> bool:
-        """Whether the job that this object has started runs."""
+        """Returns whether the job runs, if this object started it; otherwise False."""
         return self._process is not None and self._process.poll() is None
 
     def status(self) -> dict[str, Any]:
-        """How the running job stands: batches, rows, rejected and late rows, what its plugins cost."""
-        status: dict[str, Any] = json.loads(self._ask("status", self.path, "--json"))
+        """Returns the status of the running job: batches, rows, rejected and late rows, and the costs of its plugins."""
+        status: dict[str, Any] = json.loads(self._command("status", self.path, "--json"))
         return status
 
     def state(self, sql: str, *, batch: int | None = None) -> list[dict[str, Any]]:
-        """Queries the state that the job's checkpoint holds, in tables that are named as the stages."""
+        """Queries the state in the job's checkpoint. Returns one dictionary per result row.
+
+        Each stage with state is a table of the same name. ``batch`` selects an older batch of the checkpoint.
+        """
         more = [] if batch is None else ["--batch", str(batch)]
         arguments = ["state", self.path, "--sql", sql, "--json", *more, *self._set_arguments({}, "checkpoint.")]
-        return [json.loads(line) for line in self._ask(*arguments).splitlines()]
+        return [json.loads(line) for line in self._command(*arguments).splitlines()]
 
     def rows(
         self, stage: str, *, until_idle: bool = False, timeout: str | None = None, limit: int | None = None
     ) -> Iterator[pyarrow.RecordBatch]:
-        """Runs the job, and gives the rows of a stage (or of ``<stage>.rejected``, or a source) as they are committed.
+        """Runs the job. Yields the rows of a stage, of ``<stage>.rejected`` or of a source as they are committed.
 
-        The job waits where nobody takes them, and is stopped where nobody wants more. It has one sink more for this while, of kind
-        ``flight``, whose server is here; this needs the package ``pyarrow``. Rows come at least once: a job that is started again
-        from a checkpoint goes on behind those that were taken.
+        The job waits until you take the rows. It stops when you close the iterator. See :meth:`run` for the other arguments. It
+        needs the package ``pyarrow``, since the job writes the rows to a temporary ``flight`` sink whose server is in this process.
+        Rows arrive at least once. A job that is restarted from a checkpoint continues after the rows that were taken.
         """
         from ._stream import Stream
 
@@ -132,7 +142,7 @@ class Job:
                 self._interrupt()
                 self._process = None
                 raise
-            self._ended()
+            self._finish()
 
     def __enter__(self) -> Job:
         return self
@@ -146,7 +156,7 @@ class Job:
 
     def _start(self, sink: Mapping[str, Any], until_idle: bool, timeout: str | None, limit: int | None) -> None:
         if self.is_running():
-            raise _native.UsageError(f"{self.path} runs already; stop it first")
+            raise _native.UsageError(f"{self.path} is already running; stop it first")
         arguments = [str(program()), "run", self.path, "--no-ui", "--quiet", *self._set_arguments(sink)]
         if self._workers is not None:
             arguments += ["--workers", str(self._workers)]
@@ -156,9 +166,9 @@ class Job:
             arguments += ["--timeout", timeout]
         if limit is not None:
             arguments += ["--limit", str(limit)]
-        self._words.clear()
+        self._stderr_lines.clear()
         with _interrupts_deferred():
-            # In a group of its own, so that only this process receives Ctrl-C.
+            # In a separate process group, so that only this process receives Ctrl-C.
             self._process = subprocess.Popen(
                 arguments,
                 env=self._env,
@@ -167,17 +177,17 @@ class Job:
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
-        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
-        self._listener.start()
+        self._stderr_reader = threading.Thread(target=self._read_stderr, args=(self._process,), daemon=True)
+        self._stderr_reader.start()
 
-    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+    def _read_stderr(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
         with process.stderr as lines:
             while line := lines.readline(_LINE_BYTES_MAX):
-                self._words.append(line.decode(errors="replace").rstrip("\n"))
+                self._stderr_lines.append(line.decode(errors="replace").rstrip("\n"))
 
     def _interrupt(self, timeout: float = 300) -> None:
-        """Stops the process gracefully, and kills it where it does not end in time."""
+        """Stops the process gracefully, or kills it after ``timeout`` seconds."""
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -187,25 +197,25 @@ class Job:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise _native.EnvironmentError(f"{self.path} has not ended within {timeout} s, and was killed") from None
+            raise _native.EnvironmentError(f"{self.path} did not stop within {timeout} s and was killed") from None
 
-    def _ended(self) -> None:
+    def _finish(self) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         code = process.wait()
-        if self._listener is not None:
-            self._listener.join(timeout=5)
+        if self._stderr_reader is not None:
+            self._stderr_reader.join(timeout=5)
         if code != 0:
-            raise _error(code, "\n".join(self._words))
+            raise _error(code, "\n".join(self._stderr_lines))
 
-    def _ask(self, *arguments: str) -> str:
-        asked = subprocess.run(
+    def _command(self, *arguments: str) -> str:
+        result = subprocess.run(
             [str(program()), *arguments], env=self._env, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-        if asked.returncode != 0:
-            raise _error(asked.returncode, (asked.stderr or asked.stdout).decode(errors="replace"))
-        return asked.stdout.decode(errors="replace")
+        if result.returncode != 0:
+            raise _error(result.returncode, (result.stderr or result.stdout).decode(errors="replace"))
+        return result.stdout.decode(errors="replace")
 
     def _set_arguments(self, sink: Mapping[str, Any], prefix: str = "") -> list[str]:
         sets = {**self._sets, **{key: _toml(value) for key, value in sink.items()}}
@@ -217,8 +227,8 @@ class Job:
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Raises a Ctrl-C at the end. An interrupted ``Popen`` would leave a process that nothing stops."""
-    # Only the main thread is interrupted. A handler that is not from Python cannot be restored.
+    """Defers Ctrl-C to the end of the block. An interrupted ``Popen`` would leave a process that nothing stops."""
+    # Only the main thread receives the signal. A handler that was not installed from Python cannot be restored.
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
@@ -233,15 +243,15 @@ def _interrupts_deferred() -> Iterator[None]:
 
 
 def _toml(value: Any) -> str:
-    """A value as the command line takes it: plain text, or TOML, of which JSON's texts, numbers and lists are a part."""
+    """Formats a value for ``--set``: plain text, or JSON, whose strings, numbers and lists are valid TOML."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _error(code: int, words: str) -> _native.MillstreamError:
-    lines = words.strip().splitlines()
-    starts = [place for place, line in enumerate(lines) if line.startswith("error: ")]
-    text = "\n".join(lines[starts[-1] :]).removeprefix("error: ") if starts else words.strip()
-    text = text or f"the program `millstream` ended with {code}"
+def _error(code: int, output: str) -> _native.MillstreamError:
+    lines = output.strip().splitlines()
+    starts = [index for index, line in enumerate(lines) if line.startswith("error: ")]
+    text = "\n".join(lines[starts[-1] :]).removeprefix("error: ") if starts else output.strip()
+    text = text or f"the program `millstream` exited with code {code}"
     if code == 2:
         return _native.UsageError(text)
     if code == 1 and "plugin " in text:

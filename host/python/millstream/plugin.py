@@ -1,4 +1,4 @@
-"""Plugins on tables."""
+"""Plugins that are called on tables."""
 
 from __future__ import annotations
 
@@ -17,48 +17,49 @@ _native.use_program(os.fspath(program()))
 
 @runtime_checkable
 class ArrowStream(Protocol):
-    """A table of any library that speaks Arrow: pyarrow, pandas, Polars, DuckDB and others."""
+    """A table of any library that supports Arrow, for example pyarrow, pandas, Polars or DuckDB."""
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Arrow's C stream, in a capsule."""
+        """Returns an Arrow C stream in a capsule."""
 
 
 class Output(NamedTuple):
-    """What became of a table."""
+    """Result of a call."""
 
     rows: _native.Rows
-    """Rows that the plugin put out."""
+    """Rows that the plugin emitted."""
     rejected: _native.Rows
-    """Rows that were refused, as they came, and behind them the column ``reason``. With ``on_error="reject"`` there are more
-    columns: ``backtrace``, ``stage``, ``plugin``, ``version``, ``digest``, ``batch``."""
+    """Rejected rows: the columns of the input, then ``reason``. With ``on_error="reject"`` they also have the columns
+    ``backtrace``, ``stage``, ``plugin``, ``version``, ``digest`` and ``batch``."""
 
 
 class Updates(NamedTuple):
-    """What became of a table whose keys have states."""
+    """Result of a call that updates the states of keys."""
 
     rows: _native.Rows
-    """Rows that the plugin put out."""
+    """Rows that the plugin emitted."""
     rejected: _native.Rows
-    """Rows that were refused; see :class:`Output`."""
+    """Rejected rows; see :class:`Output`."""
     states: _native.Rows
-    """The states of all keys, for the next call: key columns, then those that the plugin keeps."""
+    """States of all keys, for the next call: the key columns, then the columns of the state."""
     timers: _native.Rows
-    """The timers that are set, for the next call: key columns, then ``at``."""
+    """Timers that are set, for the next call: the key columns, then ``at``."""
 
 
 class Plugin:
-    """A plugin of Millstream, loaded, checked and ready to be called from any thread.
+    """A loaded and checked plugin. Any thread can call it.
 
-    ``plugin`` is a folder, a component (``.wasm``) or a package as ``split-words@0.1.0``. A package is found as jobs find it: the
-    file ``millstream.lock`` in the current folder, or ``lock``, pins it. One that is not pinned is fetched from ``registry`` (a
-    folder or ``oci://…``), and is pinned where ``lock`` is given. Signatures and policies hold as for jobs.
+    ``plugin`` is a directory, a component (``.wasm``) or a package, for example ``"split-words@0.1.0"``. As in jobs, a package is
+    pinned by the file ``millstream.lock``: the one that ``lock`` names, by default in the current directory. A package that is
+    not pinned is fetched from ``registry`` (a directory or ``oci://…``), and then pinned if ``lock`` is given. Signatures and
+    policies apply as in jobs.
 
-    ``config``, ``limits`` and ``grant`` are what a stage of a job has: ``limits={"time": "2s", "memory": "64 MiB"}``.
-    ``on_error="reject"`` refuses the rows that make the plugin fail, and goes on with the others; otherwise a failure is a
-    :class:`PluginError`. ``instance="worker"`` keeps an instance from call to call, which is faster.
+    ``config``, ``limits`` and ``grant`` are the same as in a stage of a job: ``limits={"time": "2s", "memory": "64 MiB"}``.
+    If a call fails, it raises a :class:`PluginError`. With ``on_error="reject"``, the rows that make it fail are rejected and the
+    others continue. ``instance="worker"`` uses one instance for all calls, which is faster than a new one per call.
 
-    Calls leave the interpreter's lock, so threads run side by side. A plugin pickles by what it was named and by its digest: where
-    it is unpickled, the same component must be found. After a fork it is loaded anew.
+    Calls release the GIL, so threads run in parallel. A pickled plugin contains only its name and digest. The process that
+    unpickles it must find the same component under that name. After a fork, the plugin is loaded again.
     """
 
     def __init__(
@@ -99,29 +100,28 @@ class Plugin:
 
     @property
     def world(self) -> str:
-        """``transform``, ``update``, ``aggregate`` or ``cogroup``: which of the functions below it has."""
+        """World of the plugin, which is the method to call: ``transform`` (`process`), ``update``, ``aggregate`` or ``cogroup``."""
         return self._native.world
 
     @property
     def digest(self) -> str:
-        """The digest of its component: ``sha256:…``."""
+        """Digest of the component: ``sha256:…``."""
         return self._native.digest
 
     @property
     def file(self) -> str:
-        """The file of its component."""
+        """Path of the component."""
         return str(self._native.file)
 
     @property
     def signers(self) -> list[str] | None:
-        """Who has signed it and is trusted; ``None`` where it is no package."""
+        """Trusted signers of the package; ``None`` if the plugin is not a package."""
         return self._native.signers
 
     @property
     def costs(self) -> dict[str, int]:
-        """What its calls have cost in this process: ``calls``, ``instances``, ``guest_ns`` (within the plugin), ``host_ns`` (rows on
-        their way into it and out of it, and the checks), ``rows_in``, ``rows_out``, ``bytes_in``, ``bytes_out``,
-        ``memory_bytes_max``."""
+        """Costs of the plugin's calls in this process: ``calls``, ``instances``, ``guest_ns`` (time in the plugin), ``host_ns`` (time
+        to convert and check rows), ``rows_in``, ``rows_out``, ``bytes_in``, ``bytes_out`` and ``memory_bytes_max``."""
         return self._native.costs
 
     def process(
@@ -129,9 +129,10 @@ class Plugin:
     ) -> Output:
         """Calls a plugin of world ``transform`` with the rows of a table.
 
-        Columns are read as the plugin wants them: whole numbers and texts of all sizes, dictionaries and times of all units are
-        turned into the types of Millstream where no value becomes another one, and refused otherwise. ``batch`` and ``time`` are
-        what the plugin is told of the call; else they are its number and now.
+        Columns are converted to the types that the plugin reads if this changes no value. This works for integers of all sizes,
+        strings, dictionaries and times of all units. For other columns, it raises a :class:`UsageError` that names the column.
+
+        ``batch`` and ``time`` are the batch number and the time that the plugin sees, by default the number of the call and now.
         """
         return Output(*self._native.process(table, (batch, _microseconds(time))))
 
@@ -143,7 +144,10 @@ class Plugin:
         batch: int | None = None,
         time: datetime.datetime | None = None,
     ) -> Output:
-        """Calls a plugin of world ``aggregate``: a row for each key, or one for the whole table without ``key``."""
+        """Calls a plugin of world ``aggregate``. Returns one row per key, or one row for the whole table without ``key``.
+
+        ``key`` names the key columns. For ``batch`` and ``time`` see :meth:`process`.
+        """
         return Output(*self._native.aggregate(table, _key(key), (batch, _microseconds(time))))
 
     def update(
@@ -159,14 +163,15 @@ class Plugin:
     ) -> Updates:
         """Calls a plugin of world ``update`` with the rows of each key and its state.
 
-        Nothing is kept here: give ``states`` and ``timers`` of one call to the next one. Keys are called that have rows, or timers
-        that are due by ``time``; with ``on="all"`` all that have a state.
+        This object keeps no state: pass ``states`` and ``timers`` of one call to the next. The plugin is called for each key with
+        rows, or with a timer that is due at ``time``. With ``on="all"`` it is called for every key that has a state. For ``batch``
+        and ``time`` see :meth:`process`. Raises :class:`UsageError` if ``key`` is empty.
         """
         key = _key(key)
         if not key:
             raise _native.UsageError('a plugin of world update keeps a state per key; write the key columns, for example key="user"')
-        made = self._native.update(table, key, (states, timers, on == "all"), (batch, _microseconds(time)))
-        return Updates(*made)
+        results = self._native.update(table, key, (states, timers, on == "all"), (batch, _microseconds(time)))
+        return Updates(*results)
 
     def cogroup(
         self,
@@ -176,16 +181,17 @@ class Plugin:
         batch: int | None = None,
         time: datetime.datetime | None = None,
     ) -> Output:
-        """Calls a plugin of world ``cogroup`` with the rows of each key in several tables, in the order of the plugin's inputs.
+        """Calls a plugin of world ``cogroup`` for each key with its rows in several tables.
 
-        Rows that are refused are told as JSON, beside the name of their table (``input``).
+        ``tables`` are in the order of the plugin's inputs. Rejected rows are returned as JSON, with the name of their table in the
+        column ``input``. For ``batch`` and ``time`` see :meth:`process`.
         """
         if isinstance(tables, Mapping):
             names, tables = [str(name) for name in tables], list(tables.values())
         else:
-            names = [str(place) for place in range(len(tables))]
-        made = self._native.cogroup(list(tables), names, _key(key), (batch, _microseconds(time)))
-        return Output(*made)
+            names = [str(index) for index in range(len(tables))]
+        results = self._native.cogroup(list(tables), names, _key(key), (batch, _microseconds(time)))
+        return Output(*results)
 
     def __repr__(self) -> str:
         return f"<millstream.Plugin {self._settings['plugin']} of world {self.world}, {self.digest}>"

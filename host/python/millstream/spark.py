@@ -1,8 +1,8 @@
-"""Plugins on tables of Spark, in the Python workers of its executors. Needs `pyspark` and `pyarrow`, and this package on each machine.
+"""Plugins on Spark tables, in the Python workers of the executors. Needs `pyspark` and `pyarrow`, and this package on each machine.
 
-The component travels to the executors, as a file of the job, and is compiled there once a machine. What a plugin may use up holds
-there as anywhere: one that loops or takes too much memory fails its task, with the plugin's name and traceback, and the executor
-lives. Spark decides which tasks run again; see `docs/how-to/use-plugins-in-spark-flink-clickhouse.md`.
+Spark distributes the component to the executors as a file of the job; each machine compiles it once. Limits apply as elsewhere:
+a plugin that loops or uses too much memory fails its task, with the plugin's name and traceback, but not the executor. Spark
+decides which tasks to retry; see `docs/how-to/use-plugins-in-spark-flink-clickhouse.md`.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def process(df: DataFrame, plugin: Plugin) -> DataFrame:
-    """The rows that a plugin of world ``transform`` puts out for those of ``df``."""
+    """Returns the rows that a plugin of world ``transform`` emits for the rows of ``df``."""
     return _map(df, plugin, lambda used, table: used.process(table).rows)
 
 
 def rejected(df: DataFrame, plugin: Plugin) -> DataFrame:
-    """The rows of ``df`` that a plugin of world ``transform`` refuses, with the reasons. It is called again for these."""
+    """Returns the rows of ``df`` that a plugin of world ``transform`` rejects, with the reasons. This calls the plugin again."""
     return _map(df, plugin, lambda used, table: used.process(table).rejected)
 
 
 def aggregate(
     df: DataFrame, plugin: Plugin, key: str | Sequence[str] = (), *, sort_within: str | Sequence[str] = ()
 ) -> DataFrame:
-    """A row for each key, of a plugin of world ``aggregate``, or one for all rows without ``key``.
+    """Returns one row per key of a plugin of world ``aggregate``, or one row in total without ``key``.
 
-    Rows are brought together by key, as for a ``groupBy``, and a partition is worked on as a whole, in memory. After a shuffle rows come in any order:
-    where the plugin looks at that, ``sort_within`` names columns that decide it.
+    ``df`` is repartitioned by ``key``. Each partition is processed at once, in memory. After a shuffle, rows arrive in any order.
+    If the plugin depends on the order, ``sort_within`` names the columns to sort each partition by.
     """
     key = [key] if isinstance(key, str) else list(key)
     order = [sort_within] if isinstance(sort_within, str) else list(sort_within)
@@ -65,10 +65,13 @@ def aggregate(
 
 
 def cogroup(tables: Mapping[str, DataFrame], plugin: Plugin, key: str | Sequence[str]) -> DataFrame:
-    """The rows that a plugin of world ``cogroup`` puts out for the rows of each key in two tables."""
+    """Returns the rows that a plugin of world ``cogroup`` emits for the rows of each key in two tables.
+
+    ``tables`` are in the order of the plugin's inputs. Raises ``UsageError`` unless there are two.
+    """
     key = [key] if isinstance(key, str) else list(key)
     if len(tables) != 2:
-        raise _native.UsageError(f"Spark brings two tables together, and there are {len(tables)}")
+        raise _native.UsageError(f"Spark can group two tables, but got {len(tables)}")
     (names, frames) = (list(tables), list(tables.values()))
     schemas = [_schema_of(frame) for frame in frames]
     shipped = _ship(frames[0], plugin)
@@ -76,8 +79,8 @@ def cogroup(tables: Mapping[str, DataFrame], plugin: Plugin, key: str | Sequence
     output = _output(plugin.cogroup(empty, key=key).rows)
 
     def work(left: pa.Table, right: pa.Table) -> pa.Table:
-        made = _open(shipped).cogroup(dict(zip(names, (left, right), strict=True)), key=key)
-        return pa.table(made.rows)
+        result = _open(shipped).cogroup(dict(zip(names, (left, right), strict=True)), key=key)
+        return pa.table(result.rows)
 
     both = frames[0].groupBy(*key).cogroup(frames[1].groupBy(*key))
     return both.applyInArrow(work, output)
@@ -90,11 +93,11 @@ def update(
     *,
     time: Literal["processing", "event"] = "processing",
 ) -> DataFrame:
-    """The rows that a plugin of world ``update`` puts out for a stream, with a state for each key that Spark keeps, and timers.
+    """Returns the rows that a plugin of world ``update`` emits for a stream. Spark keeps the state and the timers of each key.
 
-    The plugin is told the clock of the batch, or with ``time="event"`` the watermark, which ``df`` must have
-    (``withWatermark``); its timers go by that. Needs PySpark 4.1, the package ``protobuf``, and the state store of RocksDB. Rows that are refused
-    are left out.
+    The plugin's time is the batch's clock. With ``time="event"`` it is the watermark, which ``df`` must have
+    (``withWatermark``). Timers use the same time. Needs PySpark 4.1, the package ``protobuf``, and the RocksDB state store.
+    Rejected rows are dropped.
     """
     from ._spark_update import Updates
 
@@ -129,7 +132,7 @@ def _empty(schema: pa.Schema) -> pa.Table:
 def _schema_of(df: DataFrame) -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
-    # Times come in the zone of the session.
+    # The time zone of timestamp columns is the session's.
     return to_arrow_schema(df.schema, timezone=df.sparkSession.conf.get("spark.sql.session.timeZone"))
 
 
@@ -140,14 +143,14 @@ def _output(rows: _native.Rows) -> Any:
 
 
 def _ship(df: DataFrame, plugin: Plugin) -> dict[str, Any]:
-    """Gives all executors the component; what they open it by."""
+    """Makes the component available to all executors. Returns the settings to open it with there."""
     name = f"millstream-{plugin.digest.removeprefix('sha256:')}.wasm"
     settings = {**plugin._settings, "digest": plugin.digest}
     context = getattr(df.sparkSession, "sparkContext", None)
     if context is None:
         return settings
     if name not in {os.path.basename(file) for file in context.listFiles}:
-        # The executors fetch it when they first need it, so it stays for as long as this process.
+        # Executors fetch the file when they first need it, so it must exist as long as this process.
         file = os.path.join(_folder().name, name)
         shutil.copyfile(plugin.file, file)
         context.addFile(file)
@@ -155,7 +158,7 @@ def _ship(df: DataFrame, plugin: Plugin) -> dict[str, Any]:
 
 
 def _open(shipped: dict[str, Any]) -> Plugin:
-    """The plugin in this Python worker, opened once."""
+    """Returns the plugin of this Python worker. Opens it on the first call."""
     known = (os.getpid(), repr(sorted(shipped.items())))
     if known not in _opened:
         settings = dict(shipped)

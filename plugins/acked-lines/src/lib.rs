@@ -43,7 +43,7 @@ impl Source for AckedLines {
 
     fn check(config: &Config) -> Result<(), Error> {
         if config.addresses.is_empty() {
-            return Err(Error::config("there are no addresses"));
+            return Err(Error::config("`addresses` is empty"));
         }
         Ok(())
     }
@@ -79,9 +79,9 @@ impl Source for AckedLines {
                 Some((seq, text)) if seq == self.next => rows.push(Line { seq, text }),
                 Some((seq, _)) => {
                     let due = self.next;
-                    return Err(Error::internal(format!("line {seq} came where line {due} was due")));
+                    return Err(Error::internal(format!("got line {seq} instead of line {due}")));
                 }
-                None => rows.refuse(line, "this is no number and text"),
+                None => rows.refuse(line, "expected a number and a text"),
             }
             self.next += 1;
             wait = Duration::ZERO;

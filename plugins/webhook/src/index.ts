@@ -119,9 +119,9 @@ class Webhook implements Writer<AnyRow> {
     if (status >= 200 && status < 300) return undefined;
     const after = answer.headers["retry-after"];
     const again = after === undefined ? "" : ` (Retry-After: ${cut(after, 40)})`;
-    if (status >= 500 || PASSING.includes(status)) throw internalError(`the webhook answers ${status}${again}`);
-    if (status < 400 || GONE.includes(status)) throw configError(`the webhook answers ${status}: is \`url\` right, and still in use?`);
-    return `the webhook answers ${status}: ${cut(words(answer.body), ANSWER_CHARS_MAX)}`;
+    if (status >= 500 || PASSING.includes(status)) throw internalError(`the webhook replied with ${status}${again}`);
+    if (status < 400 || GONE.includes(status)) throw configError(`the webhook replied with ${status}; check \`url\``);
+    return `the webhook replied with ${status}: ${cut(words(answer.body), ANSWER_CHARS_MAX)}`;
   }
 }
 
@@ -164,7 +164,7 @@ export default sink(
   {
     check(own) {
       // It may be a secret, so it is not shown.
-      if (!/^https?:\/\/[^/?#@\s]+(?:[/?]\S*)?$/i.test(own.url)) throw configError("`url` is no address of http or https");
+      if (!/^https?:\/\/[^/?#@\s]+(?:[/?]\S*)?$/i.test(own.url)) throw configError("`url` is not an HTTP or HTTPS URL");
       if (own.field === "") throw configError("`field` is empty");
       positive(own, "rows_per_message", "message_chars_max", "value_chars_max", "timeout_seconds");
       partsOfConfig(own);

@@ -51,7 +51,7 @@ test("rows of a message that is refused are told apart", () => {
   const refuses = (text: string) => (text.includes("bad") ? { status: 400, body: "invalid_payload" } : 200);
   const { sink, posted } = posting({ template: "{user}" }, refuses);
   const refused = sink.open().batch(1, rows("a", "bad", "c"));
-  assert.deepEqual(refused, [{ row: 1, reason: "the webhook answers 400: invalid_payload" }]);
+  assert.deepEqual(refused, [{ row: 1, reason: "the webhook replied with 400: invalid_payload" }]);
   assert.deepEqual(posted.map(([key]) => key), ["job/out/1/1", "job/out/1/1.1", "job/out/1/1.2", "job/out/1/1.3"]);
 });
 
@@ -67,16 +67,16 @@ test("what passes is told from what does not", () => {
     }
     return "";
   };
-  assert.equal(kindOf({ status: 429, headers: { "Retry-After": "30" } }), "internal: the webhook answers 429 (Retry-After: 30)");
-  assert.equal(kindOf(503), "internal: the webhook answers 503");
+  assert.equal(kindOf({ status: 429, headers: { "Retry-After": "30" } }), "internal: the webhook replied with 429 (Retry-After: 30)");
+  assert.equal(kindOf(503), "internal: the webhook replied with 503");
   assert.match(kindOf(null), /^failed: POST https:\/\/hooks.example.com: /);
-  assert.match(kindOf(404), /^config: the webhook answers 404: is `url` right/);
-  assert.match(kindOf(302), /^config: the webhook answers 302/);
+  assert.match(kindOf(404), /^config: the webhook replied with 404; check `url`/);
+  assert.match(kindOf(302), /^config: the webhook replied with 302/);
 });
 
 test("a config that is wrong is told", () => {
   const wrong: [object, RegExp][] = [
-    [{ url: "hooks.example.com" }, /`url` is no address of http or https$/],
+    [{ url: "hooks.example.com" }, /`url` is not an HTTP or HTTPS URL$/],
     [{ rows_per_message: 0 }, /`rows_per_message` is 0, and must be more than 0/],
     [{ template: "{user" }, /`template`: a single `{`; write `{{` for the character/],
     [{ template: "hello" }, /`template` has no column/],

@@ -1,8 +1,8 @@
 /*
  * Millstream plugins in C.
  *
- * A plugin is a function on rows. An author writes the columns of each kind of row as a list, a function, and names the
- * world that the function is a plugin of:
+ * A plugin is a function on rows. The author lists the columns of each kind of row, writes a function, and selects the
+ * world of the plugin:
  *
  *     #define LINE(COLUMN) COLUMN(ms_text, value)
  *     MS_ROW(line, LINE);

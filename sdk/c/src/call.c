@@ -1,4 +1,4 @@
-/* What functions can do besides returning rows. */
+/* Functions of `call.h`. */
 #include "engine.h"
 
 #include <stdio.h>
@@ -46,8 +46,8 @@ ms_status ms_refuse_input(ms_call *call, const char *format, ...)
 }
 
 /*
- * The host sees no more of a trap than the backtrace: the log has the rest. Memory may be what is missing, so none is
- * allocated.
+ * For a trap, the host only has a backtrace, so the message is logged. It allocates nothing, since memory may have run
+ * out.
  */
 void ms_stop(const char *file, int line, const char *function, const char *condition)
 {
@@ -107,7 +107,7 @@ ms_binary ms_file(ms_call *call, const char *name)
     }
     uint8_t *bytes = ms_alloc((size_t)size);
     size_t read = 0;
-    /* A host may pass a large file in pieces. */
+    /* The host may return a large file in pieces. */
     while (read < size) {
         ms_binary piece;
         if (!ms_host_file_read(of, read, (uint32_t)(size - read), &piece, &wrong)) {

@@ -1,17 +1,17 @@
-/* The stage's config: parsed once, and again when it is another one. */
+/* The stage's config: parsed on the first call, and again when it changes. */
 #include "engine.h"
 
 #include <stdio.h>
 
 /* A key that has been read. */
-typedef struct asked_key {
-    struct asked_key *before;
+typedef struct read_key {
+    struct read_key *before;
     const char *key;
-} asked_key;
+} read_key;
 
 struct ms_config {
     const ms_json *object;
-    asked_key *asked;
+    read_key *read_keys;
     bool is_wrong;
     ms_text wrong;
 };
@@ -35,9 +35,9 @@ void *ms_config_alloc(ms_config *from, size_t size)
 
 const ms_json *ms_config_value(ms_config *from, const char *key)
 {
-    asked_key *asked = ms_arena_alloc(&ms_config_memory, sizeof *asked);
-    *asked = (asked_key){from->asked, key};
-    from->asked = asked;
+    read_key *read = ms_arena_alloc(&ms_config_memory, sizeof *read);
+    *read = (read_key){from->read_keys, key};
+    from->read_keys = read;
     for (const ms_json *value = from->object->first; value; value = value->next) {
         if (ms_text_is(value->name, key))
             return value;
@@ -45,7 +45,7 @@ const ms_json *ms_config_value(ms_config *from, const char *key)
     return NULL;
 }
 
-/* What a value is, for a person to read. */
+/* Describes a value for a message. */
 static void describe(const ms_json *value, char *to, size_t size)
 {
     switch (value->kind) {
@@ -72,7 +72,7 @@ static void describe(const ms_json *value, char *to, size_t size)
     }
 }
 
-/* Whether a value is of a kind, or reads as it too. */
+/* Returns whether a value is of a kind or can be converted to it. */
 static bool is_kind(ms_config *from, const char *key, const ms_json *value, ms_json_kind kind, const char *expected)
 {
     char found[256];
@@ -83,7 +83,7 @@ static bool is_kind(ms_config *from, const char *key, const ms_json *value, ms_j
     return false;
 }
 
-/* The value of a key if it is of this kind. */
+/* Returns the value of a key if it is of this kind. */
 static const ms_json *value_of(ms_config *from, const char *key, bool required, ms_json_kind kind, const char *expected)
 {
     const ms_json *value = ms_config_value(from, key);
@@ -125,26 +125,26 @@ const ms_text *ms_config_texts(ms_config *from, const char *key, size_t *count)
     return texts;
 }
 
-/* The keys that were read, as `a`, `b`. */
-static ms_text list_asked(const asked_key *asked)
+/* Formats the keys that were read, as `a`, `b`. */
+static ms_text list_read_keys(const read_key *read)
 {
     ms_text list = {"", 0};
-    for (; asked; asked = asked->before)
-        list = ms_format("`%s`%s%.*s", asked->key, list.length ? ", " : "", MS_PRINT(list));
+    for (; read; read = read->before)
+        list = ms_format("`%s`%s%.*s", read->key, list.length ? ", " : "", MS_PRINT(list));
     return list;
 }
 
 static void refuse_unknown_keys(ms_config *from)
 {
     for (const ms_json *value = from->object->first; value; value = value->next) {
-        const asked_key *asked = from->asked;
-        while (asked && !ms_text_is(value->name, asked->key))
-            asked = asked->before;
-        if (asked)
+        const read_key *read = from->read_keys;
+        while (read && !ms_text_is(value->name, read->key))
+            read = read->before;
+        if (read)
             continue;
-        const char *expected = !from->asked ? "there are no fields" : from->asked->before ? "expected one of " : "expected ";
+        const char *expected = !from->read_keys ? "there are no fields" : from->read_keys->before ? "expected one of " : "expected ";
         ms_config_refuse(from, "unknown field `%.*s`, %s%.*s", MS_PRINT(value->name), expected,
-                         MS_PRINT(list_asked(from->asked)));
+                         MS_PRINT(list_read_keys(from->read_keys)));
     }
 }
 

@@ -1,9 +1,9 @@
-/* The common parts of worlds `source` and `sink`: an instance is opened once, and called repeatedly. */
+/* Common code of worlds `source` and `sink`: an instance is opened once and then called repeatedly. */
 #include "engine.h"
 
 #include <stdlib.h>
 
-/* The config of `open`, for the calls after it, which do not get it again. */
+/* The config of `open`. Later calls do not receive it again. */
 static ms_text opened_with;
 
 ms_status ms_refuse_config(ms_call *call, const char *format, ...)

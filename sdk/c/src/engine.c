@@ -1,9 +1,9 @@
-/* The calls that the host makes, world by world. */
+/* The host's calls, for each world. */
 #include "engine.h"
 
 #include <stdlib.h>
 
-/* From the manifest; tests have none. */
+/* Defined from the manifest; tests have none. */
 #ifndef MS_PLUGIN_NAME
 #define MS_PLUGIN_NAME "plugin"
 #endif
@@ -14,7 +14,7 @@
 #define MS_PLUGIN_DOC ""
 #endif
 
-/* The maximum number of rows reserved because of the amount of text in the input. */
+/* Maximum rows that are reserved because of the amount of text in the input. */
 #define ROWS_RESERVED_MAX (1u << 18)
 
 bool ms_engine_begin(ms_call *call, ms_engine *engine, ms_text config)
@@ -119,7 +119,7 @@ const ms_rejection *ms_sorted_rejections(ms_engine *engine)
     return engine->rejections;
 }
 
-/* What a function on a batch has come to. */
+/* Converts the status of a function on a batch to the result of the call. */
 static bool finish(ms_call *call, ms_status status, ms_out *out, const ms_batch *keys, ms_output *output)
 {
     ms_engine *engine = call->engine;
@@ -132,7 +132,7 @@ static bool finish(ms_call *call, ms_status status, ms_out *out, const ms_batch 
     return true;
 }
 
-/* A plugin that works on any columns has no kind of row, and is called again for its description. */
+/* A plugin that accepts any columns has no kind of row. It is called again for its description. */
 static bool schema_of(ms_call *call, const ms_row *row, bool is_state, ms_schema *schema)
 {
     ms_description description;
@@ -142,7 +142,7 @@ static bool schema_of(ms_call *call, const ms_row *row, bool is_state, ms_schema
     if (!ms_engine_describe(call, &description))
         return false;
     *schema = is_state ? description.state : description.output;
-    /* The columns of the key are not the function's to write. */
+    /* The function does not write the key columns. */
     if (!is_state && ms_the_plugin.keyed) {
         size_t width = ms_key_schema(call).width;
         *schema = (ms_schema){schema->fields + width, schema->width - width};
@@ -154,7 +154,7 @@ bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output)
 {
     const ms_plugin *plugin = &ms_the_plugin;
     size_t bytes = ms_batch_bytes(input);
-    /* A word of text is seldom shorter than four bytes with what separates it. Room that is not used costs nothing. */
+    /* A word and its separator seldom have less than four bytes. Unused reserved memory costs nothing. */
     size_t words = bytes / 4 < ROWS_RESERVED_MAX ? bytes / 4 : ROWS_RESERVED_MAX;
     ms_missing missing = {NULL, 0, 0};
     ms_schema schema;
@@ -169,7 +169,7 @@ bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output)
     call->engine->missing = &missing;
     if (missing.count)
         call->skip = missing.rows[0];
-    /* A plugin on any columns mostly passes them on. */
+    /* A plugin that accepts any columns usually passes them on. */
     if (plugin->describe)
         ms_out_init(&out, schema, false, 0, 0);
     else
@@ -177,7 +177,7 @@ bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output)
     return finish(call, plugin->process(input, &out, call), &out, NULL, output);
 }
 
-/* Checks the groups, and finds the rows that are not shown. */
+/* Checks the groups, and finds the rows to skip. */
 static bool begin_groups(ms_call *call, const ms_groups *groups)
 {
     const ms_plugin *plugin = &ms_the_plugin;
@@ -218,7 +218,7 @@ bool ms_engine_update(ms_call *call, const ms_groups *groups, ms_output *output)
         ms_failed(call, MS_ERROR_INTERNAL, "%u states for %u keys", (unsigned)states.rows, (unsigned)count);
         return false;
     }
-    /* Bits after the last group have no meaning, and are clear. */
+    /* Clears the bits after the last group. */
     if (count % 8)
         kept[count / 8] &= (uint8_t)((1u << (count % 8)) - 1);
     output->kept = (ms_buffer){kept, kept_bytes};
@@ -242,7 +242,7 @@ bool ms_engine_cogroup(ms_call *call, const ms_groups *groups, ms_output *output
     return finish(call, plugin->cogroup(groups, &out, call), &out, &groups->keys, output);
 }
 
-/* An output of an aggregate that will have as many rows as this batch. */
+/* Starts an output of an aggregate, which will have as many rows as this batch. */
 static bool begin_aggregate(ms_call *call, const ms_batch *batch, const ms_row *row, bool is_state, ms_out *out)
 {
     const ms_plugin *plugin = &ms_the_plugin;

@@ -1,4 +1,4 @@
-/* What the loops over rows and groups need. */
+/* Functions that the loops over rows and groups call. */
 #include "engine.h"
 
 const ms_row ms_nothing_row = {NULL, 0, sizeof(ms_nothing), NULL};
@@ -12,7 +12,7 @@ bool ms_skip_next(ms_call *call, uint32_t row)
     return true;
 }
 
-/* The reason that the function has given. */
+/* Returns the reason that the function gave. */
 static ms_text reason_of(ms_engine *engine)
 {
     ms_text reason = engine->has_refused ? engine->reason : MS_TEXT_OF("the plugin gives no reason");
@@ -20,7 +20,7 @@ static ms_text reason_of(ms_engine *engine)
     return reason;
 }
 
-/* Whether a status is a rejection; otherwise the call fails. */
+/* Returns whether a status is a rejection. Otherwise the call fails. */
 static bool is_refusal(ms_call *call, ms_status status)
 {
     if (status == MS_REJECTED)
@@ -45,7 +45,7 @@ bool ms_are_pairs(ms_call *call, const ms_batch *left, const ms_batch *right)
 {
     if (left->rows == right->rows)
         return true;
-    ms_failed(call, MS_ERROR_INTERNAL, "%u and %u rows are not pairs", (unsigned)left->rows, (unsigned)right->rows);
+    ms_failed(call, MS_ERROR_INTERNAL, "row counts differ: %u and %u", (unsigned)left->rows, (unsigned)right->rows);
     return false;
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* Lists and objects within each other. */
+/* Maximum nesting of lists and objects. */
 #define DEPTH_MAX 64
 
 typedef struct reader {
@@ -181,10 +181,10 @@ static bool read_text(reader *from, ms_text *to)
     return true;
 }
 
-/* The values within a list or an object. */
+/* Reads the values of a list or an object. */
 static bool read_values(reader *from, ms_json *to, char close)
 {
-    const ms_json **place = &to->first;
+    const ms_json **link = &to->first;
     from->at++;
     if (++from->depth > DEPTH_MAX)
         return is_wrong(from, "too many lists and objects within each other");
@@ -206,8 +206,8 @@ static bool read_values(reader *from, ms_json *to, char close)
         }
         if (!read_value(from, value))
             return false;
-        *place = value;
-        place = (const ms_json **)&value->next;
+        *link = value;
+        link = (const ms_json **)&value->next;
         to->count++;
         skip_space(from);
     } while (take(from, ','));

@@ -1,10 +1,10 @@
-/* Memory that is freed together. */
+/* Memory that is freed at once. */
 #include "engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Bytes of a block that small pieces are taken of. */
+/* Size of a block from which small pieces are allocated. */
 #define BLOCK_BYTES 65536
 
 typedef struct ms_block {
@@ -14,7 +14,7 @@ typedef struct ms_block {
     size_t unused;
 } ms_block;
 
-/* A block's memory begins after its header, aligned to sixteen bytes. */
+/* A block's memory starts after its header, aligned to sixteen bytes. */
 #define HEAD_BYTES ((sizeof(ms_block) + 15) / 16 * 16)
 
 ms_arena ms_call_memory;

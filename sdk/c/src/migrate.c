@@ -1,4 +1,4 @@
-/* States of other versions of a plugin. */
+/* Converts states of other versions of a plugin. */
 #include "engine.h"
 
 static bool is_same(ms_schema left, ms_schema right)
@@ -15,7 +15,7 @@ static bool is_same(ms_schema left, ms_schema right)
     return true;
 }
 
-/* The migration of states with these columns. NULL: the call has failed, as there is none. */
+/* Returns the migration of states with these columns. If there is none, the call fails and this returns NULL. */
 static const ms_migration *migration_of(ms_call *call, ms_text version, ms_schema schema)
 {
     const ms_migration *const *all = ms_the_plugin.migrations;
@@ -26,7 +26,7 @@ static const ms_migration *migration_of(ms_call *call, ms_text version, ms_schem
             return all[i];
         known = ms_format("%s%s(%s)", known, i ? " or " : "", ms_schema_text(own)).data;
     }
-    ms_failed(call, MS_ERROR_INTERNAL, "states of version %.*s have the columns (%s); it takes over those with %s",
+    ms_failed(call, MS_ERROR_INTERNAL, "states of version %.*s have the columns (%s); expected %s",
               MS_PRINT(version), ms_schema_text(schema), known);
     return NULL;
 }

@@ -1,4 +1,4 @@
-/* Connections and datagrams of world `source`, and what comes over a connection piece by piece. */
+/* Connections and datagrams of worlds `source` and `sink`, and streams of lines and records. */
 #include "engine.h"
 
 #include <stdlib.h>
@@ -9,9 +9,9 @@ ms_text ms_net_words(ms_call *call, ms_net net)
 {
     switch (net) {
     case MS_NET_OK:
-        return MS_TEXT_OF("nothing is wrong");
+        return MS_TEXT_OF("no error");
     case MS_NET_TIMEOUT:
-        return MS_TEXT_OF("nothing came within the time");
+        return MS_TEXT_OF("timed out");
     case MS_NET_CLOSED:
         return MS_TEXT_OF("the other side has closed the connection");
     default:
@@ -25,7 +25,7 @@ ms_status ms_net_fail(ms_call *call, ms_net net)
     return MS_FAILED;
 }
 
-/* Host and port of an address. */
+/* Splits an address into host and port. */
 static bool parts(ms_call *call, ms_text address, ms_text *name, uint16_t *port)
 {
     size_t colon = address.length;
@@ -106,11 +106,11 @@ ms_net ms_stream_connect(ms_call *call, ms_stream *stream, ms_text address, size
     return ms_net_connect(call, address, timeout_ms, &stream->socket);
 }
 
-/* Reads more. What came is moved to the beginning; it lives longer than calls do. */
+/* Reads more bytes. Moves the unread bytes to the start of the buffer, which is kept between calls. */
 static ms_net more(ms_call *call, ms_stream *stream, uint32_t timeout_ms)
 {
-    ms_binary came;
-    ms_net net = ms_net_read(call, stream->socket, READ_BYTES, timeout_ms, &came);
+    ms_binary received;
+    ms_net net = ms_net_read(call, stream->socket, READ_BYTES, timeout_ms, &received);
     if (net != MS_NET_OK)
         return net;
     if (stream->start) {
@@ -119,19 +119,19 @@ static ms_net more(ms_call *call, ms_stream *stream, uint32_t timeout_ms)
         stream->searched -= stream->start;
         stream->start = 0;
     }
-    if (came.length > stream->capacity - stream->length) {
-        size_t capacity = (stream->length + came.length) * 2;
+    if (received.length > stream->capacity - stream->length) {
+        size_t capacity = (stream->length + received.length) * 2;
         uint8_t *bytes = realloc(stream->bytes, capacity);
         ms_assert(bytes != NULL);
         stream->bytes = bytes;
         stream->capacity = capacity;
     }
-    memcpy(stream->bytes + stream->length, came.data, came.length);
-    stream->length += came.length;
+    memcpy(stream->bytes + stream->length, received.data, received.length);
+    stream->length += received.length;
     return MS_NET_OK;
 }
 
-/* Whether what is not taken yet is too long for one line or record. */
+/* Returns whether the unread bytes exceed the maximum of a line or record. */
 static bool is_too_long(ms_call *call, const ms_stream *stream, size_t count, const char *what)
 {
     if (count <= stream->bytes_max)
@@ -158,7 +158,7 @@ ms_net ms_next_line(ms_call *call, ms_stream *stream, uint32_t timeout_ms, ms_bi
         ms_net net = more(call, stream, timeout_ms);
         if (net != MS_NET_OK)
             return net;
-        /* There is no clock here: only the first wait is a long one. */
+        /* There is no clock here, so only the first wait uses the timeout. */
         timeout_ms = 0;
     }
 }

@@ -1,4 +1,4 @@
-/* Outputs. */
+/* Output rows. */
 #include "engine.h"
 
 static bool has_offsets(const ms_field *field)
@@ -107,7 +107,7 @@ void ms_out_pass(ms_out *out, uint32_t column, const ms_column *passed)
     out->columns[column].passed = passed;
 }
 
-/* The finished column. */
+/* Returns the finished column. */
 static ms_column column_of(const ms_out *out, uint32_t index)
 {
     const ms_out_column *column = &out->columns[index];
@@ -151,7 +151,7 @@ static void take_bytes(const ms_column *column, const uint32_t *rows, uint32_t c
     taken->data = (ms_buffer){data, length};
 }
 
-/* The rows of these indexes. */
+/* Returns the rows with these indexes. */
 static bool take(ms_call *call, const ms_column *column, const ms_field *field, const uint32_t *rows, uint32_t count,
                  ms_column *taken)
 {
@@ -177,7 +177,7 @@ static bool take(ms_call *call, const ms_column *column, const ms_field *field, 
     return true;
 }
 
-/* Mostly there is one row a group: then the key columns go back as they came. */
+/* Usually each group has one row. Then the key columns are returned unchanged. */
 static bool each_group_once(const ms_out *out, const ms_batch *keys)
 {
     if (out->rows != keys->rows)
@@ -229,7 +229,7 @@ bool ms_check_batch(ms_call *call, const ms_batch *batch, const ms_row *row)
         const ms_column *column = &batch->columns[i];
         const char *wrong = NULL;
         if (i >= batch->width) {
-            wrong = "it is not there";
+            wrong = "it is missing";
         } else if (batch->rows > 0) {
             size_t least = field->type == MS_BOOL ? bits_bytes(batch->rows) : (size_t)batch->rows * 8;
             if (column->validity.data && column->validity.length < bits_bytes(batch->rows))

@@ -1,4 +1,4 @@
-/* Text, character by character; and numbers as text. */
+/* Characters of text, and numbers as text. */
 #include "engine.h"
 
 #include <math.h>
@@ -17,7 +17,7 @@ bool ms_text_is_utf8(ms_text text)
         if (length == 0 || length > text.length - i)
             return false;
         unsigned char second = (unsigned char)text.data[i + 1];
-        /* No longer form than is needed, no half of a surrogate pair, nothing above the last character. */
+        /* Rejects overlong forms, halves of a surrogate pair, and code points above the last one. */
         if ((first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) || (first == 0xf0 && second < 0x90) ||
             (first == 0xf4 && second > 0x8f))
             return false;
@@ -61,7 +61,7 @@ static bool is_white_space(int32_t code)
            code == 0x3000;
 }
 
-/* Finds one separator character by character; the search continues after it, or ends. */
+/* Finds one separator character by character. Sets where the search continues, or ends it. */
 static void search_characters(ms_parts *parts)
 {
     ms_text rest = {parts->text.data + parts->next, parts->text.length - parts->next};
@@ -90,7 +90,7 @@ bool ms_parts_search_slowly(ms_parts *parts)
     }
     bool is_found;
     if (parts->text.length >= sizeof last) {
-        /* There are enough bytes before the last ones that may be searched again. */
+        /* There are enough bytes before the last ones, so some may be searched again. */
         is_found = ms_find_separators(parts->text.data + parts->text.length - sizeof last, parts->separator, &found);
         found >>= sizeof last - left;
     } else {
@@ -110,7 +110,7 @@ bool ms_parts_search_slowly(ms_parts *parts)
     return true;
 }
 
-/* Digits of the shortest number that reads as this one, and the power of ten of the first. */
+/* Returns the digits of the shortest number that reads as this one, and the power of ten of the first digit. */
 static int shortest(double number, char digits[32])
 {
     char text[32];
@@ -129,7 +129,7 @@ static int shortest(double number, char digits[32])
     return *at ? atoi(at + 1) : 0;
 }
 
-/* As Rust and JavaScript write numbers, but never with an exponent. */
+/* Formats numbers like Rust and JavaScript, but never with an exponent. */
 const char *ms_number(double number)
 {
     char digits[32];
@@ -138,7 +138,7 @@ const char *ms_number(double number)
     if (isinf(number))
         return number < 0 ? "-inf" : "inf";
     int power = shortest(fabs(number), digits), length = (int)strlen(digits);
-    /* At most 308 digits before the point or 324 after it, and the shortest digits. */
+    /* At most 308 digits before the point or 324 after it, in addition to the shortest digits. */
     char *text = ms_alloc(400), *at = text;
     if (signbit(number))
         *at++ = '-';

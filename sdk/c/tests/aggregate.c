@@ -1,4 +1,4 @@
-/* Accumulators that are no numbers, keys, an inverse, and functions that refuse. */
+/* Accumulators of several fields, keys, an inverse, and functions that reject. */
 #include <millstream.h>
 #include <millstream/test.h>
 

@@ -1,4 +1,4 @@
-/* Several inputs by key, of a certain type: rows that are null, keys that are refused. */
+/* Several inputs by key: required key types, rows with nulls, rejected keys. */
 #include <millstream.h>
 #include <millstream/test.h>
 

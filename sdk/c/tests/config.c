@@ -1,4 +1,4 @@
-/* Configs that fit, and those that do not. */
+/* Valid and invalid configs. */
 #include <millstream.h>
 #include <millstream/test.h>
 

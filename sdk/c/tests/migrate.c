@@ -1,4 +1,4 @@
-/* States of other versions, taken over by their columns. */
+/* Migrations of states, selected by their columns. */
 #include <millstream.h>
 #include <millstream/test.h>
 

@@ -1,4 +1,4 @@
-/* Values of every type, with nulls and without, in and out; rows that are refused. */
+/* Values of every type, with and without nulls, as input and output; rejected rows. */
 #include <millstream.h>
 #include <millstream/test.h>
 
@@ -19,7 +19,7 @@
     COLUMN(ms_opt_timestamp, opt_at)
 MS_ROW(values, VALUES);
 
-/* Returns each row as often as it says, and then refuses it if its text is `no`. */
+/* Returns each row the number of times in its column, then rejects it if its text is `no`. */
 static ms_status repeat(const values *row, ms_out *out, ms_call *call)
 {
     for (int64_t i = 0; i < row->whole; i++)
@@ -68,7 +68,7 @@ static void refused_rows_leave_nothing_behind(ms_test *test)
     ms_run run = ms_test_run(test, rows);
     MS_EXPECT(run.rows && strlen(run.rows) > 0);
     MS_EXPECT_JSON(run.rejected, "[{'row': 1, 'reason': '1.25 is no'}, {'row': 3, 'reason': '1.25 is no'}]");
-    /* Only the texts matter: one for each time that its row was returned. */
+    /* Shows only the texts: one for each returned row. */
     char found[1000] = "[";
     for (const char *at = run.rows; at && (at = strstr(at, "\"text\": \"")); at += 9) {
         strcat(found, found[1] ? ", " : "");
@@ -93,7 +93,7 @@ static void failures_tell_their_place(ms_test *test)
     MS_EXPECT(strstr(run.error, "rows.c:30: cannot go on after 3 rows") != NULL);
 }
 
-/* More rows and bytes than there is room for at first. */
+/* More rows and bytes than are allocated at first. */
 static void outputs_grow(ms_test *test)
 {
     ms_run run = ms_test_run(test, "[{'flag': true, 'int': 5000, 'number': 1, 'text': 'a longer text than sixteen bytes',"

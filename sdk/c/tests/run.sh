@@ -1,6 +1,6 @@
 #!/bin/sh
-# Tests the SDK on this machine, with the sanitizers of the compiler if it has them: each file here is a program, and each
-# test_*.c of the templates one with its plugin.
+# Tests the SDK on this machine, with sanitizers if the compiler supports them. Each file here is a program. Each test_*.c of the
+# templates is a program with its plugin.
 set -eu
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)

@@ -22,10 +22,10 @@ static void read_settings(ms_config *from, void *to)
     settings->loose = ms_config_bool_or(from, "loose", false);
 }
 
-/* What the functions were told. */
-static char told[256];
+/* Calls of the functions. */
+static char calls[256];
 
-#define TELL(...) snprintf(told + strlen(told), sizeof told - strlen(told), __VA_ARGS__)
+#define RECORD(...) snprintf(calls + strlen(calls), sizeof calls - strlen(calls), __VA_ARGS__)
 
 static ms_status check(ms_call *call)
 {
@@ -42,7 +42,7 @@ static ms_promise promise(ms_call *call)
 static ms_status committed(const ms_identity *of, uint64_t *last, ms_call *call)
 {
     const settings *settings = call->config;
-    TELL("%.*s/%.*s/%.*s ", MS_PRINT(of->job), MS_PRINT(of->job_id), MS_PRINT(of->sink));
+    RECORD("%.*s/%.*s/%.*s ", MS_PRINT(of->job), MS_PRINT(of->job_id), MS_PRINT(of->sink));
     *last = (uint64_t)settings->last;
     return MS_OK;
 }
@@ -50,7 +50,7 @@ static ms_status committed(const ms_identity *of, uint64_t *last, ms_call *call)
 static ms_status take_over(const ms_owner *owner, uint64_t *last, ms_call *call)
 {
     const settings *settings = call->config;
-    TELL("open %d ", (int)owner->generation);
+    RECORD("open %d ", (int)owner->generation);
     *last = (uint64_t)settings->last;
     return MS_OK;
 }
@@ -58,28 +58,28 @@ static ms_status take_over(const ms_owner *owner, uint64_t *last, ms_call *call)
 static ms_status begin(uint64_t batch, ms_timestamp time, ms_call *call)
 {
     const settings *settings = call->config;
-    TELL("begin %d %d %d ", (int)batch, (int)(time.us / 1000000), settings->loose);
+    RECORD("begin %d %d %d ", (int)batch, (int)(time.us / 1000000), settings->loose);
     return MS_OK;
 }
 
 static ms_status take(ms_rows *rows, ms_call *call)
 {
     entry entry;
-    TELL("%d rows ", (int)ms_rows_count(rows));
+    RECORD("%d rows ", (int)ms_rows_count(rows));
     while (entry_next(rows, &entry)) {
         if (!entry.amount.is_set)
             ms_refuse_row(rows, call, "%.*s has no amount", MS_PRINT(entry.name));
         else if (entry.amount.value < 0)
             return ms_refuse_input(call, "it is owed");
         else
-            TELL("%.*s ", MS_PRINT(entry.name));
+            RECORD("%.*s ", MS_PRINT(entry.name));
     }
     return MS_OK;
 }
 
 static ms_status commit(uint64_t batch, ms_call *call)
 {
-    TELL("commit %d ", (int)batch);
+    RECORD("commit %d ", (int)batch);
     return batch == 9 ? ms_fail(call, "nine is too many") : MS_OK;
 }
 
@@ -98,7 +98,7 @@ int main(void)
                                "[{'name': 'a', 'amount': 1}, {'amount': 2}, {'name': 'c'}, {'name': 'd', 'amount': 0}]");
     MS_EXPECT_JSON(run.rejected,
                    "[{'row': 1, 'reason': 'column `name` is null'}, {'row': 2, 'reason': 'c has no amount'}]");
-    MS_EXPECT(strcmp(told, "test/id/out open 7 begin 4 4 0 3 rows a d commit 4 ") == 0);
+    MS_EXPECT(strcmp(calls, "test/id/out open 7 begin 4 4 0 3 rows a d commit 4 ") == 0);
     run = ms_test_batch(&test, 5, "[{'name': 'a', 'amount': -1}]");
     MS_EXPECT(run.error && strcmp(run.error, "input: it is owed") == 0);
     run = ms_test_batch(&test, 9, "[{'name': 'a', 'amount': 1}]");
@@ -109,9 +109,9 @@ int main(void)
     ms_test loose = {.config = "{'loose': true}"};
     MS_EXPECT(ms_test_promise(&loose) == MS_AT_LEAST_ONCE);
     MS_EXPECT(ms_test_take_over(&loose, "id", 8).batch == 0);
-    told[0] = '\0';
+    calls[0] = '\0';
     ms_test_begun(&loose, 6, "[]");
-    MS_EXPECT(strcmp(told, "begin 6 6 1 0 rows ") == 0);
+    MS_EXPECT(strcmp(calls, "begin 6 6 1 0 rows ") == 0);
     ms_test wrong = {.config = "{'last': -1}"};
     MS_EXPECT(strcmp(ms_test_committed(&wrong, "id").error, "config: there is no such batch") == 0);
     return ms_test_end();

@@ -1,4 +1,4 @@
-/* A source, and connections and datagrams. */
+/* A source, with connections and datagrams. */
 #include <millstream.h>
 #include <millstream/test.h>
 
@@ -28,7 +28,7 @@ static void read_settings(ms_config *from, void *to)
 
 static int64_t next;
 static char partition_name[16];
-static char heard[64];
+static char durable_position[64];
 static ms_stream stream;
 
 static ms_status check(ms_call *call)
@@ -57,15 +57,15 @@ static ms_status begin(ms_text partition, const ms_binary *position, ms_call *ca
     return MS_OK;
 }
 
-/* A line is the rows of its length, or one record of two bytes is a row with its bytes. */
+/* Reads a line as rows up to its length, or one record of two bytes as a row with its bytes. */
 static ms_status read_stream(ms_poll *poll, ms_out *out, ms_call *call)
 {
-    ms_binary came;
+    ms_binary bytes;
     bool is_record = strcmp(partition_name, "records") == 0;
-    if (is_record && ms_next_bytes(call, &stream, 1, true, poll->wait_ms, &came) == MS_NET_OK)
-        ms_assert(came.data[0] == 'x');
-    ms_net net = is_record ? ms_next_bytes(call, &stream, 2, false, poll->wait_ms, &came)
-                           : ms_next_line(call, &stream, poll->wait_ms, &came);
+    if (is_record && ms_next_bytes(call, &stream, 1, true, poll->wait_ms, &bytes) == MS_NET_OK)
+        ms_assert(bytes.data[0] == 'x');
+    ms_net net = is_record ? ms_next_bytes(call, &stream, 2, false, poll->wait_ms, &bytes)
+                           : ms_next_line(call, &stream, poll->wait_ms, &bytes);
     if (net == MS_NET_TIMEOUT) {
         poll->next = MS_PAUSE;
         poll->pause_ms = 7;
@@ -73,7 +73,7 @@ static ms_status read_stream(ms_poll *poll, ms_out *out, ms_call *call)
     }
     if (net != MS_NET_OK)
         return ms_net_fail(call, net);
-    number_push(out, (number){(int64_t)came.length, {(const char *)came.data, came.length}});
+    number_push(out, (number){(int64_t)bytes.length, {(const char *)bytes.data, bytes.length}});
     return MS_OK;
 }
 
@@ -96,7 +96,7 @@ static ms_status read_next(ms_poll *poll, ms_out *out, ms_call *call)
 static ms_status durable(ms_binary position, ms_call *call)
 {
     (void)call;
-    snprintf(heard, sizeof heard, "%.*s", (int)position.length, (const char *)position.data);
+    snprintf(durable_position, sizeof durable_position, "%.*s", (int)position.length, (const char *)position.data);
     return MS_OK;
 }
 
@@ -116,7 +116,7 @@ static void positions(void)
     MS_EXPECT_JSON(rest.rows, "[{'n': 6, 'of': 'b'}, {'n': 8, 'of': 'b'}]");
     MS_EXPECT_JSON(rest.refused, "[{'data': '7', 'reason': 'a seven, as 7'}]");
     MS_EXPECT(rest.next == MS_ENDED && strcmp(rest.position, "9") == 0);
-    MS_EXPECT(ms_test_durable(&test, "5").error == NULL && strcmp(heard, "5") == 0);
+    MS_EXPECT(ms_test_durable(&test, "5").error == NULL && strcmp(durable_position, "5") == 0);
     MS_EXPECT(ms_test_published(&test, "5").error == NULL);
     ms_test wrong = {.config = "{'up_to': -1}"};
     MS_EXPECT(strcmp(ms_test_open(&wrong, "", NULL).error, "config: there are no such numbers") == 0);
@@ -157,7 +157,7 @@ static void streams(void)
     sends(connection, "o\na longer line");
     MS_EXPECT_JSON(ms_test_poll(&test, 9, 5000).rows, "[{'n': 3, 'of': 'two'}]");
     ms_polled longer = ms_test_poll(&test, 9, 5000);
-    /* What came last may have come in two pieces. */
+    /* The last data may arrive in two pieces. */
     while (!longer.error)
         longer = ms_test_poll(&test, 9, 5000);
     MS_EXPECT(strcmp(longer.error, "internal: a line of more than 10 bytes") == 0);

@@ -1,4 +1,4 @@
-/* Text that is split, characters, and numbers as text; and JSON. */
+/* Splitting text, characters, numbers as text, and JSON. */
 #include "../src/engine.h"
 #include "millstream/test.h"
 
@@ -18,7 +18,7 @@ static ms_status nothing(const row *row, ms_out *out, ms_call *call)
 
 MS_TRANSFORM(row, row, nothing);
 
-/* The same, character by character: the parts with a `|` behind each. */
+/* Splits character by character: the parts, each followed by `|`. */
 static void slowly(ms_text text, int separator, char *to)
 {
     bool within = false;
@@ -47,8 +47,8 @@ static void split(ms_text text, int separator, char *to)
     *to = 0;
 }
 
-/* All texts of up to six characters out of these, behind beginnings of several lengths. */
-static void parts_are_those_that_a_loop_finds(void)
+/* All texts of up to six of these characters, after prefixes of several lengths. */
+static void parts_equal_those_of_a_simple_loop(void)
 {
     static const char *const characters[] = {"a", " ", "\t", "ü", "\xe2\x80\x83"};
     static const char *const before[] = {"", "1234567", "12345678 1234567", " 1234567890123 123 \t ü 1234567890123456 "};
@@ -71,7 +71,7 @@ static void parts_are_those_that_a_loop_finds(void)
     MS_EXPECT(wrong == 0);
 }
 
-static void numbers_are_as_short_as_they_can_be(void)
+static void numbers_have_the_fewest_digits(void)
 {
     static const struct {
         double number;
@@ -110,8 +110,8 @@ static void json_is_read_strictly(void)
     MS_EXPECT_JSON("'\\u00e4\\ud83d\\ude00'", "'ä😀'");
 }
 
-/* Memory of an arena is kept whatever is asked for, and given back. */
-static void memory_is_given_back(void)
+/* Memory of an arena is kept for any request, and freed. */
+static void memory_is_freed(void)
 {
     ms_arena arena = {0};
     for (int round = 0; round < 3; round++) {
@@ -136,10 +136,10 @@ static void memory_is_given_back(void)
 
 int main(void)
 {
-    parts_are_those_that_a_loop_finds();
-    numbers_are_as_short_as_they_can_be();
+    parts_equal_those_of_a_simple_loop();
+    numbers_have_the_fewest_digits();
     json_is_read_strictly();
-    memory_is_given_back();
+    memory_is_freed();
     MS_EXPECT(ms_text_characters(MS_TEXT_OF("aä€😀")) == 4);
     return ms_test_end();
 }

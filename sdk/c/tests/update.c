@@ -1,4 +1,4 @@
-/* State by key: kept, removed, refused, timed out; timers. */
+/* State by key: kept, removed, rejected, timed out; timers. */
 #include <millstream.h>
 #include <millstream/test.h>
 
@@ -12,10 +12,10 @@ MS_ROW(payment, PAYMENT);
     COLUMN(ms_opt_text, note)
 MS_ROW(total, TOTAL);
 
-#define TOLD(COLUMN)                                                                                                   \
+#define EVENT(COLUMN)                                                                                                  \
     COLUMN(ms_text, why)                                                                                               \
     COLUMN(int64_t, total)
-MS_ROW(told, TOLD);
+MS_ROW(event, EVENT);
 
 static ms_status totals(ms_rows *payments, total *total, ms_out *out, ms_call *call)
 {
@@ -26,7 +26,7 @@ static ms_status totals(ms_rows *payments, total *total, ms_out *out, ms_call *c
         total->total += payment.amount;
         if (payment.note.is_set)
             total->note = payment.note;
-        told_push(out, (told){MS_TEXT_OF("row"), total->total});
+        event_push(out, (event){MS_TEXT_OF("row"), total->total});
         if (ms_text_is(payment.note.value, "later"))
             ms_timer_set(call, (ms_timestamp){call->time.us + 2000000});
         if (ms_text_is(payment.note.value, "never"))
@@ -37,13 +37,13 @@ static ms_status totals(ms_rows *payments, total *total, ms_out *out, ms_call *c
     }
     const ms_timestamp *times = ms_timers_due(call, &due);
     for (uint32_t i = 0; i < due; i++)
-        told_push(out, (told){MS_TEXT_OF("alarm"), times[i].us});
+        event_push(out, (event){MS_TEXT_OF("alarm"), times[i].us});
     if (call->timed_out)
-        told_push(out, (told){MS_TEXT_OF("timeout"), total->total});
+        event_push(out, (event){MS_TEXT_OF("timeout"), total->total});
     return is_closed ? MS_REMOVE : MS_OK;
 }
 
-MS_UPDATE(payment, total, told, totals, MS_KEYED);
+MS_UPDATE(payment, total, event, totals, MS_KEYED);
 
 static void states_are_kept_and_removed(void)
 {
@@ -60,7 +60,7 @@ static void states_are_kept_and_removed(void)
     MS_EXPECT_JSON(ms_test_states(&test), "[]");
 }
 
-static void refused_keys_stay_as_they_were(void)
+static void rejected_keys_are_unchanged(void)
 {
     ms_test test = {.key = "user text"};
     ms_test_run(&test, "[{'user': 'ann', 'amount': 3}]");
@@ -73,7 +73,7 @@ static void refused_keys_stay_as_they_were(void)
     MS_EXPECT_JSON(ms_test_states(&test), "[{'user': 'ann', 'total': 3, 'note': null}, {'user': 'bob', 'total': 2, 'note': null}]");
 }
 
-static void timers_come_when_they_are_due(void)
+static void timers_are_due_at_their_time(void)
 {
     ms_test test = {.key = "user text"};
     ms_test_run(&test, "[{'user': 'ann', 'amount': 0, 'note': 'later'}, {'user': 'bob', 'amount': 0, 'note': 'later'},"
@@ -88,7 +88,7 @@ static void timers_come_when_they_are_due(void)
 int main(void)
 {
     states_are_kept_and_removed();
-    refused_keys_stay_as_they_were();
-    timers_come_when_they_are_due();
+    rejected_keys_are_unchanged();
+    timers_are_due_at_their_time();
     return ms_test_end();
 }

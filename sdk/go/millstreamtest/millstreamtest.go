@@ -1,6 +1,6 @@
-// Package millstreamtest runs a plugin in a plain go test, without a host: rows go in and come out as JSON.
+// Package millstreamtest runs a plugin in a plain go test, without a host. Rows are JSON.
 //
-// Timestamps are numbers of microseconds, binary is text of hexadecimal digits. The log goes to standard error, counters do
+// Timestamps are numbers of microseconds, binaries are hexadecimal strings. The log goes to standard error, counters do
 // nothing, and files are read from testdata.
 package millstreamtest
 
@@ -15,43 +15,42 @@ import (
 	"millstream.dev/sdk/internal/bridge"
 )
 
-// Stage is how the stage of a test uses the plugin.
+// Stage has the settings of the stage in a test.
 type Stage struct {
-	// Config is the stage's config, a JSON object; empty: none.
+	// Config is the stage's config, a JSON object, or empty for none.
 	Config string
 	// Key is the stage's key columns, for example "user text, day int64".
 	Key string
-	// Inputs is the columns of each input, for example "user text, amount int64". Only plugins that work on any
-	// input need it.
+	// Inputs has the columns of each input, for example "user text, amount int64". Only plugins that accept any columns
+	// need it.
 	Inputs []string
 }
 
 // Rejected is a rejected row.
 type Rejected struct {
-	// Row is its index in the passed rows. In worlds update and cogroup these are sorted by key, with the rows
-	// of the second input after those of the first.
+	// Row is the index of the row in the input. In worlds update and cogroup, the input is sorted by key. In cogroup,
+	// the rows of the second input are counted after those of the first.
 	Row int
-	// Reason is for a person to read.
+	// Reason is the reason as text.
 	Reason string
 }
 
-// Test is the plugin of this program under test.
+// Test is a test of the plugin of this program.
 type Test struct {
 	t      *testing.T
 	runner bridge.Runner
 }
 
-// Run is what a batch gave.
+// Run is the result of a run.
 type Run struct {
 	t *testing.T
 	// Rows is an array of objects.
 	Rows string
-	// Rejected is the rejected rows.
+	// Rejected has the rejected rows.
 	Rejected []Rejected
 }
 
-// New returns a test of the plugin that this program registers. It fails the test if the plugin rejects the
-// stage.
+// New returns a test of the plugin that this program registers. It fails the test if the plugin rejects the stage.
 func New(t *testing.T, stage Stage) *Test {
 	t.Helper()
 	runner, err := bridge.New(bridge.Stage(stage))
@@ -61,8 +60,7 @@ func New(t *testing.T, stage Stage) *Test {
 	return &Test{t, runner}
 }
 
-// Refused returns the error with which the plugin rejects a stage; it fails the test if the plugin accepts
-// it.
+// Refused returns the error with which the plugin rejects a stage. It fails the test if the plugin accepts it.
 func Refused(t *testing.T, stage Stage) error {
 	t.Helper()
 	_, err := bridge.New(bridge.Stage(stage))
@@ -72,16 +70,15 @@ func Refused(t *testing.T, stage Stage) error {
 	return err
 }
 
-// Run runs one batch, an array of objects for each input, and fails the test if the call fails. In world
-// update, states and timers are kept for the next run. The time of the first run is second 1, that of the
-// next second 2, and so on. Keys are in the order of their first rows, followed by those without rows whose
-// timers are due.
+// Run processes one batch, an array of objects for each input. It fails the test if the call fails. In world update, it
+// keeps states and timers for the next run. The time of the first run is second 1, of the next one second 2, and so on. Keys
+// are in the order of their first rows, followed by keys without rows whose timers are due.
 func (test *Test) Run(inputs ...string) *Run {
 	test.t.Helper()
 	return test.made(test.runner.Run(inputs))
 }
 
-// Try runs one batch and gives the error with which the call fails, if it does.
+// Try processes one batch and returns the error if the call fails.
 func (test *Test) Try(inputs ...string) (*Run, error) {
 	run, err := test.runner.Run(inputs)
 	if err != nil {
@@ -90,16 +87,16 @@ func (test *Test) Try(inputs ...string) (*Run, error) {
 	return test.made(run, nil), nil
 }
 
-// TimeOut runs the last call of a key, an object, that was idle for too long.
+// TimeOut makes the last call for a key, an object, that was idle for the stage's timeout.
 func (test *Test) TimeOut(key string) *Run {
 	test.t.Helper()
 	return test.made(test.runner.TimeOut(key))
 }
 
-// Watermark sets the watermark of the following runs, as in a stage with event time: it drives timers.
+// Watermark sets the watermark of the following runs, as in a stage with event time. Timers then use it.
 func (test *Test) Watermark(at millstream.Timestamp) { test.runner.Watermark(int64(at)) }
 
-// WantStates compares the states, in world update: objects with the columns of key and state.
+// WantStates compares the states in world update: objects with the columns of key and state.
 func (test *Test) WantStates(want string) {
 	test.t.Helper()
 	got, err := test.runner.States()
@@ -137,7 +134,7 @@ func (run *Run) WantRejected(want ...Rejected) *Run {
 	return run
 }
 
-// same compares JSON; 1 and 1.0 are the same number.
+// same compares JSON. 1 and 1.0 are equal.
 func same(t *testing.T, what, want, got string) {
 	t.Helper()
 	if !reflect.DeepEqual(parsed(t, want), parsed(t, got)) {

@@ -6,30 +6,30 @@ import (
 	"millstream.dev/sdk/internal/bridge"
 )
 
-// Sink is the sink of this program under test: sink `out` of a job `test`.
+// Sink is a test of the sink of this program: sink `out` of a job `test`.
 type Sink struct {
 	t    *testing.T
 	sink bridge.Sink
 }
 
-// Writing is what a sink under test writes with.
+// Writing is an open sink.
 type Writing struct {
 	t      *testing.T
 	writer bridge.Writer
-	// Last is the last batch that was there when it was opened; 0: none.
+	// Last is the last stored batch when it was opened, or 0.
 	Last uint64
 }
 
 // RefusedRow is a row that a sink rejects.
 type RefusedRow struct {
-	// Row is its index in the written rows.
+	// Row is the index of the row in the written rows.
 	Row int
-	// Reason is for a person to read.
+	// Reason is the reason as text.
 	Reason string
 }
 
-// NewSink returns a test of the sink that this program registers, with a config, which is a JSON object;
-// empty: none. It fails the test if the sink rejects it.
+// NewSink returns a test of the sink that this program registers, with a config: a JSON object, or empty for none. It fails the
+// test if the sink rejects the config.
 func NewSink(t *testing.T, config string) *Sink {
 	t.Helper()
 	sink, err := bridge.NewSink(config)
@@ -39,8 +39,7 @@ func NewSink(t *testing.T, config string) *Sink {
 	return &Sink{t, sink}
 }
 
-// SinkRefused returns the error with which the sink rejects a config; it fails the test if the sink accepts
-// it.
+// SinkRefused returns the error with which the sink rejects a config. It fails the test if the sink accepts it.
 func SinkRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSink(config)
@@ -50,7 +49,7 @@ func SinkRefused(t *testing.T, config string) error {
 	return err
 }
 
-// AtLeastOnce reports whether the sink guarantees no more than that.
+// AtLeastOnce reports whether the sink only guarantees at-least-once.
 func (sink *Sink) AtLeastOnce() bool {
 	sink.t.Helper()
 	promised, err := sink.sink.AtLeastOnce()
@@ -60,7 +59,7 @@ func (sink *Sink) AtLeastOnce() bool {
 	return promised
 }
 
-// Committed returns the last stored batch of the job with this id; 0: none.
+// Committed returns the last stored batch of the job with this ID, or 0.
 func (sink *Sink) Committed(jobID string) uint64 {
 	sink.t.Helper()
 	last, err := sink.sink.Committed(jobID)
@@ -70,7 +69,7 @@ func (sink *Sink) Committed(jobID string) uint64 {
 	return last
 }
 
-// Open opens the sink for the job with this id, as the start with this number.
+// Open opens the sink for the job with this ID and this start number.
 func (sink *Sink) Open(jobID string, generation uint64) *Writing {
 	sink.t.Helper()
 	writing, err := sink.TryOpen(jobID, generation)
@@ -80,7 +79,7 @@ func (sink *Sink) Open(jobID string, generation uint64) *Writing {
 	return writing
 }
 
-// TryOpen is Open, and gives the error with which it fails, if it does.
+// TryOpen is Open. It returns the error if it fails.
 func (sink *Sink) TryOpen(jobID string, generation uint64) (*Writing, error) {
 	writer, last, err := sink.sink.Open(jobID, generation)
 	if err != nil {
@@ -102,7 +101,7 @@ func (writing *Writing) Batch(batch uint64, rows string) []RefusedRow {
 	return refused
 }
 
-// Begun is Batch without the commit: the part of a batch that exists when something fails.
+// Begun is Batch without the commit, as before a failure.
 func (writing *Writing) Begun(batch uint64, rows string) ([]RefusedRow, error) {
 	rejected, err := writing.writer.Begun(batch, rows)
 	var refused []RefusedRow

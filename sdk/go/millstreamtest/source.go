@@ -7,7 +7,7 @@ import (
 	"millstream.dev/sdk/internal/bridge"
 )
 
-// Source is the source of this program under test.
+// Source is a test of the source of this program.
 type Source struct {
 	t      *testing.T
 	source bridge.Source
@@ -19,31 +19,31 @@ type Partition struct {
 	partition bridge.Partition
 }
 
-// Poll is what a poll gave.
+// Poll is the result of a poll.
 type Poll struct {
 	t *testing.T
 	// Rows is an array of objects.
 	Rows string
-	// Refused is received data that is not a row.
+	// Refused is the rejected data.
 	Refused []Refusal
-	// Position is where to resume; nil: unchanged.
+	// Position is the position to resume at; nil: unchanged.
 	Position []byte
-	// Pause is when there may be more.
+	// Pause is the time after which the host polls again.
 	Pause time.Duration
-	// Ended says that there never will be.
+	// Ended is true if the partition has ended.
 	Ended bool
 }
 
 // Refusal is received data that is not a row.
 type Refusal struct {
-	// Data is what came.
+	// Data is the received data.
 	Data string
-	// Reason is for a person to read.
+	// Reason is the reason as text.
 	Reason string
 }
 
-// NewSource returns a test of the source that this program registers, with a config, which is a JSON object;
-// empty: none. It fails the test if the source rejects it.
+// NewSource returns a test of the source that this program registers, with a config: a JSON object, or empty for none. It fails
+// the test if the source rejects the config.
 func NewSource(t *testing.T, config string) *Source {
 	t.Helper()
 	source, err := bridge.NewSource(config)
@@ -53,8 +53,7 @@ func NewSource(t *testing.T, config string) *Source {
 	return &Source{t, source}
 }
 
-// SourceRefused returns the error with which the source rejects a config; it fails the test if the source
-// accepts it.
+// SourceRefused returns the error with which the source rejects a config. It fails the test if the source accepts it.
 func SourceRefused(t *testing.T, config string) error {
 	t.Helper()
 	_, err := bridge.NewSource(config)
@@ -74,7 +73,7 @@ func (source *Source) Partitions() []string {
 	return names
 }
 
-// Open begins to read a partition at a position of an earlier poll; nil: at its beginning.
+// Open opens a partition at a position of an earlier poll, or with nil at its start.
 func (source *Source) Open(partition string, position []byte) *Partition {
 	source.t.Helper()
 	opened, err := source.source.Open(partition, position)
@@ -84,7 +83,7 @@ func (source *Source) Open(partition string, position []byte) *Partition {
 	return &Partition{source.t, opened}
 }
 
-// Poll reads the next rows, and fails the test if the call fails.
+// Poll polls for rows. It fails the test if the call fails.
 func (partition *Partition) Poll(rowsMax int, wait time.Duration) *Poll {
 	partition.t.Helper()
 	poll, err := partition.Try(rowsMax, wait)
@@ -94,7 +93,7 @@ func (partition *Partition) Poll(rowsMax int, wait time.Duration) *Poll {
 	return poll
 }
 
-// Try takes the next rows, and gives the error with which the call fails, if it does.
+// Try polls for rows and returns the error if the call fails.
 func (partition *Partition) Try(rowsMax int, wait time.Duration) (*Poll, error) {
 	poll, err := partition.partition.Poll(rowsMax, wait)
 	if err != nil {
@@ -109,12 +108,12 @@ func (partition *Partition) Try(rowsMax int, wait time.Duration) (*Poll, error) 
 	return made, nil
 }
 
-// Durable reports to the source that the rows up to a position are durable.
+// Durable notifies the source that the rows up to a position are durable.
 func (partition *Partition) Durable(position []byte) error {
 	return partition.partition.Durable(position)
 }
 
-// Published reports to the source that a checkpoint with a position is published.
+// Published notifies the source that a checkpoint with a position is published.
 func (partition *Partition) Published(position []byte) error {
 	return partition.partition.Published(position)
 }

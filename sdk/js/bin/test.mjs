@@ -1,7 +1,7 @@
-// Runs the tests of the project in the current folder: bundles `test/*.test.ts` (or .js) and hands them to Node's own runner.
+// Runs the tests of the project in the current directory: bundles `test/*.test.ts` (or .js) and passes them to Node's test runner.
 //
-// Node runs no TypeScript before version 22, and a project that needs nothing else should need no `npm install`: esbuild, which
-// `millstream build` needs anyway, makes plain modules.
+// Node runs TypeScript only since version 22. A project without other dependencies should need no `npm install`. So this uses
+// esbuild, which `millstream build` needs anyway, to build plain modules.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 const sdk = fileURLToPath(new URL("../", import.meta.url));
 const windows = process.platform === "win32";
 
-/** Where `millstream build` looks for its tools, in the same order. */
+/** Searches esbuild where `millstream build` searches its tools, in the same order. */
 function findEsbuild() {
   const cache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
   const folders = [

@@ -1,4 +1,4 @@
-/** World `aggregate`: rows reduced by lift, combine and lower. */
+/** World `aggregate`: reduces rows with lift, combine and lower. */
 
 import { Batch } from "./batch.ts";
 import { type Config, configSchema, type ConfigSpec, readConfig } from "./config.ts";
@@ -9,20 +9,20 @@ import type { Context, Stage } from "./stage.ts";
 import type { Description } from "./types.ts";
 import { refusable } from "./update.ts";
 
-/** A plugin of world `aggregate` that works on batches: what {@link aggregate} makes of functions. */
+/** A plugin of world `aggregate` that processes batches. {@link aggregate} creates one from functions. */
 export interface Aggregate {
-  /** Called when a job is loaded: describes output and accumulator, or says that config or input do not fit. */
+  /** Called when a job is loaded. Describes output and accumulator, or throws if config or input are unsuitable. */
   describe(stage: Stage): Description;
-  /** Makes an accumulator of each row. */
+  /** Returns an accumulator for each row. */
   lift(context: Context, rows: Batch): Batch;
-  /** Combines accumulators pair by pair; must be associative. */
+  /** Combines pairs of accumulators. Must be associative. */
   combine(context: Context, left: Batch, right: Batch): Batch;
   /**
-   * Returns the output row of each accumulator. `keys` has one row per accumulator, without columns if there is no
-   * key.
+   * Returns the output row of each accumulator. `keys` has one row per accumulator, without columns if the plugin
+   * reads no key.
    */
   lower(context: Context, keys: Batch, accumulators: Batch): Batch;
-  /** Takes accumulators out again, pair by pair: `inverse(combine(a, b), a) = b`. */
+  /** Removes accumulators from others, in pairs: `inverse(combine(a, b), a) = b`. */
   inverse?(context: Context, whole: Batch, part: Batch): Batch;
 }
 
@@ -33,23 +33,23 @@ export interface AggregatePlugin {
   create(stage: Stage): Aggregate;
 }
 
-/** What a plugin says of itself. */
+/** Settings of a plugin. */
 export interface AggregateSpec<K, I, A, O, S> {
-  /** The columns that it reads. */
+  /** The input columns. */
   readonly input: RowType<I>;
-  /** What rows are reduced to on the way. */
+  /** The columns of the accumulator, to which rows are reduced. */
   readonly accumulator: RowType<A>;
-  /** The columns of the row that comes out, after those of the key. */
+  /** The output columns. The key columns come before them. */
   readonly output: RowType<O>;
-  /** The columns of the key, if `lower` needs it; any key by default. */
+  /** The key columns, if `lower` needs the key; any key by default. */
   readonly key?: RowType<K>;
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** The arguments of the functions besides their rows. */
+/** Arguments of the functions besides their rows. */
 export interface AggregateCall<C> {
   readonly config: C;
   readonly context: Context;
@@ -57,17 +57,17 @@ export interface AggregateCall<C> {
 
 /** The functions of a plugin. A function that throws or returns a `Rejection` fails the call. */
 export interface AggregateFunctions<K, I, A, O, C> {
-  /** Makes an accumulator of a row. */
+  /** Returns an accumulator for a row. */
   lift(row: I, call: AggregateCall<C>): A | Rejection;
-  /** Makes one accumulator of two; must be associative. */
+  /** Combines two accumulators. Must be associative. */
   combine(left: A, right: A, call: AggregateCall<C>): A | Rejection;
-  /** Makes the output row of an accumulator. */
+  /** Returns the output row of an accumulator. */
   lower(accumulator: A, call: AggregateCall<C> & { readonly key: K }): O | Rejection;
   /** Undoes `combine`, which makes sliding windows cheaper: `inverse(combine(a, b), a)` is b. */
   inverse?(whole: A, part: A, call: AggregateCall<C>): A | Rejection;
 }
 
-/** Makes functions on rows and accumulators a plugin. */
+/** Turns functions on rows and accumulators into a plugin. */
 export function aggregate<I, A, O, K = {}, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: AggregateSpec<K, I, A, O, S>,
   functions: AggregateFunctions<K, I, A, O, Config<S>>,
@@ -117,14 +117,14 @@ export function aggregate<I, A, O, K = {}, S extends ConfigSpec<unknown> | undef
   });
 }
 
-/** Creates a plugin from functions on batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may accept any columns. */
 function batches(create: (stage: Stage) => Aggregate): AggregatePlugin {
   return { world: "aggregate", create };
 }
 
 aggregate.batches = batches;
 
-/** The functions of a plugin, one of which is called. */
+/** The functions of a plugin. */
 type Functions = AggregateFunctions<any, any, any, any, any>;
 
 /** Calls a function for this number of rows. */
@@ -152,7 +152,7 @@ function pairs<A>(
   right: Batch,
   function_: (left: A, right: A) => A | Rejection,
 ): Batch {
-  if (left.rows !== right.rows) throw internalError(`${left.rows} and ${right.rows} rows are not pairs`);
+  if (left.rows !== right.rows) throw internalError(`row counts differ: ${left.rows} and ${right.rows}`);
   const [lefts, rights] = [type.reader(left), type.reader(right)];
   return each(of, name, left.rows, type, (row) => function_(lefts(row), rights(row)));
 }

@@ -1,4 +1,4 @@
-/** Batches, for plugins that work on any columns. */
+/** Batches, for plugins that accept any columns. */
 
 import { isWritten } from "./written.ts";
 import { inputError, internalError } from "./error.ts";
@@ -6,8 +6,8 @@ import type { Column, Field, Rejected, Type, WireBatch } from "./types.ts";
 import { decode, type Texts } from "./utf8.ts";
 
 /**
- * Rows as columns. It does not know their names and types: the stage's `input` and `key` do. What it returns are views of
- * the bytes that the host has passed, not copies.
+ * Rows as columns. The stage's `input` and `key` have their names and types. Methods return views of the host's bytes
+ * without a copy.
  */
 export class Batch {
   readonly rows: number;
@@ -22,59 +22,59 @@ export class Batch {
     return new Batch(wire.rows, wire.columns);
   }
 
-  /** How many columns there are. */
+  /** Number of columns. */
   get width(): number {
     return this.columns.length;
   }
 
-  /** A column's buffers. */
+  /** Returns the buffers of a column. */
   column(index: number): Column {
     const column = this.columns[index];
     if (column === undefined) throw internalError(`column ${index}: the batch has no such column`);
     return column;
   }
 
-  /** Whether a row of a column is null; of any type. */
+  /** Returns whether a row of a column is null. Works for all types. */
   isNull(column: number, row: number): boolean {
     const validity = this.columns[column]?.validity;
     return validity ? !bit(validity, row) : false;
   }
 
-  /** The rows of a column that have values, one bit per row; `null`: all. */
+  /** Returns a bitmap of the rows of a column that have values, one bit per row, or `null` if all have one. */
   validity(index: number): Uint8Array | null {
     const { validity } = this.column(index);
     if (validity && validity.length < Math.ceil(this.rows / 8)) throw internalError(`column ${index}: its validity is too short`);
     return validity;
   }
 
-  /** A column of `float64`. */
+  /** Returns a column of `float64`. */
   float64(index: number): Float64Array {
     return new Float64Array(...this.eightBytes(index));
   }
 
-  /** A column of `int64`, or of `timestamp`, in microseconds since 1970. */
+  /** Returns a column of `int64`, or of `timestamp`, in microseconds since 1970. */
   int64(index: number): BigInt64Array {
     return new BigInt64Array(...this.eightBytes(index));
   }
 
-  /** A column of `bool`. */
+  /** Returns a column of `bool`. */
   bool(index: number): Bits {
     return new Bits(this.column(index).data, this.rows);
   }
 
-  /** A column of `text`: text i is `text.substring(offsets[i], offsets[i + 1])`. */
+  /** Returns a column of `text`: string i is `text.substring(offsets[i], offsets[i + 1])`. */
   text(index: number): Texts {
     return decode(this.column(index).data, this.offsets(index));
   }
 
   /**
-   * The start of each row of a `text` or `binary` column in its `data`, in bytes, followed by the end of the last
-   * row.
+   * Returns the start of each row of a `text` or `binary` column in its `data`, in bytes, followed by the end of the
+   * last row.
    */
   offsets(index: number): Int32Array {
     const { offsets } = this.column(index);
     if (!offsets) throw internalError(`column ${index}: it has no offsets`);
-    // Arrow allows a column of no rows to have no offsets at all.
+    // In Arrow, a column without rows may have no offsets.
     if (this.rows === 0) return new Int32Array(1);
     if (offsets.length < 4 * (this.rows + 1)) throw internalError(`column ${index}: its offsets are too short`);
     return new Int32Array(...aligned(offsets, 4, this.rows + 1));
@@ -86,7 +86,7 @@ export class Batch {
     return aligned(data, 8, this.rows);
   }
 
-  /** The rows of these indexes, in this order; an index may come any number of times. */
+  /** Returns the rows with these indexes, in this order. An index may occur several times. */
   take(rows: ArrayLike<number>, fields: readonly Field[]): Batch {
     for (let i = 0; i < rows.length; i++) {
       if (!(rows[i]! < this.rows)) throw internalError("a row was taken that the batch does not have");
@@ -118,7 +118,7 @@ export class Batch {
     }
   }
 
-  /** These columns of the batch, in this order. */
+  /** Returns these columns of the batch, in this order. */
   select(columns: readonly number[]): Batch {
     return new Batch(this.rows, columns.map((index) => this.column(index)));
   }
@@ -130,15 +130,15 @@ export class Batch {
   }
 }
 
-/** What a call of world `transform` returns. */
+/** Result of a call in world `transform`. */
 export interface Output {
-  /** Any number of rows, with the columns that `describe` said. */
+  /** The output rows, with the described columns. */
   readonly rows: Batch;
   /** The rejected rows of the input. */
   readonly rejected: readonly Rejected[];
 }
 
-/** A bit a row. */
+/** A bitmap with one bit per row. */
 export class Bits {
   readonly bytes: Uint8Array;
   readonly length: number;
@@ -154,12 +154,12 @@ export class Bits {
   }
 }
 
-/** Returns a bit of a bitmap; false after its end. */
+/** Returns a bit of a bitmap. False after the bitmap's end. */
 export function bit(bits: Uint8Array, index: number): boolean {
   return ((bits[index >> 3]! >> (index & 7)) & 1) === 1;
 }
 
-/** A bitmap of booleans. */
+/** Converts booleans to a bitmap. */
 export function bitmap(bits: ArrayLike<boolean>): Uint8Array {
   const bytes = new Uint8Array((bits.length + 7) >> 3);
   for (let i = 0; i < bits.length; i++) {
@@ -178,17 +178,17 @@ export function joined(parts: readonly Uint8Array[]): { data: Uint8Array; offset
   return { data, offsets: bytesOf(offsets) };
 }
 
-/** The bytes of a typed array. */
+/** Returns the bytes of a typed array. */
 export function bytesOf(array: Float64Array | BigInt64Array | Int32Array | Uint32Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
-/** 32-bit numbers without a sign. */
+/** Converts bytes to unsigned 32-bit numbers. */
 export function uint32(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(...aligned(bytes, 4, bytes.length >> 2));
 }
 
-/** Returns the buffer of a typed array of `count` elements of `size` bytes; copies bytes that are not aligned. */
+/** Returns the buffer of a typed array with `count` elements of `size` bytes. Copies bytes that are not aligned. */
 function aligned(bytes: Uint8Array, size: number, count: number): [ArrayBuffer, number, number] {
   const at = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
   return [at.buffer as ArrayBuffer, at.byteOffset, count];

@@ -10,11 +10,11 @@ import type { Returned } from "./transform.ts";
 import type { Description, Rejected } from "./types.ts";
 import { GroupedRows, newOutput, NOTHING, refusable } from "./update.ts";
 
-/** A plugin of world `cogroup` that works on batches: what {@link cogroup} makes of a function. */
+/** A plugin of world `cogroup` that processes batches. {@link cogroup} creates one from a function. */
 export interface Cogroup {
-  /** Called when a job is loaded: says what is read of each input and what is returned, or that something does not fit. */
+  /** Called when a job is loaded. Describes the inputs and the output, or throws if config, inputs or key are unsuitable. */
   describe(stage: Stage): Description;
-  /** Called with groups of a batch or a window; every key comes once. */
+  /** Called with the groups of a batch or a window. Every key occurs once. */
   cogroup(stage: Stage, context: Context, groups: CogroupGroups): Cogrouped;
 }
 
@@ -27,49 +27,49 @@ export interface CogroupPlugin {
 
 /** Rows grouped by key. A group is a key that has rows in at least one input. */
 export interface CogroupGroups {
-  /** The key columns, one row a group. */
+  /** The key columns, one row per group. */
   readonly keys: Batch;
-  /** The inputs, in the order of the stage's. */
+  /** The inputs, in the order of the stage's inputs. */
   readonly inputs: readonly { readonly rows: Batch; readonly ends: Uint32Array }[];
 }
 
-/** What a call of world `cogroup` returns. */
+/** Result of a call in world `cogroup`. */
 export interface Cogrouped {
-  /** Rows to emit, any number. */
+  /** The output rows. */
   readonly rows: Batch;
   /** For each input, the rejected rows. */
   readonly rejected: readonly (readonly Rejected[])[];
 }
 
-/** What a plugin function says of itself. */
+/** Settings of a plugin. */
 export interface CogroupSpec<K, I extends readonly (RowType<any> | null)[], O, S> {
-  /** The columns of each input that it reads, in the order of the stage's; `null`: rows of any input, only counted. */
+  /** The columns of each input, in the order of the stage's inputs. `null`: rows with any columns, which are only counted. */
   readonly inputs: I;
-  /** The columns of the rows that it returns, or {@link keyed} ones after those of the key. */
+  /** The output columns. With {@link keyed}, the key columns come before them. */
   readonly output: OutputType<O>;
-  /** The columns of the key; any key by default. */
+  /** The key columns; any key by default. */
   readonly key?: RowType<K>;
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** The rows of a key, of each input. */
+/** The rows of a key in each input. */
 export type RowsOf<I extends readonly (RowType<any> | null)[]> = {
   readonly [N in keyof I]: readonly (I[N] extends null ? {} : Row<I[N]>)[];
 };
 
-/** The arguments of a plugin function besides its rows. */
+/** Arguments of a plugin function besides its rows. */
 export interface CogroupCall<K, O, C> {
-  /** The key of this call; an empty object if the plugin works with any key. */
+  /** The key of this call. An empty object if the plugin accepts any key. */
   readonly key: K;
   readonly out: Out<O>;
   readonly config: C;
   readonly context: Context;
 }
 
-/** Makes a function a plugin: it is called for each key with its rows of every input. */
+/** Turns a function into a plugin. It is called for each key with its rows from every input. */
 export function cogroup<
   const I extends readonly (RowType<any> | null)[],
   O,
@@ -95,7 +95,7 @@ export function cogroup<
         if (inputs.length !== types.length) {
           throw internalError(`${inputs.length} inputs where ${types.length} are needed`);
         }
-        const grouped = inputs.map(({ rows, ends }, place) => new GroupedRows(types[place]!, rows, ends));
+        const grouped = inputs.map(({ rows, ends }, index) => new GroupedRows(types[index]!, rows, ends));
         const keyOf = key.reader(keys);
         const out = newOutput(spec.output);
         const call = {
@@ -122,7 +122,7 @@ export function cogroup<
   });
 }
 
-/** Creates a plugin from functions on batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may accept any columns. */
 function batches(create: (stage: Stage) => Cogroup): CogroupPlugin {
   return { world: "cogroup", create };
 }

@@ -1,5 +1,5 @@
 /**
- * Code for each row type, generated when the type is created: an interpreter runs straight code over named columns
+ * Generates code for each row type when the type is created. In an interpreter, straight code for named columns runs
  * several times as fast as loops over descriptions of columns.
  */
 
@@ -9,7 +9,7 @@ import type { Column } from "./types.ts";
 import { encode } from "./utf8.ts";
 import { parse, write } from "./written.ts";
 
-/** The row of an index. */
+/** Returns the row with an index. */
 export type RowReader<T> = (row: number) => T;
 
 /** Builds columns row by row. */
@@ -18,11 +18,11 @@ export interface RowWriter<T> {
   push(row: T): void;
   /** Appends a row of nulls, zeros and empty values. */
   pushEmpty(): void;
-  /** Rows so far. */
+  /** Returns the number of rows so far. */
   rows(): number;
-  /** Removes all rows from this one on. */
+  /** Removes all rows from an index on. */
   truncate(rows: number): void;
-  /** The columns. */
+  /** Returns the columns. */
   finish(): Column[];
 }
 
@@ -34,7 +34,7 @@ interface Named {
 const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 
-/** Of column i: `c` are values, `o` offsets, `v` validity. */
+/** Expressions that read column i: `c` are values, `o` offsets, `v` validity. */
 const READ: Record<Kind, (i: number) => string> = {
   bool: (i) => `(c${i}[r >> 3] >> (r & 7) & 1) === 1`,
   int64: (i) => `c${i}[r]`,
@@ -45,7 +45,7 @@ const READ: Record<Kind, (i: number) => string> = {
   nested: (i) => `parse(c${i}.substring(o${i}[r], o${i}[r + 1]))`,
 };
 
-/** Whether `x` is a value of the kind. */
+/** Expressions that check whether `x` is a value of the kind. */
 const IS: Record<Kind, string> = {
   bool: `typeof x === "boolean"`,
   int64: `typeof x === "bigint" && x <= max && x >= min`,
@@ -66,12 +66,12 @@ const EMPTY: Record<Kind, unknown> = {
   nested: undefined,
 };
 
-/** A function that takes values, offsets and validity of each column, and returns a reader of rows. */
+/** Compiles a function from values, offsets and validity of each column to a reader of rows. */
 export function compileReader<T>(fields: readonly Named[]): (columns: readonly unknown[]) => RowReader<T> {
   const names = fields.flatMap((_, i) => [`c${i}`, `o${i}`, `v${i}`]);
   const values = fields.map(({ name, cell }, i) => {
     const value = READ[cell.kind](i);
-    // Only in brackets is this a property like any other.
+    // In an object literal, only brackets make this an ordinary property.
     const key = name === "__proto__" ? `["__proto__"]` : JSON.stringify(name);
     return `${key}: ${cell.nullable ? `v${i} !== null && (v${i}[r >> 3] >> (r & 7) & 1) === 0 ? null : ${value}` : value}`;
   });
@@ -80,7 +80,7 @@ export function compileReader<T>(fields: readonly Named[]): (columns: readonly u
   return (columns) => make(parse, ...columns);
 }
 
-/** A function that makes an empty writer. */
+/** Compiles a function that creates an empty writer. */
 export function compileWriter<T>(fields: readonly Named[]): () => RowWriter<T> {
   const names = fields.map((_, i) => `c${i}`);
   const take = fields.map(({ name, cell }, i) => {
@@ -148,7 +148,7 @@ function finishColumn(cell: Cell<unknown>, values: unknown[]): Column {
   }
 }
 
-/** Replaces nulls by empty values; returns which rows have values, or `null` if all have. */
+/** Replaces nulls by empty values. Returns a bitmap of the rows that have values, or `null` if all have one. */
 function takeNulls(values: unknown[], empty: unknown): Uint8Array | null {
   let validity: Uint8Array | null = null;
   for (let i = 0; i < values.length; i++) {
@@ -160,7 +160,7 @@ function takeNulls(values: unknown[], empty: unknown): Uint8Array | null {
   return validity;
 }
 
-/** Two's complement of 64 bits in two halves, without a bigint for each. */
+/** Encodes 64-bit integers in two halves, without a bigint for each. */
 function integers(values: readonly number[]): Uint8Array {
   const words = new Int32Array(values.length * 2);
   for (let i = 0; i < values.length; i++) {

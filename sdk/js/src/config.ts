@@ -1,24 +1,24 @@
-/** The stage's `config`: which fields there are, checked when a job is loaded, with the types that follow from it. */
+/** The stage's `config`: its fields, their checks when a job is loaded, and their types. */
 
 import { configError, PluginError } from "./error.ts";
 import type { Stage } from "./stage.ts";
 
 /** A field of a config. */
 export interface ConfigField<T> {
-  /** JSON Schema. */
+  /** JSON Schema of the field. */
   readonly schema: Readonly<Record<string, unknown>>;
-  /** Whether it is optional. */
+  /** Whether the field is optional. */
   readonly optional: boolean;
-  /** What it is then. */
+  /** Value of the field if it is missing. */
   readonly fallback?: T;
-  /** Checks a value; throws a string. */
+  /** Checks a value. Throws if it is invalid. */
   parse(value: unknown): T;
 }
 
 /** The fields of a config, by name. */
 export type ConfigFields = Readonly<Record<string, ConfigField<unknown>>>;
 
-/** How a plugin reads its config: fields; or a function that takes the JSON value, and throws if it is invalid. */
+/** How a plugin reads its config: fields, or a function that takes the JSON value and throws if it is invalid. */
 export type ConfigSpec<T> = ConfigFields | ((value: unknown) => T);
 
 /** The type of a config: `Config<typeof fields>`. */
@@ -29,7 +29,7 @@ export type Config<S> = S extends (value: unknown) => infer T
     : undefined;
 
 interface Options<T> {
-  /** Makes the field optional. */
+  /** Default value, which makes the field optional. */
   readonly default?: T;
 }
 
@@ -56,7 +56,7 @@ export function number(options?: Options<number>): ConfigField<number> {
   return withDefault({ schema: { type: "number" }, optional: false, parse }, options);
 }
 
-/** A 64-bit integer, exactly: a `bigint`. */
+/** A 64-bit integer without loss: a `bigint`. */
 export function int64(options?: Options<bigint>): ConfigField<bigint> {
   const parse = (value: unknown): bigint => {
     const exact = typeof value === "bigint" || Number.isSafeInteger(value) ? BigInt(value as bigint | number) : undefined;
@@ -92,7 +92,7 @@ export function oneOf<const T extends string>(values: readonly T[], options?: Op
   return withDefault({ schema: { enum: values }, optional: false, parse }, options);
 }
 
-/** An array of such fields. */
+/** An array whose items are such fields. */
 export function list<T>(of: ConfigField<T>, options?: Options<readonly T[]>): ConfigField<readonly T[]> {
   const parse = (value: unknown): readonly T[] => {
     if (!Array.isArray(value)) throw new TypeError(mismatch(value, "a sequence"));
@@ -101,17 +101,17 @@ export function list<T>(of: ConfigField<T>, options?: Options<readonly T[]>): Co
   return withDefault({ schema: { type: "array", items: of.schema }, optional: false, parse }, options);
 }
 
-/** An object with such fields, and no others. */
+/** An object with these fields and no others. */
 export function object<F extends ConfigFields>(fields: F): ConfigField<Config<F>> {
   return { schema: schemaOf(fields), optional: false, parse: (value) => parseFields(fields, value) as Config<F> };
 }
 
-/** The same, or `undefined` if it is missing. */
+/** The same field, optional: `undefined` if it is missing. */
 export function optional<T>(field: ConfigField<T>): ConfigField<T | undefined> {
   return { schema: field.schema, optional: true, parse: (value) => field.parse(value) };
 }
 
-/** Reads the config of a stage; without a spec there must be none. */
+/** Reads the config of a stage. Without a spec, the config must be empty. */
 export function readConfig(spec: ConfigSpec<unknown> | undefined, stage: Stage): unknown {
   if (spec === undefined) {
     stage.noConfig();
@@ -126,7 +126,7 @@ export function readConfig(spec: ConfigSpec<unknown> | undefined, stage: Stage):
   }
 }
 
-/** The JSON Schema of a config; empty if it is unknown. */
+/** Returns the JSON Schema of a config, or an empty string if it is unknown. */
 export function configSchema(spec: ConfigSpec<unknown> | undefined): string {
   return spec === undefined || typeof spec === "function" ? "" : JSON.stringify(schemaOf(spec));
 }
@@ -158,26 +158,26 @@ function parseFields(fields: ConfigFields, value: unknown): unknown {
   return Object.fromEntries(parsed);
 }
 
-/** An error of a value, and its path in the config. */
-class Mistake extends TypeError {
+/** An error of a value, with the value's path in the config. */
+class PathError extends TypeError {
   readonly path: string;
-  readonly words: string;
+  readonly problem: string;
 
-  constructor(path: string, words: string) {
-    super(path === "" ? words : `${path}: ${words}`);
+  constructor(path: string, problem: string) {
+    super(path === "" ? problem : `${path}: ${problem}`);
     this.path = path;
-    this.words = words;
+    this.problem = problem;
   }
 }
 
-/** Checks a value at a path: a field's name, or an index in brackets. */
-function within<T>(place: string, parse: () => T): T {
+/** Parses a value at a path segment: a field's name, or an index in brackets. */
+function within<T>(segment: string, parse: () => T): T {
   try {
     return parse();
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    const { path, words } = error instanceof Mistake ? error : { path: "", words: error.message };
-    throw new Mistake(path === "" || path.startsWith("[") ? place + path : `${place}.${path}`, words);
+    const { path, problem } = error instanceof PathError ? error : { path: "", problem: error.message };
+    throw new PathError(path === "" || path.startsWith("[") ? segment + path : `${segment}.${path}`, problem);
   }
 }
 

@@ -1,26 +1,26 @@
-/** `console` on the host's log. */
+/** `console`, which writes to the host's log. */
 
 import { type Level, writeLog } from "./host.ts";
 import { describeError } from "./stack.ts";
 
 declare global {
   interface Console {
-    /** To the log, as information. */
+    /** Logs an info message. */
     log(...values: unknown[]): void;
-    /** To the log, as information. */
+    /** Logs an info message. */
     info(...values: unknown[]): void;
-    /** To the log, as a warning. */
+    /** Logs a warning. */
     warn(...values: unknown[]): void;
-    /** To the log, as an error. */
+    /** Logs an error. */
     error(...values: unknown[]): void;
-    /** For the log, for the plugin's developer. */
+    /** Logs a message for the plugin's developers. */
     debug(...values: unknown[]): void;
   }
   // eslint-disable-next-line no-var
   var console: Console;
 }
 
-/** Characters of one value. */
+/** Maximum characters of one value. */
 const LENGTH_MAX = 10_000;
 
 export const hostConsole: Console = {
@@ -35,7 +35,7 @@ function line(level: Level): (...values: unknown[]) => void {
   return (...values) => writeLog(level, values.map(show).join(" "));
 }
 
-/** A value for people to read. */
+/** Formats a value for the log. */
 export function show(value: unknown): string {
   if (typeof value === "string") return value;
   if (value instanceof Error) return describeError(value);

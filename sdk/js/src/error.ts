@@ -1,9 +1,9 @@
-/** Why a call fails, and why a row is rejected. */
+/** Errors that fail a call, and rejections of rows. */
 
-/** Who can fix the error: the author of the job (`config` and `input`), or that of the plugin (`internal`). */
+/** Who can fix the error: the author of the job (`config` and `input`) or of the plugin (`internal`). */
 export type ErrorKind = "config" | "input" | "internal";
 
-/** A call that fails, said by kind. Any other exception is an `internal` one. */
+/** An error that fails the call, with its kind. Any other exception is an `internal` error. */
 export class PluginError extends Error {
   readonly kind: ErrorKind;
 
@@ -14,27 +14,27 @@ export class PluginError extends Error {
   }
 }
 
-/** The stage's config is wrong. */
+/** Returns an error for an invalid config. */
 export function configError(message: string): PluginError {
   return new PluginError("config", message);
 }
 
-/** The input's columns or the key do not fit. */
+/** Returns an error for unsuitable input columns or an unsuitable key. */
 export function inputError(message: string): PluginError {
   return new PluginError("input", message);
 }
 
-/** Any other error: a bug of the plugin, or a condition that it cannot handle. */
+/** Returns any other error: a bug in the plugin, or a condition that it cannot handle. */
 export function internalError(message: string): PluginError {
   return new PluginError("internal", message);
 }
 
 /**
- * Why a plugin rejects a row: throw it, or return it, which is cheaper. The row then goes to the stage's rejected
- * rows, and the job continues.
+ * Rejects a row, with a reason. Throw it, or return it, which is cheaper. The row goes to the stage's rejected rows,
+ * and the job continues.
  */
 export class Rejection {
-  // No `Error`: a stack trace for each row that is refused would cost more than the row.
+  // Not an `Error`: a stack trace per rejected row would cost more than the row.
   readonly reason: string;
 
   constructor(reason: unknown) {

@@ -8,7 +8,7 @@ export class FileError extends Error {
   override readonly name = "FileError";
 }
 
-/** The contents of a granted file. In tests, the file of this name under `testdata/` of the project. */
+/** Returns the contents of a granted file. In tests, reads the file of this name in `testdata/` of the project. */
 export function readAll(name: string): Uint8Array {
   try {
     return host().file(name);
@@ -17,12 +17,12 @@ export function readAll(name: string): Uint8Array {
   }
 }
 
-/** The contents of a granted file as text. */
+/** Returns the contents of a granted file as a string. */
 export function readText(name: string): string {
   return decodeOne(readAll(name));
 }
 
-/** The host's own message is in `payload`. */
+/** Returns the host's message, which is in `payload`. */
 function messageOf(error: unknown): string {
   const { payload, message } = error as { payload?: unknown; message?: unknown };
   return String(payload ?? message ?? error);

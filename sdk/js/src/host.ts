@@ -1,4 +1,4 @@
-/** What a plugin can request from outside: the host's imports in a component, fakes in tests. */
+/** Functions that a plugin can call outside of itself: the host's imports in a component, fakes in tests. */
 
 import type { HttpHost } from "./http.ts";
 import type { WireSchema } from "./types.ts";
@@ -8,7 +8,7 @@ export type Level = "debug" | "info" | "warn" | "error";
 export interface Host {
   log(level: Level, message: string): void;
   count(counter: string, amount: number): void;
-  /** The content of a granted file; throws a string if there is none of this name. */
+  /** Returns the content of a granted file. Throws a string if the job grants no file of this name. */
   file(name: string): Uint8Array;
   input(): WireSchema;
   inputs(): readonly WireSchema[];
@@ -27,7 +27,7 @@ export interface TimersHost {
   due(): { readonly ends: Uint8Array; readonly times: Uint8Array };
 }
 
-/** Sockets by number. What goes wrong is thrown: a fault `{ tag, val }`, or something with one as `payload`. */
+/** Sockets by number. Methods throw a fault `{ tag, val }`, or an object with a fault as `payload`. */
 export interface NetHost {
   connect(host: string, port: number, timeoutMs: number): number;
   read(socket: number, bytesMax: number, timeoutMs: number): Uint8Array;
@@ -40,7 +40,7 @@ export interface NetHost {
 
 let current: Host | undefined;
 
-/** The host of this component or test. */
+/** Returns the host of this component or test. */
 export function host(): Host {
   if (current === undefined) throw new Error("a plugin can ask the host only while it is called");
   return current;
@@ -50,7 +50,7 @@ export function setHost(host: Host): void {
   current = host;
 }
 
-/** Writes lines to the log; does nothing without a host, while a plugin is being built. */
+/** Writes lines to the log. Does nothing without a host, while a plugin is built. */
 export function writeLog(level: Level, message: string): void {
   for (const line of message.toWellFormed().split("\n")) current?.log(level, line);
 }

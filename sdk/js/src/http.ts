@@ -1,17 +1,17 @@
 /**
- * Requests over HTTP, as the job grants them: `grant = { http = { hosts = ["api.example.com"] } }`. For plugins whose `package.json`
- * wants that: `"millstream": { …, "grants": { "http": { "hosts": ["api.example.com"] } } }`.
+ * HTTP requests, if the job grants them: `grant = { http = { hosts = ["api.example.com"] } }`. The plugin's `package.json` must
+ * request them: `"millstream": { …, "grants": { "http": { "hosts": ["api.example.com"] } } }`.
  *
- * An answer that redirects is an answer; following it is a request of its own. In tests servers are what the test makes up.
+ * Redirects are returned as responses and not followed. In tests, the test defines the servers.
  */
 
 import { host } from "./host.ts";
 import { Fault } from "./net.ts";
 import { encodeOne } from "./utf8.ts";
 
-/** The time limit of a response, unless a request sets one. */
+/** Default time limit of a response, in milliseconds. */
 export const TIMEOUT_MS = 10_000;
-/** The maximum size of a response's body, unless a request sets one. */
+/** Default maximum size of a response body. */
 export const BODY_BYTES_MAX = 8 << 20;
 
 /** The options of a request besides its address. */
@@ -20,21 +20,21 @@ export interface Options {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | string;
-  /** The time limit of connecting, of the response and of each part of it. */
+  /** Time limit for connecting, for the response and for each part of it, in milliseconds. */
   readonly timeoutMs?: number;
   readonly bodyBytesMax?: number;
 }
 
 /** A response. */
 export interface Response {
-  /** 200, 404 and so on. */
+  /** Status code, for example 200 or 404. */
   readonly status: number;
-  /** The header fields, with lower-case names; of several with the same name, the last. */
+  /** Headers, with names in lower case. If a name is repeated, the last value wins. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Uint8Array;
 }
 
-/** A request, as hosts see it. */
+/** A request, in the host's format. */
 export interface HttpRequest {
   readonly method: string;
   readonly scheme: "http" | "https";
@@ -53,12 +53,12 @@ export interface HttpAnswer {
   readonly body: Uint8Array;
 }
 
-/** Sends requests; a string that it throws says why there is no response. */
+/** Sends requests. Throws a string with the reason if there is no response. */
 export type HttpHost = (request: HttpRequest) => HttpAnswer;
 
 /**
- * Sends a request, and waits for the complete response. Throws a `net.Fault` without one; it names server and method,
- * but not the rest of the address, which may be a secret.
+ * Sends a request and returns the complete response. Throws a `net.Fault` if there is none. Its message names server and
+ * method, but not the rest of the URL, which may be secret.
  */
 export function request(url: string, options: Options = {}): Response {
   const found = /^(https?):\/\/([^/?#\s]+)([^#\s]*)(?:#\S*)?$/i.exec(url);
@@ -71,9 +71,9 @@ export function request(url: string, options: Options = {}): Response {
     const wanted = '"grants": { "http": { "hosts": ["…"] } }';
     throw new Fault("failed", `write what it asks for into package.json, in \`millstream\`: ${wanted}`);
   }
-  let answer: HttpAnswer;
+  let response: HttpAnswer;
   try {
-    answer = http({
+    response = http({
       method,
       scheme,
       authority,
@@ -87,11 +87,11 @@ export function request(url: string, options: Options = {}): Response {
     if (typeof error !== "string") throw error;
     throw new Fault("failed", `${method} ${scheme}://${authority}: ${error}`);
   }
-  const names = answer.headers.map(([name, value]) => [name.toLowerCase(), value] as const);
-  return { status: answer.status, headers: Object.fromEntries(names), body: answer.body };
+  const names = response.headers.map(([name, value]) => [name.toLowerCase(), value] as const);
+  return { status: response.status, headers: Object.fromEntries(names), body: response.body };
 }
 
-/** Gets an address. Throws a `net.Fault` without a response. */
+/** Sends a GET request. Throws a `net.Fault` if there is no response. */
 export function get(url: string, options: Omit<Options, "method" | "body"> = {}): Response {
   return request(url, options);
 }

@@ -1,5 +1,5 @@
 /**
- * Write Millstream plugins in TypeScript or JavaScript: a function on rows becomes a WebAssembly component.
+ * Writes Millstream plugins in TypeScript or JavaScript: a function on rows becomes a WebAssembly component.
  *
  * ```ts
  * import { row, text, transform } from "millstream-sdk";

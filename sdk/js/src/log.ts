@@ -1,23 +1,23 @@
-/** Log lines for the operator. The host shows them with stage, plugin and batch, and drops lines above its limits. */
+/** Log messages for operators. The host adds stage, plugin and batch, and drops messages above its limits. */
 
 import { writeLog } from "./host.ts";
 
-/** For the plugin's developer. */
+/** Logs a message for the plugin's developers. */
 export function debug(message: unknown): void {
   writeLog("debug", String(message));
 }
 
-/** For the job's operator. `console.log` does the same. */
+/** Logs a message for the job's operators, like `console.log`. */
 export function info(message: unknown): void {
   writeLog("info", String(message));
 }
 
-/** Something that the operator should look at. */
+/** Logs a problem that operators should look at. */
 export function warn(message: unknown): void {
   writeLog("warn", String(message));
 }
 
-/** Something that went wrong. */
+/** Logs an error. */
 export function error(message: unknown): void {
   writeLog("error", String(message));
 }

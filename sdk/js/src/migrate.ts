@@ -1,4 +1,4 @@
-/** World `update-migrating`: states of other versions of a plugin. */
+/** World `update-migrating`: converts states of other versions of a plugin. */
 
 import { Batch } from "./batch.ts";
 import { internalError } from "./error.ts";
@@ -6,25 +6,25 @@ import { returnedBy } from "./returned.ts";
 import type { RowType } from "./row.ts";
 import type { Field } from "./types.ts";
 
-/** States that another version of the plugin made. */
+/** States of another version of the plugin. */
 export interface OldStates {
-  /** That version; empty if it is not known. */
+  /** The other version. Empty if unknown. */
   readonly version: string;
-  /** Their columns. */
+  /** Columns of the states. */
   readonly fields: readonly Field[];
   /** The states, one row per key. */
   readonly states: Batch;
 }
 
-/** How the states of one kind become such as the plugin has now. Made by {@link migration}. */
+/** Converts states of one format to the plugin's current one. Created by {@link migration}. */
 export interface Migration<T> {
   /** The columns of the old states. */
   readonly fields: readonly Field[];
-  /** The new states, in the order of the old ones. */
+  /** Returns the new states, in the order of the old ones. */
   migrate(states: Batch): T[];
 }
 
-/** Takes over states with these columns: the function makes a state of this version of each. */
+/** Creates a migration of states with these columns. The function converts one old state to a new one. */
 export function migration<Old, T>(old: RowType<Old>, function_: (old: Old) => T): Migration<T> {
   return {
     fields: old.fields,
@@ -37,19 +37,19 @@ export function migration<Old, T>(old: RowType<Old>, function_: (old: Old) => T)
   };
 }
 
-/** The new states, as the migration that knows the old ones makes them. */
+/** Returns the new states, from the migration that matches the old ones. */
 export function migrated<T>(migrations: readonly Migration<T>[], type: RowType<T>, old: OldStates): Batch {
-  const own = migrations.find(({ fields }) => told(fields) === told(old.fields));
+  const own = migrations.find(({ fields }) => formatFields(fields) === formatFields(old.fields));
   if (!own) {
-    const known = migrations.map(({ fields }) => `(${told(fields)})`).join(" or ");
-    const words = `states of version ${old.version} have the columns (${told(old.fields)})`;
-    throw internalError(`${words}; it takes over those with ${known}`);
+    const known = migrations.map(({ fields }) => `(${formatFields(fields)})`).join(" or ");
+    const problem = `states of version ${old.version} have the columns (${formatFields(old.fields)})`;
+    throw internalError(`${problem}; expected ${known}`);
   }
   const writer = type.writer();
   own.migrate(old.states).forEach((state) => writer.push(state));
   return new Batch(old.states.rows, writer.finish());
 }
 
-function told(fields: readonly Field[]): string {
+function formatFields(fields: readonly Field[]): string {
   return fields.map(({ name, type, nullable }) => `${name} ${type}${nullable ? " or null" : ""}`).join(", ");
 }

@@ -1,22 +1,21 @@
 /**
- * Connections over TCP, and datagrams over UDP, to where the job lets the plugin go: `grant = { tcp = ["host:port"] }` and
- * `udp = ["host:port"]`. Worlds `source` and `sink` only.
+ * TCP connections and UDP datagrams to addresses that the job grants: `grant = { tcp = ["host:port"] }` and `udp =
+ * ["host:port"]`. Worlds `source` and `sink` only.
  *
- * Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are what the test has
- * made up.
+ * Each call waits at most for its timeout and can then be repeated. In tests, the test defines the servers.
  */
 
 import { host, type NetHost } from "./host.ts";
 import { decodeOne, encodeOne } from "./utf8.ts";
 
 /**
- * - `timeout`: nothing was received or sent within the time. Nothing is lost: it can be retried.
- * - `closed`: the other side has closed the connection.
- * - `failed`: anything else: not granted, connection refused, unknown host.
+ * - `timeout`: the operation did not finish within the timeout. No data is lost: repeat the call.
+ * - `closed`: the peer has closed the connection.
+ * - `failed`: any other failure: not granted, connection refused, unknown host.
  */
 export type FaultKind = "timeout" | "closed" | "failed";
 
-/** Why something could not be done. */
+/** A failed operation. */
 export class Fault extends Error {
   override readonly name = "Fault";
   readonly kind: FaultKind;
@@ -26,42 +25,42 @@ export class Fault extends Error {
     this.kind = kind;
   }
 
-  /** Whether an exception is a fault of this kind. */
+  /** Returns whether an exception is a fault of this kind. */
   static is(error: unknown, kind: FaultKind): error is Fault {
     return error instanceof Fault && error.kind === kind;
   }
 }
 
 const WORDS = {
-  timeout: "nothing came within the time",
+  timeout: "timed out",
   closed: "the other side has closed the connection",
-  failed: "it could not be done",
+  failed: "the operation failed",
 };
 
-/** A connection over TCP. */
+/** A TCP connection. */
 export class Connection {
   readonly #socket: number;
 
-  /** Connects to an address as `example.com:514` or `[::1]:514`. Throws a {@link Fault}. */
+  /** Connects to an address, for example `example.com:514` or `[::1]:514`. Throws a {@link Fault}. */
   constructor(address: string, timeoutMs: number) {
-    this.#socket = asked((net) => net.connect(...parts(address), millis(timeoutMs)));
+    this.#socket = callHost((net) => net.connect(...parts(address), millis(timeoutMs)));
   }
 
   /**
-   * Returns available data: at least one byte, and at most the maximum. Waits for the first. Throws a {@link Fault}.
+   * Reads the available bytes: at least one, at most `bytesMax`. Waits for the first one. Throws a {@link Fault}.
    */
   read(bytesMax: number, timeoutMs: number): Uint8Array {
-    return asked((net) => net.read(this.#socket, bytesMax, millis(timeoutMs)));
+    return callHost((net) => net.read(this.#socket, bytesMax, millis(timeoutMs)));
   }
 
-  /** Writes all of these bytes. After a `timeout` some of them may have been sent. Throws a {@link Fault}. */
+  /** Writes all bytes. After a `timeout`, some of them may have been sent. Throws a {@link Fault}. */
   write(data: Uint8Array | string, timeoutMs: number): void {
-    asked((net) => net.write(this.#socket, bytes(data), millis(timeoutMs)));
+    callHost((net) => net.write(this.#socket, bytes(data), millis(timeoutMs)));
   }
 
-  /** Closes it; again does nothing. */
+  /** Closes the connection. Does nothing if it is closed. */
   close(): void {
-    asked((net) => net.close(this.#socket));
+    callHost((net) => net.close(this.#socket));
   }
 }
 
@@ -71,11 +70,11 @@ const RETURN = 13;
 
 /** Complete lines from a connection, however they are sent. */
 export class Lines {
-  /** The connection, to write to it. */
+  /** The connection, for writing. */
   readonly connection: Connection;
   readonly #lineBytesMax: number;
   #buffer = new Uint8Array(0);
-  /** The start of the next line, and the position before which there is no line end. */
+  /** Start of the next line. `#searched` is the index up to which it is searched for its end. */
   #start = 0;
   #searched = 0;
 
@@ -85,9 +84,8 @@ export class Lines {
   }
 
   /**
-   * Returns the next line without its end (`\n` or `\r\n`), and waits for it no longer than the timeout. A part of a
-   * line that has arrived by then is kept for the next call; a part before the end of the connection is not a line.
-   * Throws a {@link Fault}.
+   * Returns the next line without its end (`\n` or `\r\n`). Waits at most `timeoutMs` for more bytes. A partial line is
+   * kept for the next call. If the connection ends within a line, that line is dropped. Throws a {@link Fault}.
    */
   next(timeoutMs: number): Uint8Array {
     for (let waitMs = timeoutMs; ; ) {
@@ -109,69 +107,68 @@ export class Lines {
       this.#buffer.set(more, rest.length);
       this.#searched -= this.#start;
       this.#start = 0;
-      // There is no clock here: only the first wait is a long one.
+      // There is no clock here, so only the first wait uses the timeout.
       waitMs = 0;
     }
   }
 
-  /** The same as text; a line that is not UTF-8 throws a `URIError`, and is lost. */
+  /** Returns the next line as a string. A line that is not UTF-8 throws a `URIError` and is lost. */
   nextText(timeoutMs: number): string {
     return decodeOne(this.next(timeoutMs));
   }
 }
 
-/** A datagram that came. */
+/** A received datagram. */
 export interface Datagram {
-  /** Who sent it: `127.0.0.1:5514`. */
+  /** Address of the sender, for example `127.0.0.1:5514`. */
   readonly sender: string;
-  /** What it holds. */
+  /** Payload. */
   readonly data: Uint8Array;
 }
 
-/** A socket for datagrams over UDP. */
+/** A UDP socket. */
 export class Datagrams {
   readonly #socket: number;
 
   /**
-   * Listens at an address of this machine, for example `0.0.0.0:514`; port 0 selects any free port. Throws a {@link
-   * Fault}.
+   * Listens on an address of this machine, for example `0.0.0.0:514`. Port 0 is any free port. Throws a {@link Fault}.
    */
   constructor(address: string) {
-    this.#socket = asked((net) => net.bind(...parts(address)));
+    this.#socket = callHost((net) => net.bind(...parts(address)));
   }
 
-  /** Returns the next datagram, truncated to the maximum. Throws a {@link Fault}. */
+  /** Receives the next datagram, truncated to `bytesMax`. Throws a {@link Fault}. */
   receive(bytesMax: number, timeoutMs: number): Datagram {
-    return asked((net) => net.receive(this.#socket, bytesMax, millis(timeoutMs)));
+    return callHost((net) => net.receive(this.#socket, bytesMax, millis(timeoutMs)));
   }
 
   /** Sends a datagram to an address. Throws a {@link Fault}. */
   send(address: string, data: Uint8Array | string): void {
-    asked((net) => net.send(this.#socket, ...parts(address), bytes(data)));
+    callHost((net) => net.send(this.#socket, ...parts(address), bytes(data)));
   }
 
-  /** Closes it; again does nothing. */
+  /** Closes the socket. Does nothing if it is closed. */
   close(): void {
-    asked((net) => net.close(this.#socket));
+    callHost((net) => net.close(this.#socket));
   }
 }
 
-/** Calls the host, and throws its faults as ours. */
-function asked<T>(ask: (net: NetHost) => T): T {
+/** Calls the host. Throws its faults as {@link Fault}. */
+function callHost<T>(call: (net: NetHost) => T): T {
   const { net } = host();
   if (net === undefined) throw new Fault("failed", "only plugins of worlds source and sink have connections and datagrams");
   try {
-    return ask(net);
+    return call(net);
   } catch (error) {
     if (error instanceof Fault) throw error;
-    // The host's own words are in `payload`.
+    // The host's own fault is in `payload`.
     const fault = ((error as { payload?: unknown }).payload ?? error) as { tag?: FaultKind; val?: string };
     if (fault.tag === undefined || !(fault.tag in WORDS)) throw error;
     throw new Fault(fault.tag, fault.val);
   }
 }
 
-/** Host and port. */
+/** Splits an address into host and port. */
 function parts(address: string): [string, number] {
   const found = /^(.+):(\d{1,5})$/.exec(address);
   const port = Number(found?.[2]);

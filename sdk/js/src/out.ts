@@ -1,4 +1,4 @@
-/** Where plugin functions put the rows that they return. */
+/** Output rows of plugin functions. */
 
 import { Batch } from "./batch.ts";
 import type { RowWriter } from "./compile.ts";
@@ -8,13 +8,13 @@ import type { RowType } from "./row.ts";
 import type { Stage } from "./stage.ts";
 import type { Field } from "./types.ts";
 
-/** Rows to return. */
+/** Collects output rows. */
 export interface Out<T> {
   /** Appends a row. */
   push(row: T): void;
 }
 
-/** Rows that begin with the key columns of their group; see {@link keyed}. */
+/** Rows after the key columns of their group; see {@link keyed}. */
 export class KeyedType<T> {
   readonly rows: RowType<T>;
 
@@ -23,15 +23,15 @@ export class KeyedType<T> {
   }
 }
 
-/** Says that rows which a plugin returns for a key begin with the columns of that key. */
+/** Declares that the rows returned for a key come after the columns of that key. */
 export function keyed<T>(rows: RowType<T>): KeyedType<T> {
   return new KeyedType(rows);
 }
 
-/** What a plugin of worlds `update` and `cogroup` returns. */
+/** Output of plugins of worlds `update` and `cogroup`. */
 export type OutputType<T> = RowType<T> | KeyedType<T>;
 
-/** The columns of such rows. */
+/** Returns the columns of an output. */
 export function outputFields(output: OutputType<unknown> | undefined, stage: Stage): readonly Field[] {
   if (output === undefined) return [];
   return output instanceof KeyedType ? [...stage.key(), ...output.rows.fields] : output.fields;
@@ -39,12 +39,12 @@ export function outputFields(output: OutputType<unknown> | undefined, stage: Sta
 
 const { getPrototypeOf, prototype: PLAIN } = Object;
 
-/** The rows of a call. */
+/** The output rows of a call. */
 export class Output<T> {
-  /** What plugin functions push to. */
+  /** The object that plugin functions push to. */
   readonly out: Out<T>;
   readonly #writer: RowWriter<T>;
-  /** The group of each row, where keys go before them. */
+  /** The group of each row, if the key columns come before the rows. */
   readonly #groups: number[] | undefined;
   #group = 0;
   #isAsked = false;
@@ -53,14 +53,14 @@ export class Output<T> {
     this.#writer = writer;
     const groups: number[] | undefined = keyed ? [] : undefined;
     this.#groups = groups;
-    // Without keys there is nothing to do but to write: one call less for each row.
+    // Without keys, the writer itself is enough, which saves a call per row.
     this.out = groups === undefined ? writer : { push: (row) => (writer.push(row), void groups.push(this.#group)) };
   }
 
-  /** Appends what a plugin function has returned: a row, any number of rows, or nothing. */
+  /** Appends the return value of a plugin function: a row, any number of rows, or nothing. */
   add(returned: unknown): void {
     if (returned === undefined || returned === null) return;
-    // Mostly it is one row, as `{ … }` makes it.
+    // Usually it is one row, created with `{ … }`.
     if (getPrototypeOf(returned) === PLAIN) return this.out.push(returned as T);
     if (returned instanceof Rejection) throw returned;
     if (Array.isArray(returned)) {
@@ -72,15 +72,15 @@ export class Output<T> {
     }
   }
 
-  /** The property `out` of a call, to which plugin functions push; tells {@link addOf} that it was read. */
+  /** Returns the property `out` of a call, which functions push to. Notes for {@link addOf} that it was read. */
   ask(): Out<T> {
     this.#isAsked = true;
     return this.out;
   }
 
   /**
-   * Appends the result of a plugin function for a row or a key. Functions that push their rows return nothing at all.
-   * If the function did not even read `out`, a `return` was forgotten, and the rows would be lost.
+   * Appends the return value of a plugin function for a row or a key. A function that pushes its rows returns nothing.
+   * If the function did not read `out` either, a `return` is missing and the rows would be lost, so this throws.
    */
   addOf(function_: Function, what: string, returned: unknown): void {
     if (returned !== undefined) this.add(returned);
@@ -98,22 +98,22 @@ export class Output<T> {
     if (this.#groups) this.#groups.length = rows;
   }
 
-  /** Says which group the rows that follow belong to. */
+  /** Sets the group of the following rows. */
   begin(group: number): void {
     this.#group = group;
   }
 
-  /** The columns without keys. */
+  /** Returns the columns without keys. */
   batch(): Batch {
     return new Batch(this.rows(), this.#writer.finish());
   }
 
-  /** The columns; `keys` are those of the groups. */
+  /** Returns the columns. `keys` are the keys of the groups. */
   finish(stage: Stage, keys: Batch): Batch {
     const rows = this.batch();
     const groups = this.#groups;
     if (groups === undefined) return rows;
-    // Mostly there is one row a group: then the key columns go back as they came.
+    // Usually each group has one row. Then the key columns are returned unchanged.
     const eachOnce = groups.length === keys.rows && groups.every((group, i) => group === i);
     return (eachOnce ? keys : keys.take(groups, stage.key())).beside(rows);
   }

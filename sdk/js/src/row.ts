@@ -6,35 +6,35 @@ import { inputError } from "./error.ts";
 import { compileReader, compileWriter, type RowReader, type RowWriter } from "./compile.ts";
 import type { Column, Field, Rejected } from "./types.ts";
 
-/** Columns by name. */
+/** Cells by column name. */
 export type Cells = Readonly<Record<string, Cell<unknown>>>;
 
-/** A row type: which columns there are. Make one with {@link row}. */
+/** A row type, which has the columns of a row. Created with {@link row}. */
 export class RowType<T> {
   readonly fields: readonly (Field & { readonly cell: Cell<unknown> })[];
-  /** Never there: only the type of the rows. */
+  /** Always missing: it only has the type of the rows. */
   declare readonly row?: T;
   readonly #reader: (columns: readonly unknown[]) => RowReader<T>;
   readonly #writer: () => RowWriter<T>;
 
   constructor(cells: Cells) {
     this.fields = Object.entries(cells).map(([name, cell]) => ({ name, type: cell.type, nullable: cell.nullable, cell }));
-    // Here and not at first use: modules run when a component is made, and it is kept as it is then.
+    // Compiled here, not at first use: modules run when a component is built, and the component keeps the result.
     this.#reader = compileReader<T>(this.fields);
     this.#writer = compileWriter<T>(this.fields);
   }
 
-  /** Reads rows of a batch by index, once its columns are checked. */
+  /** Returns a reader of the rows of a batch, after checking its columns. */
   reader(batch: Batch): RowReader<T> {
     return this.#reader(this.fields.flatMap(({ name, cell }, index) => views(batch, name, cell, index)));
   }
 
-  /** Builds columns of rows. */
+  /** Returns a writer that builds columns from rows. */
   writer(): RowWriter<T> {
     return this.#writer();
   }
 
-  /** The rows that cannot be read as this type, in order, and why: a null where none may be, a number that is too large. */
+  /** Returns the rows that cannot be read, in order, with reasons: a null in a column that is not nullable, or a number that is too large. */
   missing(batch: Batch): Rejected[] {
     const rejected: Rejected[] = [];
     this.fields.forEach(({ name, cell }, index) => {
@@ -51,20 +51,20 @@ export class RowType<T> {
 /** The type of the rows of a row type: `Row<typeof Line>`. */
 export type Row<R> = R extends RowType<infer T> ? T : never;
 
-/** What a record of cells makes a row. Inferred, so that editors and errors show its fields and not how they came about. */
+/** The row of a record of cells. Inferred, so that editors and errors show its fields. */
 export type RowOf<C extends Cells> = { -readonly [K in keyof C]: C[K] extends Cell<infer T> ? T : never } extends infer T
   ? { [K in keyof T]: T[K] }
   : never;
 
-/** Says which columns a row has, by name: `row({ value: text, n: nullable(int64) })`. */
+/** Declares the columns of a row by name: `row({ value: text, n: nullable(int64) })`. */
 export function row<const C extends Cells>(cells: C): RowType<RowOf<C>> {
   return new RowType<RowOf<C>>(cells);
 }
 
-/** What the compiled reader needs of a column: values, offsets or `null`, validity or `null`. */
+/** Returns a column's data for the compiled reader: values, offsets or `null`, validity or `null`. */
 function views(batch: Batch, name: string, cell: Cell<unknown>, index: number): unknown[] {
   const column = batch.columns[index];
-  if (column === undefined) throw inputError(`column \`${name}\` (number ${index}): it is not there`);
+  if (column === undefined) throw inputError(`column \`${name}\` (number ${index}): it is missing`);
   try {
     const validity = cell.nullable && column.validity ? batch.validity(index) : null;
     switch (cell.kind) {
@@ -96,7 +96,7 @@ function words(values: BigInt64Array): Int32Array {
 function nulls(column: Column, rows: number, name: string, rejected: Rejected[]): void {
   const validity = column.validity!;
   for (let row = 0; row < rows; row++) {
-    // Whole bytes without a null, which most are, cost one look.
+    // Skips a byte without nulls at once. Most bytes have none.
     if ((row & 7) === 0 && validity[row >> 3] === 0xff) row += 7;
     else if (!bit(validity, row)) rejected.push({ row, reason: `column \`${name}\` is null` });
   }

@@ -1,4 +1,4 @@
-/** World `sink`: rows that leave for elsewhere. */
+/** World `sink`: writes rows to an external system. */
 
 import type { Batch } from "./batch.ts";
 import { cellOf, type Timestamp } from "./cell.ts";
@@ -10,48 +10,48 @@ import type { Stage } from "./stage.ts";
 import type { Field, Rejected } from "./types.ts";
 
 /**
- * What becomes of a batch that was handed over when something failed.
+ * Guarantee for a batch if a failure occurs while it is written.
  *
- * - `exactly-once`: all of its rows are there together with its id, or none is, and `committed` and `last` tell the last id.
- * - `at-least-once`: nobody can tell. It is handed over again, and rows may be there twice.
+ * - `exactly-once`: the batch's rows and its ID are stored atomically, and `committed` and `last` return the last ID.
+ * - `at-least-once`: the plugin cannot know what is stored. The batch is written again, and rows may be duplicated.
  */
 export type SinkPromise = "exactly-once" | "at-least-once";
 
-/** A row of any columns. */
+/** A row with any columns. */
 export type AnyRow = Readonly<Record<string, unknown>>;
 
-/** What a sink says of itself. */
+/** Settings of a sink. */
 export interface SinkSpec<I, S> {
   /**
-   * The columns that it reads, or a function that selects them from the existing ones (see {@link columns}); all by
-   * default. A row with a null in a column that is not nullable is rejected before the sink sees it.
+   * The input columns, or a function that selects them from the existing ones (see {@link columns}); all by default. A row
+   * with a null in a column that is not nullable is rejected before the sink sees it.
    */
   readonly input?: RowType<I> | ((config: Config<S>, given: readonly Field[]) => RowType<I>);
-  /** What it promises; `exactly-once` needs `committed`, and a writer's `last`. */
+  /** The guarantee. `exactly-once` needs `committed` and a writer's `last`. */
   readonly promise: SinkPromise | ((config: Config<S>) => SinkPromise);
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** Identifies the rows: the same at every start of a job that resumes from its checkpoints, and unique to it. */
+/** Identifies a sink. It is the same at every start of a job that resumes from its checkpoints, and unique. */
 export interface Identity {
-  /** The job's name, for people. */
+  /** Name of the job, for display. */
   readonly job: string;
-  /** Identifies this job, also among those with the same name: 32 hexadecimal digits. */
+  /** Unique ID of the job, 32 hexadecimal digits. It differs between jobs of the same name. */
   readonly jobId: string;
-  /** The sink's name in the job. */
+  /** Name of the sink in the job. */
   readonly sink: string;
 }
 
-/** The writing start of a job. */
+/** The start of a job that writes to the sink. */
 export interface Owner {
-  /** Whose rows they are. */
+  /** Identity of the sink. */
   readonly identity: Identity;
   /**
-   * The number of the job's start: later starts have larger numbers. Once a larger one has opened the sink, a start
-   * with a smaller one has lost the job, and must not commit any more.
+   * Number of the job's start; later starts have larger numbers. Once a larger one has opened the sink, a smaller one has
+   * been replaced and must not commit.
    */
   readonly generation: number;
 }
@@ -59,35 +59,35 @@ export interface Owner {
 /** The functions of a sink. */
 export interface SinkFunctions<I, C> {
   /**
-   * Called when a job is loaded: throws a {@link configError} for a config that can be read but is invalid. There is
-   * no network yet.
+   * Called when a job is loaded. Throws a {@link configError} if the config could be read but is invalid. It has no
+   * network access.
    */
   check?(config: C): void;
   /**
-   * Returns the last stored batch of these rows, `null` if there is none; called before a start of the job decides
-   * where to resume. Must change nothing: an earlier start may still be writing.
+   * Returns the last stored batch, or `null`. Called before a start of the job decides where to resume. It must change
+   * nothing, since an earlier start may still be writing.
    */
   committed?(config: C, identity: Identity): number | null;
-  /** Begins to write rows with these columns, and takes the sink over from all owners of smaller generations. */
+  /** Opens the sink for rows with these columns, and takes it over from all owners of smaller generations. */
   open(config: C, owner: Owner, input: readonly Field[]): Writer<I>;
 }
 
-/** What writes the batches of a sink: `begin`, `write` for each piece of the rows, `commit`; then the next one. */
+/** Writes the batches of a sink. For each batch: `begin`, `write` for each piece of the rows, `commit`. */
 export interface Writer<I> {
-  /** The last stored batch of these rows when it was opened; `null` or missing: none. */
+  /** The last stored batch when the sink was opened; `null` or missing: none. */
   readonly last?: number | null;
-  /** A batch begins: its id, and the end of its interval. Batches without rows do not come. */
+  /** Starts a batch with its ID and the end of its interval. Batches without rows are skipped. */
   begin?(batch: number, time: Timestamp): void;
   /**
-   * Writes more rows of the batch, in order. Rows that cannot be written are rejected, and the job decides what
-   * happens to them.
+   * Writes more rows of the batch, in order. It rejects rows that cannot be written; the job decides what happens to
+   * them.
    */
   write(rows: Departures<I>): void;
-  /** All rows of the batch were written: makes them visible together with its id. They are durable when it returns. */
+  /** Makes the rows of the batch and its ID visible atomically, after all are written. They are durable when it returns. */
   commit(batch: number): void;
 }
 
-/** The rows to write, in order, and the rejected ones among them. */
+/** Rows to write, in order. Also collects the rows that the sink rejects. */
 export class Departures<I> {
   /** The rows as columns, including rejected ones. */
   readonly batch: Batch;
@@ -100,38 +100,38 @@ export class Departures<I> {
     this.#refused = new Map(type.missing(batch).map(({ row, reason }) => [row, reason]));
   }
 
-  /** The number of rows, including rejected ones. */
+  /** Number of rows, including rejected ones. */
   get length(): number {
     return this.batch.rows;
   }
 
-  /** The rows, except those that are rejected by then. */
+  /** Yields the rows, except those rejected so far. */
   *[Symbol.iterator](): Generator<I, void> {
     for (const [, row] of this.entries()) yield row;
   }
 
-  /** The same with the index of each, which {@link refuse} takes. */
-  *entries(): Generator<[place: number, row: I], void> {
-    for (let place = 0; place < this.length; place++) {
-      if (!this.#refused.has(place)) yield [place, this.#read(place)];
+  /** Yields the rows with their indexes, which {@link refuse} takes. */
+  *entries(): Generator<[index: number, row: I], void> {
+    for (let index = 0; index < this.length; index++) {
+      if (!this.#refused.has(index)) yield [index, this.#read(index)];
     }
   }
 
   /** Rejects the row with this index. */
-  refuse(place: number, reason: unknown): void {
-    if (!Number.isInteger(place) || place < 0 || place >= this.length) {
-      throw internalError(`row ${place} is rejected, but there are ${this.length} rows`);
+  refuse(index: number, reason: unknown): void {
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) {
+      throw internalError(`row ${index} is rejected, but there are ${this.length} rows`);
     }
-    this.#refused.set(place, reason instanceof Error ? reason.message : String(reason));
+    this.#refused.set(index, reason instanceof Error ? reason.message : String(reason));
   }
 
-  /** The rejected rows, in order. */
+  /** Returns the rejected rows, in order. */
   refused(): Rejected[] {
     return Array.from(this.#refused, ([row, reason]) => ({ row, reason })).sort((a, b) => a.row - b.row);
   }
 }
 
-/** What a sink says of itself, as hosts and tests see it. */
+/** A sink's description, for hosts and tests. */
 export interface SinkDescription {
   readonly input: readonly Field[];
   readonly promise: SinkPromise;
@@ -139,14 +139,14 @@ export interface SinkDescription {
   readonly configSchema: string | undefined;
 }
 
-/** A sink of a config. */
+/** A sink with its config. */
 export interface Sink {
   describe(input: readonly Field[]): SinkDescription;
   committed(identity: Identity): number | null;
   open(input: readonly Field[], owner: Owner): SinkWriter;
 }
 
-/** What writes. */
+/** An open sink. */
 export interface SinkWriter {
   readonly last: number | null;
   begin(batch: number, time: Timestamp): void;
@@ -162,11 +162,11 @@ export interface SinkPlugin {
 }
 
 /**
- * Makes functions a plugin of world `sink`.
+ * Turns functions into a plugin of world `sink`.
  *
- * A `configError` ends the job, and so does an `inputError`, which is about the rows. An {@link internalError} or a `net.Fault` is taken
- * for something that passes: what writes is thrown away, and after a while opened anew; the batch comes again from its beginning,
- * unless `last` says that it is there. Any other exception is a mistake of the plugin, and ends the job as well.
+ * A `configError` fails the job, and so does an `inputError`, which concerns the rows. An {@link internalError} or a
+ * `net.Fault` is treated as transient: the host drops the writer. After a delay it opens another one and repeats the batch from
+ * its start, unless `last` is this batch. Any other exception is a bug of the plugin and fails the job.
  */
 export function sink<I = AnyRow, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: SinkSpec<I, S>,
@@ -194,7 +194,7 @@ export function sink<I = AnyRow, S extends ConfigSpec<unknown> | undefined = und
 }
 
 /**
- * Any columns as a row type, for {@link SinkSpec.input}: those with these names, if they are given, else all of them.
+ * Returns a row type with any columns, for {@link SinkSpec.input}: those with these names, or all of them.
  */
 export function columns(given: readonly Field[], names?: readonly string[]): RowType<AnyRow> {
   const found = (names ?? given.map(({ name }) => name)).map((name) => {

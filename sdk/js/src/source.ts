@@ -1,4 +1,4 @@
-/** World `source`: rows from elsewhere. */
+/** World `source`: reads rows from an external system. */
 
 import { Batch } from "./batch.ts";
 import type { RowWriter } from "./compile.ts";
@@ -9,70 +9,71 @@ import type { Stage } from "./stage.ts";
 import type { Description } from "./types.ts";
 import { encodeOne } from "./utf8.ts";
 
-/** What a source says of itself. */
+/** Settings of a source. */
 export interface SourceSpec<O, S> {
-  /** The columns of the rows that it returns. */
+  /** The output columns. */
   readonly output: RowType<O>;
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
 /** The functions of a source. */
 export interface SourceFunctions<O, C> {
   /**
-   * Called when a job is loaded: throws a {@link configError} for a config that can be read but is invalid. There is
-   * no network yet.
+   * Called when a job is loaded. Throws a {@link configError} if the config could be read but is invalid. It has no
+   * network access.
    */
   check?(config: C): void;
   /**
-   * Returns the partitions, by stable names; called when the job starts, and periodically. Each is read in order,
-   * independently, and keeps its own position. Without this function there is one, without a name.
+   * Returns the names of the partitions, which must be stable. Called when the job starts, and periodically. Each
+   * partition is read in order, independently, and has its own position. Without this function, there is one partition
+   * without a name.
    */
   partitions?(config: C): readonly string[];
-  /** Opens a partition at the position of an earlier poll; `null`: at its beginning. */
+  /** Opens a partition at the position of an earlier poll, or with `null` at its start. */
   open(config: C, partition: string, position: Uint8Array | null): Reader<O>;
 }
 
-/** What reads one partition. */
+/** Reads one partition. */
 export interface Reader<O> {
   /**
-   * Reads the next rows, and waits for them no longer than this number of milliseconds. Calls are sequential, and
-   * there are none while more rows cannot be processed.
+   * Reads the next rows. Waits for them at most `waitMs` milliseconds. Calls come one after another, and only when the
+   * job can process more rows.
    */
   poll(rows: Arrivals<O>, waitMs: number): Polled;
   /**
-   * The rows up to this position are durable and may be acknowledged. Later positions include earlier ones. After
-   * `open` the last call is repeated, as it may not have been received.
+   * Notifies the source that the rows up to this position are durable and may be acknowledged. Later positions include
+   * earlier ones. After `open`, the host repeats the last call, which may have been lost.
    */
   durable?(position: Uint8Array): void;
-  /** A checkpoint with this position is published: no earlier one is ever opened again. */
+  /** Notifies the source that a checkpoint with this position is published. No earlier one is ever opened again. */
   published?(position: Uint8Array): void;
 }
 
 /**
- * The result of a poll besides its rows. `{}`: there may be more immediately. Also return this after a poll that
- * waited without a row: the next one waits again.
+ * Result of a poll besides its rows. With `{}`, the host polls again immediately. Return it also after a poll that waited
+ * and had no rows: the next one waits again.
  */
 export interface Polled {
-  /** The position after all of its rows, in a format of your own; unchanged if missing. */
+  /** Position after all rows of the poll, in a format of the plugin. Missing: unchanged. */
   readonly position?: Uint8Array | string;
-  /** There is nothing for now: the host polls again after this number of milliseconds, or sooner. */
+  /** There are no rows now. The host polls again after this number of milliseconds or earlier. */
   readonly pauseMs?: number;
-  /** The partition has come to its end. */
+  /** The partition has ended. */
   readonly ended?: boolean;
 }
 
 /** Received data that is not a row. It goes to the source's rejected rows. */
 export interface Refused {
-  /** What came, or the beginning of it. */
+  /** The received data, or its start. */
   readonly data: Uint8Array;
-  /** Why, for a person to read. */
+  /** The reason as text. */
   readonly reason: string;
 }
 
-/** The result of a poll: rows, and data that is not a row. */
+/** Collects what a poll received: rows and rejected data. */
 export class Arrivals<O> {
   readonly #writer: RowWriter<O>;
   readonly #max: number;
@@ -83,33 +84,33 @@ export class Arrivals<O> {
     this.#max = max;
   }
 
-  /** Appends a row. One more than requested fails the poll, so check `left` first. */
+  /** Appends a row. More rows than the host requested fail the poll, so check `left` first. */
   push(row: O): void {
     this.#writer.push(row);
   }
 
-  /** Rejects data that is not a row. It counts like a row. */
+  /** Rejects received data that is not a row. It counts as a row. */
   refuse(data: Uint8Array | string, reason: string): void {
     this.#refused.push({ data: bytes(data), reason });
   }
 
-  /** How many came so far. */
+  /** Number of rows and rejected data so far. */
   get length(): number {
     return this.#writer.rows() + this.#refused.length;
   }
 
-  /** How many more may come in this poll. */
+  /** Number of rows that this poll may still add. */
   get left(): number {
     return Math.max(this.#max - this.length, 0);
   }
 
-  /** What came. */
+  /** Returns the rows as columns, and the rejected data. */
   finish(): { readonly rows: Batch; readonly refused: readonly Refused[] } {
     return { rows: new Batch(this.#writer.rows(), this.#writer.finish()), refused: this.#refused };
   }
 }
 
-/** What a poll gave, as hosts and tests see it. */
+/** Result of a poll, for hosts and tests. */
 export interface Poll {
   readonly rows: Batch;
   readonly refused: readonly Refused[];
@@ -118,14 +119,14 @@ export interface Poll {
   readonly ended: boolean;
 }
 
-/** A source of a config. */
+/** A source with its config. */
 export interface Source {
   describe(): Description;
   partitions(): readonly string[];
   open(partition: string, position: Uint8Array | null): SourcePartition;
 }
 
-/** A partition that is read. */
+/** An open partition. */
 export interface SourcePartition {
   poll(rowsMax: number, waitMs: number): Poll;
   durable(position: Uint8Array): void;
@@ -140,12 +141,12 @@ export interface SourcePlugin {
 }
 
 /**
- * Makes functions a plugin of world `source`.
+ * Turns functions into a plugin of world `source`.
  *
- * The host keeps the rows of a poll and the position behind them together, so that each row comes exactly once where the source
- * can go on at a position. A `configError` ends the job. An {@link internalError} or a `net.Fault` is taken for something that
- * passes: the reader is thrown away, and after a while another one is opened where the last poll left off. Any other exception
- * is a mistake of the plugin, and ends the job as well.
+ * The host stores the rows of a poll and the position after them atomically. So each row arrives exactly once if the source can
+ * resume at a position. A `configError` fails the job. An {@link internalError} or a `net.Fault` is treated as transient: the
+ * host drops the reader and after a delay opens another one at the position of the last poll. Any other exception is a bug of
+ * the plugin and fails the job.
  */
 export function source<O, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: SourceSpec<O, S>,

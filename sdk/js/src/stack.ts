@@ -1,20 +1,20 @@
-/** Traces of the stack in terms of the plugin's own sources, by the source map that the build puts before the program. */
+/** Stack traces with locations in the plugin's sources, from the source map that the build puts before the program. */
 
-/** The part of a source map that is needed: https://tc39.es/ecma426. */
+/** The required part of a source map: https://tc39.es/ecma426. */
 interface SourceMap {
   readonly sources: readonly string[];
   readonly mappings: string;
 }
 
 /** A location in the program: line, column, and its source file; counted from 0. */
-interface Place {
+interface Location {
   readonly column: number;
   readonly source: number;
   readonly line: number;
   readonly sourceColumn: number;
 }
 
-/** What the build writes into the program's first line. */
+/** Set in the program's first line, which the build writes. */
 declare global {
   // eslint-disable-next-line no-var
   var millstreamSourceMap: SourceMap | undefined;
@@ -23,7 +23,7 @@ declare global {
 const DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const FRAME = /^(.*?)\(?([^()\s]+):(\d+):(\d+)\)?$/;
 
-/** Name, message and trace of an error; of anything else that was thrown, what it is. */
+/** Returns name, message and trace of an error. Formats any other thrown value. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return `thrown: ${String(error)}`;
   const head = `${error.name}: ${error.message}`;
@@ -32,7 +32,7 @@ export function describeError(error: unknown): string {
   return [head, ...frames].join("\n") + cause;
 }
 
-/** A stack frame, as the engine passes it to programs that format their own traces. */
+/** A stack frame, as the engine passes it to `Error.prepareStackTrace`. */
 interface CallSite {
   getFunctionName(): string | null;
   getFileName(): string | null;
@@ -57,8 +57,8 @@ export function placeOf(function_: Function): string {
   return line === undefined ? "" : `\n${line}`;
 }
 
-/** The mappings that were decoded last, as locations for each line of the program. */
-let read: { readonly mappings: string; readonly places: Place[][] } | undefined;
+/** The mappings decoded last, as locations for each line of the program. */
+let read: { readonly mappings: string; readonly locations: Location[][] } | undefined;
 
 /**
  * The lines of a trace, with source locations. `mappings`: the source map, if not the program's; `columnOf`: the
@@ -69,33 +69,33 @@ export function mapStack(stack: string, mappings?: string, columnOf?: (line: num
   const map = globalThis.millstreamSourceMap;
   if (map === undefined) return lines;
   const own = mappings ?? map.mappings;
-  if (read?.mappings !== own) read = { mappings: own, places: decodeMappings(own) };
-  const { places } = read;
+  if (read?.mappings !== own) read = { mappings: own, locations: decodeMappings(own) };
+  const { locations } = read;
   return lines.flatMap((line) => {
     const frame = FRAME.exec(line);
     if (frame === null) return [line];
     const [, before, , lineNumber, column] = frame;
-    // The program begins behind the line with the map.
+    // The program starts after the line with the map.
     const at = columnOf ? columnOf(Number(lineNumber), Number(column)) : Number(column);
-    const place = find(places[Number(lineNumber) - 2] ?? [], at - 1);
-    const source = place && map.sources[place.source];
-    // Sources without a name are the SDK's, whose functions say nothing to the author of a plugin.
-    if (place === undefined || !source) return [];
-    return [`    ${before!.trim()} (${source}:${place.line + 1}:${place.sourceColumn + 1})`];
+    const location = find(locations[Number(lineNumber) - 2] ?? [], at - 1);
+    const source = location && map.sources[location.source];
+    // Sources without a name are the SDK's, which do not help the author of a plugin.
+    if (location === undefined || !source) return [];
+    return [`    ${before!.trim()} (${source}:${location.line + 1}:${location.sourceColumn + 1})`];
   });
 }
 
-/** The last location of a line that begins at this column or before. */
-function find(line: readonly Place[], column: number): Place | undefined {
-  return line.findLast((place) => place.column <= column) ?? line[0];
+/** Returns the last location of a line that starts at this column or before. */
+function find(line: readonly Location[], column: number): Location | undefined {
+  return line.findLast((location) => location.column <= column) ?? line[0];
 }
 
-/** The locations of each line. */
-function decodeMappings(mappings: string): Place[][] {
+/** Decodes the locations of each line. */
+function decodeMappings(mappings: string): Location[][] {
   let [source, line, sourceColumn] = [0, 0, 0];
   return mappings.split(";").map((segments) => {
     let column = 0;
-    const places: Place[] = [];
+    const locations: Location[] = [];
     for (const segment of segments === "" ? [] : segments.split(",")) {
       const [columns, sources, lines, sourceColumns] = decodeSegment(segment);
       column += columns!;
@@ -103,13 +103,13 @@ function decodeMappings(mappings: string): Place[][] {
       source += sources;
       line += lines!;
       sourceColumn += sourceColumns!;
-      places.push({ column, source, line, sourceColumn });
+      locations.push({ column, source, line, sourceColumn });
     }
-    return places;
+    return locations;
   });
 }
 
-/** The numbers of a segment: base 64, five bits a digit, the lowest ones first, the sign in the lowest bit. */
+/** Decodes the numbers of a segment: base 64, five bits per digit, lowest first, with the sign in the lowest bit. */
 function decodeSegment(segment: string): number[] {
   const numbers: number[] = [];
   let [value, shift] = [0, 0];

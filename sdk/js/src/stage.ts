@@ -37,27 +37,27 @@ export class Stage {
   }
 
   /**
-   * The columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
-   * description named. With several inputs, the first one.
+   * Returns the columns of the input rows. In `describe`, these are all columns of the stage's input, later only those
+   * that the description selects. With several inputs, it returns the first one.
    */
   input(): readonly Field[] {
     return this.#inputs === undefined ? fieldsOf(host().input()) : (this.#inputs[0] ?? []);
   }
 
-  /** The columns of each input: one, but in world `cogroup`. */
+  /** Returns the columns of each input. Only world `cogroup` has several. */
   inputs(): readonly (readonly Field[])[] {
     return this.#inputs ?? host().inputs().map(fieldsOf);
   }
 
-  /** The stage's key columns; none if it has no key. */
+  /** Returns the stage's key columns. Empty if the stage has no key. */
   key(): readonly Field[] {
     return this.#key ?? fieldsOf(host().key());
   }
 }
 
-/** Strings, which may contain digits, and numbers. */
+/** Matches strings, which may contain digits, and numbers. */
 const TEXT_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
-/** The prefix that hides a large number while JSON is parsed: no string of a config begins like this. */
+/** Prefix that hides a large number while JSON is parsed. No string of a config starts with it. */
 const HIDDEN = "\u0000bigint ";
 
 function parseExactly(json: string): unknown {
@@ -69,35 +69,35 @@ function parseExactly(json: string): unknown {
   return JSON.parse(hidden, show);
 }
 
-/** Returns the index of the column with this name and type; throws an error of kind `input` if there is none. */
+/** Returns the index of the column with this name and type. Throws an error of kind `input` if there is none. */
 export function position(fields: readonly Field[], name: string, type: Type): number {
-  const place = fields.findIndex((field) => field.name === name);
-  const found = fields[place];
+  const index = fields.findIndex((field) => field.name === name);
+  const found = fields[index];
   if (found === undefined) throw inputError(`the input has no column \`${name}\`; it has: ${shown(fields)}`);
   if (found.type !== type) throw inputError(`column \`${name}\` is ${found.type}, but must be ${type}`);
-  return place;
+  return index;
 }
 
 function shown(fields: readonly Field[]): string {
   return fields.length === 0 ? "no columns" : fields.map(({ name, type }) => `${name} ${type}`).join(", ");
 }
 
-/** What a call may know about the outside. A replay of the batch gives the same. */
+/** Context of a call. A replay of the batch has the same context. */
 export interface Context {
-  /** The batch id: 1, 2, 3 … since the job's first start. */
+  /** ID of the batch: 1, 2, 3 … since the job's first start. */
   readonly batch: number;
-  /** The batch time: the end of the batch's interval. `Date.now()` is the same in milliseconds. */
+  /** Time of the batch: the end of its interval. `Date.now()` is the same in milliseconds. */
   readonly time: Timestamp;
   /** Event time up to which input is considered complete. */
   readonly watermark: Timestamp | null;
   /**
-   * World `update`: whether this is the last call of a key that was idle for the stage's `timeout`. Its state is removed
-   * afterwards, whatever the function returns.
+   * World `update`: whether this is the last call for a key that was idle for the stage's `timeout`. The key's state is
+   * removed afterwards, whatever the function returns.
    */
   readonly timedOut: boolean;
 }
 
-/** A context whose `timedOut` goes from key to key. */
+/** A context whose `timedOut` changes from key to key. */
 export type CallContext = { -readonly [K in keyof Context]: Context[K] };
 
 export function contextOf(wire: WireContext): CallContext {

@@ -1,8 +1,8 @@
 /**
- * Runs plugins in Node, without a host: rows go in and come out as objects.
+ * Runs plugins in Node, without a host. Rows are objects.
  *
- * `int64` and `timestamp` are bigints, where numbers will do as well for rows that go in. The log goes to standard error,
- * `counter` does nothing, `files` reads from `testdata/`.
+ * `int64` and `timestamp` are bigints; input rows may also have numbers. The log goes to standard error, `counter` does
+ * nothing, and `files` reads from `testdata/`.
  */
 
 import { bit, bitmap, bytesOf } from "./batch.ts";
@@ -22,22 +22,22 @@ import type { Description, Field, Rejected, Type } from "./types.ts";
 import type { UpdatePlugin } from "./update.ts";
 import { isWritten } from "./written.ts";
 
-/** What a run gave. */
+/** Result of a run. */
 export interface Run {
-  /** The rows returned. */
+  /** The output rows. */
   readonly rows: TestRow[];
   /**
-   * The rejected rows: their index in the passed rows, and the reason. For worlds `update` and `cogroup`, rows are
-   * sorted by key; for `cogroup`, those of the second input are counted after those of the first.
+   * The rejected rows: index in the input rows, and reason. For worlds `update` and `cogroup`, the input rows are sorted
+   * by key. For `cogroup`, the rows of the second input are counted after those of the first.
    */
   readonly rejected: Rejected[];
 }
 
 const TYPES = ["bool", "int64", "float64", "text", "binary", "timestamp"];
 
-/** Columns as in `"user text, amount int64, tags list<text>"`. */
+/** Parses columns, for example `"user text, amount int64, tags list<text>"`. */
 function fieldsOf(columns: string): Field[] {
-  // Types have commas within them.
+  // Types may contain commas.
   let depth = 0;
   const written = [""];
   for (const letter of columns) {
@@ -57,7 +57,7 @@ function fieldsOf(columns: string): Field[] {
   });
 }
 
-/** A plugin under test: how its stage uses it. */
+/** A plugin under test and the settings of its stage. */
 class Test<P extends { create(stage: Stage): { describe(stage: Stage): Description } }> {
   protected readonly plugin: P;
   #config = "{}";
@@ -67,55 +67,55 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
   #batch = 0;
   #watermark: bigint | null = null;
   protected due: bigint[][] = [];
-  protected asked: { group: number; at: bigint; isSet: boolean }[] = [];
+  protected timerChanges: { group: number; at: bigint; isSet: boolean }[] = [];
 
   constructor(plugin: P) {
     this.plugin = plugin;
   }
 
-  /** The stage's config. */
+  /** Sets the stage's config. */
   config(config: unknown): this {
     this.#config = JSON.stringify(config);
     return this;
   }
 
-  /** The stage's key columns, for example `"user text, day int64"`. */
+  /** Sets the stage's key columns, for example `"user text, day int64"`. */
   key(columns: string): this {
     this.keyFields = fieldsOf(columns);
     return this;
   }
 
-  /** The columns of the stage's input; only plugins that work on any input need it. In world `cogroup` once for each. */
+  /** Sets the columns of the stage's input. Only plugins that accept any columns need it. In world `cogroup`, call it per input. */
   input(columns: string): this {
     this.#inputs.push(fieldsOf(columns));
     return this;
   }
 
-  /** The watermark of the following runs, as in a stage with event time: it drives timers. */
+  /** Sets the watermark of the following runs, as in a stage with event time. Timers then use it. */
   watermark(watermark: bigint): this {
     this.#watermark = watermark;
     return this;
   }
 
-  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
-  http(address: string, answer: (request: TestRequest) => TestResponse): this {
-    this.#http.servers.set(address, answer);
+  /** Defines an HTTP server at an address such as `https://example.com`, which responds to requests. */
+  http(address: string, respond: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, respond);
     return this;
   }
 
-  /** What the plugin says of itself. */
+  /** Returns the plugin's description. */
   describe(): Description {
     this.begin();
     const stage = new Stage(this.#config, this.#inputs, this.keyFields);
     return (this.plugin.create(stage) as ReturnType<P["create"]>).describe(stage);
   }
 
-  /** The stage of a call: its inputs are what the description names. */
+  /** Returns the stage of a call, whose inputs have the described columns. */
   protected stage(description: Description): Stage {
     return new Stage(this.#config, description.inputs ?? [description.input ?? []], this.keyFields);
   }
 
-  /** The context of the next run: the first is at second 1, the next one at second 2, and so on. */
+  /** Returns the context of the next run. The time of the first run is second 1, of the next one second 2, and so on. */
   protected nextContext(): CallContext {
     this.#batch += 1;
     return { batch: this.#batch, time: BigInt(this.#batch) * 1_000_000n, watermark: this.#watermark, timedOut: false };
@@ -126,8 +126,8 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
       ...testHost(),
       http: this.#http.ask,
       timers: {
-        set: (group, at) => void this.asked.push({ group, at, isSet: true }),
-        cancel: (group, at) => void this.asked.push({ group, at, isSet: false }),
+        set: (group, at) => void this.timerChanges.push({ group, at, isSet: true }),
+        cancel: (group, at) => void this.timerChanges.push({ group, at, isSet: false }),
         due: () => ({
           ends: bytesOf(ends(this.due)),
           times: bytesOf(BigInt64Array.from(this.due.flat())),
@@ -139,7 +139,7 @@ class Test<P extends { create(stage: Stage): { describe(stage: Stage): Descripti
 
 /** A plugin of world `transform` under test. */
 class TransformTest extends Test<TransformPlugin> {
-  /** Runs one batch. */
+  /** Processes one batch. */
   run(rows: readonly TestRow[]): Run {
     const description = this.describe();
     const plugin = this.plugin.create(this.stage(description));
@@ -159,24 +159,24 @@ class UpdateTest extends Test<UpdatePlugin> {
   #timers: { key: TestRow; at: bigint }[] = [];
 
   /**
-   * Runs one batch: rows with the key columns and the others. Keys are in the order of their first rows, followed by
-   * those without rows whose timers are due; states and timers are kept for the next run.
+   * Processes one batch of rows with key columns. Keys are in the order of their first rows, followed by keys without
+   * rows whose timers are due. States and timers are kept for the next run.
    */
   run(rows: readonly TestRow[]): Run {
     return this.#call(byKey(this.keyFields, rows), false);
   }
 
-  /** Runs the last call of a key that was idle for too long. */
+  /** Makes the last call for a key that was idle for the stage's timeout. */
   timeOut(key: TestRow): Run {
     return this.#call([{ key: pick(this.keyFields, key), rows: [] }], true);
   }
 
-  /** The states, with the columns of key and state. */
+  /** Returns the states, with the columns of key and state. */
   states(): TestRow[] {
     return this.#states.map(({ key, state }) => ({ ...key, ...state }));
   }
 
-  /** The states that the plugin makes of those of another version, which were of this row type. */
+  /** Migrates states of another version, which had this row type. Returns the new states. */
   migrate<Old>(version: string, old: RowType<Old>, states: readonly TestRow[]): TestRow[] {
     if (!this.plugin.migrate) throw new TypeError("the plugin has no `migrations`");
     const made = this.plugin.migrate({ version, fields: old.fields, states: toBatch(old.fields, states) });
@@ -198,7 +198,7 @@ class UpdateTest extends Test<UpdatePlugin> {
     const stage = this.stage(description);
     const context = this.nextContext();
     this.#takeDue(context.watermark ?? context.time, groups);
-    this.asked = [];
+    this.timerChanges = [];
     const old = groups.map(({ key }) => this.#states.find((known) => isSame(known.key, key))?.state);
     const updated = this.plugin.create(stage).update(stage, context, {
       keys: toBatch(this.keyFields, groups.map(({ key }) => key)),
@@ -208,7 +208,7 @@ class UpdateTest extends Test<UpdatePlugin> {
       known: bitmap(old.map((state) => state !== undefined)),
       timedOut: bitmap(groups.map(() => timedOut)),
     });
-    for (const { group, at, isSet } of this.asked) {
+    for (const { group, at, isSet } of this.timerChanges) {
       const { key } = groups[group]!;
       this.#timers = this.#timers.filter((timer) => timer.at !== at || !isSame(timer.key, key));
       if (isSet) this.#timers.push({ key, at });
@@ -225,8 +225,8 @@ class UpdateTest extends Test<UpdatePlugin> {
 /** A plugin of world `aggregate` under test. */
 class AggregateTest extends Test<AggregatePlugin> {
   /**
-   * Lifts all rows, combines those of each key from first to last, lowers. A plugin with an inverse also takes out the first
-   * row of each key again and puts it back by `combine`.
+   * Lifts all rows, combines those of each key from first to last, and lowers. If the plugin has an inverse, the run
+   * also removes the first row of each key and adds it again with `combine`.
    */
   run(rows: readonly TestRow[]): Run {
     const description = this.describe();
@@ -251,8 +251,8 @@ class AggregateTest extends Test<AggregatePlugin> {
 /** A plugin of world `cogroup` under test. */
 class CogroupTest extends Test<CogroupPlugin> {
   /**
-   * Runs one batch: for each input its rows, with the key columns and the others. Keys are in the order of their
-   * first rows, those of the first input first.
+   * Processes one batch: the rows of each input, with key columns. Keys are in the order of their first rows, those of
+   * the first input first.
    */
   run(inputs: readonly (readonly TestRow[])[]): Run {
     const description = this.describe();
@@ -316,12 +316,12 @@ export type { SinkTest, WriterTest } from "./testing_sink.ts";
 export type { PartitionTest, SourceTest, TestPoll } from "./testing_source.ts";
 export type { AggregateTest, CogroupTest, TransformTest, UpdateTest };
 
-/** The columns of these fields. */
+/** Returns the columns of these fields. */
 function pick(fields: readonly Field[], row: TestRow): TestRow {
   return Object.fromEntries(fields.map(({ name, type }) => [name, toBigint(type, row[name] ?? null)]));
 }
 
-/** The rows of each key, keys in the order of their first rows. */
+/** Returns the rows of each key, with keys in the order of their first rows. */
 function byKey(fields: readonly Field[], rows: readonly TestRow[]): Keyed[] {
   const groups: Keyed[] = [];
   for (const row of rows) {
@@ -337,7 +337,7 @@ function isSame(left: TestRow, right: TestRow): boolean {
   return Object.keys(left).every((name) => String(left[name]) === String(right[name]));
 }
 
-/** Where each group ends. */
+/** Returns the end of each group. */
 function ends(groups: readonly (readonly unknown[])[]): Uint32Array {
   let end = 0;
   return Uint32Array.from(groups, (rows) => (end += rows.length));

@@ -1,13 +1,13 @@
-/** Servers that a test makes up: Node's own sockets cannot be waited for within a call. */
+/** Servers that a test defines. A plugin's call cannot wait for Node's own sockets. */
 
 import type { NetHost } from "./host.ts";
 import type { HttpHost } from "./http.ts";
 import { decodeOne, encodeOne } from "./utf8.ts";
 
-/** A server's response to received data; `null`: it closes the connection. */
+/** A server's response to received data. `null` closes the connection. */
 export type Answer = string | Uint8Array | null;
 
-/** A request over HTTP. */
+/** An HTTP request. */
 export interface TestRequest {
   readonly method: string;
   readonly path: string;
@@ -16,7 +16,7 @@ export interface TestRequest {
   readonly body: string;
 }
 
-/** The response of an HTTP server: a status, or more; `null`: none. */
+/** The response of an HTTP server: a status, or more. `null`: no response. */
 export type TestResponse =
   | number
   | { readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string | Uint8Array }
@@ -27,33 +27,33 @@ export class TestHttp {
   readonly servers = new Map<string, (request: TestRequest) => TestResponse>();
 
   readonly ask: HttpHost = ({ method, scheme, authority, path, headers, body }) => {
-    const answer = this.servers.get(`${scheme}://${authority}`);
-    if (answer === undefined) throw "there is no such server";
+    const respond = this.servers.get(`${scheme}://${authority}`);
+    if (respond === undefined) throw "no such server";
     const named = Object.fromEntries(headers.map(([name, value]) => [name.toLowerCase(), value]));
-    const answered = answer({ method, path, headers: named, body: body === null ? "" : decodeOne(body) });
-    if (answered === null) throw "connection terminated";
-    const whole = typeof answered === "number" ? { status: answered } : answered;
-    return { status: whole.status, headers: Object.entries(whole.headers ?? {}), body: bytes(whole.body ?? "") };
+    const reply = respond({ method, path, headers: named, body: body === null ? "" : decodeOne(body) });
+    if (reply === null) throw "connection terminated";
+    const response = typeof reply === "number" ? { status: reply } : reply;
+    return { status: response.status, headers: Object.entries(response.headers ?? {}), body: bytes(response.body ?? "") };
   };
 }
 
 interface TestSocket {
-  readonly answer: (told: string) => Answer;
+  readonly respond: (received: string) => Answer;
   unread: Uint8Array;
   isClosed: boolean;
 }
 
 /** Connections and datagrams. */
 export class TestSockets implements NetHost {
-  readonly servers = new Map<string, (told: string) => Answer>();
+  readonly servers = new Map<string, (received: string) => Answer>();
   readonly datagrams = new Map<string, Uint8Array[]>();
   readonly #open = new Map<number, TestSocket | Uint8Array[]>();
   #last = 0;
 
   connect(host: string, port: number): number {
-    const answer = this.servers.get(`${host}:${port}`);
-    if (answer === undefined) throw { tag: "failed", val: `there is no server at ${host}:${port}` };
-    return this.#keep({ answer, unread: new Uint8Array(0), isClosed: false });
+    const respond = this.servers.get(`${host}:${port}`);
+    if (respond === undefined) throw { tag: "failed", val: `no server at ${host}:${port}` };
+    return this.#keep({ respond, unread: new Uint8Array(0), isClosed: false });
   }
 
   read(socket: number, bytesMax: number): Uint8Array {
@@ -67,9 +67,9 @@ export class TestSockets implements NetHost {
   write(socket: number, data: Uint8Array): void {
     const own = this.#tcp(socket);
     if (own.isClosed) throw { tag: "closed" };
-    const answer = own.answer(decodeOne(data));
-    if (answer === null) own.isClosed = true;
-    else own.unread = Uint8Array.of(...own.unread, ...bytes(answer));
+    const reply = own.respond(decodeOne(data));
+    if (reply === null) own.isClosed = true;
+    else own.unread = Uint8Array.of(...own.unread, ...bytes(reply));
   }
 
   bind(host: string, port: number): number {
@@ -101,7 +101,7 @@ export class TestSockets implements NetHost {
   }
 }
 
-/** Bytes; those of a string in UTF-8. */
+/** Returns bytes; a string is encoded in UTF-8. */
 export function bytes(data: Uint8Array | string): Uint8Array {
   return typeof data === "string" ? encodeOne(data) : data;
 }

@@ -1,4 +1,4 @@
-/** Rows of tests as columns and back, and the host that all tests have. */
+/** Converts rows of tests to columns and back, and implements the host of all tests. */
 
 import { Batch } from "./batch.ts";
 import { cellOf } from "./cell.ts";
@@ -10,7 +10,7 @@ import type { Field, Type } from "./types.ts";
 /** A row, as tests write it. */
 export type TestRow = Readonly<Record<string, unknown>>;
 
-/** What Node offers, without its types. */
+/** The used parts of Node, which has no types here. */
 interface Node {
   getBuiltinModule(name: "node:fs"): { readFileSync(path: string): Uint8Array };
   readonly stderr: { write(text: string): void };
@@ -18,7 +18,7 @@ interface Node {
 
 declare const process: Node;
 
-/** A host as Node can be one. */
+/** Returns a host implemented with Node. */
 export function testHost(): Host {
   const nothing = () => ({ fields: [] });
   return {
@@ -34,7 +34,7 @@ export function testHost(): Host {
   };
 }
 
-/** Rows that may be null anywhere, as a host passes them. */
+/** Returns a row type in which every column is nullable, like rows from a host. */
 function rowType(fields: readonly Field[]): RowType<TestRow> {
   return new RowType<TestRow>(Object.fromEntries(fields.map(({ name, type }) => [name, cellOf(type)])));
 }

@@ -1,4 +1,4 @@
-/** Sinks under test, with servers that the test makes up. */
+/** Sinks under test, with servers that the test defines. */
 
 import { setHost } from "./host.ts";
 import type { SinkDescription, SinkPlugin, SinkWriter } from "./sink.ts";
@@ -7,9 +7,9 @@ import { type Answer, TestHttp, type TestRequest, type TestResponse, TestSockets
 import { testHost, type TestRow, toBatch } from "./testing_rows.ts";
 import type { Field, Rejected } from "./types.ts";
 
-/** What a sink under test writes with. */
+/** The open sink of a test. */
 export class WriterTest {
-  /** The last batch that was there when it was opened; `null`: none. */
+  /** The last stored batch when it was opened, or `null`. */
   readonly last: number | null;
   readonly #writer: SinkWriter;
   readonly #begin: () => readonly Field[];
@@ -27,7 +27,7 @@ export class WriterTest {
     return refused;
   }
 
-  /** The same without the commit: the part of a batch that exists when something fails. */
+  /** Writes a batch without committing it, as before a failure. */
   begun(batch: number, rows: readonly TestRow[]): Rejected[] {
     const fields = this.#begin();
     this.#writer.begin(batch, BigInt(batch) * 1_000_000n);
@@ -49,44 +49,44 @@ export class SinkTest {
     this.#fieldsOf = fieldsOf;
   }
 
-  /** The sink's config. */
+  /** Sets the sink's config. */
   config(config: unknown): this {
     this.#config = JSON.stringify(config);
     return this;
   }
 
   /**
-   * The columns of the sink's input, for example `"user text, amount int64"`; only sinks that accept any columns need
-   * it.
+   * Sets the columns of the sink's input, for example `"user text, amount int64"`. Only sinks that accept any columns
+   * need it.
    */
   input(columns: string): this {
     this.#input = this.#fieldsOf(columns);
     return this;
   }
 
-  /** A server at an address, which responds to received data. Only its responses can be read. */
-  server(address: string, answer: (told: string) => Answer): this {
-    this.#sockets.servers.set(address, answer);
+  /** Defines a server at an address, which responds to received data. Only its responses can be read. */
+  server(address: string, respond: (received: string) => Answer): this {
+    this.#sockets.servers.set(address, respond);
     return this;
   }
 
-  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
-  http(address: string, answer: (request: TestRequest) => TestResponse): this {
-    this.#http.servers.set(address, answer);
+  /** Defines an HTTP server at an address such as `https://example.com`, which responds to requests. */
+  http(address: string, respond: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, respond);
     return this;
   }
 
-  /** What the plugin says of itself. */
+  /** Returns the plugin's description. */
   describe(): SinkDescription {
     return this.#sink().describe(this.#input);
   }
 
-  /** The last stored batch of the job with this id. */
+  /** Returns the last stored batch of the job with this ID. */
   committed(jobId: string): number | null {
     return this.#sink().committed(identity(jobId));
   }
 
-  /** Opens the sink for the job with this id, as the start with this number. */
+  /** Opens the sink for the job with this ID and this start number. */
   open(jobId = "job", generation = 1): WriterTest {
     const { input } = this.describe();
     const writer = this.#sink().open(input, { identity: identity(jobId), generation });

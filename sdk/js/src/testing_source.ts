@@ -1,4 +1,4 @@
-/** Sources under test, with servers that the test makes up. */
+/** Sources under test, with servers that the test defines. */
 
 import { setHost } from "./host.ts";
 import type { Polled, SourcePartition, SourcePlugin } from "./source.ts";
@@ -7,10 +7,10 @@ import { type Answer, bytes, TestHttp, type TestRequest, type TestResponse, Test
 import { testHost, type TestRow, toRows } from "./testing_rows.ts";
 import type { Description } from "./types.ts";
 
-/** What a poll gave. */
+/** Result of a poll. */
 export interface TestPoll extends Required<Pick<Polled, "pauseMs" | "ended">> {
   readonly rows: TestRow[];
-  /** Received data that is not a row. */
+  /** The rejected data. */
   readonly refused: readonly { readonly data: Uint8Array; readonly reason: string }[];
   /** The position to resume at; `null`: unchanged. */
   readonly position: Uint8Array | null;
@@ -26,7 +26,7 @@ export class PartitionTest {
     this.#begin = begin;
   }
 
-  /** Returns the next rows; throws if there are more than the maximum, as a host does. */
+  /** Polls for the next rows. As in a host, more rows than the maximum are an error. */
   poll(rowsMax = 16384, waitMs = 500): TestPoll {
     const { output } = this.#begin();
     const { rows, ...others } = this.#partition.poll(rowsMax, waitMs);
@@ -35,13 +35,13 @@ export class PartitionTest {
     return { rows: toRows(output, rows), ...others };
   }
 
-  /** Reports that the rows up to a position are durable. */
+  /** Notifies the source that the rows up to a position are durable. */
   durable(position: Uint8Array | string): void {
     this.#begin();
     this.#partition.durable(bytes(position));
   }
 
-  /** Reports that a checkpoint with a position is published. */
+  /** Notifies the source that a checkpoint with a position is published. */
   published(position: Uint8Array | string): void {
     this.#begin();
     this.#partition.published(bytes(position));
@@ -59,41 +59,41 @@ export class SourceTest {
     this.#plugin = plugin;
   }
 
-  /** The source's config. */
+  /** Sets the source's config. */
   config(config: unknown): this {
     this.#config = JSON.stringify(config);
     return this;
   }
 
-  /** A server at an address, which responds to received data. Only its responses can be read. */
-  server(address: string, answer: (told: string) => Answer): this {
-    this.#sockets.servers.set(address, answer);
+  /** Defines a server at an address, which responds to received data. Only its responses can be read. */
+  server(address: string, respond: (received: string) => Answer): this {
+    this.#sockets.servers.set(address, respond);
     return this;
   }
 
-  /** An HTTP server at an address such as `https://example.com`, which responds to requests. */
-  http(address: string, answer: (request: TestRequest) => TestResponse): this {
-    this.#http.servers.set(address, answer);
+  /** Defines an HTTP server at an address such as `https://example.com`, which responds to requests. */
+  http(address: string, respond: (request: TestRequest) => TestResponse): this {
+    this.#http.servers.set(address, respond);
     return this;
   }
 
-  /** The datagrams that come to an address. */
+  /** Sets the datagrams that an address receives. */
   datagrams(address: string, ...data: readonly (string | Uint8Array)[]): this {
     this.#sockets.datagrams.set(address, data.map(bytes));
     return this;
   }
 
-  /** What the plugin says of itself. */
+  /** Returns the plugin's description. */
   describe(): Description {
     return this.#source().describe();
   }
 
-  /** The partitions that there are. */
+  /** Returns the partitions. */
   partitions(): readonly string[] {
     return this.#source().partitions();
   }
 
-  /** Begins to read a partition, at a position of an earlier poll; `null`: at its beginning. */
+  /** Opens a partition at a position of an earlier poll, or with `null` at its start. */
   open(partition = "", position: Uint8Array | string | null = null): PartitionTest {
     this.describe();
     const opened = this.#source().open(partition, position === null ? null : bytes(position));

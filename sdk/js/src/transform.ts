@@ -10,11 +10,11 @@ import type { RowType } from "./row.ts";
 import type { Context, Stage } from "./stage.ts";
 import type { Column, Description } from "./types.ts";
 
-/** A plugin of world `transform` that works on batches: what {@link transform} makes of a function. */
+/** A plugin of world `transform` that processes batches. {@link transform} creates one from a function. */
 export interface Transform {
-  /** Called when a job is loaded: says what is read and what is returned, or that config or input do not fit. */
+  /** Called when a job is loaded. Describes input and output, or throws if config or input are unsuitable. */
   describe(stage: Stage): Description;
-  /** Called with the rows of a batch that one worker holds, or a part of them. */
+  /** Called with the rows of a batch in one worker, or with a part of them. */
   process(context: Context, rows: Batch): Output;
 }
 
@@ -25,33 +25,33 @@ export interface TransformPlugin {
   create(stage: Stage): Transform;
 }
 
-/** What a plugin function says of itself. */
+/** Settings of a plugin. */
 export interface TransformSpec<I, O, S> {
-  /** The columns that it reads. A row with a null where none may be is rejected before the function sees it. */
+  /** The input columns. A row with a null in a column that is not nullable is rejected before the function sees it. */
   readonly input: RowType<I>;
-  /** The columns of the rows that it returns. */
+  /** The output columns. */
   readonly output: RowType<O>;
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** The arguments of a plugin function besides its row. */
+/** Arguments of a plugin function besides its row. */
 export interface TransformCall<O, C> {
   readonly config: C;
   readonly context: Context;
-  /** Takes output rows, in addition to those that the function returns. */
+  /** Collects output rows, in addition to those that the function returns. */
   readonly out: Out<O>;
 }
 
 /**
- * The result of a plugin function: a row, `null` for none, any number of rows, or why it rejects its own. Only a
- * function that has read `out` from its call may return nothing at all.
+ * Return value of a plugin function: a row, `null` for none, any number of rows, or a rejection. Only a function that has
+ * read `out` from its call may return nothing.
  */
 export type Returned<O> = O | Iterable<O> | Rejection | null | undefined | void;
 
-/** Makes a function a plugin: it is called for each row. */
+/** Turns a function into a plugin. It is called for each row. */
 export function transform<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: TransformSpec<I, O, S>,
   function_: (row: I, call: TransformCall<O, Config<S>>) => Returned<O>,
@@ -76,7 +76,7 @@ export function transform<I, O, S extends ConfigSpec<unknown> | undefined = unde
         let before = 0;
         while (row < rows.rows) {
           try {
-            // A loop within the `try`, which costs as much as a call.
+            // The loop is within the `try`, which costs as much as a call.
             for (; row < rows.rows; row++) {
               if (skip.size > 0 && skip.has(row)) continue;
               before = out.rows();
@@ -104,12 +104,12 @@ function describe<I, O>(spec: TransformSpec<I, O, ConfigSpec<unknown> | undefine
   };
 }
 
-/** Creates a plugin from functions on batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may accept any columns. */
 function batches(create: (stage: Stage) => Transform): TransformPlugin {
   return { world: "transform", create };
 }
 
-/** The values of a column: a typed array if there is one for the type. */
+/** The values of a column: a typed array if the type has one. */
 export type ColumnOf<T> = [T] extends [bigint]
   ? BigInt64Array
   : [T] extends [number]
@@ -119,11 +119,11 @@ export type ColumnOf<T> = [T] extends [bigint]
 /** The columns of a row type. */
 export type Columns<T> = { readonly [K in keyof T]: ColumnOf<T[K]> };
 
-/** The arguments of a function on columns besides them. */
+/** Arguments of a function on columns besides them. */
 export interface ColumnsCall<C> {
   readonly config: C;
   readonly context: Context;
-  /** How many rows there are. */
+  /** Number of rows. */
   readonly rows: number;
   /** Rejects a row. The columns that the function returns still have a row for it, which is skipped. */
   reject(row: number, reason: string): void;
@@ -131,8 +131,8 @@ export interface ColumnsCall<C> {
 
 /**
  * Creates a plugin from a function on columns, which returns one row for each row. `float64` is passed as a
- * `Float64Array` and `int64` as a `BigInt64Array` over the bytes that the host has passed, other types and columns
- * with nulls as arrays.
+ * `Float64Array` and `int64` as a `BigInt64Array`, views of the host's bytes. Other types, and columns with nulls, are
+ * passed as arrays.
  */
 function columns<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: TransformSpec<I, O, S>,
@@ -144,14 +144,14 @@ function columns<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
       describe: () => describe(spec),
       process(context, batch) {
         const rejected = spec.input.missing(batch);
-        const places = without(batch.rows, rejected);
-        const rows = places === null ? batch : batch.take(places, spec.input.fields);
+        const readable = without(batch.rows, rejected);
+        const rows = readable === null ? batch : batch.take(readable, spec.input.fields);
         const own = new Map<number, string>();
         const given = readColumns(spec.input, rows);
         const call = { config, context, rows: rows.rows, reject: (row: number, reason: string) => void own.set(row, reason) };
         const returned = writeColumns(spec.output, returnedBy(function_, "transform.columns", function_(given, call)), rows.rows);
         if (own.size === 0) return { rows: returned, rejected };
-        rejected.push(...Array.from(own, ([row, reason]) => ({ row: places === null ? row : places[row]!, reason })));
+        rejected.push(...Array.from(own, ([row, reason]) => ({ row: readable === null ? row : readable[row]!, reason })));
         rejected.sort((a, b) => a.row - b.row);
         const kept = without(rows.rows, Array.from(own.keys(), (row) => ({ row })));
         return { rows: returned.take(kept!, spec.output.fields), rejected };
@@ -160,7 +160,7 @@ function columns<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
   });
 }
 
-/** The rows that are left; `null` where those are all. */
+/** Returns the remaining rows, or `null` if all remain. */
 function without(rows: number, rejected: readonly { readonly row: number }[]): number[] | null {
   if (rejected.length === 0) return null;
   const gone = new Set(rejected.map(({ row }) => row));

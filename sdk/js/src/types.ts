@@ -1,52 +1,52 @@
-/** What crosses the boundary between host and plugin, as the interface's WIT has it and QuickJS shows it. */
+/** Values that cross the boundary between host and plugin, as defined in WIT and represented in QuickJS. */
 
 import { isWritten, type WrittenType } from "./written.ts";
 
 /**
- * The type of a column: a plain one; one whose values are written out, as columns of text are; or `arrow …`, any other Arrow type,
- * whose column is an Arrow IPC stream.
+ * A column type: a plain type, or one whose values are encoded as text, or `arrow …`. The latter is any other Arrow type; its
+ * column is an Arrow IPC stream.
  */
 export type Type = "bool" | "int64" | "float64" | "text" | "binary" | "timestamp" | WrittenType | `arrow ${string}`;
 
-/** One column of a schema. */
+/** A column of a schema. */
 export interface Field {
   readonly name: string;
   readonly type: Type;
-  /** Whether rows may be null. */
+  /** Whether the column is nullable. */
   readonly nullable: boolean;
 }
 
-/** The rows of one column: Arrow's buffers as bytes. */
+/** The rows of one column, as Arrow buffers. */
 export interface Column {
-  /** A bitmap, one bit a row, least significant bit first; a set bit is a value, a clear one a null. `null`: no nulls. */
+  /** A bitmap, one bit per row, least significant bit first. A set bit is a value, a clear one a null. `null`: no nulls. */
   readonly validity: Uint8Array | null;
-  /** Of text and binary: where each row begins, rows + 1 signed 32-bit numbers. */
+  /** For text and binary: the start of each row, as rows + 1 signed 32-bit numbers. */
   readonly offsets: Uint8Array | null;
   /** The values. */
   readonly data: Uint8Array;
 }
 
-/** A rejected row, by its index in the passed batch. */
+/** A rejected row. `row` is its index in the batch. */
 export interface Rejected {
   readonly row: number;
   readonly reason: string;
 }
 
-/** A plugin's description of itself for a given stage. Missing parts are empty. */
+/** A plugin's description for a given stage. Missing parts are empty. */
 export interface Description {
-  /** The columns that it reads, by name, in the order in which calls pass them. */
+  /** The input columns, in the order in which calls pass them. */
   readonly input?: readonly Field[];
-  /** World `cogroup`: the same for each input. */
+  /** World `cogroup`: the columns of each input. */
   readonly inputs?: readonly (readonly Field[])[];
-  /** The columns of the rows that it returns; in world `aggregate` without the key columns. */
+  /** The output columns. In world `aggregate`, without the key columns. */
   readonly output: readonly Field[];
   /** The columns of a state (world `update`) or of an accumulator (world `aggregate`). */
   readonly state?: readonly Field[];
   /** The required types of the key columns; any by default. */
   readonly key?: readonly Field[] | undefined;
-  /** Whether `inverse` works (world `aggregate`). */
+  /** Whether the plugin supports `inverse` (world `aggregate`). */
   readonly inverse?: boolean;
-  /** What it is for; the text of `package.json` by default. */
+  /** Description of the plugin; the one of `package.json` by default. */
   readonly doc?: string | undefined;
   /** A JSON Schema of the config; any config by default. */
   readonly configSchema?: string;

@@ -12,11 +12,11 @@ import { missingReturn } from "./returned.ts";
 import { NO_TIMERS, Timers } from "./timers.ts";
 import type { Description, Rejected } from "./types.ts";
 
-/** A plugin of world `update` that works on batches: what {@link update} makes of a function. */
+/** A plugin of world `update` that processes batches. {@link update} creates one from a function. */
 export interface Update {
-  /** Called when a job is loaded: describes output and state, or says that config, input or key do not fit. */
+  /** Called when a job is loaded. Describes output and state, or throws if config, input or key are unsuitable. */
   describe(stage: Stage): Description;
-  /** Called with groups of a batch; every key comes at most once a batch. */
+  /** Called with groups of a batch. Every key occurs at most once per batch. */
   update(stage: Stage, context: Context, groups: Groups): Updated;
 }
 
@@ -25,64 +25,64 @@ export interface UpdatePlugin {
   readonly world: "update";
   /** Reads the config. Called before everything else, and again when the config changes. */
   create(stage: Stage): Update;
-  /** In world `update-migrating`: returns the states of this version for those of another one. */
+  /** World `update-migrating`: converts states of another version. */
   readonly migrate?: Migrate | undefined;
 }
 
-/** Makes new states of old ones: row i of the result is that of row i. */
+/** Converts old states to new ones. Row i of the result is the new state of row i. */
 export type Migrate = (old: OldStates) => Batch;
 
 /** Rows grouped by key, and the state of each key. */
 export interface Groups {
-  /** The key columns, one row a group. */
+  /** The key columns, one row per group. */
   readonly keys: Batch;
-  /** The rows, those of the first group first, within a group in the order of arrival. */
+  /** The rows of the first group first. Within a group, they are in the order of arrival. */
   readonly rows: Batch;
-  /** Where each group's rows end in `rows`. */
+  /** The end of each group's rows in `rows`. */
   readonly ends: Uint32Array;
-  /** The old states, one row per group; the row of a key without a state has no meaning. */
+  /** The old states, one row per group. The values of a key without a state are undefined. */
   readonly states: Batch;
-  /** A bit a group: whether the key had a state. */
+  /** One bit per group: whether the key had a state. */
   readonly known: Uint8Array;
-  /** A bit a group: whether this is the last call of an idle key. */
+  /** One bit per group: whether this is the last call for an idle key. */
   readonly timedOut: Uint8Array;
 }
 
-/** What a call of world `update` returns. */
+/** Result of a call in world `update`. */
 export interface Updated {
-  /** The new states, one row a group. */
+  /** The new states, one row per group. */
   readonly states: Batch;
   /** One bit per group: set if the new state is kept, clear if the key is removed. */
   readonly kept: Uint8Array;
-  /** Rows to emit, any number. */
+  /** The output rows. */
   readonly output: Batch;
   /** The rejected rows of the groups. */
   readonly rejected: readonly Rejected[];
 }
 
-/** What a plugin function says of itself. */
+/** Settings of a plugin. */
 export interface UpdateSpec<K, I, T, O, S> {
-  /** The columns of the key; any key by default. */
+  /** The key columns; any key by default. */
   readonly key?: RowType<K>;
-  /** The columns that it reads; without them, rows of any input are only counted. */
+  /** The input columns. Without them, rows with any columns are only counted. */
   readonly input?: RowType<I>;
   /** The columns of the state. */
   readonly state: RowType<T>;
-  /** The columns of the rows that it returns, or {@link keyed} ones after those of the key; no rows by default. */
+  /** The output columns. With {@link keyed}, the key columns come before them. No output by default. */
   readonly output?: OutputType<O>;
   /** The fields of its config; none by default. */
   readonly config?: S;
-  /** Whether it uses timers. */
+  /** Whether the plugin uses timers. */
   readonly timers?: boolean;
-  /** How it takes over states of other versions, each with columns of its own; the world is `update-migrating` then. */
+  /** Converts states of other versions, one migration per format. Requires the world `update-migrating`. */
   readonly migrations?: readonly Migration<T>[];
-  /** What it is for; the `description` of `package.json` by default. */
+  /** Description of the plugin; the `description` of `package.json` by default. */
   readonly doc?: string;
 }
 
-/** The arguments of a plugin function besides rows and state. */
+/** Arguments of a plugin function besides rows and state. */
 export interface UpdateCall<K, O, C> {
-  /** The key of this call; an empty object if the plugin works with any key. */
+  /** The key of this call. An empty object if the plugin accepts any key. */
   readonly key: K;
   readonly out: Out<O>;
   readonly config: C;
@@ -90,10 +90,10 @@ export interface UpdateCall<K, O, C> {
   readonly timers: Timers;
 }
 
-/** A state, `null` (the key is removed), or why the rows are rejected (the state stays unchanged). */
+/** The new state, `null` to remove the key, or a rejection of the rows, which leaves the state unchanged. */
 export type NewState<T> = T | Rejection | null;
 
-/** Makes a function a plugin: it is called for each key with its new rows and its state, and returns the new state. */
+/** Turns a function into a plugin. It is called for each key with its new rows and its state, and returns the new state. */
 export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknown> | undefined = undefined>(
   spec: UpdateSpec<K, I, T, O, S>,
   function_: (rows: readonly I[], state: T | null, call: UpdateCall<K, O, Config<S>>) => NewState<T>,
@@ -163,7 +163,7 @@ export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknow
   return batches(create, migrate);
 }
 
-/** Creates a plugin from functions on batches, which may work on any columns. */
+/** Creates a plugin from functions on batches, which may accept any columns. */
 function batches(create: (stage: Stage) => Update, migrate?: Migrate): UpdatePlugin {
   return { world: "update", create, migrate };
 }
@@ -173,13 +173,13 @@ update.batches = batches;
 /** A row without columns. */
 export const NOTHING: RowType<{}> = rowType({});
 
-/** The rows of a call; without an output type none. */
+/** Creates the output of a call. Without an output type, it must stay empty. */
 export function newOutput<O>(output: OutputType<O> | undefined): Output<O> {
   if (output === undefined) return new Output((NOTHING as RowType<O>).writer(), false);
   return output instanceof KeyedType ? new Output(output.rows.writer(), true) : new Output(output.writer(), false);
 }
 
-/** What a function returns, or the rejection that it throws. */
+/** Calls a function. Returns its result, or the rejection that it throws. */
 export function refusable<T>(function_: () => T): T | Rejection {
   try {
     return function_();
@@ -189,7 +189,7 @@ export function refusable<T>(function_: () => T): T | Rejection {
   }
 }
 
-/** The rows of an input by group, without unreadable ones, and which of them are rejected. */
+/** The rows of an input by group, without unreadable ones, and the rejected rows. */
 export class GroupedRows<I> {
   readonly #read: RowReader<I>;
   readonly #ends: Uint32Array;
@@ -213,7 +213,7 @@ export class GroupedRows<I> {
     return group === 0 ? 0 : this.#ends[group - 1]!;
   }
 
-  /** The rows of a group. */
+  /** Returns the rows of a group. */
   of(group: number): I[] {
     const rows: I[] = [];
     const end = this.#ends[group]!;
@@ -230,7 +230,7 @@ export class GroupedRows<I> {
     }
   }
 
-  /** The rejected rows, in order. */
+  /** Returns the rejected rows, in order. */
   rejected(): Rejected[] {
     return this.#rejected.sort((a, b) => a.row - b.row);
   }

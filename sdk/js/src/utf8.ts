@@ -1,9 +1,9 @@
 /**
- * UTF-8, many texts at once.
+ * Converts many strings from and to UTF-8 at once.
  *
- * QuickJS interprets, so a loop over bytes costs ten times what its own functions do, and it has no TextDecoder. Base64 is
- * its fastest way between bytes and strings: bytes -> base64 -> a string with a character a byte, and back. That is all that
- * ASCII needs; the rest goes through `decodeURIComponent` row by row, and only rows that are not ASCII do.
+ * QuickJS is an interpreter, so a loop over bytes costs ten times as much as its own functions, and it has no TextDecoder.
+ * Base64 is its fastest way between bytes and strings: bytes -> base64 -> a string with one character per byte, and back. This
+ * is enough for ASCII. Only rows that are not ASCII also go through `decodeURIComponent`, one by one.
  */
 
 declare function atob(base64: string): string;
@@ -15,7 +15,7 @@ interface Base64 {
 
 const base64 = Uint8Array as unknown as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
 
-/** A string with a character for each byte. */
+/** Returns a string with one character per byte. */
 const characters: (bytes: Uint8Array) => string =
   "toBase64" in Uint8Array.prototype
     ? (bytes) => atob((bytes as unknown as Base64).toBase64())
@@ -27,7 +27,7 @@ const characters: (bytes: Uint8Array) => string =
         return parts.join("");
       };
 
-/** The bytes of a string whose characters are bytes. */
+/** Returns the bytes of a string with one character per byte. */
 const bytesOf: (characters: string) => Uint8Array<ArrayBuffer> = base64.fromBase64
   ? (characters) => base64.fromBase64!(btoa(characters))
   : (characters) => Uint8Array.from(characters, (character) => character.charCodeAt(0));
@@ -46,7 +46,7 @@ export function decode(data: Uint8Array, offsets: Int32Array): Texts {
   const decoded = new Int32Array(rows + 1);
   const parts: string[] = [];
   const notAscii = /[\x80-\xff]/g;
-  // Rows up to `next`, a byte that is not ASCII, are taken over as one piece.
+  // Rows up to the next byte that is not ASCII are copied as one piece.
   let next = -1;
   let taken = offsets[0]!;
   let length = 0;
@@ -72,7 +72,7 @@ export function decode(data: Uint8Array, offsets: Int32Array): Texts {
   return { text: parts.join(""), offsets: decoded };
 }
 
-/** Decodes one text. */
+/** Decodes one string. */
 export function decodeOne(data: Uint8Array): string {
   const raw = characters(data);
   return isAscii(data) ? raw : decodeURIComponent(escape(raw));
@@ -96,7 +96,7 @@ export function encode(texts: readonly string[]): { data: Uint8Array; offsets: U
     }
     return { data: first, offsets: new Uint8Array(offsets.buffer) };
   }
-  // Text by text: joined, two halves of a pair could meet that do not belong together.
+  // Each string separately: joining them could create a surrogate pair from unpaired halves.
   const raw = texts.map(toCharacters);
   let end = 0;
   for (let i = 0; i < raw.length; ) {
@@ -107,7 +107,7 @@ export function encode(texts: readonly string[]): { data: Uint8Array; offsets: U
   return { data: bytesOf(joined), offsets: new Uint8Array(offsets.buffer) };
 }
 
-/** The UTF-8 of a string as a string with one character per byte. */
+/** Encodes a string in UTF-8. Returns a string with one character per byte. */
 function toCharacters(text: string): string {
   return unescape(encodeURIComponent(text.toWellFormed()));
 }
@@ -122,7 +122,7 @@ function bytesIfAscii(text: string): Uint8Array<ArrayBuffer> | null {
   return isAscii(bytes) ? bytes : null;
 }
 
-/** The string itself; throws if it has characters above U+00FF. */
+/** Returns the string. Throws if it has characters above U+00FF. */
 function latin1(text: string): string {
   if (!base64.fromBase64 && /[^\x00-\xff]/.test(text)) throw new RangeError("not Latin-1");
   return text;

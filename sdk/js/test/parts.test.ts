@@ -1,4 +1,4 @@
-/** The parts that plugin functions do not see. */
+/** Parts that plugin functions do not see. */
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -17,7 +17,7 @@ function roundTrip(texts: readonly string[]): string[] {
   return texts.map((_, i) => decoded.text.substring(decoded.offsets[i]!, decoded.offsets[i + 1]!));
 }
 
-test("texts are the same after they were UTF-8", () => {
+test("texts survive UTF-8", () => {
   const all = ["", "plain", "ü", "é%41%", "\0\x7f", "日本", "😀", "a😀", "\u0080\u07ff\u0800\uffff", "", "end"];
   assert.deepEqual(roundTrip(all), all);
   assert.deepEqual(roundTrip(["only", "", "ascii"]), ["only", "", "ascii"]);
@@ -28,7 +28,7 @@ test("texts are the same after they were UTF-8", () => {
   }
 });
 
-test("halves of surrogate pairs do not meet", () => {
+test("halves of surrogate pairs are not joined", () => {
   assert.deepEqual(roundTrip(["a\ud83d", "\ude00b"]), ["a\ufffd", "\ufffdb"]);
 });
 
@@ -77,14 +77,14 @@ test("columns are found by name and type", () => {
   assert.throws(() => position(fields, "n", "text"), /column `n` is int64, but must be text/);
 });
 
-test("dates are times with less", () => {
+test("dates have milliseconds, timestamps microseconds", () => {
   assert.equal(toDate(-1n).getTime(), -1);
   assert.equal(toDate(1_999n).getTime(), 1);
   assert.equal(fromDate(new Date(5)), 5000n);
 });
 
-test("traces tell of the author's sources only", () => {
-  // One segment a line: lines 1 and 2 of the program are lines 11 and 5 of a.ts, line 3 is of a source without a name.
+test("traces only show the author's sources", () => {
+  // One segment per line: lines 1 and 2 of the program are lines 11 and 5 of a.ts; line 3 is from a source without a name.
   globalThis.millstreamSourceMap = { sources: ["src/a.ts", ""], mappings: "AAUE;AANA;ACAA" };
   const error = new RangeError("too far");
   error.stack = "    at g (/plugin.js:2:26)\n    at f (/plugin.js:3:1)\n    at sdk (/plugin.js:4:1)\n    at map (native)\n";

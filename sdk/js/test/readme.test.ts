@@ -1,4 +1,4 @@
-/** The plugins of the README are right: their types fit, and each is a plugin. */
+/** The plugins in the README: their types are correct, and each is a plugin. */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

@@ -1,4 +1,4 @@
-/** Sinks, and requests over HTTP. */
+/** Sinks, and HTTP requests. */
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -7,8 +7,8 @@ import * as testing from "../src/testing.ts";
 
 const Entry = row({ name: text, amount: integer });
 
-/** What the sink below was told. */
-let told: unknown[] = [];
+/** Calls of the sink below. */
+let calls: unknown[] = [];
 
 const ledger = sink(
   { input: Entry, promise: ({ loose }) => (loose ? "at-least-once" : "exactly-once"), config: { loose: config.boolean({ default: false }), last: config.whole({ default: 0 }) }, doc: "Entries" },
@@ -16,24 +16,24 @@ const ledger = sink(
     check({ last }) {
       if (last < 0) throw configError("there is no such batch");
     },
-    committed: ({ last }, { job, jobId, sink }) => (told.push([job, jobId, sink]), last || null),
+    committed: ({ last }, { job, jobId, sink }) => (calls.push([job, jobId, sink]), last || null),
     open: ({ last }, { generation, identity }) => ({
       last: last || null,
-      begin: (batch, time) => void told.push([batch, time, generation, identity.jobId]),
+      begin: (batch, time) => void calls.push([batch, time, generation, identity.jobId]),
       write(rows) {
         assert.equal(rows.length, rows.batch.rows);
-        for (const [place, entry] of rows.entries()) {
-          if (entry.amount < 0) rows.refuse(place, new Error("it is owed"));
+        for (const [index, entry] of rows.entries()) {
+          if (entry.amount < 0) rows.refuse(index, new Error("it is owed"));
         }
-        told.push([...rows]);
+        calls.push([...rows]);
       },
-      commit: (batch) => void told.push(batch),
+      commit: (batch) => void calls.push(batch),
     }),
   },
 );
 
-test("a sink is told of its batches, and tells what it refuses", () => {
-  told = [];
+test("a sink receives its batches and reports rejected rows", () => {
+  calls = [];
   const own = testing.sink(ledger);
   const { doc, promise, input } = own.describe();
   assert.deepEqual([doc, promise, input.map(({ name }) => name)], ["Entries", "exactly-once", ["name", "amount"]]);
@@ -47,14 +47,14 @@ test("a sink is told of its batches, and tells what it refuses", () => {
     { row: 2, reason: `column \`amount\` is ${2n ** 60n}, which is beyond what a number holds exactly` },
   ]);
   writer.begun(5, []);
-  assert.deepEqual(told, [["test", "id", "out"], [4, 4_000_000n, 7, "id"], [{ name: "a", amount: 1 }], 4, [5, 5_000_000n, 7, "id"], []]);
+  assert.deepEqual(calls, [["test", "id", "out"], [4, 4_000_000n, 7, "id"], [{ name: "a", amount: 1 }], 4, [5, 5_000_000n, 7, "id"], []]);
   const later = testing.sink(ledger).config({ last: 9 });
   assert.deepEqual([later.committed("id"), later.open().last], [9, 9]);
   assert.throws(() => testing.sink(ledger).config({ last: -1 }).open(), /there is no such batch/);
   assert.throws(() => testing.sink(ledger).config({ lost: 1 }).describe(), /unknown field `lost`/);
 });
 
-test("a sink takes any columns, or picks those that it reads", () => {
+test("a sink accepts any columns, or selects some", () => {
   const rows: unknown[] = [];
   const writer = { write: (of: Iterable<unknown>) => void rows.push(...of), commit: () => {} };
   const any = sink({ promise: "at-least-once" }, { open: () => writer });
@@ -69,7 +69,7 @@ test("a sink takes any columns, or picks those that it reads", () => {
   assert.throws(() => own.config({ names: ["y"] }).describe(), /the input has no column `y`; it has: a, n, x/);
 });
 
-test("what is missing or wrong is told", () => {
+test("missing and wrong parts are reported", () => {
   const open = () => ({ write: () => {}, commit: () => {} });
   assert.throws(() => testing.sink(sink({ promise: "exactly-once" }, { open })).describe(), /must have a function `committed`/);
   const nothing = sink({ promise: "at-least-once" }, { open: () => undefined as unknown as ReturnType<typeof open> });
@@ -78,7 +78,7 @@ test("what is missing or wrong is told", () => {
   assert.throws(() => testing.sink(behind).open().batch(1, [{ name: "", amount: 0 }]), /row 1 is rejected, but there are 1 rows/);
 });
 
-test("requests over HTTP are answered by servers of the test", () => {
+test("servers of the test respond to HTTP requests", () => {
   const answers: unknown[] = [];
   const asking = sink({ promise: "at-least-once", input: row({ n: float64 }) }, {
     open: () => ({
@@ -111,7 +111,7 @@ test("requests over HTTP are answered by servers of the test", () => {
   assert.deepEqual(answers, [
     [201, "2", "ok"],
     204,
-    "GET https://example.org: there is no such server",
+    "GET https://example.org: no such server",
     "GET https://gone.example: connection terminated",
     "this is not an address; write it as `https://example.com/feed`",
     "this is not an address; write it as `https://example.com/feed`",

@@ -7,7 +7,7 @@ import * as testing from "../src/testing.ts";
 
 const Number = row({ n: int64, of: text });
 
-const heard: string[] = [];
+const durable: string[] = [];
 
 const numbers = source({ output: Number, config: { up_to: config.int64() }, doc: "Numbers, but for sevens" }, {
   check({ up_to }) {
@@ -24,12 +24,12 @@ const numbers = source({ output: Number, config: { up_to: config.int64() }, doc:
         }
         return { position: String(n), ended: n === up_to };
       },
-      durable: (position) => void heard.push(decodeText(position)),
+      durable: (position) => void durable.push(decodeText(position)),
     };
   },
 });
 
-test("a source goes on at its position", () => {
+test("a source resumes at its position", () => {
   const own = testing.source(numbers).config({ up_to: 9 });
   assert.equal(own.describe().doc, "Numbers, but for sevens");
   assert.deepEqual(own.partitions(), ["a", "b"]);
@@ -42,12 +42,12 @@ test("a source goes on at its position", () => {
   assert.deepEqual([decodeText(rest.position!), rest.ended], ["9", true]);
   again.durable("x");
   again.published("y");
-  assert.deepEqual(heard, ["x"]);
+  assert.deepEqual(durable, ["x"]);
   assert.throws(() => testing.source(numbers).config({ up_to: -1 }).open(), /there are no such numbers/);
   assert.throws(() => testing.source(numbers).config({ upto: 1 }).describe(), /unknown field `upto`/);
 });
 
-test("a source has one partition if it does not say, and gives no more than it is asked for", () => {
+test("a source has one partition by default, and returns no more rows than requested", () => {
   const three = source({ output: Number }, {
     open: () => ({
       poll(rows) {
@@ -64,7 +64,7 @@ test("a source has one partition if it does not say, and gives no more than it i
   assert.throws(() => testing.source(nothing).open().poll(), /`poll` returned undefined: is a `return` missing\? Write `return {}`/);
 });
 
-/** A source whose poll does what a test wants with a connection. */
+/** Returns a source whose poll runs a test's function with a connection. */
 function connected(use: (connection: net.Connection, lines: net.Lines) => string) {
   let lines: net.Lines;
   return source({ output: Number }, {
@@ -80,9 +80,9 @@ function connected(use: (connection: net.Connection, lines: net.Lines) => string
   });
 }
 
-test("lines come whole however they are sent", () => {
+test("lines are complete however they are sent", () => {
   const answers = ["one\r\n\ntw", "o\nthree", " and more", null];
-  let asked = 0;
+  let sent = 0;
   const kinds = (lines: net.Lines): string => {
     try {
       return lines.nextText(9);
@@ -99,17 +99,17 @@ test("lines come whole however they are sent", () => {
     }
     return found.join("|");
   });
-  const own = testing.source(plugin).server("host:1", () => answers[asked++] ?? null);
-  const timeout = "timeout: nothing came within the time";
+  const own = testing.source(plugin).server("host:1", () => answers[sent++] ?? null);
+  const timeout = "timeout: timed out";
   assert.equal(
     own.open().poll().rows[0]!.of,
     [timeout, "one", "", "two", timeout, "failed: a line of more than 10 bytes", "failed: a line of more than 10 bytes"].join("|") +
       "|failed: a line of more than 10 bytes|failed: a line of more than 10 bytes",
   );
-  assert.throws(() => testing.source(plugin).open(), /there is no server at host:1/);
+  assert.throws(() => testing.source(plugin).open(), /no server at host:1/);
 });
 
-test("a connection that is closed is a fault, and so is an address that is none", () => {
+test("a closed connection is a fault, and so is an invalid address", () => {
   const plugin = connected((connection) => {
     connection.write("end", 9);
     assert.throws(() => connection.read(1, 9), (error) => net.Fault.is(error, "closed"));
@@ -123,7 +123,7 @@ test("a connection that is closed is a fault, and so is an address that is none"
   testing.source(plugin).server("host:1", () => null).open().poll();
 });
 
-test("datagrams are received and cut", () => {
+test("datagrams are received and truncated", () => {
   const plugin = source({ output: Number }, {
     open() {
       const datagrams = new net.Datagrams("127.0.0.1:9");

@@ -100,7 +100,7 @@ test("functions return rows in several ways", () => {
   assert.deepEqual(run(transform({ input: N, output: N }, (row, { out }) => out.push(row))), [2n, 3n, 0n]);
 });
 
-test("a refused row leaves nothing behind", () => {
+test("the output of a rejected row is removed", () => {
   const halves = transform({ input: Text, output: Text }, ({ text }, { out }) => {
     for (const part of text.split(";")) {
       if (part === "bad") throw new Rejection("a bad part");
@@ -135,7 +135,7 @@ test("no integer is rounded", () => {
   assert.throws(() => testing.transform(beyond).run([{ n: 2n ** 63n - 1n }]), /needs a bigint of 64 bits/);
 });
 
-test("what is no row fails the call, and says so", () => {
+test("a return value that is not a row fails the call with a message", () => {
   const run = (returned: unknown) => {
     const plugin = transform({ input: N, output: Text }, () => returned as { text: string });
     return () => testing.transform(plugin).run([{ n: 1 }]);
@@ -163,7 +163,7 @@ const remember = update(
   },
 );
 
-test("a state is kept, removed, and left alone where rows are refused", () => {
+test("a state is kept, removed, and unchanged if rows are rejected", () => {
   const plugin = testing.update(remember).key("user text");
   assert.deepEqual(plugin.run([{ user: "ann", text: "hello" }, { user: "bob", text: "hi" }]).rows, [
     { user: "ann", text: "nothing, hello" },
@@ -184,7 +184,7 @@ test("a state is kept, removed, and left alone where rows are refused", () => {
   assert.deepEqual(plugin.states(), [{ user: "ann", last: "hello", count: 1n }]);
 });
 
-test("timers call a key without rows, once, and are cancelled", () => {
+test("timers call a key without rows, once, and are canceled", () => {
   const Order = row({ at: timestamp });
   const open = update({ input: Order, state: Order, output: keyed(Order), timers: true }, (orders, state, { timers, out }) => {
     for (const { at } of orders) {
@@ -201,10 +201,10 @@ test("timers call a key without rows, once, and are cancelled", () => {
   assert.deepEqual(plugin.run([{ user: "ann", at: 2_000_000n }]).rows, [], "7 s is cancelled, 2 s is set anew");
   assert.deepEqual(plugin.run([]).rows, [{ user: "ann", at: 2_000_000n }]);
   const without = update({ input: Order, state: Order }, (_, state, { timers }) => (timers.set(1n), state));
-  assert.throws(() => testing.update(without).key("user text").run([{ user: "ann", at: 1n }]), /says `timers: true`/);
+  assert.throws(() => testing.update(without).key("user text").run([{ user: "ann", at: 1n }]), /needs `timers: true`/);
 });
 
-test("an aggregate sees its key, and has an inverse if it says so", () => {
+test("an aggregate receives its key, and may have an inverse", () => {
   const Sum = row({ sum: float64, count: integer });
   const Mean = row({ mean: float64, title: text });
   const mean = aggregate(
@@ -224,7 +224,7 @@ test("an aggregate sees its key, and has an inverse if it says so", () => {
   assert.throws(() => plugin.run([{ user: "ann", price: null }]), /row 0: column `price` is null/);
 });
 
-test("inputs side by side, of any columns too, and their rows refused", () => {
+test("several inputs are grouped by key, also with any columns, and their rows rejected", () => {
   const Count = row({ texts: integer, others: integer });
   const count = cogroup({ key: User, inputs: [Text, null], output: keyed(Count) }, ([texts, others], { key }) => {
     if (key.user === "nobody") throw new Rejection("nobody");
@@ -245,7 +245,7 @@ test("inputs side by side, of any columns too, and their rows refused", () => {
   ]);
 });
 
-test("a function on columns sees the rows that can be read, and may refuse some", () => {
+test("a function on columns receives the readable rows, and may reject some", () => {
   const Item = row({ price: float64, name: nullable(text), n: int64 });
   const Product = row({ product: float64, name: nullable(text) });
   const plugin = transform.columns({ input: Item, output: Product }, ({ price, name, n }, { rows, reject }) => {
@@ -266,7 +266,7 @@ test("a function on columns sees the rows that can be read, and may refuse some"
   ]);
 });
 
-test("a forgotten return is an error wherever rows or states would be lost", () => {
+test("a missing return is an error if rows or states would be lost", () => {
   const words = (run: () => unknown): string => {
     try {
       run();
@@ -281,8 +281,8 @@ test("a forgotten return is an error wherever rows or states would be lost", () 
   const states = testing.update(state).key("user text");
   states.run([{ user: "ann", text: "a" }]);
   const hint = "The key would lose its state. To remove the key, write `return null`.";
-  const told = words(() => states.run([{ user: "ann", text: "b" }]));
-  assert.equal(told, `the function of \`update\` returned undefined: ${asked} ${hint}`);
+  const message = words(() => states.run([{ user: "ann", text: "b" }]));
+  assert.equal(message, `the function of \`update\` returned undefined: ${asked} ${hint}`);
   assert.deepEqual(states.states(), [{ user: "ann", text: "a" }]);
 
   const rows = transform({ input: Text, output: Text }, forget);
@@ -322,7 +322,7 @@ const counts = update(
   (rows, old) => ({ all: (old?.all ?? 0) + rows.length, most: Math.max(old?.most ?? 0, rows.length) }),
 );
 
-test("states of other versions are taken over, by their columns", () => {
+test("states of other versions are converted, by their columns", () => {
   const states = testing.update(counts);
   assert.deepEqual(states.migrate("0.1.0", Count, [{ count: 7 }, { count: -1 }]), [
     { all: 7n, most: null },
@@ -330,8 +330,8 @@ test("states of other versions are taken over, by their columns", () => {
   ]);
   assert.deepEqual(states.migrate("0.2.0", Named, [{ count: 1, name: "abc" }]), [{ all: 1n, most: 3n }]);
   const other = row({ count: nullable(integer) });
-  const words = "states of version 0.3.0 have the columns (count int64 or null); it takes over those with (count int64) or " +
-    "(count int64, name text or null)";
+  const words =
+    "states of version 0.3.0 have the columns (count int64 or null); expected (count int64) or (count int64, name text or null)";
   assert.throws(() => states.migrate("0.3.0", other, []), { message: words });
   assert.throws(() => states.migrate("0.1.0", Count, [{ count: 2n ** 60n }]), /state 0: column `count` is 1152921504606846976/);
 });

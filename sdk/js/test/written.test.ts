@@ -18,7 +18,7 @@ const Sale = row({
   item: nullable(nested<Item>("struct<id: int64, sku: text>")),
 });
 
-test("values are those of JSON", () => {
+test("values are JSON values", () => {
   const plugin = transform({ input: Sale, output: Sale }, (sale) => ({ ...sale, day: "2027-01-01", tags: [...sale.tags, "é"] }));
   const run = testing.transform(plugin);
   const item = { id: 12345678901234567n, sku: null };
@@ -53,7 +53,7 @@ test("states are kept and removed", () => {
   assert.deepEqual(run.states(), []);
 });
 
-test("whole numbers are exact", () => {
+test("integers are exact", () => {
   const text = '{"a":12345678901234567,"b":"12345678901234567 \\"99999999999999999","c":[-9223372036854775808,5],"d":1.2345678901234567,"e":1e300}';
   const value = parse(text);
   assert.deepEqual(value, {

@@ -1,4 +1,4 @@
-"""Write Millstream plugins in Python: a function on rows becomes a WebAssembly component.
+"""Writes Millstream plugins in Python: a function on rows becomes a WebAssembly component.
 
     from dataclasses import dataclass
     from millstream import Out, transform
@@ -12,8 +12,8 @@
         for word in value.split():
             out.emit(word)
 
-`transform`, `update`, `aggregate`, `cogroup`, `source` and `sink` make a function or a class a plugin of that world; `millstream.testing` runs it in
-plain Python.
+`transform`, `update`, `aggregate`, `cogroup`, `source` and `sink` turn a function or a class into a plugin of that world.
+`millstream.testing` runs it in plain Python.
 """
 
 from . import counter, files, http, log, net

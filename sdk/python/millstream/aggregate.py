@@ -1,4 +1,4 @@
-"""World ``aggregate``: rows reduced by lift, combine and lower."""
+"""World ``aggregate``: reduces rows with lift, combine and lower."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, fails_without, taken, values_of
+from .code import Lines, Output, argument_value, column_variables, missing_return_error
 from .errors import InputError, InternalError
 from .plugin import Configured, decorator, write_rows
 from .row import RowType
@@ -16,16 +16,17 @@ from .stage import Context, Stage
 
 
 def aggregate(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a class with the methods ``lift``, ``combine``, ``lower`` and perhaps ``inverse`` a plugin of world ``aggregate``.
+    """Turns a class with the methods ``lift``, ``combine``, ``lower`` and optionally ``inverse`` into a plugin of world ``aggregate``.
 
-    ``lift`` takes a row, or the columns that it wants as parameters; ``lower`` may take the key before the accumulator. Each may
-    take a `Context`. With a config, ``__init__`` takes it as ``config``.
+    ``lift`` takes a row, or columns as parameters, and returns an accumulator. ``combine`` takes two accumulators and returns one.
+    ``lower`` takes an accumulator, optionally after the key, and returns the output row. ``inverse`` removes an accumulator from
+    another one. Each method may also take a `Context`. With a config, ``__init__`` takes it as ``config``.
     """
     return decorator("aggregate", Reduced, subject, config_schema)
 
 
 class Step:
-    """One of the methods, and the loop that calls it."""
+    """A method of the class, and the loop that calls it."""
 
     def __init__(self, cls: Any, name: str) -> None:
         method = cls.__dict__.get(name) or getattr(cls, name, None)
@@ -41,7 +42,7 @@ class Step:
             raise self.signature.wrong("it returns a row")
 
     def takes(self, count: int) -> list[Parameter]:
-        """The rows that it takes, which must be so many."""
+        """Returns the parameters that are rows. Raises TypeError unless there are ``count``."""
         rows = self.signature.of("row")
         if len(rows) != count or self.signature.of("column"):
             raise self.signature.wrong(f"it takes {count} rows or accumulators")
@@ -49,13 +50,13 @@ class Step:
 
 
 class Reduced:
-    """Runs a class with these methods."""
+    """Runs a class with the methods of `aggregate`."""
 
     def __init__(self, cls: Any) -> None:
         if not isinstance(cls, type):
             raise TypeError(f"{cls!r}: @aggregate belongs on a class")
         init = cls.__dict__.get("__init__")
-        # A class without one takes no config.
+        # Without `__init__`, the class takes no config.
         self._config = Configured(Signature(init, is_method=True) if init else Signature(lambda: None))
         self._has_config = bool(init)
         self._class = cls
@@ -76,7 +77,7 @@ class Reduced:
         self._inverse = _pairs(inverse, self._accumulator) if inverse else None
 
     def describe(self, stage: Stage) -> Description:
-        """Says what is read, accumulated and returned. Raises ConfigError."""
+        """Describes the input, the accumulator and the output. Raises ConfigError."""
         self._instance(stage)
         return Description(
             input=self._row.schema,
@@ -88,7 +89,7 @@ class Reduced:
         )
 
     def lift(self, stage: Stage, context: Context, rows: Any) -> Any:
-        """Makes an accumulator of each row."""
+        """Returns an accumulator for each row."""
         missing = of_columns.nulls(rows.columns, rows.rows, self._row.columns)
         if missing:
             row, reason = min(missing.items())
@@ -98,17 +99,17 @@ class Reduced:
         return self._call(self._lift, method, [self._row], rows.rows, columns, context, self._accumulator)
 
     def combine(self, stage: Stage, context: Context, left: Any, right: Any) -> Any:
-        """Combines accumulators pair by pair."""
+        """Combines pairs of accumulators."""
         return self._pair(self._combine, self._instance(stage).combine, context, left, right)
 
     def inverse(self, stage: Stage, context: Context, whole: Any, part: Any) -> Any:
-        """Takes accumulators out again, pair by pair."""
+        """Removes the accumulators `part` from the accumulators `whole`, in pairs."""
         if self._inverse is None:
             raise InternalError("this aggregate has no inverse")
         return self._pair(self._inverse, self._instance(stage).inverse, context, whole, part)
 
     def lower(self, stage: Stage, context: Context, keys: Any, accumulators: Any) -> Any:
-        """Makes the output row of each accumulator."""
+        """Returns the output row of each accumulator."""
         columns = of_columns.read_all(accumulators.columns, accumulators.rows, self._accumulator.columns)
         rows = [self._accumulator]
         if self._key:
@@ -123,7 +124,7 @@ class Reduced:
 
     def _pair(self, loop: Any, method: Any, context: Context, left: Any, right: Any) -> Any:
         if left.rows != right.rows:
-            raise InternalError(f"{left.rows} and {right.rows} rows are not pairs")
+            raise InternalError(f"row counts differ: {left.rows} and {right.rows}")
         own = self._accumulator
         columns = of_columns.read_all(left.columns, left.rows, own.columns)
         columns += of_columns.read_all(right.columns, right.rows, own.columns)
@@ -147,28 +148,28 @@ def _pairs(step: Step, accumulator: RowType) -> Callable[..., Any]:
 
 
 def _loop(step: Step, rows: list[RowType], whole: Parameter | None) -> Callable[..., Any]:
-    """The loop of a step that takes these rows; of the first one `whole` is the parameter, if it is one."""
+    """Compiles the loop of a step that takes these rows. `whole` is the parameter for the first row, if one takes it as a row."""
     lines, output, signature = Lines(), Output(step.returns.row), step.signature
     lines.add(0, "def run(_function, _makes, _count, _columns, _context):")
     lines.add(1, f"{', '.join(f'_v{i}make' for i in range(len(rows)))}, = _makes")
     output.begin(lines, 1)
-    names = [name for i, row in enumerate(rows) for name in values_of(f"v{i}", row)]
-    places = iter(range(len(rows)) if rows[0].make else range(1, len(rows)))
+    names = [name for i, row in enumerate(rows) for name in column_variables(f"v{i}", row)]
+    indexes = iter(range(len(rows)) if rows[0].make else range(1, len(rows)))
     lines.add(1, "try:", f"    for {', '.join(['_i', *names])}, in zip(range(_count), *_columns):")
     values = []
     for own in signature.parameters:
         if own.kind == "context":
             values.append("_context")
         elif own.kind == "column":
-            values.append(taken("v0", rows[0], None, own))
+            values.append(argument_value("v0", rows[0], None, own))
         else:
-            place = next(places)
-            values.append(taken(f"v{place}", rows[place], own, own))
+            index = next(indexes)
+            values.append(argument_value(f"v{index}", rows[index], own, own))
     lines.add(3, f"_r = _function({', '.join(values)})")
     if step.returns.refuses:
         lines.add(3, "if type(_r) is Rejection:", "    raise _r")
-    lines.is_returned(3, "_r")
+    lines.check_returned(3, "_r")
     output.push(lines, 3, "_r")
     lines.add(1, "except Rejection as _refused:", "    raise InternalError(f'row {_i}: {_refused}') from None")
     lines.add(1, f"return {output.lists}")
-    return lines.function(signature.name, output.row, fails_without(signature))
+    return lines.function(signature.name, output.row, missing_return_error(signature))

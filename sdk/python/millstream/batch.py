@@ -1,4 +1,4 @@
-"""Whole batches, for plugins that work on columns at once, or on any columns."""
+"""Batches as columns, for plugins that process columns at once or accept any columns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ R = TypeVar("R")
 
 
 class TextColumn(Sequence[Any]):
-    """A column of text or binary without a copy: value i is ``data[offsets[i]:offsets[i + 1]]``."""
+    """A column of strings or binaries without a copy: value i is ``data[offsets[i]:offsets[i + 1]]``."""
 
     def __init__(self, data: bytes, offsets: memoryview, is_text: bool) -> None:
-        #: All values, one behind the other; those of text as UTF-8.
+        #: All values, concatenated; strings as UTF-8.
         self.data = data
-        #: Where each value begins, and where the last one ends.
+        #: Start of each value, then the end of the last one.
         self.offsets = offsets
         self._is_text = is_text
 
@@ -42,7 +42,7 @@ class TextColumn(Sequence[Any]):
         return iter(self.tolist())
 
     def tolist(self) -> list[Any]:
-        """All values; faster than one by one."""
+        """Returns all values as a list. Faster than reading them one by one."""
         ends, data = self.offsets.tolist(), self.data
         if self._is_text and data.isascii():
             text = data.decode("ascii")
@@ -55,19 +55,19 @@ class Batch(Generic[R]):
     """Rows as columns. ``Batch[Reading]`` has the columns of the class ``Reading``."""
 
     def __init__(self, rows: int, columns: Sequence[Any], schema: Schema) -> None:
-        #: How many rows there are.
+        #: Number of rows.
         self.rows = rows
-        #: The buffers of each column.
+        #: Buffers of each column.
         self.columns = list(columns)
-        #: The columns' names and types.
+        #: Names and types of the columns.
         self.schema = schema
 
     @classmethod
     def of(cls, row: type[R], **values: Any) -> Batch[R]:
-        """A batch of these columns, one for each field of a class of rows: lists, or what holds eight-byte values
-        (``array``, ``memoryview``, ``bytes``) or is a column of another batch.
+        """Creates a batch with one column for each field of a row class.
 
-        Raises InternalError where a column is missing, or one too many, or of another length or type.
+        A column is a list, a buffer of 8-byte values (``array``, ``memoryview``, ``bytes``) or a column of another batch. Raises
+        InternalError if a column is missing or unknown, or has another length or type.
         """
         own = row_type(row)
         if missing := [name for name in own.attributes if name not in values]:
@@ -84,8 +84,8 @@ class Batch(Generic[R]):
         return self.rows
 
     def column(self, name: str) -> Any:
-        """A column without a copy: a memoryview of 8-byte integers (``int64``, ``timestamp``) or floats, a `TextColumn`, or
-        a list of booleans. What stands in rows that are null means nothing; see `is_null`."""
+        """Returns a column without a copy: a memoryview of 8-byte integers (``int64``, ``timestamp``) or floats, a `TextColumn`,
+        or a list of booleans. Values of null rows are undefined; see `nulls`."""
         index, field = self._find(name)
         column = self.columns[index]
         try:
@@ -102,7 +102,7 @@ class Batch(Generic[R]):
             raise InternalError(f"column `{name}`: {error}") from None
 
     def values(self, name: str) -> list[Any]:
-        """A column as a list, with None for nulls."""
+        """Returns a column as a list, with None for nulls."""
         index, field = self._find(name)
         try:
             return of_columns.read(self.columns[index], self.rows, field.type, True)
@@ -110,29 +110,29 @@ class Batch(Generic[R]):
             raise InternalError(f"column `{name}`: {error}") from None
 
     def nulls(self, name: str) -> list[bool] | None:
-        """Whether each row of a column is null; None where no row is."""
+        """Returns whether each row of a column is null, or None if no row is."""
         valid = of_columns.validity(self.columns[self._find(name)[0]], self.rows)
         return None if valid is None else [not is_valid for is_valid in valid]
 
     def take(self, rows: Sequence[int]) -> Batch[R]:
-        """The rows of these indexes, in this order; an index may come any number of times."""
+        """Returns a batch of the rows with these indexes, in this order. An index may occur several times."""
         return Batch(len(rows), take(self.columns, self.rows, self.schema, rows), self.schema)
 
     def beside(self, other: Batch[Any]) -> Batch[Any]:
-        """The columns of this batch and then those of another one, which must have as many rows."""
+        """Returns a batch with the columns of this batch, then those of another one with the same number of rows."""
         if self.rows != other.rows:
             raise InternalError(f"columns of {self.rows} and of {other.rows} rows")
         return Batch(self.rows, self.columns + other.columns, Schema(self.schema.fields + other.schema.fields))
 
     def _find(self, name: str) -> tuple[int, Field]:
-        place = self.schema.position(name)
-        if place is None:
+        index = self.schema.position(name)
+        if index is None:
             raise InternalError(f"the batch has no column `{name}`; it has: {self.schema}")
-        return place, self.schema.fields[place]
+        return index, self.schema.fields[index]
 
 
 def take(columns: Sequence[Any], rows: int, schema: Schema, taken: Sequence[int]) -> list[Column]:
-    """The rows of these indexes of columns."""
+    """Returns columns of the rows with these indexes."""
     made = []
     for column, field in zip(columns, schema.fields):
         try:
@@ -144,7 +144,7 @@ def take(columns: Sequence[Any], rows: int, schema: Schema, taken: Sequence[int]
 
 
 def _column(values: Any, field: Field) -> tuple[int, Column]:
-    """How many values there are, and their column."""
+    """Returns the number of values, and their column."""
     if isinstance(values, TextColumn) and field.type in ("text", "binary"):
         start = values.offsets[0] if len(values) else 0
         if start == 0:

@@ -1,7 +1,7 @@
-"""Code that is written for a plugin function: the loop over its rows.
+"""Generates the loop that calls a plugin function for its rows.
 
-A loop that knows the fields of its rows costs a fraction of one that asks for them. Rows go in as one list a column, and come
-out as one list a column; a row is an object only while the plugin function has it.
+A loop generated for the fields of its rows costs a fraction of one that looks them up. Rows enter and leave as one list per
+column. A row is an object only inside the plugin function.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from .place import missing_return
 from .row import RowType
 from .signature import Parameter, Returned, Signature
 
-#: How the file names of such code begin; see `failure`.
+#: Prefix of the file names of generated code; see `failure`.
 FILE = "<millstream "
 
 
 class Pushes:
-    """What a function is passed for `Out` and `KeyedOut`."""
+    """Argument of a plugin function for `Out` and `KeyedOut`."""
 
     __slots__ = ("emit", "extend", "push")
 
@@ -31,22 +31,22 @@ class Pushes:
 
 
 class Lines:
-    """Source code, line by line."""
+    """Lines of generated source code."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def add(self, depth: int, *lines: str) -> None:
-        """Appends lines that are indented this deep."""
+        """Appends lines with this indentation depth."""
         self._lines += [f"{'    ' * depth}{line}" for line in lines]
 
-    def is_returned(self, depth: int, value: str) -> None:
-        """Fails where a variable, what the plugin function has returned, is None."""
+    def check_returned(self, depth: int, value: str) -> None:
+        """Adds a check that fails if a variable with the function's return value is None."""
         self.add(depth, f"if {value} is None:", "    _missing()")
 
     def function(self, function: str, row: RowType, missing: Callable[[], None] | None = None) -> Callable[..., Any]:
-        """The function `run` of this code, for the plugin function of this name and the rows that it returns. ``missing`` is
-        called where `is_returned` finds nothing; see `fails_without`."""
+        """Compiles the code and returns its function `run`. ``function`` and ``row`` name the code: the plugin function, and the row
+        that it returns. ``missing`` is called if the check of `check_returned` fails; see `missing_return_error`."""
         names: dict[str, Any] = {"InternalError": InternalError, "Pushes": Pushes, "Rejection": Rejection}
         names |= {"Remove": Remove, "_missing": missing, "_nothing": NOTHING}
         code = compile("\n".join(self._lines), f"{FILE}{function} {row.name}>", "exec")
@@ -54,8 +54,8 @@ class Lines:
         return names["run"]
 
 
-def fails_without(signature: Signature, hint: str = "") -> Callable[[], None]:
-    """A function that fails since the plugin function has returned nothing where it must return something."""
+def missing_return_error(signature: Signature, hint: str = "") -> Callable[[], None]:
+    """Returns a function that raises InternalError because the plugin function returned None instead of a value."""
     returned = signature.returned
     wanted = "rows" if returned.kind == "many" else "a value" if returned.row.make is None else returned.row.name
 
@@ -66,7 +66,7 @@ def fails_without(signature: Signature, hint: str = "") -> Callable[[], None]:
 
 
 class Output:
-    """The lists that rows go to, one a column; for rows without columns one that counts them."""
+    """The lists that collect output rows, one per column. For rows without columns, one list counts them."""
 
     def __init__(self, row: RowType, prefix: str = "o") -> None:
         self.row = row
@@ -74,12 +74,12 @@ class Output:
         self.names = [f"_{prefix}{i}" for i in range(max(len(row.fields), 1))]
 
     def begin(self, lines: Lines, depth: int) -> None:
-        """Makes the lists."""
+        """Creates the lists."""
         for name in self.names:
             lines.add(depth, f"{name} = []", f"{name}_add = {name}.append")
 
     def push(self, lines: Lines, depth: int, value: str) -> None:
-        """Appends the row that a variable holds."""
+        """Appends the row in a variable."""
         attributes = self.row.attributes
         if not attributes:
             lines.add(depth, f"{self.names[0]}_add(None)")
@@ -97,13 +97,13 @@ class Output:
         for name, value in zip(self.names, values or ["None"]):
             lines.add(depth, f"{name}_add({value})")
 
-    def take_back(self, lines: Lines, depth: int, before: str) -> None:
-        """Forgets all rows from a number on."""
+    def truncate(self, lines: Lines, depth: int, before: str) -> None:
+        """Removes all rows from the index in a variable on."""
         for name in self.names:
             lines.add(depth, f"del {name}[{before}:]")
 
     def pushes(self, lines: Lines, depth: int, keyed: bool) -> None:
-        """Makes `_out`; with `keyed` the group of each row goes to `_groups`."""
+        """Creates `_out`. With `keyed`, it adds the group of each row to `_groups`."""
         names = ", ".join(self.row.attributes)
         lines.add(depth, "def _push(_row):")
         self.push(lines, depth + 1, "_row")
@@ -122,26 +122,26 @@ class Output:
             return
         first, *others = attributes
         for other in others:
-            words = f"{other} has {{len({other})}} values, {first} has {{len({first})}}"
-            lines.add(depth, f"if len({other}) != len({first}):", f"    raise ValueError(f'{words}')")
+            message =  f"{other} has {{len({other})}} values, {first} has {{len({first})}}"
+            lines.add(depth, f"if len({other}) != len({first}):", f"    raise ValueError(f'{message}')")
         for name, attribute in zip(self.names, attributes):
             lines.add(depth, f"{name}.extend({attribute})")
         lines.add(depth, *[f"_groups.extend([_group] * len({first}))"] * keyed)
 
     @property
     def lists(self) -> str:
-        """An expression for all the lists."""
+        """An expression for all lists."""
         return f"[{', '.join(self.names)}]"
 
 
 def arguments(signature: Signature, values: Callable[[Parameter], str]) -> str:
-    """The arguments of a call of the plugin function. `values` gives those that are not the same in every call."""
+    """Returns the arguments of a call of the plugin function. `values` returns those that differ between calls."""
     fixed = {"out": "_out", "keyed_out": "_out", "config": "_config", "context": "_context", "timers": "_timers"}
     return ", ".join(fixed.get(own.kind) or values(own) for own in signature.parameters)
 
 
 def call(lines: Lines, depth: int, returned: Returned, expression: str, output: Output) -> None:
-    """Calls the plugin function and pushes what it returns, within a `try` for rejections."""
+    """Adds a call of the plugin function and appends what it returns. Must be in a `try` that catches rejections."""
     lines.add(depth, f"_r = {expression}")
     if returned.refuses:
         lines.add(depth, "if type(_r) is Rejection:", "    raise _r")
@@ -151,7 +151,7 @@ def call(lines: Lines, depth: int, returned: Returned, expression: str, output: 
         lines.add(depth, "if _r is not None:")
         depth += 1
     else:
-        lines.is_returned(depth, "_r")
+        lines.check_returned(depth, "_r")
     if returned.kind == "many" and returned.row.make is None:
         lines.add(depth, f"{output.names[0]}.extend(_r)")
         return
@@ -161,22 +161,22 @@ def call(lines: Lines, depth: int, returned: Returned, expression: str, output: 
     output.push(lines, depth, "_r")
 
 
-def values_of(prefix: str, row: RowType) -> list[str]:
-    """The variables that hold the columns of a row, one by one."""
+def column_variables(prefix: str, row: RowType) -> list[str]:
+    """Returns the variables for the values of a row's columns."""
     return [f"_{prefix}{i}" for i in range(len(row.fields))]
 
 
-def taken(prefix: str, row: RowType, whole: Parameter | None, own: Parameter) -> str:
-    """An argument that is a row, or a column of one."""
-    values = values_of(prefix, row)
+def argument_value(prefix: str, row: RowType, whole: Parameter | None, own: Parameter) -> str:
+    """Returns the expression of an argument that is a row or a column of it."""
+    values = column_variables(prefix, row)
     if whole is not None:
         return row.making(f"_{prefix}make", values)
     return values[row.attributes.index(own.name)]
 
 
-def makes_rows(row: RowType) -> Callable[..., list[Any]]:
-    """A function that makes rows of columns; those in `missing` become None."""
-    lines, values = Lines(), values_of("v", row)
+def compile_row_maker(row: RowType) -> Callable[..., list[Any]]:
+    """Returns a function that builds rows from columns. Rows in `missing` become None."""
+    lines, values = Lines(), column_variables("v", row)
     making = row.making("_make", values)
     lines.add(0, "def run(_make, _rows, _columns, _missing):")
     if not values:

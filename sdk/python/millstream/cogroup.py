@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, arguments, call, fails_without, makes_rows, taken, values_of
+from .code import Lines, Output, argument_value, arguments, call, column_variables, compile_row_maker, missing_return_error
 from .errors import InternalError
 from .plugin import Configured, decorator, group_bounds, refused_rows, within, write_keyed, write_rows
 from .row import RowType
@@ -15,17 +15,17 @@ from .stage import Context, Stage
 
 
 def cogroup(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a function a plugin of world ``cogroup``, which is called for each key with its rows of several inputs.
+    """Turns a function into a plugin of world ``cogroup``, which is called for each key with its rows from several inputs.
 
-    The function takes one ``Rows[Row]`` (or ``Rows``) for each input, in the order of the stage's inputs; and in any order its key
-    (a row, or the key columns as parameters), ``Out[Row]`` or ``KeyedOut[Row]``, ``config`` and `Context`. Without an output it
-    returns its rows, as a function of world ``transform`` does. Raising `Rejection` refuses the rows of the key, of every input.
+    The function takes one ``Rows[Row]`` (or ``Rows``) per input, in the order of the stage's inputs. In any order it may also take
+    its key (a row, or the key columns as parameters), ``Out[Row]`` or ``KeyedOut[Row]``, ``config`` and `Context`. Without an
+    output parameter it returns its rows, as in world ``transform``. Raising `Rejection` rejects the rows of the key in all inputs.
     """
     return decorator("cogroup", ByKey, subject, config_schema)
 
 
 class Cogrouped:
-    """What a call of world ``cogroup`` returns: rows, and for each input those refused."""
+    """Result of a call: output rows, and for each input the rejected rows."""
 
     def __init__(self, rows: Any, rejected: list[list[tuple[int, str]]]) -> None:
         self.rows = rows
@@ -45,7 +45,7 @@ class ByKey:
         self._inputs = [own.row for own in signature.of("rows", "count")]
         if not self._inputs:
             raise signature.wrong("it takes no `Rows[…]`; write one for each input")
-        self._make_rows = [makes_rows(row) if row.make else None for row in self._inputs]
+        self._make_rows = [compile_row_maker(row) if row.make else None for row in self._inputs]
         out, returned = signature.one("out", "keyed_out"), signature.returned
         if returned.kind == "batch" or (out is None) == (returned.kind == "nothing"):
             raise signature.wrong("rows go either to `Out` or are returned")
@@ -54,7 +54,7 @@ class ByKey:
         self._run = _loop(signature, self._key, whole, Output(self._out))
 
     def describe(self, stage: Stage) -> Description:
-        """Says what is read of each input and what is returned. Raises ConfigError."""
+        """Describes the inputs and the output. Raises ConfigError."""
         self._config.value(stage)
         fields = stage.key.fields if self._is_keyed else []
         return Description(
@@ -74,8 +74,8 @@ class ByKey:
             of_columns.nulls(own.rows.columns, own.rows.rows, row.columns) for own, row in zip(inputs, self._inputs)
         ]
         columns = of_columns.read_all(groups.keys.columns, count, self._key.columns)
-        for place, own in enumerate(inputs):
-            columns.append(within(self._rows(place, own.rows), *bounds[place], missing[place]))
+        for index, own in enumerate(inputs):
+            columns.append(within(self._rows(index, own.rows), *bounds[index], missing[index]))
         lists, owners, refused = self._run(
             self._function, self._key.make, count, columns, self._config.value(stage), context
         )
@@ -84,9 +84,9 @@ class ByKey:
         rows = write_keyed(self._out, lists, groups.keys, stage.key, owners, own) if keyed else write_rows(self._out, lists, own)
         return Cogrouped(rows, [refused_rows(refused, *own, none) for own, none in zip(bounds, missing)])
 
-    def _rows(self, place: int, rows: Any) -> Any:
-        """The rows of an input; where they are only counted their numbers."""
-        row, make = self._inputs[place], self._make_rows[place]
+    def _rows(self, index: int, rows: Any) -> Any:
+        """Returns the rows of an input, or their indexes if the function only counts them."""
+        row, make = self._inputs[index], self._make_rows[index]
         if make is None:
             return range(rows.rows)
         values = of_columns.read_all(rows.columns, rows.rows, row.columns)
@@ -101,14 +101,14 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, output: O
     if returned.kind == "nothing":
         output.pushes(lines, 1, keyed=bool(signature.of("keyed_out")))
     inputs = {own.name: f"_r{i}" for i, own in enumerate(signature.of("rows", "count"))}
-    names = ["_group", *values_of("k", key), *inputs.values()]
+    names = ["_group", *column_variables("k", key), *inputs.values()]
     lines.add(1, f"for {', '.join(names)}, in zip(range(_count), *_columns):")
     lines.add(2, f"_before = len({output.names[0]})", "try:")
-    values = arguments(signature, lambda own: inputs.get(own.name) or taken("k", key, whole, own))
+    values = arguments(signature, lambda own: inputs.get(own.name) or argument_value("k", key, whole, own))
     call(lines, 3, returned, f"_function({values})", output)
     lines.add(2, "except Rejection as _refused:", "    _refusals.append((_group, str(_refused)))")
-    output.take_back(lines, 3, "_before")
+    output.truncate(lines, 3, "_before")
     if signature.of("keyed_out"):
         lines.add(3, "del _groups[_before:]")
     lines.add(1, f"return {output.lists}, _groups, _refusals")
-    return lines.function(signature.name, output.row, fails_without(signature))
+    return lines.function(signature.name, output.row, missing_return_error(signature))

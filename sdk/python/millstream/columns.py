@@ -1,4 +1,4 @@
-"""Columns as lists of Python values and back. Arrow's buffers are little-endian, and so is every machine that this runs on."""
+"""Converts columns to lists of Python values and back. Arrow buffers are little-endian, and so are all supported machines."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Timestamp(int):
 
     @classmethod
     def of(cls, at: datetime) -> Timestamp:
-        """The microseconds of a point in time; one without a zone is taken as UTC."""
+        """Converts a datetime. One without a time zone is taken as UTC."""
         at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
         return cls((at - _EPOCH) // timedelta(microseconds=1))
 
     def datetime(self) -> datetime:
-        """The same in UTC. Raises OverflowError outside of the years 1 to 9999."""
+        """Converts to a datetime in UTC. Raises OverflowError outside of the years 1 to 9999."""
         return _EPOCH + timedelta(microseconds=self)
 
 
 class Column:
-    """The buffers of one column, as Arrow lays them out."""
+    """The Arrow buffers of one column."""
 
     __slots__ = ("data", "offsets", "validity")
 
@@ -41,14 +41,14 @@ class Column:
         self.validity = validity
 
 
-#: The bits of each byte, least significant bit first.
+#: The bits of each byte, least significant first.
 _BITS = [tuple(bool(byte >> bit & 1) for bit in range(8)) for byte in range(256)]
-#: Moves the lowest bits of eight bytes into the highest byte, when they are multiplied by it as one number.
+#: Multiplying eight bytes, read as one number, by this moves their lowest bits into the highest byte.
 _GATHER = 0x0102040810204080
 
 
 def bits(data: bytes, rows: int) -> list[bool]:
-    """The first bits of a bitmap."""
+    """Returns the first ``rows`` bits of a bitmap."""
     if len(data) * 8 < rows:
         raise ValueError("its values are too short")
     found = list(chain.from_iterable(map(_BITS.__getitem__, data)))
@@ -57,25 +57,25 @@ def bits(data: bytes, rows: int) -> list[bool]:
 
 
 def bitmap(values: Sequence[bool]) -> bytes:
-    """A bitmap of values, all of which are True, False, 1 or 0."""
+    """Returns a bitmap of values, each of which is True, False, 1 or 0."""
     flags = bytes(values)
     words = memoryview(flags + bytes(-len(flags) % 8)).cast("Q")
     return bytes([word * _GATHER >> 56 & 255 for word in words])
 
 
 def offsets(column: Any, rows: int) -> memoryview:
-    """Where each row of text or binary begins, and where the last one ends."""
+    """Returns the start of each string or binary, then the end of the last one."""
     if column.offsets is None:
         raise ValueError("it has no offsets")
     view = memoryview(column.offsets).cast("i")
-    # Arrow allows a column of no rows to have no offsets at all.
+    # In Arrow, a column without rows may have no offsets.
     if len(view) <= rows and rows:
         raise ValueError("its offsets are too short")
     return view[: rows + 1]
 
 
 def words(column: Any, rows: int, code: str) -> memoryview:
-    """A column of eight-byte values without a copy; ``code`` is ``q`` for whole numbers, ``d`` for floats."""
+    """Returns a column of eight-byte values without a copy. ``code`` is ``q`` for integers, ``d`` for floats."""
     view = memoryview(column.data)[: rows * 8]
     if len(view) < rows * 8:
         raise ValueError("its values are too short")
@@ -123,7 +123,7 @@ _READ: dict[str, Callable[[Any, int], list[Any]]] = {
 
 
 def validity(column: Any, rows: int) -> list[bool] | None:
-    """Which rows of a column have a value; None where all have one."""
+    """Returns which rows of a column have a value, or None if all have one."""
     if column.validity is None:
         return None
     try:
@@ -133,9 +133,9 @@ def validity(column: Any, rows: int) -> list[bool] | None:
 
 
 def read(column: Any, rows: int, kind: str, nullable: bool) -> list[Any]:
-    """The values of a column. Nulls are None where ``nullable`` says so, else whatever stands under them.
+    """Returns the values of a column. If ``nullable``, nulls are None; otherwise their values are undefined.
 
-    Raises ValueError with what is wrong with the buffers.
+    Raises ValueError if the buffers are invalid.
     """
     reader = _READ.get(kind)
     if reader is None and written.is_written(kind):
@@ -156,26 +156,26 @@ def _read_written(column: Any, rows: int, kind: str, nothing: Any) -> list[Any]:
         try:
             return make(text)
         except (ValueError, ArithmeticError):
-            raise ValueError(f"`{short(text)}` is no {kind} that Python has") from None
+            raise ValueError(f"Python has no {kind} `{short(text)}`") from None
 
-    # A text of no letters stands under a null.
+    # A null has an empty text.
     return [value(text) if text else nothing for text in _read_text(column, rows)]
 
 
 def read_all(columns: Sequence[Any], rows: int, fields: Iterable[tuple[str, str, bool]]) -> list[list[Any]]:
-    """The values of columns with these names, types and nullabilities. Raises InputError."""
+    """Returns the values of columns with these names, types and nullabilities. Raises InputError."""
     found = []
     for index, (name, kind, nullable) in enumerate(fields):
         try:
             if index >= len(columns):
-                raise ValueError("it is not there")
+                raise ValueError("it is missing")
             found.append(read(columns[index], rows, kind, nullable))
         except ValueError as error:
             raise InputError(f"column `{name}` (number {index}): {error}") from None
     return found
 
 
-#: What stands under a null.
+#: The value of a null row, by type.
 _EMPTY: dict[str, Any] = {
     "bool": False,
     "int64": 0,
@@ -187,7 +187,7 @@ _EMPTY: dict[str, Any] = {
 
 
 class _Nothing:
-    """What stands under a null of types that are written out."""
+    """The value of a null row, for types whose values are encoded as text."""
 
     def __repr__(self) -> str:
         return "_nothing"
@@ -197,7 +197,7 @@ NOTHING = _Nothing()
 
 
 def empty(kind: str) -> Any:
-    """What stands under a null of this type."""
+    """Returns the value of a null row of this type."""
     return _EMPTY.get(kind, NOTHING)
 
 
@@ -254,17 +254,17 @@ def _write(values: list[Any], kind: str) -> Column:
 
 
 class WrongValue(InternalError):
-    """A value of another type than its column."""
+    """A value whose type differs from its column's."""
 
-    def __init__(self, words: str, row: int) -> None:
-        super().__init__(words)
-        #: The row of the value.
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        #: Index of the row.
         self.row = row
 
 
 def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
-    """A column of these values. Raises WrongValue, which names the column, for a value of another type."""
-    valid, given = None, values
+    """Returns a column of these values. Raises WrongValue, which names the column, for a value of another type."""
+    valid, original = None, values
     if nullable and None in values:
         valid = bitmap([value is not None for value in values])
         nothing = empty(kind)
@@ -273,7 +273,7 @@ def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
         column = _write(values, kind)
     except (TypeError, OverflowError, UnicodeEncodeError, AttributeError):
         row = next((row for row, value in enumerate(values) if not _fits(value, kind)), 0)
-        raise WrongValue(f"field `{name}` is {kind}, not {short(given[row])}", row) from None
+        raise WrongValue(f"field `{name}` is {kind}, not {short(original[row])}", row) from None
     column.validity = valid
     return column
 
@@ -287,13 +287,13 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 def short(value: Any) -> str:
-    """A value for a message."""
+    """Formats a value for a message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def nulls(columns: Sequence[Any], rows: int, fields: Iterable[tuple[str, str, bool]]) -> dict[int, str]:
-    """The rows with a null in a column that may hold none, each with a reason: that of the first such column."""
+    """Returns the rows with a null in a column that is not nullable, each with a reason. The first such column gives the reason."""
     missing: dict[int, str] = {}
     for column, (name, _, nullable) in zip(columns, fields):
         if nullable:

@@ -1,4 +1,4 @@
-"""The host of a component. Only `glue` imports this: outside of a component there is no `wit_world`."""
+"""Host functions of a component. Only `glue` imports this: outside of a component there is no `wit_world`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEVELS = {level.name.lower(): level for level in log.Level}
 
 
 class ComponentHost(host.Host):
-    """The host of a component. ``timers``, ``sockets`` and ``requests`` are imports that not every world has."""
+    """The host of a component. ``timers``, ``sockets`` and ``requests`` are imports that only some worlds have."""
 
     def __init__(self, timers: Any, sockets: Any, requests: Any) -> None:
         super().__init__()
@@ -78,9 +78,9 @@ class ComponentHost(host.Host):
             return getattr(self._sockets, function)(*arguments)
         except Err as error:
             fault = error.value
-        # Not within `except`: nobody needs to be told of both.
+        # Outside of `except`, so that the traceback shows one error.
         if isinstance(fault, self._sockets.Fault_Timeout):
-            raise net.TimedOut("nothing came within the time")
+            raise net.TimedOut("timed out")
         if isinstance(fault, self._sockets.Fault_Closed):
             raise net.Closed("the other side has closed the connection")
         raise net.Fault(fault.value)

@@ -1,4 +1,4 @@
-"""Requests over HTTP in a component. Only `glue` imports this, in worlds that have the imports of WASI for it."""
+"""HTTP requests in a component. Only `glue` imports this, in worlds that import WASI HTTP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wit_world.imports import wasi_http_types as http
 from . import net
 
 _METHODS = {name.removeprefix("Method_").upper(): own for name, own in vars(http).items() if name.startswith("Method_")}
-#: What WASI takes at a time.
+#: Maximum bytes per write in WASI.
 _WRITE_BYTES = 4096
 _READ_BYTES = 1 << 16
 
@@ -20,16 +20,16 @@ _READ_BYTES = 1 << 16
 def ask(
     method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Makes a request. Raises `net.Fault`."""
+    """Sends a request. Raises `net.Fault`."""
     try:
         future = _send(method, url, headers, body, timeout_ms)
         with future:
             with future.subscribe() as ready:
                 ready.block()
-            return _answer(future.get(), body_bytes_max)
+            return _response(future.get(), body_bytes_max)
     except Err as error:
-        words = _words(error.value)
-    raise net.Fault(f"{method} {url}: {words}")
+        message = _describe(error.value)
+    raise net.Fault(f"{method} {url}: {message}")
 
 
 def _send(method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int) -> Any:
@@ -56,8 +56,8 @@ def _send(method: str, url: str, headers: dict[str, str], body: bytes | None, ti
     return future
 
 
-def _answer(result: Any, body_bytes_max: int) -> tuple[int, list[tuple[str, str]], bytes]:
-    # Twice a result: the first says whether it was taken before.
+def _response(result: Any, body_bytes_max: int) -> tuple[int, list[tuple[str, str]], bytes]:
+    # A result in a result: the outer one is an error if the response was already taken.
     inner = result.value if isinstance(result, Ok) else result
     if not isinstance(inner, Ok):
         raise Err(inner.value if isinstance(inner, Err) else None)
@@ -85,9 +85,9 @@ def _read(body: Any, body_bytes_max: int) -> bytes:
             pieces.append(piece)
 
 
-def _words(code: Any) -> str:
-    """What WASI calls an error, as a sentence: `HttpRequestDenied` is `http request denied`."""
+def _describe(code: Any) -> str:
+    """Turns a WASI error name into message: `HttpRequestDenied` becomes `http request denied`."""
     name = type(code).__name__.removeprefix("ErrorCode_")
-    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    message = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
     value = getattr(code, "value", None)
-    return f"{words} ({value})" if isinstance(value, str) else words
+    return f"{message} ({value})" if isinstance(value, str) else message

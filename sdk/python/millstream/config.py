@@ -1,4 +1,4 @@
-"""The stage's config as a dataclass, and the JSON Schema of one."""
+"""Reads a stage's config as a dataclass, and generates its JSON Schema."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _MISSING = dataclasses.MISSING
 
 
 def read(cls: Any, config: Any) -> Any:
-    """The config as a value of a type: a dataclass, or ``dict`` for what JSON has. Raises ConfigError."""
+    """Converts a config to a type: a dataclass, or ``dict`` for plain JSON. Raises ConfigError."""
     return _value(cls, config, "")
 
 
 def schema(cls: Any) -> str:
-    """The JSON Schema of a config; empty where any will do."""
+    """Returns the JSON Schema of a config type, or an empty string if any config is valid."""
     return json.dumps(_schema(cls)) if dataclasses.is_dataclass(cls) else ""
 
 
-def _place(path: str) -> str:
+def _prefix(path: str) -> str:
     return f"{path}: " if path else ""
 
 
 def _value(annotation: Any, value: Any, path: str) -> Any:
-    """A value of JSON as this type. ``path`` is where it stands in the config."""
+    """Converts a JSON value to a type. ``path`` is its path in the config, for messages."""
     if dataclasses.is_dataclass(annotation):
         return _object(annotation, value, path)
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -70,16 +70,16 @@ def _object(cls: Any, value: Any, path: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for name in value:
         if name not in fields:
-            raise ConfigError(f"{_place(path)}unknown field `{name}`, {_expected(list(fields))}")
+            raise ConfigError(f"{_prefix(path)}unknown field `{name}`, {_expected(list(fields))}")
     given = {name: _value(hints[name], own, _join(path, name)) for name, own in value.items()}
     for name, field in fields.items():
         if name not in given and field.default is _MISSING and field.default_factory is _MISSING:
-            raise ConfigError(f"{_place(path)}missing field `{name}`")
+            raise ConfigError(f"{_prefix(path)}missing field `{name}`")
     try:
         return cls(**given)
     except ValueError as error:
-        # What `__post_init__` says of values that do not fit together.
-        raise ConfigError(f"{_place(path)}{error}") from None
+        # `__post_init__` rejects a combination of values.
+        raise ConfigError(f"{_prefix(path)}{error}") from None
 
 
 def _any_of(choices: tuple[Any, ...], value: Any, path: str) -> Any:
@@ -100,7 +100,7 @@ def _list(annotation: Any, kind: Any, arguments: tuple[Any, ...], value: Any, pa
         raise _wrong(value, "a list", path)
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(arguments) != len(value):
-            raise ConfigError(f"{_place(path)}invalid length {len(value)}, expected {len(arguments)} values")
+            raise ConfigError(f"{_prefix(path)}invalid length {len(value)}, expected {len(arguments)} values")
         return tuple(_value(inner, own, f"{path}[{i}]") for i, (inner, own) in enumerate(zip(arguments, value)))
     inner = arguments[0] if arguments else Any
     return kind(_value(inner, own, f"{path}[{i}]") for i, own in enumerate(value))
@@ -131,7 +131,7 @@ def _wrong(value: Any, expected: str, path: str) -> ConfigError:
             found = "a list"
         case _:
             found = "a table"
-    return ConfigError(f"{_place(path)}invalid type: {found}, expected {expected}")
+    return ConfigError(f"{_prefix(path)}invalid type: {found}, expected {expected}")
 
 
 def _schema(annotation: Any) -> dict[str, Any]:

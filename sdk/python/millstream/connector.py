@@ -1,4 +1,4 @@
-"""What classes of worlds ``source`` and ``sink`` have in common: methods that take the parameters that they want."""
+"""Common code for classes of worlds ``source`` and ``sink``. Each method takes only the parameters that it declares."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .stage import Stage
 class Connector:
     """Runs a class with a decorator."""
 
-    #: The decorator.
+    #: Name of the decorator.
     world: str
-    #: The parameters that each method may have, beside ``self``.
+    #: The parameters that each method may declare, in addition to ``self``.
     parameters: dict[str, tuple[str, ...]]
-    #: The methods that there must be.
+    #: The required methods.
     needed: tuple[str, ...]
 
     def __init__(self, cls: Any) -> None:
         if not isinstance(cls, type):
-            raise TypeError(f"{cls.__name__}: @{self.world} stands on a class")
+            raise TypeError(f"{cls.__name__}: @{self.world} belongs on a class")
         self._class = cls
         self._takes = {name: self._parameters(name) for name in self.parameters if callable(getattr(cls, name, None))}
         for name in self.needed:
@@ -35,13 +35,13 @@ class Connector:
         return typing.get_type_hints(getattr(self._class, method))
 
     def _parameters(self, method: str) -> list[str]:
-        given = inspect.getattr_static(self._class, method)
-        is_bound = isinstance(given, (staticmethod, classmethod))
+        attribute = inspect.getattr_static(self._class, method)
+        is_bound = isinstance(attribute, (staticmethod, classmethod))
         names = list(inspect.signature(getattr(self._class, method)).parameters)[0 if is_bound else 1 :]
         for name in names:
             if name not in self.parameters[method]:
                 known = ", ".join(self.parameters[method])
-                raise TypeError(f"{self._class.__name__}.{method}(): the parameter `{name}` is none of its own: {known}")
+                raise TypeError(f"{self._class.__name__}.{method}(): unknown parameter `{name}`; it may take: {known}")
         return names
 
     def _config_type(self) -> Any:
@@ -50,8 +50,8 @@ class Connector:
             if "config" in self._takes.get(method, []):
                 own = self._hints(method).get("config")
                 if own is None or (found is not None and own != found):
-                    words = "of another type elsewhere" if found else "without a type; write one, as in `config: Config`"
-                    raise TypeError(f"{self._class.__name__}.{method}(): `config` is {words}")
+                    problem = "of another type elsewhere" if found else "without a type; write one, as in `config: Config`"
+                    raise TypeError(f"{self._class.__name__}.{method}(): `config` is {problem}")
                 found = own
         return found
 

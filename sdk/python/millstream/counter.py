@@ -6,5 +6,5 @@ from . import host
 
 
 def add(counter: str, amount: int = 1) -> None:
-    """Adds to the counter of this name, which begins at 0. Names match ``[a-z][a-z0-9_]{0,63}``; others are ignored."""
+    """Adds to a counter, which starts at 0. Names match ``[a-z][a-z0-9_]{0,63}``; other names are ignored."""
     host.current.add(counter, amount)

@@ -1,37 +1,37 @@
-"""Why a call fails, and why a row is refused."""
+"""Errors that fail a call, and rejections of rows."""
 
 from __future__ import annotations
 
 
 class Rejection(Exception):
-    """Refuses a row, or the rows of the key: raise it, or return it. Whatever it is made of becomes the reason.
+    """Rejects a row, or the rows of a key. Raise it or return it. Its arguments become the reason.
 
-    The row goes to the stage's rejected rows, and the job goes on.
+    The row goes to the stage's rejected rows, and the job continues.
     """
 
     @property
     def reason(self) -> str:
-        """The reason, for a person to read."""
+        """The reason as text."""
         return str(self)
 
 
 class Remove:
-    """What a function of world ``update`` returns to remove its key: ``return Remove()``. Nothing else does."""
+    """Return value that removes a key in world ``update``: ``return Remove()``."""
 
     __slots__ = ()
 
 
 class PluginError(Exception):
-    """A call that fails, with a message for a person to read. Raise one of the three kinds below."""
+    """An error that fails the call. Raise one of the three subclasses below, with a message."""
 
 
 class ConfigError(PluginError):
-    """The stage's config is wrong: the author of the job can mend it."""
+    """The stage's config is wrong. The author of the job can fix it."""
 
 
 class InputError(PluginError):
-    """The input's columns or the key do not fit: the author of the job can mend it."""
+    """The input's columns or the key are wrong. The author of the job can fix it."""
 
 
 class InternalError(PluginError):
-    """Anything else: the plugin itself is wrong, or meets what it cannot go on with."""
+    """Any other error: a bug in the plugin, or a condition that it cannot handle."""

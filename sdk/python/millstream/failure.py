@@ -1,4 +1,4 @@
-"""Words for what went wrong in a plugin function: Python's own traceback, without the frames of the SDK."""
+"""Formats errors of plugin functions: Python's traceback without the frames of the SDK."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from .code import FILE
 from .errors import ConfigError, InputError, InternalError, PluginError
 from .place import own_name
 
-#: Whether this runs within a component, where nothing can be imported that was not there when it was made.
+#: Whether this runs in a component, which can only import modules that it had at build time.
 is_component = False
 
 _SDK = os.path.dirname(__file__) + "/"
 
 
-def failed(error: BaseException) -> PluginError:
-    """The error that the host is told. One of the three kinds is told as it is, anything else with a traceback."""
+def to_plugin_error(error: BaseException) -> PluginError:
+    """Returns the error for the host. The three kinds of `PluginError` keep their message; any other error gets a traceback."""
     if isinstance(error, (ConfigError, InputError, InternalError)):
         return error
     if isinstance(error, net.Fault):
-        # Where it was in the plugin says nothing of what is wrong.
+        # The plugin's traceback does not explain this error.
         return InternalError(str(error))
     return _wrong_row(error) or InternalError("".join(_lines(error)).rstrip() + _hint(error))
 
 
 def _hint(error: BaseException) -> str:
-    """What to do about what is there in any other Python, and not in a component."""
+    """Returns a hint if the error comes from a part of Python that a component does not have."""
     found: BaseException | None = error
     while is_component and found is not None:
         if isinstance(found, ImportError):
@@ -43,7 +43,7 @@ def _hint(error: BaseException) -> str:
 
 
 def _wrong_row(error: BaseException) -> InternalError | None:
-    """Words for a row that has not the fields that it should have: such an error comes from the loop around the function."""
+    """Returns an error for a row without the expected fields. Such an error comes from the loop around the function."""
     frame = _last(error.__traceback__)
     if frame is None or not frame.tb_frame.f_code.co_filename.startswith(FILE):
         return None
@@ -54,13 +54,13 @@ def _wrong_row(error: BaseException) -> InternalError | None:
     if not values:
         return None
     function, row = frame.tb_frame.f_code.co_filename.removeprefix(FILE).rstrip(">").rsplit(" ", 1)
-    # What it was called for.
+    # The row or group of the call.
     number = next((f"row {found[name]}" for name in ("_i",) if name in found), None)
     if number is None and "_group" in found:
         key = [repr(found[name])[:100] for name in sorted(found) if re.fullmatch(r"_k\d+", name)]
         number = f"key {', '.join(key)}" if key else f"group {found['_group']}"
-    place = f" for {number}" if number else ""
-    return InternalError(f"{function}() gave {repr(values[0])[:100]}{place}, which is no {row}: {error}")
+    call = f" for {number}" if number else ""
+    return InternalError(f"{function}() returned {repr(values[0])[:100]}{call}, which is not a {row}: {error}")
 
 
 def _last(found: TracebackType | None) -> TracebackType | None:
@@ -70,23 +70,23 @@ def _last(found: TracebackType | None) -> TracebackType | None:
 
 
 def _lines(error: BaseException) -> list[str]:
-    told = traceback.TracebackException.from_exception(error, compact=True)
-    part: traceback.TracebackException | None = told
+    report = traceback.TracebackException.from_exception(error, compact=True)
+    part: traceback.TracebackException | None = report
     while part is not None:
         if isinstance(getattr(part, "filename", None), str):
-            # Where an error of syntax is.
+            # The file of a syntax error.
             part.filename = own_name(part.filename)
-        part.stack = traceback.StackSummary.from_list([named(own) for own in part.stack if is_told(own.filename)])
+        part.stack = traceback.StackSummary.from_list([with_own_name(own) for own in part.stack if is_shown(own.filename)])
         part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
-    has_frames = told.stack or told.__cause__ or told.__context__
-    return list(told.format() if has_frames else told.format_exception_only())
+    has_frames = report.stack or report.__cause__ or report.__context__
+    return list(report.format() if has_frames else report.format_exception_only())
 
 
-def is_told(file: str) -> bool:
-    """Whether a traceback shows the code of a file: that of the SDK says nothing to the author of a plugin."""
+def is_shown(file: str) -> bool:
+    """Returns whether a traceback shows the code of a file. Code of the SDK does not help the author of a plugin."""
     return not file.startswith((_SDK, FILE, "/python/importlib/", "<frozen importlib"))
 
 
-def named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
-    """A line of a traceback with the file's name as its author knows it."""
+def with_own_name(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """Returns a line of a traceback with the file's name as its author knows it."""
     return traceback.FrameSummary(own_name(frame.filename), frame.lineno, frame.name, line=frame.line or "")

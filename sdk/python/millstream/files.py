@@ -6,8 +6,8 @@ from . import host
 
 
 def read_all(name: str) -> bytes:
-    """The contents of a granted file. Raises FileNotFoundError where the job grants none of this name.
+    """Returns the contents of a granted file. Raises FileNotFoundError if the job grants no file of this name.
 
-    In tests, the file of this name under ``testdata/`` of the folder that tests run in.
+    In tests, it reads the file of this name in ``testdata/``, relative to the current directory.
     """
     return host.read_file(name)

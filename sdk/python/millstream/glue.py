@@ -1,5 +1,5 @@
-"""What a component exports. Only the module that `millstream build` writes imports this: outside of a component there is no
-`wit_world`, which componentize-py makes of the plugin's world."""
+"""Exports of a component. Only the module that `millstream build` writes imports this: outside of a component there is no
+`wit_world`, which componentize-py generates from the plugin's world."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wit_world.imports import log
 from . import failure, host, late, trace
 from .component_host import ComponentHost
 from .errors import ConfigError, InputError, PluginError
-from .failure import failed
+from .failure import to_plugin_error
 from .migrate import Migrations
 from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
@@ -32,12 +32,12 @@ from .written import is_written
 try:
     from wit_world.imports import types
 except ImportError:
-    # Where WASI's HTTP has types as well.
+    # In worlds with WASI HTTP, the types have another path.
     from wit_world.imports import millstream_plugin_types as types
 try:
     from wit_world.imports import stage
 except ImportError:
-    # A source has no stage, and a sink neither.
+    # Sources and sinks have no stage.
     stage: Any = None  # type: ignore[no-redef]
 
 _TO_WIRE = {
@@ -67,7 +67,7 @@ def _to_wire(schema: Schema) -> Any:
 
 
 class HostStage(Stage):
-    """The stage of a call. The host is asked for the schemas only when the plugin wants them."""
+    """The stage of a call. Queries the schemas from the host only when the plugin needs them."""
 
     def __init__(self, config: str) -> None:
         self._config = config
@@ -81,17 +81,17 @@ class HostStage(Stage):
         return _schema(stage.key())
 
 
-def _tell(place: str) -> None:
-    log.write(log.Level.DEBUG, place)
+def _report(location: str) -> None:
+    log.write(log.Level.DEBUG, location)
 
 
 def _error(error: BaseException) -> Err:
-    told: PluginError = failed(error)
-    if isinstance(told, ConfigError):
-        return Err(types.Error_Config(str(told)))
-    if isinstance(told, InputError):
-        return Err(types.Error_Input(str(told)))
-    return Err(types.Error_Internal(str(told)))
+    failure: PluginError = to_plugin_error(error)
+    if isinstance(failure, ConfigError):
+        return Err(types.Error_Config(str(failure)))
+    if isinstance(failure, InputError):
+        return Err(types.Error_Input(str(failure)))
+    return Err(types.Error_Internal(str(failure)))
 
 
 def _rejections(rejected: list[tuple[int, str]]) -> list[Any]:
@@ -99,28 +99,28 @@ def _rejections(rejected: list[tuple[int, str]]) -> list[Any]:
 
 
 class Exports:
-    """A plugin as a component exports it; each world adds its functions."""
+    """Exports of a plugin. Each world adds its functions."""
 
     plugin: Plugin[Any]
     about: dict[str, str]
     world: str
-    #: The module of its interface.
+    #: Module of the world's interface.
     module: Any
-    #: Whether this instance was called before.
+    #: Whether this instance has handled a call before.
     was_called = False
 
     def called(self, name: str, context: Any, *arguments: Any) -> Any:
-        """Calls a method of what runs the plugin."""
-        config = trace.begins(context.config, _tell)
+        """Calls a method of the runner with a stage and a context."""
+        config = trace.start(context.config, _report)
         own = Context(context.batch, context.time, context.watermark)
         return self.run(name, HostStage(config), own, *arguments)
 
     def run(self, name: str, *arguments: Any) -> Any:
-        """Calls a method of what runs the plugin."""
+        """Calls a method of the runner."""
         return self.guarded(getattr(self.plugin.runner, name), *arguments)
 
     def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function, and turns what goes wrong into what the host understands."""
+        """Calls a function. Converts exceptions to errors of the host's interface."""
         # componentize-py seeds random numbers in an instance's first call. The host has a seed for each call.
         if Exports.was_called:
             random.seed()
@@ -131,15 +131,15 @@ class Exports:
             raise _error(error) from None
 
     def described(self, config: str, inputs: list[Any]) -> Description:
-        """What the plugin says of itself."""
-        own = Stage(trace.begins(config, _tell), [_schema(wire) for wire in inputs], _schema(stage.key()))
+        """Returns the plugin's description."""
+        own = Stage(trace.start(config, _report), [_schema(wire) for wire in inputs], _schema(stage.key()))
         description = self.plugin.finish(self.run("describe", own))
         for name, value in self.about.items():
             setattr(description, name, getattr(description, name) or value)
         return description
 
     def describe(self, config: str, input: Any) -> Any:
-        """What the plugin says of itself; for worlds of one input."""
+        """Returns the plugin's description, in worlds with one input."""
         own = self.described(config, [input])
         return types.Description(
             own.name,
@@ -207,23 +207,23 @@ class Cogrouper(Exports):
 
 
 class Migrator(Exports):
-    """What world ``update-migrating`` exports beside ``update``."""
+    """Additional exports of world ``update-migrating``."""
 
     migrations: Migrations
 
     def migrate(self, config: str, from_version: str, states_schema: Any, states: Any) -> Any:
-        trace.begins(config, _tell)
+        trace.start(config, _report)
         return self.guarded(self.migrations.migrate, from_version, _schema(states_schema), states)
 
 
 class Reader(Exports):
     """World ``source``."""
 
-    #: What reads the partition.
+    #: The object that reads the partition.
     reader: Any = None
 
     def describe(self, config: str) -> Any:
-        own = self.plugin.finish(self.guarded(self.plugin.runner.describe, trace.begins(config, _tell)))
+        own = self.plugin.finish(self.guarded(self.plugin.runner.describe, trace.start(config, _report)))
         about = self.about
         return self.module.Description(
             own.name or about["name"],
@@ -243,13 +243,13 @@ class Reader(Exports):
         return self.guarded(self._poll, rows_max, wait_ms)
 
     def durable(self, position: bytes) -> None:
-        self.read("tell", Reader.reader, "durable", position)
+        self.read("notify", Reader.reader, "durable", position)
 
     def published(self, position: bytes) -> None:
-        self.read("tell", Reader.reader, "published", position)
+        self.read("notify", Reader.reader, "published", position)
 
     def read(self, name: str, *arguments: Any) -> Any:
-        """Calls a method of what runs the plugin."""
+        """Calls a method of the runner."""
         return self.guarded(_or_trap, getattr(self.plugin.runner, name), *arguments)
 
     def _poll(self, rows_max: int, wait_ms: int) -> Any:
@@ -266,12 +266,12 @@ class Reader(Exports):
 class Writer(Exports):
     """World ``sink``."""
 
-    #: What writes, and the columns of its rows.
+    #: The object that writes, and the columns of its rows.
     writer: Any = None
     input: Schema
 
     def describe(self, config: str, input: Any) -> Any:
-        own, promise = self.guarded(self.plugin.runner.describe, trace.begins(config, _tell), _schema(input))
+        own, promise = self.guarded(self.plugin.runner.describe, trace.start(config, _report), _schema(input))
         self.plugin.finish(own)
         promises = self.module.Promise
         about = self.about
@@ -285,25 +285,25 @@ class Writer(Exports):
         )
 
     def committed(self, config: str, identity: Any) -> int | None:
-        return self.tell("committed", config, _identity(identity))
+        return self.write_call("committed", config, _identity(identity))
 
     def open(self, config: str, input: Any, owner: Any) -> int | None:
         Writer.input = _schema(input)
         who = Owner(_identity(owner.identity), owner.generation)
-        Writer.writer, last = self.tell("open", config, Writer.input, who)
+        Writer.writer, last = self.write_call("open", config, Writer.input, who)
         return last
 
     def begin(self, batch: int, time: int) -> None:
-        self.tell("begin", Writer.writer, batch, time)
+        self.write_call("begin", Writer.writer, batch, time)
 
     def write(self, rows: Any) -> list[Any]:
-        return _rejections(self.tell("write", Writer.writer, Writer.input, rows))
+        return _rejections(self.write_call("write", Writer.writer, Writer.input, rows))
 
     def commit(self, batch: int) -> None:
-        self.tell("commit", Writer.writer, batch)
+        self.write_call("commit", Writer.writer, batch)
 
-    def tell(self, name: str, *arguments: Any) -> Any:
-        """Calls a method of what runs the plugin."""
+    def write_call(self, name: str, *arguments: Any) -> Any:
+        """Calls a method of the runner."""
         return self.guarded(_or_trap, getattr(self.plugin.runner, name), *arguments)
 
 
@@ -312,14 +312,14 @@ def _identity(wire: Any) -> Identity:
 
 
 def _or_trap(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function of a source or a sink. What goes wrong there passes, and the host tries again for ever; a mistake of the plugin
-    does not pass, so the instance dies of it, which ends the job."""
+    """Calls a function of a source or a sink. The host retries the returned errors, which are transient. A bug of the plugin is
+    permanent: it traps, which fails the job."""
     try:
         return function(*arguments)
     except (PluginError, OSError):
         raise
     except BaseException as error:
-        print(failed(error), file=sys.stderr, flush=True)
+        print(to_plugin_error(error), file=sys.stderr, flush=True)
         os.abort()
 
 
@@ -333,25 +333,25 @@ _WORLDS = {
 }
 
 
-#: What stands around the words of an error at build time, so that `millstream build` finds them among those of its tools.
+#: Marks an error message at build time, so that `millstream build` finds it in the output of its tools.
 _ERROR, _END = "<<<millstream ", ">>>"
-#: The folder of the SDK in a component, before and behind which a project's folders are looked into.
+#: Directory of the SDK in a component. Modules are searched in some project directories before it, in others after it.
 _SDK = "/1"
-#: What a component's plugin is, as `millstream build` writes it.
+#: Description of the plugin to load, written by `millstream build`.
 _ORDER = "/2/order.json"
 
 
 class Waiting:
-    """A component that has no plugin yet. CPython and the SDK take long to start and are the same for all plugins of a world, so
-    they are started once, and each build goes on from there."""
+    """A component without a plugin. CPython and the SDK start slowly and are the same for all plugins of a world. So they are
+    started once, and each build continues from there."""
 
-    #: What the component exports, before it has a plugin.
+    #: The component's exports, before it has a plugin.
     exports: type[Exports]
     migrator: type[Migrator] | None = None
 
 
 def export(world: str) -> type[Exports]:
-    """The class that a component of this world exports."""
+    """Returns the class that a component of this world exports."""
     own = _WORLDS[world]
     interface = importlib.import_module(f"wit_world.exports.{own.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
@@ -362,7 +362,7 @@ def export(world: str) -> type[Exports]:
 
 
 def _requests() -> Any:
-    """What makes requests over HTTP, in worlds that have the imports for it."""
+    """Returns the module that sends HTTP requests, or None in worlds without its imports."""
     try:
         return importlib.import_module(".component_http", __package__)
     except ImportError:
@@ -370,37 +370,36 @@ def _requests() -> Any:
 
 
 def migrator() -> type[Migrator]:
-    """The class with which a component takes over states."""
+    """Returns the class that exports `migrate`."""
     importlib.import_module("wit_world.exports.migrator")
     Waiting.migrator = type(Migrator.__name__, (Migrator,), {})
     return Waiting.migrator
 
 
 def keep(folders: list[str], to: str) -> None:
-    """Copies the folders that Python's modules are in, which later builds go on with, and prepares to be kept."""
+    """Copies the directories of Python's modules for later builds, and prepares the component to be saved."""
     for folder in folders:
-        for place, _, files in os.walk(folder):
-            os.makedirs(to + place, exist_ok=True)
+        for path, _, files in os.walk(folder):
+            os.makedirs(to + path, exist_ok=True)
             for name in files:
                 if name.endswith((".py", ".pyi")) or "." not in name:
-                    with open(f"{place}/{name}", "rb") as source, open(f"{to}{place}/{name}", "wb") as target:
+                    with open(f"{path}/{name}", "rb") as source, open(f"{to}{path}/{name}", "wb") as target:
                         target.write(source.read())
     late.import_all()
     _settle()
 
 
 def load() -> None:
-    """Gives the component its plugin.
+    """Loads the plugin into the component.
 
-    Raises ImportError where the module cannot be imported, where it holds no such plugin or more than one, or where its types
-    do not fit the world.
+    Raises ImportError if the module cannot be imported, has no plugin of the world or several, or if types do not fit the world.
     """
     try:
         with open(_ORDER) as file:
             order = json.load(file)
         at = sys.path.index(_SDK)
         sys.path[at : at + 1] = [*order["before"], _SDK, *order["behind"]]
-        # What was looked for in vain before may be there now.
+        # A directory that did not exist at the first search may exist now.
         sys.path_importer_cache.clear()
         module = importlib.import_module(order["module"])
         _take(module, order["about"])
@@ -413,11 +412,11 @@ def load() -> None:
         sys.path_importer_cache.clear()
         _settle()
     except BaseException as error:
-        raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
+        raise ImportError(f"{_ERROR}{to_plugin_error(error)}{_END}") from None
 
 
 def _settle() -> None:
-    """Nothing that is random now may be a part of the component."""
+    """Makes the component deterministic: no random value may become a part of it."""
     random.seed(0)
     gc.collect()
     gc.freeze()
@@ -427,8 +426,8 @@ def _take(module: ModuleType, about: dict[str, str]) -> None:
     exports = Waiting.exports
     plugin = _find(module, exports.world)
     if _migrations(module) and Waiting.migrator is None:
-        raise TypeError(f"{module.__name__}.py has a function with @migrate: the world in pyproject.toml is update-migrating then")
-    # A mistake in the signature shows here, at build time.
+        raise TypeError(f"{module.__name__}.py has a function with @migrate: set the world in pyproject.toml to update-migrating")
+    # Reports errors in the signature at build time.
     plugin.prepare()
     exports.plugin, exports.about = plugin, about
 
@@ -436,7 +435,7 @@ def _take(module: ModuleType, about: dict[str, str]) -> None:
 def _take_migrations(module: ModuleType) -> None:
     functions = _migrations(module)
     if not functions or Waiting.migrator is None:
-        raise TypeError(f"{module.__name__}.py has no function with @migrate, as plugins of world update-migrating have")
+        raise TypeError(f"{module.__name__}.py has no function with @migrate, which world update-migrating needs")
     Waiting.migrator.migrations = Migrations([plugin.prepare() for plugin in functions])
 
 
@@ -456,12 +455,12 @@ def _find(module: ModuleType, world: str) -> Plugin[Any]:
     if len(choice) == 1:
         return choice[0][1]
     if choice:
-        raise TypeError(f"{module.__name__}.py has two plugins, `{choice[0][0]}` and `{choice[1][0]}`: leave one")
+        raise TypeError(f"{module.__name__}.py has two plugins, `{choice[0][0]}` and `{choice[1][0]}`: keep one of them")
     raise TypeError(f"{module.__name__}.py has no function or class with @{world}, the world in pyproject.toml")
 
 
 def _keep_sources(module: ModuleType) -> None:
-    """Keeps the project's own source lines for tracebacks: at run time there are no files."""
+    """Keeps the project's source lines for tracebacks: at run time there are no files."""
     folder = os.path.dirname(module.__file__ or "")
     for own in list(sys.modules.values()):
         file = getattr(own, "__file__", None)

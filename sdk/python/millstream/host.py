@@ -1,4 +1,4 @@
-"""What a plugin asks of the host. Outside of a component, in tests, this process takes its place."""
+"""The host functions that a plugin can call. In tests, outside of a component, this process implements them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import InternalError
 
 
 class Due:
-    """The timers for which the groups of a call are called."""
+    """The due timers of the groups of a call."""
 
     def __init__(self, ends: bytes = b"", times: bytes = b"") -> None:
         count = len(ends) // 4
@@ -20,25 +20,25 @@ class Due:
         self._times = [Timestamp(at) for at in words(Column(times), len(times) // 8, "q")]
 
     def of(self, group: int) -> list[Timestamp]:
-        """Those of a group, the earliest first."""
+        """Returns the due timers of a group, earliest first."""
         if group + 1 >= len(self._ends):
             return []
         return self._times[self._ends[group] : self._ends[group + 1]]
 
 
 class Host:
-    """The host as tests have it: lines go to standard error, files come from ``testdata/``, counters count here."""
+    """The host in tests. Logs to standard error, reads files from ``testdata/``, and counts in this process."""
 
     def __init__(self) -> None:
-        #: What was counted.
+        #: Values of the counters.
         self.counters: dict[str, int] = {}
-        #: The timers that are due in the call.
+        #: Timers that are due in the call.
         self.due_times = Due()
-        #: What the call asked for: group, time, and whether it is set or cancelled.
-        self.asked: list[tuple[int, int, bool]] = []
+        #: Timers set or canceled by the call: group, time, and True if set.
+        self.timer_changes: list[tuple[int, int, bool]] = []
 
     def log(self, level: str, message: str) -> None:
-        """Writes a line; the level is debug, info, warn or error."""
+        """Logs a line. The level is debug, info, warn or error."""
         print(f"{level}: {message}", file=sys.stderr)
 
     def add(self, counter: str, amount: int) -> None:
@@ -46,44 +46,44 @@ class Host:
         self.counters[counter] = self.counters.get(counter, 0) + amount
 
     def file_size(self, name: str) -> int:
-        """The size of a granted file. Raises FileNotFoundError where the job grants none of this name."""
+        """Returns the size of a granted file in bytes. Raises FileNotFoundError if the job grants no file of this name."""
         return len(self.file_read(name, 0, None))
 
     def file_read(self, name: str, offset: int, length: int | None) -> bytes:
-        """Bytes of a granted file."""
+        """Reads bytes of a granted file."""
         content = pathlib.Path("testdata", name).read_bytes()
         return content[offset : None if length is None else offset + length]
 
     def set_timer(self, group: int, at: int) -> None:
-        """Asks to be called for the key of a group."""
-        self.asked.append((group, at, True))
+        """Sets a timer for the key of a group."""
+        self.timer_changes.append((group, at, True))
 
     def cancel_timer(self, group: int, at: int) -> None:
-        """Takes back what `set_timer` asked for."""
-        self.asked.append((group, at, False))
+        """Cancels a timer that `set_timer` set."""
+        self.timer_changes.append((group, at, False))
 
     def due(self) -> Due:
-        """The timers of this call."""
+        """Returns the due timers of this call."""
         return self.due_times
 
     def connect(self, name: str, port: int, timeout_ms: int) -> int:
-        """Connects over TCP, and gives the number of the socket. All of these raise `net.Fault`."""
+        """Opens a TCP connection. Returns the socket's number. All socket functions raise `net.Fault`."""
         return _sockets().connect(name, port, timeout_ms)
 
     def read(self, socket: int, bytes_max: int, timeout_ms: int) -> bytes:
-        """Reads what is there, at least one byte."""
+        """Reads the available bytes, at least one."""
         return _sockets().read(socket, bytes_max, timeout_ms)
 
     def write(self, socket: int, data: bytes, timeout_ms: int) -> None:
-        """Writes all of it."""
+        """Writes all bytes."""
         _sockets().write(socket, data, timeout_ms)
 
     def bind(self, name: str, port: int) -> int:
-        """Listens for datagrams, and gives the number of the socket."""
+        """Opens a UDP socket. Returns its number."""
         return _sockets().bind(name, port)
 
     def receive(self, socket: int, bytes_max: int, timeout_ms: int) -> tuple[str, bytes]:
-        """The next datagram, with its sender."""
+        """Receives the next datagram. Returns its sender and its data."""
         return _sockets().receive(socket, bytes_max, timeout_ms)
 
     def send(self, socket: int, name: str, port: int, data: bytes) -> None:
@@ -97,24 +97,24 @@ class Host:
     def ask(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
     ) -> tuple[int, list[tuple[str, str]], bytes]:
-        """Makes a request over HTTP: status, head and body of the answer. Raises `net.Fault`."""
+        """Sends an HTTP request. Returns status, headers and body of the response. Raises `net.Fault`."""
         return importlib.import_module("millstream.requests").ask(method, url, headers, body, timeout_ms, body_bytes_max)
 
 
 def _sockets() -> Any:
-    """The sockets of the machine. Imported late: a component has neither these nor Python's module for them."""
+    """Returns the sockets of the machine. Imported late: a component has neither these nor Python's module for them."""
     return importlib.import_module("millstream.sockets")
 
 
 #: The host of this process.
 current = Host()
 
-#: Bytes of a file that are asked for at once.
+#: Maximum bytes of a file per read.
 PIECE_BYTES = 1 << 26
 
 
 def read_file(name: str) -> bytes:
-    """A whole granted file. Raises FileNotFoundError where the job grants none of this name."""
+    """Reads a complete granted file. Raises FileNotFoundError if the job grants no file of this name."""
     size = current.file_size(name)
     pieces: list[bytes] = []
     read = 0

@@ -1,8 +1,7 @@
-"""Requests over HTTP, as the job grants them: ``grant = { http = { hosts = ["api.example.com"] } }``. For plugins whose
-``pyproject.toml`` wants that: ``[tool.millstream.grants]`` with ``http = { hosts = [...] }``.
+"""HTTP requests, if the job grants them: ``grant = { http = { hosts = ["api.example.com"] } }``. The plugin's ``pyproject.toml`` must
+request them: ``[tool.millstream.grants]`` with ``http = { hosts = [...] }``.
 
-An answer that redirects is an answer; following it is a request of its own. In tests requests are made by this machine, and
-nothing is refused.
+Redirects are returned as responses and not followed. In tests, this machine sends the requests, and all are allowed.
 """
 
 from __future__ import annotations
@@ -12,25 +11,25 @@ from dataclasses import dataclass
 
 from . import host
 
-#: How long to wait for an answer, in milliseconds.
+#: Default timeout of a request, in milliseconds.
 TIMEOUT_MS = 10_000
-#: A longer body is a fault.
+#: Maximum size of a response body. A longer body is an error.
 BODY_BYTES_MAX = 8 << 20
 
 
 @dataclass(frozen=True)
 class Response:
-    """An answer."""
+    """An HTTP response."""
 
-    #: 200, 404 and so on.
+    #: Status code, for example 200 or 404.
     status: int
-    #: The fields of the head, names in small letters; of several of a name the last.
+    #: Headers, with names in lower case. If a name is repeated, the last value wins.
     headers: dict[str, str]
     body: bytes
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, timeout_ms: int = TIMEOUT_MS) -> Response:
-    """Asks for what is at an address. Raises `millstream.net.Fault` where there is no answer."""
+    """Sends a GET request and returns the response. Raises `millstream.net.Fault` if there is no response."""
     return request("GET", url, headers, None, timeout_ms)
 
 
@@ -42,6 +41,6 @@ def request(
     timeout_ms: int = TIMEOUT_MS,
     body_bytes_max: int = BODY_BYTES_MAX,
 ) -> Response:
-    """Makes a request, and waits for the whole answer. Raises `millstream.net.Fault` where there is none."""
-    status, found, answer = host.current.ask(method, url, dict(headers or {}), body, timeout_ms, body_bytes_max)
-    return Response(status, {name.lower(): value for name, value in found}, answer)
+    """Sends a request and returns the complete response. Raises `millstream.net.Fault` if there is no response."""
+    status, fields, content = host.current.ask(method, url, dict(headers or {}), body, timeout_ms, body_bytes_max)
+    return Response(status, {name.lower(): value for name, value in fields}, content)

@@ -1,7 +1,7 @@
-"""What Python imports on first use, imported when a component is made: at run time there are no files to import from.
+"""Imports at build time what Python imports on first use. At run time there are no files to import from.
 
-Only `glue` uses this. What a function imports is found in the code of all functions that are there, those of the library and
-of packages as well. What is imported by a name that is put together at run time is not found, but for what `_BY_NAME` lists.
+Only `glue` uses this. It searches the code of all loaded functions, including the standard library's and packages', for imports.
+It cannot find imports of computed names, except those in `_BY_NAME`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from io import BytesIO
 from types import CodeType, FunctionType
 from typing import Any
 
-#: What Python's own machinery imports by name: `datetime.strptime`, the host names of `idna`, and other modules written in C.
+#: Modules that Python imports by name: for `datetime.strptime`, the host names of `idna`, and modules written in C.
 _BY_NAME = ["_strptime", "calendar", "copyreg", "locale", "stringprep", "typing", "unicodedata", "warnings"]
-#: What the library imports late for itself and is for developers, or for files, networks and processes, of which there are none
-#: here. Who wants one imports it at module level.
+#: Late imports of the standard library that are not needed: for developers, files, networks and processes, which a component does
+#: not have. A plugin that needs one imports it at module level.
 _LEFT_OUT = {
     "_aix_support", "_osx_support", "_pydatetime", "_pydecimal", "_pyio", "_pyrepl", "antigravity", "argparse", "ast", "asyncio",
     "bdb", "cmd", "code", "compression", "concurrent", "ctypes", "difflib", "doctest", "email", "ensurepip", "ftplib", "getopt",
@@ -29,17 +29,17 @@ _LEFT_OUT = {
     "subprocess", "sysconfig", "tarfile", "tempfile", "test", "this", "tkinter", "tracemalloc", "tty", "turtle", "unittest",
     "urllib", "usercustomize", "venv", "webbrowser", "winreg", "xml", "zipfile",
 }  # fmt: skip
-#: Nor what these import, which is for those who look at programs and packages; and the SDK itself.
+#: Not searched for imports either: tools to inspect programs and packages, and the SDK itself.
 _TOOLS = {
     "_frozen_importlib", "_frozen_importlib_external", "_sitebuiltins", "ast", "dis", "importlib", "inspect", "millstream",
     "pkgutil", "site", "traceback", "zipimport",
 }  # fmt: skip
-#: Rounds of looking for imports in what the round before imported. Chains of imports within functions are short.
+#: Maximum rounds of searching the modules that the previous round imported. Chains of imports within functions are short.
 _ROUNDS_MAX = 8
 
 
 def import_all() -> None:
-    """Imports what the modules that are there would import later, and keeps the zones of `zoneinfo`."""
+    """Imports what the loaded modules would import later, and keeps the zones of `zoneinfo`."""
     for name in [*_BY_NAME, *_encodings()]:
         _try(name)
     seen: set[int] = set()
@@ -57,7 +57,7 @@ def import_all() -> None:
 
 
 def refuse_loops() -> None:
-    """Lets event loops of `asyncio` fail with words: they begin with a socket, and a component without any would just trap."""
+    """Makes event loops of `asyncio` fail with a message. They start with a socket, and a component without sockets would trap."""
     own = sys.modules.get("asyncio.selector_events")
     if own is not None:
         own.BaseSelectorEventLoop.__new__ = _no_loop  # type: ignore[attr-defined]
@@ -65,13 +65,13 @@ def refuse_loops() -> None:
 
 def _no_loop(*_: Any, **__: Any) -> Any:
     raise RuntimeError(
-        "a plugin has no event loop, since there is nothing in it that could be waited for: instead of asyncio.run(...) call "
-        "plain functions (`def` without `async`), one after the other"
+        "a plugin has no event loop, because it cannot wait: instead of asyncio.run(...), call "
+        "plain functions (`def` without `async`) one after another"
     )
 
 
 def _import(name: str, part: str) -> None:
-    """Imports a module, and what is taken from it where that is a module as well."""
+    """Imports a module, and the part that is imported from it if that is also a module."""
     if name not in sys.modules:
         _try(name)
     own = sys.modules.get(name)
@@ -83,7 +83,7 @@ def _try(name: str) -> None:
     try:
         importlib.import_module(name)
     except BaseException:  # noqa: BLE001
-        # Not for this machine, or what somebody would catch. Whoever imports it later gets an error.
+        # Not available on this machine, or an error that the importer would catch. A later import raises it again.
         pass
 
 
@@ -101,7 +101,7 @@ def _functions() -> Iterator[FunctionType]:
 
 
 def _imports(function: FunctionType, seen: set[int]) -> Iterator[tuple[str, str]]:
-    """The modules that the code of a function imports, each with what is taken from it."""
+    """Yields the modules that a function's code imports, each with the name imported from it."""
     package = function.__globals__.get("__package__") or ""
     module = str(function.__module__).partition(".")[0]
     is_library = module in sys.stdlib_module_names
@@ -130,7 +130,7 @@ _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 def _named(code: CodeType, package: str) -> Iterator[tuple[str, str]]:
     if _IMPORT_NAME not in code.co_code[::2]:
         return
-    # Before the name stand the level and what is taken from the module, as in `from ..a import b`.
+    # The level and the imported names come before the module's name, as in `from ..a import b`.
     level: Any = 0
     parts: Any = None
     for instruction in dis.get_instructions(code):
@@ -149,14 +149,14 @@ def _named(code: CodeType, package: str) -> Iterator[tuple[str, str]]:
 
 
 def _keep_zones() -> None:
-    """Lets `zoneinfo` take the zones from memory, as the package `tzdata` has them now."""
+    """Makes `zoneinfo` read zones from memory. They are those of the package `tzdata` at build time."""
     try:
         import tzdata
     except ImportError:
         return
     folder = os.path.join(os.path.dirname(tzdata.__file__), "zoneinfo")
     zones: dict[str, bytes] = {}
-    # Many names are of one zone.
+    # Many names share a zone.
     contents: dict[bytes, bytes] = {}
     with open(os.path.join(os.path.dirname(folder), "zones")) as names:
         for name in names.read().split():

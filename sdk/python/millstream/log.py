@@ -1,6 +1,6 @@
-"""Words for the operator. The host shows them with stage, plugin and batch, and drops what is above its limits.
+"""Log messages for operators. The host adds stage, plugin and batch, and drops messages above its limits.
 
-What is printed is logged as well: standard output as info, standard error as error. In tests lines go to standard error.
+Printed text is also logged: standard output as info, standard error as error. In tests, messages go to standard error.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from . import host
 
 
 def debug(message: object) -> None:
-    """For whoever develops the plugin."""
+    """Logs a message for the plugin's developers."""
     host.current.log("debug", str(message))
 
 
 def info(message: object) -> None:
-    """For whoever runs the job."""
+    """Logs a message for the job's operators."""
     host.current.log("info", str(message))
 
 
 def warn(message: object) -> None:
-    """Something that the operator should look at."""
+    """Logs a problem that operators should look at."""
     host.current.log("warn", str(message))
 
 
 def error(message: object) -> None:
-    """Something that went wrong."""
+    """Logs an error."""
     host.current.log("error", str(message))

@@ -1,4 +1,4 @@
-"""World ``update-migrating``: states of other versions of a plugin."""
+"""World ``update-migrating``: converts states of other versions of a plugin."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from .signature import Signature
 
 
 def migrate(subject: Any, /) -> Any:
-    """Makes a function one that takes over states of another version of the plugin.
+    """Turns a function into a migration, which converts a state of another version of the plugin.
 
-    It takes a state as that version had it, a row, and returns a state of this version. A module may have one for each kind of
-    old states: which of them are to be taken over is told by their columns. In ``pyproject.toml`` the world of such a plugin is
-    ``update-migrating``.
+    It takes an old state as a row and returns a state of this version. A module may have a migration for each format of old
+    states; the columns decide which one runs. In ``pyproject.toml``, the world of the plugin is ``update-migrating``.
     """
     return decorator("migrate", Migration, subject, None)
 
 
 class Migration:
-    """Runs a function that makes a new state of an old one."""
+    """Runs a function that converts old states."""
 
     def __init__(self, function: Any) -> None:
         signature = Signature(function)
@@ -40,7 +39,7 @@ class Migration:
         self.new: RowType = returned.row
 
     def migrate(self, states: Any) -> Batch[Any]:
-        """The new state of each old one."""
+        """Returns the new state of each old one."""
         count, attributes = states.rows, self.old.attributes
         values = of_columns.read_all(states.columns, count, self.old.columns)
         lists: list[list[Any]] = [[] for _ in self.new.attributes]
@@ -57,15 +56,15 @@ class Migration:
 
 
 class Migrations:
-    """Those of a plugin, of which the one runs that knows the states."""
+    """The migrations of a plugin. The one whose columns match the old states runs."""
 
     def __init__(self, all: list[Migration]) -> None:
         self._all = all
 
     def migrate(self, version: str, schema: Schema, states: Any) -> Batch[Any]:
-        """The new states. Raises InternalError where none of them knows the old ones."""
+        """Returns the new states. Raises InternalError if no migration matches the old ones."""
         for own in self._all:
             if own.old.schema == schema:
                 return own.migrate(states)
         known = " or ".join(f"({own.old.schema})" for own in self._all)
-        raise InternalError(f"states of version {version} have the columns ({schema}); it takes over those with {known}")
+        raise InternalError(f"states of version {version} have the columns ({schema}); expected {known}")

@@ -1,8 +1,7 @@
-"""Connections over TCP, and datagrams over UDP, to where the job lets the source go: ``grant = { tcp = ["host:port"] }`` and
-``udp = ["host:port"]``. Worlds ``source`` and ``sink`` only.
+"""TCP connections and UDP datagrams to addresses that the job grants: ``grant = { tcp = ["host:port"] }`` and ``udp = ["host:port"]``.
+Worlds ``source`` and ``sink`` only.
 
-Every wait ends with its time; what was not there by then can be waited for again. In tests the sockets are those of the
-machine, and nothing is refused.
+Each call waits at most for its timeout and can then be repeated. In tests, the sockets are the machine's, and all are allowed.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ from types import TracebackType
 
 from . import host
 
-#: Bytes that are asked for at once.
+#: Maximum bytes per read.
 _READ_BYTES = 1 << 16
 
 
 class Fault(OSError):
-    """Something could not be done: not granted, refused, unknown host."""
+    """A failed operation: not granted, connection refused, unknown host."""
 
 
 class TimedOut(Fault, TimeoutError):
-    """Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again."""
+    """The operation did not finish within the timeout. No data is lost: repeat the call."""
 
 
 class Closed(Fault, ConnectionError):
-    """The other side has closed the connection."""
+    """The peer has closed the connection."""
 
 
 class _Socket:
-    """What is open until `close`, or for a ``with``."""
+    """A socket, open until `close` or the end of a ``with`` block."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
     def close(self) -> None:
-        """Closes it; again does nothing."""
+        """Closes the socket. Does nothing if it is closed."""
         host.current.close(self._number)
 
     def __enter__(self):  # type: ignore[no-untyped-def]
@@ -46,35 +45,38 @@ class _Socket:
 
 
 class Connection(_Socket):
-    """A connection over TCP."""
+    """A TCP connection."""
 
     def __init__(self, address: str, timeout_ms: int) -> None:
-        """Connects to an address as ``example.com:514`` or ``[::1]:514``. Raises Fault."""
+        """Connects to an address, for example ``example.com:514`` or ``[::1]:514``. Raises Fault."""
         super().__init__(host.current.connect(*_parts(address), timeout_ms))
 
     def read(self, bytes_max: int, timeout_ms: int) -> bytes:
-        """What is there: at least one byte, and at most so many. Waits for the first. Raises Fault."""
+        """Reads the available bytes: at least one, at most ``bytes_max``. Waits for the first one. Raises Fault."""
         return host.current.read(self._number, bytes_max, timeout_ms)
 
     def write(self, data: bytes, timeout_ms: int) -> None:
-        """Writes all of these bytes. After a `TimedOut` some of them may have gone out. Raises Fault."""
+        """Writes all bytes. After a `TimedOut`, some of them may have been sent. Raises Fault."""
         host.current.write(self._number, data, timeout_ms)
 
 
 class Lines:
-    """The lines that come over a connection, whole, however they are sent."""
+    """The lines received over a connection, each complete."""
 
     def __init__(self, connection: Connection, line_bytes_max: int) -> None:
-        #: The connection, to write to it.
+        #: The connection, for writing.
         self.connection = connection
         self._line_bytes_max = line_bytes_max
         self._buffer = bytearray()
-        #: Where the next line begins, and up to where no end of it was found.
+        #: Start of the next line, and the index up to which it is searched for its end.
         self._start = self._searched = 0
 
     def next(self, timeout_ms: int) -> bytes:
-        """The next line, without its end (``\\n`` or ``\\r\\n``); waits for more of it no longer than this. A part of a line that
-        has come by then is kept for the next call, and a part before the end of the connection is no line. Raises Fault."""
+        """Returns the next line without its end (``\\n`` or ``\\r\\n``). Waits at most ``timeout_ms`` for more bytes.
+
+        A partial line is kept for the next call. If the connection ends within a line, that line is dropped. Raises Fault, also for a
+        line that exceeds ``line_bytes_max``.
+        """
         while True:
             at = self._buffer.find(b"\n", self._searched)
             if at >= 0:
@@ -89,29 +91,29 @@ class Lines:
             self._searched -= self._start
             self._start = 0
             self._buffer += more
-            # There is no clock here: only the first wait is a long one.
+            # There is no clock here, so only the first wait uses the timeout.
             timeout_ms = 0
 
 
 @dataclass(frozen=True)
 class Datagram:
-    """A datagram that came."""
+    """A received datagram."""
 
-    #: Who sent it: ``127.0.0.1:5514``.
+    #: Address of the sender, for example ``127.0.0.1:5514``.
     sender: str
-    #: What it holds.
+    #: Payload.
     data: bytes
 
 
 class Datagrams(_Socket):
-    """A socket for datagrams over UDP."""
+    """A UDP socket."""
 
     def __init__(self, address: str) -> None:
-        """Listens at an address of this machine, as ``0.0.0.0:514``; port 0: any free one. Raises Fault."""
+        """Listens on an address of this machine, for example ``0.0.0.0:514``. Port 0 is any free port. Raises Fault."""
         super().__init__(host.current.bind(*_parts(address)))
 
     def receive(self, bytes_max: int, timeout_ms: int) -> Datagram:
-        """The next datagram; what is longer than so many bytes is cut. Raises Fault."""
+        """Receives the next datagram. A longer one is truncated to ``bytes_max``. Raises Fault."""
         return Datagram(*host.current.receive(self._number, bytes_max, timeout_ms))
 
     def send(self, address: str, data: bytes) -> None:
@@ -120,7 +122,7 @@ class Datagrams(_Socket):
 
 
 def _parts(address: str) -> tuple[str, int]:
-    """Host and port."""
+    """Splits an address into host and port."""
     name, _, port = address.rpartition(":")
     if not name or not port.isdecimal() or int(port) > 65535:
         raise Fault(f"`{address}` is not an address; write it as `example.com:514`")

@@ -1,4 +1,4 @@
-"""What plugins of all worlds have in common."""
+"""Common code for plugins of all worlds."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .stage import Context, Stage
 
 P = TypeVar("P")
 
-#: The attribute of a function or class that a decorator has made a plugin.
+#: Attribute that a decorator sets on a function or class to make it a plugin.
 MARK = "__millstream__"
 
 
 class Plugin(Generic[P]):
-    """A function or class with a decorator of a world: makes what runs it, once it is asked for.
+    """A function or class with a world's decorator. Creates its runner on demand.
 
-    The types of a function are looked at late, since they may stand below it in its file.
+    Types are resolved late, since a type may be defined after the function in the file.
     """
 
     def __init__(self, world: str, subject: Any, make: Callable[[], P], config_schema: str | None) -> None:
@@ -38,18 +38,18 @@ class Plugin(Generic[P]):
         self._runner: P | None = None
 
     def prepare(self) -> P:
-        """Makes what runs it, if it is not there. Raises TypeError where the function's types do not fit the world."""
+        """Creates the runner, if it does not exist. Raises TypeError if the function's types do not fit the world."""
         if self._runner is None:
             self._runner = self._make()
         return self._runner
 
     @property
     def runner(self) -> P:
-        """What runs it."""
+        """The runner of the plugin."""
         return self.prepare()
 
     def finish(self, description: Description) -> Description:
-        """The description with the config's schema and the doc."""
+        """Adds the config's schema and the docstring to a description."""
         if self.config_schema is not None:
             description.config_schema = self.config_schema
         description.doc = description.doc or self.doc
@@ -57,12 +57,12 @@ class Plugin(Generic[P]):
 
 
 def _is_made(subject: Any) -> bool:
-    """Whether the doc string is the one that `dataclass` makes."""
+    """Returns whether `dataclass` generated the docstring."""
     return isinstance(subject, type) and subject.__doc__.startswith(f"{subject.__name__}(")
 
 
 def decorator(world: str, make: Callable[[Any], Any], subject: Any, config_schema: str | None) -> Any:
-    """Marks a function or class as a plugin of a world; with or without the brackets of a decorator."""
+    """Marks a function or class as a plugin of a world. Supports decorators with and without arguments."""
 
     def mark(subject: Any) -> Any:
         setattr(subject, MARK, Plugin(world, subject, lambda: make(subject), config_schema))
@@ -72,7 +72,7 @@ def decorator(world: str, make: Callable[[Any], Any], subject: Any, config_schem
 
 
 def plugin_of(subject: Any, world: str) -> Plugin[Any]:
-    """The plugin that a decorator made of this. Raises TypeError where there is none of this world."""
+    """Returns the plugin that a decorator created. Raises TypeError if there is none of this world."""
     plugin = getattr(subject, MARK, None)
     if not isinstance(plugin, Plugin) or plugin.world != world:
         raise TypeError(f"{subject!r} is not a plugin of world {world}: it lacks the decorator @{world}")
@@ -80,7 +80,7 @@ def plugin_of(subject: Any, world: str) -> Plugin[Any]:
 
 
 class Configured:
-    """Reads the config by the parameter `config` of a function, and keeps it while it stays the same."""
+    """Reads the config for the parameter `config` of a function, and caches it until it changes."""
 
     def __init__(self, signature: Signature) -> None:
         own = signature.one("config")
@@ -89,42 +89,44 @@ class Configured:
         self._value: Any = None
 
     def value(self, stage: Stage) -> Any:
-        """The config. Raises ConfigError."""
+        """Returns the config. Raises ConfigError."""
         if self._type is None:
             return stage.no_config()
         return of_config.read(self._type, stage.config)
 
     @property
     def schema(self) -> str:
-        """Its JSON Schema."""
+        """JSON Schema of the config."""
         return of_config.schema(self._type) if self._type else ""
 
 
 def write_rows(rows: RowType, lists: list[list[Any]], function: Any = None) -> Batch[Any]:
-    """A batch of the lists of its columns; see `code.Output`. Raises InternalError, which names field, row and ``function``, which made
-    them, for a value of another type."""
+    """Converts lists of columns to a batch; see `code.Output`.
+
+    Raises InternalError for a value of another type. The message names the field, the row and ``function``, which returned them.
+    """
     try:
         made = [of_columns.write(values, *field) for values, field in zip(lists, rows.columns)]
     except of_columns.WrongValue as wrong:
         values = (f"{name}={of_columns.short(own[wrong.row])}" for name, own in zip(rows.attributes, lists))
-        told = f"{wrong}; row {wrong.row} of what it returned is {rows.name}({', '.join(values)})"
-        raise InternalError(told + place_of(function)) from None
+        message = f"{wrong}; row {wrong.row} of what it returned is {rows.name}({', '.join(values)})"
+        raise InternalError(message + place_of(function)) from None
     return Batch(len(lists[0]), made, rows.schema)
 
 
 def write_keyed(
     rows: RowType, lists: list[list[Any]], keys: Any, key: Schema, groups: list[int], function: Any = None
 ) -> Batch[Any]:
-    """The same with the key of each row's group before its own columns."""
+    """Like `write_rows`, with the key of each row's group before the row's columns."""
     own = write_rows(rows, lists, function)
-    # Mostly there is one row a group: then the key columns go back as they came.
+    # Usually each group has one row. Then the key columns are returned unchanged.
     each_once = len(groups) == keys.rows and groups == list(range(keys.rows))
     columns = keys.columns if each_once else take(keys.columns, keys.rows, key, groups)
     return Batch(own.rows, [*columns, *own.columns], Schema(key.fields + own.schema.fields))
 
 
 def group_bounds(ends: bytes, count: int, rows: int) -> tuple[list[int], list[int]]:
-    """Where the rows of each group begin and end. Raises InternalError where that is out of order."""
+    """Returns the start and end of each group's rows. Raises InternalError if they are out of order."""
     found = of_columns.offsets(Column(b"", offsets=ends), max(count - 1, 0)).tolist() if count else []
     starts = [0, *found[:-1]] if found else []
     for group, (start, end) in enumerate(zip(starts, found)):
@@ -134,7 +136,7 @@ def group_bounds(ends: bytes, count: int, rows: int) -> tuple[list[int], list[in
 
 
 def within(rows: Sequence[Any], starts: list[int], ends: list[int], missing: dict[int, str]) -> list[list[Any]]:
-    """The rows of each group, without those that are missing."""
+    """Returns the rows of each group, without the missing ones."""
     if not missing:
         return [rows[start:end] for start, end in zip(starts, ends)]
     bounds = zip(starts, ends)
@@ -144,7 +146,7 @@ def within(rows: Sequence[Any], starts: list[int], ends: list[int], missing: dic
 def refused_rows(
     refused: Iterable[tuple[int, str]], starts: list[int], ends: list[int], missing: dict[int, str]
 ) -> list[tuple[int, str]]:
-    """The rows that are refused: those that are missing, and all others of groups that were refused."""
+    """Returns the rejected rows: the missing ones, and all other rows of rejected groups."""
     rejected = list(missing.items())
     for group, reason in refused:
         rejected += [(row, reason) for row in range(starts[group], ends[group]) if row not in missing]

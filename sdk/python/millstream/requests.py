@@ -1,4 +1,4 @@
-"""Requests by this machine, for tests: what `http` uses outside of a component."""
+"""HTTP requests by this machine, for tests: the implementation of `http` outside of a component."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import net
 def ask(
     method: str, url: str, headers: dict[str, str], body: bytes | None, timeout_ms: int, body_bytes_max: int
 ) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Makes a request. Raises `net.Fault`."""
+    """Sends a request. Raises `net.Fault`."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise net.Fault(f"`{url}` is not an address; write it as `https://example.com/feed`")
@@ -21,11 +21,11 @@ def ask(
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request(method, path, body, headers)
         response = connection.getresponse()
-        answer = response.read(body_bytes_max + 1)
+        content = response.read(body_bytes_max + 1)
     except (OSError, http.client.HTTPException) as error:
         raise net.Fault(f"{method} {url}: {error}") from error
     finally:
         connection.close()
-    if len(answer) > body_bytes_max:
+    if len(content) > body_bytes_max:
         raise net.Fault(f"the response has more than {body_bytes_max} bytes")
-    return response.status, response.getheaders(), answer
+    return response.status, response.getheaders(), content

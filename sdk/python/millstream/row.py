@@ -1,4 +1,4 @@
-"""Rows as classes: dataclasses and named tuples whose fields are columns."""
+"""Row classes: dataclasses and named tuples whose fields are columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .columns import Timestamp
 from .schema import Field, Schema
 from .written import ColumnType, fits, is_written
 
-#: The types that fields and parameters may have, and those of their columns.
+#: The supported types of fields and parameters, and the types of their columns.
 SCALARS: dict[Any, str] = {
     bool: "bool",
     int: "int64",
@@ -25,23 +25,23 @@ SCALARS: dict[Any, str] = {
 
 
 class Column(str):
-    """The name of a field's column where it is another one: ``kind: Annotated[str, Column("type")]``."""
+    """Column name of a field if it differs from the field's name: ``kind: Annotated[str, Column("type")]``."""
 
 
 class RowType:
-    """The columns of a row, and how a row is made of values and taken apart."""
+    """The columns of a row, and how to build a row from values."""
 
     def __init__(self, make: Any, fields: list[tuple[str, Field]], keywords: bool = False) -> None:
-        #: The class of rows; None where the values are passed as they are.
+        #: The row class, or None if values are passed without one.
         self.make = make
-        #: The attributes of a row.
+        #: The attributes of a row, one per column.
         self.attributes = [attribute for attribute, _ in fields]
         self.fields = [own for _, own in fields]
         self._keywords = keywords
 
     @property
     def schema(self) -> Schema:
-        """The columns."""
+        """Schema of the columns."""
         return Schema(list(self.fields))
 
     @property
@@ -51,16 +51,16 @@ class RowType:
 
     @property
     def name(self) -> str:
-        """What the row is called in messages."""
+        """Name of the row in messages."""
         return self.make.__name__ if self.make else "row"
 
     @property
     def is_tuple(self) -> bool:
-        """Whether rows are tuples, so that plain tuples do as well."""
+        """Whether rows are tuples, so that plain tuples are accepted too."""
         return isinstance(self.make, type) and issubclass(self.make, tuple)
 
     def making(self, function: str, values: list[str]) -> str:
-        """The expression that makes a row of these expressions."""
+        """Returns the expression that builds a row from these expressions."""
         if self._keywords:
             values = [f"{name}={value}" for name, value in zip(self.attributes, values)]
         return f"{function}({', '.join(values)})"
@@ -70,7 +70,7 @@ NO_COLUMNS = RowType(None, [])
 
 
 def optional(annotation: Any) -> tuple[Any, bool]:
-    """An annotation without ``| None``, and whether it had that."""
+    """Returns an annotation without ``| None``, and whether it had that."""
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [part for part in get_args(annotation) if part is not type(None)]
         if len(rest) < len(get_args(annotation)):
@@ -79,7 +79,7 @@ def optional(annotation: Any) -> tuple[Any, bool]:
 
 
 def scalar(name: str, annotation: Any) -> Field | None:
-    """The column of a field or parameter; None where its type is no column's."""
+    """Returns the column of a field or parameter, or None if its type is not a column type."""
     annotation, outside = optional(annotation)
     marks: list[Any] = []
     if get_origin(annotation) is Annotated:
@@ -88,19 +88,19 @@ def scalar(name: str, annotation: Any) -> Field | None:
     inner, inside = optional(annotation)
     kind = SCALARS.get(inner) if isinstance(inner, type) else None
     inner = get_origin(inner) or inner
-    if told := next((str(mark) for mark in marks if isinstance(mark, ColumnType)), None):
-        kind = told if is_written(told) and fits(inner, told) else None
+    if column_type := next((str(mark) for mark in marks if isinstance(mark, ColumnType)), None):
+        kind = column_type if is_written(column_type) and fits(inner, column_type) else None
     return Field(name, kind, outside or inside) if kind else None
 
 
 def is_row(annotation: Any) -> bool:
-    """Whether this is a class of rows."""
+    """Returns whether the annotation is a row class."""
     is_class = isinstance(annotation, type)
     return is_class and (dataclasses.is_dataclass(annotation) or hasattr(annotation, "_fields"))
 
 
 def row_type(cls: Any) -> RowType:
-    """The columns of a dataclass or a named tuple. Raises TypeError where a field's type is no column's."""
+    """Returns the columns of a dataclass or a named tuple. Raises TypeError if a field's type is not a column type."""
     hints = typing.get_type_hints(cls, include_extras=True)
     keywords = False
     if dataclasses.is_dataclass(cls):
@@ -113,10 +113,10 @@ def row_type(cls: Any) -> RowType:
     for name in names:
         column = scalar(name, hints[name])
         if column is None:
-            words = (
+            expected = (
                 "bool, int, float, str, bytes, Timestamp, date, Decimal with a ColumnType as in Annotated[Decimal, "
                 'ColumnType("decimal(12,2)")], list or dict with one, or one of these with `| None`'
             )
-            raise TypeError(f"{cls.__name__}.{name} is of the type {hints[name]!r}; fields of rows are {words}")
+            raise TypeError(f"{cls.__name__}.{name} is of the type {hints[name]!r}; fields of rows are {expected}")
         fields.append((name, column))
     return RowType(cls, fields, keywords)

@@ -1,4 +1,4 @@
-"""Schemas, and what a plugin says of itself."""
+"""Schemas, and the description of a plugin."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from . import written
 from .errors import InputError
 
-#: The plain types of columns. Others that plugins read and write are written out: ``date``, ``decimal(12,2)``, ``list<…>`` and
-#: ``struct<…>``. Any other column is of the type ``arrow NAME``.
+#: Plain column types. Values of other supported types are encoded as text: ``date``, ``decimal(12,2)``, ``list<…>`` and
+#: ``struct<…>``. Any other column has the type ``arrow NAME``.
 TYPES = ("bool", "int64", "float64", "text", "binary", "timestamp")
 
 
 def is_known(kind: str) -> bool:
-    """Whether plugins read and write columns of this type."""
+    """Returns whether plugins can read and write columns of this type."""
     return kind in TYPES or written.is_written(kind)
 
 
 def _split(columns: str) -> list[str]:
-    """The parts between commas, but for those within the brackets of a type."""
+    """Splits at commas, except within the brackets of a type."""
     parts, depth = [""], 0
     for letter in columns:
         depth += (letter in "<(") - (letter in ">)")
@@ -31,7 +31,7 @@ def _split(columns: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a schema: its name, its type as job files write it, and whether rows may be null."""
+    """A column of a schema: its name, its type as in job files, and whether it is nullable."""
 
     name: str
     type: str
@@ -46,7 +46,7 @@ class Schema:
 
     @classmethod
     def parse(cls, columns: str) -> Schema:
-        """A schema from names and types, as in ``"user text, amount int64"``. Raises ValueError for anything else."""
+        """Parses names and types, for example ``"user text, amount int64"``. Raises ValueError if the text is invalid."""
         fields = []
         for column in _split(columns):
             match column.split(maxsplit=1):
@@ -59,15 +59,15 @@ class Schema:
         return cls(fields)
 
     def position(self, name: str) -> int | None:
-        """Where the column of this name stands."""
+        """Returns the index of a column, or None if there is no column of this name."""
         return next((i for i, own in enumerate(self.fields) if own.name == name), None)
 
     def field(self, name: str) -> Field:
-        """The column of this name. Raises InputError, which lists the columns there are."""
-        place = self.position(name)
-        if place is None:
+        """Returns a column. Raises InputError, which lists the existing columns, if there is none of this name."""
+        index = self.position(name)
+        if index is None:
             raise InputError(f"the input has no column `{name}`; it has: {self}")
-        return self.fields[place]
+        return self.fields[index]
 
     def __str__(self) -> str:
         return ", ".join(f"{own.name} {own.type}" for own in self.fields) or "no columns"
@@ -75,10 +75,10 @@ class Schema:
 
 @dataclass
 class Description:
-    """What a plugin says of itself for a given config and input.
+    """The description that a plugin returns for a given config and input.
 
-    Name, version and doc are filled in from the project where they are empty. ``inputs`` is for world ``cogroup``, which
-    has no ``input``, ``state`` and ``inverse``.
+    Empty names, versions and docs are filled in from the project. ``inputs`` is for world ``cogroup``, which has no ``input``,
+    ``state`` and ``inverse``.
     """
 
     input: Schema = field(default_factory=Schema)

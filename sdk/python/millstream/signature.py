@@ -1,4 +1,4 @@
-"""What a plugin function takes and returns, by its annotations."""
+"""Parameters and return value of a plugin function, read from its annotations."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ S = TypeVar("S", contravariant=True)
 
 
 class Rows(collections.abc.Sequence[R]):
-    """The rows of one key in a batch, in the order of arrival: a list. As an annotation only.
+    """The rows of one key in a batch, in the order of arrival: a list. For annotations only.
 
-    ``Rows[Click]`` are rows of a class; ``Rows`` alone are rows of any columns, which are only counted. In world ``update``
+    ``Rows[Click]`` are rows of a class. ``Rows`` alone accepts any columns, and such rows can only be counted. In world ``update``,
     ``price: Rows[float]`` is the column ``price`` of the rows.
     """
 
 
 class Out(Protocol[S]):
-    """Rows to return. As an annotation of a parameter only: functions are called with one that is made for the row."""
+    """Collects output rows. For annotations of parameters only."""
 
     def push(self, row: S, /) -> None:
         """Appends a row."""
 
     def emit(self, *values: Any, **named: Any) -> None:
-        """Appends a row of these values, the fields in their order or by name. Faster than `push`, which needs a row."""
+        """Appends a row of these values, in the order of the fields or by name. Faster than `push`, which needs a row object."""
 
     def extend(self, *columns: collections.abc.Sequence[Any], **named: collections.abc.Sequence[Any]) -> None:
-        """Appends many rows at once: a list for each field, in their order or by name. The fastest."""
+        """Appends many rows at once: one list per field, in order or by name. The fastest way."""
 
 
 class KeyedOut(Out[S], Protocol[S]):
-    """Rows to return, each with the key of its group before its own columns. For worlds ``update`` and ``cogroup``."""
+    """Collects output rows, each with the key of its group before its columns. For worlds ``update`` and ``cogroup``."""
 
 
 class Parameter:
-    """One parameter of a plugin function."""
+    """A parameter of a plugin function."""
 
     def __init__(self, kind: str, name: str, row: RowType = NO_COLUMNS, of: Any = None) -> None:
         #: `row`, `column`, `rows`, `count`, `rows_column`, `batch`, `optional`, `out`, `keyed_out`, `config`, `context` or
@@ -53,12 +53,12 @@ class Parameter:
         self.kind = kind
         self.name = name
         self.row = row
-        #: The type of a config.
+        #: Type of the config.
         self.of = of
 
 
 class Returned:
-    """What a plugin function returns."""
+    """Return value of a plugin function."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Returned:
 
 
 class Signature:
-    """The parameters of a plugin function, and what it returns.
+    """The parameters and the return value of a plugin function.
 
-    Raises TypeError, which names function and parameter, where an annotation is missing or none that plugins may have.
+    Raises TypeError, which names function and parameter, if an annotation is missing or not supported.
     """
 
     def __init__(self, function: Callable[..., Any], is_method: bool = False) -> None:
@@ -94,18 +94,18 @@ class Signature:
         self.returned = self._returned(hints.get("return", type(None)), function.__name__)
 
     def of(self, *kinds: str) -> list[Parameter]:
-        """The parameters of these kinds."""
+        """Returns the parameters of these kinds."""
         return [own for own in self.parameters if own.kind in kinds]
 
     def one(self, *kinds: str) -> Parameter | None:
-        """The parameter of these kinds, which there is at most once."""
+        """Returns the parameter of these kinds, or None. Raises TypeError if there are several."""
         found = self.of(*kinds)
         if len(found) > 1:
             raise self.wrong(f"the parameter `{found[1].name}` is a second one of its kind")
         return found[0] if found else None
 
     def values(self, what: str) -> tuple[RowType, Parameter | None]:
-        """The row that the function takes by value: as one parameter, or as a parameter for each column."""
+        """Returns the row that the function takes by value: as one parameter, or as one parameter per column."""
         whole, columns = self.one("row"), self.of("column")
         if whole and columns:
             raise self.wrong(f"it takes its {what} as `{whole.name}` and as `{columns[0].name}`: choose one")
@@ -114,15 +114,15 @@ class Signature:
         return RowType(None, [(own.name, own.row.fields[0]) for own in columns]), None
 
     def only(self, world: str, *kinds: str) -> None:
-        """Raises TypeError where a parameter is of another kind than these."""
+        """Raises TypeError if a parameter is of another kind."""
         for own in self.parameters:
             if own.kind not in kinds:
-                raise self.wrong(f"the parameter `{own.name}` is nothing that a function of world {world} takes")
+                raise self.wrong(f"the parameter `{own.name}` is not supported in world {world}")
         if self.returned.removes and world != "update":
             raise self.wrong("it returns `Remove`, which only functions of world update do")
 
     def wrong(self, what: str) -> TypeError:
-        """An error that names the function."""
+        """Returns an error that names the function."""
         return TypeError(f"{self.name}(): {what}")
 
     def _parameter(self, parameter: inspect.Parameter, hints: dict[str, Any]) -> Parameter:
@@ -190,7 +190,7 @@ class Signature:
 
 
 def _returned_row(column: str, annotation: Any) -> RowType | None:
-    """The row that an annotation stands for: a class of rows, or a single value, whose column is named as the function."""
+    """Returns the row of an annotation: a row class, or a single value whose column has the function's name."""
     own = scalar(column, annotation)
     if own is not None:
         return RowType(None, [(column, own)])
@@ -198,7 +198,7 @@ def _returned_row(column: str, annotation: Any) -> RowType | None:
 
 
 def _item(annotation: Any) -> Any:
-    """What a list or an iterator holds; None where this is neither."""
+    """Returns the item type of a list or an iterator, or None if the annotation is neither."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if not isinstance(origin, type) or not issubclass(origin, collections.abc.Iterable) or not arguments:
         return None

@@ -1,4 +1,4 @@
-"""World ``sink``: rows that leave for elsewhere."""
+"""World ``sink``: writes rows to an external system."""
 
 from __future__ import annotations
 
@@ -17,85 +17,86 @@ from .schema import Description, Schema, is_known
 
 R = TypeVar("R")
 
-#: What becomes of a batch that was handed over when something failed. ``exactly-once``: all of its rows are there together with its
-#: id, or none is, and `committed` and `open` tell the last id. ``at-least-once``: nobody can tell. It is handed over again, and rows may be
-#: there twice.
+#: Guarantee for a batch if a failure occurs while it is written. ``exactly-once``: the batch's rows and its ID are stored atomically, and
+#: `committed` and `open` return the last ID. ``at-least-once``: the plugin cannot know what is stored. The batch is written again,
+#: and rows may be duplicated.
 Promise = Literal["exactly-once", "at-least-once"]
 _PROMISES = get_args(Promise)
 
 
 def sink(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a class a plugin of world ``sink``: an instance of it writes the batches of one sink.
+    """Turns a class into a plugin of world ``sink``. An instance writes the batches of one sink.
 
-    Its methods are ``open(config, owner, input)``, which returns the last batch that is there (or None), ``begin(batch, time)`` if wanted,
-    ``write(rows)`` and ``commit(batch)``; for the class ``check(config)``, ``reads(config, input)`` and ``committed(config, identity)``. What it
-    promises is the attribute ``promise``, or a method for the class: ``promise(config)``. A method takes the parameters of these names
-    that it wants. ``rows`` is ``Departures[Row]``, or ``Departures[dict]`` for the columns that ``reads`` gives back, else all. ``config`` is a
-    dataclass or a dict.
+    Methods: ``open(config, owner, input)`` returns the last stored batch or None. ``begin(batch, time)`` is optional.
+    ``write(rows)`` and ``commit(batch)`` are required. Class or static methods: ``check(config)``, ``reads(config, input)`` and
+    ``committed(config, identity)``. The guarantee is the attribute ``promise``, or a class method ``promise(config)``.
 
-    A `ConfigError` ends the job, and so does an `InputError`, which is about the rows. An `InternalError` or an OSError, as of `net`, is taken
-    for something that passes: the instance is thrown away, and after a while another one is opened and gets the batch from its
-    beginning, unless ``open`` says that it is there. Any other exception is a mistake in the plugin, and ends the job as well.
+    A method declares only the parameters of these names that it needs. ``rows`` is ``Departures[Row]``, or ``Departures[dict]`` for
+    the columns that ``reads`` returns (all by default). ``config`` is a dataclass or a dict.
+
+    A `ConfigError` fails the job, and so does an `InputError`, which concerns the rows. An `InternalError` or an OSError, for
+    example of `net`, is taken as transient. The host drops the instance. After a delay it opens another one and repeats the batch
+    from its start, unless ``open`` returns that batch. Any other exception is a bug in the plugin and fails the job.
     """
     return decorator("sink", SinkRunner, subject, config_schema)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else."""
+    """Identity of a sink: the same at every start of a job that continues from its checkpoints, and unique."""
 
-    #: The job's name, for people.
+    #: Name of the job, for display.
     job: str
-    #: What tells this job from all others, those of the same name as well: 32 hexadecimal digits.
+    #: Unique ID of the job, 32 hexadecimal digits. It differs between jobs of the same name.
     job_id: str
-    #: The sink's name in the job.
+    #: Name of the sink in the job.
     sink: str
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who writes."""
+    """The start of a job that writes to the sink."""
 
-    #: Whose rows they are.
+    #: Identity of the sink.
     identity: Identity
-    #: Which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever has a smaller one
-    #: has lost the job, and must not commit any more.
+    #: Number of the job's start; later starts have larger numbers. Once a larger one has opened the sink, a smaller one has been
+    #: replaced and must not commit.
     generation: int
 
 
 class Departures(Generic[R]):
-    """Rows that leave, in order; and those of them that the sink refuses."""
+    """Rows to write, in order. Also collects the rows that the sink rejects."""
 
     def __init__(self, batch: Batch[Any], row: RowType | None) -> None:
-        #: The rows as columns, refused ones included.
+        #: The rows as columns, including rejected ones.
         self.batch = batch
-        #: What is refused: the reason by the place of the row.
+        #: Rejected rows: the reason for each index.
         self.refused: dict[int, str] = {}
         self._row = row
         if row is not None:
             self.refused.update(of_columns.nulls(batch.columns, batch.rows, row.columns))
 
     def __len__(self) -> int:
-        """How many there are, refused ones included."""
+        """Number of rows, including rejected ones."""
         return self.batch.rows
 
     def __iter__(self) -> Iterator[R]:
-        """The rows, but for those that are refused by then."""
+        """Yields the rows, except those rejected so far."""
         return (row for _, row in self.entries())
 
     def entries(self) -> Iterator[tuple[int, R]]:
-        """The same with the place of each, which `refuse` takes."""
+        """Yields the rows with their indexes, which `refuse` takes."""
         fields, columns = self.batch.schema.fields, self.batch.columns
         wanted = [(own.name, own.type, own.nullable or self._row is None) for own in fields]
         values = zip(*of_columns.read_all(columns, self.batch.rows, wanted)) if fields else [()] * self.batch.rows
         names = [own.name for own in fields] if self._row is None else self._row.attributes
         make: Any = dict if self._row is None else self._row.make
-        for place, own in enumerate(values):
-            if place not in self.refused:
-                yield place, make(**dict(zip(names, own)))
+        for index, own in enumerate(values):
+            if index not in self.refused:
+                yield index, make(**dict(zip(names, own)))
 
     def refuse(self, place: int, reason: Any) -> None:
-        """Refuses the row at this place."""
+        """Rejects the row at this index."""
         if not 0 <= place < len(self):
             raise IndexError(f"row {place} is rejected, but there are {len(self)} rows")
         self.refused[place] = str(reason)
@@ -124,7 +125,7 @@ class SinkRunner(Connector):
             raise TypeError(f"{cls.__name__}: its attribute `promise` is {' or '.join(map(repr, _PROMISES))}, or a method that tells it")
 
     def _rows(self) -> RowType | None:
-        """The columns of its rows; None: any."""
+        """Returns the columns of the rows, or None for any columns."""
         own = f"{self._class.__name__}.write()"
         annotation = self._hints("write").get("rows")
         arguments = get_args(annotation)
@@ -137,7 +138,7 @@ class SinkRunner(Connector):
         return row_type(arguments[0])
 
     def describe(self, config: str, input: Schema) -> tuple[Description, str]:
-        """Says what is read, and what is promised. Raises ConfigError and InputError."""
+        """Describes the input and the guarantee. Raises ConfigError and InputError."""
         value = self._read(config)
         self._call(self._class, "check", config=value)
         promise: Any = self._class.promise  # type: ignore[attr-defined]
@@ -146,8 +147,8 @@ class SinkRunner(Connector):
         if promise not in _PROMISES:
             raise TypeError(f"promise() returned {promise!r:.100}, and not {' or '.join(map(repr, _PROMISES))}")
         if promise == "exactly-once" and "committed" not in self._takes:
-            words = "a sink that promises exactly-once must have a method `committed`, which returns the last committed batch"
-            raise TypeError(f"{self._class.__name__}: {words}")
+            message = "a sink that promises exactly-once must have a method `committed`, which returns the last committed batch"
+            raise TypeError(f"{self._class.__name__}: {message}")
         return Description(input=self._reads(value, input), config_schema=self._config_schema), promise
 
     def _reads(self, config: Any, input: Schema) -> Schema:
@@ -165,27 +166,27 @@ class SinkRunner(Connector):
         return found
 
     def committed(self, config: str, identity: Identity) -> int | None:
-        """The last batch that is there."""
+        """Returns the last stored batch."""
         return _last("committed", self._call(self._class, "committed", config=self._read(config), identity=identity))
 
     def open(self, config: str, input: Schema, owner: Owner) -> tuple[Any, int | None]:
-        """An instance that writes, and the last batch that is there."""
+        """Returns an instance that writes, and the last stored batch."""
         sink = self._class()
         last = self._call(sink, "open", config=self._read(config), owner=owner, input=input)
         return sink, _last("open", last)
 
     def begin(self, sink: Any, batch: int, time: int) -> None:
-        """A batch begins."""
+        """Starts a batch."""
         self._call(sink, "begin", batch=batch, time=of_columns.Timestamp(time))
 
     def write(self, sink: Any, input: Schema, rows: Any) -> list[tuple[int, str]]:
-        """More rows of the batch; those that are refused."""
+        """Writes rows of the batch. Returns the rejected ones."""
         leaving: Departures[Any] = Departures(Batch(rows.rows, rows.columns, input), self._row)
         sink.write(leaving)
         return sorted(leaving.refused.items())
 
     def commit(self, sink: Any, batch: int) -> None:
-        """All rows of the batch were written."""
+        """Commits the batch."""
         self._call(sink, "commit", batch=batch)
 
 

@@ -1,4 +1,4 @@
-"""The sockets of this machine, for tests of sources: what `net` uses outside of a component."""
+"""The sockets of this machine, for tests of sources and sinks: the implementation of `net` outside of a component."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from . import net
 
 _TCP, _UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
-#: Those that are open, by number.
+#: The open sockets, by number.
 _open: dict[int, socket.socket] = {}
 _numbers = itertools.count(1)
 
@@ -22,7 +22,7 @@ def _faults() -> Iterator[None]:
     except net.Fault:
         raise
     except TimeoutError as error:
-        raise net.TimedOut("nothing came within the time") from error
+        raise net.TimedOut("timed out") from error
     except (ConnectionResetError, ConnectionAbortedError, BrokenPipeError) as error:
         raise net.Closed("the other side has closed the connection") from error
     except OSError as error:
@@ -38,10 +38,10 @@ def _keep(own: socket.socket) -> int:
 def _of(number: int, kind: int, timeout_ms: int = 1) -> socket.socket:
     own = _open.get(number)
     if own is None:
-        raise net.Closed("there is no such socket any more")
+        raise net.Closed("the socket is closed")
     if own.type != kind:
         raise net.Fault("this socket is a connection" if kind == _UDP else "this socket is for datagrams")
-    # A wait of nothing would be one without an end.
+    # A timeout of 0 would make the socket non-blocking, so use at least 1 ms.
     own.settimeout(max(timeout_ms, 1) / 1000)
     return own
 

@@ -1,4 +1,4 @@
-"""World ``source``: rows from elsewhere."""
+"""World ``source``: reads rows from an external system."""
 
 from __future__ import annotations
 
@@ -18,62 +18,63 @@ R = TypeVar("R")
 
 
 def source(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a class a plugin of world ``source``: an instance of it reads one partition.
+    """Turns a class into a plugin of world ``source``. An instance reads one partition.
 
-    Its methods are ``open(config, partition, position)`` and ``poll(rows, wait_ms)``; if wanted also ``durable(position)`` and
-    ``published(position)``, and for the class ``check(config)`` and ``partitions(config)``. A method takes the parameters of
-    these names that it wants, but ``poll`` both of them, the first as ``rows: Arrivals[Row]``. ``config`` is a dataclass or a dict.
+    Methods: ``open(config, partition, position)`` and ``poll(rows, wait_ms)`` are required. ``durable(position)`` and
+    ``published(position)`` are optional. Class or static methods, also optional: ``check(config)`` and ``partitions(config)``. A
+    method declares only the parameters of these names that it needs. ``poll`` needs both, the first as ``rows: Arrivals[Row]``.
+    ``config`` is a dataclass or a dict.
 
-    The host keeps the rows of a poll and the position behind them together, so that each row comes exactly once where the
-    source can go on at a position. A `ConfigError` ends the job. An `InternalError` or an OSError, as of `net`, is taken for
-    something that passes: the instance is thrown away, and after a while another one is opened where the last poll left off.
-    Any other exception is a mistake in the plugin, and ends the job as well.
+    The host stores the rows of a poll and the position after them atomically. So each row arrives exactly once if the source can
+    resume at a position. A `ConfigError` fails the job. An `InternalError` or an OSError, for example of `net`, is taken as
+    transient: the host drops the instance and after a delay opens another one at the position of the last poll. Any other
+    exception is a bug in the plugin and fails the job.
     """
     return decorator("source", SourceRunner, subject, config_schema)
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What a poll says beside its rows: made by `ready`, `pause` and `ended`."""
+    """Result of a poll besides its rows, created by `ready`, `pause` and `ended`."""
 
-    #: Where to go on behind all of its rows, in words of your own; None: where the partition stood before.
+    #: Position after all rows of the poll, in a format of the plugin; None if it has not changed.
     position: bytes | None = None
-    #: In how many milliseconds there may be more, or sooner; None: never.
+    #: Time in milliseconds after which the host polls again, or earlier; None: never.
     pause_ms: int | None = 0
 
     @classmethod
     def ready(cls, position: bytes | None = None) -> Polled:
-        """There may be more at once. So say also after a poll that waited for rows and had none: the next one waits again."""
+        """The host polls again immediately. Return this also after a poll that waited and had no rows: the next one waits again."""
         return cls(position, 0)
 
     @classmethod
     def pause(cls, ms: int, position: bytes | None = None) -> Polled:
-        """There is nothing for now: the host asks again after so many milliseconds, or sooner."""
+        """There are no rows now. The host polls again after ``ms`` milliseconds or earlier."""
         return cls(position, ms)
 
     @classmethod
     def ended(cls, position: bytes | None = None) -> Polled:
-        """The partition has come to its end."""
+        """The partition has ended."""
         return cls(position, None)
 
 
 class Arrivals(Generic[R]):
-    """Where a poll puts what came: rows, and what is none."""
+    """Collects what a poll received: rows and rejected data."""
 
     def __init__(self, rows: RowType, rows_max: int) -> None:
         self._row = rows
         self._lists: list[list[Any]] = [[] for _ in rows.fields]
         self._max = rows_max
-        #: What was refused, each with the reason.
+        #: Rejected data, each with the reason.
         self.refused: list[tuple[bytes, str]] = []
 
     def push(self, row: R) -> None:
-        """Appends a row. One more than asked for fails the poll, so look at `left` before."""
+        """Appends a row. More rows than the host requested fail the poll, so check `left` first."""
         for values, name in zip(self._lists, self._row.attributes):
             values.append(getattr(row, name))
 
     def emit(self, *values: Any, **named: Any) -> None:
-        """Appends a row of these values, the fields in their order or by name. Faster than `push`, which needs a row."""
+        """Appends a row of these values, in the order of the fields or by name. Faster than `push`, which needs a row object."""
         row = [*values, *(named.pop(name) for name in self._row.attributes[len(values) :] if name in named)]
         if len(row) != len(self._lists) or named:
             raise TypeError(f"a row of {self._row.name} is made of: {', '.join(self._row.attributes)}")
@@ -81,29 +82,29 @@ class Arrivals(Generic[R]):
             own.append(value)
 
     def refuse(self, data: bytes, reason: Any) -> None:
-        """Refuses what came and is no row: it goes to the source's rejected rows. It counts as rows do."""
+        """Rejects received data that is not a row. It goes to the source's rejected rows and counts as a row in `left`."""
         self.refused.append((bytes(data), str(reason)))
 
     def __len__(self) -> int:
-        """How many came so far."""
+        """Number of rows and rejected data so far."""
         return len(self._lists[0]) + len(self.refused)
 
     @property
     def left(self) -> int:
-        """How many more may come in this poll."""
+        """Number of rows that this poll may still add."""
         return max(self._max - len(self), 0)
 
     def finish(self) -> Batch[Any]:
-        """The rows as columns. Raises TypeError for a value of another type."""
+        """Returns the rows as columns. Raises TypeError for a value of another type."""
         try:
             return write_rows(self._row, self._lists)
         except InternalError as wrong:
-            # It will not be another type the next time.
+            # A retry would return the same type, so this is not transient.
             raise TypeError(str(wrong)) from None
 
 
 class SourceRunner(Connector):
-    """Runs a class with ``@source``: makes an instance for each partition."""
+    """Runs a class with ``@source``: creates an instance for each partition."""
 
     world = "source"
     parameters = {
@@ -134,35 +135,35 @@ class SourceRunner(Connector):
         return row
 
     def describe(self, config: str) -> Description:
-        """Says what is returned. Raises ConfigError."""
+        """Describes the output. Raises ConfigError."""
         self._call(self._class(), "check", config=self._read(config))
         return Description(output=self.row.schema, config_schema=self._config_schema)
 
     def partitions(self, config: str) -> list[str]:
-        """The partitions that there are: one without a name where the class does not say."""
+        """Returns the partitions. If the class has no method for it, there is one without a name."""
         if "partitions" not in self._takes:
             return [""]
         names = self._call(self._class(), "partitions", config=self._read(config))
         if isinstance(names, str) or not all(isinstance(name, str) for name in _listed(names, self._class.partitions)):
-            raise TypeError(f"partitions() returned {names!r:.100}, which are no names: a list of str")
+            raise TypeError(f"partitions() returned {names!r:.100}, not a list of str")
         return list(names)
 
     def open(self, config: str, partition: str, position: bytes | None) -> Any:
-        """An instance that reads a partition."""
+        """Returns an instance that reads a partition."""
         source = self._class()
         self._call(source, "open", config=self._read(config), partition=partition, position=position)
         return source
 
     def poll(self, source: Any, rows_max: int, wait_ms: int) -> tuple[Arrivals[Any], Polled]:
-        """The next rows."""
+        """Polls for the next rows."""
         rows: Arrivals[Any] = Arrivals(self.row, rows_max)
         polled = source.poll(rows, wait_ms)
         if not isinstance(polled, Polled):
             raise TypeError(missing_return(source.poll, "Polled.ready(…), Polled.pause(…) or Polled.ended(…)"))
         return rows, polled
 
-    def tell(self, source: Any, method: str, position: bytes) -> None:
-        """Calls `durable` or `published`, where the class has it."""
+    def notify(self, source: Any, method: str, position: bytes) -> None:
+        """Calls `durable` or `published`, if the class has it."""
         self._call(source, method, position=position)
 
 

@@ -1,4 +1,4 @@
-"""What a plugin may know of the stage that uses it, and of the call."""
+"""The stage that uses a plugin, and the context of a call."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .schema import Schema
 
 
 class Context:
-    """What a call may know about the outside. A replay of the batch gives the same."""
+    """Context of a call. A replay of the batch has the same context."""
 
     __slots__ = ("batch", "time", "timed_out", "watermark")
 
     def __init__(
         self, batch: int = 1, time: int = 0, watermark: int | None = None, timed_out: bool = False
     ) -> None:
-        #: The batch id: 1, 2, 3 … since the job's first start.
+        #: ID of the batch: 1, 2, 3 … since the job's first start.
         self.batch = batch
-        #: The batch time: the end of the batch's interval.
+        #: Time of the batch: the end of its interval.
         self.time = Timestamp(time)
-        #: Event time up to which input is considered complete.
+        #: Event time up to which input is considered complete, or None.
         self.watermark = None if watermark is None else Timestamp(watermark)
-        #: World ``update``: whether this is the last call of a key that was idle for the stage's ``timeout``. Its state is
-        #: removed afterwards, whatever the function returns.
+        #: World ``update``: whether this is the last call for a key that was idle for the stage's ``timeout``. The key's state is removed
+        #: afterwards, whatever the function returns.
         self.timed_out = timed_out
 
 
@@ -34,10 +34,10 @@ class Stage:
 
     def __init__(self, config: str, inputs: list[Schema], key: Schema) -> None:
         self._config = config
-        #: The columns of each input: one, but in world ``cogroup``. In ``describe`` all columns of the stage's inputs,
-        #: later those that the description named.
+        #: The columns of each input. Only world ``cogroup`` has several inputs. In ``describe`` these are all columns of the stage's
+        #: inputs, later only those that the description selects.
         self.inputs = inputs
-        #: The stage's key columns; none where it has no key.
+        #: The stage's key columns; empty if it has no key.
         self.key = key
 
     @property
@@ -47,7 +47,7 @@ class Stage:
 
     @property
     def config(self) -> Any:
-        """The stage's ``config``, as JSON has it; ``{}`` where the job gives none."""
+        """The stage's ``config`` as JSON values; ``{}`` if the job has none."""
         if not self._config.strip():
             return {}
         try:

@@ -1,7 +1,7 @@
-"""Runs plugins in plain Python, without a host: rows go in and come out as dicts.
+"""Runs plugins in plain Python, without a host. Rows are dicts.
 
-Timestamps are microseconds, binary is bytes. `log` writes to standard error, `counter` counts in ``testing.counters()``, `files`
-reads from ``testdata/``.
+Timestamps are microseconds, binaries are bytes. `log` writes to standard error, `counter` counts in ``testing.counters()``, and
+`files` reads from ``testdata/``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Row = dict[str, Any]
 
 
 class Run:
-    """What a run gave."""
+    """Result of a run."""
 
     def __init__(self, rows: list[Row], rejected: list[tuple[int, str]]) -> None:
-        #: The rows returned.
+        #: The output rows.
         self.rows = rows
-        #: The rows refused: their index in the rows passed in (for worlds ``update`` and ``cogroup``: sorted by key; for
-        #: ``cogroup`` those of the second input are counted behind those of the first), and the reason.
+        #: The rejected rows: index in the input rows, and reason. For worlds ``update`` and ``cogroup``, the input rows are sorted by
+        #: key. For ``cogroup``, the rows of the second input are counted after those of the first.
         self.rejected = rejected
 
     def __repr__(self) -> str:
@@ -41,10 +41,10 @@ class Run:
 
 
 class Test:
-    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate`, `cogroup`, `source` and `sink`.
+    """A plugin under test and the settings of its stage. Created by `transform`, `update`, `aggregate`, `cogroup`, `source` and `sink`.
 
-    ``config`` is the stage's config. ``key`` are the stage's key columns, as in ``"user text, day int64"``. ``input`` are the
-    columns of the stage's input, which only plugins that work on any columns need; in world ``cogroup`` a list of them.
+    ``config`` is the stage's config. ``key`` are the stage's key columns, for example ``"user text, day int64"``. ``input`` are the
+    columns of the stage's input; only plugins that accept any columns need it. In world ``cogroup`` it is a list.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Test:
         self._watermark: int | None = None
 
     def describe(self) -> Description:
-        """What the plugin says of itself."""
+        """Returns the plugin's description."""
         return self._plugin.finish(self._plugin.runner.describe(Stage(self._config, self._inputs, self._key)))
 
     def _context(self) -> Context:
@@ -73,14 +73,14 @@ class TransformTest(Test):
     """A plugin of world ``transform``."""
 
     def run(self, rows: Sequence[Row]) -> Run:
-        """Runs one batch."""
+        """Processes one batch."""
         said = self.describe()
         made = self._plugin.runner.process(self._stage([said.input]), self._context(), batch(said.input, rows))
         return Run(to_rows(said.output, made.rows), made.rejected)
 
 
 class UpdateTest(Test):
-    """A plugin of world ``update``. States and timers are kept from run to run."""
+    """A plugin of world ``update``. Keeps states and timers between runs."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -88,25 +88,25 @@ class UpdateTest(Test):
         self._timers: list[tuple[Row, int]] = []
 
     def run(self, rows: Sequence[Row]) -> Run:
-        """Runs one batch of rows with the key columns and the others. Keys come in the order of their first rows, then those
-        without rows whose timers are due. The time of the first run is second 1, that of the next one second 2, and so on."""
+        """Processes one batch of rows with key columns. Keys are called in the order of their first rows, then keys without rows
+        whose timers are due. The time of the first run is second 1, of the next one second 2, and so on."""
         return self._call(_by_key(self._key, rows), False)
 
     def time_out(self, key: Row) -> Run:
-        """Runs the last call of a key that was idle for too long."""
+        """Makes the last call for a key that was idle for the stage's timeout."""
         return self._call([(_only(self._key, key), [])], True)
 
     def watermark(self, watermark: int) -> None:
-        """The watermark of the runs that follow, as in a stage with event time: timers go by it."""
+        """Sets the watermark of the following runs, as in a stage with event time. Timers then use it."""
         self._watermark = watermark
 
     @property
     def states(self) -> list[Row]:
-        """The states: rows with the columns of key and state."""
+        """Returns the states: rows with the columns of key and state."""
         return [key | state for key, state in self._states]
 
     def _due(self, now: int, groups: list[tuple[Row, list[Row]]]) -> host.Due:
-        """Takes the timers that are due, for each group; keys without rows are added to the groups."""
+        """Takes the due timers of each group. Adds groups for keys without rows."""
         due = [(key, at) for key, at in self._timers if at <= now]
         self._timers = [(key, at) for key, at in self._timers if at > now]
         for key, _ in due:
@@ -128,31 +128,31 @@ class UpdateTest(Test):
             known=of_columns.bitmap([state is not None for state in old]),
             timed_out=of_columns.bitmap([timed_out] * len(groups)),
         )
-        host.current.due_times, host.current.asked = due, []
+        host.current.due_times, host.current.timer_changes = due, []
         made = self._plugin.runner.update(self._stage([said.input]), context, wire)
         self._keep(groups, to_rows(said.state, made.states), of_columns.bits(made.kept, len(groups)), timed_out)
-        for group, at, is_set in host.current.asked:
+        for group, at, is_set in host.current.timer_changes:
             self._timers = [own for own in self._timers if own != (groups[group][0], at)]
             self._timers += [(groups[group][0], at)] if is_set else []
         return Run(to_rows(said.output, made.output), made.rejected)
 
     def _keep(self, groups: list[tuple[Row, list[Row]]], states: list[Row], kept: list[bool], timed_out: bool) -> None:
         for (key, _), state, is_kept in zip(groups, states, kept):
-            place = next((i for i, (own, _) in enumerate(self._states) if own == key), None)
+            index = next((i for i, (own, _) in enumerate(self._states) if own == key), None)
             if not is_kept or timed_out:
                 self._states = [own for own in self._states if own[0] != key]
-            elif place is None:
+            elif index is None:
                 self._states.append((key, state))
             else:
-                self._states[place] = (key, state)
+                self._states[index] = (key, state)
 
 
 class AggregateTest(Test):
     """A plugin of world ``aggregate``."""
 
     def run(self, rows: Sequence[Row]) -> Run:
-        """Lifts all rows, combines those of each key from first to last, lowers. A plugin with an inverse also takes out the
-        first row of each key again and puts it back by ``combine``."""
+        """Lifts all rows, combines those of each key from first to last, and lowers. If the plugin has an inverse, the run also
+        removes the first row of each key and adds it again with ``combine``."""
         said, context, runner = self.describe(), self._context(), self._plugin.runner
         stage, returned = self._stage([said.input]), []
         for key, own in _by_key(self._key, rows):
@@ -173,7 +173,7 @@ class CogroupTest(Test):
     """A plugin of world ``cogroup``."""
 
     def run(self, inputs: Sequence[Sequence[Row]]) -> Run:
-        """Runs one batch: the rows of each input, with the key columns. Keys come in the order of their first rows."""
+        """Processes one batch: the rows of each input, with key columns. Keys are called in the order of their first rows."""
         said = self.describe()
         grouped = [_by_key(self._key, rows) for rows in inputs]
         keys: list[Row] = []
@@ -195,16 +195,16 @@ class CogroupTest(Test):
 
 
 class Poll:
-    """What a poll gave."""
+    """Result of a poll."""
 
     def __init__(self, rows: list[Row], refused: list[tuple[bytes, str]], polled: Polled) -> None:
-        #: The rows returned.
+        #: The output rows.
         self.rows = rows
-        #: What came and is no row, each with the reason.
+        #: The rejected data, each with the reason.
         self.refused = refused
-        #: Where to go on; None: where the partition stood before.
+        #: Position to resume at; None if it has not changed.
         self.position = polled.position
-        #: In how many milliseconds there may be more; None: never.
+        #: Time in milliseconds after which the host polls again; None: never.
         self.pause_ms = polled.pause_ms
 
     def __repr__(self) -> str:
@@ -220,57 +220,57 @@ class Partition:
         self.reader = reader
 
     def poll(self, rows_max: int = 16384, wait_ms: int = 500) -> Poll:
-        """The next rows. Raises InternalError where there are more than so many, as a host does."""
+        """Polls for the next rows. As in a host, more than ``rows_max`` rows raise InternalError."""
         rows, polled = self._runner.poll(self.reader, rows_max, wait_ms)
         if len(rows) > rows_max:
             raise InternalError(f"{len(rows)} rows, including rejected ones, but at most {rows_max} were requested")
         return Poll(to_rows(self._runner.row.schema, rows.finish()), rows.refused, polled)
 
     def durable(self, position: bytes) -> None:
-        """Tells it that the rows up to a position are safe."""
-        self._runner.tell(self.reader, "durable", position)
+        """Notifies the source that the rows up to a position are durable."""
+        self._runner.notify(self.reader, "durable", position)
 
     def published(self, position: bytes) -> None:
-        """Tells it that a checkpoint with a position is published."""
-        self._runner.tell(self.reader, "published", position)
+        """Notifies the source that a checkpoint with a position is published."""
+        self._runner.notify(self.reader, "published", position)
 
 
 class SourceTest(Test):
     """A plugin of world ``source``."""
 
     def describe(self) -> Description:
-        """What the plugin says of itself."""
+        """Returns the plugin's description."""
         return self._plugin.finish(self._plugin.runner.describe(self._config))
 
     def partitions(self) -> list[str]:
-        """The partitions that there are."""
+        """Returns the partitions."""
         return self._plugin.runner.partitions(self._config)
 
     def open(self, partition: str = "", position: bytes | None = None) -> Partition:
-        """Begins to read a partition, at a position of an earlier poll; None: at its beginning."""
+        """Opens a partition, at a position of an earlier poll or, with None, at its start."""
         self.describe()
         return Partition(self._plugin.runner, self._plugin.runner.open(self._config, partition, position))
 
 
 class Writing:
-    """What a sink under test writes with."""
+    """The open sink of a test."""
 
     def __init__(self, runner: SinkRunner, sink: Any, input: Schema, last: int | None) -> None:
         self._runner = runner
         self._input = input
         #: The instance that writes.
         self.sink = sink
-        #: The last batch that was there when it was opened; None: none.
+        #: The last stored batch when it was opened, or None.
         self.last = last
 
     def batch(self, batch: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
-        """Writes a batch and commits it. Returns the rows that were refused, and why."""
+        """Writes a batch and commits it. Returns the rejected rows with reasons."""
         refused = self.begun(batch, rows)
         self._runner.commit(self.sink, batch)
         return refused
 
     def begun(self, number: int, rows: Sequence[Row]) -> list[tuple[int, str]]:
-        """The same without the commit: what is there of a batch when something fails."""
+        """Writes a batch without committing it, as before a failure. Returns the rejected rows with reasons."""
         self._runner.begin(self.sink, number, number * 1_000_000)
         return self._runner.write(self.sink, self._input, batch(self._input, rows))
 
@@ -283,41 +283,41 @@ class SinkTest(Test):
         return self._inputs[0] if self._inputs else Schema()
 
     def describe(self) -> Description:
-        """What the plugin says of itself."""
+        """Returns the plugin's description."""
         return self._plugin.finish(self._plugin.runner.describe(self._config, self._input)[0])
 
     def promise(self) -> str:
-        """What it promises."""
+        """Returns the plugin's guarantee."""
         return self._plugin.runner.describe(self._config, self._input)[1]
 
     def committed(self, job_id: str = "job") -> int | None:
-        """The last batch that is there of the job with this id."""
+        """Returns the last stored batch of the job with this ID."""
         return self._plugin.runner.committed(self._config, Identity("test", job_id, "out"))
 
     def open(self, job_id: str = "job", generation: int = 1) -> Writing:
-        """Begins to write for the job with this id, as the start of this number."""
+        """Opens the sink for the job with this ID and this start number."""
         input, owner = self.describe().input, Owner(Identity("test", job_id, "out"), generation)
         sink, last = self._plugin.runner.open(self._config, input, owner)
         return Writing(self._plugin.runner, sink, input, last)
 
 
 def transform(plugin: Callable[..., Any], **stage: Any) -> TransformTest:
-    """Tests a function or class with ``@transform``; see `Test` for what a stage has."""
+    """Tests a function or class with ``@transform``; see `Test` for the settings."""
     return TransformTest("transform", plugin, **stage)
 
 
 def update(plugin: Callable[..., Any], **stage: Any) -> UpdateTest:
-    """Tests a function with ``@update``; see `Test` for what a stage has."""
+    """Tests a function with ``@update``; see `Test` for the settings."""
     return UpdateTest("update", plugin, **stage)
 
 
 def aggregate(plugin: type, **stage: Any) -> AggregateTest:
-    """Tests a class with ``@aggregate``; see `Test` for what a stage has."""
+    """Tests a class with ``@aggregate``; see `Test` for the settings."""
     return AggregateTest("aggregate", plugin, **stage)
 
 
 def cogroup(plugin: Callable[..., Any], **stage: Any) -> CogroupTest:
-    """Tests a function with ``@cogroup``; see `Test` for what a stage has."""
+    """Tests a function with ``@cogroup``; see `Test` for the settings."""
     return CogroupTest("cogroup", plugin, **stage)
 
 
@@ -327,23 +327,23 @@ def source(plugin: type, config: Any = None) -> SourceTest:
 
 
 def sink(plugin: type, config: Any = None, input: str = "") -> SinkTest:
-    """Tests a class with ``@sink``. ``input`` are the columns of its input, which only sinks that take any columns need."""
+    """Tests a class with ``@sink``. ``input`` are the columns of its input; only sinks that accept any columns need it."""
     return SinkTest("sink", plugin, config, input=input)
 
 
 def counters() -> dict[str, int]:
-    """What was counted in this process."""
+    """Returns the counters of this process."""
     return host.current.counters
 
 
 def batch(schema: Schema, rows: Sequence[Row]) -> Batch[Any]:
-    """The columns of a schema out of rows; a column that a row lacks is null."""
+    """Converts rows to a batch. A column that a row lacks is null."""
     made = [of_columns.write([row.get(own.name) for row in rows], own.name, own.type, True) for own in schema.fields]
     return Batch(len(rows), made, schema)
 
 
 def to_rows(schema: Schema, found: Any) -> list[Row]:
-    """Rows out of a batch. Raises InternalError where the batch has other columns."""
+    """Converts a batch to rows. Raises InternalError if the batch has other columns."""
     if len(schema.fields) != len(found.columns):
         raise InternalError(f"{len(schema.fields)} columns were described, {len(found.columns)} returned")
     rows: list[Row] = [{} for _ in range(found.rows)]
@@ -362,7 +362,7 @@ def _only(schema: Schema, row: Row) -> Row:
 
 
 def _by_key(key: Schema, rows: Sequence[Row]) -> list[tuple[Row, list[Row]]]:
-    """The rows of each key, keys in the order of their first rows."""
+    """Returns the rows of each key, with keys in the order of their first rows."""
     groups: list[tuple[Row, list[Row]]] = []
     for row in rows:
         own = _only(key, row)

@@ -1,6 +1,6 @@
-"""Timers of world ``update``: a key is called again when a time has come.
+"""Timers of world ``update``: a key is called again at a given time.
 
-The times are event time, told by the watermark, where the stage has ``time``, and processing time elsewhere.
+In a stage with ``time``, a timer's time is event time, measured by the watermark; otherwise it is processing time.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ class Timers:
     def __init__(self) -> None:
         self._due = host.current.due()
         self._group = 0
-        self._asked: list[tuple[int, bool]] = []
+        self._changes: list[tuple[int, bool]] = []
 
     def due(self) -> list[Timestamp]:
-        """The times that were asked for and have come, the earliest first: why the key is called, where it has no rows.
-        They are not told again."""
+        """Returns the times that were set and have been reached, earliest first. If the key has no rows, these are the reason for
+        the call. Each timer is due once."""
         return self._due.of(self._group)
 
     def set(self, at: int) -> None:
-        """Asks to be called for this key, with rows or without, in the first batch after this one that has reached this
-        time. A key has one timer a time. A timer waits until it is due or cancelled, also where the state is removed."""
-        self._asked.append((int(at), True))
+        """Sets a timer: the key is called, with or without rows, in the first batch after this one that has reached the time. A key
+        has at most one timer per time. A timer stays until it is due or canceled, even if the state is removed."""
+        self._changes.append((int(at), True))
 
     def cancel(self, at: int) -> None:
-        """Takes back what `set` asked for, in this call or in one before."""
-        self._asked.append((int(at), False))
+        """Cancels a timer that `set` set in this call or an earlier one."""
+        self._changes.append((int(at), False))
 
     def begin(self, group: int) -> None:
-        """The calls that follow are for the key of this group; called by the SDK."""
+        """Selects the group for the following calls. Called by the SDK."""
         self._group = group
 
     def end(self, done: bool) -> None:
-        """Tells the host what the function asked for, unless it refused its rows; called by the SDK."""
-        if self._asked:
-            for at, is_set in self._asked if done else ():
-                tell = host.current.set_timer if is_set else host.current.cancel_timer
-                tell(self._group, at)
-            self._asked.clear()
+        """Passes timer changes to the host, unless the function rejected its rows. Called by the SDK."""
+        if self._changes:
+            for at, is_set in self._changes if done else ():
+                change = host.current.set_timer if is_set else host.current.cancel_timer
+                change(self._group, at)
+            self._changes.clear()

@@ -1,7 +1,7 @@
-"""Tells the host where the plugin's code stands, in a call that is made once more only to see that, after one took too long.
+"""Reports where the plugin's code is, in a call that is repeated for this purpose after a timeout.
 
-The host cannot look into CPython, and nothing in a component can interrupt it. So the code tells all the time where it is, and
-what it told last is where it stands, also in a function written in C, as a search with a regular expression.
+The host cannot inspect CPython, and nothing in a component can interrupt it. So the code reports its location continuously. The
+last report is the location, even inside a function written in C, for example a regular expression search.
 """
 
 from __future__ import annotations
@@ -12,73 +12,72 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any
 
-from .failure import is_told, named
+from .failure import is_shown, with_own_name
 
-#: Stands before the config of such a call, and before what is told.
+#: Prefix of the config of such a call, and of each report.
 SIGN = "\x01"
-#: Calls that are told of a place: the innermost.
+#: Maximum reported calls, starting from the innermost.
 _FRAMES_MAX = 12
-#: Bytes that the host takes of a line.
+#: Maximum bytes that the host accepts per line.
 _BYTES_MAX = 4000
 
 
-def begins(config: str, tell: Callable[[str], None]) -> str:
-    """The config of a call as the stage has it. Where it says that the call is for this, it is told from now on where the code
-    is."""
+def start(config: str, report: Callable[[str], None]) -> str:
+    """Returns the config of a call as the stage has it. If the call is such a repetition, starts the reports."""
     if not config.startswith(SIGN):
         return config
-    sys.settrace(_tracer(tell))
+    sys.settrace(_tracer(report))
     return config[len(SIGN) :]
 
 
-def _tracer(tell: Callable[[str], None]) -> Callable[[FrameType, str, Any], Any]:
-    # By code and line: what to say of the place, how often it was passed, and when to say again how it was come to.
-    places: dict[tuple[int, int], list[Any]] = {}
-    # Keeps code alive that is known by its address.
+def _tracer(report: Callable[[str], None]) -> Callable[[FrameType, str, Any], Any]:
+    # For each code and line: its report, how often it was reached, and when to report the call stack again.
+    entries: dict[tuple[int, int], list[Any]] = {}
+    # Keeps code objects alive, since they are identified by address.
     codes: list[CodeType] = []
 
-    def stands(frame: FrameType) -> None:
+    def report_location(frame: FrameType) -> None:
         at = id(frame.f_code), frame.f_lineno
-        place = places.get(at)
-        if place is None:
+        entry = entries.get(at)
+        if entry is None:
             codes.append(frame.f_code)
-            place = places[at] = [f"{SIGN}{len(places)}", 0, 1]
-        place[1] += 1
-        if place[1] < place[2]:
-            tell(place[0])
+            entry = entries[at] = [f"{SIGN}{len(entries)}", 0, 1]
+        entry[1] += 1
+        if entry[1] < entry[2]:
+            report(entry[0])
             return
-        # How it came here costs much more to say than where it is, so it is said less and less often.
-        place[2] *= 2
-        tell(f"{place[0]}\n{_calls(frame)}")
+        # A call stack costs much more than a location, so it is reported less and less often.
+        entry[2] *= 2
+        report(f"{entry[0]}\n{_calls(frame)}")
 
     def in_function(frame: FrameType, event: str, argument: Any) -> Any:
         if event == "line":
-            stands(frame)
-        elif event == "return" and frame.f_back is not None and is_told(frame.f_back.f_code.co_filename):
-            # What is called next in the line may be written in C.
-            stands(frame.f_back)
+            report_location(frame)
+        elif event == "return" and frame.f_back is not None and is_shown(frame.f_back.f_code.co_filename):
+            # The next call in the line may be to a function written in C.
+            report_location(frame.f_back)
         return in_function
 
     def called(frame: FrameType, event: str, argument: Any) -> Any:
-        if not is_told(frame.f_code.co_filename):
+        if not is_shown(frame.f_code.co_filename):
             return None
-        stands(frame)
+        report_location(frame)
         return in_function
 
     return called
 
 
 def _calls(frame: FrameType) -> str:
-    """How a frame was come to, as in a traceback."""
+    """Returns the call stack of a frame, as in a traceback."""
     found: list[traceback.FrameSummary] = []
     at: FrameType | None = frame
     while at is not None and len(found) < _FRAMES_MAX:
-        if is_told(at.f_code.co_filename):
-            found.append(named(traceback.FrameSummary(at.f_code.co_filename, at.f_lineno, at.f_code.co_name)))
+        if is_shown(at.f_code.co_filename):
+            found.append(with_own_name(traceback.FrameSummary(at.f_code.co_filename, at.f_lineno, at.f_code.co_name)))
         at = at.f_back
     found.reverse()
     while True:
-        told = "Traceback (most recent call last):\n" + "".join(traceback.StackSummary.from_list(found).format())
-        if len(told.encode(errors="replace")) <= _BYTES_MAX or not found:
-            return told
+        text = "Traceback (most recent call last):\n" + "".join(traceback.StackSummary.from_list(found).format())
+        if len(text.encode(errors="replace")) <= _BYTES_MAX or not found:
+            return text
         del found[0]

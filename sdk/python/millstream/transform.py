@@ -6,7 +6,7 @@ from typing import Any
 
 from . import columns as of_columns
 from .batch import Batch
-from .code import Lines, Output, arguments, call, fails_without, taken, values_of
+from .code import Lines, Output, argument_value, arguments, call, column_variables, missing_return_error
 from .errors import InternalError
 from .place import missing_return
 from .plugin import Configured, decorator, write_rows
@@ -16,20 +16,20 @@ from .stage import Context, Stage
 
 
 def transform(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a function a plugin of world ``transform``: rows in, rows out.
+    """Turns a function into a plugin of world ``transform``: rows in, rows out.
 
-    The function takes a row (a dataclass or a named tuple), or the columns that it wants as parameters; and in any order
-    ``config`` (a dataclass, or dict), `Context` and ``Out[Row]``. It returns a row, ``Row | None``, a list or an iterator of
-    rows; or nothing, and pushes rows to `Out`. Raising `Rejection` refuses the row.
+    The function takes a row (a dataclass or a named tuple), or columns as parameters. In any order it may also take ``config`` (a
+    dataclass, or dict), `Context` and ``Out[Row]``. It returns a row, ``Row | None``, or a list or an iterator of rows. Or it
+    returns nothing and appends rows to `Out`. Raising `Rejection` rejects the row.
 
-    A function that takes ``Batch[Row]`` is called once for all rows, and returns a ``Batch`` or an `Output`. A class with the
-    methods ``describe(stage)`` and ``process(stage, context, rows)`` works on any columns.
+    A function that takes ``Batch[Row]`` is called once for all rows, and returns a ``Batch`` or a `Transformed`. A class with the
+    methods ``describe(stage)`` and ``process(stage, context, rows)`` accepts any columns.
     """
     return decorator("transform", _make, subject, config_schema)
 
 
 class Transformed:
-    """What a call of world ``transform`` returns: rows, and the rows of the input that are refused, each with a reason."""
+    """Result of a call: output rows, and the rejected rows of the input, each with a reason."""
 
     def __init__(self, rows: Batch[Any], rejected: list[tuple[int, str]] | None = None) -> None:
         self.rows = rows
@@ -60,7 +60,7 @@ class ByRow:
         self._run = _loop(signature, self._row, whole, Output(self._out))
 
     def describe(self, stage: Stage) -> Description:
-        """Says what is read and returned. Raises ConfigError."""
+        """Describes input and output. Raises ConfigError."""
         self._config.value(stage)
         return Description(input=self._row.schema, output=self._out.schema, config_schema=self._config.schema)
 
@@ -84,18 +84,18 @@ def _loop(signature: Signature, row: Any, whole: Any, output: Output) -> Any:
     output.begin(lines, 1)
     if returned.kind == "nothing":
         output.pushes(lines, 1, keyed=False)
-    lines.add(1, f"for {', '.join(['_i', *values_of('v', row)])}, in zip(_rows, *_columns):")
+    lines.add(1, f"for {', '.join(['_i', *column_variables('v', row)])}, in zip(_rows, *_columns):")
     may_have_pushed = returned.kind in ("nothing", "many")
     if may_have_pushed:
         lines.add(2, f"_before = len({output.names[0]})")
     lines.add(2, "try:")
-    values = arguments(signature, lambda own: taken("v", row, whole, own))
+    values = arguments(signature, lambda own: argument_value("v", row, whole, own))
     call(lines, 3, returned, f"_function({values})", output)
     lines.add(2, "except Rejection as _refused:", "    _rejected.append((_i, str(_refused)))")
     if may_have_pushed:
-        output.take_back(lines, 3, "_before")
+        output.truncate(lines, 3, "_before")
     lines.add(1, f"return {output.lists}, _rejected")
-    return lines.function(signature.name, output.row, fails_without(signature))
+    return lines.function(signature.name, output.row, missing_return_error(signature))
 
 
 class WholeBatch:
@@ -112,12 +112,12 @@ class WholeBatch:
         self._row = signature.of("batch")[0].row
 
     def describe(self, stage: Stage) -> Description:
-        """Says what is read and returned. Raises ConfigError."""
+        """Describes input and output. Raises ConfigError."""
         self._config.value(stage)
         return Description(input=self._row.schema, output=self._out.schema, config_schema=self._config.schema)
 
     def process(self, stage: Stage, context: Context, rows: Any) -> Transformed:
-        """Calls the function, with the rows that have no null where there may be none."""
+        """Calls the function. Rejects rows with a null in a column that is not nullable."""
         missing = of_columns.nulls(rows.columns, rows.rows, self._row.columns)
         batch: Batch[Any] = Batch(rows.rows, rows.columns, self._row.schema)
         if missing:
@@ -132,7 +132,7 @@ class WholeBatch:
 
 
 class AnyColumns:
-    """Runs a class that works on any columns."""
+    """Runs a class that accepts any columns."""
 
     def __init__(self, cls: Any) -> None:
         for method in ("describe", "process"):
@@ -141,14 +141,14 @@ class AnyColumns:
         self._plugin = cls()
 
     def describe(self, stage: Stage) -> Description:
-        """What the class says."""
+        """Returns the description of the class."""
         said = self._plugin.describe(stage)
         if said is None:
             raise InternalError(missing_return(self._plugin.describe, "a Description"))
         return said
 
     def process(self, stage: Stage, context: Context, rows: Any) -> Transformed:
-        """What the class makes of the rows."""
+        """Processes the rows with the class."""
         made = self._plugin.process(stage, context, Batch(rows.rows, rows.columns, stage.input))
         if made is None:
             raise InternalError(missing_return(self._plugin.process, "a Batch or a Transformed"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, arguments, fails_without, makes_rows, taken, values_of
+from .code import Lines, Output, argument_value, arguments, column_variables, compile_row_maker, missing_return_error
 from .columns import empty
 from .plugin import Configured, decorator, group_bounds, refused_rows, within, write_keyed, write_rows
 from .row import NO_COLUMNS, RowType
@@ -16,20 +16,21 @@ from .timers import Timers
 
 
 def update(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
-    """Makes a function a plugin of world ``update``, which is called for each key with its rows and its state.
+    """Turns a function into a plugin of world ``update``, which is called for each key with its rows and its state.
 
-    The function takes, in any order and each only if it wants it: its key (a row, or the key columns in their order as
-    parameters), ``Rows[Row]`` (or ``Rows`` to count rows of any columns, or ``price: Rows[float]`` for single columns),
-    ``State | None``, ``Out[Row]`` or ``KeyedOut[Row]``, ``config``, `Context` and `Timers`. It returns the new state, or
-    ``Remove()``, which removes the key. None removes the key if the function is annotated ``-> State | None``; else it is an error,
-    as of a forgotten ``return``. A function that neither takes nor returns a state keeps none.
-    Raising `Rejection` refuses all rows of the key and leaves its state as it was.
+    The function takes, in any order and each only if needed: its key (a row, or the key columns in their order as parameters),
+    ``Rows[Row]`` (or ``Rows`` to count rows of any columns, or ``price: Rows[float]`` for single columns), ``State | None``,
+    ``Out[Row]`` or ``KeyedOut[Row]``, ``config``, `Context` and `Timers`.
+
+    It returns the new state, or ``Remove()``, which removes the key. If the function is annotated ``-> State | None``, None also
+    removes the key. Otherwise None is an error, because of a missing ``return``. A function that neither takes nor returns a state
+    keeps none. Raising `Rejection` rejects all rows of the key and leaves its state unchanged.
     """
     return decorator("update", ByKey, subject, config_schema)
 
 
 class Updated:
-    """What a call of world ``update`` returns."""
+    """Result of a call."""
 
     def __init__(self, states: Any, kept: bytes, output: Any, rejected: list[tuple[int, str]]) -> None:
         self.states = states
@@ -51,7 +52,7 @@ class ByKey:
         self._key, whole = signature.values("key")
         self._has_key = bool(signature.of("row", "column"))
         self._row = _row(signature)
-        self._make_rows = makes_rows(self._row) if signature.of("rows") else None
+        self._make_rows = compile_row_maker(self._row) if signature.of("rows") else None
         self._state = _state(signature)
         out = signature.one("out", "keyed_out")
         self._is_keyed = out is not None and out.kind == "keyed_out"
@@ -60,7 +61,7 @@ class ByKey:
         self._run = _loop(signature, self._key, whole, self._state, Output(self._out))
 
     def describe(self, stage: Stage) -> Description:
-        """Says what is read, kept and returned. Raises ConfigError."""
+        """Describes input, state and output. Raises ConfigError."""
         self._config.value(stage)
         fields = stage.key.fields if self._is_keyed else []
         return Description(
@@ -93,11 +94,11 @@ class ByKey:
         return Updated(write_rows(self._state, written, own), of_columns.bitmap(kept), output, rejected)
 
     def _rows(self, values: Any, rows: int, starts: Any, ends: Any, missing: dict[int, str]) -> list[Any]:
-        """For each parameter that takes rows what it is in each group."""
+        """Returns, for each parameter that takes rows, its value in each group."""
         found = []
         for own in self._signature.of("rows", "count", "rows_column"):
             if own.kind == "count":
-                # Missing are rows with a null in a column that another parameter takes.
+                # Rows with a null in a column that another parameter takes are missing.
                 every = within(range(rows), starts, ends, missing)
             elif own.kind == "rows_column":
                 every = within(values[self._row.attributes.index(own.name)], starts, ends, missing)
@@ -135,9 +136,9 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
     lines.add(1, "_groups = []", "_groups_add = _groups.append")
     output.begin(lines, 1)
     new.begin(lines, 1)
-    old = values_of("s", state)
+    old = column_variables("s", state)
     rows = [f"_r{i}" for i, _ in enumerate(signature.of("rows", "count", "rows_column"))]
-    names = ["_group", "_known", "_timed_out", *values_of("k", key), *old, *rows]
+    names = ["_group", "_known", "_timed_out", *column_variables("k", key), *old, *rows]
     lines.add(1, "_group = 0")
     if signature.of("out", "keyed_out"):
         output.pushes(lines, 1, keyed=bool(signature.of("keyed_out")))
@@ -147,18 +148,18 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
     if has_timers:
         lines.add(2, "_timers.begin(_group)")
     lines.add(2, f"_before = len({output.names[0]})", "try:")
-    places = {own.name: name for own, name in zip(signature.of("rows", "count", "rows_column"), rows)}
+    values_by_name = {own.name: name for own, name in zip(signature.of("rows", "count", "rows_column"), rows)}
 
     def value(own: Parameter) -> str:
         if own.kind == "optional":
             return f"({state.making('_smake', old)} if _known else None)"
-        return places.get(own.name) or taken("k", key, whole, own)
+        return values_by_name.get(own.name) or argument_value("k", key, whole, own)
 
     lines.add(3, f"_new = _function({arguments(signature, value)})")
     if returned.refuses:
         lines.add(3, "if type(_new) is Rejection:", "    raise _new")
     lines.add(2, "except Rejection as _refused:", "    _refusals.append((_group, str(_refused)))")
-    output.take_back(lines, 3, "_before")
+    output.truncate(lines, 3, "_before")
     if signature.of("keyed_out"):
         lines.add(3, "del _groups[_before:]")
     if has_timers:
@@ -170,7 +171,7 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
         lines.add(2, "_timers.end(True)")
     nothing = [repr(empty(own.type)) for own in state.fields]
     if returned.kind == "nothing":
-        # It has no state, and so keeps none.
+        # Without a state, the key is not kept.
         lines.add(2, "_kept_add(False)")
         new.push_values(lines, 2, nothing)
     else:
@@ -178,8 +179,8 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
         lines.add(2, f"if {removed}:", "    _kept_add(False)")
         new.push_values(lines, 3, nothing)
         lines.add(2, "else:")
-        lines.is_returned(3, "_new")
+        lines.check_returned(3, "_new")
         lines.add(3, "_kept_add(True)")
         new.push(lines, 3, "_new")
     lines.add(1, f"return {output.lists}, {new.lists}, _kept, _groups, _refusals")
-    return lines.function(signature.name, state, fails_without(signature, "To remove the key, write `return Remove()`."))
+    return lines.function(signature.name, state, missing_return_error(signature, "To remove the key, write `return Remove()`."))

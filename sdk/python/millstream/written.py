@@ -1,4 +1,4 @@
-"""Types whose values cross the boundary written out, as text: dates, decimals, structs and lists."""
+"""Types whose values are encoded as text at the boundary: dates, decimals, structs and lists."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 
 class ColumnType(str):
-    """The type of a column that Python's own does not tell, as job files write it: ``Annotated[Decimal,
+    """Column type that Python's type does not determine, written as in job files: ``Annotated[Decimal,
     ColumnType("decimal(12,2)")]``, ``Annotated[dict, ColumnType("struct<id: int64, tags: list<text>>")]``."""
 
 
 def is_written(kind: str) -> bool:
-    """Whether the values of a type are written out: whether it is named as job files name it, and no plain one."""
+    """Returns whether the values of a type are encoded as text: a job file type that is not plain."""
     return kind == "date" or kind.startswith(("decimal(", "list<", "struct<"))
 
 
 def fits(annotation: Any, kind: str) -> bool:
-    """Whether values of a type of columns are of this class."""
+    """Returns whether values of this column type have this Python class."""
     if kind == "date":
         return annotation is date
     if kind.startswith("decimal("):
@@ -29,12 +29,12 @@ def fits(annotation: Any, kind: str) -> bool:
 
 
 def _nested_decimals(text: str) -> Any:
-    # Floats that JSON has no number for are texts, so that all that looks like a number may be a decimal.
+    # Floats that are not JSON numbers are strings, so every number with a fraction may be a decimal.
     return json.loads(text, parse_float=Decimal)
 
 
 def reader(kind: str) -> Callable[[str], Any]:
-    """What makes a value of its text. It raises ValueError for a date outside of the years that Python knows."""
+    """Returns a function that decodes a value. It raises ValueError for a date outside of Python's years."""
     if kind == "date":
         return date.fromisoformat
     if kind.startswith("decimal("):
@@ -55,7 +55,7 @@ def _dumped(value: Any) -> str:
 
 
 def _dumped_decimals(value: Any) -> str:
-    """The same where there may be decimals, which are numbers of as many digits as they have."""
+    """Like `_dumped`, with support for decimals, which are numbers with all their digits."""
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, dict):
@@ -67,7 +67,7 @@ def _dumped_decimals(value: Any) -> str:
 
 
 def writer(kind: str) -> Callable[[Any], str]:
-    """What makes the text of a value. It raises TypeError for a value of another type."""
+    """Returns a function that encodes a value. It raises TypeError for a value of another type."""
     if kind == "date":
 
         def write_date(value: date) -> str:
@@ -93,7 +93,7 @@ def writer(kind: str) -> Callable[[Any], str]:
         try:
             return dump(value)
         except ValueError:
-            # A float that is no number: JSON has none.
+            # A float that is not a number in JSON.
             raise TypeError from None
 
     return write_nested

@@ -1,4 +1,4 @@
-"""Columns: every type is written and read as it was, nulls and all."""
+"""Columns: writing and reading every type, including nulls, returns the same values."""
 
 import unittest
 from array import array
@@ -19,13 +19,13 @@ VALUES = {
 
 
 class ColumnsTest(unittest.TestCase):
-    def test_values_come_back(self) -> None:
+    def test_values_are_unchanged(self) -> None:
         for kind, values in VALUES.items():
             column = columns.write(values, "x", kind, False)
             self.assertEqual(columns.read(column, len(values), kind, False), values, kind)
             self.assertIsNone(column.validity)
 
-    def test_nulls_come_back(self) -> None:
+    def test_nulls_are_unchanged(self) -> None:
         for kind, values in VALUES.items():
             given = [None, *values, None]
             column = columns.write(given, "x", kind, True)
@@ -47,12 +47,12 @@ class ColumnsTest(unittest.TestCase):
             with self.assertRaisesRegex(InternalError, f"field `x` is {kind}, not "):
                 columns.write([value], "x", kind, False)
 
-    def test_buffers_that_are_too_short_are_refused(self) -> None:
+    def test_buffers_that_are_too_short_are_rejected(self) -> None:
         for kind in VALUES:
             offsets = b"\0\0\0\0" if kind in ("text", "binary") else None
             with self.assertRaisesRegex(InputError, r"column `x` \(number 0\): its .* too short"):
                 columns.read_all([Column(b"", offsets)], 1, [("x", kind, False)])
-        with self.assertRaisesRegex(InputError, "it is not there"):
+        with self.assertRaisesRegex(InputError, "it is missing"):
             columns.read_all([], 1, [("x", "bool", False)])
 
     def test_timestamps_are_times(self) -> None:

@@ -1,4 +1,4 @@
-"""Configs as dataclasses: what fits, what does not, and their JSON Schema."""
+"""Configs as dataclasses: valid and invalid values, and their JSON Schema."""
 
 import json
 import unittest
@@ -35,7 +35,7 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual(found, Config(7, 2.0, ["x"], "a", Inner("n"), {"w": 1.0}))
         self.assertIsInstance(found.rate, float)
 
-    def test_what_does_not_fit_is_named(self) -> None:
+    def test_invalid_fields_are_named(self) -> None:
         wrong = {
             "missing field `at_least`": {},
             "unknown field `at_most`, expected one of `at_least`, `rate`": {"at_least": 1, "at_most": 2},
@@ -53,7 +53,7 @@ class ConfigTest(unittest.TestCase):
             with self.assertRaisesRegex(ConfigError, words):
                 config.read(Config, given)
 
-    def test_schema_tells_of_it(self) -> None:
+    def test_schema_describes_the_config(self) -> None:
         schema = json.loads(config.schema(Config))
         self.assertEqual(schema["required"], ["at_least"])
         self.assertEqual(schema["properties"]["at_least"], {"type": "integer"})

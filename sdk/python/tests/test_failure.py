@@ -1,10 +1,10 @@
-"""What the host is told of calls that fail."""
+"""Errors of failed calls, as the host receives them."""
 
 import unittest
 from dataclasses import dataclass
 
 from millstream import ConfigError, InternalError, files, log, testing, transform
-from millstream.failure import failed
+from millstream.failure import to_plugin_error
 
 
 @dataclass
@@ -12,13 +12,13 @@ class Row:
     x: int
 
 
-def words(function) -> str:  # type: ignore[no-untyped-def]
+def message_of(function) -> str:  # type: ignore[no-untyped-def]
     try:
         testing.transform(transform(function)).run([{"x": 1}])
     except Exception as error:
-        told = failed(error)
-        assert isinstance(told, InternalError)
-        return str(told)
+        failure = to_plugin_error(error)
+        assert isinstance(failure, InternalError)
+        return str(failure)
     raise AssertionError("it did not fail")
 
 
@@ -27,43 +27,43 @@ class FailureTest(unittest.TestCase):
         def divides(x: int) -> Row:
             return Row(x // 0)
 
-        told = words(divides)
-        self.assertRegex(told, r'^Traceback \(most recent call last\):\n  File ".*test_failure\.py", line \d+, in ')
-        self.assertIn("return Row(x // 0)\n", told)
-        self.assertTrue(told.endswith("ZeroDivisionError: integer division or modulo by zero"), told)
-        self.assertNotIn("millstream/", told)
-        self.assertNotIn("<millstream", told)
+        message = message_of(divides)
+        self.assertRegex(message, r'^Traceback \(most recent call last\):\n  File ".*test_failure\.py", line \d+, in ')
+        self.assertIn("return Row(x // 0)\n", message)
+        self.assertTrue(message.endswith("ZeroDivisionError: integer division or modulo by zero"), message)
+        self.assertNotIn("millstream/", message)
+        self.assertNotIn("<millstream", message)
 
-    def test_a_cause_is_told(self) -> None:
+    def test_the_message_includes_the_cause(self) -> None:
         def fails(x: int) -> Row:
             try:
                 raise KeyError("inner")
             except KeyError as error:
                 raise ValueError("outer") from error
 
-        told = words(fails)
-        self.assertIn("KeyError: 'inner'", told)
-        self.assertIn("direct cause", told)
-        self.assertTrue(told.endswith("ValueError: outer"))
+        message = message_of(fails)
+        self.assertIn("KeyError: 'inner'", message)
+        self.assertIn("direct cause", message)
+        self.assertTrue(message.endswith("ValueError: outer"))
 
-    def test_a_row_of_another_kind_is_named(self) -> None:
+    def test_a_row_of_another_class_is_named(self) -> None:
         def forgets(x: int) -> Row:
             pass  # type: ignore[return]
 
-        told = words(forgets)
-        self.assertRegex(told, r"forgets\(\) returned None instead of Row: is a `return` missing\?\n")
-        self.assertRegex(told, r'\n  File ".*test_failure\.py", line \d+, in forgets$')
+        message = message_of(forgets)
+        self.assertRegex(message, r"forgets\(\) returned None instead of Row: is a `return` missing\?\n")
+        self.assertRegex(message, r'\n  File ".*test_failure\.py", line \d+, in forgets$')
 
         def other(x: int) -> Row:
             return x  # type: ignore[return-value]
 
-        self.assertRegex(words(other), r"other\(\) gave 1 for row 0, which is no Row: .*attribute 'x'")
+        self.assertRegex(message_of(other), r"other\(\) returned 1 for row 0, which is not a Row: .*attribute 'x'")
 
-    def test_errors_of_the_three_kinds_pass(self) -> None:
+    def test_errors_of_the_three_kinds_are_unchanged(self) -> None:
         error = ConfigError("no such file")
-        self.assertIs(failed(error), error)
+        self.assertIs(to_plugin_error(error), error)
 
-    def test_a_file_that_is_not_there_is_named(self) -> None:
+    def test_a_missing_file_is_named(self) -> None:
         with self.assertRaisesRegex(FileNotFoundError, "testdata/missing"):
             files.read_all("missing")
 
@@ -74,7 +74,7 @@ class FailureTest(unittest.TestCase):
         try:
             names["fails"]()
         except RuntimeError as error:
-            self.assertIn('File "plugin.py", line 2, in fails', str(failed(error)))
+            self.assertIn('File "plugin.py", line 2, in fails', str(to_plugin_error(error)))
 
     def test_log_writes_lines(self) -> None:
         import contextlib

@@ -79,18 +79,18 @@ class MigrateTest(unittest.TestCase):
     def states(self, *fields: Field) -> Schema:
         return Schema(list(fields))
 
-    def test_states_become_those_of_this_version(self) -> None:
+    def test_states_are_converted_to_this_version(self) -> None:
         migration = getattr(total_of_sum, MARK).prepare()
         columns = [of_columns.write([1, 2], "sum", "int64", False), of_columns.write(["abc", None], "note", "text", True)]
         old = self.states(Field("sum", "int64", False), Field("note", "text", True))
         new = Migrations([migration]).migrate("0.1.0", old, Batch(2, columns, old))
         self.assertEqual(of_columns.read_all(new.columns, 2, [("total", "int64", False)]), [[4, 2]])
         other = self.states(Field("sum", "text", False))
-        words = "states of version 0.1.0 have the columns .sum text.; it takes over those with .sum int64, note text."
+        words = "states of version 0.1.0 have the columns .sum text.; expected .sum int64, note text."
         with self.assertRaisesRegex(InternalError, words):
             Migrations([migration]).migrate("0.1.0", other, Batch(0, [], other))
 
-    def test_a_function_that_does_not_fit_is_told_so(self) -> None:
+    def test_an_unsuitable_function_is_reported(self) -> None:
         @migrate
         def no_state(total: int) -> Total:
             return Total(total)
@@ -135,7 +135,7 @@ class UpdateTest(unittest.TestCase):
         self.assertIn("def forgets(", pathlib.Path(__file__).read_text().splitlines()[line - 1])
         self.assertEqual(test.states, [{"user": "a", "total": 1}])
 
-    def test_none_removes_the_key_of_a_function_that_says_so(self) -> None:
+    def test_none_removes_the_key_if_the_function_declares_it(self) -> None:
         @update
         def optional(payments: Rows[Payment], old: Total | None) -> Total | None:
             return None if old else Total(len(payments))
@@ -146,7 +146,7 @@ class UpdateTest(unittest.TestCase):
         test.run([{"user": "a", "amount": 1}])
         self.assertEqual(test.states, [{"user": "b", "total": 1}])
 
-    def test_none_is_no_state_to_declare(self) -> None:
+    def test_none_alone_is_not_a_state_type(self) -> None:
         def nothing(rows: Rows, old: Total | None) -> None: ...
         def only_removes(rows: Rows, old: Total | None) -> Remove: ...
 
@@ -164,17 +164,17 @@ class UpdateTest(unittest.TestCase):
         self.assertEqual(test.run([]).rows, [])
         self.assertEqual(test.run([]).rows, [{"user": "a", "total": 1}, {"user": "a", "total": -1}])
 
-    def test_a_refused_key_keeps_its_state_and_gives_nothing(self) -> None:
+    def test_a_rejected_key_keeps_its_state_and_returns_nothing(self) -> None:
         test = testing.update(totals, key="user text")
         run = test.run([{"user": "a", "amount": 1}, {"user": "bad", "amount": 2}, {"user": "bad", "amount": None}])
         self.assertEqual(run.rows, [{"user": "a", "total": 1}])
         self.assertEqual(run.rejected, [(1, "a bad user"), (2, "column `amount` is null")])
         self.assertEqual(test.states, [{"user": "a", "total": 1}])
-        # Nor is the timer set that it asked for.
+        # Its timer is not set either.
         test.run([])
         self.assertNotIn("bad", [row["user"] for row in test.run([]).rows])
 
-    def test_the_key_is_described_where_it_is_asked_for(self) -> None:
+    def test_the_key_is_described_if_the_function_takes_it(self) -> None:
         said = testing.update(totals, key="user text").describe()
         self.assertEqual(str(said.key), "user text")
         self.assertEqual(str(said.output), "user text, total int64")
@@ -192,7 +192,7 @@ class UpdateTest(unittest.TestCase):
         self.assertEqual(run.rejected, [(1, "column `amount` is null")])
         self.assertEqual(test.states, [{"user": "a", "total": 7}])
 
-    def test_groups_out_of_order_are_refused(self) -> None:
+    def test_groups_out_of_order_are_rejected(self) -> None:
         from millstream.plugin import group_bounds
 
         self.assertEqual(group_bounds(b"\x01\0\0\0\x03\0\0\0", 2, 3), ([0, 1], [1, 3]))
@@ -230,7 +230,7 @@ class AggregateTest(unittest.TestCase):
         said = test.describe()
         self.assertEqual((str(said.key), said.inverse, said.doc), ("user text", False, "The range of amounts."))
 
-    def test_lift_may_refuse_a_row_and_the_call_fails(self) -> None:
+    def test_the_call_fails_if_lift_rejects_a_row(self) -> None:
         test = testing.aggregate(Spread, key="user text")
         with self.assertRaisesRegex(InternalError, "row 1: below zero"):
             test.run([{"user": "a", "amount": 1}, {"user": "a", "amount": -1}])
@@ -284,12 +284,12 @@ def users(user: str, orders: Rows[Payment], clicks: Rows) -> list[str]:
 
 
 class CogroupTest(unittest.TestCase):
-    def test_inputs_stand_side_by_side(self) -> None:
+    def test_several_inputs_are_grouped_by_key(self) -> None:
         orders = [{"user": "a", "amount": 5}, {"user": "c", "amount": 1}, {"user": "a"}]
         clicks = [{"user": name} for name in "abccc"]
         run = testing.cogroup(balance, key="user text").run([orders, clicks])
         self.assertEqual(run.rows, [{"user": "a", "total": 6}, {"user": "b", "total": 1}])
-        # Sorted by key: the rows of `a` are 0 and 1 of the orders, and behind all three orders come the clicks.
+        # Sorted by key: the rows of `a` are orders 0 and 1. The clicks are counted after all three orders.
         many = "too many clicks"
         self.assertEqual(run.rejected, [(1, "column `amount` is null"), (2, many), (4, many), (5, many), (6, many)])
 

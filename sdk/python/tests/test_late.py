@@ -1,4 +1,4 @@
-"""Modules that are imported on first use: which those are, and what is said of those that are not there."""
+"""Modules imported on first use: which they are, and the message if one is missing."""
 
 import importlib
 import sys
@@ -37,10 +37,10 @@ class LateTest(unittest.TestCase):
         dom = {("wave", ""), ("xml.dom", ""), ("xml.dom", "minidom"), ("xml.dom", "Node")}
         below = {("p", ""), ("p", "beside"), ("p.below.deep", ""), ("p.below.deep", "name")}
         self.assertEqual(found("p.m", "p"), dom | below)
-        # What cannot be resolved is no module.
+        # A name that cannot be resolved is not a module.
         self.assertEqual(found("m"), dom)
 
-    def test_the_library_does_not_pull_in_what_is_for_developers(self) -> None:
+    def test_the_library_does_not_import_modules_for_developers(self) -> None:
         self.assertEqual(found("json", "json") & {("xml.dom", ""), ("wave", "")}, {("wave", "")})
         self.assertIn(("xml.dom", ""), found("xml", "xml"))
 
@@ -69,21 +69,21 @@ class LateTest(unittest.TestCase):
         finally:
             _common.load_tzdata, zoneinfo.available_timezones = load, names
 
-    def test_an_import_that_fails_in_a_component_says_what_to_do(self) -> None:
-        def told() -> str:
+    def test_a_failed_import_in_a_component_has_a_hint(self) -> None:
+        def message() -> str:
             try:
                 try:
                     import no_such_module  # noqa: F401
                 except ImportError:
                     raise RuntimeError("it does not work")
             except RuntimeError as error:
-                return str(failure.failed(error))
+                return str(failure.to_plugin_error(error))
             return ""
 
-        self.assertNotIn("module level", told())
+        self.assertNotIn("module level", message())
         failure.is_component = True
         try:
-            self.assertIn("import `no_such_module` at module level", told())
+            self.assertIn("import `no_such_module` at module level", message())
         finally:
             failure.is_component = False
 

@@ -1,4 +1,4 @@
-"""The examples of the README are what they say: tests run, and every plugin describes itself."""
+"""The examples of the README: their tests run, and every plugin describes itself."""
 
 import pathlib
 import re
@@ -18,7 +18,7 @@ TESTS = {
     "source": SourceTest,
     "sink": SinkTest,
 }
-#: The config, where a plugin needs one.
+#: Configs of the plugins that need one.
 CONFIGS = {
     ("transform", "samples"): {"value_max": 1.0},
     ("source", "Events"): {"servers": []},
@@ -27,7 +27,7 @@ CONFIGS = {
 
 
 def modules() -> list[types.ModuleType]:
-    """Each block as a module, which later ones can import by the name that the text gives it."""
+    """Returns each block as a module. Later blocks can import it by the name in the text."""
     found = []
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)):
         name = "shout" if number == 0 else f"readme_{number}"

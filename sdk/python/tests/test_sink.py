@@ -19,7 +19,7 @@ class Config:
     last: int = 0
 
 
-told: list[Any] = []
+calls: list[Any] = []
 
 
 @sink
@@ -37,24 +37,24 @@ class Ledger:
 
     @staticmethod
     def committed(config: Config, identity: Identity) -> int | None:
-        told.append(identity)
+        calls.append(identity)
         return config.last
 
     def open(self, config: Config, owner: Owner) -> int | None:
-        told.append(owner.generation)
+        calls.append(owner.generation)
         return config.last or None
 
     def begin(self, time: Timestamp, batch: int) -> None:
-        told.append((batch, time))
+        calls.append((batch, time))
 
     def write(self, rows: Departures[Entry]) -> None:
         for place, entry in rows.entries():
             if entry.amount < 0:
                 rows.refuse(place, ValueError("it is owed"))
-        told.append((len(rows), list(rows)))
+        calls.append((len(rows), list(rows)))
 
     def commit(self, batch: int) -> None:
-        told.append(batch)
+        calls.append(batch)
 
 
 @sink
@@ -68,10 +68,10 @@ class Anything:
         return Schema([input.field(name) for name in config["names"]])
 
     def open(self, input: Schema) -> None:
-        told.append(str(input))
+        calls.append(str(input))
 
     def write(self, rows: Departures[dict]) -> None:
-        told.extend(rows)
+        calls.extend(rows)
 
     def commit(self) -> None:
         pass
@@ -79,9 +79,9 @@ class Anything:
 
 class SinkTest(unittest.TestCase):
     def setUp(self) -> None:
-        told.clear()
+        calls.clear()
 
-    def test_a_sink_is_told_of_its_batches_and_tells_what_it_refuses(self) -> None:
+    def test_a_sink_receives_its_batches_and_reports_rejected_rows(self) -> None:
         own = testing.sink(Ledger)
         said = own.describe()
         self.assertEqual((said.doc, str(said.input), own.promise()), ("Entries.", "name text, amount int64", "exactly-once"))
@@ -93,7 +93,7 @@ class SinkTest(unittest.TestCase):
         self.assertEqual(refused, [(1, "it is owed"), (2, "column `name` is null")])
         writing.begun(5, [])
         first, second = (4, Timestamp(4_000_000)), (5, Timestamp(5_000_000))
-        self.assertEqual(told, [Identity("test", "id", "out"), 7, first, (3, [Entry("a", 1)]), 4, second, (0, [])])
+        self.assertEqual(calls, [Identity("test", "id", "out"), 7, first, (3, [Entry("a", 1)]), 4, second, (0, [])])
         later = testing.sink(Ledger, config={"last": 9})
         self.assertEqual((later.committed(), later.open().last), (9, 9))
         with self.assertRaisesRegex(ConfigError, "there is no such batch"):
@@ -104,11 +104,11 @@ class SinkTest(unittest.TestCase):
     def test_rows_of_any_columns_are_dicts(self) -> None:
         own = testing.sink(Anything, config={"names": ["b", "a"]}, input="a int64, b text, c bool")
         self.assertEqual(own.open().batch(1, [{"a": 1, "b": None, "c": True}]), [])
-        self.assertEqual(told, ["b text, a int64", {"b": None, "a": 1}])
+        self.assertEqual(calls, ["b text, a int64", {"b": None, "a": 1}])
         with self.assertRaisesRegex(InputError, "no column `d`"):
             testing.sink(Anything, config={"names": ["d"]}, input="a int64").describe()
 
-    def test_mistakes_name_the_method(self) -> None:
+    def test_errors_name_the_method(self) -> None:
         class NoPromise:
             def open(self) -> None: ...
             def write(self, rows: Departures[Entry]) -> None: ...

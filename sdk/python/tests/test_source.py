@@ -1,4 +1,4 @@
-"""Sources, and their connections and datagrams."""
+"""Sources, connections and datagrams."""
 
 import os
 import socket
@@ -37,7 +37,7 @@ class Numbers:
 
     def open(self, config: Config, partition: str, position: bytes | None) -> None:
         self.next, self.up_to, self.of = int(position or b"0"), config.up_to, partition
-        self.heard: list[bytes] = []
+        self.durable_positions: list[bytes] = []
 
     def poll(self, rows: Arrivals[Number], wait_ms: int) -> Polled:
         while self.next < self.up_to and rows.left:
@@ -54,11 +54,11 @@ class Numbers:
         return Polled.ready(position) if rows else Polled.pause(wait_ms, position)
 
     def durable(self, position: bytes) -> None:
-        self.heard.append(position)
+        self.durable_positions.append(position)
 
 
 class SourceTest(unittest.TestCase):
-    def test_goes_on_at_its_position(self) -> None:
+    def test_resumes_at_its_position(self) -> None:
         test = testing.source(Numbers, config={"up_to": 9})
         said = test.describe()
         self.assertEqual((said.doc, str(said.output)), ("Numbers, but for sevens.", "n int64, of text"))
@@ -72,12 +72,12 @@ class SourceTest(unittest.TestCase):
         self.assertEqual((rest.refused, rest.position, rest.pause_ms), ([(b"7", "a seven")], b"9", None))
         again.durable(b"any")
         again.published(b"any")
-        self.assertEqual(again.reader.heard, [b"any"])
+        self.assertEqual(again.reader.durable_positions, [b"any"])
         for config, words in [({"up_to": -1}, "no such numbers"), ({"upto": 1}, "unknown field `upto`")]:
             with self.assertRaisesRegex(ConfigError, words):
                 testing.source(Numbers, config=config).describe()
 
-    def test_has_one_partition_and_no_config_if_it_does_not_say(self) -> None:
+    def test_has_one_partition_and_no_config_by_default(self) -> None:
         @source
         class Three:
             """Three rows."""
@@ -98,7 +98,7 @@ class SourceTest(unittest.TestCase):
         with self.assertRaisesRegex(ConfigError, "takes no config"):
             testing.source(Three, config={"a": 1}).describe()
 
-    def test_mistakes_name_the_method(self) -> None:
+    def test_errors_name_the_method(self) -> None:
         class NoPoll:
             def open(self) -> None:
                 pass
@@ -123,14 +123,14 @@ class SourceTest(unittest.TestCase):
 
         for own, words in [
             (NoPoll, "has the method `poll`"),
-            (Unknown, r"Unknown.poll\(\): the parameter `wait` is none of its own: rows, wait_ms"),
+            (Unknown, r"Unknown.poll\(\): unknown parameter `wait`; it may take: rows, wait_ms"),
             (NoRow, r"`rows` is `Arrivals\[Row\]`"),
             (TwoConfigs, r"check\(\): `config` is of another type elsewhere"),
         ]:
             with self.assertRaisesRegex(TypeError, words):
                 testing.source(source(own)).describe()
 
-    def test_a_wrong_value_or_no_answer_is_a_mistake(self) -> None:
+    def test_a_wrong_value_or_a_missing_result_is_an_error(self) -> None:
         @source
         class Wrong:
             """Wrong."""
@@ -157,7 +157,7 @@ class SourceTest(unittest.TestCase):
 
 
 class NetTest(unittest.TestCase):
-    def test_lines_come_whole_however_they_are_sent(self) -> None:
+    def test_lines_are_complete_however_they_are_sent(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         connection = Connection(f"127.0.0.1:{server.getsockname()[1]}", LONG_MS)
         other, _ = server.accept()

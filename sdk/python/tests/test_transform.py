@@ -1,4 +1,4 @@
-"""World `transform`: what functions may take and return."""
+"""World `transform`: parameters and return values of functions."""
 
 import unittest
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def words(line: str, out: Out[Word]) -> None:
     """
     for place, word in enumerate(line.split()):
         if word == "!":
-            raise Rejection(f"word {place} is no word")
+            raise Rejection(f"word {place} is not valid")
         out.emit(word, place=place)
 
 
@@ -87,7 +87,7 @@ def length(line: str) -> Annotated[int, Column("code points")] | Rejection | Non
 
 @transform
 def swap(pair: Pair) -> Pair:
-    # A plain tuple does for a named one.
+    # A plain tuple is accepted for a named one.
     return (pair.right or 0, pair.left)  # type: ignore[return-value]
 
 
@@ -100,11 +100,11 @@ LINES = [{"line": "a b"}, {"line": "c ! d"}, {"line": ""}, {"line": None}, {"lin
 
 
 class TransformTest(unittest.TestCase):
-    def test_rows_are_taken_back_where_the_row_is_refused(self) -> None:
+    def test_output_rows_are_removed_if_the_row_is_rejected(self) -> None:
         expected = [{"word": "a", "place": 0}, {"word": "b", "place": 1}, {"word": "ü", "place": 0}]
         run = testing.transform(words).run(LINES)
         self.assertEqual(run.rows, expected)
-        self.assertEqual(run.rejected, [(1, "word 1 is no word"), (3, "column `line` is null")])
+        self.assertEqual(run.rejected, [(1, "word 1 is not valid"), (3, "column `line` is null")])
         run = testing.transform(yields).run(LINES)
         self.assertEqual(run.rows, expected)
         self.assertEqual(run.rejected, [(1, "no word"), (3, "column `line` is null")])
@@ -141,7 +141,7 @@ class TransformTest(unittest.TestCase):
         self.assertEqual(said.doc, "Splits lines.\n\nInto words.")
         self.assertEqual(testing.transform(swap).describe().output.fields[1], Field("right", "int64", True))
 
-    def test_a_config_that_nobody_wants_is_refused(self) -> None:
+    def test_a_config_that_the_function_does_not_take_is_rejected(self) -> None:
         with self.assertRaisesRegex(ConfigError, "this plugin takes no config"):
             testing.transform(words, config={"a": 1}).run([])
 
@@ -202,7 +202,7 @@ class TransformTest(unittest.TestCase):
         with self.assertRaisesRegex(InternalError, r"whole\(\) returned None instead of a Batch of Pair"):
             testing.transform(transform(whole)).run([{"left": 1}])
 
-    def test_signatures_that_do_not_fit_are_named(self) -> None:
+    def test_unsuitable_signatures_are_named(self) -> None:
         def untyped(line) -> Word: ...  # type: ignore[no-untyped-def]
         def neither(line: str) -> None: ...
         def both(line: str, out: Out[Word]) -> Word: ...

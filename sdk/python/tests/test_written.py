@@ -57,13 +57,13 @@ def sale(price: str | None, tags: list[str] | None = None) -> dict:
 
 
 class WrittenTest(unittest.TestCase):
-    def test_values_are_those_of_python(self) -> None:
+    def test_values_have_python_types(self) -> None:
         rows = testing.transform(next_day).run([sale("1.50", ["a"]), sale(None)]).rows
         item = {"id": 1, "of": Decimal("3.25")}
         self.assertEqual(rows[0], {"day": date(2027, 1, 1), "price": Decimal("3.00"), "tags": ["a", "é"], "item": item})
         self.assertEqual(rows[1], {"day": date(2027, 1, 1), "price": None, "tags": ["é"], "item": None})
 
-    def test_values_of_another_type_are_told(self) -> None:
+    def test_values_of_another_type_are_reported(self) -> None:
         with self.assertRaisesRegex(InternalError, "field `day` is date, not 'no'"):
             testing.transform(next_day).run([sale(None, ["wrong"])])
 
@@ -82,6 +82,6 @@ class WrittenTest(unittest.TestCase):
         columns = "a decimal(12,2), b struct<id: int64, x: list<text>>, c text"
         self.assertEqual(str(Schema.parse(columns)), columns)
 
-    def test_types_that_do_not_fit(self) -> None:
+    def test_unsuitable_types(self) -> None:
         with self.assertRaisesRegex(TypeError, "Wrong.price is of the type"):
             row_type(Wrong)

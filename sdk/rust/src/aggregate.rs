@@ -1,27 +1,27 @@
-//! World `aggregate`: rows reduced by lift, combine and lower.
+//! World `aggregate`: reduces rows with lift, combine and lower.
 
 use crate::{Batch, Context, Description, Error, Out, Rejection, Row, Stage};
 
-/// A plugin of world `aggregate` that works on batches. `#[aggregate]` on an `impl` block with functions on rows implements it
-/// for you. Implement it yourself for plugins that work on any columns, and put `#[aggregate]` on `impl Aggregate for …`.
+/// A plugin of world `aggregate` that processes batches. `#[aggregate]` on an `impl` block with functions on rows implements it for
+/// you. Implement it yourself for plugins that accept any columns, and put `#[aggregate]` on `impl Aggregate for …`.
 pub trait Aggregate: Sized + 'static {
-    /// Reads the config. Called once an instance, before everything else.
+    /// Reads the config. Called once per instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
     /// Called when a job is loaded: describes output and accumulator, or reports that config or input are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
-    /// Makes an accumulator of each row.
+    /// Returns an accumulator for each row.
     fn lift(&mut self, context: &Context, rows: Batch) -> Result<Batch, Error>;
-    /// Combines accumulators pair by pair; must be associative.
+    /// Combines pairs of accumulators. Must be associative.
     fn combine(&mut self, context: &Context, left: Batch, right: Batch) -> Result<Batch, Error>;
     /// Returns the output row of each accumulator. `keys` has one row per accumulator, and no columns if the stage has no key.
     fn lower(&mut self, context: &Context, keys: Batch, accumulators: Batch) -> Result<Batch, Error>;
-    /// Removes accumulators, pair by pair: `inverse(combine(a, b), a) = b`. Only called if the description says `inverse`.
+    /// Removes accumulators in pairs: `inverse(combine(a, b), a) = b`. Only called if the description says `inverse`.
     fn inverse(&mut self, _context: &Context, _whole: Batch, _part: Batch) -> Result<Batch, Error> {
         Err(Error::internal("this aggregate has no inverse"))
     }
 }
 
-/// Calls a function for each row; called by the code that `#[aggregate]` writes. It pushes one row each time.
+/// Calls a function for each row. Called by the code that `#[aggregate]` generates. It pushes one row each time.
 #[inline]
 pub fn each<I: Row, O: Row>(
     rows: &Batch,
@@ -38,7 +38,7 @@ pub fn each<I: Row, O: Row>(
     out.into_batch()
 }
 
-/// Calls a function for each pair of rows; called by the code that `#[aggregate]` writes. It pushes one row each time.
+/// Calls a function for each pair of rows. Called by the code that `#[aggregate]` generates. It pushes one row each time.
 #[inline]
 pub fn pairs<L: Row, R: Row, O: Row>(
     left: &Batch,
@@ -46,7 +46,7 @@ pub fn pairs<L: Row, R: Row, O: Row>(
     mut function: impl for<'x> FnMut(L::Of<'x>, R::Of<'x>, &mut Out<'_, O>) -> Result<(), Rejection>,
 ) -> Result<Batch, Error> {
     if left.rows() != right.rows() {
-        return Err(Error::internal(format!("{} and {} rows are not pairs", left.rows(), right.rows())));
+        return Err(Error::internal(format!("row counts differ: {} and {}", left.rows(), right.rows())));
     }
     let (lefts, rights) = (left.reader::<L>()?, right.reader::<R>()?);
     let mut out = Out::new(left.rows(), left.bytes(), left.longest());

@@ -1,11 +1,10 @@
-//! Batches, for plugins that work on any columns.
+//! Batches, for plugins that accept any columns.
 
 use crate::bindings::transform::millstream::plugin::types::{Batch as WireBatch, Column};
 use crate::written::is_written;
 use crate::{Cell, Error, Rejected, Row, Type};
 
-/// Rows as columns. It does not know their names and types: [`Stage::input`](crate::Stage::input) and
-/// [`Stage::key`](crate::Stage::key) do.
+/// Rows as columns. [`Stage::input`](crate::Stage::input) and [`Stage::key`](crate::Stage::key) have their names and types.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
     rows: usize,
@@ -36,19 +35,19 @@ impl Batch {
         self.columns.len()
     }
 
-    /// Bytes of values, without offsets and validity.
+    /// Returns the size of the values in bytes, without offsets and validity.
     pub fn bytes(&self) -> usize {
         self.columns.iter().map(|column| column.data.len()).sum()
     }
 
-    /// Whether a row of a column of any type is null. False for columns that do not exist.
+    /// Returns whether a row of a column is null. Works for all types. False for columns that do not exist.
     pub fn is_null(&self, column: usize, row: usize) -> bool {
         let validity = self.columns.get(column).and_then(|column| column.validity.as_deref());
         validity.is_some_and(|validity| !bit(validity, row))
     }
 
-    /// Reads a column as values of a type, which must be that of the column: for `text` and `binary` this is checked,
-    /// columns of eight-byte types give what their bytes are as `C`.
+    /// Reads a column as values of a type, which must be that of the column. This is checked for `text` and `binary`; bytes of other
+    /// types are reinterpreted as `C`.
     pub fn column<C: Cell>(&self, index: usize) -> Result<Values<'_, C>, Error> {
         let wrong = |what: &str| Error::internal(format!("column {index}: {what}"));
         let column = self.columns.get(index).ok_or_else(|| wrong("the batch has no such column"))?;
@@ -88,14 +87,14 @@ impl Batch {
         Ok(self)
     }
 
-    /// The values of the column that has most of them: most of what a plugin function pushes is a part of these.
+    /// Returns the values of the largest column. Most strings that a plugin function pushes are parts of these.
     pub(crate) fn longest(&self) -> &[u8] {
         let texts = self.columns.iter().filter(|column| column.offsets.is_some());
         texts.map(|column| column.data.as_slice()).max_by_key(|data| data.len()).unwrap_or_default()
     }
 
-    /// Returns the rows as structs of a row type with these columns, as named by [`crate::sink::columns`]. Returns an error for
-    /// other columns.
+    /// Returns the rows as structs of a row type. The columns must be those that [`crate::sink::columns`] names; otherwise it returns
+    /// an error.
     pub fn each<R: Row>(&self) -> Result<impl Iterator<Item = R::Of<'_>>, Error> {
         let reader = self.reader::<R>()?;
         Ok((0..self.rows).map(move |row| R::read(&reader, row)))
@@ -105,7 +104,7 @@ impl Batch {
         R::reader(&self.columns, self.rows)
     }
 
-    /// Returns the rows that are null in a field without `Option`, in order.
+    /// Returns the rows with a null in a field without `Option`, in order.
     pub(crate) fn missing<R: Row>(&self) -> Vec<Rejected> {
         let mut missing: Vec<Rejected> = Vec::new();
         for (column, field) in self.columns.iter().zip(R::fields()) {
@@ -131,7 +130,7 @@ pub struct Values<'x, C: Cell> {
 }
 
 impl<'x, C: Cell> Values<'x, C> {
-    /// The value in a row, which must be below the number of rows.
+    /// Returns the value in a row, which must be below the number of rows.
     #[inline]
     pub fn get(&self, row: usize) -> C::Of<'x> {
         C::read(&self.reader, row)
@@ -148,7 +147,7 @@ pub(crate) fn offset(offsets: &[u8], row: usize) -> usize {
     offsets.as_chunks().0.get(row).map_or(0, |bytes| u32::from_le_bytes(*bytes) as usize)
 }
 
-/// A buffer as eight-byte values.
+/// Returns a buffer as eight-byte values.
 pub(crate) fn words(data: &[u8]) -> &[[u8; 8]] {
     data.as_chunks().0
 }

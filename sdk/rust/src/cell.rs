@@ -1,4 +1,4 @@
-//! The types that a row's fields may have, and how they are read from and written to columns.
+//! Types of a row's fields, with conversions from and to columns.
 
 use crate::Type;
 use crate::batch::{bit, words};
@@ -9,10 +9,10 @@ use crate::writer::{BitWriter, BytesWriter, FixedWriter, NullableWriter, Writer}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
-/// A type that a field of a row may have: `bool`, `i64`, `f64`, `&str`, `String`, `&[u8]`, `Vec<u8>`, [`Timestamp`],
-/// [`Date`](crate::Date), [`Decimal`](crate::Decimal), and `Option` of each for columns with nulls. Only this crate implements it.
+/// A type of a row's field: `bool`, `i64`, `f64`, `&str`, `String`, `&[u8]`, `Vec<u8>`, [`Timestamp`], [`Date`](crate::Date),
+/// [`Decimal`](crate::Decimal), and `Option` of each for nullable columns. Only this crate implements it.
 pub trait Cell: sealed::Sealed {
-    /// Whether the column may hold nulls.
+    /// Whether the column is nullable.
     const NULLABLE: bool = false;
     /// The same type, borrowing for `'x`.
     type Of<'x>;
@@ -20,11 +20,11 @@ pub trait Cell: sealed::Sealed {
     type Reader<'x>: Copy;
     /// Builds a column.
     type Writer<'a>: Writer<'a>;
-    /// The column's type.
+    /// Returns the column's type.
     fn column_type() -> Type;
-    /// Checks that the column's buffers are long enough for this many rows; an error says what is wrong.
+    /// Checks that the column's buffers are long enough for this many rows. The error describes the problem.
     fn reader(column: &Column, rows: usize) -> Result<Self::Reader<'_>, &'static str>;
-    /// The value in a row.
+    /// Returns the value in a row.
     fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;
     /// Appends a value.
     fn write(writer: &mut Self::Writer<'_>, value: Self::Of<'_>);
@@ -123,7 +123,7 @@ pub struct BytesReader<'x> {
 impl<'x> BytesReader<'x> {
     pub(crate) fn new(column: &'x Column, rows: usize) -> Result<BytesReader<'x>, &'static str> {
         let (offsets, _) = column.offsets.as_deref().ok_or("it has no offsets")?.as_chunks();
-        // Arrow allows a column of no rows to have no offsets at all.
+        // In Arrow, a column without rows may have no offsets.
         if rows > 0 && offsets.len() <= rows {
             return Err("its offsets are too short");
         }
@@ -136,7 +136,7 @@ impl<'x> BytesReader<'x> {
         &self.data[at(row)..at(row + 1)]
     }
 
-    /// The text in a row.
+    /// Returns the text in a row.
     #[inline]
     fn text(&self, row: usize) -> &'x str {
         // SAFETY: a reader of text is created for a column that was described as `text`. The host guarantees UTF-8 in every row

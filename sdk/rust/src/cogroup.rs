@@ -5,20 +5,19 @@ use crate::{Append, Batch, Context, Error, Rejected, Rejection, Row, Schema, Sta
 
 pub use crate::bindings::cogroup::exports::millstream::plugin::cogrouper::Description;
 
-/// A plugin of world `cogroup` that works on batches. `#[cogroup]` on a function implements it for you. Implement it yourself for
-/// plugins that work on any columns, and put `#[cogroup]` on the `impl` block.
+/// A plugin of world `cogroup` that processes batches. `#[cogroup]` on a function implements it for you. Implement it yourself for
+/// plugins that accept any columns, and put `#[cogroup]` on the `impl` block.
 pub trait Cogroup: Sized + 'static {
-    /// Reads the config. Called once an instance, before everything else.
+    /// Reads the config. Called once per instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
-    /// Called when a job is loaded: describes what is read of each input and what is returned, or reports that config, inputs or
-    /// key are unsuitable.
+    /// Called when a job is loaded. Describes the inputs and the output, or reports that config, inputs or key are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
-    /// Called with groups of a batch or a window; every key occurs once.
+    /// Called with the groups of a batch or a window. Every key occurs once.
     fn cogroup(&mut self, stage: &Stage, context: &Context, groups: Groups) -> Result<Cogrouped, Error>;
 }
 
 impl Description {
-    /// A description without columns; see [`crate::Description::new`].
+    /// Returns a description without columns; see [`crate::Description::new`].
     pub fn new(name: &str, version: &str, doc: &str) -> Description {
         Description {
             name: name.into(),
@@ -35,22 +34,22 @@ impl Description {
 /// Rows grouped by key. A group is a key that has rows in at least one input.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    /// The key columns, one row a group.
+    /// The key columns, one row per group.
     pub keys: Batch,
-    /// The inputs, in the order of the stage's.
+    /// The inputs, in the order of the stage's inputs.
     pub inputs: Vec<Grouped>,
 }
 
 /// The rows of one input.
 #[derive(Clone, Debug)]
 pub struct Grouped {
-    /// The rows, those of the first group first, within a group in the order of arrival.
+    /// The rows of the first group first. Within a group, they are in the order of arrival.
     pub rows: Batch,
     pub(crate) ends: Vec<u8>,
 }
 
 impl Grouped {
-    /// Returns the end of a group's rows, which begin at the end of the previous group.
+    /// Returns the end of a group's rows, which start at the end of the previous group.
     pub fn end(&self, group: usize) -> usize {
         crate::batch::offset(&self.ends, group)
     }
@@ -60,9 +59,9 @@ impl Grouped {
     }
 }
 
-/// The result of a call of world `cogroup`.
+/// Result of a call in world `cogroup`.
 pub struct Cogrouped {
-    /// Rows to emit, any number.
+    /// The output rows.
     pub rows: Batch,
     /// For each input, the rejected rows.
     pub rejected: Vec<Vec<Rejected>>,
@@ -77,7 +76,7 @@ pub struct Input<'x, R: Row> {
 }
 
 impl<'x, R: Row> Input<'x, R> {
-    /// Returns the input with this index; `missing` are its rows that cannot be read as this type.
+    /// Returns the input with this index. `missing` has the rows of each input that cannot be read as this type.
     pub fn new(inputs: &'x [Grouped], missing: &'x [Vec<Rejected>], place: usize) -> Result<Self, Error> {
         let (Some(grouped), Some(missing)) = (inputs.get(place), missing.get(place)) else {
             return Err(Error::internal(format!("{} inputs where {} are needed", inputs.len(), place + 1)));
@@ -85,7 +84,7 @@ impl<'x, R: Row> Input<'x, R> {
         Ok(Input { reader: grouped.rows.reader::<R>()?, grouped, missing })
     }
 
-    /// The rows of a group.
+    /// Returns the rows of a group.
     #[inline]
     pub fn rows(&self, group: usize) -> Rows<'x, R> {
         let (start, end) = (self.grouped.start(group), self.grouped.end(group));
@@ -93,13 +92,13 @@ impl<'x, R: Row> Input<'x, R> {
     }
 }
 
-/// Returns the rows of an input that are null in a field without `Option`.
+/// Returns the rows of an input with a null in a field without `Option`.
 #[doc(hidden)]
 pub fn missing<R: Row>(inputs: &[Grouped], place: usize) -> Vec<Rejected> {
     inputs.get(place).map(|grouped| grouped.rows.missing::<R>()).unwrap_or_default()
 }
 
-/// Returns the rows from `start` to `end`; `rejected` is in order.
+/// Returns the rejected rows from `start` to `end`. `rejected` must be in order.
 fn within(rejected: &[Rejected], start: usize, end: usize) -> &[Rejected] {
     let first = rejected.partition_point(|rejected| (rejected.row as usize) < start);
     let rest = rejected.get(first..).unwrap_or_default();
@@ -108,8 +107,8 @@ fn within(rejected: &[Rejected], start: usize, end: usize) -> &[Rejected] {
 }
 
 /// Calls a function for each group. Called by the code that `#[cogroup]` generates, which builds the output from the result:
-/// rows, and for each input the rejected ones. If the function rejects, all rows of the group, of every input, are rejected, and
-/// the rows that it has pushed are removed.
+/// rows, and the rejected rows of each input. If the function rejects, the rows of the group in all inputs are rejected, and the
+/// rows that it pushed are removed.
 #[doc(hidden)]
 pub fn each<'x, K: Row, O: Append>(
     keys: &'x Batch,

@@ -1,24 +1,24 @@
-//! Why a call fails, and why a row is rejected.
+//! Errors that fail a call, and rejections of rows.
 
 pub use crate::bindings::transform::millstream::plugin::types::Error;
 
 impl Error {
-    /// The stage's config is wrong.
+    /// Returns an error for an invalid config.
     pub fn config(message: impl std::fmt::Display) -> Error {
         Error::Config(message.to_string())
     }
 
-    /// The input's columns or the key do not fit.
+    /// Returns an error for unsuitable input columns or an unsuitable key.
     pub fn input(message: impl std::fmt::Display) -> Error {
         Error::Input(message.to_string())
     }
 
-    /// Any other error: a bug of the plugin, or a condition that it cannot handle.
+    /// Returns any other error: a bug in the plugin, or a condition that it cannot handle.
     pub fn internal(message: impl std::fmt::Display) -> Error {
         Error::Internal(message.to_string())
     }
 
-    /// The message, without its kind.
+    /// Returns the message, without the kind.
     pub fn message(&self) -> &str {
         match self {
             Error::Config(message) | Error::Input(message) | Error::Internal(message) => message,
@@ -26,15 +26,15 @@ impl Error {
     }
 }
 
-/// Why a plugin rejects a row: the `Err` of a plugin function. Anything that can be displayed converts with `?` or `into()`: a
-/// string, or any error. The row then goes to the stage's rejected rows, and the job continues.
+/// Rejects a row: the `Err` of a plugin function. Anything that can be displayed converts with `?` or `into()`: a string, or any
+/// error. The row goes to the stage's rejected rows, and the job continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     reason: String,
 }
 
 impl Rejection {
-    /// The reason, for a person to read.
+    /// Returns the reason as text.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -50,8 +50,8 @@ impl<E: std::fmt::Display> From<E> for Rejection {
 /// A rejected row of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// The row's index in the batch passed in.
+    /// Index of the row in the batch.
     pub row: u32,
-    /// Why.
+    /// The reason.
     pub rejection: Rejection,
 }

@@ -1,4 +1,4 @@
-//! What a component exports: the bindings' traits, implemented for every plugin. Called only by the macros.
+//! Exports of a component: the bindings' traits, implemented for every plugin. Called only by the macros.
 
 use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
 use crate::bindings::cogroup::exports::millstream::plugin::cogrouper;
@@ -18,15 +18,15 @@ use std::marker::PhantomData;
 use std::sync::Once;
 use std::time::Duration;
 
-/// A plugin as a component exports it.
+/// Exports of a plugin.
 pub struct Exported<P>(PhantomData<P>);
 
 thread_local! {
-    /// The plugin of this component, created on its first call, and the config that it was created with.
+    /// The plugin of this component and its config. It is created on the first call.
     static PLUGIN: RefCell<Option<(String, Box<dyn Any>)>> = const { RefCell::new(None) };
 }
 
-/// Runs `call` on the component's plugin, which is created again if the config changes.
+/// Runs `call` with the component's plugin, which is created again if the config changes.
 fn with_plugin<P: 'static, T>(
     config: String,
     new: impl FnOnce(&Stage) -> Result<P, Error>,
@@ -47,7 +47,7 @@ fn with_plugin<P: 'static, T>(
     returned
 }
 
-/// Runs `call`, which needs no plugin.
+/// Runs `call` without a plugin.
 fn without_plugin<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     begin_call();
     let returned = call();
@@ -55,7 +55,7 @@ fn without_plugin<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error
     returned
 }
 
-/// Runs `call` on the source or sink that `open` has created.
+/// Runs `call` with the source or sink that `open` has created.
 fn with_opened<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> Result<T, Error> {
     without_plugin(|| {
         PLUGIN.with_borrow_mut(|opened| match opened.as_mut().and_then(|(_, opened)| opened.downcast_mut::<S>()) {
@@ -65,7 +65,7 @@ fn with_opened<S: 'static, T>(call: impl FnOnce(&mut S) -> Result<T, Error>) -> 
     })
 }
 
-/// Returns a plugin's description of itself.
+/// Returns a plugin's description.
 fn described<P, T>(
     stage: Stage,
     new: impl FnOnce(&Stage) -> Result<P, Error>,
@@ -77,8 +77,7 @@ fn described<P, T>(
     said
 }
 
-/// Sends the message and location of a panic to the host's log; otherwise the host sees only a trap. Printed output goes there as
-/// well.
+/// Logs the message and location of panics. Otherwise the host only sees a trap. Printed output is logged as well.
 fn begin_call() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

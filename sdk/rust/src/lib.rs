@@ -1,4 +1,4 @@
-//! Write Millstream plugins in Rust: a function on rows becomes a WebAssembly component.
+//! Writes Millstream plugins in Rust: a function on rows becomes a WebAssembly component.
 //!
 //! ```
 //! use millstream_sdk::{Out, Row, json, transform};
@@ -25,16 +25,16 @@
 //! assert_eq!(run.rows, json!([{"word": "to"}, {"word": "be"}]));
 //! ```
 //!
-//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`], [`macro@cogroup`],
-//! [`macro@source`] and [`macro@sink`] make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
-//! work on any columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`], [`Cogroup`]) on whole
-//! batches.
+//! [`macro@Row`] turns a struct into a row. [`macro@transform`], [`macro@update`], [`macro@aggregate`], [`macro@cogroup`],
+//! [`macro@source`] and [`macro@sink`] turn a function or an `impl` block into a plugin of that world. [`testing`] runs it in a
+//! plain `cargo test`. Plugins that accept any columns implement the trait of their world ([`Transform`], [`Update`],
+//! [`Aggregate`], [`Cogroup`]) on batches.
 
 // `millstream_captures` is set by `millstream build`, see `printed`.
 #![allow(unexpected_cfgs)]
 #![cfg_attr(all(target_arch = "wasm32", millstream_captures), feature(internal_output_capture))]
 
-// The macros name this crate; so do they within its own tests.
+// The macros name this crate, also in its own tests.
 extern crate self as millstream_sdk;
 
 pub mod aggregate;
@@ -75,8 +75,8 @@ pub use cell::{Cell, Timestamp};
 pub use cogroup::Cogroup;
 pub use error::{Error, Rejected, Rejection};
 pub use migrate::{Migrate, OldStates};
-/// Makes a struct a row: each field is a column of the field's name, `#[row(name = "…")]` gives it another one. A field of text
-/// with `#[row(type = "…")]` is a column of that type, written out: a struct or a list as JSON.
+/// Turns a struct into a row. Each field is a column of the field's name, or of the name in `#[row(name = "…")]`. A text field
+/// with `#[row(type = "…")]` is a column of that type, encoded as text: a struct or a list as JSON.
 ///
 /// ```
 /// # use millstream_sdk::{Date, Decimal, Row, Timestamp};
@@ -93,11 +93,11 @@ pub use migrate::{Migrate, OldStates};
 /// }
 /// ```
 pub use millstream_sdk_macros::Row;
-/// Makes an `impl` block with the functions `lift`, `combine`, `lower` and perhaps `inverse` a plugin of world
+/// Turns an `impl` block with the functions `lift`, `combine`, `lower` and optionally `inverse` into a plugin of world
 /// `aggregate`.
 ///
-/// The type is a unit struct; or, where functions take `&self`, the stage's config. `lower` may take the key before
-/// the accumulator. Each may take `&Context`, and return a `Result`, whose `Err` fails the call.
+/// The type is a unit struct, or the stage's config if functions take `&self`. `lower` may take the key before the
+/// accumulator. Each function may take `&Context`, and return a `Result`, whose `Err` fails the call.
 ///
 /// ```
 /// # use millstream_sdk::{Row, aggregate};
@@ -106,7 +106,7 @@ pub use millstream_sdk_macros::Row;
 /// # #[derive(Row)] struct Mean { mean: f64 }
 /// struct MeanPrice;
 ///
-/// /// The mean price.
+/// /// Computes the mean price.
 /// #[aggregate]
 /// impl MeanPrice {
 ///     fn lift(row: Price) -> Sum {
@@ -121,12 +121,12 @@ pub use millstream_sdk_macros::Row;
 /// }
 /// ```
 pub use millstream_sdk_macros::aggregate;
-/// Makes a function a plugin of world `cogroup`, which is called for each key with its rows of several inputs.
+/// Turns a function into a plugin of world `cogroup`, which is called for each key with its rows from several inputs.
 ///
-/// The function takes its key (a row; without it the plugin works with any key) and one `Rows<Row>` for each input, in the
-/// order of the stage's inputs: `from` first, then those of `cogroup`. It may take `&mut Out<Row>` or `&mut KeyedOut<Row>`
-/// (whose rows begin with the key columns), `&Config` and `&Context`. Without an output it returns its rows: a row, an
-/// `Option`, a `Vec` or `impl Iterator`. A `Result` around any of these refuses all rows of the key by `Err`.
+/// The function takes its key (a row; without it, the plugin accepts any key) and one `Rows<Row>` for each input, in the order of
+/// the stage's inputs: `from` first, then those of `cogroup`. It may take `&mut Out<Row>` or `&mut KeyedOut<Row>` (which adds the
+/// key columns before each row), `&Config` and `&Context`. Without an output it returns its rows: a row, an `Option`, a `Vec` or
+/// `impl Iterator`. With a `Result` around any of these, `Err` rejects all rows of the key.
 ///
 /// ```
 /// # use millstream_sdk::{KeyedOut, Row, Rows, cogroup};
@@ -141,7 +141,7 @@ pub use millstream_sdk_macros::aggregate;
 ///     clicks: i64,
 /// }
 ///
-/// /// What each user spent, and how often they clicked.
+/// /// The spending and the clicks of each user.
 /// #[cogroup]
 /// fn summary(orders: Rows<Order>, clicks: Rows, out: &mut KeyedOut<Summary>) {
 ///     let clicks = clicks.len() as i64;
@@ -149,7 +149,7 @@ pub use millstream_sdk_macros::aggregate;
 /// }
 /// ```
 pub use millstream_sdk_macros::cogroup;
-/// Makes an `impl Sink for …` block a plugin of world `sink`: rows that leave for elsewhere.
+/// Turns an `impl Sink for …` block into a plugin of world `sink`, which writes rows to an external system.
 ///
 /// ```
 /// # use millstream_sdk::{Batch, Error, Row, Schema, Sink, log, sink, sink::{Owner, Promise, Refusals}};
@@ -161,7 +161,7 @@ pub use millstream_sdk_macros::cogroup;
 ///
 /// struct Alarms;
 ///
-/// /// Says in the log what is alarming.
+/// /// Logs alarms.
 /// #[sink]
 /// impl Sink for Alarms {
 ///     type Config = ();
@@ -181,7 +181,7 @@ pub use millstream_sdk_macros::cogroup;
 ///     fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error> {
 ///         for (place, alarm) in rows.each::<Alarm>()?.enumerate() {
 ///             match alarm.value.is_nan() {
-///                 true => refused.refuse(place, "this is no value"),
+///                 true => refused.refuse(place, "the value is NaN"),
 ///                 false => log::warn(format!("{}: {}", alarm.sensor, alarm.value)),
 ///             }
 ///         }
@@ -194,9 +194,9 @@ pub use millstream_sdk_macros::cogroup;
 /// }
 /// ```
 ///
-/// The doc comment becomes the plugin's description, `#[sink(config_schema = "…")]` gives it a JSON Schema of its config.
+/// The doc comment becomes the plugin's description. `#[sink(config_schema = "…")]` sets the JSON Schema of its config.
 pub use millstream_sdk_macros::sink;
-/// Makes an `impl Source for …` block a plugin of world `source`: rows from elsewhere.
+/// Turns an `impl Source for …` block into a plugin of world `source`, which reads rows from an external system.
 ///
 /// ```
 /// # use millstream_sdk::{Error, Row, Source, source, source::{Arrivals, Polled}};
@@ -241,14 +241,14 @@ pub use millstream_sdk_macros::sink;
 /// }
 /// ```
 ///
-/// The doc comment becomes the plugin's description, `#[source(config_schema = "…")]` gives it a JSON Schema of its config.
+/// The doc comment becomes the plugin's description. `#[source(config_schema = "…")]` sets the JSON Schema of its config.
 pub use millstream_sdk_macros::source;
-/// Makes a function a plugin of world `transform`: rows in, rows out.
+/// Turns a function into a plugin of world `transform`: rows in, rows out.
 ///
-/// The function takes a row, and may take in any order `&mut Out<Row>` for the rows it returns, `&Config` for the
-/// stage's config (any type with serde's `Deserialize`) and `&Context` for batch id and time. Without an `Out` it
-/// returns its rows: a row (map), an `Option` (filter), a `Vec` or `impl Iterator` (flat map). A `Result` around any of
-/// these refuses the row by `Err`: with a text, any error, or a `Rejection`.
+/// The function takes a row. In any order it may also take `&mut Out<Row>` for output rows, `&Config` for the stage's config (any
+/// type with serde's `Deserialize`) and `&Context` for batch ID and time. Without an `Out` it returns its rows: a row (map), an
+/// `Option` (filter), a `Vec` or `impl Iterator` (flat map). With a `Result` around any of these, `Err` rejects the row: with a
+/// string, any error, or a `Rejection`.
 ///
 /// ```
 /// # use millstream_sdk::{Row, transform};
@@ -269,18 +269,18 @@ pub use millstream_sdk_macros::source;
 /// }
 /// ```
 ///
-/// Rows that are null in a field that is no `Option` are refused before the function sees them. The doc comment
-/// becomes the plugin's description, `#[transform(config_schema = "…")]` gives it a JSON Schema of its config.
-/// On `impl Transform for …` the macro only exports the plugin.
+/// A row with a null in a field that is not an `Option` is rejected before the function sees it. The doc comment becomes the
+/// plugin's description. `#[transform(config_schema = "…")]` sets the JSON Schema of its config. On `impl Transform for …`, the
+/// macro only exports the plugin.
 pub use millstream_sdk_macros::transform;
-/// Makes a function a plugin of world `update`, which is called for each key with its rows and its state.
+/// Turns a function into a plugin of world `update`, which is called for each key with its rows and its state.
 ///
-/// The function takes, in any order and each only if it wants it: its key (a row; without it the plugin works with any
-/// key), `Rows<Row>` (or `Rows` to count rows of any input), `Option<State>` (`None` for a new key), `&mut Out<Row>` or
-/// `&mut KeyedOut<Row>` (whose rows begin with the key columns), `&Config`, `&Context` and `&mut Timers`
-/// ([`Timers`]: to be called for the key at a time). It returns the new state:
-/// `State`, or `Option<State>` where `None` removes the key, or a `Result` of these, where `Err` refuses all rows of
-/// the key and leaves its state as it was.
+/// The function takes, in any order and each only if needed: its key (a row; without it, the plugin accepts any key), `Rows<Row>`
+/// (or `Rows` to count rows of any input), `Option<State>` (`None` for a new key), `&mut Out<Row>` or `&mut KeyedOut<Row>` (which
+/// adds the key columns before each row), `&Config`, `&Context` and `&mut Timers` ([`Timers`]: calls for the key at a given time).
+///
+/// It returns the new state: `State`, or `Option<State>`, whose `None` removes the key. With a `Result` around these, `Err` rejects
+/// all rows of the key and leaves its state unchanged.
 ///
 /// ```
 /// # use millstream_sdk::{KeyedOut, Row, Rows, update};
@@ -298,9 +298,8 @@ pub use millstream_sdk_macros::transform;
 /// }
 /// ```
 ///
-/// A version whose state has other columns than that of versions before it takes over their states, if it says how by `From`
-/// or `TryFrom`: `#[update(migrates_from = OldState)]`, or a list of types, `[First, Second]`. Which of them the states are
-/// is told by their columns.
+/// A version can convert the states of earlier versions, which have other columns, with `From` or `TryFrom`:
+/// `#[update(migrates_from = OldState)]`, or a list of types, `[First, Second]`. The columns of the old states select the type.
 ///
 /// ```
 /// # use millstream_sdk::{Row, Rows, update};
@@ -322,7 +321,7 @@ pub use millstream_sdk_macros::transform;
 ///     }
 /// }
 ///
-/// /// Counts the rows of each key, and the most of them in a batch.
+/// /// Counts the rows of each key, and the maximum in a batch.
 /// #[update(migrates_from = Count)]
 /// fn counts(rows: Rows, state: Option<Counts>) -> Counts {
 ///     let now = rows.len() as i64;

@@ -1,26 +1,26 @@
-//! Log lines for the operator. The host shows them with stage, plugin and batch, and drops lines above its limits. In tests they
-//! go to standard error.
+//! Log messages for operators. The host adds stage, plugin and batch, and drops messages above its limits. In tests, they go to
+//! standard error.
 //!
 //! The output of `println!`, `eprintln!` and `dbg!` is logged as information when the call ends.
 
 use std::fmt::Display;
 
-/// For the plugin's developer.
+/// Logs a message for the plugin's developers.
 pub fn debug(message: impl Display) {
     write(Level::Debug, &message.to_string());
 }
 
-/// For the job's operator.
+/// Logs a message for the job's operators.
 pub fn info(message: impl Display) {
     write(Level::Info, &message.to_string());
 }
 
-/// Something that the operator should look at.
+/// Logs a problem that operators should look at.
 pub fn warn(message: impl Display) {
     write(Level::Warn, &message.to_string());
 }
 
-/// Something that went wrong.
+/// Logs an error.
 pub fn error(message: impl Display) {
     write(Level::Error, &message.to_string());
 }

@@ -1,4 +1,4 @@
-//! World `update-migrating`: states of other versions of a plugin.
+//! World `update-migrating`: converts states of other versions of a plugin.
 
 use crate::writer::Writer;
 use crate::{Batch, Error, Row, Schema, Stage, Update, row};
@@ -6,24 +6,24 @@ use crate::{Batch, Error, Row, Schema, Stage, Update, row};
 /// A plugin of world `update` that migrates states of its other versions. `#[update(migrates_from = …)]` on a function implements
 /// it for you. Implement it yourself on batches, and put `#[update]` on the `impl` block as well.
 pub trait Migrate: Update {
-    /// Called if another version of the plugin made the states, with other columns than this one describes. Row i of the result
-    /// is the new state of the key whose old state is row i. An error reports that they cannot be migrated.
+    /// Called if another version of the plugin created the states, with other columns than this one describes. Row i of the result
+    /// is the new state of the key whose old state is row i. An error reports that the states cannot be converted.
     fn migrate(&mut self, stage: &Stage, old: OldStates) -> Result<Batch, Error>;
 }
 
 /// States of another version of the plugin.
 #[derive(Clone, Debug)]
 pub struct OldStates {
-    /// That version; empty if it is not known.
+    /// The other version. Empty if unknown.
     pub version: String,
-    /// Their columns.
+    /// Columns of the states.
     pub schema: Schema,
     /// The states, one row per key.
     pub states: Batch,
 }
 
 impl OldStates {
-    /// Whether they have the columns of this row type.
+    /// Returns whether the states have the columns of this row type.
     pub fn are<R: Row>(&self) -> bool {
         self.schema == row::schema::<R>()
     }
@@ -33,9 +33,7 @@ impl OldStates {
     pub fn unknown(&self, known: &[Schema]) -> Error {
         let known = known.iter().map(|schema| format!("({schema})")).collect::<Vec<_>>().join(" or ");
         let OldStates { version, schema, .. } = self;
-        Error::internal(format!(
-            "states of version {version} have the columns ({schema}); it takes over those with {known}"
-        ))
+        Error::internal(format!("states of version {version} have the columns ({schema}); expected {known}"))
     }
 }
 

@@ -1,8 +1,7 @@
-//! Connections over TCP, and datagrams over UDP, to the addresses that the job grants: `grant = { tcp = ["host:port"] }` and `udp
-//! = ["host:port"]`. Worlds `source` and `sink` only.
+//! TCP connections and UDP datagrams to addresses that the job grants: `grant = { tcp = ["host:port"] }` and `udp =
+//! ["host:port"]`. Worlds `source` and `sink` only.
 //!
-//! Every wait has a time limit; data that has not arrived by then can be waited for again. In tests the sockets are those of the
-//! machine, and nothing is denied.
+//! Each call waits at most for its timeout and can then be repeated. In tests, the sockets are the machine's, and all are allowed.
 
 mod lines;
 
@@ -12,21 +11,21 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 /// Why an operation failed. In a function that returns [`crate::Error`], `?` converts it to a transient error: the host opens the
-/// partition, or the sink, again after a while.
+/// partition or the sink again after a delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+    /// The operation did not finish within the timeout. No data is lost: repeat the call.
     Timeout,
-    /// The other side has closed the connection.
+    /// The peer has closed the connection.
     Closed,
-    /// Anything else: not granted, connection refused, unknown host.
+    /// Any other failure: not granted, connection refused, unknown host.
     Failed(String),
 }
 
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Timeout => "nothing came within the time",
+            Fault::Timeout => "timed out",
             Fault::Closed => "the other side has closed the connection",
             Fault::Failed(why) => why,
         })
@@ -41,51 +40,51 @@ impl From<Fault> for crate::Error {
     }
 }
 
-/// A connection over TCP. It is closed when it is dropped.
+/// A TCP connection, closed when it is dropped.
 pub struct Connection {
     socket: host::Tcp,
 }
 
 impl Connection {
-    /// Connects to an address as `example.com:514` or `[::1]:514`.
+    /// Connects to an address, for example `example.com:514` or `[::1]:514`.
     pub fn connect(address: &str, timeout: Duration) -> Result<Connection, Fault> {
         let (host, port) = parts(address)?;
         Ok(Connection { socket: host::Tcp::connect(host, port, millis(timeout))? })
     }
 
-    /// Returns available data: at least one byte, and at most `bytes_max`. Waits for the first.
+    /// Reads the available bytes: at least one, at most `bytes_max`. Waits for the first one.
     pub fn read(&mut self, bytes_max: usize, timeout: Duration) -> Result<Vec<u8>, Fault> {
         self.socket.read(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
     }
 
-    /// Writes all of these bytes. After a [`Fault::Timeout`] some of them may have been sent.
+    /// Writes all bytes. After a [`Fault::Timeout`], some of them may have been sent.
     pub fn write(&mut self, data: &[u8], timeout: Duration) -> Result<(), Fault> {
         self.socket.write(data, millis(timeout))
     }
 }
 
-/// A socket for datagrams over UDP. It is closed when it is dropped.
+/// A UDP socket, closed when it is dropped.
 pub struct Datagrams {
     socket: host::Udp,
 }
 
-/// A datagram that came.
+/// A received datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
-    /// Who sent it: `127.0.0.1:5514`.
+    /// Address of the sender, for example `127.0.0.1:5514`.
     pub sender: String,
-    /// What it holds.
+    /// Payload.
     pub data: Vec<u8>,
 }
 
 impl Datagrams {
-    /// Listens at an address of this machine, for example `0.0.0.0:514`; port 0 selects any free port.
+    /// Listens on an address of this machine, for example `0.0.0.0:514`. Port 0 is any free port.
     pub fn bind(address: &str) -> Result<Datagrams, Fault> {
         let (host, port) = parts(address)?;
         Ok(Datagrams { socket: host::Udp::bind(host, port)? })
     }
 
-    /// Returns the next datagram, truncated to `bytes_max`.
+    /// Receives the next datagram, truncated to `bytes_max`.
     pub fn receive(&mut self, bytes_max: usize, timeout: Duration) -> Result<Datagram, Fault> {
         self.socket.receive(u32::try_from(bytes_max).unwrap_or(u32::MAX), millis(timeout))
     }
@@ -97,7 +96,7 @@ impl Datagrams {
     }
 }
 
-/// Host and port.
+/// Splits an address into host and port.
 fn parts(address: &str) -> Result<(&str, u16), Fault> {
     let found = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
     found.ok_or_else(|| Fault::Failed(format!("`{address}` is not an address; write it as `example.com:514`")))
@@ -167,7 +166,7 @@ mod host {
     }
 }
 
-/// Outside of a component, in tests: the sockets of the machine.
+/// Outside of a component, in tests: the machine's sockets.
 #[cfg(not(target_arch = "wasm32"))]
 mod host {
     use super::{Datagram, Fault};

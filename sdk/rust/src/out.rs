@@ -11,7 +11,7 @@ pub struct Out<'a, R: Row> {
 }
 
 impl<'a, R: Row> Out<'a, R> {
-    /// An output for rows whose text and binary are mostly parts of `source`.
+    /// Creates an output for rows whose texts and binaries are mostly parts of `source`.
     pub(crate) fn new(rows: usize, bytes: usize, source: &'a [u8]) -> Self {
         Out { writer: R::Writer::with_capacity(rows, bytes, source), rows: 0 }
     }
@@ -30,7 +30,7 @@ impl<'a, R: Row> Out<'a, R> {
     }
 }
 
-/// Rows to return, each with the key of its group before its own columns. For plugins of world `update`.
+/// Output rows, each with the key of its group before its columns. For plugins of worlds `update` and `cogroup`.
 pub struct KeyedOut<'a, R: Row> {
     out: Out<'a, R>,
     /// The group of each row.
@@ -49,17 +49,17 @@ impl<R: Row> KeyedOut<'_, R> {
 
 /// The common interface of [`Out`] and [`KeyedOut`], for the code that the macros generate.
 pub trait Append: Sized {
-    /// An empty output with room for this many rows, and bytes in each column of text or binary.
+    /// Creates an empty output with memory for this many rows, and bytes in each column of text or binary.
     fn with_capacity(rows: usize, bytes: usize) -> Self;
-    /// Rows so far.
+    /// Returns the number of rows so far.
     fn rows(&self) -> usize;
-    /// Removes all rows from this one on.
+    /// Removes all rows from an index on.
     fn truncate(&mut self, rows: usize);
-    /// Says which group the rows that follow belong to.
+    /// Sets the group of the following rows.
     fn begin(&mut self, group: u32);
-    /// The columns. `keys` are those of the groups.
+    /// Returns the columns. `keys` are the keys of the groups.
     fn finish(self, stage: &Stage, keys: Batch) -> Result<Batch, Error>;
-    /// The columns' names and types.
+    /// Returns the names and types of the columns.
     fn schema(stage: &Stage) -> Schema;
 }
 
@@ -111,7 +111,7 @@ impl<R: Row> Append for KeyedOut<'_, R> {
     }
 
     fn finish(self, stage: &Stage, keys: Batch) -> Result<Batch, Error> {
-        // Mostly there is one row a group: then the key columns go back as they came.
+        // Usually each group has one row. Then the key columns are returned unchanged.
         let each_once = self.groups.len() == keys.rows() && self.groups.iter().zip(0..).all(|(&group, i)| group == i);
         let keys = if each_once {
             keys

@@ -2,7 +2,7 @@
 //!
 //! The standard library of wasm32-unknown-unknown discards printed output unless it is captured, as in tests. Capturing is not
 //! stable, so `millstream build` permits it for this crate, and sets `millstream_captures` if its compiler supports it. Captured
-//! output is in one piece, standard output and standard error alike. It is logged as information when the call ends, before other
+//! output does not distinguish standard output and standard error. It is logged as information when the call ends, before other
 //! log lines of the plugin, and when it panics.
 
 #[cfg(all(target_arch = "wasm32", millstream_captures))]
@@ -11,7 +11,7 @@ mod captured {
 
     static PRINTED: LazyLock<Arc<Mutex<Vec<u8>>>> = LazyLock::new(Arc::default);
 
-    /// Keeps printed output from now on.
+    /// Starts to capture printed output.
     pub fn begin() {
         std::io::set_output_capture(Some(PRINTED.clone()));
     }
@@ -34,7 +34,7 @@ mod captured {
 
 pub use captured::begin;
 
-/// Logs what was printed since the last time, line by line.
+/// Logs the text printed since the last call, line by line.
 pub fn flush() {
     let printed = captured::take();
     for line in String::from_utf8_lossy(&printed).lines() {

@@ -1,33 +1,33 @@
-//! Schemas, and a plugin's description of itself.
+//! Schemas, and the description of a plugin.
 
 use crate::written::is_written;
 
 pub use crate::bindings::transform::millstream::plugin::types::{DataType as Type, Description, Field, Schema};
 
 impl Field {
-    /// A column that may hold nulls.
+    /// Returns a nullable column.
     pub fn nullable(name: impl Into<String>, type_: Type) -> Field {
         Field { name: name.into(), type_, nullable: true }
     }
 
-    /// A column without nulls.
+    /// Returns a column without nulls.
     pub fn required(name: impl Into<String>, type_: Type) -> Field {
         Field { name: name.into(), type_, nullable: false }
     }
 }
 
 impl Schema {
-    /// A schema of these columns.
+    /// Returns a schema of these columns.
     pub fn new(fields: Vec<Field>) -> Schema {
         Schema { fields }
     }
 
-    /// Returns the index of the column of this name.
+    /// Returns the index of a column.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
     }
 
-    /// The column of this name; an error that lists the columns there are.
+    /// Returns a column. The error lists the existing columns.
     pub fn field(&self, name: &str) -> Result<&Field, crate::Error> {
         let missing = || crate::Error::input(format!("the input has no column `{name}`; it has: {self}"));
         self.fields.iter().find(|field| field.name == name).ok_or_else(missing)
@@ -48,8 +48,7 @@ impl std::fmt::Display for Schema {
 }
 
 impl Type {
-    /// The type of this name, as job files write it. What is within the parentheses of others than the plain types is not
-    /// looked at.
+    /// Parses a type as in job files. Except for plain types, the text in the parentheses is not checked.
     pub fn from_name(name: &str) -> Option<Type> {
         Some(match name {
             "bool" => Type::Bool,
@@ -80,7 +79,7 @@ impl std::fmt::Display for Type {
 }
 
 impl Description {
-    /// A description without columns. The macros fill name and version from the plugin's `Cargo.toml`; so can you:
+    /// Returns a description without columns. The macros fill name and version from the plugin's `Cargo.toml`. You can do the same:
     /// `Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), "What it does.")`.
     pub fn new(name: &str, version: &str, doc: &str) -> Description {
         let none = Schema { fields: Vec::new() };

@@ -1,4 +1,4 @@
-//! World `sink`: rows that leave for elsewhere.
+//! World `sink`: writes rows to an external system.
 
 pub use crate::bindings::sink::exports::millstream::plugin::writer::{Description, Identity, Owner, Promise};
 use crate::source::config;
@@ -7,60 +7,58 @@ use serde::de::DeserializeOwned;
 
 /// A plugin of world `sink`, which writes the batches of one sink: put `#[sink]` on the `impl` block.
 ///
-/// Batches arrive one after the other: `begin`, `write` for each piece of the rows, `commit`. An [`Error::config`] ends the job,
-/// and so does an [`Error::input`], which concerns the rows. An [`Error::internal`] is treated as transient: the writer is
-/// dropped and opened again after a while. The batch is then written again from its beginning, unless [`last`](Sink::last)
-/// returns it.
+/// Methods are called one after another: `begin`, `write` for each piece of the rows, `commit`. An [`Error::config`] fails the job,
+/// and so does an [`Error::input`], which concerns the rows. An [`Error::internal`] is treated as transient: the host drops the
+/// writer. After a delay it opens another one and repeats the batch from its start, unless [`last`](Sink::last) returns this batch.
 pub trait Sink: Sized + 'static {
     /// The sink's `config`, read by serde; `()` means none.
     type Config: DeserializeOwned;
 
-    /// The guarantee with this config. [`Promise::ExactlyOnce`] needs [`committed`](Sink::committed) and [`last`](Sink::last),
-    /// and requires that the rows of a batch are stored atomically together with its id.
+    /// Returns the guarantee with this config. [`Promise::ExactlyOnce`] needs [`committed`](Sink::committed) and
+    /// [`last`](Sink::last), and requires that the rows of a batch and its ID are stored atomically.
     fn promise(config: &Self::Config) -> Promise;
 
-    /// Called when a job is loaded: reports errors of a config that can be read. There is no network yet.
+    /// Called when a job is loaded. Reports errors of a config that could be read. It has no network access.
     fn check(config: &Self::Config) -> Result<(), Error> {
         let _ = config;
         Ok(())
     }
 
-    /// The columns that it reads from the input's columns; all of them by default. Those of a row type are [`columns`].
+    /// Selects columns of the input; all of them by default. [`columns`] returns those of a row type.
     fn reads(config: &Self::Config, input: &Schema) -> Result<Schema, Error> {
         let _ = config;
         Ok(input.clone())
     }
 
-    /// Returns the last stored batch of these rows, before a start of the job decides where to resume. It must change nothing: an
+    /// Returns the last stored batch. Called before a start of the job decides where to resume. It must change nothing, since an
     /// earlier start may still be writing.
     fn committed(config: Self::Config, identity: &Identity) -> Result<Option<u64>, Error> {
         let _ = (config, identity);
         Ok(None)
     }
 
-    /// Begins to write rows with these columns, and takes the sink over from all owners of smaller generations.
+    /// Opens the sink for rows with these columns, and takes it over from all owners of smaller generations.
     fn open(config: Self::Config, input: &Schema, owner: &Owner) -> Result<Self, Error>;
 
-    /// Returns the last stored batch of these rows; called once, after `open`.
+    /// Returns the last stored batch. Called once, after `open`.
     fn last(&mut self) -> Result<Option<u64>, Error> {
         Ok(None)
     }
 
-    /// Begins a batch with its id and the end of its interval. Empty batches are skipped.
+    /// Starts a batch with its ID and the end of its interval. Batches without rows are skipped.
     fn begin(&mut self, batch: u64, time: Timestamp) -> Result<(), Error> {
         let _ = (batch, time);
         Ok(())
     }
 
-    /// Writes more rows of the batch, in order. Rows that cannot be written are rejected, and the job decides what happens to
-    /// them.
+    /// Writes more rows of the batch, in order. It rejects rows that cannot be written; the job decides what happens to them.
     fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error>;
 
-    /// Makes all rows of the batch visible together with its id. They are durable when it returns.
+    /// Makes the rows of the batch and its ID visible atomically. They are durable when it returns.
     fn commit(&mut self, batch: u64) -> Result<(), Error>;
 }
 
-/// The columns of a row type, for [`Sink::reads`]; [`Batch::each`] reads them.
+/// Returns the columns of a row type, for [`Sink::reads`]; [`Batch::each`] reads them.
 pub fn columns<R: Row>() -> Schema {
     crate::row::schema::<R>()
 }
@@ -72,7 +70,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    /// Rejects the row with this index in the passed rows; at most once.
+    /// Rejects the row with this index. Call it at most once per row.
     pub fn refuse(&mut self, row: usize, reason: impl std::fmt::Display) {
         let row = u32::try_from(row).unwrap_or(u32::MAX);
         self.refused.push(Rejected { row, rejection: Rejection::from(reason) });
@@ -83,7 +81,7 @@ impl Refusals {
         self.refused.len()
     }
 
-    /// Whether no row was rejected.
+    /// Returns whether no row was rejected.
     pub fn is_empty(&self) -> bool {
         self.refused.is_empty()
     }
@@ -93,14 +91,14 @@ impl Refusals {
     }
 }
 
-/// A sink's description of itself; generated by `#[sink]`.
+/// A sink's description. Generated by `#[sink]`.
 #[doc(hidden)]
 pub trait Described {
     fn described() -> Description;
 }
 
 impl Description {
-    /// A description without columns.
+    /// Returns a description without columns.
     #[doc(hidden)]
     pub fn new(name: &str, version: &str, doc: &str) -> Description {
         let input = Schema { fields: Vec::new() };
@@ -109,7 +107,7 @@ impl Description {
     }
 }
 
-/// The result of a component's `describe`.
+/// Returns the result of a component's `describe`.
 pub(crate) fn describe<S: Sink + Described>(text: &str, input: &Schema) -> Result<Description, Error> {
     let config: S::Config = config(text)?;
     S::check(&config)?;

@@ -13,22 +13,22 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The stage of a call. Its schemas are requested from the host only when the plugin needs them.
+    /// Returns the stage of a call. It requests the schemas from the host only when the plugin needs them.
     pub(crate) fn of_call(config: String) -> Stage {
         Stage { config, inputs: None, key: None }
     }
 
-    /// The stage as passed to `describe`.
+    /// Returns the stage for `describe`.
     pub(crate) fn described(config: String, inputs: Vec<Schema>) -> Stage {
         Stage { config, inputs: Some(inputs), key: None }
     }
 
-    /// A stage for tests.
+    /// Returns a stage for tests.
     pub(crate) fn given(config: String, inputs: Vec<Schema>, key: Schema) -> Stage {
         Stage { config, inputs: Some(inputs), key: Some(key) }
     }
 
-    /// The stage's `config` as a type of yours.
+    /// Reads the stage's `config` as a type of the plugin.
     pub fn config<C: DeserializeOwned>(&self) -> Result<C, Error> {
         serde_json::from_str(&self.config).map_err(Error::config)
     }
@@ -41,8 +41,8 @@ impl Stage {
         Err(Error::config("this plugin takes no config"))
     }
 
-    /// Returns the columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
-    /// description named. With several inputs, the first one.
+    /// Returns the columns of the input rows. In `describe`, these are all columns of the stage's input, later only those that the
+    /// description selects. With several inputs, it returns the first one.
     pub fn input(&self) -> Schema {
         match &self.inputs {
             Some(inputs) => inputs.first().cloned().unwrap_or_else(|| Schema::new(Vec::new())),
@@ -50,28 +50,28 @@ impl Stage {
         }
     }
 
-    /// The columns of each input: one, but in world `cogroup`.
+    /// Returns the columns of each input. Only world `cogroup` has several.
     pub fn inputs(&self) -> Vec<Schema> {
         self.inputs.clone().unwrap_or_else(host::inputs)
     }
 
-    /// Returns the stage's key columns; none if it has no key.
+    /// Returns the stage's key columns. Empty if the stage has no key.
     pub fn key(&self) -> Schema {
         self.key.clone().unwrap_or_else(host::key)
     }
 }
 
-/// The information that a call has about its environment. A replay of the batch gives the same.
+/// Context of a call. A replay of the batch has the same context.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Context {
-    /// The batch id: 1, 2, 3 … since the job's first start.
+    /// ID of the batch: 1, 2, 3 … since the job's first start.
     pub batch: u64,
-    /// The batch time: the end of the batch's interval. The only clock of a plugin.
+    /// Time of the batch: the end of its interval. A plugin has no other clock.
     pub time: Timestamp,
     /// Event time up to which input is considered complete.
     pub watermark: Option<Timestamp>,
-    /// World `update`: whether this is the last call of a key that was idle for the stage's `timeout`. Its state is
-    /// removed afterwards, whatever the function returns.
+    /// World `update`: whether this is the last call for a key that was idle for the stage's `timeout`. The key's state is removed
+    /// afterwards, whatever the function returns.
     pub timed_out: bool,
 }
 

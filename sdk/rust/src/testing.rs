@@ -1,7 +1,7 @@
-//! Runs plugins in a plain `cargo test`, without a host: input and output rows are JSON.
+//! Runs plugins in a plain `cargo test`, without a host. Rows are JSON.
 //!
-//! Timestamps are numbers of microseconds, binary is a string of hexadecimal digits. `log` writes to standard error, `counter`
-//! does nothing, `files` reads from `testdata/`, and `net` has the sockets of the machine.
+//! Timestamps are numbers of microseconds, binaries are hexadecimal strings. `log` writes to standard error, `counter` does
+//! nothing, `files` reads from `testdata/`, and `net` uses the machine's sockets.
 
 mod json;
 mod sink;
@@ -21,23 +21,23 @@ pub use sink::Writing;
 pub use source::{Partition, Poll};
 use std::marker::PhantomData;
 
-/// The result of a run.
+/// Result of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// The rows returned: an array of objects.
+    /// The output rows: an array of objects.
     pub rows: Value,
-    /// The rejected rows: their index in the passed rows, and the reason. For worlds `update` and `cogroup`, rows are sorted by
-    /// key; for `cogroup`, those of the second input are counted after those of the first.
+    /// The rejected rows: index in the input rows, and reason. For worlds `update` and `cogroup`, the input rows are sorted by key.
+    /// For `cogroup`, the rows of the second input are counted after those of the first.
     pub rejected: Vec<(u32, String)>,
 }
 
-/// A plugin under test: how its stage uses it. Made by [`transform`], [`update`],
-/// [`aggregate`], [`cogroup()`], [`source()`] and [`sink()`].
+/// A plugin under test and the settings of its stage. Created by [`transform`], [`update`], [`aggregate`], [`cogroup()`],
+/// [`source()`] and [`sink()`].
 pub struct Test<P, W> {
     config: Value,
     inputs: Vec<Schema>,
     key: Schema,
-    /// The batch that ran last.
+    /// Number of the last batch.
     batch: u64,
     /// World `update`: the state of each key.
     states: Vec<(Value, Value)>,
@@ -47,25 +47,25 @@ pub struct Test<P, W> {
     plugin: PhantomData<(P, W)>,
 }
 
-/// World `transform`, as a mark on [`Test`].
+/// World `transform`, as a type parameter of [`Test`].
 pub struct TransformWorld;
-/// World `update`, as a mark on [`Test`].
+/// World `update`, as a type parameter of [`Test`].
 pub struct UpdateWorld;
-/// World `aggregate`, as a mark on [`Test`].
+/// World `aggregate`, as a type parameter of [`Test`].
 pub struct AggregateWorld;
-/// World `cogroup`, as a mark on [`Test`].
+/// World `cogroup`, as a type parameter of [`Test`].
 pub struct CogroupWorld;
-/// World `source`, as a mark on [`Test`].
+/// World `source`, as a type parameter of [`Test`].
 pub struct SourceWorld;
-/// World `sink`, as a mark on [`Test`].
+/// World `sink`, as a type parameter of [`Test`].
 pub struct SinkWorld;
 
-/// Tests a plugin of world `transform`: the name of a function with `#[transform]` is its type.
+/// Tests a plugin of world `transform`. Its type has the name of the function with `#[transform]`.
 pub fn transform<P: Transform>() -> Test<P, TransformWorld> {
     Test::new()
 }
 
-/// Tests a plugin of world `update`: the name of a function with `#[update]` is its type.
+/// Tests a plugin of world `update`. Its type has the name of the function with `#[update]`.
 pub fn update<P: Update>() -> Test<P, UpdateWorld> {
     Test::new()
 }
@@ -75,17 +75,17 @@ pub fn aggregate<P: Aggregate>() -> Test<P, AggregateWorld> {
     Test::new()
 }
 
-/// Tests a plugin of world `cogroup`: the name of a function with `#[cogroup]` is its type.
+/// Tests a plugin of world `cogroup`. Its type has the name of the function with `#[cogroup]`.
 pub fn cogroup<P: Cogroup>() -> Test<P, CogroupWorld> {
     Test::new()
 }
 
-/// Tests a plugin of world `sink`: its type is the one with `#[sink]`.
+/// Tests a plugin of world `sink`. Its type has the attribute `#[sink]`.
 pub fn sink<S: Sink>() -> Test<S, SinkWorld> {
     Test::new()
 }
 
-/// Tests a plugin of world `source`: its type is the one with `#[source]`.
+/// Tests a plugin of world `source`. Its type has the attribute `#[source]`.
 pub fn source<S: Source>() -> Test<S, SourceWorld> {
     Test::new()
 }
@@ -104,7 +104,7 @@ impl<P, W> Test<P, W> {
         }
     }
 
-    /// The stage's config.
+    /// Sets the stage's config.
     #[must_use]
     pub fn config(mut self, config: Value) -> Self {
         self.config = config;
@@ -121,8 +121,8 @@ impl<P, W> Test<P, W> {
         self
     }
 
-    /// Sets the columns of the stage's input, for example `"user text, amount int64"`; only plugins that work on any input need
-    /// it. In world `cogroup` call it once for each input.
+    /// Sets the columns of the stage's input, for example `"user text, amount int64"`. Only plugins that accept any columns need
+    /// it. In world `cogroup`, call it once per input.
     ///
     /// # Panics
     /// If this is not a list of names and types.
@@ -136,7 +136,7 @@ impl<P, W> Test<P, W> {
         Stage::given(self.config.to_string(), self.inputs.clone(), self.key.clone())
     }
 
-    /// The stage of a call: its input is what the description names.
+    /// Returns the stage of a call, whose input has the described columns.
     fn called(&self, description: &Description) -> Stage {
         Stage::given(self.config.to_string(), vec![description.input.clone()], self.key.clone())
     }
@@ -149,13 +149,13 @@ impl<P, W> Test<P, W> {
 }
 
 impl<P: Transform> Test<P, TransformWorld> {
-    /// Returns the plugin's description of itself.
+    /// Returns the plugin's description.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Runs one batch: an array of objects.
+    /// Processes one batch: an array of objects.
     pub fn run(mut self, rows: Value) -> Result<Run, Error> {
         let description = self.describe()?;
         let output =
@@ -165,26 +165,26 @@ impl<P: Transform> Test<P, TransformWorld> {
 }
 
 impl<P: Update> Test<P, UpdateWorld> {
-    /// Returns the plugin's description of itself.
+    /// Returns the plugin's description.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Runs one batch: an array of objects with the key columns and the others. Keys are in the order of their first rows,
-    /// followed by those without rows whose timers are due; states and timers are kept for the next run. The time of the first
-    /// run is second 1, that of the next second 2, and so on.
+    /// Processes one batch: an array of objects with key columns. Keys are in the order of their first rows, followed by keys
+    /// without rows whose timers are due. States and timers are kept for the next run. The time of the first run is second 1, of
+    /// the next one second 2, and so on.
     pub fn run(&mut self, rows: Value) -> Result<Run, Error> {
         let groups = by_key(&self.key, &rows)?;
         self.call(groups, false)
     }
 
-    /// Runs the last call of a key, an object, that was idle for too long.
+    /// Makes the last call for a key, an object, that was idle for the stage's timeout.
     pub fn time_out(&mut self, key: Value) -> Result<Run, Error> {
         self.call(vec![(json::object(&self.key, &key), Vec::new())], true)
     }
 
-    /// Returns the states that the plugin makes of those of another version, which had these columns: both are arrays of objects.
+    /// Migrates states of another version, which had the columns of `Old`. Returns the new states; both are arrays of objects.
     pub fn migrate<Old: Row>(&self, version: &str, states: Value) -> Result<Value, Error>
     where
         P: Migrate,
@@ -196,18 +196,18 @@ impl<P: Update> Test<P, UpdateWorld> {
         to_json(&description.state, &new)
     }
 
-    /// Sets the watermark of the following runs, as in a stage with event time: it drives timers.
+    /// Sets the watermark of the following runs, as in a stage with event time. Timers then use it.
     pub fn watermark(&mut self, watermark: Timestamp) {
         self.watermark = Some(watermark);
     }
 
-    /// The states: an array of objects with the columns of key and state.
+    /// Returns the states: an array of objects with the columns of key and state.
     pub fn states(&self) -> Value {
         let merged = |(key, state): &(Value, Value)| json::merge(key.clone(), state.clone());
         self.states.iter().map(merged).collect()
     }
 
-    /// Takes the timers that are due, for each group; keys without rows are added to the groups.
+    /// Takes the due timers of each group. Adds groups for keys without rows.
     fn due(&mut self, now: i64, groups: &mut Vec<(Value, Vec<Value>)>) -> Vec<Vec<i64>> {
         let (due, wait): (Vec<_>, Vec<_>) = self.timers.drain(..).partition(|(_, at)| *at <= now);
         self.timers = wait;
@@ -262,14 +262,14 @@ impl<P: Update> Test<P, UpdateWorld> {
 }
 
 impl<P: Cogroup> Test<P, CogroupWorld> {
-    /// Returns the plugin's description of itself.
+    /// Returns the plugin's description.
     pub fn describe(&self) -> Result<cogroup::Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Runs one batch: for each input an array of objects with the key columns and the others. Keys are in the order of their
-    /// first rows, those of the first input first.
+    /// Processes one batch: for each input, an array of objects with key columns. Keys are in the order of their first rows,
+    /// those of the first input first.
     pub fn run(mut self, inputs: Value) -> Result<Run, Error> {
         let description = self.describe()?;
         let inputs = inputs.as_array().ok_or_else(|| Error::internal("inputs are an array of arrays of objects"))?;
@@ -304,14 +304,14 @@ impl<P: Cogroup> Test<P, CogroupWorld> {
 }
 
 impl<P: Aggregate> Test<P, AggregateWorld> {
-    /// Returns the plugin's description of itself.
+    /// Returns the plugin's description.
     pub fn describe(&self) -> Result<Description, Error> {
         let stage = self.described();
         P::new(&stage)?.describe(&stage)
     }
 
-    /// Aggregates an array of objects: lifts all rows, combines those of each key from first to last, lowers. For a plugin with
-    /// an inverse, it also removes the first row of each key and adds it again with `combine`.
+    /// Aggregates an array of objects: lifts all rows, combines those of each key from first to last, and lowers. If the plugin
+    /// has an inverse, the run also removes the first row of each key and adds it again with `combine`.
     pub fn run(mut self, rows: Value) -> Result<Run, Error> {
         let description = self.describe()?;
         let mut plugin = P::new(&self.called(&description))?;
@@ -337,7 +337,7 @@ impl<P: Aggregate> Test<P, AggregateWorld> {
     }
 }
 
-/// Returns the rows of each key, keys in the order of their first rows.
+/// Returns the rows of each key, with keys in the order of their first rows.
 fn by_key(key: &Schema, rows: &Value) -> Result<Vec<(Value, Vec<Value>)>, Error> {
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
     for row in rows.as_array().ok_or_else(|| Error::internal("rows are an array of objects"))? {

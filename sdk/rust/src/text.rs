@@ -1,5 +1,5 @@
-//! Splitting text, sixteen bytes at a time: in a component this is several times faster than the loops over single
-//! bytes of the standard library.
+//! Splits text, sixteen bytes at a time. In a component, this is several times faster than the standard library's loops over
+//! single bytes.
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd;
@@ -17,7 +17,7 @@ pub fn words(text: &str) -> Parts<'_, WhiteSpace> {
     Parts::new(text, WhiteSpace)
 }
 
-/// Returns the parts of a text between single ASCII bytes, without the empty ones.
+/// Returns the parts of a text between single ASCII bytes, without empty ones.
 ///
 /// # Panics
 /// If `separator` is not ASCII.
@@ -28,7 +28,7 @@ pub fn parts(text: &str, separator: u8) -> Parts<'_, Byte> {
 
 /// Defines which bytes of a text separate its parts. Only this crate implements it.
 pub trait Separator: sealed::Sealed + Copy {
-    /// Marks the separators in a piece of the text; or `None` where characters that are not ASCII may be some.
+    /// Marks the separators in a piece of the text. Returns `None` if characters that are not ASCII may be separators.
     fn find(self, piece: &[u8; WIDTH]) -> Option<u64>;
     /// Returns the position and the length of the first separator at or after `from`.
     fn find_slowly(self, text: &str, from: usize) -> Option<(usize, usize)>;
@@ -40,11 +40,11 @@ mod sealed {
     impl Sealed for super::Byte {}
 }
 
-/// Separates at white space, that of Unicode too.
+/// Separates at white space, including that of Unicode.
 #[derive(Clone, Copy)]
 pub struct WhiteSpace;
 
-/// Separates at one byte of ASCII.
+/// Separates at an ASCII byte.
 #[derive(Clone, Copy)]
 pub struct Byte(u8);
 
@@ -75,18 +75,18 @@ impl Separator for Byte {
     }
 }
 
-/// The parts of a text between separators, without the empty ones.
+/// The parts of a text between separators, without empty ones.
 pub struct Parts<'x, S> {
     text: &'x str,
     separator: S,
     /// The start of the next part.
     start: usize,
-    /// Separators found and not yet used, relative to `base`: a bit in every `BITS` of them.
+    /// Separators that were found and not yet used, relative to `base`: one of every `BITS` bits.
     found: u64,
     base: usize,
-    /// Bytes of each separator found.
+    /// Length of each found separator in bytes.
     length: usize,
-    /// Where the search continues.
+    /// Index where the search continues.
     next: usize,
 }
 
@@ -104,7 +104,7 @@ impl<'x, S: Separator> Parts<'x, S> {
         unsafe { self.text.get_unchecked(start..end) }
     }
 
-    /// Looks through the next bytes for separators; false at the end of the text.
+    /// Searches the next bytes for separators. Returns false at the end of the text.
     #[inline]
     fn search(&mut self) -> bool {
         let rest = self.text.as_bytes().get(self.next..).unwrap_or_default();
@@ -125,10 +125,10 @@ impl<'x, S: Separator> Parts<'x, S> {
         true
     }
 
-    /// Marks the separators in the last bytes, less than `WIDTH`.
+    /// Marks the separators in the last bytes, which are fewer than `WIDTH`.
     #[inline]
     fn find_last(&self, rest: &[u8]) -> Option<u64> {
-        // Usually there are enough bytes before them that may be searched again.
+        // Usually there are enough bytes before them, so some are searched again.
         if let Some(piece) = self.text.as_bytes().last_chunk() {
             return self.separator.find(piece).map(|found| found >> ((WIDTH - rest.len()) * BITS));
         }
@@ -138,7 +138,7 @@ impl<'x, S: Separator> Parts<'x, S> {
         self.separator.find(&piece).map(|found| found & mask)
     }
 
-    /// The part before the first of these separators, relative to `base`, unless it is empty. The separator is found then.
+    /// Returns the part before the first of these separators, relative to `base`, unless it is empty. This uses the separator.
     #[inline]
     fn cut(&mut self, found: &mut u64, base: usize, length: usize) -> Option<&'x str> {
         let end = base + found.trailing_zeros() as usize / BITS;
@@ -147,7 +147,7 @@ impl<'x, S: Separator> Parts<'x, S> {
         (start < end).then(|| self.part(start, end))
     }
 
-    /// Finds one separator character by character. The search continues after it, or ends.
+    /// Finds one separator character by character. Sets where the search continues, or ends it.
     #[cold]
     fn search_slowly(&mut self) {
         match self.separator.find_slowly(self.text, self.next) {
@@ -183,8 +183,8 @@ impl<'x, S: Separator> Iterator for Parts<'x, S> {
         }
     }
 
-    /// In a component, every iteration of a loop checks whether the call has used up its time. So there are few iterations: one
-    /// per piece of the text, and one per two separators in it.
+    /// In a component, every iteration of a loop checks the time limit of the call. So there are few iterations: one per piece of
+    /// the text, and one per two separators in it.
     #[inline]
     fn fold<B, F: FnMut(B, &'x str) -> B>(mut self, init: B, mut f: F) -> B {
         let mut folded = init;

@@ -1,7 +1,7 @@
-//! Timers of world `update`: a key is called again when a time has come.
+//! Timers of world `update`: a key is called again at a given time.
 //!
-//! A function with `#[update]` takes `&mut Timers`. Plugins that work on batches call [`set`], [`cancel`] and [`due`]. The times
-//! are event time, given by the watermark, if the stage has `time`, and otherwise processing time.
+//! A function with `#[update]` takes `&mut Timers`. Plugins that process batches call [`set`], [`cancel`] and [`due`]. In a stage
+//! with `time`, a timer's time is event time, measured by the watermark; otherwise it is processing time.
 
 use crate::Timestamp;
 use crate::batch::{offset, words};
@@ -12,7 +12,7 @@ use crate::batch::{offset, words};
 /// # use millstream_sdk::{KeyedOut, Row, Rows, Timers, Timestamp, update};
 /// # #[derive(Row)] struct Order { at: Timestamp }
 /// # #[derive(Row)] struct Open { since: Timestamp }
-/// /// Tells of orders that nobody paid within a minute.
+/// /// Emits orders that were not paid within a minute.
 /// #[update]
 /// fn unpaid(orders: Rows<Order>, open: Option<Open>, timers: &mut Timers, out: &mut KeyedOut<Open>) -> Option<Open> {
 ///     if let (Some(open), true) = (&open, timers.is_due()) {
@@ -27,35 +27,35 @@ use crate::batch::{offset, words};
 pub struct Timers {
     all: Due,
     group: usize,
-    /// The function's requests: a time, and whether it is set or cancelled.
+    /// Timer changes of the function: a time, and whether the timer is set or canceled.
     asked: Vec<(Timestamp, bool)>,
 }
 
 impl Timers {
-    /// Returns the due times of this key, the earliest first. They are why a key without rows is called. Each is returned in one
-    /// call only.
+    /// Returns the times that were set and have been reached, earliest first. If the key has no rows, these are the reason for the
+    /// call. Each timer is due once.
     pub fn due(&self) -> impl Iterator<Item = Timestamp> + '_ {
         self.all.of(self.group)
     }
 
-    /// Whether a timer is due.
+    /// Returns whether a timer is due.
     pub fn is_due(&self) -> bool {
         self.due().next().is_some()
     }
 
-    /// Requests a call for this key, with rows or without, in the first batch after this one that has reached this time. A key
-    /// has one timer per time. A timer waits until it is due or cancelled, even if the key's state is removed.
+    /// Sets a timer: the key is called, with or without rows, in the first batch after this one that has reached the time. A key
+    /// has at most one timer per time. A timer stays until it is due or canceled, even if the state is removed.
     pub fn set(&mut self, at: Timestamp) {
         self.asked.push((at, true));
     }
 
-    /// Cancels a timer that `set` requested in this call or an earlier one.
+    /// Cancels a timer that `set` set in this call or an earlier one.
     pub fn cancel(&mut self, at: Timestamp) {
         self.asked.push((at, false));
     }
 }
 
-/// The timers for which the groups of a call are called.
+/// The due timers of the groups of a call.
 #[derive(Clone, Debug, Default)]
 pub struct Due {
     ends: Vec<u8>,
@@ -63,7 +63,7 @@ pub struct Due {
 }
 
 impl Due {
-    /// Returns the due times of a group, the earliest first.
+    /// Returns the due times of a group, earliest first.
     pub fn of(&self, group: usize) -> impl Iterator<Item = Timestamp> + '_ {
         let start = if group == 0 { 0 } else { offset(&self.ends, group - 1) };
         let times = words(&self.times).get(start..offset(&self.ends, group)).unwrap_or_default();
@@ -71,17 +71,17 @@ impl Due {
     }
 }
 
-/// Requests a call for the key of a group of this call; see [`Timers::set`].
+/// Sets a timer for the key of a group of this call; see [`Timers::set`].
 pub fn set(group: u32, at: Timestamp) {
     host::set(group, at.0);
 }
 
-/// Cancels a timer that [`set`] requested.
+/// Cancels a timer that [`set`] set.
 pub fn cancel(group: u32, at: Timestamp) {
     host::cancel(group, at.0);
 }
 
-/// The timers of this call.
+/// Returns the due timers of this call.
 pub fn due() -> Due {
     host::due()
 }
@@ -91,7 +91,7 @@ pub fn due() -> Due {
 pub trait Uses {
     fn of_call() -> Self;
     fn begin(&mut self, group: usize);
-    /// The function has returned; `done`: it did not reject its rows.
+    /// Ends the function's call. Passes its changes to the host if `done`: it did not reject its rows.
     fn end(&mut self, done: bool);
 }
 
@@ -124,7 +124,7 @@ impl Uses for Timers {
     }
 }
 
-/// The requests of a call: group, time, and whether it is set or cancelled.
+/// Timer changes of a call: group, time, and whether the timer is set or canceled.
 type Asked = Vec<(u32, i64, bool)>;
 
 #[cfg(target_arch = "wasm32")]
@@ -138,7 +138,7 @@ pub(crate) mod host {
         Due { ends, times }
     }
 
-    /// In a component the host itself begins calls.
+    /// Does nothing: in a component, the host begins calls.
     pub fn begin(_due: &[Vec<i64>]) {}
 
     pub fn end() -> Asked {
@@ -168,7 +168,7 @@ pub(crate) mod host {
         CALL.with_borrow(|(due, _)| due.clone())
     }
 
-    /// Begins a call with the due times of each group.
+    /// Starts a call with the due times of each group.
     pub fn begin(due: &[Vec<i64>]) {
         let mut end = 0u32;
         let ends = due.iter().flat_map(|times| {
@@ -179,7 +179,7 @@ pub(crate) mod host {
         CALL.set((due, Asked::new()));
     }
 
-    /// Ends a call and returns its requests.
+    /// Ends a call and returns its timer changes.
     pub fn end() -> Asked {
         CALL.take().1
     }

@@ -5,25 +5,25 @@ use crate::writer::{BitWriter, Writer};
 use crate::{Append, Batch, Context, Description, Error, Rejected, Rejection, Row, Stage, timers};
 use std::marker::PhantomData;
 
-/// A plugin of world `update` that works on batches. `#[update]` on a function implements it for you. Implement it yourself for
-/// plugins that work on any columns, and put `#[update]` on the `impl` block.
+/// A plugin of world `update` that processes batches. `#[update]` on a function implements it for you. Implement it yourself for
+/// plugins that accept any columns, and put `#[update]` on the `impl` block.
 pub trait Update: Sized + 'static {
-    /// Reads the config. Called once an instance, before everything else.
+    /// Reads the config. Called once per instance, before everything else.
     fn new(stage: &Stage) -> Result<Self, Error>;
     /// Called when a job is loaded: describes output and state, or reports that config, input or key are unsuitable.
     fn describe(&self, stage: &Stage) -> Result<Description, Error>;
-    /// Called with groups of a batch; every key comes at most once a batch.
+    /// Called with groups of a batch. Every key occurs at most once per batch.
     fn update(&mut self, stage: &Stage, context: &Context, groups: Groups) -> Result<Updated, Error>;
 }
 
 /// Rows grouped by key, and the state of each key.
 #[derive(Clone, Debug)]
 pub struct Groups {
-    /// The key columns, one row a group.
+    /// The key columns, one row per group.
     pub keys: Batch,
-    /// The rows, those of the first group first, within a group in the order of arrival.
+    /// The rows of the first group first. Within a group, they are in the order of arrival.
     pub rows: Batch,
-    /// The old states, one row per group; the row of a key without a state has no meaning.
+    /// The old states, one row per group. The values of a key without a state are undefined.
     pub states: Batch,
     pub(crate) ends: Vec<u8>,
     pub(crate) known: Vec<u8>,
@@ -31,37 +31,37 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Returns the end of a group's rows, which begin at the end of the previous group.
+    /// Returns the end of a group's rows, which start at the end of the previous group.
     pub fn end(&self, group: usize) -> usize {
         crate::batch::offset(&self.ends, group)
     }
 
-    /// Whether the key of a group had a state.
+    /// Returns whether the key of a group had a state.
     pub fn known(&self, group: usize) -> bool {
         bit(&self.known, group)
     }
 
-    /// Whether this is the last call of a group's idle key.
+    /// Returns whether this is the last call for a group's idle key.
     pub fn timed_out(&self, group: usize) -> bool {
         bit(&self.timed_out, group)
     }
 }
 
-/// The result of a call of world `update`.
+/// Result of a call in world `update`.
 pub struct Updated {
-    /// The new states, one row a group.
+    /// The new states, one row per group.
     pub states: Batch,
     /// One bit per group: set if the new state is kept, clear if the key is removed.
     pub(crate) kept: Vec<u8>,
-    /// Rows to emit, any number.
+    /// The output rows.
     pub output: Batch,
-    /// The rejected rows of the groups.
+    /// The rejected rows.
     pub rejected: Vec<Rejected>,
 }
 
-/// The rows of one key in a batch, in the order of arrival; empty if the key is called without rows (`on = "all"`, its timeout or
-/// a timer; in world `cogroup` if another input has rows). `Rows` alone, without a row type, are only counted: the plugin then
-/// works on any input.
+/// The rows of one key in a batch, in the order of arrival. Empty if the key is called without rows (`on = "all"`, its timeout or
+/// a timer; in world `cogroup`, rows in another input). `Rows` alone, without a row type, accepts any input, and its rows can only
+/// be counted.
 pub struct Rows<'x, R: Row = ()> {
     reader: R::Reader<'x>,
     next: usize,
@@ -102,11 +102,11 @@ impl<'x, R: Row> Iterator for Rows<'x, R> {
 
 impl<R: Row> ExactSizeIterator for Rows<'_, R> {}
 
-/// The new state of a key, returned by a function.
+/// New state of a key, returned by a function.
 type NewState<R> = Result<Option<R>, Rejection>;
 
-/// Calls a function for each group; called by the code that `#[update]` generates. If the function rejects, all rows of the group
-/// are rejected: the state stays unchanged and nothing is emitted.
+/// Calls a function for each group. Called by the code that `#[update]` generates. If the function rejects, all rows of the group
+/// are rejected, the state stays unchanged and nothing is emitted.
 #[inline]
 pub fn each<K: Row, I: Row, S, O: Append>(
     stage: &Stage,
@@ -122,7 +122,7 @@ where
     })
 }
 
-/// Like [`each`], for a function that also gets the timers of its key, [`crate::Timers`]. If it rejects, none is set.
+/// Like [`each`], for a function that also receives its key's timers, [`crate::Timers`]. If it rejects, no timer is changed.
 #[inline]
 pub fn each_timed<K: Row, I: Row, S, O: Append, T: timers::Uses>(
     stage: &Stage,

@@ -1,15 +1,15 @@
-//! Builders of columns: values are appended straight to Arrow's buffers, so a row costs no allocation of its own.
+//! Builders of columns. Values are appended directly to Arrow buffers, so a row costs no allocation of its own.
 
 use crate::bindings::transform::millstream::plugin::types::Column;
 use crate::{Error, batch};
 
-/// Builds the columns of a row type, or one column. `()` builds none and `(A, B)` those of A and then those of B, so
-/// that nested pairs build any row.
+/// Builds the columns of a row type, or one column. `()` builds none, and `(A, B)` builds the columns of A followed by those of B,
+/// so nested pairs build any row.
 pub trait Writer<'a>: Sized {
-    /// A builder with room for this many rows, and this many bytes in each column of text or binary. Values that are
-    /// parts of `source` are appended faster than others.
+    /// Creates a builder with memory for this many rows, and this many bytes in each text or binary column. Values that are parts
+    /// of `source` are appended faster than others.
     fn with_capacity(rows: usize, bytes: usize, source: &'a [u8]) -> Self;
-    /// Removes all rows from this one on.
+    /// Removes all rows from an index on.
     fn truncate(&mut self, rows: usize);
     /// Appends the finished columns.
     fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error>;
@@ -68,7 +68,7 @@ impl Writer<'_> for FixedWriter {
     }
 }
 
-/// A bitmap: one bit a row, least significant bit first.
+/// A bitmap: one bit per row, least significant bit first.
 pub struct BitWriter {
     bits: Vec<u8>,
     rows: usize,
@@ -112,21 +112,21 @@ impl Writer<'_> for BitWriter {
     }
 }
 
-/// Values of any length: text and binary.
+/// Values of variable length: text and binary.
 pub struct BytesWriter<'a> {
     offsets: Vec<u8>,
     data: Vec<u8>,
-    /// The usual origin of values: a column of the input.
+    /// Where most values come from: a column of the input.
     source: &'a [u8],
 }
 
-/// A value up to this length that is a part of the source is copied as one piece of this length.
+/// A value of at most this length in `source` is copied as one piece of this length.
 const PIECE: usize = 16;
 
 impl BytesWriter<'_> {
-    /// Copying a few bytes of a length that is not known beforehand is a call out of the sandbox, which costs more
-    /// than all else that is done for a word. A short value that is a part of `source` is copied together with the
-    /// bytes that follow it there, in one piece of a fixed length; the next value overwrites what is too much.
+    /// Appends a value. Copying a few bytes of unknown length is a call out of the sandbox, which costs more than all other work
+    /// for a word. So a short value in `source` is copied together with the following bytes, in one piece of a fixed length; the
+    /// next value overwrites the surplus.
     #[inline]
     pub(crate) fn push(&mut self, value: &[u8]) {
         let (before, rows) = (self.data.len(), self.offsets.len());
@@ -179,7 +179,7 @@ impl<'a> Writer<'a> for BytesWriter<'a> {
     }
 }
 
-/// Values that may be null.
+/// Nullable values.
 pub struct NullableWriter<W> {
     pub(crate) values: W,
     validity: BitWriter,

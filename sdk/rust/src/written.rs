@@ -1,4 +1,4 @@
-//! Types whose values cross the boundary written out, as text: dates, decimals, structs and lists.
+//! Types whose values are encoded as text at the boundary: dates, decimals, structs and lists.
 
 use crate::bindings::transform::millstream::plugin::types::Column;
 use crate::cell::BytesReader;
@@ -7,12 +7,12 @@ use crate::{Cell, Field, Type, row};
 use std::fmt;
 use std::str::FromStr;
 
-/// A day: days since 1970-01-01. The column is a `date`.
+/// A date, as days since 1970-01-01. The column is a `date`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date(pub i32);
 
-/// A decimal number of at most `P` digits, `S` of them after the point, as the integer without the point: 12.50 of scale 2 is
-/// 1250. The column is a `decimal(P,S)`.
+/// A decimal number of at most `P` digits, `S` of them after the point. Stored as the integer without the point: 12.50 with scale
+/// 2 is 1250. The column is a `decimal(P,S)`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Decimal<const P: u8, const S: u8>(pub i128);
 
@@ -22,7 +22,7 @@ pub struct NotWritten;
 
 impl fmt::Display for NotWritten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the text is no value of this type")
+        f.write_str("the text is not a value of this type")
     }
 }
 
@@ -34,7 +34,7 @@ impl Date {
         if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year.unsigned_abs() > 6_000_000 {
             return None;
         }
-        // Years begin in March, so that the leap day is the last of its year (Howard Hinnant, `days_from_civil`).
+        // Years start in March, so that the leap day is the last day of its year (Howard Hinnant, `days_from_civil`).
         let shifted = year - i64::from(month <= 2);
         let (era, year_of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
         let day_of_year = (153 * ((i64::from(month) + 9) % 12) + 2) / 5 + i64::from(day) - 1;
@@ -43,7 +43,7 @@ impl Date {
         (date.parts() == (year, month, day)).then_some(date)
     }
 
-    /// Year, month and day.
+    /// Returns year, month and day.
     pub fn parts(self) -> (i64, u8, u8) {
         let days = i64::from(self.0) + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -68,7 +68,7 @@ impl fmt::Display for Date {
 impl FromStr for Date {
     type Err = NotWritten;
 
-    /// For example `2026-11-20`; years with other than four digits have a sign.
+    /// Parses a date, for example `2026-11-20`. Years with more or fewer than four digits have a sign.
     fn from_str(text: &str) -> Result<Date, NotWritten> {
         let (sign, digits) = match text.strip_prefix('-') {
             Some(digits) => (-1, digits),
@@ -96,7 +96,7 @@ impl<const P: u8, const S: u8> fmt::Display for Decimal<P, S> {
 impl<const P: u8, const S: u8> FromStr for Decimal<P, S> {
     type Err = NotWritten;
 
-    /// For example `12.5`; at most `S` digits after the point.
+    /// Parses a decimal, for example `12.5`, with at most `S` digits after the point.
     fn from_str(text: &str) -> Result<Decimal<P, S>, NotWritten> {
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -126,7 +126,7 @@ macro_rules! written {
                 BytesReader::new(column, rows)
             }
 
-            // The host writes values that it has checked; the placeholder of a null is read as zero.
+            // The host writes checked values. The placeholder of a null is read as zero.
             fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x> {
                 let text = std::str::from_utf8(reader.get(row)).ok();
                 text.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -146,20 +146,20 @@ macro_rules! written {
 written!([] Date, "date".to_owned());
 written!([const P: u8, const S: u8] Decimal<P, S>, format!("decimal({P},{S})"));
 
-/// A text field that may represent a column of another type, which `#[row(type = "…")]` names: the text is the formatted value.
+/// A text field that may be a column of another type, named by `#[row(type = "…")]`. The text is the encoded value.
 pub trait Text: Cell {}
 
 impl Text for &str {}
 impl Text for String {}
 impl<T: Text> Text for Option<T> {}
 
-/// The column of such a field; called by the derived code.
+/// Returns the column of such a field. Called by the derived code.
 pub fn field<C: Text>(name: &str, type_: &str) -> Field {
     let type_ = Type::from_name(type_).unwrap_or_else(|| Type::Arrow(type_.to_owned()));
     Field { type_, ..row::field::<C>(name) }
 }
 
-/// Whether the values of a type that is not primitive are formatted: whether it is named as in job files.
+/// Returns whether the values of a type that is not plain are encoded as text: whether it has a name in job files.
 pub fn is_written(name: &str) -> bool {
     name == "date" || ["decimal(", "list<", "struct<"].iter().any(|start| name.starts_with(start))
 }

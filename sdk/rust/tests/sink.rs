@@ -5,7 +5,7 @@ use millstream_sdk::{Batch, Error, Row, Schema, Sink, Timestamp, json, sink, tes
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-/// What is there, by job: the last batch, and the rows.
+/// The stored data per job: the last batch, and the rows.
 type There = BTreeMap<String, (u64, Vec<i64>)>;
 
 fn there() -> MutexGuard<'static, There> {

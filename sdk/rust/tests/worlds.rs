@@ -1,4 +1,4 @@
-//! What plugin functions may take and return, through the macros and the test runner.
+//! Parameters and return values of plugin functions, through the macros and the test runner.
 
 use millstream_sdk::{
     Context, Error, KeyedOut, Out, Rejection, Row, Rows, Timers, Timestamp, cogroup, json, testing, transform, update,
@@ -80,7 +80,7 @@ fn parsed(text: Text) -> Result<Option<Number>, std::num::ParseIntError> {
     text.text.parse().map(|n| Some(Number { n }).filter(|number| number.n != 0))
 }
 
-/// Pushes and then refuses: what was pushed must go.
+/// Pushes rows and then rejects: the pushed rows must be removed.
 #[transform]
 fn halves(row: Text, out: &mut Out<Text>) -> Result<(), Rejection> {
     for text in row.text.split(';') {
@@ -112,7 +112,7 @@ fn a_refused_row_leaves_nothing_behind() {
     assert_eq!(run.rejected, reasons);
 }
 
-/// Names of the generated code's own variables must not get in the way.
+/// Parameters may have the names of the generated code's variables.
 #[transform]
 fn out(rows: Number, context: &Context) -> Number {
     Number { n: rows.n + context.batch as i64 }
@@ -142,7 +142,7 @@ struct Said<'a> {
     text: &'a str,
 }
 
-/// Emits each text with the one before it, forgets users who say `bye` and refuses those who say `bad`.
+/// Emits each text with the previous one, removes users who send `bye` and rejects those who send `bad`.
 #[update]
 fn remember<'a>(
     key: User,
@@ -189,7 +189,7 @@ fn a_state_is_kept_until_it_is_dropped_or_times_out() {
     assert_eq!(test.states(), json!([]));
 }
 
-/// Emits as many rows of a group as it has.
+/// Emits the number of rows of a group, as that many rows.
 #[update]
 fn repeat(rows: Rows, out: &mut KeyedOut<Number>) {
     (0..rows.len() as i64).for_each(|n| out.push(Number { n }));
@@ -211,7 +211,7 @@ struct Rung {
     rows: i64,
 }
 
-/// Asks for a call at each `n` seconds, `0` cancels second 4, below 0 is refused with what was asked for before it.
+/// Sets a timer at each `n` seconds. `0` cancels second 4. Below 0 it rejects, together with its earlier timer changes.
 #[update]
 fn alarms(rows: Rows<Number>, timers: &mut Timers, out: &mut KeyedOut<Rung>) -> Result<(), String> {
     let count = rows.len() as i64;
@@ -231,7 +231,7 @@ fn a_timer_calls_its_key_once_when_its_time_has_come() {
     let mut test = testing::update::<alarms>().key("k text");
     let rung = |k: &str, at: i64, rows: i64| json!({"k": k, "at": at * 1_000_000, "rows": rows});
     let row = |k: &str, n: i64| json!({"k": k, "n": n});
-    // One for the past, which rings in the next batch; one twice; one of a refused key.
+    // One timer in the past, which is due in the next batch; one set twice; one of a rejected key.
     let first = json!([row("a", 3), row("a", 0), row("a", 1), row("a", 3), row("b", 4), row("c", 2), row("c", -1)]);
     assert_eq!(test.run(first).unwrap().rows, json!([]));
     assert_eq!(test.run(json!([row("a", 2)])).unwrap().rows, json!([rung("a", 1, 1)]));
@@ -254,7 +254,7 @@ struct Summary<'a> {
     sum: i64,
 }
 
-/// Counts and sums up; refuses users that are called `nobody`.
+/// Counts and sums. Rejects users with the name `nobody`.
 #[cogroup]
 fn summary<'a>(key: User<'a>, texts: Rows<'a, Text>, numbers: Rows<Number>) -> Result<Option<Summary<'a>>, String> {
     if key.user == "nobody" {
@@ -299,7 +299,7 @@ struct Counts {
     right: i64,
 }
 
-/// Works with any inputs and any key.
+/// Accepts any inputs and any key.
 #[cogroup]
 fn counts(left: Rows, right: Rows, out: &mut KeyedOut<Counts>) {
     out.push(Counts { left: left.len() as i64, right: right.len() as i64 });
@@ -349,7 +349,7 @@ impl From<OldCount> for Named<'_> {
     }
 }
 
-/// Keeps what it has.
+/// Keeps its state.
 #[update(config_schema = "{}", migrates_from = [OldNames, OldCount])]
 fn names<'a>(_rows: Rows, state: Option<Named<'a>>) -> Option<Named<'a>> {
     state
@@ -365,7 +365,6 @@ fn states_of_other_versions_are_taken_over_by_their_columns() {
     let error = test.migrate::<OldNames>("0.1.0", json!([{"first": "A", "last": null}])).unwrap_err();
     assert_eq!(error, Error::Internal("A has no last name".into()));
     let error = test.migrate::<Number>("0.3.0", json!([])).unwrap_err();
-    let words = "states of version 0.3.0 have the columns (n int64); it takes over those with (first text, last text) or \
-                 (count int64)";
+    let words = "states of version 0.3.0 have the columns (n int64); expected (first text, last text) or (count int64)";
     assert_eq!(error, Error::Internal(words.into()));
 }

@@ -1,4 +1,4 @@
-"""What a runtime might do differently each time: random numbers, the clock, and the order of sets."""
+"""Values that may differ in each run: random numbers, the clock, and the order of sets."""
 
 import random
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-// Sends events as Filebeat does, with the client of the protocol that Filebeat itself uses: windows that are not waited for
-// one by one, connections that are made anew, and whatever was not acknowledged sent again.
+// Sends events like Filebeat, with the same client library: it keeps several windows in flight, reconnects, and sends windows
+// that were not acknowledged again.
 //
 //	beats ADDRESS FIRST COUNT WINDOW LEVEL [CA [CERTIFICATE KEY]]
 //
-// Events FIRST to FIRST+COUNT-1, WINDOW of them together, compressed where LEVEL is not 0. It prints `acknowledged N` for each
+// Events FIRST to FIRST+COUNT-1 in windows of WINDOW events, compressed if LEVEL is not 0. It prints `acknowledged N` for each
 // window, N being its last event, and ends when all are.
 package main
 
@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// As Filebeat does, unless it is told otherwise.
+	// The default of Filebeat.
 	inFlight = 2
 	timeout  = 30 * time.Second
 	again    = 50 * time.Millisecond
 )
 
-// What became of a window that was sent with a client.
+// outcome is the result of a window that a client sent.
 type outcome struct {
 	window       [2]int
 	client       *lumber.AsyncClient
@@ -89,7 +89,7 @@ func main() {
 	for first := from; first < until; first += window {
 		waiting = append(waiting, [2]int{first, min(window, until-first)})
 	}
-	// Each window that is sent is told of once, acknowledged or not.
+	// Each sent window has one outcome, acknowledged or not.
 	ended := make(chan outcome, 2*inFlight+2)
 	var client *lumber.AsyncClient
 	for left, sent := len(waiting), 0; left > 0; {
@@ -106,8 +106,8 @@ func main() {
 			next, with := waiting[0], client
 			waiting = waiting[1:]
 			sent++
-			told := func(_ uint32, err error) { ended <- outcome{next, with, err == nil} }
-			if err := client.Send(told, events(next[0], next[1])); err != nil {
+			report := func(_ uint32, err error) { ended <- outcome{next, with, err == nil} }
+			if err := client.Send(report, events(next[0], next[1])); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}
 			continue

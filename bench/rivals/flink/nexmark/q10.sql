@@ -1,4 +1,4 @@
--- The sink is the point of this query, so it writes files. They are renamed to whole ones by checkpoints alone, or at the end.
+-- This query measures the sink, so it writes files. Flink completes files only at checkpoints and at the end.
 CREATE TABLE files (
   auction BIGINT, bidder BIGINT, price BIGINT, date_time TIMESTAMP(3), extra STRING, dt STRING, hm STRING
 ) PARTITIONED BY (dt, hm) WITH ('connector' = 'filesystem', 'path' = '${OUT}', 'format' = 'csv');

@@ -1,4 +1,4 @@
--- The events, as tables of Flink SQL.
+-- The events as Flink SQL tables.
 CREATE TABLE person (
   id BIGINT, name STRING, email_address STRING, credit_card STRING, city STRING, state STRING,
   date_time TIMESTAMP(3), extra STRING,

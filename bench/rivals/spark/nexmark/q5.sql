@@ -1,5 +1,5 @@
 -- append
--- Spark joins no stream of aggregates with one of their own kind, so the counts of each window are taken together, and those that are highest kept.
+-- Spark cannot join two streams of aggregates, so the query collects the counts of each window, and keeps the highest ones.
 SELECT best.auction, best.num
 FROM (
   SELECT explode(filter(counts, one -> one.num = most)) AS best

@@ -56,7 +56,7 @@ pub fn run() {
 /// Returns the milliseconds until the batches of a run are visible.
 fn latencies(dir: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
     let _ = fs::remove_dir_all(dir);
-    fs::create_dir_all(dir).expect("a folder");
+    fs::create_dir_all(dir).expect("a directory");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     let checkpoint = if kept { "[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n" } else { "" };

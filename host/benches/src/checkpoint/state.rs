@@ -39,7 +39,7 @@ rows = 1
 "#,
         root().join("plugins/running-total").display()
     );
-    fs::create_dir(dir.path().join("in")).expect("a folder");
+    fs::create_dir(dir.path().join("in")).expect("a directory");
     let path = job(dir.path(), &text);
     show_command("millstream run job.toml --until-idle", &text);
     write_rows(&dir.path().join("in/1.json"), KEYS);

@@ -41,7 +41,7 @@ fn write_text(path: &Path) {
 fn measure(dir: &Path, text: &str) -> Vec<f64> {
     let of = |name: &str, text: &str| -> PathBuf {
         let path = dir.join(name);
-        std::fs::create_dir_all(&path).expect("a folder");
+        std::fs::create_dir_all(&path).expect("a directory");
         job(&path, text)
     };
     let without = of("without", text);

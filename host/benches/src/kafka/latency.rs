@@ -36,7 +36,7 @@ pub fn run(brokers: &str, dir: &Path) {
         );
         show_command("millstream run job.toml --workers 1", &text);
         let own = dir.join(topic("job"));
-        std::fs::create_dir_all(&own).expect("a folder");
+        std::fs::create_dir_all(&own).expect("a directory");
         let path = job(&own, &text);
         let started = millstream(&["run", &path.to_string_lossy(), "--workers", "1"]).spawn();
         let mut job = started.expect("the job starts");

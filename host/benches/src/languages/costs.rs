@@ -71,7 +71,7 @@ fn starts(files: &[&Path], dir: &Path) -> [Line; 2] {
     };
     let both = files.iter().map(|file| {
         let runs = (0..COMPILED).map(|_| {
-            let cache = tempfile::tempdir_in(dir).expect("a folder");
+            let cache = tempfile::tempdir_in(dir).expect("a directory");
             (start(file, cache.path()), start(file, cache.path()))
         });
         let (first, next): (Vec<f64>, Vec<f64>) = runs.unzip();

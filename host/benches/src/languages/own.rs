@@ -37,7 +37,7 @@ impl Programs {
 
     /// Starts the program of a language; `None` for Rust, whose native loop is in this program.
     pub fn start(&self, language: Language, data: &Data, style: Style) -> Option<OwnProgram> {
-        let source = |file: &str| sources().join("own").join(language.word()).join(file);
+        let source = |file: &str| sources().join("own").join(language.keyword()).join(file);
         let mut command = match language {
             Language::Rust => return None,
             Language::C => Command::new(&self.c),
@@ -45,13 +45,13 @@ impl Programs {
             Language::JavaScript => with(Command::new("node"), &source("own.mjs")),
             Language::Python => with(Command::new("python3"), &source("own.py")),
         };
-        command.args([data.work.word(), style.word()]).arg(&data.file).arg(ROWS.to_string());
+        command.args([data.work.keyword(), style.keyword()]).arg(&data.file).arg(ROWS.to_string());
         let command_line = command_line(&command);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{command_line}: {error}"));
         let orders = child.stdin.take().expect("its input");
-        let answers = BufReader::new(child.stdout.take().expect("its output"));
-        Some(OwnProgram { child, orders: Some(orders), answers, command_line })
+        let responses = BufReader::new(child.stdout.take().expect("its output"));
+        Some(OwnProgram { child, orders: Some(orders), responses, command_line })
     }
 }
 
@@ -70,7 +70,7 @@ pub struct OwnProgram {
     child: Child,
     /// `None` at the end: it exits when its input is closed.
     orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    responses: BufReader<ChildStdout>,
     /// The command that started it.
     pub command_line: String,
 }
@@ -78,21 +78,21 @@ pub struct OwnProgram {
 impl OwnProgram {
     /// Returns the nanoseconds per row over this number of calls, by its own clock.
     pub fn ns(&mut self, calls: usize) -> f64 {
-        self.ask(&calls.to_string()).parse().expect("nanoseconds")
+        self.run_order(&calls.to_string()).parse().expect("nanoseconds")
     }
 
     /// Returns the check of its results.
     pub fn check(&mut self) -> Check {
-        let response = self.ask("check");
+        let response = self.run_order("check");
         let (rows, sum) = response.split_once(' ').expect("two numbers");
         (rows.parse().expect("rows"), sum.parse().expect("a sum"))
     }
 
-    fn ask(&mut self, order: &str) -> String {
+    fn run_order(&mut self, order: &str) -> String {
         let orders = self.orders.as_mut().expect("it runs");
         writeln!(orders, "{order}").expect("it takes orders");
         let mut response = String::new();
-        self.answers.read_line(&mut response).expect("it answers");
+        self.responses.read_line(&mut response).expect("it answers");
         assert!(!response.is_empty(), "{} ended", self.command_line);
         response.trim_end().to_owned()
     }

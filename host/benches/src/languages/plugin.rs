@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Returns the component of a task in a language; `None` if there is no such plugin, or, with a message, if it is not built.
 pub fn component(work: Work, language: Language, style: Style) -> Option<PathBuf> {
     let columns = if style == Style::Columns { "-columns" } else { "" };
-    let (work, project) = (work.word(), format!("{}{columns}", language.word()));
+    let (work, project) = (work.keyword(), format!("{}{columns}", language.keyword()));
     let dir = sources().join(work).join(&project);
     let file = dir.join(format!("{work}-{project}.wasm"));
     if dir.exists() && !file.exists() {

@@ -53,7 +53,7 @@ impl Work {
     pub const ALL: [Work; 3] = [Work::Split, Work::Numeric, Work::Total];
 
     /// Returns the name of its directory, which is also its name on the command line of programs in other languages.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Work::Split => "split",
             Work::Numeric => "numeric",
@@ -80,7 +80,7 @@ impl Data {
             Work::Numeric => pairs(&mut random),
             Work::Total => groups(&mut random),
         };
-        let file = dir.join(format!("{}.txt", work.word()));
+        let file = dir.join(format!("{}.txt", work.keyword()));
         std::fs::write(&file, text).expect("the data is written");
         Data { work, input, file }
     }

@@ -35,7 +35,7 @@ pub fn run(dir: &Path) {
         ));
     };
     let url = server.url().replace("${PW}", "p%40ss%2Fw%3Ard%25");
-    let baseline = "a program over the same client, our own";
+    let baseline = "a program with Millstream's client";
     Comparison { connector: ("`postgres-changes`", "source"), rows, baseline, job: &text }.run(
         |round| {
             insert(round);

@@ -1,4 +1,7 @@
-"""Appends the rows of a file to a table of Delta Lake. Usage: delta.py FILE TABLE"""
+"""Appends the rows of a JSON file to a Delta Lake table.
+
+    delta.py FILE TABLE
+"""
 
 import io
 import itertools
@@ -9,5 +12,5 @@ from deltalake import write_deltalake
 
 file, table = sys.argv[1:]
 with open(file, "rb") as lines:
-    while some := b"".join(itertools.islice(lines, 50_000)):
-        write_deltalake(table, pyarrow.json.read_json(io.BytesIO(some)), mode="append")
+    while chunk := b"".join(itertools.islice(lines, 50_000)):
+        write_deltalake(table, pyarrow.json.read_json(io.BytesIO(chunk)), mode="append")

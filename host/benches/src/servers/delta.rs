@@ -19,7 +19,7 @@ pub fn run(dir: &Path) {
         // It does not exist before the first round.
         let _ = std::fs::remove_dir_all(table);
     };
-    let baseline = "a program over deltalake, with a commit for every 50,000 rows";
+    let baseline = "a program that uses deltalake, with one commit per 50,000 rows";
     Comparison { connector: ("`delta`", "sink"), rows, baseline, job: &text }.run(
         |_| {
             delete_state(plain);

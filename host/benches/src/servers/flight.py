@@ -1,9 +1,9 @@
-"""Arrow Flight, as a server and as plain programs over the library. Usage:
+"""An Arrow Flight server, and Flight clients for comparison.
 
-flight.py serve PORT ROWS     says `ready`, gives so many rows, and forgets those that it takes
-flight.py read PORT ROWS      reads all of them
-flight.py keep PORT ROWS FILE the same, and writes them to the disk before it goes on, some hundred thousand at a time
-flight.py write PORT FILE     writes the rows of a file, in streams of 50,000
+    flight.py serve PORT ROWS       prints `ready`, sends ROWS rows to readers, and discards the rows that it receives
+    flight.py read PORT ROWS        reads all rows
+    flight.py keep PORT ROWS FILE   reads all rows, and syncs them to a file on disk every 500,000 rows
+    flight.py write PORT FILE       writes the rows of a JSON file, in streams of 50,000 lines
 """
 
 import io
@@ -16,18 +16,18 @@ import pyarrow.compute as compute
 import pyarrow.flight as flight
 import pyarrow.json
 
-what, port, argument, *more = sys.argv[1:]
-place = f"grpc://127.0.0.1:{port}"
+command, port, argument, *more = sys.argv[1:]
+address = f"grpc://127.0.0.1:{port}"
 STREAM = flight.FlightDescriptor.for_path("rows")
-OF_BATCH = 16_384
-# About as many as are in a batch of the job.
-KEPT_AT_ONCE = 500_000
+ROWS_PER_BATCH = 16_384
+# About the rows of a batch of the job.
+ROWS_PER_SYNC = 500_000
 
 
 class Server(flight.FlightServerBase):
     def __init__(self, rows):
-        numbers = range(OF_BATCH)
-        some = pa.record_batch(
+        numbers = range(ROWS_PER_BATCH)
+        batch = pa.record_batch(
             {
                 "user": [f"user-{n:06}" for n in numbers],
                 "page": [f"/a/page/{n % 977:08}" for n in numbers],
@@ -35,9 +35,9 @@ class Server(flight.FlightServerBase):
                 "amount": [n % 89 + 10.25 for n in numbers],
             }
         )
-        whole, left = divmod(rows, OF_BATCH)
-        self.rows = pa.Table.from_batches([some] * whole + ([some.slice(0, left)] if left else []))
-        super().__init__(place)
+        batches, rest = divmod(rows, ROWS_PER_BATCH)
+        self.rows = pa.Table.from_batches([batch] * batches + ([batch.slice(0, rest)] if rest else []))
+        super().__init__(address)
 
     def get_flight_info(self, context, descriptor):
         parts = [flight.FlightEndpoint("all", [])]
@@ -51,14 +51,14 @@ class Server(flight.FlightServerBase):
             pass
 
 
-if what == "serve":
+if command == "serve":
     server = Server(int(argument))
     print("ready", flush=True)
     server.serve()
     sys.exit()
-client = flight.connect(place)
-if what in ("read", "keep"):
-    count, total, kept = 0, 0, 0
+client = flight.connect(address)
+if command in ("read", "keep"):
+    count, total, unsynced = 0, 0, 0
     file = open(more[0], "wb", buffering=0) if more else None
     info = client.get_flight_info(STREAM)
     writer = pa.ipc.new_stream(file, info.schema) if file else None
@@ -67,10 +67,10 @@ if what in ("read", "keep"):
             rows = chunk.data
             if file:
                 writer.write_batch(rows)
-                kept += len(rows)
-            if kept >= KEPT_AT_ONCE:
+                unsynced += len(rows)
+            if unsynced >= ROWS_PER_SYNC:
                 os.fdatasync(file.fileno())
-                kept = 0
+                unsynced = 0
             count += len(rows)
             total += compute.sum(rows["n"]).as_py() + compute.sum(rows["amount"]).as_py()
             total += sum(compute.sum(compute.binary_length(rows[name])).as_py() for name in ("user", "page"))
@@ -79,8 +79,8 @@ if what in ("read", "keep"):
     assert count == int(argument) and total > 0
 else:
     with open(argument, "rb") as lines:
-        while some := b"".join(itertools.islice(lines, 50_000)):
-            rows = pyarrow.json.read_json(io.BytesIO(some))
+        while chunk := b"".join(itertools.islice(lines, 50_000)):
+            rows = pyarrow.json.read_json(io.BytesIO(chunk))
             writer, _ = client.do_put(STREAM, rows.schema)
             writer.write_table(rows)
             writer.close()

@@ -23,13 +23,12 @@ pub fn run(dir: &Path) {
     assert!(text.contains(SCHEMA));
     let path = job(dir, &text);
     // The cost of making rows durable on disk before the job continues.
-    let baseline = "a program over pyarrow, whose inside is C++";
+    let baseline = "a program that uses pyarrow (C++)";
     let compared = Comparison { connector: ("`flight`", "source"), rows, baseline, job: &text };
     let read = |_| run_plain(python("flight.py").args(["read", &port, &count]), None);
     let Some((_, ratio)) = compared.measure(read, |_| run_job(&path, rows)) else { return };
-    let baseline = format!(
-        "{baseline}, and that writes the rows to the disk as the job does; {ratio:.2} of one that keeps nothing"
-    );
+    let baseline =
+        format!("{baseline} and writes the rows to disk like the job; {ratio:.2} times that of one that keeps nothing");
     let kept = dir.join("rows");
     let kept = kept.to_string_lossy();
     let keep = |_| run_plain(python("flight.py").args(["keep", &port, &count, &kept]), None);
@@ -37,7 +36,7 @@ pub fn run(dir: &Path) {
     let rows = rows / 30;
     let text = rows::writing("flight", &url);
     let path = job(dir, &text);
-    let baseline = "a program over pyarrow, whose inside is C++, with a stream for every 50,000 rows";
+    let baseline = "a program that uses pyarrow (C++), with one stream per 50,000 rows";
     Comparison { connector: ("`flight`", "sink"), rows, baseline, job: &text }
         .run(|_| run_plain(python("flight.py").args(["write", &port, &file]), None), |_| run_job(&path, rows));
 }

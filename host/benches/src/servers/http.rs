@@ -23,11 +23,11 @@ pub const REQUESTS: usize = 480;
 pub fn run(dir: &Path) {
     let rows = rows_or(4_800_000);
     let port = free_port();
-    let text = rows::answering("http", &format!("listen = \"127.0.0.1:{port}\""));
+    let text = rows::text_of("http", &format!("listen = \"127.0.0.1:{port}\""));
     let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = dir.join("plain").to_string_lossy().into_owned();
-    let baseline = "a program that listens on a thread for each connection, and writes each request to the disk";
+    let baseline = "a program with one thread per connection that writes each request to disk";
     Comparison { connector: ("`http`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("http-send", &[&port, &count], || run_own("http-read", &[&port, &count, &kept])),
         |_| while_sending("http-send", &[&port, &count], || run_job(&path, rows)),
@@ -70,8 +70,8 @@ pub fn post_all(port: &str, header: &str, path: &str, bodies: &[Vec<u8>], count:
 fn post(client: &mut HttpClient, header: &str, path: &str, body: &[u8]) -> bool {
     let head = format!("POST {path} HTTP/1.1\r\n{header}\r\nContent-Length: {}\r\n\r\n", body.len());
     loop {
-        let said = client.say(head.as_bytes()).and_then(|()| client.say(body));
-        match said.and_then(|()| client.reply()) {
+        let result = client.say(head.as_bytes()).and_then(|()| client.say(body));
+        match result.and_then(|()| client.reply()) {
             Err(_) => return false,
             Ok(reply) if reply.status == 200 => return true,
             Ok(reply) if reply.status == 429 => std::thread::sleep(Duration::from_millis(10)),

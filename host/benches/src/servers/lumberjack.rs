@@ -37,7 +37,7 @@ pub fn run(dir: &Path) {
     let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = dir.join("plain").to_string_lossy().into_owned();
-    let baseline = "a program that listens on a thread for each connection, takes events apart, and writes each window to the disk";
+    let baseline = "a program with one thread per connection that parses events and writes each window to disk";
     Comparison { connector: ("`lumberjack`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("lumberjack-send", &[&port, &count], || run_own("lumberjack-read", &[&port, &count, &kept])),
         |_| while_sending("lumberjack-send", &[&port, &count], || run_job(&path, rows)),
@@ -99,10 +99,10 @@ fn window(window: usize) -> Vec<u8> {
         frames.extend([&b"2J"[..], &(n as u32 + 1).to_be_bytes(), &(event.len() as u32).to_be_bytes()].concat());
         frames.extend(event.as_bytes());
     }
-    let mut packed = Vec::new();
-    ZlibEncoder::new(&frames[..], Compression::new(LEVEL)).read_to_end(&mut packed).expect("it is packed");
-    let head = [&b"2W"[..], &(WINDOW_ROWS as u32).to_be_bytes(), b"2C", &(packed.len() as u32).to_be_bytes()];
-    [&head.concat()[..], &packed].concat()
+    let mut compressed = Vec::new();
+    ZlibEncoder::new(&frames[..], Compression::new(LEVEL)).read_to_end(&mut compressed).expect("it is packed");
+    let head = [&b"2W"[..], &(WINDOW_ROWS as u32).to_be_bytes(), b"2C", &(compressed.len() as u32).to_be_bytes()];
+    [&head.concat()[..], &compressed].concat()
 }
 
 /// The source of the job's columns.
@@ -146,10 +146,10 @@ fn windows(mut stream: TcpStream, kept: &Mutex<(File, usize)>, rows: usize) {
     let mut head = [0; 2 * HEAD_BYTES];
     while stream.read_exact(&mut head).is_ok() {
         let length = u32::from_be_bytes([head[8], head[9], head[10], head[11]]) as usize;
-        let mut packed = vec![0; length];
-        stream.read_exact(&mut packed).expect("a window");
+        let mut compressed = vec![0; length];
+        stream.read_exact(&mut compressed).expect("a window");
         let mut frames = Vec::new();
-        ZlibDecoder::new(&packed[..]).read_to_end(&mut frames).expect("it is unpacked");
+        ZlibDecoder::new(&compressed[..]).read_to_end(&mut frames).expect("it is unpacked");
         let (mut rest, mut count, mut bytes) = (&frames[..], 0_u32, 0);
         while let Some((length, more)) = rest.get(JSON_BYTES..).and_then(|rest| rest.split_first_chunk()) {
             let (event, more) = more.split_at(u32::from_be_bytes(*length) as usize);

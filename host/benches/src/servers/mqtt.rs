@@ -20,12 +20,12 @@ pub fn run(dir: &Path) {
     let settings = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 20000\nset_tcp_nodelay true\n";
     let server = Mosquitto::with(settings);
     let url = server.url();
-    let text = rows::answering("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
+    let text = rows::text_of("mqtt", &format!("url = \"{url}\"\ntopic = \"job\"\nclient_id = \"job\""));
     let path = job(dir, &text);
     // Both are known to the server before there is anything to read.
     drop(subscribe(&url));
     introduce(&path, "2s");
-    let baseline = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    let baseline = "a program with Millstream's client and one acknowledgment per 500 messages";
     Comparison { connector: ("`mqtt`", "source"), rows, baseline, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
@@ -40,7 +40,7 @@ pub fn run(dir: &Path) {
     let file = rows::file(dir, rows);
     let text = rows::writing("mqtt", &format!("url = \"{url}\"\ntopic = \"out\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, our own, with 1,000 messages that are not acknowledged";
+    let baseline = "a program with Millstream's client and up to 1,000 unacknowledged messages";
     Comparison { connector: ("`mqtt`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("mqtt-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }

@@ -25,7 +25,7 @@ pub fn run(dir: &Path) {
     send(&url, "rows", rows::rows(rows));
     let text = rows::reading("nats", &format!("url = \"{url}\"\nstream = \"rows\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, our own";
+    let baseline = "a program with Millstream's client";
     Comparison { connector: ("`nats`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("nats-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
     let rows = rows * 3 / 10;
@@ -33,15 +33,16 @@ pub fn run(dir: &Path) {
     let text = rows::writing("nats", &format!("url = \"{url}\"\nstream = \"job\"\nsubject = \"job\""));
     let path = job(dir, &text);
     // The cost of exactly-once delivery.
-    let baseline = "a program over the same client, our own, that writes at least once, with 1,000 messages that are not confirmed";
+    let baseline =
+        "a program that writes at least once with Millstream's client, with up to 1,000 unconfirmed messages";
     let file = file.to_string_lossy();
     let compared = Comparison { connector: ("`nats`", "sink"), rows, baseline, job: &text };
     let Some((_, ratio)) = compared.measure(|_| run_own("nats-write", &[&url, &file]), |_| run_job(&path, rows)) else {
         return;
     };
     let baseline = format!(
-        "a program over the same client, our own, that writes the same batches of JetStream; {ratio:.2} of one that writes at least once, \
-         with 1,000 messages that are not confirmed"
+        "a program that writes the same JetStream batches with Millstream's client; {ratio:.2} times that of one that writes at least once, \
+         with up to 1,000 unconfirmed messages"
     );
     Comparison { baseline: &baseline, ..compared }
         .run(|_| run_own("nats-write-whole", &[&url, &file]), |_| run_job(&path, rows));

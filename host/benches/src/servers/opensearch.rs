@@ -19,7 +19,7 @@ pub fn run(dir: &Path) {
     output_of("opensearch.sh", &[]);
     let port = free_port();
     let data = dir.join("search");
-    std::fs::create_dir_all(&data).expect("a folder");
+    std::fs::create_dir_all(&data).expect("a directory");
     let mut command = Command::new(root().join("scripts/opensearch.sh"));
     let server = Process::start(command.arg(port.to_string()).arg(&data));
     let began = Instant::now();

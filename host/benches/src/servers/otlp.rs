@@ -25,7 +25,7 @@ pub fn run(dir: &Path) {
     let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
     let kept = dir.join("plain").to_string_lossy().into_owned();
-    let baseline = "a program that listens on a thread for each connection, takes records apart, and writes each request to the disk";
+    let baseline = "a program with one thread per connection that parses records and writes each request to disk";
     Comparison { connector: ("`otlp`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("otlp-send", &[&port, &count], || run_own("otlp-read", &[&port, &count, &kept])),
         |_| while_sending("otlp-send", &[&port, &count], || run_job(&path, rows)),

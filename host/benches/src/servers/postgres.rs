@@ -26,7 +26,7 @@ pub fn run(dir: &Path) {
     std::fs::write(dir.join("pw"), Postgres::PASSWORD).expect("a file");
     let text = rows::writing("postgres", &format!("url = \"{url}\"\ntable = \"job\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, tokio-postgres, with COPY in transactions of 20,000 rows";
+    let baseline = "a program with the same client, tokio-postgres, and COPY in transactions of 20,000 rows";
     Comparison { connector: ("`postgres`", "sink"), rows, baseline, job: &text }.run(
         |_| {
             make("plain");

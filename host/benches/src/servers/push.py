@@ -1,4 +1,7 @@
-"""A PUSH socket that sends each line of a file as a message to whoever connects. Usage: push.py PORT FILE; it says `ready` first."""
+"""Sends each line of a file as a message on a ZeroMQ PUSH socket. Prints `ready` when it listens.
+
+    push.py PORT FILE
+"""
 
 import sys
 
@@ -16,5 +19,5 @@ print("ready", flush=True)
 for row in rows:
     socket.send(row)
 socket.close()
-# When all are sent.
+# Waits until all messages are sent.
 context.term()

@@ -20,7 +20,7 @@ pub fn run(dir: &Path) {
     ["plain", "job", "to-plain", "to-job"].iter().for_each(|queue| server.queue(queue));
     let text = rows::reading("rabbitmq", &format!("url = \"{url}\"\nqueue = \"job\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, our own, that acknowledges 500 messages at a time";
+    let baseline = "a program with Millstream's client and one acknowledgment per 500 messages";
     Comparison { connector: ("`rabbitmq`", "source"), rows, baseline, job: &text }.run(
         |_| {
             send(&url, "plain", rows::rows(rows));
@@ -34,7 +34,7 @@ pub fn run(dir: &Path) {
     let file = rows::file(dir, rows);
     let text = rows::writing("rabbitmq", &format!("url = \"{url}\"\nrouting_key = \"to-job\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, our own, with 1,000 messages that are not confirmed";
+    let baseline = "a program with Millstream's client and up to 1,000 unconfirmed messages";
     Comparison { connector: ("`rabbitmq`", "sink"), rows, baseline, job: &text }
         .run(|_| run_own("rabbitmq-write", &[&url, &file.to_string_lossy()]), |_| run_job(&path, rows));
 }

@@ -21,7 +21,7 @@ pub fn run(dir: &Path) {
     all.chunks(ENTRIES).for_each(|some| add(&mut connection, "rows", some));
     let text = rows::reading("redis", &format!("url = \"{url}\"\nstream = \"rows\"\nfield = \"data\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, redis-rs";
+    let baseline = "a program with the same client, redis-rs";
     Comparison { connector: ("`redis`", "source"), rows, baseline, job: &text }
         .run(|_| run_own("redis-read", &[&url, &rows.to_string()]), |_| run_job(&path, rows));
     let file = rows::file(dir, rows);

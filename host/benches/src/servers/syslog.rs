@@ -22,7 +22,7 @@ pub fn run(dir: &Path) {
     let text = format!("{JOB}{source}[sinks.none]\nfrom = \"rows\"\nkind = \"nothing\"\n");
     let path = job(dir, &text);
     let (port, count) = (port.to_string(), rows.to_string());
-    let baseline = "a program that reads lines and takes them apart";
+    let baseline = "a program that reads and parses lines";
     Comparison { connector: ("`syslog`", "source"), rows, baseline, job: &text }.run(
         |_| while_sending("syslog-send", &[&port, &count], || run_own("syslog-read", &[&port, &count])),
         |_| while_sending("syslog-send", &[&port, &count], || run_job(&path, rows)),

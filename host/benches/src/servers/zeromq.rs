@@ -27,7 +27,7 @@ pub fn run(dir: &Path) {
     let url = format!("tcp://127.0.0.1:{port}");
     let text = rows::reading("zeromq", &format!("url = \"{url}\"\nsocket = \"pull\""));
     let path = job(dir, &text);
-    let baseline = "a program over the same client, our own";
+    let baseline = "a program with Millstream's client";
     Comparison { connector: ("`zeromq`", "source"), rows, baseline, job: &text }.run(
         |_| {
             let _sender = sender();

@@ -14,7 +14,7 @@ typedef struct wire_string_t {
   size_t len;
 } wire_string_t;
 
-// How much a line matters.
+// The level of a line.
 typedef uint8_t millstream_plugin_log_level_t;
 
 #define MILLSTREAM_PLUGIN_LOG_LEVEL_DEBUG 0
@@ -43,7 +43,7 @@ typedef struct {
   } val;
 } millstream_plugin_files_result_list_u8_string_t;
 
-// Why something could not be done.
+// Why an operation failed.
 typedef struct millstream_plugin_net_fault_t {
   uint8_t tag;
   union {
@@ -51,18 +51,18 @@ typedef struct millstream_plugin_net_fault_t {
   } val;
 } millstream_plugin_net_fault_t;
 
-// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+// The operation did not finish within the timeout. No data is lost: it can be repeated.
 #define MILLSTREAM_PLUGIN_NET_FAULT_TIMEOUT 0
-// The other side has closed the connection, or there is no socket of this number (any more).
+// The peer has closed the connection, or no socket has this number (any longer).
 #define MILLSTREAM_PLUGIN_NET_FAULT_CLOSED 1
-// Anything else, for a person to read: not granted, refused, unknown host.
+// Any other failure, as a message for people: not granted, connection refused, unknown host.
 #define MILLSTREAM_PLUGIN_NET_FAULT_FAILED 2
 
 // A datagram.
 typedef struct millstream_plugin_net_datagram_t {
-  // Who sent it: `127.0.0.1:5514`.
+  // The sender's address, for example `127.0.0.1:5514`.
   wire_string_t   sender;
-  // What it holds.
+  // The content.
   wire_list_u8_t   data;
 } millstream_plugin_net_datagram_t;
 
@@ -106,17 +106,17 @@ typedef struct millstream_plugin_types_data_type_t {
   } val;
 } millstream_plugin_types_data_type_t;
 
-// `data`: a bitmap, one bit a row, least significant bit first.
+// `data`: a bitmap, one bit per row, least significant bit first.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_BOOL 0
-// `data`: 8 bytes a row, two's complement.
+// `data`: 8 bytes per row, two's complement.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_INT64 1
-// `data`: 8 bytes a row, IEEE 754. NaNs are canonical.
+// `data`: 8 bytes per row, IEEE 754. NaNs are canonical.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_FLOAT64 2
 // `offsets`: rows + 1 signed 32-bit numbers; `data`: UTF-8. Row i is `data[offsets[i] .. offsets[i + 1]]`.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_TEXT 3
 // Laid out as `text`, any bytes.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_BINARY 4
-// `data`: 8 bytes a row, microseconds since 1970-01-01 00:00 UTC.
+// `data`: 8 bytes per row, microseconds since 1970-01-01 00:00 UTC.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_TIMESTAMP 5
 // Any other Arrow type, named as Arrow names it. `data`: an Arrow IPC stream that holds this one column.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_ARROW 6
@@ -146,7 +146,7 @@ typedef struct {
 
 // The rows of one column.
 typedef struct millstream_plugin_types_column_t {
-  // A bitmap, one bit a row, least significant bit first; a set bit is a value, a clear one a null. `none`: no nulls.
+  // A bitmap, one bit per row, least significant bit first: a set bit is a value, a clear bit a null. `none`: no nulls.
   wire_option_list_u8_t   validity;
   // Where each row begins, for `text` and `binary`; `none` otherwise.
   wire_option_list_u8_t   offsets;
@@ -159,7 +159,7 @@ typedef struct {
   size_t len;
 } millstream_plugin_types_list_column_t;
 
-// Rows, as columns in schema order. The schema is the one that `describe` agreed on.
+// Rows, as columns in schema order. The schema is that of `describe`.
 typedef struct millstream_plugin_types_batch_t {
   uint32_t   rows;
   millstream_plugin_types_list_column_t   columns;
@@ -170,27 +170,27 @@ typedef struct {
   int64_t val;
 } wire_option_s64_t;
 
-// What a call may know about the outside. A replay of the batch passes the same.
+// The context of a call. A replay of the batch passes the same.
 typedef struct millstream_plugin_types_context_t {
-  // The batch id: 1, 2, 3 … since the job's first start.
+  // The batch ID: 1, 2, 3 … since the job's first start.
   uint64_t   batch;
   // The batch time: the end of the batch's interval, microseconds since 1970-01-01 00:00 UTC.
   int64_t   time;
-  // Event time up to which input is considered complete, microseconds since 1970; `none` where there is none.
+  // Event time up to which input is considered complete, microseconds since 1970; `none` if there is none.
   wire_option_s64_t   watermark;
-  // The stage's `config` of the job file, as JSON text (`{}` where the job gives none).
+  // The stage's `config` in the job file, as JSON (`{}` if the job has none).
   wire_string_t   config;
 } millstream_plugin_types_context_t;
 
-// A row that the plugin refuses. The host moves it to the stage's rejected rows.
+// A row that the plugin rejects. The host moves it to the stage's rejected rows.
 typedef struct millstream_plugin_types_rejection_t {
   // The row's index in the input batch.
   uint32_t   row;
-  // Why, for a person to read.
+  // Why, as a message for people.
   wire_string_t   reason;
 } millstream_plugin_types_rejection_t;
 
-// Why a call failed. The message is for a person to read.
+// Why a call failed, with a message for people.
 typedef struct millstream_plugin_types_error_t {
   uint8_t tag;
   union {
@@ -200,11 +200,11 @@ typedef struct millstream_plugin_types_error_t {
   } val;
 } millstream_plugin_types_error_t;
 
-// The stage's `config` is wrong: the author of the job can mend it.
+// The stage's `config` is wrong: the author of the job can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_CONFIG 0
-// The input's schema or key does not fit: the author of the job can mend it.
+// The input's schema or key does not fit: the author of the job can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_INPUT 1
-// Anything else: the author of the plugin can mend it.
+// Any other error: the author of the plugin can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_INTERNAL 2
 
 typedef struct {
@@ -212,19 +212,19 @@ typedef struct {
   millstream_plugin_types_schema_t val;
 } millstream_plugin_types_option_schema_t;
 
-// What a plugin says of itself for a given config and input.
+// The plugin's description of itself, for a config and an input.
 typedef struct millstream_plugin_types_description_t {
   // The plugin's name, as in its package.
   wire_string_t   name;
   // The plugin's version (semver).
   wire_string_t   version;
-  // What it is for, in a sentence or two.
+  // What the plugin does, in one or two sentences.
   wire_string_t   doc;
-  // The columns that it reads, by name, in the order in which calls pass them. The host checks that the stage's
-  // input has them with these types, and passes no others. A plugin that works on any input returns what it
-  // wants of the input that it was given.
+  // The columns that the plugin reads, by name, in the order of calls. The host checks that the stage's input has
+  // them with these types, and passes no others. A plugin that works on any input returns the columns that it needs
+  // of the given input.
   millstream_plugin_types_schema_t   input;
-  // The columns of the rows that it returns (for `aggregate`: without the key columns, which the host adds).
+  // The columns of the returned rows (for `aggregate`: without the key columns, which the host adds).
   millstream_plugin_types_schema_t   output;
   // The columns of a state (world `update`) or of an accumulator (world `aggregate`); none for `transform`.
   millstream_plugin_types_schema_t   state;
@@ -242,21 +242,21 @@ typedef millstream_plugin_types_error_t exports_millstream_plugin_reader_error_t
 
 typedef millstream_plugin_types_schema_t exports_millstream_plugin_reader_schema_t;
 
-// What a plugin says of itself for a given config.
+// The plugin's description of itself, for a config.
 typedef struct exports_millstream_plugin_reader_description_t {
   // The plugin's name, as in its package.
   wire_string_t   name;
   // The plugin's version (semver).
   wire_string_t   version;
-  // What it is for, in a sentence or two.
+  // What the plugin does, in one or two sentences.
   wire_string_t   doc;
-  // The columns of the rows that it returns.
+  // The columns of the returned rows.
   exports_millstream_plugin_reader_schema_t   output;
   // A JSON Schema of the config; empty: any config.
   wire_string_t   config_schema;
 } exports_millstream_plugin_reader_description_t;
 
-// When there may be more behind a poll.
+// When more rows may be available after a poll.
 typedef struct exports_millstream_plugin_reader_next_t {
   uint8_t tag;
   union {
@@ -264,18 +264,18 @@ typedef struct exports_millstream_plugin_reader_next_t {
   } val;
 } exports_millstream_plugin_reader_next_t;
 
-// At once.
+// Immediately.
 #define EXPORTS_MILLSTREAM_PLUGIN_READER_NEXT_READY 0
-// There is nothing for now: in so many milliseconds, or sooner.
+// Nothing now: after this many milliseconds, or earlier.
 #define EXPORTS_MILLSTREAM_PLUGIN_READER_NEXT_PAUSE 1
-// Never: the partition has come to its end.
+// Never: the partition has ended.
 #define EXPORTS_MILLSTREAM_PLUGIN_READER_NEXT_ENDED 2
 
-// What came and is no row. It goes to the source's rejected rows.
+// Input that is not a row. It becomes one of the source's rejected rows.
 typedef struct exports_millstream_plugin_reader_refusal_t {
-  // What came, or the beginning of it.
+  // The input, or the beginning of it.
   wire_list_u8_t   data;
-  // Why, for a person to read.
+  // Why, as a message for people.
   wire_string_t   reason;
 } exports_millstream_plugin_reader_refusal_t;
 
@@ -284,15 +284,15 @@ typedef struct {
   size_t len;
 } exports_millstream_plugin_reader_list_refusal_t;
 
-// What a poll gives.
+// The result of a poll.
 typedef struct exports_millstream_plugin_reader_polled_t {
-  // Rows, as many as there are and at most as many as were asked for.
+  // The available rows, at most `rows-max`.
   exports_millstream_plugin_reader_batch_t   rows;
-  // What came and is no row. It counts as rows do.
+  // Input that is not a row. Each counts as a row.
   exports_millstream_plugin_reader_list_refusal_t   refused;
-  // Where to go on behind all of these, in the plugin's own words; `none`: where the partition stood before.
+  // The position after all of these, in the plugin's own format; `none`: the previous position.
   wire_option_list_u8_t   position;
-  // When there may be more.
+  // When to poll again.
   exports_millstream_plugin_reader_next_t   next;
 } exports_millstream_plugin_reader_polled_t;
 
@@ -337,29 +337,29 @@ typedef struct {
 extern void millstream_plugin_log_write(millstream_plugin_log_level_t level, wire_string_t *message);
 
 // Imported Functions from `millstream:plugin/metrics@0.1.3`
-// Adds to the counter of this name, which begins at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
+// Adds to the counter of this name, which starts at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
 extern void millstream_plugin_metrics_add(wire_string_t *counter, uint64_t amount);
 
 // Imported Functions from `millstream:plugin/files@0.1.3`
-// The size of a granted file, in bytes. An error says that the job grants no file of this name.
+// The size of a granted file, in bytes. An error if the job grants no file of this name.
 extern bool millstream_plugin_files_size(wire_string_t *name, uint64_t *ret, wire_string_t *err);
-// Bytes of a granted file from an offset on; fewer than `length` at its end.
+// Bytes of a granted file from an offset; fewer than `length` at its end.
 extern bool millstream_plugin_files_read(wire_string_t *name, uint64_t offset, uint32_t length, wire_list_u8_t *ret, wire_string_t *err);
 
 // Imported Functions from `millstream:plugin/net@0.1.3`
 // Connects over TCP.
 extern bool millstream_plugin_net_connect(wire_string_t *host, uint16_t port, uint32_t timeout_ms, uint32_t *ret, millstream_plugin_net_fault_t *err);
-// Reads what is there, at least one byte and at most so many; waits for the first.
+// Reads the available bytes: at least one, at most `bytes-max`. Waits for the first one.
 extern bool millstream_plugin_net_read(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, wire_list_u8_t *ret, millstream_plugin_net_fault_t *err);
-// Writes all of these bytes. After a `timeout` some of them may have gone out.
+// Writes all bytes. After a `timeout`, some of them may have been sent.
 extern bool millstream_plugin_net_write(uint32_t socket, wire_list_u8_t *data, uint32_t timeout_ms, millstream_plugin_net_fault_t *err);
-// Listens for datagrams at an address of this machine; port 0: any free one.
+// Listens for datagrams at an address of this machine. Port 0 is any free port.
 extern bool millstream_plugin_net_bind(wire_string_t *host, uint16_t port, uint32_t *ret, millstream_plugin_net_fault_t *err);
-// Takes the next datagram; what is longer than so many bytes is cut.
+// Receives the next datagram, truncated to `bytes-max`.
 extern bool millstream_plugin_net_receive(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, millstream_plugin_net_datagram_t *ret, millstream_plugin_net_fault_t *err);
 // Sends a datagram.
 extern bool millstream_plugin_net_send(uint32_t socket, wire_string_t *host, uint16_t port, wire_list_u8_t *data, millstream_plugin_net_fault_t *err);
-// Closes a socket. Closing what is closed does nothing.
+// Closes a socket. Does nothing if it is closed.
 extern void millstream_plugin_net_close(uint32_t socket);
 
 // Exported Functions from `millstream:plugin/reader@0.1.3`

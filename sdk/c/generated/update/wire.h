@@ -14,7 +14,7 @@ typedef struct wire_string_t {
   size_t len;
 } wire_string_t;
 
-// How much a line matters.
+// The level of a line.
 typedef uint8_t millstream_plugin_log_level_t;
 
 #define MILLSTREAM_PLUGIN_LOG_LEVEL_DEBUG 0
@@ -52,17 +52,17 @@ typedef struct millstream_plugin_types_data_type_t {
   } val;
 } millstream_plugin_types_data_type_t;
 
-// `data`: a bitmap, one bit a row, least significant bit first.
+// `data`: a bitmap, one bit per row, least significant bit first.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_BOOL 0
-// `data`: 8 bytes a row, two's complement.
+// `data`: 8 bytes per row, two's complement.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_INT64 1
-// `data`: 8 bytes a row, IEEE 754. NaNs are canonical.
+// `data`: 8 bytes per row, IEEE 754. NaNs are canonical.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_FLOAT64 2
 // `offsets`: rows + 1 signed 32-bit numbers; `data`: UTF-8. Row i is `data[offsets[i] .. offsets[i + 1]]`.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_TEXT 3
 // Laid out as `text`, any bytes.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_BINARY 4
-// `data`: 8 bytes a row, microseconds since 1970-01-01 00:00 UTC.
+// `data`: 8 bytes per row, microseconds since 1970-01-01 00:00 UTC.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_TIMESTAMP 5
 // Any other Arrow type, named as Arrow names it. `data`: an Arrow IPC stream that holds this one column.
 #define MILLSTREAM_PLUGIN_TYPES_DATA_TYPE_ARROW 6
@@ -92,7 +92,7 @@ typedef struct {
 
 // The rows of one column.
 typedef struct millstream_plugin_types_column_t {
-  // A bitmap, one bit a row, least significant bit first; a set bit is a value, a clear one a null. `none`: no nulls.
+  // A bitmap, one bit per row, least significant bit first: a set bit is a value, a clear bit a null. `none`: no nulls.
   wire_option_list_u8_t   validity;
   // Where each row begins, for `text` and `binary`; `none` otherwise.
   wire_option_list_u8_t   offsets;
@@ -105,7 +105,7 @@ typedef struct {
   size_t len;
 } millstream_plugin_types_list_column_t;
 
-// Rows, as columns in schema order. The schema is the one that `describe` agreed on.
+// Rows, as columns in schema order. The schema is that of `describe`.
 typedef struct millstream_plugin_types_batch_t {
   uint32_t   rows;
   millstream_plugin_types_list_column_t   columns;
@@ -116,27 +116,27 @@ typedef struct {
   int64_t val;
 } wire_option_s64_t;
 
-// What a call may know about the outside. A replay of the batch passes the same.
+// The context of a call. A replay of the batch passes the same.
 typedef struct millstream_plugin_types_context_t {
-  // The batch id: 1, 2, 3 … since the job's first start.
+  // The batch ID: 1, 2, 3 … since the job's first start.
   uint64_t   batch;
   // The batch time: the end of the batch's interval, microseconds since 1970-01-01 00:00 UTC.
   int64_t   time;
-  // Event time up to which input is considered complete, microseconds since 1970; `none` where there is none.
+  // Event time up to which input is considered complete, microseconds since 1970; `none` if there is none.
   wire_option_s64_t   watermark;
-  // The stage's `config` of the job file, as JSON text (`{}` where the job gives none).
+  // The stage's `config` in the job file, as JSON (`{}` if the job has none).
   wire_string_t   config;
 } millstream_plugin_types_context_t;
 
-// A row that the plugin refuses. The host moves it to the stage's rejected rows.
+// A row that the plugin rejects. The host moves it to the stage's rejected rows.
 typedef struct millstream_plugin_types_rejection_t {
   // The row's index in the input batch.
   uint32_t   row;
-  // Why, for a person to read.
+  // Why, as a message for people.
   wire_string_t   reason;
 } millstream_plugin_types_rejection_t;
 
-// Why a call failed. The message is for a person to read.
+// Why a call failed, with a message for people.
 typedef struct millstream_plugin_types_error_t {
   uint8_t tag;
   union {
@@ -146,11 +146,11 @@ typedef struct millstream_plugin_types_error_t {
   } val;
 } millstream_plugin_types_error_t;
 
-// The stage's `config` is wrong: the author of the job can mend it.
+// The stage's `config` is wrong: the author of the job can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_CONFIG 0
-// The input's schema or key does not fit: the author of the job can mend it.
+// The input's schema or key does not fit: the author of the job can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_INPUT 1
-// Anything else: the author of the plugin can mend it.
+// Any other error: the author of the plugin can fix it.
 #define MILLSTREAM_PLUGIN_TYPES_ERROR_INTERNAL 2
 
 typedef struct {
@@ -158,19 +158,19 @@ typedef struct {
   millstream_plugin_types_schema_t val;
 } millstream_plugin_types_option_schema_t;
 
-// What a plugin says of itself for a given config and input.
+// The plugin's description of itself, for a config and an input.
 typedef struct millstream_plugin_types_description_t {
   // The plugin's name, as in its package.
   wire_string_t   name;
   // The plugin's version (semver).
   wire_string_t   version;
-  // What it is for, in a sentence or two.
+  // What the plugin does, in one or two sentences.
   wire_string_t   doc;
-  // The columns that it reads, by name, in the order in which calls pass them. The host checks that the stage's
-  // input has them with these types, and passes no others. A plugin that works on any input returns what it
-  // wants of the input that it was given.
+  // The columns that the plugin reads, by name, in the order of calls. The host checks that the stage's input has
+  // them with these types, and passes no others. A plugin that works on any input returns the columns that it needs
+  // of the given input.
   millstream_plugin_types_schema_t   input;
-  // The columns of the rows that it returns (for `aggregate`: without the key columns, which the host adds).
+  // The columns of the returned rows (for `aggregate`: without the key columns, which the host adds).
   millstream_plugin_types_schema_t   output;
   // The columns of a state (world `update`) or of an accumulator (world `aggregate`); none for `transform`.
   millstream_plugin_types_schema_t   state;
@@ -191,10 +191,9 @@ typedef struct {
 
 // The timers for which the groups of a call are called.
 typedef struct millstream_plugin_timers_due_times_t {
-  // Where each group's times end in `times`: an unsigned 32-bit number a group.
+  // Where each group's times end in `times`: one unsigned 32-bit number per group.
   wire_list_u8_t   ends;
-  // The times that were asked for, the earliest of a group first: 8 bytes each, microseconds since 1970, two's
-  // complement.
+  // The requested times, the earliest of a group first: 8 bytes each, microseconds since 1970, two's complement.
   wire_list_u8_t   times;
 } millstream_plugin_timers_due_times_t;
 
@@ -210,20 +209,20 @@ typedef millstream_plugin_types_rejection_t exports_millstream_plugin_updater_re
 
 typedef millstream_plugin_types_schema_t exports_millstream_plugin_updater_schema_t;
 
-// Rows grouped by key, and the state of each key. A group is a key: all of these have one row a group, in the
-// same order, but for `rows`.
+// Rows grouped by key, and the state of each key. A group is a key. Except `rows`, all of these have one row per
+// group, in the same order.
 typedef struct exports_millstream_plugin_updater_groups_t {
   // The key columns.
   exports_millstream_plugin_updater_batch_t   keys;
-  // The rows, those of the first group first, within a group in the order of arrival. A group may have none.
+  // The rows: first those of the first group. Within a group they are in order of arrival. A group may have none.
   exports_millstream_plugin_updater_batch_t   rows;
-  // Where each group's rows end in `rows`: an unsigned 32-bit number a group.
+  // Where each group's rows end in `rows`: one unsigned 32-bit number per group.
   wire_list_u8_t   ends;
-  // The old states. The row of a key that has none is null, or zero where columns are not nullable.
+  // The old states. The row of a key without state is null, or zero in columns that are not nullable.
   exports_millstream_plugin_updater_batch_t   states;
-  // A bitmap, one bit a group: set where the key had a state.
+  // A bitmap, one bit per group: set if the key had a state.
   wire_list_u8_t   known;
-  // A bitmap, one bit a group: set where the key was idle for the stage's `timeout` and is called a last time.
+  // A bitmap, one bit per group: set if the key was idle for the stage's `timeout` and this is its last call.
   // Its state is removed afterwards, whatever the plugin returns.
   wire_list_u8_t   timed_out;
 } exports_millstream_plugin_updater_groups_t;
@@ -233,15 +232,15 @@ typedef struct {
   size_t len;
 } exports_millstream_plugin_updater_list_rejection_t;
 
-// What becomes of the groups.
+// The result of a call with groups.
 typedef struct exports_millstream_plugin_updater_updated_t {
-  // The new states, one row a group.
+  // The new states, one row per group.
   exports_millstream_plugin_updater_batch_t   states;
-  // A bitmap, one bit a group: set where the new state is kept, clear where the key is removed.
+  // A bitmap, one bit per group: set if the new state is kept, clear if the key is removed.
   wire_list_u8_t   kept;
   // Rows to emit, any number.
   exports_millstream_plugin_updater_batch_t   output;
-  // The rows of `groups.rows` that are refused.
+  // The rejected rows of `groups.rows`.
   exports_millstream_plugin_updater_list_rejection_t   rejections;
 } exports_millstream_plugin_updater_updated_t;
 
@@ -266,32 +265,32 @@ typedef struct {
 extern void millstream_plugin_log_write(millstream_plugin_log_level_t level, wire_string_t *message);
 
 // Imported Functions from `millstream:plugin/metrics@0.1.3`
-// Adds to the counter of this name, which begins at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
+// Adds to the counter of this name, which starts at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
 extern void millstream_plugin_metrics_add(wire_string_t *counter, uint64_t amount);
 
 // Imported Functions from `millstream:plugin/files@0.1.3`
-// The size of a granted file, in bytes. An error says that the job grants no file of this name.
+// The size of a granted file, in bytes. An error if the job grants no file of this name.
 extern bool millstream_plugin_files_size(wire_string_t *name, uint64_t *ret, wire_string_t *err);
-// Bytes of a granted file from an offset on; fewer than `length` at its end.
+// Bytes of a granted file from an offset; fewer than `length` at its end.
 extern bool millstream_plugin_files_read(wire_string_t *name, uint64_t offset, uint32_t length, wire_list_u8_t *ret, wire_string_t *err);
 
 // Imported Functions from `millstream:plugin/stage@0.1.3`
 // The columns of the rows that a call passes, in order: in `describe` all columns of the stage's input, later those
 // that the description named.
 extern void millstream_plugin_stage_input(millstream_plugin_stage_schema_t *ret);
-// The stage's key columns, in order, in `describe` as in later calls; none where the stage has no key.
+// The stage's key columns, in order, in `describe` and in later calls; none if the stage has no key.
 extern void millstream_plugin_stage_key(millstream_plugin_stage_schema_t *ret);
-// The same for each input of the stage, in order: one, but in world `cogroup`, where `input` is the first of them.
+// The columns of each input of the stage, in order. Only world `cogroup` has more than one; `input` is the first.
 extern void millstream_plugin_stage_inputs(millstream_plugin_stage_list_schema_t *ret);
 
 // Imported Functions from `millstream:plugin/timers@0.1.3`
-// Asks to be called for the key of a group of this call, in the first batch after this one that has reached this
-// time, with rows or without. A key has one timer a time: asking again changes nothing. A timer waits until it is due
-// or cancelled, also where the key's state is removed.
+// Requests a call for the key of a group of this call, in the first later batch that has reached this time, with or
+// without rows. A key has one timer per time: another request changes nothing. A timer waits until it is due or
+// cancelled, even if the key's state is removed.
 extern void millstream_plugin_timers_set(uint32_t group, int64_t at);
-// Takes back what `set` asked for, if it was asked for.
+// Cancels a timer, if it was set.
 extern void millstream_plugin_timers_cancel(uint32_t group, int64_t at);
-// The timers of this call. They are gone: what is to come again has to be set again.
+// The timers of this call. They are removed; set a timer again to repeat it.
 extern void millstream_plugin_timers_due(millstream_plugin_timers_due_times_t *ret);
 
 // Exported Functions from `millstream:plugin/updater@0.1.3`

@@ -1,41 +1,40 @@
-/* The context of a function's call, and what it can do besides returning rows. */
+/* Context of a call, and functions for logs, counters, files, timers and memory. */
 #ifndef MILLSTREAM_CALL_H
 #define MILLSTREAM_CALL_H
 
 #include "row.h"
 
-/* What a function returns. */
+/* Return value of a function. */
 typedef enum ms_status {
     MS_OK,
     /* World `update`: the key is removed. */
     MS_REMOVE,
     /* The result of `ms_reject`: the row, or the rows of the key, are rejected. */
     MS_REJECTED,
-    /* What `ms_fail` returns: the call has failed. */
+    /* The result of `ms_fail`: the call fails. */
     MS_FAILED
 } ms_status;
 
 /*
- * The information that a call has about its environment. A replay of the batch gives the same. The other fields are
- * internal to the SDK.
+ * Context of a call. A replay of the batch has the same context. Fields without a comment are internal to the SDK.
  */
 typedef struct ms_call {
-    /* The batch id: 1, 2, 3 … since the job's first start. */
+    /* ID of the batch: 1, 2, 3 … since the job's first start. */
     uint64_t batch;
-    /* The batch time: the end of the batch's interval. The only clock that a plugin has. */
+    /* Time of the batch: the end of its interval. A plugin has no other clock. */
     ms_timestamp time;
     /* Event time up to which input is considered complete. */
     ms_opt_timestamp watermark;
-    /* World `update`: whether this is the last call of a key that was idle for the stage's `timeout`. Its state is removed
-     * afterwards, whatever the function returns. */
+    /* World `update`: whether this is the last call for a key that was idle for the stage's `timeout`. The key's state is
+     * removed afterwards, whatever the function returns. */
     bool timed_out;
-    /* World `update`: whether the key has a state; the state that the function gets is all zeros otherwise. */
+    /* World `update`: whether the key has a state. Otherwise the function receives a state of zeros. */
     bool known;
-    /* The struct that `MS_CONFIG` names; NULL without. */
+    /* The struct of `MS_CONFIG`, or NULL. */
     const void *config;
-    /* The row that `MS_KEY` names: the key; NULL without. */
+    /* The key, as the row of `MS_KEY`, or NULL. */
     const void *key;
-    /* The next row that is not passed to the function, and whether it has requested timers. */
+    /* Internal: the next row that is not passed to the function, and whether it has changed timers. */
     uint32_t skip;
     bool has_asked;
     struct ms_engine *engine;
@@ -49,59 +48,59 @@ ms_status ms_reject(ms_call *call, const char *format, ...) __attribute__((forma
 ms_status ms_fail_at(ms_call *call, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Fails and stops the call immediately if a condition is false. */
+/* Traps immediately if a condition is false. */
 #define ms_assert(condition) ((condition) ? (void)0 : ms_stop(__FILE__, __LINE__, __func__, #condition))
 void ms_stop(const char *file, int line, const char *function, const char *condition) __attribute__((noreturn));
 
 /* Functions on batches only: rejects one row of the input (in world `cogroup`: of that input). */
 void ms_reject_row(ms_call *call, uint32_t input, uint32_t row, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-/* Functions on batches, and sinks: the input or the key is unsuitable, which the job's author can fix. */
+/* Functions on batches, and sinks: fails the call because the input or the key is unsuitable. The job's author can fix this. */
 ms_status ms_refuse_input(ms_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Worlds `source` and `sink`: lets the call fail for a config that can be read and is wrong, or for a sink that a later start of the
- * job has taken over. The job ends. */
+/* Worlds `source` and `sink`: fails the job, because the config could be read but is wrong, or because a later start of the job
+ * has taken over the sink. */
 ms_status ms_refuse_config(ms_call *call, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Memory that is freed after the call; at least sixteen bytes are aligned. Never NULL: the call fails without memory. */
+/* Allocates memory, aligned to sixteen bytes, that is freed after the call. Never returns NULL: without memory, it traps. */
 void *ms_alloc(size_t size);
-/* A string formatted like `printf`; freed after the call. */
+/* Formats a string like `printf`. It is freed after the call. */
 ms_text ms_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The shortest text that reads as this number again, for `%s`; freed after the call. */
+/* Formats a number with as few digits as needed to read it back. The string is freed after the call. */
 const char *ms_number(double number);
 
 /*
- * Logs a line for the operator. The host shows it with stage, plugin and batch, and drops lines above its limits. In
- * tests they go to standard error.
+ * Log a message for the operator. The host adds stage, plugin and batch, and drops messages above its limits. In tests,
+ * messages go to standard error.
  */
 void ms_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ms_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ms_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void ms_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Adds to the counter of this name, which begins at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored. */
+/* Adds to a counter, which starts at 0. Names match `[a-z][a-z0-9_]{0,63}`; other names are ignored. */
 void ms_count(const char *counter, uint64_t amount);
 
-/* The contents of a file that the job grants, in tests of the file of this name under `testdata/`; freed after the call.
- * Without such a file the call fails, and this returns no data. */
+/* Returns the contents of a granted file; they are freed after the call. In tests, it reads the file of this name in `testdata/`.
+ * If there is none, the call fails and this returns no data. */
 ms_binary ms_file(ms_call *call, const char *name);
 
-/* Returns the columns of an input of the stage: in `describe` all, later those that the description named. */
+/* Returns the columns of an input. In `describe`, these are all columns; later only those that the description selects. */
 ms_schema ms_input_schema(ms_call *call, uint32_t input);
-/* Returns the stage's key columns; none if it has no key. */
+/* Returns the stage's key columns. Empty if the stage has no key. */
 ms_schema ms_key_schema(ms_call *call);
-/* The name of a column's type, as job files write it; and a schema as `name text, amount int64`. Freed after the call. */
+/* Format a column type as in job files, and a schema as in `name text, amount int64`. The strings are freed after the call. */
 const char *ms_type_name(const ms_field *field);
 const char *ms_schema_text(ms_schema schema);
 
 /*
- * World `update`: timers call a key, with rows or without, at a time that its function has requested. Times are event
- * time if the stage has `time`, otherwise processing time. A key has one timer per time; it waits until it is due or
- * cancelled, even if the key's state is removed.
+ * World `update`: timers call a key, with or without rows, at a given time. In a stage with `time`, a timer's time is event
+ * time; otherwise it is processing time. A key has at most one timer per time. A timer stays until it is due or canceled,
+ * even if the state is removed.
  */
 void ms_timer_set(ms_call *call, ms_timestamp at);
 void ms_timer_cancel(ms_call *call, ms_timestamp at);
-/* Returns the due times of this key, the earliest first. They are why a key without rows is called. */
+/* Returns the due times of this key, earliest first. If the key has no rows, these are the reason for the call. */
 const ms_timestamp *ms_timers_due(ms_call *call, uint32_t *count);
 
 #endif

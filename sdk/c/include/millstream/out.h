@@ -1,4 +1,4 @@
-/* Where plugin functions put the rows that they return: Arrow's buffers, so that a row costs no allocation of its own. */
+/* Output rows of plugin functions, stored in Arrow buffers: a row needs no allocation of its own. */
 #ifndef MILLSTREAM_OUT_H
 #define MILLSTREAM_OUT_H
 
@@ -9,49 +9,49 @@
 #include <wasm_simd128.h>
 #endif
 
-/* A column that is being written. */
+/* A column under construction. */
 typedef struct ms_out_column {
     void *values;
-    /* Text and binary: where rows end; and how much of `values` is used and there, in bytes. */
+    /* Text and binary: the ends of the rows, and the used and allocated bytes of `values`. */
     uint32_t *offsets;
     size_t length;
     size_t capacity;
-    /* Columns that may have nulls. */
+    /* Nullable columns. */
     uint8_t *validity;
     bool has_nulls;
-    /* A column that is returned as it came. */
+    /* A column of the input that is returned unchanged. */
     const ms_column *passed;
 } ms_out_column;
 
-/* Rows to return. `NAME_push` appends one. */
+/* Output rows. `NAME_push` appends one. */
 typedef struct ms_out {
     uint32_t rows;
-    /* Rows that there is room for. */
+    /* Number of rows with allocated memory. */
     uint32_t capacity;
     uint32_t width;
     ms_out_column *columns;
     ms_schema schema;
-    /* The group of each row, where keys are put before it; NULL otherwise. */
+    /* The group of each row, if the key columns come before the rows; NULL otherwise. */
     uint32_t *groups;
     uint32_t group;
 } ms_out;
 
-/* Bytes at the end of a column of text that are room for copying more than a value has. */
+/* Free bytes at the end of a text column, so that copies may write more than a value has. */
 #define MS_SLACK 16
 
-/* Makes room for more rows. */
+/* Reserves memory for more rows. */
 void ms_out_grow(ms_out *out, uint32_t rows);
-/* Makes room for more bytes in a column of text or binary. */
+/* Reserves memory for more bytes in a text or binary column. */
 void ms_out_column_grow(ms_out_column *column, size_t bytes);
-/* Removes all rows from this one on. */
+/* Removes all rows from an index on. */
 void ms_out_truncate(ms_out *out, uint32_t rows);
 
 /*
- * For functions on batches: appends rows whose columns the caller fills with the functions below, or passes on. In
- * nullable columns the rows are not null unless `ms_mark` says so; rows of text and binary are empty.
+ * For functions on batches: appends rows. The caller fills their columns with the functions below, or passes columns of
+ * the input. In nullable columns, rows are not null unless `ms_mark` sets this. Rows of text and binary are empty.
  */
 void ms_out_extend(ms_out *out, uint32_t rows);
-/* Returns a column of the input unchanged; it must have as many rows as the output will have. */
+/* Returns a column of the input unchanged. It must have as many rows as the output. */
 void ms_out_pass(ms_out *out, uint32_t column, const ms_column *passed);
 
 static inline int64_t *ms_out_int64s(ms_out *out, uint32_t column)
@@ -69,7 +69,7 @@ static inline ms_timestamp *ms_out_timestamps(ms_out *out, uint32_t column)
     return out->columns[column].values;
 }
 
-/* Begins a row; there is room for it afterwards. */
+/* Starts a row, and reserves memory for it. */
 static inline uint32_t ms_out_begin(ms_out *out)
 {
     if (out->rows == out->capacity)
@@ -86,7 +86,7 @@ static inline void ms_set_bit(uint8_t *bits, uint32_t row, bool value)
     bits[row / 8] = (uint8_t)((bits[row / 8] & ((1u << bit) - 1)) | (unsigned)value << bit);
 }
 
-/* Says whether the row of a column that may have nulls is a value. */
+/* Sets whether the row of a nullable column has a value. */
 static inline void ms_mark(ms_out_column *column, uint32_t row, bool is_set)
 {
     ms_set_bit(column->validity, row, is_set);
@@ -94,9 +94,8 @@ static inline void ms_mark(ms_out_column *column, uint32_t row, bool is_set)
 }
 
 /*
- * Copies bytes to a buffer with room for `MS_SLACK` more. A function call for a few bytes would cost more than
- * everything else that is done for a word. So up to sixteen are copied as one piece, if the piece is within the
- * memory.
+ * Copies bytes to a buffer with `MS_SLACK` free bytes after them. A function call for a few bytes would cost more than all
+ * other work for a word. So up to sixteen bytes are copied as one piece, if the piece does not cross the memory's end.
  */
 static inline void ms_copy(uint8_t *to, const uint8_t *from, size_t length)
 {

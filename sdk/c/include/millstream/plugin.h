@@ -1,6 +1,6 @@
 /*
- * A plugin as the SDK calls it. The macros of `worlds.h` create one from functions on rows. For functions on batches
- * write it by hand, as `MS_PLUGIN(.world = MS_WORLD_TRANSFORM, .input = &pair_row, .output = &sum_row, .process =
+ * A plugin, as the SDK calls it. The macros of `worlds.h` create one from functions on rows. For functions on batches,
+ * write it by hand, for example `MS_PLUGIN(.world = MS_WORLD_TRANSFORM, .input = &pair_row, .output = &sum_row, .process =
  * add);`.
  */
 #ifndef MILLSTREAM_PLUGIN_H
@@ -18,22 +18,22 @@ typedef enum ms_world {
     MS_WORLD_SINK
 } ms_world;
 
-/* The rows of one input, grouped by key: those of the first group first, within a group in the order of arrival. */
+/* The rows of one input, grouped by key: the first group first, within a group in the order of arrival. */
 typedef struct ms_grouped {
     ms_batch rows;
-    /* Where each group's rows end: they begin where those of the group before end. */
+    /* The end of each group's rows, which start at the end of the previous group. */
     const uint32_t *ends;
 } ms_grouped;
 
 /* Rows grouped by key. */
 typedef struct ms_groups {
-    /* The key columns, one row a group. */
+    /* The key columns, one row per group. */
     ms_batch keys;
-    /* World `update` has one input; `cogroup` those of the stage, in order. */
+    /* World `update` has one input; `cogroup` has the stage's inputs, in order. */
     const ms_grouped *inputs;
     uint32_t inputs_count;
     /*
-     * World `update`: the old states, one row per group; bitmaps of the groups that have one, and of those that are
+     * World `update`: the old states, one row per group; bitmaps of the groups that have a state, and of those that are
      * called a last time.
      */
     ms_batch states;
@@ -41,12 +41,12 @@ typedef struct ms_groups {
     const uint8_t *timed_out;
 } ms_groups;
 
-/* What a plugin says of itself. */
+/* The description of a plugin. */
 typedef struct ms_description {
     ms_text name;
     ms_text version;
     ms_text doc;
-    /* The columns that are read of each input. */
+    /* The columns of each input. */
     const ms_schema *inputs;
     uint32_t inputs_count;
     ms_schema output;
@@ -57,37 +57,37 @@ typedef struct ms_description {
     ms_text config_schema;
 } ms_description;
 
-/* How states of another version become states of this one; see `MS_MIGRATE`. */
+/* A migration of states from another version; see `MS_MIGRATE`. */
 typedef struct ms_migration {
     /* The old states. */
     const ms_row *old;
-    /* Puts the new state of each old one into `states`. */
+    /* Writes the new state of each old one to `states`. */
     ms_status (*migrate)(const ms_batch *old, ms_out *states, ms_call *call);
 } ms_migration;
 
 typedef struct ms_plugin {
     ms_world world;
-    /* The rows read, returned and kept, and the key if one is required. */
+    /* The rows of input, output and state, and of the key if the plugin requires one. */
     const ms_row *input;
     const ms_row *output;
     const ms_row *state;
     const ms_row *key;
-    /* World `cogroup`: the rows of each input, and a NULL. */
+    /* World `cogroup`: the rows of each input, ended by NULL. */
     const ms_row *const *inputs;
-    /* Whether rows returned begin with the key columns. */
+    /* Whether the key columns come before the output columns. */
     bool keyed;
     size_t config_size;
     void (*config_read)(ms_config *from, void *to);
     const char *config_schema;
     /*
-     * For plugins that work on any columns: changes the plugin's description, based on `ms_input_schema` and
+     * For plugins that accept any columns: completes the plugin's description, based on `ms_input_schema` and
      * `ms_key_schema`.
      */
     ms_status (*describe)(ms_description *description, ms_call *call);
     ms_status (*process)(const ms_batch *input, ms_out *out, ms_call *call);
     /* Writes one state per group to `states`, and clears its bit in `kept` if the key is removed. */
     ms_status (*update)(const ms_groups *groups, ms_out *states, uint8_t *kept, ms_out *out, ms_call *call);
-    /* World `update-migrating`: the migrations, and a NULL. */
+    /* World `update-migrating`: the migrations, ended by NULL. */
     const ms_migration *const *migrations;
     ms_status (*cogroup)(const ms_groups *groups, ms_out *out, ms_call *call);
     ms_status (*lift)(const ms_batch *rows, ms_out *out, ms_call *call);
@@ -105,19 +105,19 @@ extern const ms_plugin ms_the_plugin;
 
 #define MS_PLUGIN(...) const ms_plugin ms_the_plugin = {__VA_ARGS__}
 
-/* What may follow the function in the macros of a world. */
+/* Options after the function in the macros of a world. */
 
-/* Each row returned begins with the columns of its key. */
+/* The key columns come before the output columns. */
 #define MS_KEYED .keyed = true
-/* The function wants its key, as a row of this kind: `call->key`. Without it the plugin works with any key. */
+/* The function receives its key as a row of this kind: `call->key`. Without this option, the plugin accepts any key. */
 #define MS_KEY(row) .key = &row##_row
-/* The stage's config, as this struct: `call->config`. The function reads it, `void read(ms_config *from, void *to)`. */
+/* The function receives the config as this struct: `call->config`. `void read(ms_config *from, void *to)` reads it. */
 #define MS_CONFIG(type, function) .config_size = sizeof(type), .config_read = (function)
 /* A JSON Schema of the config, for authors of jobs. */
 #define MS_CONFIG_SCHEMA(text) .config_schema = (text)
-/* World `update-migrating`: the migrations from `MS_MIGRATE`, as `MS_MIGRATIONS(&from_first_migration)`. */
+/* World `update-migrating`: the migrations of `MS_MIGRATE`, for example `MS_MIGRATIONS(&from_first_migration)`. */
 #define MS_MIGRATIONS(...) .migrations = (const ms_migration *const[]){__VA_ARGS__, NULL}
-/* World `cogroup`: the rows of each input, as `MS_INPUTS(&order_row, &payment_row)`; `&ms_nothing_row` are only counted. */
+/* World `cogroup`: the rows of each input, for example `MS_INPUTS(&order_row, &payment_row)`. Rows of `&ms_nothing_row` are only counted. */
 #define MS_INPUTS(...) ((const ms_row *const[]){__VA_ARGS__, NULL})
 
 #endif

@@ -8,28 +8,28 @@
 typedef struct ms_row {
     const ms_field *fields;
     uint32_t width;
-    /* Bytes of the struct. */
+    /* Size of the struct in bytes. */
     size_t size;
     void (*read)(const ms_batch *batch, uint32_t row, void *to);
 } ms_row;
 
-/* The rows of one key, in the order of arrival. Made by the SDK; `NAME_next` takes one. */
+/* The rows of one key, in the order of arrival. Created by the SDK; `NAME_next` takes one. */
 typedef struct ms_rows {
     const ms_batch *batch;
     uint32_t next;
     uint32_t end;
-    /* Rows to skip, in order: they are null in a field without `ms_opt_`. */
+    /* Rows to skip, in order: they have a null in a field without `ms_opt_`. */
     const uint32_t *skip;
     uint32_t skips;
 } ms_rows;
 
-/* How many rows are left. */
+/* Returns the number of remaining rows. */
 static inline uint32_t ms_rows_count(const ms_rows *rows)
 {
     return rows->end - rows->next - rows->skips;
 }
 
-/* The next row's index in the batch; false after the last. */
+/* Advances to the next row. Sets its index in the batch. Returns false after the last row. */
 static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 {
     while (rows->next < rows->end) {
@@ -45,11 +45,11 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 }
 
 /*
- * MS_ROW(name, COLUMNS) makes the struct `name` and, for the rows of its columns,
+ * MS_ROW(name, COLUMNS) defines the struct `name` and two functions:
  *   name_push(out, row)    appends a row to an output,
- *   name_next(rows, &row)  takes the next row of a key, and is false behind the last.
+ *   name_next(rows, &row)  takes the next row of a key, and returns false after the last.
  * COLUMNS is a macro that lists the columns: their type in C and the field's name. A third argument is the column's name
- * where it is another one:
+ * if it differs:
  *
  *     #define CLICK(COLUMN) \
  *         COLUMN(ms_text, user) \
@@ -57,9 +57,9 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
  *         COLUMN(double, price)
  *     MS_ROW(click, CLICK);
  *
- * Types are bool, int64_t, double, ms_text, ms_binary, ms_timestamp, and ms_opt_bool, ms_opt_int64, ms_opt_double,
- * ms_opt_text, ms_opt_binary, ms_opt_timestamp for columns with nulls. Columns of ms_written and ms_opt_written have a fourth
- * argument, their type as job files name it: a date, a decimal, a struct or a list.
+ * Types are bool, int64_t, double, ms_text, ms_binary, ms_timestamp, and for nullable columns ms_opt_bool, ms_opt_int64,
+ * ms_opt_double, ms_opt_text, ms_opt_binary, ms_opt_timestamp. Columns of ms_written and ms_opt_written have a fourth
+ * argument, their type as in job files: a date, a decimal, a struct or a list.
  *
  *     COLUMN(ms_written, paid, "paid", "decimal(12,2)")
  */
@@ -93,17 +93,17 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
     static const ms_row name##_row MS_UNUSED = {name##_fields, sizeof(name##_fields) / sizeof(name##_fields[0]),       \
                                                 sizeof(name), name##_read_any}
 
-/* The first and the second of some arguments. */
+/* Select the first or the second argument. */
 #define MS_FIRST(...) MS_FIRST_OF(__VA_ARGS__, 0)
 #define MS_FIRST_OF(first, ...) first
 #define MS_SECOND_OF(first, second, ...) second
 #define MS_THIRD_OF(first, second, third, ...) third
 #define MS_STRING(word) MS_STRING_OF(word)
 #define MS_STRING_OF(word) #word
-/* The name of a column, of a field's name and perhaps another one. */
+/* The name of a column: the third argument of COLUMN, or else the field's name. */
 #define MS_COLUMN_NAME(...) MS_SECOND_OF(__VA_ARGS__, MS_STRING(MS_FIRST(__VA_ARGS__)), 0)
 
-/* The name of its type, if it has a third argument after that of C. */
+/* The type name in the fourth argument of COLUMN, or an empty string. */
 #define MS_COLUMN_TYPE(...) MS_THIRD_OF(__VA_ARGS__, "", "", 0)
 
 #define MS_ROW_MEMBER(type, ...) type MS_FIRST(__VA_ARGS__);
@@ -113,7 +113,7 @@ static inline bool ms_rows_advance(ms_rows *rows, uint32_t *row)
 #define MS_ROW_READ(type, ...) ms_read_##type(column_++, row_, &to_->MS_FIRST(__VA_ARGS__));
 #define MS_ROW_WRITE(type, ...) ms_write_##type(column_++, row_, value_.MS_FIRST(__VA_ARGS__));
 
-/* The type of a column and whether it may have nulls. */
+/* The type of a column, and whether it is nullable. */
 #define MS_TYPE_bool MS_BOOL, false
 #define MS_TYPE_int64_t MS_INT64, false
 #define MS_TYPE_double MS_FLOAT64, false
@@ -139,7 +139,7 @@ static inline void ms_write_bool(ms_out_column *column, uint32_t row, bool value
     ms_set_bit(column->values, row, value);
 }
 
-/* Values of eight bytes. */
+/* Reads and writes values of eight bytes. */
 #define MS_FIXED_CELL(type)                                                                                            \
     static inline void ms_read_##type(const ms_column *column, uint32_t row, type *to)                                 \
     {                                                                                                                  \
@@ -154,7 +154,7 @@ MS_FIXED_CELL(int64_t)
 MS_FIXED_CELL(double)
 MS_FIXED_CELL(ms_timestamp)
 
-/* Values of any length. */
+/* Reads and writes values of variable length. */
 #define MS_BYTES_CELL(type, unit)                                                                                      \
     static inline void ms_read_##type(const ms_column *column, uint32_t row, type *to)                                 \
     {                                                                                                                  \
@@ -171,7 +171,7 @@ MS_BYTES_CELL(ms_text, char)
 MS_BYTES_CELL(ms_written, char)
 MS_BYTES_CELL(ms_binary, uint8_t)
 
-/* Nullable values. A null has a zero or nothing as its value. */
+/* Reads and writes nullable values. The value of a null is zero or empty. */
 #define MS_OPT_CELL(opt, type)                                                                                         \
     static inline void ms_read_##opt(const ms_column *column, uint32_t row, opt *to)                                   \
     {                                                                                                                  \

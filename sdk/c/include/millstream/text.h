@@ -1,4 +1,4 @@
-/* Text: comparing, and splitting it sixteen bytes at a time. */
+/* Text: compares strings, and splits them sixteen bytes at a time. */
 #ifndef MILLSTREAM_TEXT_H
 #define MILLSTREAM_TEXT_H
 
@@ -16,48 +16,48 @@ static inline bool ms_text_equals(ms_text left, ms_text right)
     return left.length == right.length && (left.length == 0 || memcmp(left.data, right.data, left.length) == 0);
 }
 
-/* Whether a text equals a C string. */
+/* Returns whether a text equals a C string. */
 static inline bool ms_text_is(ms_text text, const char *word)
 {
     return text.length == strlen(word) && memcmp(text.data, word, text.length) == 0;
 }
 
-/* Whether bytes are UTF-8, as a text must be. */
+/* Returns whether bytes are valid UTF-8, as required for a text. */
 bool ms_text_is_utf8(ms_text text);
 /* Returns the number of characters of a text. */
 size_t ms_text_characters(ms_text text);
-/* Removes the next character from the beginning of a text and returns its code point; -1 at the end. */
+/* Removes the first character of a text and returns its code point, or -1 at the end. */
 int32_t ms_text_next(ms_text *rest);
 
-/* The parts of a text between separators, without the empty ones. */
+/* The parts of a text between separators, without empty ones. */
 typedef struct ms_parts {
     ms_text text;
-    /* One byte of ASCII; -1: white space, that of Unicode too. */
+    /* An ASCII byte, or -1 for white space, including that of Unicode. */
     int separator;
     /* The start of the next part. */
     size_t start;
-    /* Separators found and not yet used, a bit for each byte from `base` on. */
+    /* Separators that were found and not yet used, one bit per byte from `base` on. */
     uint32_t found;
     size_t base;
-    /* Bytes of each separator found. */
+    /* Length of each found separator in bytes. */
     size_t length;
-    /* Where the search continues. */
+    /* Index where the search continues. */
     size_t next;
 } ms_parts;
 
-/* The words of a text: its parts between white space. */
+/* Returns the words of a text: its parts between white space. */
 static inline ms_parts ms_words(ms_text text)
 {
     return (ms_parts){.text = text, .separator = -1, .length = 1};
 }
 
-/* The parts of a text between single ASCII bytes. */
+/* Returns the parts of a text between single ASCII bytes. */
 static inline ms_parts ms_split(ms_text text, char separator)
 {
     return (ms_parts){.text = text, .separator = (unsigned char)separator, .length = 1};
 }
 
-/* Marks the separators among sixteen bytes; false where characters that are not ASCII may be some. */
+/* Marks the separators among sixteen bytes. Returns false if characters that are not ASCII may be separators. */
 static inline bool ms_find_separators(const char *bytes, int separator, uint32_t *found)
 {
 #if defined(__wasm_simd128__)
@@ -93,7 +93,7 @@ static inline bool ms_find_separators(const char *bytes, int separator, uint32_t
 #endif
 }
 
-/* Looks through the next bytes for separators; false at the end of the text. */
+/* Searches the next bytes for separators. Returns false at the end of the text. */
 bool ms_parts_search_slowly(ms_parts *parts);
 
 static inline bool ms_parts_search(ms_parts *parts)
@@ -108,7 +108,7 @@ static inline bool ms_parts_search(ms_parts *parts)
     return ms_parts_search_slowly(parts);
 }
 
-/* Returns the next part; false after the last. */
+/* Returns the next part. False after the last one. */
 static inline bool ms_parts_next(ms_parts *parts, ms_text *part)
 {
     for (;;) {

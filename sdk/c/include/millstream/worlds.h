@@ -1,31 +1,31 @@
-/* Makes a plugin of functions on rows: the loops over rows and groups, written out for the plugin's own structs. */
+/* Creates a plugin from functions on rows: the macros generate the loops over rows and groups for the plugin's own structs. */
 #ifndef MILLSTREAM_WORLDS_H
 #define MILLSTREAM_WORLDS_H
 
 #include "plugin.h"
 
-/* What the loops need of the SDK. */
+/* Functions of the SDK that the loops call. */
 
-/* Advances to the row to skip after this one. */
+/* Advances to the next row to skip after this one. */
 bool ms_skip_next(ms_call *call, uint32_t row);
-/* After a function rejected its row or failed: removes its output. False: the call has failed. */
+/* Handles a function that rejected its row or failed: removes its output. Returns false if the call has failed. */
 bool ms_row_refused(ms_call *call, ms_status status, uint32_t row, ms_out *out, uint32_t before);
-/* Fails if the accumulators are not pairs. */
+/* Fails if the batches do not have the same number of rows. */
 bool ms_are_pairs(ms_call *call, const ms_batch *left, const ms_batch *right);
-/* Whether a function on an accumulator or its row has rejected it: the call fails. */
+/* Returns whether a function on an accumulator or its row has rejected it, which fails the call. */
 bool ms_has_refused(ms_call *call, uint32_t row);
-/* Reads the key of a group or of an accumulator, if it is needed. */
+/* Reads the key of a group or of an accumulator, if the plugin needs it. */
 void ms_read_key(ms_call *call, const ms_batch *keys, uint32_t row);
-/* Before a function is called with a group: its rows of each input, its key, whether it is known and timed out. */
+/* Prepares the call for a group: its rows of each input, its key, and whether the key is known and timed out. */
 bool ms_group_begin(ms_call *call, const ms_groups *groups, uint32_t group, ms_rows *rows, ms_out *out);
 /*
- * Completes a group whose function rejected, failed or requested timers: sets them, or removes its output and rejects
- * its rows. False: the call has failed.
+ * Completes a group whose function rejected its rows, failed or changed timers. Sets the timers, or removes the output and
+ * rejects the rows. Returns false if the call has failed.
  */
 bool ms_group_finish(ms_call *call, const ms_groups *groups, uint32_t group, ms_status status, ms_out *out,
                      uint32_t before);
 
-/* Whether a row is null where its struct has no `ms_opt_`; it is not shown to the function. */
+/* Returns whether a row has a null in a field without `ms_opt_`. Such a row is not passed to the function. */
 static inline bool ms_skips_row(ms_call *call, uint32_t row)
 {
     return row == call->skip && ms_skip_next(call, row);
@@ -40,7 +40,7 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
 /*
  * World `transform`: rows in, rows out. The function is
  *     ms_status function(const INPUT *row, ms_out *out, ms_call *call)
- * and pushes any number of rows. What it pushed is taken back where it refuses its row.
+ * and pushes any number of rows. If it rejects its row, the rows pushed for it are removed.
  */
 #define MS_TRANSFORM(input_row, output_row, function, ...)                                                             \
     static ms_status function##_on_rows(const ms_batch *input_, ms_out *out_, ms_call *call_)                          \
@@ -61,11 +61,10 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
               .process = function##_on_rows, __VA_ARGS__)
 
 /*
- * World `update`: state by key. The function is called for each key that has rows in a batch, or a timer, or whose
- * time is out:
+ * World `update`: state by key. The function is called for each key that has rows in a batch, a due timer, or a timeout:
  *     ms_status function(ms_rows *rows, STATE *state, ms_out *out, ms_call *call)
- * `state` is the old one (all zeros where `call->known` is false) and becomes the new one. The key is removed by
- * MS_REMOVE. Where the function refuses, all rows of the key are refused and the state stays as it was.
+ * `state` is the old state (all zeros if `call->known` is false) and becomes the new one. MS_REMOVE removes the key. If the
+ * function rejects, all rows of the key are rejected and the state stays unchanged.
  */
 #define MS_UPDATE(input_row, state_row, output_row, function, ...)                                                     \
     static ms_status function##_on_groups(const ms_groups *groups_, ms_out *states_, uint8_t *kept_, ms_out *out_,     \
@@ -100,11 +99,11 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
               .output = &output_row##_row, .update = function##_on_groups, __VA_ARGS__)
 
 /*
- * World `update-migrating`: states of other versions of the plugin, which had other columns, are taken over.
+ * World `update-migrating`: converts states of other versions of the plugin, which had other columns.
  *     STATE function(const OLD *old, ms_call *call)
- * stands before `MS_UPDATE`, which has `MS_MIGRATIONS(&function_migration)` behind its function, or several of these: which of
- * them is called is told by the columns of the old states. A function that calls `ms_reject` or `ms_fail` says that they cannot
- * be taken over.
+ * Write it before `MS_UPDATE`, and add `MS_MIGRATIONS(&function_migration)` after the function in `MS_UPDATE`. There may be
+ * several migrations; the columns of the old states select one. A function that calls `ms_reject` or `ms_fail` reports that a
+ * state cannot be converted.
  */
 #define MS_MIGRATE(old_row, state_row, function)                                                                       \
     static ms_status function##_on_states(const ms_batch *old_, ms_out *states_, ms_call *call_)                       \
@@ -122,8 +121,8 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
     static const ms_migration function##_migration = {&old_row##_row, function##_on_states}
 
 /*
- * World `cogroup`: several inputs side by side, by key. The function is called for every key that has rows in at least
- * one of them, with the rows of each in the order of `inputs`, which `MS_INPUTS` makes:
+ * World `cogroup`: several inputs, grouped by key. The function is called for every key that has rows in at least one
+ * input, with the rows of each input in the order of `inputs`, which `MS_INPUTS` creates:
  *     ms_status function(ms_rows *inputs, ms_out *out, ms_call *call)
  */
 #define MS_COGROUP(input_rows, output_row, function, ...)                                                              \
@@ -144,7 +143,7 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
               .cogroup = function##_on_groups, __VA_ARGS__)
 
 /*
- * World `aggregate`: rows reduced to one, by key or as a whole.
+ * World `aggregate`: reduces rows to one row per key, or to one in total.
  *     ACCUMULATOR lift(const INPUT *row, ms_call *call)
  *     ACCUMULATOR combine(const ACCUMULATOR *left, const ACCUMULATOR *right, ms_call *call)     must be associative
  *     OUTPUT lower(const ACCUMULATOR *accumulator, ms_call *call)
@@ -183,7 +182,7 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
               .lower = lower_function##_on_rows,                                                                       \
               __VA_ARGS__)
 
-/* The same with a function that undoes `combine`, inverse(combine(a, b), a) = b, which makes sliding windows cheaper:
+/* Like MS_AGGREGATE, with a function that removes an accumulator, inverse(combine(a, b), a) = b. It makes sliding windows cheaper:
  *     ACCUMULATOR inverse(const ACCUMULATOR *whole, const ACCUMULATOR *part, ms_call *call) */
 #define MS_AGGREGATE_INVERSE(input_row, accumulator_row, output_row, lift_function, combine_function, lower_function,  \
                              inverse_function, ...)                                                                    \

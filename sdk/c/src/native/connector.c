@@ -1,4 +1,4 @@
-/* What tests of sources and of sinks have in common. */
+/* Common code for tests of sources and sinks. */
 #include "native.h"
 
 ms_text ms_test_text(const char *text)

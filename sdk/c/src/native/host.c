@@ -1,4 +1,4 @@
-/* Stands in for the host in tests. */
+/* The host in tests. */
 #include "native.h"
 
 #include <stdio.h>
@@ -23,7 +23,7 @@ static FILE *open_file(ms_text name, ms_text *wrong)
     const char *path = ms_format("testdata/%.*s", MS_PRINT(name)).data;
     FILE *file = fopen(path, "rb");
     if (!file)
-        *wrong = ms_format("%s: there is no such file", path);
+        *wrong = ms_format("%s: file not found", path);
     return file;
 }
 
@@ -62,12 +62,12 @@ ms_schema ms_host_key(void)
 
 void ms_host_timer_set(uint32_t group, int64_t at)
 {
-    ms_stage.asked(group, at, true);
+    ms_stage.change_timer(group, at, true);
 }
 
 void ms_host_timer_cancel(uint32_t group, int64_t at)
 {
-    ms_stage.asked(group, at, false);
+    ms_stage.change_timer(group, at, false);
 }
 
 void ms_host_timers_due(const uint32_t **ends, const ms_timestamp **times)

@@ -1,4 +1,4 @@
-/* Batches from JSON and back. */
+/* Converts batches from JSON and back. */
 #include "native.h"
 
 #include <math.h>
@@ -138,7 +138,7 @@ void ms_write_json(ms_writer *to, const ms_json *json)
     ms_write(to, is_object ? "}" : "]");
 }
 
-/* The next part between commas, but for those within the brackets of a type. */
+/* Takes the next part between commas, except within the brackets of a type. */
 static bool next_column(ms_text *rest, ms_text *column)
 {
     size_t end = 0;
@@ -210,7 +210,7 @@ static ms_opt_binary from_hex(ms_text text)
     return (ms_opt_binary){true, {bytes, text.length / 2}};
 }
 
-/* Whether values are JSON. */
+/* Returns whether values are encoded as JSON. */
 static bool is_nested(const ms_field *field)
 {
     return ms_is_written(field) && field->arrow.data[field->arrow.length - 1] == '>';
@@ -225,7 +225,7 @@ static ms_text written(const ms_field *field, const ms_json *value)
     return (ms_text){to.text, to.length};
 }
 
-/* Appends a value to a column; false if it has another type. */
+/* Appends a value to a column. Returns false if it has another type. */
 static bool append(ms_out_column *column, const ms_field *field, uint32_t row, const ms_json *value)
 {
     bool is_null = !value || value->kind == MS_JSON_NULL;

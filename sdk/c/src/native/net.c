@@ -1,4 +1,4 @@
-/* The sockets of this machine, for tests of sources. */
+/* The sockets of this machine, for tests of sources and sinks. */
 #define _DEFAULT_SOURCE
 #include "native.h"
 
@@ -17,7 +17,7 @@ static ms_net failed(ms_text *wrong)
     return MS_NET_FAILED;
 }
 
-/* What the last call of the system came to. */
+/* Converts `errno` of the last system call. */
 static ms_net fault(ms_text *wrong)
 {
     switch (errno) {
@@ -33,7 +33,7 @@ static ms_net fault(ms_text *wrong)
     }
 }
 
-/* Opens a socket at the first address of a name, and does something with it. */
+/* Opens a socket for the first address of a name, and calls a function with it. */
 static ms_net open_at(ms_text name, uint16_t port, int kind, int (*use)(int, const struct sockaddr *, socklen_t),
                       uint32_t *to, ms_text *wrong)
 {
@@ -137,7 +137,7 @@ ms_net ms_host_send(uint32_t socket, ms_text name, uint16_t port, ms_binary byte
 {
     uint32_t own;
     datagram = &bytes;
-    /* From a socket of its own: who is sent to looks at what came. */
+    /* Sent from a separate socket: the receiver only reads the data. */
     (void)socket;
     ms_net net = open_at(name, port, SOCK_DGRAM, send_datagram, &own, wrong);
     if (net == MS_NET_OK)

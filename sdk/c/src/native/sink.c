@@ -1,4 +1,4 @@
-/* Runs a sink as a host would. */
+/* Runs a sink like a host. */
 #include "native.h"
 
 static ms_identity identity_of(const char *job_id)
@@ -39,8 +39,8 @@ ms_last ms_test_take_over(ms_test *test, const char *job_id, uint64_t generation
     return (ms_last){last, NULL};
 }
 
-/* Rejected rows, in the format of tests. */
-static const char *told(const ms_rejection *refused, size_t count)
+/* Formats rejected rows as in tests. */
+static const char *format_rejections(const ms_rejection *refused, size_t count)
 {
     ms_writer to = {NULL, 0, 0};
     ms_write(&to, "[");
@@ -70,7 +70,7 @@ ms_run ms_test_begun(ms_test *test, uint64_t batch, const char *rows)
     ms_batch made = ms_batch_of_test(&call, ms_row_schema(ms_the_plugin.input), items, count);
     if (!ms_engine_write(&call, &made, &refused, &refused_count))
         return ms_test_failed(&engine);
-    return (ms_run){"[]", told(refused, refused_count), NULL};
+    return (ms_run){"[]", format_rejections(refused, refused_count), NULL};
 }
 
 ms_run ms_test_batch(ms_test *test, uint64_t batch, const char *rows)

@@ -1,4 +1,4 @@
-/* Runs a source as a host would. */
+/* Runs a source like a host. */
 #include "native.h"
 
 static ms_run done(const ms_engine *engine, bool is_done, const char *rows)
@@ -74,23 +74,23 @@ ms_polled ms_test_poll(ms_test *test, uint32_t rows_max, uint32_t wait_ms)
     };
 }
 
-static ms_run tell(const char *position, bool (*told)(ms_call *call, ms_binary position))
+static ms_run notify(const char *position, bool (*function)(ms_call *call, ms_binary position))
 {
     ms_call call;
     ms_engine engine;
     ms_text text = ms_test_text(position);
     ms_test_goes_on(&call, &engine);
-    return done(&engine, told(&call, (ms_binary){(const uint8_t *)text.data, text.length}), "[]");
+    return done(&engine, function(&call, (ms_binary){(const uint8_t *)text.data, text.length}), "[]");
 }
 
 ms_run ms_test_durable(ms_test *test, const char *position)
 {
     (void)test;
-    return tell(position, ms_engine_durable);
+    return notify(position, ms_engine_durable);
 }
 
 ms_run ms_test_published(ms_test *test, const char *position)
 {
     (void)test;
-    return tell(position, ms_engine_published);
+    return notify(position, ms_engine_published);
 }

@@ -1,10 +1,10 @@
-/* Runs the plugin as a host would, batch by batch. */
+/* Runs the plugin like a host, batch by batch. */
 #include "native.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A key with its state, or with the time of a timer. */
+/* A key with its state, or with a timer. */
 typedef struct ms_test_entry {
     struct ms_test_entry *next;
     const ms_json *key;
@@ -12,7 +12,7 @@ typedef struct ms_test_entry {
     int64_t at;
 } ms_test_entry;
 
-/* The rows of a key, of every input. */
+/* The rows of a key in each input. */
 typedef struct group {
     struct group *next;
     const ms_json *key;
@@ -20,7 +20,7 @@ typedef struct group {
     uint32_t counts[MS_TEST_INPUTS_MAX];
 } group;
 
-/* A batch that runs. */
+/* The current batch. */
 typedef struct session {
     ms_test *test;
     ms_call call;
@@ -32,7 +32,7 @@ typedef struct session {
 } session;
 
 static int failures;
-/* Why the run before this moment failed, for who looks at what it returned. */
+/* The error of the last run, if it failed, for messages of failed expectations. */
 static const char *last_error;
 
 static bool begin_call(session *of)
@@ -47,7 +47,7 @@ static bool begin_call(session *of)
     return ms_engine_begin(&of->call, &of->engine, (ms_text){strict.text, strict.length});
 }
 
-/* Begins a batch: the plugin says what it reads. */
+/* Starts a batch: the plugin describes itself. */
 static bool begin(session *of, ms_test *test)
 {
     ms_arena_reset(&ms_call_memory);
@@ -106,20 +106,20 @@ static ms_run done(const session *of, const char *rows, const ms_output *output)
     return (ms_run){rows, rejected.text, NULL};
 }
 
-/* The columns of a schema, out of a larger object. */
+/* Returns the columns of a schema from a larger object. */
 static const ms_json *part_of(ms_schema schema, const ms_json *row)
 {
     ms_json *part = ms_arena_alloc(&ms_test_memory, sizeof *part);
     *part = (ms_json){.kind = MS_JSON_OBJECT, .count = schema.width};
-    const ms_json **place = &part->first;
+    const ms_json **link = &part->first;
     for (size_t i = 0; i < schema.width; i++) {
         const ms_json *value = ms_json_get(row, schema.fields[i].name);
         ms_json *copy = ms_arena_alloc(&ms_test_memory, sizeof *copy);
         *copy = value ? *value : (ms_json){.kind = MS_JSON_NULL};
         copy->name = schema.fields[i].name;
         copy->next = NULL;
-        *place = copy;
-        place = (const ms_json **)&copy->next;
+        *link = copy;
+        link = (const ms_json **)&copy->next;
     }
     return part;
 }
@@ -138,7 +138,7 @@ static group *group_of(session *of, const ms_json *key)
     return added;
 }
 
-/* Groups the rows of an input by key, keys in the order of their first rows. */
+/* Groups the rows of an input by key, with keys in the order of their first rows. */
 static void group_rows(session *of, uint32_t input, const ms_json *list)
 {
     uint32_t count;
@@ -151,7 +151,7 @@ static void group_rows(session *of, uint32_t input, const ms_json *list)
     }
 }
 
-/* The groups as a host passes them. */
+/* Returns the groups in the host's format. */
 static ms_groups groups_of(session *of, uint32_t inputs_count)
 {
     ms_grouped *inputs = ms_alloc(inputs_count * sizeof *inputs);
@@ -203,7 +203,7 @@ static ms_run run_cogroup(session *of, const char *rows)
     return done(of, ms_test_rows(of->description.output, &output.rows), &output);
 }
 
-/* The accumulator of one row of a batch. */
+/* Returns the accumulator of one row of a batch. */
 static ms_batch accumulator(session *of, const ms_json *list, uint32_t row)
 {
     uint32_t count;
@@ -211,7 +211,7 @@ static ms_batch accumulator(session *of, const ms_json *list, uint32_t row)
     return ms_batch_of_test(&of->call, of->description.state, items + row, 1);
 }
 
-/* Reduces the rows of a key; false if a call failed. */
+/* Reduces the rows of a key. Returns false if a call failed. */
 static bool reduce(session *of, const group *group, ms_output *lowered)
 {
     ms_output output = {0};
@@ -258,36 +258,36 @@ static ms_run run_aggregate(session *of, const char *rows)
     return done(of, returned.text, NULL);
 }
 
-/* The session of a call that may request timers. */
-static session *asking;
+/* The session of a call that may change timers. */
+static session *current_session;
 
 static void remove_timer(ms_test *test, const ms_json *key, int64_t at)
 {
-    for (ms_test_entry **place = &test->timers; *place; place = &(*place)->next) {
-        if ((*place)->at == at && ms_json_equal((*place)->key, key)) {
-            *place = (*place)->next;
+    for (ms_test_entry **link = &test->timers; *link; link = &(*link)->next) {
+        if ((*link)->at == at && ms_json_equal((*link)->key, key)) {
+            *link = (*link)->next;
             return;
         }
     }
 }
 
-static void asked(uint32_t index, int64_t at, bool is_set)
+static void change_timer(uint32_t index, int64_t at, bool is_set)
 {
-    const group *group = asking->groups;
+    const group *group = current_session->groups;
     while (index--)
         group = group->next;
-    remove_timer(asking->test, group->key, at);
+    remove_timer(current_session->test, group->key, at);
     if (!is_set)
         return;
     ms_test_entry *timer = ms_arena_alloc(&ms_test_memory, sizeof *timer);
-    ms_test_entry **place = &asking->test->timers;
-    while (*place && (*place)->at <= at)
-        place = &(*place)->next;
-    *timer = (ms_test_entry){*place, group->key, NULL, at};
-    *place = timer;
+    ms_test_entry **link = &current_session->test->timers;
+    while (*link && (*link)->at <= at)
+        link = &(*link)->next;
+    *timer = (ms_test_entry){*link, group->key, NULL, at};
+    *link = timer;
 }
 
-/* Takes the timers that are due, whose keys are called. */
+/* Takes the due timers, whose keys are called. */
 static void take_due(session *of)
 {
     ms_test *test = of->test;
@@ -311,8 +311,8 @@ static void take_due(session *of)
     }
     ms_stage.due_ends = ends;
     ms_stage.due_times = times;
-    ms_stage.asked = asked;
-    asking = of;
+    ms_stage.change_timer = change_timer;
+    current_session = of;
 }
 
 static ms_test_entry *state_of(const ms_test *test, const ms_json *key)
@@ -330,18 +330,18 @@ static void keep_states(session *of, const ms_output *output, bool timed_out)
     const char *text = ms_test_rows(of->description.state, &output->states);
     const ms_json **states = ms_json_items(ms_test_json(text), &count);
     for (const group *group = of->groups; group; group = group->next, index++) {
-        ms_test_entry **place = &of->test->states;
-        while (*place && !ms_json_equal((*place)->key, group->key))
-            place = &(*place)->next;
-        if (*place)
-            *place = (*place)->next;
+        ms_test_entry **link = &of->test->states;
+        while (*link && !ms_json_equal((*link)->key, group->key))
+            link = &(*link)->next;
+        if (*link)
+            *link = (*link)->next;
         if (timed_out || !ms_bit(output->kept.data, index))
             continue;
         ms_test_entry *entry = ms_arena_alloc(&ms_test_memory, sizeof *entry);
-        while (*place)
-            place = &(*place)->next;
+        while (*link)
+            link = &(*link)->next;
         *entry = (ms_test_entry){NULL, group->key, states[index], 0};
-        *place = entry;
+        *link = entry;
     }
 }
 
@@ -405,7 +405,7 @@ const char *ms_test_states(const ms_test *test)
     ms_writer to = {NULL, 0, 0};
     ms_write(&to, "[");
     for (const ms_test_entry *entry = test->states; entry; entry = entry->next) {
-        /* Both are objects; they are shown as one. */
+        /* Merges both objects into one. */
         ms_writer key = {NULL, 0, 0}, state = {NULL, 0, 0};
         ms_write_json(&key, entry->key);
         ms_write_json(&state, entry->state);

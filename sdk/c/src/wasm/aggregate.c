@@ -1,4 +1,4 @@
-/* World `aggregate` as a component exports it. */
+/* Exports of world `aggregate`. */
 #include "describe.h"
 
 typedef millstream_plugin_types_batch_t wire_batch;
@@ -30,7 +30,7 @@ bool exports_millstream_plugin_aggregator_lift(wire_context *context, wire_batch
     return ms_end(&call, done, err);
 }
 
-/* The functions on two batches. */
+/* Calls a function on two batches. */
 static bool call_pairs(bool (*function)(ms_call *, const ms_batch *, const ms_batch *, ms_output *),
                        wire_context *context, wire_batch *left, wire_batch *right, wire_batch *ret, wire_error *err)
 {

@@ -1,4 +1,4 @@
-/* World `cogroup` as a component exports it. */
+/* Exports of world `cogroup`. */
 #include "stage.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_cogrouper_describe_post_return, "cogrouper@0.1.3#describe")

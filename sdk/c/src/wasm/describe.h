@@ -1,4 +1,4 @@
-/* `describe` of the worlds with one input; included by their files. */
+/* `describe` of the worlds with one input. Included by their files. */
 #include "stage.h"
 
 static bool describe(wire_string_t *config, millstream_plugin_types_description_t *ret,

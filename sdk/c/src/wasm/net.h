@@ -1,7 +1,7 @@
-/* The imports of worlds `source` and `sink`; included by their files. */
+/* Imports of worlds `source` and `sink`. Included by their files. */
 #include "convert.h"
 
-/* They have no stage. */
+/* These worlds have no stage. */
 ms_schema ms_host_input(uint32_t input)
 {
     (void)input;
@@ -68,11 +68,11 @@ ms_net ms_host_bind(ms_text name, uint16_t port, uint32_t *socket, ms_text *wron
 ms_net ms_host_receive(uint32_t socket, uint32_t bytes_max, uint32_t timeout_ms, ms_binary *bytes, ms_text *sender,
                        ms_text *wrong)
 {
-    millstream_plugin_net_datagram_t came = {{NULL, 0}, {NULL, 0}};
+    millstream_plugin_net_datagram_t datagram = {{NULL, 0}, {NULL, 0}};
     millstream_plugin_net_fault_t error;
-    ms_net net = fault(millstream_plugin_net_receive(socket, bytes_max, timeout_ms, &came, &error), &error, wrong);
-    *bytes = from_list(&came.data);
-    *sender = ms_from_string(&came.sender);
+    ms_net net = fault(millstream_plugin_net_receive(socket, bytes_max, timeout_ms, &datagram, &error), &error, wrong);
+    *bytes = from_list(&datagram.data);
+    *sender = ms_from_string(&datagram.sender);
     return net;
 }
 
@@ -89,7 +89,7 @@ void ms_host_close(uint32_t socket)
     millstream_plugin_net_close(socket);
 }
 
-/* Begins a call of what is open. */
+/* Starts a call of the open instance. */
 static bool begin(ms_call *call, ms_engine *engine)
 {
     memset(call, 0, sizeof *call);

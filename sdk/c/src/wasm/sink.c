@@ -1,4 +1,4 @@
-/* World `sink` as a component exports it. */
+/* Exports of world `sink`. */
 #include "net.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_writer_describe_post_return, "writer@0.1.3#describe")
@@ -84,10 +84,10 @@ bool exports_millstream_plugin_writer_write(exports_millstream_plugin_writer_bat
     ms_batch batch = ms_from_batch(rows);
     bool done = begin(&call, &engine) && ms_engine_write(&call, &batch, &refused, &count);
     if (done) {
-        exports_millstream_plugin_writer_rejection_t *told = ms_alloc(count * sizeof *told);
+        exports_millstream_plugin_writer_rejection_t *rejections = ms_alloc(count * sizeof *rejections);
         for (size_t i = 0; i < count; i++)
-            told[i] = (exports_millstream_plugin_writer_rejection_t){refused[i].row, ms_to_string(refused[i].reason)};
-        *ret = (exports_millstream_plugin_writer_list_rejection_t){told, count};
+            rejections[i] = (exports_millstream_plugin_writer_rejection_t){refused[i].row, ms_to_string(refused[i].reason)};
+        *ret = (exports_millstream_plugin_writer_list_rejection_t){rejections, count};
     }
     return ms_end(&call, done, err);
 }

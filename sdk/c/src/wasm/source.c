@@ -1,4 +1,4 @@
-/* World `source` as a component exports it. */
+/* Exports of world `source`. */
 #include "net.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_reader_describe_post_return, "reader@0.1.3#describe")

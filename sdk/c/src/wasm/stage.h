@@ -1,4 +1,4 @@
-/* What the worlds have that have a stage; included by their files. */
+/* Common code of the worlds with a stage. Included by their files. */
 #ifndef MILLSTREAM_STAGE_H
 #define MILLSTREAM_STAGE_H
 
@@ -17,17 +17,17 @@ MS_UNUSED static ms_rejections ms_to_rejections(const ms_rejection *rejections, 
     return (ms_rejections){wire, count};
 }
 
-/* Of the C library, if a plugin uses `rand`. */
+/* Linked from the C library if a plugin uses `rand`. */
 extern void srand(unsigned seed) __attribute__((weak));
 
-/* Begins a call. False: it has failed. */
+/* Starts a call. Returns false if it has failed. */
 MS_UNUSED static bool ms_begin(ms_call *call, ms_engine *engine, const millstream_plugin_types_context_t *context)
 {
     memset(call, 0, sizeof *call);
     call->batch = context->batch;
     call->time.us = context->time;
     call->watermark = (ms_opt_timestamp){context->watermark.is_some, {context->watermark.val}};
-    /* A batch that is replayed, in another instance, sees the same numbers. */
+    /* A replayed batch gets the same random numbers in another instance. */
     if (srand)
         srand((unsigned)(context->batch * 2654435761u ^ (uint64_t)context->time));
     return ms_engine_begin(call, engine, ms_from_string(&context->config));
@@ -37,7 +37,7 @@ ms_schema ms_host_input(uint32_t input)
 {
     millstream_plugin_stage_list_schema_t schemas;
     millstream_plugin_stage_inputs(&schemas);
-    /* A missing one has no columns, as for a plugin that describes itself without a job. */
+    /* A missing input has no columns, for example if a plugin is described without a job. */
     return input < schemas.len ? ms_from_schema(&schemas.ptr[input]) : (ms_schema){NULL, 0};
 }
 

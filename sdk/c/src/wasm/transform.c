@@ -1,4 +1,4 @@
-/* World `transform` as a component exports it. */
+/* Exports of world `transform`. */
 #include "describe.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_transformer_describe_post_return, "transformer@0.1.3#describe")

@@ -1,4 +1,4 @@
-/* World `update-migrating` as a component exports it: what world `update` does, and how states are taken over. */
+/* Exports of world `update-migrating`: those of world `update`, and the migration of states. */
 #define MS_MIGRATIONS_ARE_EXPORTED
 #include "update.c"
 

@@ -1,4 +1,4 @@
-/* World `update` as a component exports it, and its timers. */
+/* Exports of world `update`, and its timers. */
 #include "describe.h"
 
 MS_AFTER(__wasm_export_exports_millstream_plugin_updater_describe_post_return, "updater@0.1.3#describe")

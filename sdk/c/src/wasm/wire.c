@@ -1,7 +1,7 @@
-/* Between the SDK's types and those of the generated bindings, and the imports of every world. */
+/* Converts between the SDK's types and those of the generated bindings, and wraps the imports of every world. */
 #include "convert.h"
 
-/* The host puts what it passes here; all of it is freed after the call. */
+/* Allocates memory for the host's arguments. All of it is freed after the call. */
 __attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *memory, size_t old_size, size_t align,
                                                                 size_t new_size)
 {

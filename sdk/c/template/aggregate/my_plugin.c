@@ -1,17 +1,17 @@
-/* A Millstream plugin of world `aggregate`: rows reduced to one, by key or as a whole. */
+/* A Millstream plugin of world `aggregate`: reduces rows to one row per key, or to one in total. */
 #include <millstream.h>
 
-/* A row that the plugin reads: the column `price` of the stage's input. */
+/* An input row: the column `price` of the stage's input. */
 #define SALE(COLUMN) COLUMN(double, price)
 MS_ROW(sale, SALE);
 
-/* What rows are reduced to on the way. It must not matter in which groups they are combined. */
+/* The accumulator. `combine` must be associative. */
 #define SUM(COLUMN)                                                                                                    \
     COLUMN(double, sum)                                                                                                \
     COLUMN(int64_t, count)
 MS_ROW(sum, SUM);
 
-/* The row that comes out, after the key columns. */
+/* The output row. The key columns come before its columns. */
 #define MEAN(COLUMN) COLUMN(double, mean)
 MS_ROW(mean, MEAN);
 

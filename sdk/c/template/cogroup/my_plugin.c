@@ -1,7 +1,7 @@
-/* A Millstream plugin of world `cogroup`: called for each key with its rows of several inputs. */
+/* A Millstream plugin of world `cogroup`: called for each key with its rows from several inputs. */
 #include <millstream.h>
 
-/* A row of the first input: its column `amount`. */
+/* A row of the first input: the column `amount`. */
 #define ORDER(COLUMN) COLUMN(double, amount)
 MS_ROW(order, ORDER);
 
@@ -9,13 +9,13 @@ MS_ROW(order, ORDER);
 #define PAYMENT(COLUMN) COLUMN(double, paid)
 MS_ROW(payment, PAYMENT);
 
-/* A row that it returns; the key columns come before it. */
+/* An output row. The key columns come before its columns. */
 #define DEBT(COLUMN)                                                                                                   \
     COLUMN(int64_t, orders)                                                                                            \
     COLUMN(double, open)
 MS_ROW(debt, DEBT);
 
-/* Tells what each key still has to pay. Keys that have paid all give no row. */
+/* Returns the open amount of each key. Keys that have paid everything return no row. */
 static ms_status my_plugin(ms_rows *inputs, ms_out *out, ms_call *call)
 {
     order order;

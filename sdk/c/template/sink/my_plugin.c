@@ -1,8 +1,8 @@
-/* A Millstream plugin of world `sink`: rows that leave for elsewhere. */
+/* A Millstream plugin of world `sink`: writes rows to an external system. */
 #include <millstream.h>
 #include <stdlib.h>
 
-/* A row that the plugin reads. */
+/* An input row. */
 #define ENTRY(COLUMN)                                                                                                  \
     COLUMN(ms_text, name)                                                                                              \
     COLUMN(double, amount)
@@ -10,7 +10,7 @@ MS_ROW(entry, ENTRY);
 
 /* The sink's `config`. */
 typedef struct settings {
-    /* The server: `host:port`, as the job grants it. */
+    /* Address of the server, `host:port`. The job must grant the same address. */
     ms_text address;
 } settings;
 
@@ -20,30 +20,31 @@ static void read_settings(ms_config *from, void *to)
     settings->address = ms_config_text(from, "address");
 }
 
-/* How long the server may take to answer. */
+/* Maximum time to wait for a reply of the server. */
 #define TIMEOUT_MS 5000
-/* A line of the server that is longer is none. */
+/* Maximum length of a line from the server. A longer line is an error. */
 #define LINE_BYTES_MAX (1 << 10)
 
-/* The connection to the server of what is open. */
+/* Connection to the server of the open sink. */
 static ms_stream server;
 
-/* Says something, and hears of the last batch that is there: the server answers `LAST n`, or `LOST` to those who have lost the sink. */
+/* Sends a line and receives the last batch that the server has stored. The server replies `LAST n`, or `LOST` if a later start
+ * has taken over the sink. */
 static ms_status ask(ms_call *call, ms_stream *to, ms_text line, uint64_t *last)
 {
-    ms_binary came = {NULL, 0};
+    ms_binary received = {NULL, 0};
     ms_net net = ms_net_write_text(call, to->socket, line, TIMEOUT_MS);
     if (net == MS_NET_OK)
-        net = ms_next_line(call, to, TIMEOUT_MS, &came);
+        net = ms_next_line(call, to, TIMEOUT_MS, &received);
     if (net != MS_NET_OK)
         return ms_net_fail(call, net);
-    const char *answer = ms_format("%.*s", (int)came.length, (const char *)came.data).data;
-    if (strcmp(answer, "LOST") == 0)
-        /* It would only take the sink back. */
-        return ms_refuse_config(call, "a later start of the job has taken the sink over");
-    if (strncmp(answer, "LAST ", 5) != 0)
-        return ms_fail(call, "the server says `%s`", answer);
-    *last = strtoull(answer + 5, NULL, 10);
+    const char *reply = ms_format("%.*s", (int)received.length, (const char *)received.data).data;
+    if (strcmp(reply, "LOST") == 0)
+        /* A retry would take over the sink again, so this error must stop the job. */
+        return ms_refuse_config(call, "a later start of the job has taken over the sink");
+    if (strncmp(reply, "LAST ", 5) != 0)
+        return ms_fail(call, "the server replied `%s`", reply);
+    *last = strtoull(reply + 5, NULL, 10);
     return MS_OK;
 }
 
@@ -54,23 +55,23 @@ static ms_status connect_to(ms_call *call, ms_stream *to)
     return net == MS_NET_OK ? MS_OK : ms_net_fail(call, net);
 }
 
-static ms_status committed(const ms_identity *of, uint64_t *last, ms_call *call)
+static ms_status committed(const ms_identity *identity, uint64_t *last, ms_call *call)
 {
-    /* What a stream reads lives longer than calls do. */
-    static ms_stream asked;
-    if (connect_to(call, &asked) != MS_OK)
+    /* A stream keeps its buffer between calls, so it must be static. */
+    static ms_stream connection;
+    if (connect_to(call, &connection) != MS_OK)
         return MS_FAILED;
-    return ask(call, &asked, ms_format("LAST %.*s/%.*s\n", MS_PRINT(of->job_id), MS_PRINT(of->sink)), last);
+    return ask(call, &connection, ms_format("LAST %.*s/%.*s\n", MS_PRINT(identity->job_id), MS_PRINT(identity->sink)), last);
 }
 
 static ms_status take_over(const ms_owner *owner, uint64_t *last, ms_call *call)
 {
-    const ms_identity *of = &owner->identity;
+    const ms_identity *identity = &owner->identity;
     if (connect_to(call, &server) != MS_OK)
         return MS_FAILED;
-    /* From now on the server takes nothing from those who came with a smaller number. */
+    /* From now on, the server rejects writers with a smaller generation. */
     return ask(call, &server,
-               ms_format("OPEN %.*s/%.*s %llu\n", MS_PRINT(of->job_id), MS_PRINT(of->sink),
+               ms_format("OPEN %.*s/%.*s %llu\n", MS_PRINT(identity->job_id), MS_PRINT(identity->sink),
                          (unsigned long long)owner->generation),
                last);
 }
@@ -82,7 +83,7 @@ static ms_status begin(uint64_t batch, ms_timestamp time, ms_call *call)
     return net == MS_NET_OK ? MS_OK : ms_net_fail(call, net);
 }
 
-/* Writes entries to a server that keeps them, and the id of the batch that they came with, together. */
+/* Writes entries to a server. The server stores the entries of a batch and the batch ID atomically. */
 static ms_status send(ms_rows *rows, ms_call *call)
 {
     entry entry;
@@ -104,7 +105,7 @@ static ms_status commit(uint64_t batch, ms_call *call)
     uint64_t last = 0;
     if (ask(call, &server, ms_format("COMMIT %llu\n", (unsigned long long)batch), &last) != MS_OK)
         return MS_FAILED;
-    /* It passes, perhaps: the host asks again what is there, and tries again. */
+    /* The error may be transient: the host calls `committed` again and then retries. */
     return last == batch ? MS_OK : ms_fail(call, "the server has not kept the batch");
 }
 

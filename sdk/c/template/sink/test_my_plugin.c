@@ -8,10 +8,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the server answers on each connection, in advance, and what it is told there. */
+/* For each connection: what the server replies, and what it must receive. It sends all replies in advance. */
 static const struct {
-    const char *answers;
-    const char *told;
+    const char *replies;
+    const char *requests;
 } connections[] = {
     {"LAST 0\nLAST 3\n", "OPEN job/out 1\nBEGIN 3\nROW a 1.5\nCOMMIT 3\nBEGIN 4\nROW d 4\n"},
     {"LAST 3\n", "LAST job/out\n"},
@@ -20,23 +20,23 @@ static const struct {
 };
 #define CONNECTIONS (sizeof connections / sizeof connections[0])
 
-/* The server, a process of its own; what it returns is 0 where it was told what it should be. */
+/* Runs the server in a separate process. Returns 0 if it received what is expected. */
 static int serve(int server)
 {
     int open[CONNECTIONS], wrong = 0;
     for (size_t i = 0; i < CONNECTIONS; i++) {
-        const char *answers = connections[i].answers;
+        const char *replies = connections[i].replies;
         open[i] = accept(server, NULL, NULL);
-        wrong |= write(open[i], answers, strlen(answers)) != (ssize_t)strlen(answers);
+        wrong |= write(open[i], replies, strlen(replies)) != (ssize_t)strlen(replies);
     }
     for (size_t i = 0; i < CONNECTIONS; i++) {
-        const char *expected = connections[i].told;
-        char told[256] = "";
+        const char *expected = connections[i].requests;
+        char received[256] = "";
         size_t length = 0;
         ssize_t more = 1;
         while (length < strlen(expected) && more > 0)
-            length += (size_t)(more = read(open[i], told + length, strlen(expected) - length));
-        wrong |= more <= 0 || strcmp(told, expected) != 0;
+            length += (size_t)(more = read(open[i], received + length, strlen(expected) - length));
+        wrong |= more <= 0 || strcmp(received, expected) != 0;
     }
     return wrong;
 }
@@ -59,7 +59,7 @@ int main(void)
     MS_EXPECT(ms_test_take_over(&test, "job", 1).batch == 0);
     ms_run first = ms_test_batch(&test, 3, "[{'name': 'a', 'amount': 1.5}, {'name': 'b c', 'amount': 2}]");
     MS_EXPECT_JSON(first.rejected, "[{'row': 1, 'reason': 'a name is one word'}]");
-    /* It is lost in the middle of a batch. */
+    /* The connection is lost in the middle of a batch. */
     MS_EXPECT(ms_test_begun(&test, 4, "[{'name': 'd', 'amount': 4}]").error == NULL);
     MS_EXPECT(ms_test_committed(&test, "job").batch == 3);
     MS_EXPECT(ms_test_take_over(&test, "job", 2).batch == 3);

@@ -1,8 +1,8 @@
-/* A Millstream plugin of world `source`: rows from elsewhere. */
+/* A Millstream plugin of world `source`: reads rows from an external system. */
 #include <millstream.h>
 #include <stdlib.h>
 
-/* A row that the plugin returns. */
+/* An output row. */
 #define LINE(COLUMN)                                                                                                   \
     COLUMN(int64_t, number)                                                                                            \
     COLUMN(ms_text, text)
@@ -10,7 +10,7 @@ MS_ROW(line, LINE);
 
 /* The source's `config`. */
 typedef struct settings {
-    /* The server: `host:port`, as the job grants it. */
+    /* Address of the server, `host:port`. The job must grant the same address. */
     ms_text address;
 } settings;
 
@@ -20,16 +20,16 @@ static void read_settings(ms_config *from, void *to)
     settings->address = ms_config_text(from, "address");
 }
 
-/* How long the server may take to answer. */
+/* Maximum time to wait for a reply of the server. */
 #define TIMEOUT_MS 10000
-/* A line that is longer is none. */
+/* Maximum length of a line. A longer line is an error. */
 #define LINE_BYTES_MAX (1 << 20)
 
-/* What reads the partition: the lines, and the number of the next one, which is the position. */
+/* State of the partition: the connection, and the number of the next line, which is the position. */
 static ms_stream lines;
 static int64_t next;
 
-/* Reads lines from a server, which is told `FROM n` and sends its lines from number n on. */
+/* Reads lines from a server. After `FROM n`, the server sends its lines from number n on. */
 static ms_status begin(ms_text partition, const ms_binary *position, ms_call *call)
 {
     const settings *settings = call->config;
@@ -45,23 +45,23 @@ static ms_status read_lines(ms_poll *poll, ms_out *out, ms_call *call)
 {
     uint32_t wait_ms = poll->wait_ms;
     while (ms_left(poll) > 0) {
-        ms_binary came;
-        ms_net net = ms_next_line(call, &lines, wait_ms, &came);
+        ms_binary bytes;
+        ms_net net = ms_next_line(call, &lines, wait_ms, &bytes);
         if (net == MS_NET_TIMEOUT)
             break;
-        /* The next poll hears of it again, and has no rows that would be lost. */
+        /* Return the rows first. The next poll receives the same error and has no rows to lose. */
         if (net == MS_NET_CLOSED && ms_came(poll) > 0)
             break;
-        /* Whatever it is, it passes: the host opens the partition again after a while. */
+        /* The error is transient: the host opens the partition again after a delay. */
         if (net != MS_NET_OK)
             return ms_net_fail(call, net);
-        ms_text text = {(const char *)came.data, came.length};
+        ms_text text = {(const char *)bytes.data, bytes.length};
         if (ms_text_is_utf8(text))
             line_push(out, (line){.number = next, .text = text});
         else
-            ms_refuse(poll, came, "it is no UTF-8");
+            ms_refuse(poll, bytes, "it is not valid UTF-8");
         next++;
-        /* Only the first line is waited for. */
+        /* Wait only for the first line. */
         wait_ms = 0;
     }
     ms_position_text(poll, "%lld", (long long)next);

@@ -9,13 +9,13 @@
 
 static int server;
 
-/* Sends what a server would, which was told from where on. */
-static void serve(const char *expected, const char *answer)
+/* Serves one connection: checks the request, then sends the reply. */
+static void serve(const char *expected, const char *reply)
 {
-    char told[64] = {0};
+    char request[64] = {0};
     int connection = accept(server, NULL, NULL);
-    MS_EXPECT(read(connection, told, sizeof told - 1) > 0 && strcmp(told, expected) == 0);
-    MS_EXPECT(write(connection, answer, strlen(answer)) == (ssize_t)strlen(answer));
+    MS_EXPECT(read(connection, request, sizeof request - 1) > 0 && strcmp(request, expected) == 0);
+    MS_EXPECT(write(connection, reply, strlen(reply)) == (ssize_t)strlen(reply));
     close(connection);
 }
 
@@ -38,6 +38,6 @@ int main(void)
     serve("FROM 2\n", "\xff\nor\n");
     ms_polled rest = ms_test_poll(&test, 9, 10000);
     MS_EXPECT_JSON(rest.rows, "[{'number': 3, 'text': 'or'}]");
-    MS_EXPECT(strstr(rest.refused, "it is no UTF-8") != NULL);
+    MS_EXPECT(strstr(rest.refused, "it is not valid UTF-8") != NULL);
     return ms_test_end();
 }

@@ -1,13 +1,13 @@
 /* A Millstream plugin of world `transform`: rows in, rows out. */
 #include <millstream.h>
 
-/* A row that the plugin reads: the columns `name` and `amount` of the stage's input. */
+/* An input row: the columns `name` and `amount` of the stage's input. */
 #define ORDER(COLUMN)                                                                                                  \
     COLUMN(ms_text, name)                                                                                              \
     COLUMN(double, amount)
 MS_ROW(order, ORDER);
 
-/* A row that it returns. */
+/* An output row. */
 #define BILL(COLUMN)                                                                                                   \
     COLUMN(ms_text, name)                                                                                              \
     COLUMN(double, total)
@@ -15,7 +15,7 @@ MS_ROW(bill, BILL);
 
 /* The stage's `config`. */
 typedef struct settings {
-    /* What is added to each amount, in per cent. */
+    /* Percentage that is added to each amount. */
     double tax;
 } settings;
 
@@ -25,7 +25,7 @@ static void read_settings(ms_config *from, void *to)
     settings->tax = ms_config_double_or(from, "tax", 0);
 }
 
-/* Adds a tax to the amount of each order, and refuses those below zero. */
+/* Adds a tax to the amount of each order. Rejects orders with an amount below zero. */
 static ms_status my_plugin(const order *order, ms_out *out, ms_call *call)
 {
     const settings *settings = call->config;

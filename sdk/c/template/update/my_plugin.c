@@ -1,24 +1,24 @@
 /* A Millstream plugin of world `update`: called for each key with its new rows and its state. */
 #include <millstream.h>
 
-/* A row that the plugin reads: the column `amount` of the stage's input. */
+/* An input row: the column `amount` of the stage's input. */
 #define PAYMENT(COLUMN) COLUMN(double, amount)
 MS_ROW(payment, PAYMENT);
 
-/* What is kept of each key from batch to batch. */
+/* The state of each key, kept between batches. */
 #define ACCOUNT(COLUMN)                                                                                                \
     COLUMN(double, balance)                                                                                            \
     COLUMN(int64_t, payments)
 MS_ROW(account, ACCOUNT);
 
-/* A row that it returns; the key columns come before it. `closed`: whether the key was idle for the stage's `timeout` and
+/* An output row. The key columns come before its columns. `closed` is true if the key was idle for the stage's `timeout` and
  * is removed. */
 #define STATEMENT(COLUMN)                                                                                              \
     COLUMN(double, balance)                                                                                            \
     COLUMN(bool, closed)
 MS_ROW(statement, STATEMENT);
 
-/* Keeps the balance of each key. A new key has a state of zeros. */
+/* Keeps the balance of each key. The state of a new key is all zeros. */
 static ms_status my_plugin(ms_rows *payments, account *account, ms_out *out, ms_call *call)
 {
     payment payment;

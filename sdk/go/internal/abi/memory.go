@@ -1,15 +1,15 @@
 //go:build wasip1
 
-// Package abi passes values between a component and its host, as the canonical ABI of WebAssembly components lays them out.
-// Addresses are 32 bits wide on the outside and 64 bits within Go.
+// Package abi passes values between a component and its host in the canonical ABI of WebAssembly components. Addresses have
+// 32 bits in the ABI and 64 bits in Go.
 package abi
 
 import "unsafe"
 
-// passed keeps alive what the host has put into memory for the call that begins.
+// passed keeps the memory of the host's arguments alive until the next call.
 var passed []unsafe.Pointer
 
-// setPaused tells the adapter for WASI 0.1 that no import may be called.
+// setPaused tells the WASI 0.1 adapter that no import may be called.
 //
 //go:wasmimport wasi_snapshot_preview1 adapter_monotonic_clock_set_paused
 func setPaused(paused bool)
@@ -23,7 +23,7 @@ func realloc(old, oldBytes, align, newBytes uint32) uint32 {
 		return align
 	}
 	setPaused(true)
-	// An array of words, so that it is aligned for all passed data.
+	// An array of words is aligned for all passed data.
 	memory := make([]uint64, (int(newBytes)+7)/8)
 	pointer := unsafe.Pointer(&memory[0])
 	if oldBytes > 0 {
@@ -34,13 +34,13 @@ func realloc(old, oldBytes, align, newBytes uint32) uint32 {
 	return uint32(uintptr(pointer))
 }
 
-// Begin takes over what was passed to a call: all of it that is still reachable stays, the rest is free.
+// Begin takes over the arguments of a call. Arguments that are still referenced stay, the others are freed.
 func Begin() {
 	clear(passed)
 	passed = passed[:0]
 }
 
-// At makes a pointer of an address.
+// At converts an address to a pointer.
 func At(address uint32) unsafe.Pointer {
 	wide := uintptr(address)
 	// The host guarantees that this is an address from realloc, or within its allocation.
@@ -56,7 +56,7 @@ func LoadTag(address, offset uint32) uint8 { return *(*uint8)(At(address + offse
 // LoadWide reads a number of eight bytes.
 func LoadWide(address, offset uint32) int64 { return *(*int64)(At(address + offset)) }
 
-// Bytes gives a list of bytes as it lies there.
+// Bytes returns a list of bytes without a copy.
 func Bytes(address, length uint32) []byte {
 	if length == 0 {
 		return []byte{}
@@ -72,16 +72,16 @@ func String(address, length uint32) string {
 	return unsafe.String((*byte)(At(address)), length)
 }
 
-// Area is memory that the host reads after a call, in words of four bytes, and the data that these point to.
+// Area is memory that the host reads after a call: words of four bytes, and the data that they point to.
 type Area struct {
 	words []uint32
 	kept  []unsafe.Pointer
 }
 
-// Address gives the address of the area.
+// Address returns the address of the area.
 func (a *Area) Address() uint32 { return address(unsafe.Pointer(&a.words[0])) }
 
-// Reset makes it empty.
+// Reset removes all words.
 func (a *Area) Reset() {
 	clear(a.kept)
 	a.words, a.kept = a.words[:0], a.kept[:0]
@@ -90,7 +90,7 @@ func (a *Area) Reset() {
 // Put appends a word.
 func (a *Area) Put(word uint32) { a.words = append(a.words, word) }
 
-// PutBool appends a truth value, or the case of a variant.
+// PutBool appends a boolean, or the case of a variant.
 func (a *Area) PutBool(value bool) {
 	if value {
 		a.Put(1)
@@ -109,7 +109,7 @@ func (a *Area) PutBytes(bytes []byte) {
 	a.putList(unsafe.Pointer(unsafe.SliceData(bytes)), len(bytes))
 }
 
-// PutArea appends a list of this number of records, which are in another area.
+// PutArea appends a list of records, which are in another area.
 func (a *Area) PutArea(list *Area, records int) {
 	if records == 0 {
 		a.putList(nil, 0)

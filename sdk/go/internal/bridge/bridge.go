@@ -1,13 +1,13 @@
-// Package bridge lets package millstreamtest run the plugin that package millstream has registered.
+// Package bridge lets package millstreamtest run the plugin that is registered in package millstream.
 package bridge
 
 import "time"
 
-// Stage is how the stage of a test uses the plugin.
+// Stage has the settings of the stage in a test.
 type Stage struct {
-	// Config is JSON; empty: none.
+	// Config is JSON, or empty for no config.
 	Config string
-	// Key and Inputs are columns as in "user text, amount int64".
+	// Key and Inputs are columns, for example "user text, amount int64".
 	Key    string
 	Inputs []string
 }
@@ -18,25 +18,25 @@ type Rejected struct {
 	Reason string
 }
 
-// Run is the result of a call: rows as JSON, and the rejected ones.
+// Run is the result of a run: output rows as JSON, and the rejected rows.
 type Run struct {
 	Rows     string
 	Rejected []Rejected
 }
 
-// Runner runs a plugin as a host would.
+// Runner runs a plugin like a host.
 type Runner interface {
-	// Run runs one batch: for each input an array of objects.
+	// Run processes one batch: an array of objects per input.
 	Run(inputs []string) (Run, error)
-	// TimeOut runs the last call of an idle key.
+	// TimeOut makes the last call for an idle key.
 	TimeOut(key string) (Run, error)
-	// Watermark sets the watermark of the runs that follow, in microseconds since 1970.
+	// Watermark sets the watermark of the following runs, in microseconds since 1970.
 	Watermark(at int64)
-	// States gives the columns of key and state.
+	// States returns rows with the columns of key and state.
 	States() (string, error)
 }
 
-// New makes a runner; set by package millstream.
+// New creates a runner. Set by package millstream.
 var New func(stage Stage) (Runner, error)
 
 // Refused is received data that is not a row.
@@ -58,13 +58,13 @@ type Poll struct {
 type Source interface {
 	// Partitions returns the names of the partitions.
 	Partitions() ([]string, error)
-	// Open begins to read one.
+	// Open opens a partition.
 	Open(partition string, position []byte) (Partition, error)
 }
 
 // Partition is an open partition.
 type Partition interface {
-	// Poll takes the next rows.
+	// Poll polls for the next rows.
 	Poll(rowsMax int, wait time.Duration) (Poll, error)
 	// Durable reports that rows are durable.
 	Durable(position []byte) error
@@ -72,26 +72,26 @@ type Partition interface {
 	Published(position []byte) error
 }
 
-// NewSource makes a source of a stage's config; set by package millstream.
+// NewSource creates a source with a config. Set by package millstream.
 var NewSource func(config string) (Source, error)
 
 // Sink is a plugin of world sink.
 type Sink interface {
-	// Committed returns the last stored batch; 0: none.
+	// Committed returns the last stored batch, or 0.
 	Committed(jobID string) (uint64, error)
-	// Open opens the sink, and returns the same.
+	// Open opens the sink. It also returns the last stored batch.
 	Open(jobID string, generation uint64) (Writer, uint64, error)
-	// AtLeastOnce reports whether this is the guarantee.
+	// AtLeastOnce reports whether the sink only guarantees at-least-once.
 	AtLeastOnce() (bool, error)
 }
 
-// Writer is what writes batches.
+// Writer writes batches.
 type Writer interface {
 	// Begun writes the rows of a batch, an array of objects.
 	Begun(batch uint64, rows string) ([]Rejected, error)
-	// Commit makes them visible.
+	// Commit makes the rows visible.
 	Commit(batch uint64) error
 }
 
-// NewSink makes a sink of a stage's config; set by package millstream.
+// NewSink creates a sink with a config. Set by package millstream.
 var NewSink func(config string) (Sink, error)

@@ -1,20 +1,20 @@
-// A Millstream plugin of world aggregate: rows reduced to one, by key or as a whole.
+// A Millstream plugin of world aggregate: reduces rows to one row per key, or to one in total.
 package main
 
 import millstream "millstream.dev/sdk"
 
-// Sale is a row that the plugin reads: the column `price` of the stage's input.
+// Sale is an input row: the column `price` of the stage's input.
 type Sale struct {
 	Price float64
 }
 
-// Sum is what rows are reduced to on the way.
+// Sum is the accumulator.
 type Sum struct {
 	Sum   float64
 	Count int64
 }
 
-// Mean is the row that comes out, after the key columns.
+// Mean is the output row. The key columns come before its columns.
 type Mean struct {
 	Mean float64
 }
@@ -24,7 +24,7 @@ func init() {
 		Lift: func(_ *millstream.Context, sale Sale) (Sum, error) {
 			return Sum{Sum: sale.Price, Count: 1}, nil
 		},
-		// It must not matter in which groups sums are combined.
+		// Combine must be associative.
 		Combine: func(_ *millstream.Context, left, right Sum) (Sum, error) {
 			return Sum{Sum: left.Sum + right.Sum, Count: left.Count + right.Count}, nil
 		},

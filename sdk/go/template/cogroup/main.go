@@ -1,9 +1,9 @@
-// A Millstream plugin of world cogroup: called for each key with its rows of several inputs.
+// A Millstream plugin of world cogroup: called for each key with its rows from several inputs.
 package main
 
 import millstream "millstream.dev/sdk"
 
-// Order is a row of the first input: its column `amount`.
+// Order is a row of the first input: the column `amount`.
 type Order struct {
 	Amount float64
 }
@@ -13,7 +13,7 @@ type Payment struct {
 	Paid float64
 }
 
-// Open is a row that the plugin returns; the key columns come before it.
+// Open is an output row. The key columns come before its columns.
 type Open struct {
 	Orders int64
 	Open   float64
@@ -23,7 +23,7 @@ func init() {
 	millstream.Cogroup2(open)
 }
 
-// open tells what each key still has to pay. Keys that have paid all give no row.
+// open returns the open amount of each key. Keys that have paid everything return no row.
 func open(
 	_ *millstream.Context, _ millstream.AnyKey, orders []Order, payments []Payment, out *millstream.KeyedOut[Open],
 ) error {

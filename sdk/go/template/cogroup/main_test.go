@@ -6,7 +6,7 @@ import (
 	"millstream.dev/sdk/millstreamtest"
 )
 
-func TestTellsWhatIsOpen(t *testing.T) {
+func TestReturnsTheOpenAmounts(t *testing.T) {
 	test := millstreamtest.New(t, millstreamtest.Stage{Key: "user text"})
 	orders := `[{"user": "ann", "amount": 3.0}, {"user": "bob", "amount": 1.0}, {"user": "ann", "amount": 4.0}]`
 	payments := `[{"user": "ann", "paid": 5.0}, {"user": "bob", "paid": 1.0}]`

@@ -1,4 +1,4 @@
-// A Millstream plugin of world sink: rows that leave for elsewhere.
+// A Millstream plugin of world sink: writes rows to an external system.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Entry is a row that the plugin reads.
+// Entry is an input row.
 type Entry struct {
 	Name   string
 	Amount float64
@@ -19,16 +19,16 @@ type Entry struct {
 
 // Config is the sink's `config`.
 type Config struct {
-	// Address is the server: `host:port`, as the job grants it.
+	// Address is `host:port` of the server. The job must grant the same address.
 	Address string `json:"address" millstream:"required"`
 }
 
 const (
-	// timeout is how long the server may take to answer.
+	// timeout is the maximum time to wait for a reply of the server.
 	timeout = 5 * time.Second
-	// lineBytesMax is the longest line of the server; a longer one is none.
+	// lineBytesMax is the maximum length of a line from the server. A longer line is an error.
 	lineBytesMax = 1 << 10
-	// sentBytesMax is how many bytes are sent at a time.
+	// sentBytesMax is the size at which buffered rows are sent.
 	sentBytesMax = 1 << 16
 )
 
@@ -39,19 +39,19 @@ func init() {
 	millstream.Sink(open)
 }
 
-// writer writes entries to a server that keeps them, and the id of the batch that they came with, together.
+// writer writes entries to a server. The server stores the entries of a batch and the batch ID atomically.
 type writer struct {
 	server *server
-	// buffer is what is still to be sent.
+	// buffer has the rows that are not yet sent.
 	buffer []byte
 }
 
-func committed(of millstream.Identity) (uint64, error) {
+func committed(identity millstream.Identity) (uint64, error) {
 	server, err := dial()
 	if err != nil {
 		return 0, err
 	}
-	return server.ask(fmt.Sprintf("LAST %s/%s", of.JobID, of.Sink))
+	return server.ask(fmt.Sprintf("LAST %s/%s", identity.JobID, identity.Sink))
 }
 
 func open(owner millstream.Owner) (millstream.Writer[Entry], uint64, error) {
@@ -59,7 +59,7 @@ func open(owner millstream.Owner) (millstream.Writer[Entry], uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	// From now on the server takes nothing from those who came with a smaller number.
+	// From now on, the server rejects writers with a smaller generation.
 	last, err := server.ask(fmt.Sprintf("OPEN %s/%s %d", owner.JobID, owner.Sink, owner.Generation))
 	return &writer{server: server}, last, err
 }
@@ -70,9 +70,9 @@ func (w *writer) Begin(batch uint64, _ millstream.Timestamp) error {
 }
 
 func (w *writer) Write(rows *millstream.Departures[Entry]) error {
-	for place, entry := range rows.All() {
+	for index, entry := range rows.All() {
 		if len(strings.Fields(entry.Name)) != 1 {
-			rows.Refuse(place, "a name is one word")
+			rows.Refuse(index, "a name is one word")
 			continue
 		}
 		w.buffer = fmt.Appendf(w.buffer, "ROW %s %v\n", entry.Name, entry.Amount)
@@ -91,7 +91,7 @@ func (w *writer) Commit(batch uint64) error {
 	}
 	last, err := w.server.ask(fmt.Sprintf("COMMIT %d", batch))
 	if err == nil && last != batch {
-		// It passes, perhaps: the host asks again what is there, and tries again.
+		// The error may be transient: the host calls `committed` again and then retries.
 		err = errors.New("the server has not kept the batch")
 	}
 	return err
@@ -103,7 +103,7 @@ func (w *writer) send() error {
 	return err
 }
 
-// server is a connection to the server, which answers `LAST n`, or `LOST` to those who have lost the sink.
+// server is a connection to the server. The server replies `LAST n`, or `LOST` if a later start has taken over the sink.
 type server struct {
 	lines *millstream.Lines
 }
@@ -116,23 +116,23 @@ func dial() (*server, error) {
 	return &server{millstream.NewLines(conn, lineBytesMax)}, nil
 }
 
-// ask says something, and hears of the last batch that is there; 0: none.
+// ask sends a line. It returns the last batch that the server has stored, or 0 if none.
 func (s *server) ask(line string) (uint64, error) {
 	if err := s.lines.Conn.Write([]byte(line+"\n"), timeout); err != nil {
 		return 0, err
 	}
-	answer, err := s.lines.Next(timeout)
+	reply, err := s.lines.Next(timeout)
 	if err != nil {
 		return 0, err
 	}
-	if string(answer) == "LOST" {
-		// It would only take the sink back.
-		return 0, millstream.ConfigError("a later start of the job has taken the sink over")
+	if string(reply) == "LOST" {
+		// A retry would take over the sink again, so this error must stop the job.
+		return 0, millstream.ConfigError("a later start of the job has taken over the sink")
 	}
-	last, isLast := strings.CutPrefix(string(answer), "LAST ")
+	last, isLast := strings.CutPrefix(string(reply), "LAST ")
 	batch, err := strconv.ParseUint(last, 10, 64)
 	if !isLast || err != nil {
-		return 0, fmt.Errorf("the server says %q", answer)
+		return 0, fmt.Errorf("the server replied %q", reply)
 	}
 	return batch, nil
 }

@@ -12,7 +12,7 @@ import (
 	"millstream.dev/sdk/millstreamtest"
 )
 
-// ledger is a server that keeps each batch with its id.
+// ledger is a server that stores each batch with its ID.
 type ledger struct {
 	sync.Mutex
 	owner uint64
@@ -51,7 +51,7 @@ func (l *ledger) serve(conn net.Conn) {
 	}
 }
 
-func TestABatchIsThereWithItsIDOrNotAtAll(t *testing.T) {
+func TestABatchAndItsIDAreStoredAtomically(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -70,13 +70,13 @@ func TestABatchIsThereWithItsIDOrNotAtAll(t *testing.T) {
 	sink := millstreamtest.NewSink(t, fmt.Sprintf(`{"address": "%v"}`, listener.Addr()))
 	first := sink.Open("job", 1)
 	if first.Last != 0 || sink.AtLeastOnce() {
-		t.Error("there is nothing yet, and it comes once")
+		t.Error("the sink must be empty and guarantee exactly-once")
 	}
 	refused := first.Batch(3, `[{"name": "a", "amount": 1.5}, {"name": "b c", "amount": 2}]`)
 	if want := []millstreamtest.RefusedRow{{Row: 1, Reason: "a name is one word"}}; !reflect.DeepEqual(refused, want) {
 		t.Errorf("refused %v", refused)
 	}
-	// It is lost in the middle of a batch.
+	// The connection is lost in the middle of a batch.
 	if _, err := first.Begun(4, `[{"name": "d", "amount": 4}]`); err != nil {
 		t.Error(err)
 	}

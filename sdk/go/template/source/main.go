@@ -1,4 +1,4 @@
-// A Millstream plugin of world source: rows from elsewhere.
+// A Millstream plugin of world source: reads rows from an external system.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Line is a row that the plugin returns.
+// Line is an output row.
 type Line struct {
 	Number int64
 	Text   string
@@ -19,14 +19,14 @@ type Line struct {
 
 // Config is the source's `config`.
 type Config struct {
-	// Address is the server: `host:port`, as the job grants it.
+	// Address is `host:port` of the server. The job must grant the same address.
 	Address string `json:"address" millstream:"required"`
 }
 
-// timeout is how long the server may take to answer.
+// timeout is the maximum time to wait for a reply of the server.
 const timeout = 10 * time.Second
 
-// lineBytesMax is the longest line; a longer one is none.
+// lineBytesMax is the maximum length of a line. A longer line is an error.
 const lineBytesMax = 1 << 20
 
 var config = millstream.Config(Config{})
@@ -35,10 +35,10 @@ func init() {
 	millstream.Source(open)
 }
 
-// reader reads lines from a server, which is told `FROM n` and sends its lines from number n on.
+// reader reads lines from a server. After `FROM n`, the server sends its lines from number n on.
 type reader struct {
 	lines *millstream.Lines
-	// next is the number of the next line: the position of the partition.
+	// next is the number of the next line, which is the position of the partition.
 	next int64
 }
 
@@ -67,20 +67,20 @@ func (r *reader) Poll(rows *millstream.Arrivals[Line], wait time.Duration) (mill
 			break
 		}
 		if errors.Is(err, millstream.ErrClosed) && rows.Len() > 0 {
-			// The next poll hears of it again, and has no rows that would be lost.
+			// Return the rows first. The next poll receives the same error and has no rows to lose.
 			break
 		}
 		if err != nil {
-			// Whatever it is, it passes: the host opens the partition again after a while.
+			// The error is transient: the host opens the partition again after a delay.
 			return millstream.Polled{}, err
 		}
 		if utf8.Valid(line) {
 			rows.Push(Line{Number: r.next, Text: string(line)})
 		} else {
-			rows.Refuse(line, "it is no UTF-8")
+			rows.Refuse(line, "it is not valid UTF-8")
 		}
 		r.next++
-		// Only the first line is waited for.
+		// Wait only for the first line.
 		wait = 0
 	}
 	return millstream.Ready().At(strconv.AppendInt(nil, r.next, 10)), nil

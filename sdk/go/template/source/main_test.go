@@ -10,7 +10,7 @@ import (
 	"millstream.dev/sdk/millstreamtest"
 )
 
-func TestGoesOnWhereItLeftOff(t *testing.T) {
+func TestResumesAtItsPosition(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -23,9 +23,9 @@ func TestGoesOnWhereItLeftOff(t *testing.T) {
 			if err != nil {
 				return
 			}
-			asked, _ := bufio.NewReader(conn).ReadString('\n')
+			request, _ := bufio.NewReader(conn).ReadString('\n')
 			var from int
-			if _, err := fmt.Sscanf(asked, "FROM %d", &from); err == nil {
+			if _, err := fmt.Sscanf(request, "FROM %d", &from); err == nil {
 				_, _ = conn.Write([]byte(strings.Join(lines[from:], "")))
 			}
 			_ = conn.Close()

@@ -3,13 +3,13 @@ package main
 
 import millstream "millstream.dev/sdk"
 
-// Order is a row that the plugin reads: the columns `name` and `amount` of the stage's input.
+// Order is an input row: the columns `name` and `amount` of the stage's input.
 type Order struct {
 	Name   string
 	Amount float64
 }
 
-// Bill is a row that it returns.
+// Bill is an output row.
 type Bill struct {
 	Name  string
 	Total float64
@@ -17,7 +17,7 @@ type Bill struct {
 
 // Config is the stage's `config`.
 type Config struct {
-	// Tax is added to each amount, in per cent.
+	// Tax is the percentage that is added to each amount.
 	Tax float64 `json:"tax"`
 }
 
@@ -27,7 +27,7 @@ func init() {
 	millstream.Transform(bill)
 }
 
-// bill adds a tax to the amount of an order, and refuses those below zero.
+// bill adds a tax to the amount of an order. It rejects orders with an amount below zero.
 func bill(_ *millstream.Context, order Order, out *millstream.Out[Bill]) error {
 	if order.Amount < 0 {
 		return millstream.Reject("the amount %v is below zero", order.Amount)

@@ -3,21 +3,21 @@ package main
 
 import millstream "millstream.dev/sdk"
 
-// Payment is a row that the plugin reads: the column `amount` of the stage's input.
+// Payment is an input row: the column `amount` of the stage's input.
 type Payment struct {
 	Amount float64
 }
 
-// Account is what is kept of each key from batch to batch.
+// Account is the state of each key, kept between batches.
 type Account struct {
 	Balance  float64
 	Payments int64
 }
 
-// Statement is a row that it returns; the key columns come before it.
+// Statement is an output row. The key columns come before its columns.
 type Statement struct {
 	Balance float64
-	// Closed tells that the key was idle for the stage's `timeout` and is removed.
+	// Closed is true if the key was idle for the stage's `timeout` and is removed.
 	Closed bool
 }
 

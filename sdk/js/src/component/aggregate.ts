@@ -1,4 +1,4 @@
-/** The exports of a component of world `aggregate`. */
+/** Exports of a component of world `aggregate`. */
 
 import { type About, Calls } from "./call.ts";
 import type { Aggregate } from "../aggregate.ts";

@@ -1,4 +1,4 @@
-/** How the host calls a plugin: what the worlds have in common. */
+/** Calls from the host to a plugin: the common code of all worlds. */
 
 import { type About, guardedBy } from "./guarded.ts";
 import * as stage from "millstream:plugin/stage@0.1.3";
@@ -11,7 +11,7 @@ import { type Description, fieldsOf, type Rejected, schemaOf, type WireContext, 
 
 export type { About };
 
-/** A plugin that runs: the functions of its world. */
+/** A created plugin: the functions of its world. */
 interface Running {
   describe(stage: Stage): Description;
 }
@@ -27,7 +27,7 @@ export class Calls<R extends Running> {
   readonly #plugin: Plugin<R>;
   readonly #about: About;
   readonly #timers: TimersHost | undefined;
-  /** The plugin of this instance, created on its first call, and the config that it was created with. */
+  /** The plugin of this instance and its config. It is created on the first call. */
   #running: { readonly config: string; readonly plugin: R; readonly stage: Stage } | undefined;
 
   constructor(plugin: unknown, world: string, about: About, timers?: TimersHost) {
@@ -43,7 +43,7 @@ export class Calls<R extends Running> {
     this.#timers = timers;
   }
 
-  /** What the plugin says of itself, as the host wants it. */
+  /** Returns the plugin's description in the host's format. */
   describe(config: string, inputs: readonly WireSchema[]): Record<string, unknown> {
     return guarded(() => {
       const stage = new Stage(config, inputs.map(fieldsOf));
@@ -77,7 +77,7 @@ export class Calls<R extends Running> {
     }, this.#timers);
   }
 
-  /** A plugin that does not find a granted file when it begins shows that the job does not fit. */
+  /** Creates the plugin. If a granted file is missing at this time, the job's config is wrong. */
   #create(stage: Stage): R {
     try {
       return returnedBy(this.#plugin.create, this.#plugin.world, this.#plugin.create(stage));
@@ -87,12 +87,12 @@ export class Calls<R extends Running> {
   }
 }
 
-/** Runs a call of a stage's plugin. */
+/** Runs a call for a stage's plugin. */
 export function guarded<T>(function_: () => T, timers?: TimersHost): T {
   return guardedBy({ input: stage.input, inputs: stage.inputs, key: stage.key, timers, net: undefined }, function_);
 }
 
-/** Rejections with strings that the host accepts. */
+/** Returns rejections with reasons that the host accepts. */
 export function rejections(rejected: readonly Rejected[]): Rejected[] {
   return rejected.map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }));
 }

@@ -1,4 +1,4 @@
-/** The exports of a component of world `cogroup`. */
+/** Exports of a component of world `cogroup`. */
 
 import { type About, Calls, rejections } from "./call.ts";
 import { Batch, uint32 } from "../batch.ts";

@@ -1,6 +1,6 @@
 /**
- * The common parts of components of worlds `source` and `sink`: they are not stages, and their errors are transient
- * or permanent.
+ * Common code for components of worlds `source` and `sink`. They are not stages, and their errors are transient or
+ * permanent.
  */
 
 import * as log from "millstream:plugin/log@0.1.3";
@@ -16,7 +16,7 @@ const nothing = () => ({ fields: [] });
 /** A connector has no stage. */
 export const host: HostOfWorld = { input: nothing, inputs: () => [], key: nothing, timers: undefined, net };
 
-/** The plugin that a module exports, if it is one of this world. */
+/** Returns the plugin that a module exports. Throws if it is not one of this world. */
 export function pluginOf<P extends { readonly world: string; create: unknown }>(plugin: unknown, world: P["world"]): P {
   const made = plugin as P | undefined;
   if (typeof made?.create !== "function") {
@@ -29,12 +29,11 @@ export function pluginOf<P extends { readonly world: string; create: unknown }>(
 }
 
 /**
- * Runs a call. Errors that the plugin throws itself and network faults are transient, and the host retries them
- * indefinitely. Any other exception is a bug of the plugin, and permanent. So the instance dies of it, with its last
- * log lines, and that ends the job.
+ * Runs a call. The host retries errors that the plugin throws on purpose, and network faults, indefinitely. Any other
+ * exception is a bug of the plugin, which is permanent: it traps after the last log lines, and that fails the job.
  */
-export function orDies<T>(function_: () => T): T {
-  let mistake: string | undefined;
+export function orTrap<T>(function_: () => T): T {
+  let bug: string | undefined;
   const returned = guardedBy(host, () => {
     try {
       return function_();
@@ -42,14 +41,14 @@ export function orDies<T>(function_: () => T): T {
       if (error instanceof PluginError) throw error;
       if (error instanceof FileError) throw configError(error.message);
       if (error instanceof Fault) throw new PluginError("internal", error.message);
-      mistake = describeError(error);
+      bug = describeError(error);
     }
   });
-  if (mistake !== undefined) {
-    // The host takes the line that begins so for what happened.
-    for (const line of `panic: ${mistake}`.toWellFormed().split("\n")) log.write("error", line);
-    // It is no error of the interface, and so the engine gives up.
-    throw mistake;
+  if (bug !== undefined) {
+    // The host takes the log line with this prefix as the cause.
+    for (const line of `panic: ${bug}`.toWellFormed().split("\n")) log.write("error", line);
+    // This is not an error of the interface, so the engine traps.
+    throw bug;
   }
   return returned as T;
 }

@@ -1,4 +1,4 @@
-/** What all calls of a component have in common, whatever its world is. */
+/** Common code for all calls of a component, in all worlds. */
 
 import { beginCall } from "./start.ts";
 import * as files from "millstream:plugin/files@0.1.3";
@@ -10,24 +10,24 @@ import { type Host, setHost } from "../host.ts";
 import type { HttpHost } from "../http.ts";
 import { describeError } from "../stack.ts";
 
-/** What the manifest says of the plugin. */
+/** What the manifest says about the plugin. */
 export interface About {
   readonly name: string;
   readonly version: string;
   readonly doc: string;
 }
 
-/** What not every world has of the host. */
+/** Host functions that only some worlds have. */
 export type HostOfWorld = Omit<Host, "log" | "count" | "file" | "http">;
 
 let http: HttpHost | undefined;
 
-/** Requests over HTTP, in components that have the imports for it. */
+/** Sets the implementation of HTTP requests, in components that import it. */
 export function setHttp(own: HttpHost): void {
   http = own;
 }
 
-/** Runs a call. Exceptions become errors of the interface: thrown as such, they are what the call returns. */
+/** Runs a call. Converts exceptions to errors of the interface, which it throws: the engine returns them. */
 export function guardedBy<T>(own: HostOfWorld, function_: () => T): T {
   beginCall(getRandomBytes);
   setHost({ log: log.write, count: metrics.add, file: readFile, http, ...own });
@@ -35,15 +35,15 @@ export function guardedBy<T>(own: HostOfWorld, function_: () => T): T {
     return function_();
   } catch (error) {
     if (error instanceof PluginError && error.kind !== "internal") throw { tag: error.kind, val: error.message.toWellFormed() };
-    const words = error instanceof PluginError ? error.message : describeError(error);
-    throw { tag: "internal", val: words.toWellFormed() };
+    const message = error instanceof PluginError ? error.message : describeError(error);
+    throw { tag: "internal", val: message.toWellFormed() };
   }
 }
 
 function readFile(name: string): Uint8Array {
   const size = files.size(name);
   const bytes = new Uint8Array(size);
-  // A host may pass a large file in pieces.
+  // The host may return a large file in pieces.
   for (let at = 0; at < size; ) {
     const piece = files.read(name, at, Math.min(size - at, 0xffff_ffff));
     if (piece.length === 0) throw new Error(`the file \`${name}\` ended at ${at} of ${size} bytes`);

@@ -1,11 +1,11 @@
-/** Requests over HTTP in a component. Only in plugins whose manifest wants them, as their WIT has the imports. */
+/** HTTP requests in a component. Only in plugins whose manifest requests them, since only their WIT has the imports. */
 
 import * as handler from "host:http/outgoing-handler@0.2.9";
 import * as wasi from "host:http/types@0.2.9";
 import { setHttp } from "./guarded.ts";
 import type { HttpAnswer, HttpRequest } from "../http.ts";
 
-/** What WASI takes at a time. */
+/** Maximum bytes per write in WASI. */
 const WRITE_BYTES = 4096;
 const READ_BYTES = 1 << 16;
 const QUESTION_MARK = 63;
@@ -15,14 +15,14 @@ setHttp((request) => {
   try {
     return using(send(request), (future) => {
       using(future.subscribe(), (ready) => ready.block());
-      return answerOf(future.get(), request.bodyBytesMax);
+      return responseOf(future.get(), request.bodyBytesMax);
     });
   } catch (error) {
-    throw words(error);
+    throw formatError(error);
   }
 });
 
-/** Uses a resource, and releases it. */
+/** Uses a resource, then releases it. */
 function using<R extends wasi.Resource, T>(resource: R, use: (resource: R) => T): T {
   try {
     return use(resource);
@@ -33,7 +33,7 @@ function using<R extends wasi.Resource, T>(resource: R, use: (resource: R) => T)
 
 function send({ method, scheme, authority, path, headers, body, timeoutMs }: HttpRequest): wasi.FutureIncomingResponse {
   const fields = headers.map(([name, value]): [string, Uint8Array] => [name, latin1(value)]);
-  // Otherwise it comes in chunks, which small servers do not take.
+  // Without a length, the body is sent in chunks, which small servers do not support.
   if (body !== null && !headers.some(([name]) => name.toLowerCase() === "content-length")) {
     fields.push(["content-length", latin1(String(body.length))]);
   }
@@ -56,13 +56,13 @@ function send({ method, scheme, authority, path, headers, body, timeoutMs }: Htt
     });
     wasi.OutgoingBody.finish(outgoing, null);
   } catch {
-    // Nobody takes the rest of it: the answer tells why.
+    // The server does not read the rest of the body. Its response says why.
   }
   return future;
 }
 
-/** Twice a result: the first says whether it was taken before. */
-function answerOf(taken: wasi.Taken | null, bytesMax: number): HttpAnswer {
+/** Reads a result in a result: the outer one is an error if the response was already taken. */
+function responseOf(taken: wasi.Taken | null, bytesMax: number): HttpAnswer {
   if (taken?.tag !== "ok") throw "no response";
   if (taken.val.tag !== "ok") throw taken.val.val;
   return using(taken.val.val, (response) => {
@@ -101,8 +101,8 @@ function payload(error: unknown): wasi.Tagged | undefined {
   return typeof own === "object" && own !== null && "tag" in own ? (own as wasi.Tagged) : undefined;
 }
 
-/** Formats a WASI error: `HTTP-request-denied` is `http request denied`. Other values are thrown again. */
-function words(error: unknown): unknown {
+/** Formats a WASI error: `HTTP-request-denied` becomes `http request denied`. Throws other values again. */
+function formatError(error: unknown): unknown {
   const tagged = payload(error);
   if (tagged === undefined) return error;
   const said = tagged.tag.toLowerCase().replaceAll("-", " ");

@@ -1,6 +1,6 @@
-/** The exports of a component of world `sink`. */
+/** Exports of a component of world `sink`. */
 
-import { host, orDies, pluginOf } from "./connector.ts";
+import { host, orTrap, pluginOf } from "./connector.ts";
 import { type About, guardedBy } from "./guarded.ts";
 import { Batch } from "../batch.ts";
 import type { Identity, Sink, SinkPlugin, SinkWriter } from "../sink.ts";
@@ -24,15 +24,15 @@ export function exports(plugin: unknown, about: About) {
         const doc = of.doc ?? about.doc;
         return { name, version, doc, input: schemaOf(of.input), promise: of.promise, configSchema: of.configSchema ?? "" };
       }),
-    committed: (config: string, identity: Identity) => orDies(() => create(config).committed(identity)),
+    committed: (config: string, identity: Identity) => orTrap(() => create(config).committed(identity)),
     open: (config: string, input: WireSchema, owner: WireOwner) =>
-      orDies(() => {
+      orTrap(() => {
         writer = create(config).open(fieldsOf(input), owner);
         return writer.last;
       }),
-    begin: (batch: number, time: number) => orDies(() => writer!.begin(batch, microseconds(time))),
+    begin: (batch: number, time: number) => orTrap(() => writer!.begin(batch, microseconds(time))),
     write: (rows: WireBatch) =>
-      orDies(() => writer!.write(Batch.of(rows)).map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }))),
-    commit: (batch: number) => orDies(() => writer!.commit(batch)),
+      orTrap(() => writer!.write(Batch.of(rows)).map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }))),
+    commit: (batch: number) => orTrap(() => writer!.commit(batch)),
   };
 }

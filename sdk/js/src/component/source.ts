@@ -1,6 +1,6 @@
-/** The exports of a component of world `source`. */
+/** Exports of a component of world `source`. */
 
-import { host, orDies, pluginOf } from "./connector.ts";
+import { host, orTrap, pluginOf } from "./connector.ts";
 import { type About, guardedBy } from "./guarded.ts";
 import type { Source, SourcePartition, SourcePlugin } from "../source.ts";
 import { Stage } from "../stage.ts";
@@ -17,18 +17,18 @@ export function exports(plugin: unknown, about: About) {
         const { name, version } = about;
         return { name, version, doc: doc ?? about.doc, output: schemaOf(output), configSchema: configSchema ?? "" };
       }),
-    partitions: (config: string) => orDies(() => create(config).partitions().map((name) => name.toWellFormed())),
+    partitions: (config: string) => orTrap(() => create(config).partitions().map((name) => name.toWellFormed())),
     open: (config: string, name: string, position: Uint8Array | null) =>
-      orDies(() => void (partition = create(config).open(name, position ?? null))),
+      orTrap(() => void (partition = create(config).open(name, position ?? null))),
     poll: (rowsMax: number, waitMs: number) =>
-      orDies(() => {
+      orTrap(() => {
         const { rows, refused, position, pauseMs, ended } = partition!.poll(rowsMax, waitMs);
         const pause = Math.min(Math.max(Math.trunc(pauseMs), 0), 0xffff_ffff);
         const next = ended ? { tag: "ended" } : pause > 0 ? { tag: "pause", val: pause } : { tag: "ready" };
-        const told = refused.map(({ data, reason }) => ({ data, reason: reason.toWellFormed() }));
-        return { rows, refused: told, position, next };
+        const rejected = refused.map(({ data, reason }) => ({ data, reason: reason.toWellFormed() }));
+        return { rows, refused: rejected, position, next };
       }),
-    durable: (position: Uint8Array) => orDies(() => partition!.durable(position)),
-    published: (position: Uint8Array) => orDies(() => partition!.published(position)),
+    durable: (position: Uint8Array) => orTrap(() => partition!.durable(position)),
+    published: (position: Uint8Array) => orTrap(() => partition!.published(position)),
   };
 }

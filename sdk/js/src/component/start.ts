@@ -1,10 +1,10 @@
 /**
- * What must be so before the plugin's own modules run: nothing of the machine that builds a component may get into it, and
- * nothing of one call into another.
+ * Runs before the plugin's modules. It keeps data of the build machine out of the component, and data of one call out of
+ * the next.
  *
- * A component is a picture of QuickJS after the plugin's modules have run. Until the first call, clocks stand at 1970 and
- * `Math.random` begins with the same seed everywhere. From then on clocks show the batch time, and `Math.random` takes a new
- * seed of the host, which is the same when the batch is run again.
+ * A component is a snapshot of QuickJS after the plugin's modules have run. Until the first call, clocks return 1970 and
+ * `Math.random` always starts with the same seed. From then on, clocks return the batch time, and `Math.random` takes a
+ * new seed from the host, which is the same when the batch is replayed.
  */
 
 import { hostConsole } from "../console.ts";
@@ -15,7 +15,7 @@ let randomBytes: ((length: number) => Uint8Array) | undefined;
 /** The state of xoshiro128++; `undefined` until a call requests the first number. */
 let seed: Int32Array | undefined = Int32Array.of(0x6d696c6c, 0x73747265, 0x616d2073, 0x64);
 
-/** A call begins. */
+/** Starts a call. */
 export function beginCall(random: (length: number) => Uint8Array): void {
   if (!isCalled) Object.assign(Error, { prepareStackTrace: undefined });
   isCalled = true;
@@ -40,7 +40,7 @@ Object.defineProperty(VirtualDate, "now", { value: now, writable: true, configur
 Object.defineProperty(SystemDate.prototype, "constructor", { value: VirtualDate, writable: true, configurable: true });
 Object.defineProperty(VirtualDate, "name", { value: "Date", configurable: true });
 
-/** xoshiro128++ of Blackman and Vigna; 53 bits a number. */
+/** xoshiro128++ by Blackman and Vigna, with 53 bits per number. */
 function random(): number {
   seed ??= new Int32Array(randomBytes!(16).slice().buffer);
   const high = next(seed) >>> 5;
@@ -69,6 +69,6 @@ define(Math, "random", random);
 define(globalThis, "performance", { now, timeOrigin: 0 });
 define(globalThis, "console", hostConsole);
 
-// An error while modules run ends the build, which shows its trace: that must tell of the author's sources. In calls, this is
-// done only for the errors that make one fail.
+// An error while modules run fails the build, which prints its trace. So the trace must show the author's sources. In calls,
+// this is done only for errors that fail the call.
 Object.assign(Error, { prepareStackTrace: traceOf });

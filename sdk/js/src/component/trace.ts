@@ -1,37 +1,37 @@
 /**
- * Tells the host where the plugin's code stands, in a call that is made once more only to see that, after one took too long.
+ * Reports where the plugin's code is, in a call that is repeated for this purpose after a timeout.
  *
- * The host cannot look into QuickJS. So `millstream build` keeps a second text of the plugin's modules, in which each statement
- * says that it runs, and such a call runs that one. The last place that it told is where it stands, also in a function of the engine, as a
- * search with a regular expression. Other calls are made by the program itself, and cost nothing more.
+ * The host cannot inspect QuickJS. So `millstream build` includes a second version of the plugin's modules, in which each
+ * statement reports that it runs, and such a call runs this version. The last report is the location, even inside a function
+ * of the engine, for example a regular expression search. Other calls run the program itself and have no extra cost.
  */
 
 import * as log from "millstream:plugin/log@0.1.3";
 import { mapStack } from "../stack.ts";
 
 declare global {
-  /** The second text of the program, the mappings of its lines, and what evaluates it where the program's own names are. */
+  /** The second version of the program, its source map, and a function that evaluates it in the scope of the program. */
   // eslint-disable-next-line no-var
-  var millstreamMarked: readonly [string, string, (text: string) => (at: (place: number) => boolean) => Exports] | undefined;
+  var millstreamMarked: readonly [string, string, (text: string) => (at: (location: number) => boolean) => Exports] | undefined;
 }
 
-/** Stands before the config of such a call, and before what is told. */
+/** Prefix of the config of such a call, and of each report. */
 const SIGN = "\u0001";
-/** What the build puts into a line of the second text; not written as it is there, since a program may not have it. */
+/** What the build inserts into the second version. Written as a pattern, since the program must not contain the text itself. */
 const MARKS = /\(?_{2}at\(\d+\)[,;]?|\/\*at\*\/\)/g;
-/** Characters that the host takes of a line, and one that is written in several bytes. */
+/** Maximum characters that the host accepts per line, if some of them have several bytes. */
 const LENGTH_MAX = 2000;
 
 type Call = (first: unknown, ...others: unknown[]) => unknown;
 type Exports = Record<string, Record<string, Call>>;
 
-/** The functions of an interface; calls that are to tell where they stand go to those of the second text. */
+/** Returns the functions of an interface. Calls that report their location run those of the second version. */
 export function traceable(name: string, functions: object): object {
   const traced = Object.entries(functions as Record<string, Call>).map(([function_, call]): [string, Call] => [
     function_,
-    // No function has more arguments, and each by itself costs less than all together.
+    // No function has more arguments. Separate parameters are faster than a rest parameter.
     (first, second, third, fourth) => {
-      // Of a source's functions some take no config.
+      // Some functions of a source take no config.
       const config = typeof first === "string" ? first : (first as { readonly config?: unknown }).config;
       if (typeof config !== "string" || config.charCodeAt(0) !== SIGN.charCodeAt(0)) return call(first, second, third, fourth);
       const own = config.slice(SIGN.length);
@@ -41,24 +41,24 @@ export function traceable(name: string, functions: object): object {
   return Object.fromEntries(traced);
 }
 
-/** What the second text exports. */
+/** Returns the exports of the second version. */
 function marked(): Exports {
   const [text, mappings, evaluate] = globalThis.millstreamMarked!;
-  return evaluate(text)(teller(text, mappings));
+  return evaluate(text)(reporter(text, mappings));
 }
 
-/** What each statement of the second text calls. */
-function teller(text: string, mappings: string): (place: number) => boolean {
+/** Returns the function that each statement of the second version calls. */
+function reporter(text: string, mappings: string): (location: number) => boolean {
   const passed: number[] = [];
   const lines = text.split("\n");
-  /** Columns as they are in the program, whose lines those of the second text are. */
+  /** Maps a column to the program, which has the same lines. */
   const column = (line: number, column: number) => (lines[line - 1] ?? "").slice(0, column - 1).replace(MARKS, "").length + 1;
-  return (place) => {
-    const times = (passed[place] ?? 0) + 1;
-    passed[place] = times;
-    // How it came here costs much more to say than where it is, so it is said less and less often.
-    const isTold = (times & (times - 1)) === 0;
-    log.write("debug", isTold ? `${SIGN}${place}\n${calls(mappings, column)}` : `${SIGN}${place}`);
+  return (location) => {
+    const times = (passed[location] ?? 0) + 1;
+    passed[location] = times;
+    // A call stack costs much more than a location, so it is reported less and less often.
+    const showsCalls = (times & (times - 1)) === 0;
+    log.write("debug", showsCalls ? `${SIGN}${location}\n${calls(mappings, column)}` : `${SIGN}${location}`);
     return true;
   };
 }

@@ -1,4 +1,4 @@
-/** The exports of a component of world `transform`. */
+/** Exports of a component of world `transform`. */
 
 import { type About, Calls, rejections } from "./call.ts";
 import { Batch } from "../batch.ts";

@@ -1,4 +1,4 @@
-/** The exports of a component of world `update`. */
+/** Exports of a component of world `update`. */
 
 import { type About, Calls, guarded, rejections } from "./call.ts";
 import * as timers from "millstream:plugin/timers@0.1.3";
@@ -16,7 +16,7 @@ interface WireGroups {
   readonly timedOut: Uint8Array;
 }
 
-/** The engine passes 64-bit integers as numbers, which are exact up to the year 2255; later times are refused, not rounded. */
+/** Converts a time to a number, as the engine passes 64-bit integers. Exact up to the year 2255; rejects later times. */
 function exact(at: bigint): number {
   const number = Number(at);
   if (!Number.isSafeInteger(number)) throw new RangeError(`no timer can be set at ${at}: that is after the year 2255`);
@@ -29,7 +29,7 @@ const host = {
   due: timers.due,
 };
 
-/** What world `update-migrating` exports beside. */
+/** Additional exports of world `update-migrating`. */
 export function migrator(plugin: unknown) {
   const { migrate } = plugin as UpdatePlugin;
   if (!migrate) throw new TypeError("the plugin has no `migrations`, as those of world `update-migrating` have");

@@ -1,4 +1,4 @@
-"""A Millstream plugin of world `aggregate`: rows reduced to one, by key or as a whole."""
+"""A Millstream plugin of world `aggregate`: reduces rows to one row per key, or to one in total."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from millstream import aggregate
 
 @dataclass
 class Sale:
-    """A row that the plugin reads: the column `price` of the stage's input."""
+    """An input row: the column `price` of the stage's input."""
 
     price: float
 
 
 @dataclass
 class Sum:
-    """What rows are reduced to on the way. It must not matter in which groups they are combined."""
+    """The accumulator. `combine` must be associative."""
 
     sum: float
     count: int
@@ -22,14 +22,14 @@ class Sum:
 
 @dataclass
 class Mean:
-    """The row that comes out, after the key columns."""
+    """The output row. The key columns come before its columns."""
 
     mean: float
 
 
 @aggregate
 class MyPlugin:
-    """The mean price."""
+    """Computes the mean price."""
 
     def lift(self, sale: Sale) -> Sum:
         return Sum(sale.price, 1)

@@ -1,4 +1,4 @@
-"""A Millstream plugin of world `cogroup`: called for each key with its rows of several inputs."""
+"""A Millstream plugin of world `cogroup`: called for each key with its rows from several inputs."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from millstream import KeyedOut, Rows, cogroup
 
 @dataclass
 class Order:
-    """A row of the first input: its column `amount`."""
+    """A row of the first input: the column `amount`."""
 
     amount: float
 
@@ -21,7 +21,7 @@ class Payment:
 
 @dataclass
 class Open:
-    """A row that it returns; the key columns come before it."""
+    """An output row. The key columns come before its columns."""
 
     orders: int
     open: float
@@ -29,7 +29,7 @@ class Open:
 
 @cogroup
 def my_plugin(orders: Rows[Order], payments: Rows[Payment], out: KeyedOut[Open]) -> None:
-    """Tells what each key still has to pay. Keys that have paid all give no row."""
+    """Returns the open amount of each key. Keys that have paid everything return no row."""
     ordered = sum(order.amount for order in orders)
     paid = sum(payment.paid for payment in payments)
     if ordered > paid:

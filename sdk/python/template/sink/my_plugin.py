@@ -1,4 +1,4 @@
-"""A Millstream plugin of world `sink`: rows that leave for elsewhere."""
+"""A Millstream plugin of world `sink`: writes rows to an external system."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from millstream import ConfigError, Departures, Identity, InternalError, Owner, 
 from millstream.net import Connection, Lines
 
 TIMEOUT_MS = 5_000
-"""How long the server may take to answer."""
+"""Maximum time to wait for a reply of the server."""
 LINE_BYTES_MAX = 1 << 10
-"""A line of the server that is longer is none."""
+"""Maximum length of a line from the server. A longer line is an error."""
 SENT_BYTES_MAX = 1 << 16
-"""Bytes that are sent at a time."""
+"""Size at which buffered rows are sent, in bytes."""
 
 
 @dataclass
 class Entry:
-    """A row that the plugin reads."""
+    """An input row."""
 
     name: str
     amount: float
@@ -26,12 +26,12 @@ class Config:
     """The sink's `config`."""
 
     address: str
-    """The server: `host:port`, as the job grants it."""
+    """Address of the server, `host:port`. The job must grant the same address."""
 
 
 @sink
 class MyPlugin:
-    """Writes entries to a server that keeps them, and the id of the batch that they came with, together."""
+    """Writes entries to a server. The server stores the entries of a batch and the batch ID atomically."""
 
     promise = "exactly-once"
 
@@ -42,16 +42,16 @@ class MyPlugin:
     def open(self, config: Config, owner: Owner) -> int | None:
         self.server = Server(config.address)
         self.buffer = b""
-        # From now on the server takes nothing from those who came with a smaller number.
+        # From now on, the server rejects writers with a smaller generation.
         return self.server.ask(f"OPEN {owner.identity.job_id}/{owner.identity.sink} {owner.generation}")
 
     def begin(self, batch: int) -> None:
         self.buffer = b"BEGIN %d\n" % batch
 
     def write(self, rows: Departures[Entry]) -> None:
-        for place, entry in rows.entries():
+        for index, entry in rows.entries():
             if len(entry.name.split()) != 1:
-                rows.refuse(place, "a name is one word")
+                rows.refuse(index, "a name is one word")
                 continue
             self.buffer += f"ROW {entry.name} {entry.amount:g}\n".encode()
             if len(self.buffer) >= SENT_BYTES_MAX:
@@ -61,12 +61,12 @@ class MyPlugin:
     def commit(self, batch: int) -> None:
         self.server.send(self.buffer)
         if self.server.ask(f"COMMIT {batch}") != batch:
-            # It passes, perhaps: the host asks again what is there, and tries again.
+            # The error may be transient: the host calls `committed` again and then retries.
             raise InternalError("the server has not kept the batch")
 
 
 class Server:
-    """A connection to the server, which answers `LAST n`, or `LOST` to those who have lost the sink."""
+    """A connection to the server. The server replies `LAST n`, or `LOST` if a later start has taken over the sink."""
 
     def __init__(self, address: str) -> None:
         self.lines = Lines(Connection(address, TIMEOUT_MS), LINE_BYTES_MAX)
@@ -75,12 +75,12 @@ class Server:
         self.lines.connection.write(data, TIMEOUT_MS)
 
     def ask(self, line: str) -> int | None:
-        """Says something, and hears of the last batch that is there."""
+        """Sends a line. Returns the last batch that the server has stored."""
         self.send(f"{line}\n".encode())
         word, _, batch = self.lines.next(TIMEOUT_MS).decode(errors="replace").partition(" ")
         if word == "LOST":
-            # It would only take the sink back.
-            raise ConfigError("a later start of the job has taken the sink over")
+            # A retry would take over the sink again, so this error must stop the job.
+            raise ConfigError("a later start of the job has taken over the sink")
         if word != "LAST" or not batch.isdecimal():
-            raise InternalError(f"the server says {word!r} {batch!r}")
+            raise InternalError(f"the server replied {word!r} {batch!r}")
         return int(batch) or None

@@ -7,7 +7,7 @@ from my_plugin import MyPlugin
 
 
 class MyPluginTest(unittest.TestCase):
-    def test_a_batch_is_there_with_its_id_or_not_at_all(self) -> None:
+    def test_a_batch_and_its_id_are_stored_atomically(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         kept: list[tuple[int, list[str]]] = []
 
@@ -16,8 +16,8 @@ class MyPluginTest(unittest.TestCase):
         def serve(connection: socket.socket) -> None:
             nonlocal owner
             own, rows = 1 << 60, []
-            with connection, connection.makefile("r") as heard:
-                for line in heard:
+            with connection, connection.makefile("r") as lines:
+                for line in lines:
                     word, *rest = line.split()
                     if word == "OPEN":
                         own = int(rest[1])
@@ -43,7 +43,7 @@ class MyPluginTest(unittest.TestCase):
         self.assertIsNone(first.last)
         refused = first.batch(3, [{"name": "a", "amount": 1.5}, {"name": "b c", "amount": 2.0}])
         self.assertEqual(refused, [(1, "a name is one word")])
-        # It is lost in the middle of a batch.
+        # The connection is lost in the middle of a batch.
         first.begun(4, [{"name": "d", "amount": 4.0}])
         self.assertEqual(test.committed("job"), 3)
         second = test.open("job", 2)

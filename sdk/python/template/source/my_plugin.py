@@ -1,4 +1,4 @@
-"""A Millstream plugin of world `source`: rows from elsewhere."""
+"""A Millstream plugin of world `source`: reads rows from an external system."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ from millstream import Arrivals, Polled, source
 from millstream.net import Closed, Connection, Lines, TimedOut
 
 TIMEOUT_MS = 10_000
-"""How long the server may take to answer."""
+"""Maximum time to wait for a reply of the server."""
 LINE_BYTES_MAX = 1 << 20
-"""A line that is longer is none."""
+"""Maximum length of a line. A longer line is an error."""
 
 
 @dataclass
 class Line:
-    """A row that the plugin returns."""
+    """An output row."""
 
     number: int
     text: str
@@ -24,12 +24,12 @@ class Config:
     """The source's `config`."""
 
     address: str
-    """The server: `host:port`, as the job grants it."""
+    """Address of the server, `host:port`. The job must grant the same address."""
 
 
 @source
 class MyPlugin:
-    """Reads lines from a server, which is told `FROM n` and sends its lines from number n on."""
+    """Reads lines from a server. After `FROM n`, the server sends its lines from number n on."""
 
     def open(self, config: Config, position: bytes | None) -> None:
         # The position of the partition is the number of the next line.
@@ -45,7 +45,7 @@ class MyPlugin:
             except TimedOut:
                 break
             except Closed:
-                # The next poll hears of it again, and has no rows that would be lost.
+                # Return the rows first. The next poll receives the same error and has no rows to lose.
                 if not rows:
                     raise
                 break
@@ -54,6 +54,6 @@ class MyPlugin:
             except UnicodeDecodeError as error:
                 rows.refuse(line, error)
             self.next += 1
-            # Only the first line is waited for.
+            # Wait only for the first line.
             wait_ms = 0
         return Polled.ready(b"%d" % self.next)

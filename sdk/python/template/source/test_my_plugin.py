@@ -7,15 +7,15 @@ from my_plugin import MyPlugin
 
 
 class MyPluginTest(unittest.TestCase):
-    def test_goes_on_where_it_left_off(self) -> None:
+    def test_resumes_at_its_position(self) -> None:
         server = socket.create_server(("127.0.0.1", 0))
         lines = [b"to\n", b"be\n", b"\xff\n", b"or\n"]
 
         def serve() -> None:
             for _ in range(2):
                 connection, _ = server.accept()
-                with connection, connection.makefile("rb") as heard:
-                    connection.sendall(b"".join(lines[int(heard.readline().removeprefix(b"FROM ")) :]))
+                with connection, connection.makefile("rb") as request:
+                    connection.sendall(b"".join(lines[int(request.readline().removeprefix(b"FROM ")) :]))
 
         serving = threading.Thread(target=serve)
         serving.start()

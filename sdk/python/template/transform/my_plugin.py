@@ -7,7 +7,7 @@ from millstream import Rejection, transform
 
 @dataclass
 class Order:
-    """A row that the plugin reads: the columns `name` and `amount` of the stage's input."""
+    """An input row: the columns `name` and `amount` of the stage's input."""
 
     name: str
     amount: float
@@ -15,7 +15,7 @@ class Order:
 
 @dataclass
 class Bill:
-    """A row that it returns."""
+    """An output row."""
 
     name: str
     total: float
@@ -26,12 +26,12 @@ class Config:
     """The stage's `config`."""
 
     tax: float = 0.0
-    """What is added to each amount, in per cent."""
+    """Percentage that is added to each amount."""
 
 
 @transform
 def my_plugin(order: Order, config: Config) -> Bill:
-    """Adds a tax to the amount of each order, and refuses those below zero."""
+    """Adds a tax to the amount of each order. Rejects orders with an amount below zero."""
     if order.amount < 0:
         raise Rejection(f"the amount {order.amount:g} is below zero")
     return Bill(order.name, order.amount * (1 + config.tax / 100))

@@ -7,14 +7,14 @@ from millstream import Context, KeyedOut, Rows, update
 
 @dataclass
 class Payment:
-    """A row that the plugin reads: the column `amount` of the stage's input."""
+    """An input row: the column `amount` of the stage's input."""
 
     amount: float
 
 
 @dataclass
 class Account:
-    """What is kept of each key from batch to batch."""
+    """The state of each key, kept between batches."""
 
     balance: float = 0.0
     payments: int = 0
@@ -22,11 +22,11 @@ class Account:
 
 @dataclass
 class Statement:
-    """A row that it returns; the key columns come before it."""
+    """An output row. The key columns come before its columns."""
 
     balance: float
     closed: bool
-    """Whether the key was idle for the stage's `timeout` and is removed."""
+    """True if the key was idle for the stage's `timeout` and is removed."""
 
 
 @update

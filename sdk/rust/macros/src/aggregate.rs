@@ -19,11 +19,11 @@ pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
 
 /// One of the functions `lift`, `combine`, `lower` and `inverse`.
 struct Function {
-    /// The types that it takes by value.
+    /// The types of its parameters.
     takes: Vec<Type>,
     returns: Type,
     takes_self: bool,
-    /// Statements that call it with `first`, `second` … and push what it returns to `out`.
+    /// Statements that call it with `first`, `second` … and push the result to `out`.
     push: TokenStream,
 }
 
@@ -77,7 +77,7 @@ impl Function {
         Ok(Function { takes, returns, takes_self, push: returned.push(&quote!(Self::#name(#(#call),*))) })
     }
 
-    /// A call of it for each row of `batch`.
+    /// Returns a call for each row of `batch`.
     fn each(&self, batch: &TokenStream) -> TokenStream {
         let (takes, returns, push) = (&self.takes, &self.returns, &self.push);
         quote! {
@@ -87,7 +87,7 @@ impl Function {
         }
     }
 
-    /// A call of it for each pair of rows.
+    /// Returns a call for each pair of rows.
     fn pairs(&self, left: &TokenStream, right: &TokenStream) -> TokenStream {
         let (takes, returns, push) = (&self.takes, &self.returns, &self.push);
         quote! {

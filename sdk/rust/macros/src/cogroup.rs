@@ -18,7 +18,7 @@ pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
     }
 }
 
-/// The types of a plugin function's arguments, and the call of it.
+/// The types of a plugin function's arguments, and its call.
 #[derive(Default)]
 struct Parts {
     key: Option<Type>,

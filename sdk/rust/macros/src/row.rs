@@ -35,7 +35,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         pairs(types.iter().zip(indexes).zip(&names).map(
             |((ty, index), name)| quote!(::millstream_sdk::row::cell_reader::<#ty>(columns, #index, rows, #name)?),
         ));
-    // The n-th of nested pairs is `.1` n times and then `.0`.
+    // The n-th of nested pairs is `.1` n times, followed by `.0`.
     let part = |index: usize| {
         let seconds = std::iter::repeat_n(quote!(.1), index);
         quote!(#(#seconds)* .0)
@@ -78,7 +78,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     })
 }
 
-/// `(a, (b, (c, ())))`: any number of items, with one implementation for `()` and one for a pair.
+/// Nests pairs, `(a, (b, (c, ())))`: any number of items, with one implementation for `()` and one for a pair.
 fn pairs(items: impl DoubleEndedIterator<Item = TokenStream>) -> TokenStream {
     items.rev().fold(quote!(()), |rest, item| quote!((#item, #rest)))
 }

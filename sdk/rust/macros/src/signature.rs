@@ -1,4 +1,4 @@
-//! What a plugin function takes and returns.
+//! Parameters and return value of a plugin function.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::format_ident;
@@ -15,7 +15,7 @@ use syn::{
 pub struct Arguments {
     /// `config_schema = …`
     pub config_schema: Option<Expr>,
-    /// `migrates_from = …`: the types of states that are taken over.
+    /// `migrates_from = …`: the types of states that are converted.
     pub migrates_from: Vec<Type>,
 }
 
@@ -50,7 +50,7 @@ impl Arguments {
     }
 }
 
-/// A type, or several in brackets.
+/// Parses a type, or several in brackets.
 fn types(input: ParseStream) -> Result<Vec<Type>> {
     if !input.peek(token::Bracket) {
         return Ok(vec![input.parse()?]);
@@ -73,7 +73,7 @@ pub enum Argument {
     Config(Type),
     /// `Rows` or `Rows<T>`: the row type.
     Rows(Type),
-    /// `Option<T>`: what is inside.
+    /// `Option<T>`: the inner type.
     Optional(Type),
     /// Any other type by value.
     Value(Type),
@@ -151,7 +151,7 @@ impl Return {
         Return::Row(ty.clone())
     }
 
-    /// The row type somewhere inside.
+    /// Returns the inner row type.
     pub fn row(&self) -> Option<&Type> {
         match self {
             Return::Unit => None,
@@ -178,7 +178,7 @@ impl Return {
     }
 }
 
-/// The function's doc comment as text.
+/// Returns the function's doc comment as text.
 pub fn doc(attributes: &[Attribute]) -> String {
     let line = |attribute: &Attribute| match &attribute.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
@@ -190,12 +190,12 @@ pub fn doc(attributes: &[Attribute]) -> String {
     attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// The beginning of `describe`: name and version of the user's package, the doc comment, the config's schema.
+/// Returns the start of `describe`: name and version of the user's package, the doc comment, the config's schema.
 pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
     description_of(&quote!(::millstream_sdk::Description), attributes, arguments)
 }
 
-/// The same for a world with this description type.
+/// Like `description`, for a world with this description type.
 pub fn description_of(ty: &TokenStream, attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
     let doc = doc(attributes);
     let config_schema = arguments
@@ -209,8 +209,8 @@ pub fn description_of(ty: &TokenStream, attributes: &[Attribute], arguments: &Ar
     }
 }
 
-/// The type that represents a plugin function: it has the function's name, which is free among types, and holds the config. With
-/// `new`, which reads it.
+/// Returns the type that represents a plugin function, and its `new`, which reads the config. The type has the function's name,
+/// which is free among types, and contains the config.
 pub fn plugin_type(visibility: &syn::Visibility, name: &Ident, config: Option<&Type>) -> (TokenStream, TokenStream) {
     let (field_type, value) = match config {
         Some(config) => (quote!(#config), quote!(stage.config()?)),
@@ -229,7 +229,7 @@ pub fn plugin_type(visibility: &syn::Visibility, name: &Ident, config: Option<&T
     (definition, new)
 }
 
-/// The exports of a component of this world.
+/// Returns the exports of a component of this world.
 pub fn export(world: &str, plugin: &TokenStream) -> TokenStream {
     let (module, export) = (format_ident!("{world}"), format_ident!("export_{world}"));
     quote! {
@@ -243,7 +243,7 @@ pub fn export(world: &str, plugin: &TokenStream) -> TokenStream {
     }
 }
 
-/// The first type among the arguments of a path segment.
+/// Returns the first type among the arguments of a path segment.
 pub fn type_argument(segment: &PathSegment) -> Option<Type> {
     let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
     arguments.args.iter().find_map(|argument| match argument {
@@ -268,7 +268,7 @@ fn iterator_item(bound: &TypeParamBound) -> Option<Type> {
     })
 }
 
-/// The type with all lifetimes inferred, so that it can be named inside a function body.
+/// Returns the type with all lifetimes inferred, so that it can be named in a function body.
 pub fn free(ty: &Type) -> Type {
     struct Infer;
     impl VisitMut for Infer {

@@ -21,7 +21,7 @@ pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
     }
 }
 
-/// The types of a plugin function's arguments, and the call of it.
+/// The types of a plugin function's arguments, and its call.
 #[derive(Default)]
 struct Parts {
     key: Option<Type>,
@@ -117,7 +117,7 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
     })
 }
 
-/// Code that migrates states of these types to the plugin's current state; empty without types.
+/// Returns code that migrates states of these types to the plugin's current state. Empty without types.
 fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
     if from.is_empty() {
         return TokenStream::new();
@@ -143,7 +143,7 @@ fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
     }
 }
 
-/// An expression of type `Result<Option<State>, Rejection>`; `None` if the function returns something else.
+/// Returns an expression of type `Result<Option<State>, Rejection>`, or `None` if the function returns something else.
 fn new_state(returned: &Return, value: &TokenStream) -> Option<TokenStream> {
     Some(match returned {
         Return::Unit => quote!({ #value; ::std::result::Result::Ok(::std::option::Option::None) }),

@@ -2627,7 +2627,7 @@ pub mod exports {
                         config: _rt::String,
                         input: Schema,
                     ) -> ::core::result::Result<Description, Error>;
-                    /// Makes an accumulator of each row.
+                    /// Creates an accumulator from each row.
                     #[allow(async_fn_in_trait)]
                     fn lift(
                         context: Context,
@@ -2640,16 +2640,16 @@ pub mod exports {
                         left: Batch,
                         right: Batch,
                     ) -> ::core::result::Result<Batch, Error>;
-                    /// Makes the output row of each accumulator. `keys` are the key columns, one row an accumulator; without columns
-                    /// where the stage has no key.
+                    /// Creates the output row of each accumulator. `keys` are the key columns, one row per accumulator. If the stage has no
+                    /// key, it has no columns.
                     #[allow(async_fn_in_trait)]
                     fn lower(
                         context: Context,
                         keys: Batch,
                         accumulators: Batch,
                     ) -> ::core::result::Result<Batch, Error>;
-                    /// Takes accumulators out again, pair by pair: `inverse(combine(a, b), a) = b`. An error where the description
-                    /// says that there is no inverse.
+                    /// Removes accumulators again, pair by pair: `inverse(combine(a, b), a) = b`. An error if the description has no
+                    /// inverse.
                     #[allow(async_fn_in_trait)]
                     fn inverse(
                         context: Context,

@@ -36,19 +36,19 @@ pub mod exports {
                 pub type Error = super::super::super::super::__with_name3::Error;
                 pub type Rejection = super::super::super::super::__with_name3::Rejection;
                 pub type Schema = super::super::super::super::__with_name3::Schema;
-                /// What a plugin says of itself for a given config and given inputs.
+                /// The plugin's description of itself, for a config and inputs.
                 #[derive(Clone, PartialEq)]
                 pub struct Description {
                     /// The plugin's name, as in its package.
                     pub name: _rt::String,
                     /// The plugin's version (semver).
                     pub version: _rt::String,
-                    /// What it is for, in a sentence or two.
+                    /// What the plugin does, in one or two sentences.
                     pub doc: _rt::String,
-                    /// For each input the columns that it reads, by name, in the order in which calls pass them. The host checks that
-                    /// the stage has as many inputs, and that each has these columns with these types, and passes no others.
+                    /// For each input, the columns that the plugin reads, by name, in the order of calls. The host checks that the stage
+                    /// has as many inputs, each with these columns and types. It passes no other columns.
                     pub inputs: _rt::Vec<Schema>,
-                    /// The columns of the rows that it returns.
+                    /// The columns of the returned rows.
                     pub output: Schema,
                     /// The types that the key columns must have, in order; `none`: any key. Names do not matter.
                     pub key: ::core::option::Option<Schema>,
@@ -71,12 +71,12 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// The rows of one input, those of the first group first, within a group in the order of arrival.
+                /// The rows of one input: first those of the first group. Within a group they are in order of arrival.
                 #[derive(Clone, PartialEq)]
                 pub struct Input {
                     /// The rows; a group may have none.
                     pub rows: Batch,
-                    /// Where each group's rows end in `rows`: an unsigned 32-bit number a group.
+                    /// Where each group's rows end in `rows`: one unsigned 32-bit number per group.
                     pub ends: _rt::Vec<u8>,
                 }
                 impl ::core::fmt::Debug for Input {
@@ -93,9 +93,9 @@ pub mod exports {
                 /// Rows grouped by key. A group is a key that has rows in at least one input.
                 #[derive(Clone, PartialEq)]
                 pub struct Groups {
-                    /// The key columns, one row a group, named as in the first input.
+                    /// The key columns, one row per group, named as in the first input.
                     pub keys: Batch,
-                    /// The inputs, in the order of the stage's.
+                    /// The inputs, in the order of the stage.
                     pub inputs: _rt::Vec<Input>,
                 }
                 impl ::core::fmt::Debug for Groups {
@@ -109,12 +109,12 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What becomes of the groups.
+                /// The result of a call with groups.
                 #[derive(Clone, PartialEq)]
                 pub struct Output {
                     /// Rows to emit, any number.
                     pub rows: Batch,
-                    /// For each input the rows of it that are refused.
+                    /// For each input, its rejected rows.
                     pub rejections: _rt::Vec<_rt::Vec<Rejection>>,
                 }
                 impl ::core::fmt::Debug for Output {
@@ -1497,13 +1497,13 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Called when a job is loaded: checks the config and the columns of each input, and says what is read and returned.
+                    /// Called when a job is loaded: checks the config and the columns of each input, and describes what is read and returned.
                     #[allow(async_fn_in_trait)]
                     fn describe(
                         config: _rt::String,
                         inputs: _rt::Vec<Schema>,
                     ) -> ::core::result::Result<Description, Error>;
-                    /// Called with groups of a batch or of a window; every key comes once.
+                    /// Called with groups of a batch or of a window. Each key occurs once.
                     #[allow(async_fn_in_trait)]
                     fn cogroup(
                         context: Context,

@@ -12,7 +12,7 @@ use crate::bindings::transform::millstream::plugin::types as __with_name0;
 pub mod exports {
     pub mod millstream {
         pub mod plugin {
-            /// States of another version of a plugin, as this version has them. A plugin exports it beside `updater`.
+            /// Converts states of another version of a plugin to this version. A plugin exports it in addition to `updater`.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod migrator {
                 #[used]
@@ -459,13 +459,13 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Called before the first batch of this version where the version before it had other state columns, with the states of
-                    /// all keys, some at a time. Row i of the result is the new state of the key whose old state is row i of `states`; its
-                    /// columns are those that `describe` calls `state`. Keys, their timers and how long they have been idle stay as they are.
+                    /// Called before the first batch of this version if the previous version had other state columns, with the states of
+                    /// all keys, some at a time. Row i of the result is the new state of the key whose old state is row i of `states`. Its
+                    /// columns are those of `state` in the description. Keys, their timers and their idle times do not change.
                     ///
-                    /// `from-version` is the version of the plugin that made the states, empty where it is not known; `states-schema` are
-                    /// their columns. What becomes of a state must hang on nothing but these, the config and the row. An error says that the
-                    /// plugin cannot take them over: nothing is changed then.
+                    /// `from-version` is the version of the plugin that created the states, empty if unknown. `states-schema` are their
+                    /// columns. A new state must depend only on these, the config and the row. An error means that the plugin cannot take the
+                    /// states over: then nothing changes.
                     #[allow(async_fn_in_trait)]
                     fn migrate(
                         config: _rt::String,

@@ -24,11 +24,11 @@ use crate::bindings::transform::millstream::plugin::types as __with_name4;
 pub mod exports {
     pub mod millstream {
         pub mod plugin {
-            /// Rows that leave for elsewhere: a connector that somebody writes.
+            /// Writes rows to an external system: a custom connector.
             ///
-            /// The host hands over one batch after the other, in order: `begin`, `write` for each piece of its rows, `commit`. Rows come exactly
-            /// once where they become visible together with the batch's id, in one step, and where `open` tells which batch was the last one:
-            /// a batch of which it was not heard that it is committed is handed over again, the same to the bit, unless the other side has it.
+            /// The host passes one batch after the other, in order: `begin`, `write` for each piece of its rows, `commit`. Rows are written
+            /// exactly once if they become visible atomically with the batch ID, and if `open` returns the last batch. The host passes a batch
+            /// without a confirmed commit again, equal byte for byte, unless the destination has it.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod writer {
                 #[used]
@@ -39,13 +39,13 @@ pub mod exports {
                 pub type Error = super::super::super::super::__with_name4::Error;
                 pub type Rejection = super::super::super::super::__with_name4::Rejection;
                 pub type Schema = super::super::super::super::__with_name4::Schema;
-                /// What becomes of a batch that was handed over when something failed.
+                /// What happens to a batch that was passed to the plugin when a failure occurred.
                 #[repr(u8)]
                 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
                 pub enum Promise {
-                    /// All of its rows are there together with its id, or none is, and `committed` and `open` tell the last id.
+                    /// The destination has all of its rows and its ID, or none of them. `committed` and `open` return the last ID.
                     ExactlyOnce,
-                    /// Nobody can tell: it is handed over again, and rows may be there twice.
+                    /// Unknown: the host passes the batch again, and rows may be duplicated.
                     AtLeastOnce,
                 }
                 impl ::core::fmt::Debug for Promise {
@@ -76,19 +76,19 @@ pub mod exports {
                         }
                     }
                 }
-                /// What a plugin says of itself for a given config and input.
+                /// The plugin's description of itself, for a config and an input.
                 #[derive(Clone, PartialEq)]
                 pub struct Description {
                     /// The plugin's name, as in its package.
                     pub name: _rt::String,
                     /// The plugin's version (semver).
                     pub version: _rt::String,
-                    /// What it is for, in a sentence or two.
+                    /// What the plugin does, in one or two sentences.
                     pub doc: _rt::String,
-                    /// The columns that it needs, of those that it was asked about: rows have these, in this order. To take any rows, give back
-                    /// what was asked about.
+                    /// The columns that the plugin needs, of those in the call: rows have these, in this order. To accept any rows, return
+                    /// those of the call.
                     pub input: Schema,
-                    /// What it promises.
+                    /// The plugin's promise.
                     pub promise: Promise,
                     /// A JSON Schema of the config; empty: any config.
                     pub config_schema: _rt::String,
@@ -108,13 +108,13 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Whose rows they are: the same at every start of a job that goes on from its checkpoints, and of nobody else. A job without
-                /// checkpoints is another one at each start.
+                /// The owner of the rows. It is the same at every start of a job that resumes from its checkpoints, and no other job has it. A job
+                /// without checkpoints has another one at each start.
                 #[derive(Clone, PartialEq)]
                 pub struct Identity {
                     /// The job's name, for people.
                     pub job: _rt::String,
-                    /// What tells this job from all others, those of the same name as well: 32 hexadecimal digits.
+                    /// The unique ID of this job, also among jobs of the same name: 32 hexadecimal digits.
                     pub job_id: _rt::String,
                     /// The sink's name in the job.
                     pub sink: _rt::String,
@@ -131,13 +131,13 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// Who writes.
+                /// The job that writes.
                 #[derive(Clone, PartialEq)]
                 pub struct Owner {
-                    /// Whose rows they are.
+                    /// The owner of the rows.
                     pub identity: Identity,
-                    /// Which start of the job it is: later ones have larger numbers. Once a larger one has opened the sink, whoever has a smaller
-                    /// one has lost the job, and must not commit any more.
+                    /// The number of this start of the job: later starts have larger numbers. When a start with a larger number has opened the
+                    /// sink, those with smaller numbers were replaced, and must no longer commit.
                     pub generation: u64,
                 }
                 impl ::core::fmt::Debug for Owner {
@@ -1433,39 +1433,40 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Called when a job is loaded: checks the config and the columns of the sink's input. There is no network yet.
+                    /// Called when a job is loaded: checks the config and the columns of the sink's input. The network is not available yet.
                     #[allow(async_fn_in_trait)]
                     fn describe(
                         config: _rt::String,
                         input: Schema,
                     ) -> ::core::result::Result<Description, Error>;
-                    /// The last batch that the other side holds of these rows; `none`: it holds none. Asked in an instance of its own before a start
-                    /// of the job decides where to go on, perhaps while an earlier start still writes. Changes nothing. One that promises
-                    /// `at-least-once` answers `none`.
+                    /// The last batch of these rows that the destination has; `none`: it has none. Called in a separate instance before a start of
+                    /// the job decides where to resume, possibly while an earlier start still writes. Changes nothing. A plugin that promises
+                    /// `at-least-once` returns `none`.
                     #[allow(async_fn_in_trait)]
                     fn committed(
                         config: _rt::String,
                         identity: Identity,
                     ) -> ::core::result::Result<::core::option::Option<u64>, Error>;
-                    /// The first call of each instance that writes: rows will have these columns. Takes the sink over from all owners with smaller
-                    /// generations and from earlier instances of this one, of which a commit may still be on its way, and returns the last batch that the other side holds, as `committed` does.
+                    /// The first call of each instance that writes: rows will have these columns. Takes over the sink from all owners with smaller
+                    /// generations, and from earlier instances of this one, whose last commit may still be under way. Returns the last batch that the
+                    /// destination has, like `committed`.
                     #[allow(async_fn_in_trait)]
                     fn open(
                         config: _rt::String,
                         input: Schema,
                         owner: Owner,
                     ) -> ::core::result::Result<::core::option::Option<u64>, Error>;
-                    /// A batch begins. Its id is larger than those of all batches before it, and its time, in microseconds since 1970-01-01 00:00
-                    /// UTC, is the end of its interval. Batches without rows do not come.
+                    /// Begins a batch. Its ID is larger than those of all earlier batches. Its time, in microseconds since 1970-01-01 00:00 UTC,
+                    /// is the end of its interval. Not called for batches without rows.
                     #[allow(async_fn_in_trait)]
                     fn begin(batch: u64, time: i64) -> ::core::result::Result<(), Error>;
-                    /// More rows of the batch, in order. What it refuses is told by its place in these rows; whether the job ends then or goes on
-                    /// without such a row is for the job to say.
+                    /// More rows of the batch, in order. Rejections have the index of the row in this call. The job decides whether it fails or
+                    /// continues without a rejected row.
                     #[allow(async_fn_in_trait)]
                     fn write(
                         rows: Batch,
                     ) -> ::core::result::Result<_rt::Vec<Rejection>, Error>;
-                    /// All rows of the batch were written: makes them visible together with its id. When it returns they are durable.
+                    /// Commits the batch: makes all of its rows visible together with its ID. When it returns, they are durable.
                     #[allow(async_fn_in_trait)]
                     fn commit(batch: u64) -> ::core::result::Result<(), Error>;
                 }

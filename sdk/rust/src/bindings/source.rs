@@ -20,23 +20,23 @@ use crate::bindings::transform::millstream::plugin::types as __with_name3;
 #[allow(dead_code, clippy::all)]
 pub mod millstream {
     pub mod plugin {
-        /// Connections over TCP and datagrams over UDP, to and from where the job grants them: `grant = { tcp = ["host:port"],
-        /// udp = ["host:port"] }`. A socket is a number; it lives as long as the plugin's instance, or until `close`. Waits end with
-        /// their time, and with the time of the call.
+        /// TCP connections and UDP datagrams, with addresses that the job grants: `grant = { tcp = ["host:port"],
+        /// udp = ["host:port"] }`. A socket is a number. It lives until `close`, or as long as the plugin's instance. Waits end after
+        /// their timeout, and when the time of the call is over.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod net {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
-            /// Why something could not be done.
+            /// Why an operation failed.
             #[derive(Clone, PartialEq)]
             pub enum Fault {
-                /// Nothing came, or nothing was taken, within the time. Nothing is lost: it can be tried again.
+                /// The operation did not finish within the timeout. No data is lost: it can be repeated.
                 Timeout,
-                /// The other side has closed the connection, or there is no socket of this number (any more).
+                /// The peer has closed the connection, or no socket has this number (any longer).
                 Closed,
-                /// Anything else, for a person to read: not granted, refused, unknown host.
+                /// Any other failure, as a message for people: not granted, connection refused, unknown host.
                 Failed(_rt::String),
             }
             impl ::core::fmt::Debug for Fault {
@@ -65,9 +65,9 @@ pub mod millstream {
             /// A datagram.
             #[derive(Clone, PartialEq)]
             pub struct Datagram {
-                /// Who sent it: `127.0.0.1:5514`.
+                /// The sender's address, for example `127.0.0.1:5514`.
                 pub sender: _rt::String,
-                /// What it holds.
+                /// The content.
                 pub data: _rt::Vec<u8>,
             }
             impl ::core::fmt::Debug for Datagram {
@@ -177,7 +177,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Reads what is there, at least one byte and at most so many; waits for the first.
+            /// Reads the available bytes: at least one, at most `bytes-max`. Waits for the first one.
             #[allow(async_fn_in_trait)]
             pub fn read(
                 socket: u32,
@@ -273,7 +273,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Writes all of these bytes. After a `timeout` some of them may have gone out.
+            /// Writes all bytes. After a `timeout`, some of them may have been sent.
             #[allow(async_fn_in_trait)]
             pub fn write(
                 socket: u32,
@@ -363,7 +363,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Listens for datagrams at an address of this machine; port 0: any free one.
+            /// Listens for datagrams at an address of this machine. Port 0 is any free port.
             #[allow(async_fn_in_trait)]
             pub fn bind(host: &str, port: u16) -> ::core::result::Result<u32, Fault> {
                 unsafe {
@@ -447,7 +447,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Takes the next datagram; what is longer than so many bytes is cut.
+            /// Receives the next datagram, truncated to `bytes-max`.
             #[allow(async_fn_in_trait)]
             pub fn receive(
                 socket: u32,
@@ -664,7 +664,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Closes a socket. Closing what is closed does nothing.
+            /// Closes a socket. Does nothing if it is closed.
             #[allow(async_fn_in_trait)]
             pub fn close(socket: u32) -> () {
                 unsafe {
@@ -689,10 +689,10 @@ pub mod millstream {
 pub mod exports {
     pub mod millstream {
         pub mod plugin {
-            /// Rows from elsewhere: a connector that somebody writes (custom receivers of Spark).
+            /// Reads rows from an external system: a custom connector (custom receivers of Spark).
             ///
-            /// The host keeps the rows that a poll returned, and the position behind them, in the plan of one batch. So rows come exactly
-            /// once where the plugin can go on at a position, and may be lost or come twice, at a crash, where it cannot.
+            /// The host keeps the rows of a poll and the position after them in the plan of one batch. If the plugin can resume at a
+            /// position, rows count exactly once. Otherwise a crash may lose or duplicate rows.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod reader {
                 #[used]
@@ -702,16 +702,16 @@ pub mod exports {
                 pub type Batch = super::super::super::super::__with_name3::Batch;
                 pub type Error = super::super::super::super::__with_name3::Error;
                 pub type Schema = super::super::super::super::__with_name3::Schema;
-                /// What a plugin says of itself for a given config.
+                /// The plugin's description of itself, for a config.
                 #[derive(Clone, PartialEq)]
                 pub struct Description {
                     /// The plugin's name, as in its package.
                     pub name: _rt::String,
                     /// The plugin's version (semver).
                     pub version: _rt::String,
-                    /// What it is for, in a sentence or two.
+                    /// What the plugin does, in one or two sentences.
                     pub doc: _rt::String,
-                    /// The columns of the rows that it returns.
+                    /// The columns of the returned rows.
                     pub output: Schema,
                     /// A JSON Schema of the config; empty: any config.
                     pub config_schema: _rt::String,
@@ -730,14 +730,14 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// When there may be more behind a poll.
+                /// When more rows may be available after a poll.
                 #[derive(Clone, Copy, PartialEq)]
                 pub enum Next {
-                    /// At once.
+                    /// Immediately.
                     Ready,
-                    /// There is nothing for now: in so many milliseconds, or sooner.
+                    /// Nothing now: after this many milliseconds, or earlier.
                     Pause(u32),
-                    /// Never: the partition has come to its end.
+                    /// Never: the partition has ended.
                     Ended,
                 }
                 impl ::core::fmt::Debug for Next {
@@ -754,12 +754,12 @@ pub mod exports {
                         }
                     }
                 }
-                /// What came and is no row. It goes to the source's rejected rows.
+                /// Input that is not a row. It becomes one of the source's rejected rows.
                 #[derive(Clone, PartialEq)]
                 pub struct Refusal {
-                    /// What came, or the beginning of it.
+                    /// The input, or the beginning of it.
                     pub data: _rt::Vec<u8>,
-                    /// Why, for a person to read.
+                    /// Why, as a message for people.
                     pub reason: _rt::String,
                 }
                 impl ::core::fmt::Debug for Refusal {
@@ -773,16 +773,16 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What a poll gives.
+                /// The result of a poll.
                 #[derive(Clone, PartialEq)]
                 pub struct Polled {
-                    /// Rows, as many as there are and at most as many as were asked for.
+                    /// The available rows, at most `rows-max`.
                     pub rows: Batch,
-                    /// What came and is no row. It counts as rows do.
+                    /// Input that is not a row. Each counts as a row.
                     pub refused: _rt::Vec<Refusal>,
-                    /// Where to go on behind all of these, in the plugin's own words; `none`: where the partition stood before.
+                    /// The position after all of these, in the plugin's own format; `none`: the previous position.
                     pub position: ::core::option::Option<_rt::Vec<u8>>,
-                    /// When there may be more.
+                    /// When to poll again.
                     pub next: Next,
                 }
                 impl ::core::fmt::Debug for Polled {
@@ -2117,36 +2117,36 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Called when a job is loaded: checks the config, and says what is read. There is no network yet.
+                    /// Called when a job is loaded: checks the config, and describes what is read. The network is not available yet.
                     #[allow(async_fn_in_trait)]
                     fn describe(
                         config: _rt::String,
                     ) -> ::core::result::Result<Description, Error>;
-                    /// The partitions that there are, by names that stay the same; called in an instance of its own when the job starts, and now and
-                    /// then. Each is read in order, by itself, and keeps its own position.
+                    /// The names of the partitions, which must not change. Called in a separate instance when the job starts, and periodically. Each
+                    /// partition is read in order, independently, and has its own position.
                     #[allow(async_fn_in_trait)]
                     fn partitions(
                         config: _rt::String,
                     ) -> ::core::result::Result<_rt::Vec<_rt::String>, Error>;
-                    /// The first call of each instance: the partition that it reads, and where it goes on; `none`: at its beginning.
+                    /// The first call of each instance: the partition that it reads, and the position to resume at; `none`: its beginning.
                     #[allow(async_fn_in_trait)]
                     fn open(
                         config: _rt::String,
                         partition: _rt::String,
                         position: ::core::option::Option<_rt::Vec<u8>>,
                     ) -> ::core::result::Result<(), Error>;
-                    /// The next rows. It waits for them, but no longer than so many milliseconds.
+                    /// The next rows. Waits for them, at most `wait-ms` milliseconds.
                     #[allow(async_fn_in_trait)]
                     fn poll(
                         rows_max: u32,
                         wait_ms: u32,
                     ) -> ::core::result::Result<Polled, Error>;
-                    /// The rows up to this position are safe in a plan: whoever sent them may be told. Later positions include earlier ones.
+                    /// The rows up to this position are durable in a plan: the plugin may acknowledge them. Later positions include earlier ones.
                     #[allow(async_fn_in_trait)]
                     fn durable(
                         position: _rt::Vec<u8>,
                     ) -> ::core::result::Result<(), Error>;
-                    /// A checkpoint with this position is published: no earlier one is ever opened again, so a server may forget what came before.
+                    /// A checkpoint with this position is published: no earlier position is opened again, so a server may drop earlier data.
                     #[allow(async_fn_in_trait)]
                     fn published(
                         position: _rt::Vec<u8>,

@@ -8,13 +8,13 @@
 #[allow(dead_code, clippy::all)]
 pub mod millstream {
     pub mod plugin {
-        /// Words of the plugin for the operator. The host limits lines and bytes a second, and drops what is above.
+        /// Log messages for the operator. The host limits lines and bytes per second, and drops the excess.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod log {
             #[used]
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
-            /// How much a line matters.
+            /// The level of a line.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Level {
@@ -81,7 +81,7 @@ pub mod millstream {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
-            /// Adds to the counter of this name, which begins at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
+            /// Adds to the counter of this name, which starts at 0. Names match `[a-z][a-z0-9_]{0,63}`; others are ignored.
             #[allow(async_fn_in_trait)]
             pub fn add(counter: &str, amount: u64) -> () {
                 unsafe {
@@ -110,7 +110,7 @@ pub mod millstream {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             #[allow(unused_unsafe, clippy::all)]
-            /// The size of a granted file, in bytes. An error says that the job grants no file of this name.
+            /// The size of a granted file, in bytes. An error if the job grants no file of this name.
             #[allow(async_fn_in_trait)]
             pub fn size(name: &str) -> ::core::result::Result<u64, _rt::String> {
                 unsafe {
@@ -170,7 +170,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Bytes of a granted file from an offset on; fewer than `length` at its end.
+            /// Bytes of a granted file from an offset; fewer than `length` at its end.
             #[allow(async_fn_in_trait)]
             pub fn read(
                 name: &str,
@@ -257,8 +257,8 @@ pub mod millstream {
                 }
             }
         }
-        /// What crosses the boundary between host and plugin. Columns are Arrow's own buffers as plain bytes, so that a
-        /// batch is one memory copy in every language.
+        /// The data that host and plugin exchange. Columns are Arrow buffers as plain bytes, so that a batch is one memory
+        /// copy in every language.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod types {
             #[used]
@@ -269,17 +269,17 @@ pub mod millstream {
             /// are little-endian.
             #[derive(Clone, PartialEq)]
             pub enum DataType {
-                /// `data`: a bitmap, one bit a row, least significant bit first.
+                /// `data`: a bitmap, one bit per row, least significant bit first.
                 Bool,
-                /// `data`: 8 bytes a row, two's complement.
+                /// `data`: 8 bytes per row, two's complement.
                 Int64,
-                /// `data`: 8 bytes a row, IEEE 754. NaNs are canonical.
+                /// `data`: 8 bytes per row, IEEE 754. NaNs are canonical.
                 Float64,
                 /// `offsets`: rows + 1 signed 32-bit numbers; `data`: UTF-8. Row i is `data[offsets[i] .. offsets[i + 1]]`.
                 Text,
                 /// Laid out as `text`, any bytes.
                 Binary,
-                /// `data`: 8 bytes a row, microseconds since 1970-01-01 00:00 UTC.
+                /// `data`: 8 bytes per row, microseconds since 1970-01-01 00:00 UTC.
                 Timestamp,
                 /// Any other Arrow type, named as Arrow names it. `data`: an Arrow IPC stream that holds this one column.
                 Arrow(_rt::String),
@@ -340,7 +340,7 @@ pub mod millstream {
             /// The rows of one column.
             #[derive(Clone, PartialEq)]
             pub struct Column {
-                /// A bitmap, one bit a row, least significant bit first; a set bit is a value, a clear one a null. `none`: no nulls.
+                /// A bitmap, one bit per row, least significant bit first: a set bit is a value, a clear bit a null. `none`: no nulls.
                 pub validity: ::core::option::Option<_rt::Vec<u8>>,
                 /// Where each row begins, for `text` and `binary`; `none` otherwise.
                 pub offsets: ::core::option::Option<_rt::Vec<u8>>,
@@ -359,7 +359,7 @@ pub mod millstream {
                         .finish()
                 }
             }
-            /// Rows, as columns in schema order. The schema is the one that `describe` agreed on.
+            /// Rows, as columns in schema order. The schema is that of `describe`.
             #[derive(Clone, PartialEq)]
             pub struct Batch {
                 pub rows: u32,
@@ -376,16 +376,16 @@ pub mod millstream {
                         .finish()
                 }
             }
-            /// What a call may know about the outside. A replay of the batch passes the same.
+            /// The context of a call. A replay of the batch passes the same.
             #[derive(Clone, PartialEq)]
             pub struct Context {
-                /// The batch id: 1, 2, 3 … since the job's first start.
+                /// The batch ID: 1, 2, 3 … since the job's first start.
                 pub batch: u64,
                 /// The batch time: the end of the batch's interval, microseconds since 1970-01-01 00:00 UTC.
                 pub time: i64,
-                /// Event time up to which input is considered complete, microseconds since 1970; `none` where there is none.
+                /// Event time up to which input is considered complete, microseconds since 1970; `none` if there is none.
                 pub watermark: ::core::option::Option<i64>,
-                /// The stage's `config` of the job file, as JSON text (`{}` where the job gives none).
+                /// The stage's `config` in the job file, as JSON (`{}` if the job has none).
                 pub config: _rt::String,
             }
             impl ::core::fmt::Debug for Context {
@@ -401,12 +401,12 @@ pub mod millstream {
                         .finish()
                 }
             }
-            /// A row that the plugin refuses. The host moves it to the stage's rejected rows.
+            /// A row that the plugin rejects. The host moves it to the stage's rejected rows.
             #[derive(Clone, PartialEq)]
             pub struct Rejection {
                 /// The row's index in the input batch.
                 pub row: u32,
-                /// Why, for a person to read.
+                /// Why, as a message for people.
                 pub reason: _rt::String,
             }
             impl ::core::fmt::Debug for Rejection {
@@ -420,14 +420,14 @@ pub mod millstream {
                         .finish()
                 }
             }
-            /// Why a call failed. The message is for a person to read.
+            /// Why a call failed, with a message for people.
             #[derive(Clone, PartialEq)]
             pub enum Error {
-                /// The stage's `config` is wrong: the author of the job can mend it.
+                /// The stage's `config` is wrong: the author of the job can fix it.
                 Config(_rt::String),
-                /// The input's schema or key does not fit: the author of the job can mend it.
+                /// The input's schema or key does not fit: the author of the job can fix it.
                 Input(_rt::String),
-                /// Anything else: the author of the plugin can mend it.
+                /// Any other error: the author of the plugin can fix it.
                 Internal(_rt::String),
             }
             impl ::core::fmt::Debug for Error {
@@ -457,20 +457,20 @@ pub mod millstream {
                 }
             }
             impl ::core::error::Error for Error {}
-            /// What a plugin says of itself for a given config and input.
+            /// The plugin's description of itself, for a config and an input.
             #[derive(Clone, PartialEq)]
             pub struct Description {
                 /// The plugin's name, as in its package.
                 pub name: _rt::String,
                 /// The plugin's version (semver).
                 pub version: _rt::String,
-                /// What it is for, in a sentence or two.
+                /// What the plugin does, in one or two sentences.
                 pub doc: _rt::String,
-                /// The columns that it reads, by name, in the order in which calls pass them. The host checks that the stage's
-                /// input has them with these types, and passes no others. A plugin that works on any input returns what it
-                /// wants of the input that it was given.
+                /// The columns that the plugin reads, by name, in the order of calls. The host checks that the stage's input has
+                /// them with these types, and passes no others. A plugin that works on any input returns the columns that it needs
+                /// of the given input.
                 pub input: Schema,
-                /// The columns of the rows that it returns (for `aggregate`: without the key columns, which the host adds).
+                /// The columns of the returned rows (for `aggregate`: without the key columns, which the host adds).
                 pub output: Schema,
                 /// The columns of a state (world `update`) or of an accumulator (world `aggregate`); none for `transform`.
                 pub state: Schema,
@@ -612,7 +612,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The stage's key columns, in order, in `describe` as in later calls; none where the stage has no key.
+            /// The stage's key columns, in order, in `describe` and in later calls; none if the stage has no key.
             #[allow(async_fn_in_trait)]
             pub fn key() -> Schema {
                 unsafe {
@@ -714,7 +714,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The same for each input of the stage, in order: one, but in world `cogroup`, where `input` is the first of them.
+            /// The columns of each input of the stage, in order. Only world `cogroup` has more than one; `input` is the first.
             #[allow(async_fn_in_trait)]
             pub fn inputs() -> _rt::Vec<Schema> {
                 unsafe {
@@ -847,7 +847,7 @@ pub mod millstream {
 pub mod exports {
     pub mod millstream {
         pub mod plugin {
-            /// Rows in, rows out, without memory: map, flatMap, filter, mapPartitions and transform of Spark.
+            /// Rows in, rows out, without state: map, flatMap, filter, mapPartitions and transform of Spark.
             #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
             pub mod transformer {
                 #[used]
@@ -860,7 +860,7 @@ pub mod exports {
                 pub type Error = super::super::super::super::millstream::plugin::types::Error;
                 pub type Rejection = super::super::super::super::millstream::plugin::types::Rejection;
                 pub type Schema = super::super::super::super::millstream::plugin::types::Schema;
-                /// What `process` returns: any number of rows, and the rows of the input that it refuses.
+                /// The result of `process`: any number of rows, and the rejected rows of the input.
                 #[derive(Clone, PartialEq)]
                 pub struct Output {
                     pub rows: Batch,
@@ -2184,7 +2184,7 @@ pub mod exports {
                     }
                 }
                 pub trait Guest {
-                    /// Called when a job is loaded: checks the config and the input's schema, and says what `process` will return.
+                    /// Called when a job is loaded: checks the config and the input's schema, and describes what `process` will return.
                     #[allow(async_fn_in_trait)]
                     fn describe(
                         config: _rt::String,

@@ -23,8 +23,8 @@ use crate::bindings::transform::millstream::plugin::stage as __with_name4;
 #[allow(dead_code, clippy::all)]
 pub mod millstream {
     pub mod plugin {
-        /// Calls at a time: a plugin of world `update` asks to be called for a key when a time has come. Times are event time, told
-        /// by the watermark, where the stage has `time`, and processing time, told by the batch time, elsewhere.
+        /// Timers: a plugin of world `update` requests a call for a key at a time. If the stage has `time`, times are event time, measured
+        /// by the watermark. Otherwise they are processing time, measured by the batch time.
         #[allow(dead_code, async_fn_in_trait, unused_imports, clippy::all)]
         pub mod timers {
             #[used]
@@ -34,10 +34,9 @@ pub mod millstream {
             /// The timers for which the groups of a call are called.
             #[derive(Clone, PartialEq)]
             pub struct DueTimes {
-                /// Where each group's times end in `times`: an unsigned 32-bit number a group.
+                /// Where each group's times end in `times`: one unsigned 32-bit number per group.
                 pub ends: _rt::Vec<u8>,
-                /// The times that were asked for, the earliest of a group first: 8 bytes each, microseconds since 1970, two's
-                /// complement.
+                /// The requested times, the earliest of a group first: 8 bytes each, microseconds since 1970, two's complement.
                 pub times: _rt::Vec<u8>,
             }
             impl ::core::fmt::Debug for DueTimes {
@@ -52,9 +51,9 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Asks to be called for the key of a group of this call, in the first batch after this one that has reached this
-            /// time, with rows or without. A key has one timer a time: asking again changes nothing. A timer waits until it is due
-            /// or cancelled, also where the key's state is removed.
+            /// Requests a call for the key of a group of this call, in the first later batch that has reached this time, with or
+            /// without rows. A key has one timer per time: another request changes nothing. A timer waits until it is due or
+            /// cancelled, even if the key's state is removed.
             #[allow(async_fn_in_trait)]
             pub fn set(group: u32, at: i64) -> () {
                 unsafe {
@@ -72,7 +71,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Takes back what `set` asked for, if it was asked for.
+            /// Cancels a timer, if it was set.
             #[allow(async_fn_in_trait)]
             pub fn cancel(group: u32, at: i64) -> () {
                 unsafe {
@@ -90,7 +89,7 @@ pub mod millstream {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The timers of this call. They are gone: what is to come again has to be set again.
+            /// The timers of this call. They are removed; set a timer again to repeat it.
             #[allow(async_fn_in_trait)]
             pub fn due() -> DueTimes {
                 unsafe {
@@ -161,21 +160,21 @@ pub mod exports {
                 pub type Error = super::super::super::super::__with_name3::Error;
                 pub type Rejection = super::super::super::super::__with_name3::Rejection;
                 pub type Schema = super::super::super::super::__with_name3::Schema;
-                /// Rows grouped by key, and the state of each key. A group is a key: all of these have one row a group, in the
-                /// same order, but for `rows`.
+                /// Rows grouped by key, and the state of each key. A group is a key. Except `rows`, all of these have one row per
+                /// group, in the same order.
                 #[derive(Clone, PartialEq)]
                 pub struct Groups {
                     /// The key columns.
                     pub keys: Batch,
-                    /// The rows, those of the first group first, within a group in the order of arrival. A group may have none.
+                    /// The rows: first those of the first group. Within a group they are in order of arrival. A group may have none.
                     pub rows: Batch,
-                    /// Where each group's rows end in `rows`: an unsigned 32-bit number a group.
+                    /// Where each group's rows end in `rows`: one unsigned 32-bit number per group.
                     pub ends: _rt::Vec<u8>,
-                    /// The old states. The row of a key that has none is null, or zero where columns are not nullable.
+                    /// The old states. The row of a key without state is null, or zero in columns that are not nullable.
                     pub states: Batch,
-                    /// A bitmap, one bit a group: set where the key had a state.
+                    /// A bitmap, one bit per group: set if the key had a state.
                     pub known: _rt::Vec<u8>,
-                    /// A bitmap, one bit a group: set where the key was idle for the stage's `timeout` and is called a last time.
+                    /// A bitmap, one bit per group: set if the key was idle for the stage's `timeout` and this is its last call.
                     /// Its state is removed afterwards, whatever the plugin returns.
                     pub timed_out: _rt::Vec<u8>,
                 }
@@ -194,16 +193,16 @@ pub mod exports {
                             .finish()
                     }
                 }
-                /// What becomes of the groups.
+                /// The result of a call with groups.
                 #[derive(Clone, PartialEq)]
                 pub struct Updated {
-                    /// The new states, one row a group.
+                    /// The new states, one row per group.
                     pub states: Batch,
-                    /// A bitmap, one bit a group: set where the new state is kept, clear where the key is removed.
+                    /// A bitmap, one bit per group: set if the new state is kept, clear if the key is removed.
                     pub kept: _rt::Vec<u8>,
                     /// Rows to emit, any number.
                     pub output: Batch,
-                    /// The rows of `groups.rows` that are refused.
+                    /// The rejected rows of `groups.rows`.
                     pub rejections: _rt::Vec<Rejection>,
                 }
                 impl ::core::fmt::Debug for Updated {
@@ -1923,7 +1922,7 @@ pub mod exports {
                         config: _rt::String,
                         input: Schema,
                     ) -> ::core::result::Result<Description, Error>;
-                    /// Called with groups of a batch; every key comes at most once a batch.
+                    /// Called with groups of a batch. Each key occurs at most once per batch.
                     #[allow(async_fn_in_trait)]
                     fn update(
                         context: Context,

@@ -1,4 +1,4 @@
-//! Lines read from a connection.
+//! Reads lines from a connection.
 
 use super::{Connection, Fault};
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 /// The maximum size of one read.
 const READ_BYTES: usize = 1 << 16;
 
-/// A connection whose other side sends lines.
+/// A connection whose peer sends lines.
 pub struct Lines {
     connection: Connection,
     /// Received data that was not returned yet.
     buffer: Vec<u8>,
-    /// The start of the next line in it.
+    /// Start of the next line in the buffer.
     start: usize,
-    /// The position before which there is no line end.
+    /// Index up to which the buffer is searched for a line end.
     searched: usize,
     line_bytes_max: usize,
 }
 
 impl Lines {
-    /// Returns lines of at most `line_bytes_max` bytes: a longer one is a [`Fault::Failed`].
+    /// Returns a reader of lines. A line of more than `line_bytes_max` bytes is a [`Fault::Failed`].
     pub fn new(connection: Connection, line_bytes_max: usize) -> Lines {
         Lines { connection, buffer: Vec::new(), start: 0, searched: 0, line_bytes_max }
     }
 
-    /// The connection, to write to it.
+    /// Returns the connection, for writing.
     pub fn connection(&mut self) -> &mut Connection {
         &mut self.connection
     }
 
-    /// Returns the next line without its end (`\n` or `\r\n`), and waits for it no longer than `timeout`. A part of a line that
-    /// has arrived by then is kept for the next call; a part before the end of the connection is not a line.
+    /// Returns the next line without its end (`\n` or `\r\n`). Waits at most `timeout` for more bytes. A partial line is kept for
+    /// the next call. If the connection ends within a line, that line is dropped.
     pub fn next(&mut self, timeout: Duration) -> Result<&[u8], Fault> {
         let mut timeout = timeout;
         loop {
@@ -50,7 +50,7 @@ impl Lines {
             self.searched -= self.start;
             self.start = 0;
             self.buffer.extend_from_slice(&more);
-            // There is no clock here: only the first wait is a long one.
+            // There is no clock here, so only the first wait uses the timeout.
             timeout = Duration::ZERO;
         }
     }

@@ -1,4 +1,4 @@
-//! Batches from JSON and back.
+//! Converts batches from JSON and back.
 
 use crate::bindings::transform::millstream::plugin::types::Column;
 use crate::writer::Writer;
@@ -6,7 +6,7 @@ use crate::written::is_written;
 use crate::{Batch, Cell, Error, Field, Schema, Timestamp, Type};
 use serde_json::{Map, Value};
 
-/// A schema from `"user text, amount int64, tags list<text>"`.
+/// Parses a schema, for example `"user text, amount int64, tags list<text>"`.
 pub fn schema(columns: &str) -> Schema {
     let field = |column: &str| match column.trim().split_once(char::is_whitespace) {
         Some((name, type_)) => match Type::from_name(type_.trim()) {
@@ -18,7 +18,7 @@ pub fn schema(columns: &str) -> Schema {
         },
         _ => panic!("`{column}` is not a name and type; write it as `amount int64`"),
     };
-    // Types have commas within them.
+    // Types may contain commas.
     let mut depth = 0;
     let columns = columns.split(|c| {
         depth += i32::from(matches!(c, '<' | '(')) - i32::from(matches!(c, '>' | ')'));
@@ -27,12 +27,12 @@ pub fn schema(columns: &str) -> Schema {
     Schema::new(columns.filter(|column| !column.trim().is_empty()).map(field).collect())
 }
 
-/// The columns of the schema, out of a larger object.
+/// Returns the columns of the schema from a larger object.
 pub fn object(schema: &Schema, row: &Value) -> Value {
     schema.fields.iter().map(|field| (field.name.clone(), row[&field.name].clone())).collect::<Map<_, _>>().into()
 }
 
-/// The columns of two objects.
+/// Merges two objects.
 pub fn merge(mut left: Value, right: Value) -> Value {
     if let (Value::Object(left), Value::Object(right)) = (&mut left, right) {
         left.extend(right);
@@ -40,7 +40,7 @@ pub fn merge(mut left: Value, right: Value) -> Value {
     left
 }
 
-/// The columns of the schema out of an array of objects.
+/// Converts an array of objects to a batch with this schema.
 pub fn from_json(schema: &Schema, rows: &Value) -> Result<Batch, Error> {
     let rows = rows.as_array().ok_or_else(|| Error::internal("rows are an array of objects"))?;
     let column = |field: &Field| {
@@ -84,7 +84,7 @@ where
     columns.pop().ok_or_else(|| Error::internal("no column was built"))
 }
 
-/// An array of objects. Checks the batch as a host would: text is UTF-8, buffers are long enough.
+/// Converts a batch to an array of objects. Checks the batch like a host: text is UTF-8, buffers are long enough.
 pub fn to_json(schema: &Schema, batch: &Batch) -> Result<Value, Error> {
     if schema.fields.len() != batch.width() {
         return Err(Error::internal(format!(

@@ -11,31 +11,31 @@ pub struct Partition<S> {
     source: S,
 }
 
-/// The result of a poll.
+/// Result of a poll.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Poll {
-    /// The rows: an array of objects.
+    /// The output rows: an array of objects.
     pub rows: Value,
-    /// Received data that is not a row.
+    /// The rejected data.
     pub refused: Vec<Refused>,
     /// The position to resume at.
     pub position: Option<Vec<u8>>,
-    /// When there may be more.
+    /// When the host polls again.
     pub next: Next,
 }
 
 impl<S: Source + source::Described> Test<S, SourceWorld> {
-    /// Returns the source's description of itself.
+    /// Returns the source's description.
     pub fn describe(&self) -> Result<Description, Error> {
         source::describe::<S>(&self.config.to_string())
     }
 
-    /// The partitions that there are.
+    /// Returns the partitions.
     pub fn partitions(&self) -> Result<Vec<String>, Error> {
         S::partitions(&source::config(&self.config.to_string())?)
     }
 
-    /// Begins to read a partition.
+    /// Opens a partition, at a position of an earlier poll or, with `None`, at its start.
     pub fn open(&self, partition: &str, position: Option<&[u8]>) -> Result<Partition<S>, Error> {
         self.describe()?;
         Ok(Partition { source: S::open(source::config(&self.config.to_string())?, partition, position)? })
@@ -43,7 +43,7 @@ impl<S: Source + source::Described> Test<S, SourceWorld> {
 }
 
 impl<S: Source> Partition<S> {
-    /// Returns the next rows; an error if there are more than `rows_max`, as in a host.
+    /// Polls for the next rows. As in a host, more than `rows_max` rows are an error.
     pub fn poll(&mut self, rows_max: usize, wait: Duration) -> Result<Poll, Error> {
         let mut rows = Arrivals::new(rows_max);
         let polled = self.source.poll(&mut rows, wait)?;
@@ -57,12 +57,12 @@ impl<S: Source> Partition<S> {
         Ok(Poll { rows, refused, position: polled.position, next: polled.next })
     }
 
-    /// Reports that the rows up to a position are durable.
+    /// Notifies the source that the rows up to a position are durable.
     pub fn durable(&mut self, position: &[u8]) -> Result<(), Error> {
         self.source.durable(position)
     }
 
-    /// Reports that a checkpoint with a position is published.
+    /// Notifies the source that a checkpoint with a position is published.
     pub fn published(&mut self, position: &[u8]) -> Result<(), Error> {
         self.source.published(position)
     }

@@ -2,9 +2,9 @@
 
 use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, u8x16_sub, v128, v128_load};
 
-/// Bytes of a piece.
+/// Size of a piece in bytes.
 pub const WIDTH: usize = 16;
-/// Bits for each byte in what the functions return.
+/// Bits per byte in the results.
 pub const BITS: usize = 1;
 
 /// A piece of a text.
@@ -23,7 +23,7 @@ impl Piece {
         u8x16_bitmask(self.0) == 0
     }
 
-    /// Marks the bytes that are this one.
+    /// Marks the bytes that equal this one.
     #[inline]
     pub fn equal(self, byte: u8) -> u64 {
         u64::from(u8x16_bitmask(u8x16_eq(self.0, u8x16_splat(byte))))

@@ -1,6 +1,6 @@
 //! Eight bytes of text in one number, compared at the same time (SWAR).
 
-/// Bytes of a piece.
+/// Size of a piece in bytes.
 pub const WIDTH: usize = 8;
 /// The bits per byte in the results: the highest bit of a marked byte is set.
 pub const BITS: usize = 8;
@@ -23,21 +23,21 @@ impl Piece {
         self.0 & HIGH == 0
     }
 
-    /// Marks the bytes that are this one, which is ASCII.
+    /// Marks the bytes that equal this one, which is ASCII.
     #[inline]
     pub fn equal(self, byte: u8) -> u64 {
         let different = Piece((self.0 & !HIGH) ^ (LOW * u64::from(byte))).at_least(1);
-        // A byte that is not ASCII could look like it without its highest bit.
+        // Without its highest bit, a byte that is not ASCII could equal this one.
         !different & HIGH & !self.0
     }
 
-    /// Marks the bytes from `first` to `last`, in a piece of ASCII only.
+    /// Marks the bytes from `first` to `last`. The piece must be ASCII.
     #[inline]
     pub fn between(self, first: u8, last: u8) -> u64 {
         self.at_least(first) & !self.at_least(last + 1)
     }
 
-    /// Marks the bytes that are at least `least`. In a piece of ASCII only: then no sum carries to the next byte.
+    /// Marks the bytes that are at least `least`. The piece must be ASCII, so that no sum carries to the next byte.
     #[inline]
     fn at_least(self, least: u8) -> u64 {
         self.0.wrapping_add(LOW * u64::from(0x80 - least)) & HIGH

@@ -1,4 +1,4 @@
-/* Two inputs side by side, by a key of a certain type. */
+/* Two inputs, grouped by a key of a required type. */
 #include <millstream.h>
 
 #define USER(COLUMN) COLUMN(ms_text, user)

@@ -1,4 +1,4 @@
-// Two inputs side by side, by a key of a certain type.
+// Two inputs, grouped by a key of a required type.
 package main
 
 import (
@@ -23,7 +23,7 @@ type Payment struct {
 	Paid int64
 }
 
-// Account is what is returned.
+// Account is an output row.
 type Account struct {
 	User     string
 	Orders   int64
@@ -36,7 +36,7 @@ func init() {
 	millstream.Cogroup2(accounts)
 }
 
-// accounts tells what users ordered, beside what they paid.
+// accounts returns the orders and payments of each user.
 func accounts(
 	_ *millstream.Context, key Key, orders []Order, payments []Payment, out *millstream.Out[Account],
 ) error {

@@ -1,4 +1,4 @@
-"""Two inputs side by side, by a key of a certain type."""
+"""Two inputs, grouped by a key of a required type."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Account:
 
 @cogroup
 def accounts(user: str, orders: Rows[Order], payments: Rows[Payment]) -> Account | None:
-    """What users ordered, beside what they paid."""
+    """Returns the orders and payments of each user."""
     if user == "nobody":
         raise Rejection(f"{len(orders)} orders of nobody")
     balance = sum(payment.paid for payment in payments) - sum(order.amount for order in orders)

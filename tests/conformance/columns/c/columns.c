@@ -1,11 +1,11 @@
-/* Whole batches: two columns are multiplied, all others pass through, whatever they are. */
+/* Functions on batches: multiplies two columns and passes all others on, whatever their types. */
 #include <millstream.h>
 
-/* Where a column stands that must be there and have this type. False: it does not. */
-static bool find(ms_call *call, ms_schema input, const char *name, ms_type type, const char *type_name, uint32_t *place)
+/* Finds the index of a required column with this type. Returns false if there is none. */
+static bool find(ms_call *call, ms_schema input, const char *name, ms_type type, const char *type_name, uint32_t *index)
 {
-    for (*place = 0; *place < input.width; ++*place) {
-        const ms_field *field = &input.fields[*place];
+    for (*index = 0; *index < input.width; ++*index) {
+        const ms_field *field = &input.fields[*index];
         if (!ms_text_is(field->name, name))
             continue;
         if (field->type == type)

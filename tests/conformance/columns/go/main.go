@@ -1,4 +1,4 @@
-// Whole batches: two columns are multiplied, all others pass through, whatever they are.
+// Functions on batches: multiplies two columns and passes all others on, whatever their types.
 package main
 
 import (

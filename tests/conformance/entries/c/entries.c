@@ -1,4 +1,4 @@
-/* Writes entries to a server that keeps each batch once. */
+/* Writes entries to a server that stores each batch once. */
 #include <millstream.h>
 #include <stdlib.h>
 
@@ -28,7 +28,7 @@ static ms_stream lines;
 static ms_status check(ms_call *call)
 {
     const settings *settings = call->config;
-    return settings->address.length ? MS_OK : ms_refuse_config(call, "there is no address");
+    return settings->address.length ? MS_OK : ms_refuse_config(call, "`address` is empty");
 }
 
 static ms_promise promise(ms_call *call)
@@ -43,7 +43,7 @@ static ms_status send_text(ms_call *call, ms_text text)
     return net == MS_NET_OK ? MS_OK : ms_net_fail(call, net);
 }
 
-/* The server's answer to a text. */
+/* Sends a text and receives the server's reply. */
 static ms_status ask(ms_call *call, ms_text text, const char **answer)
 {
     ms_binary came = {NULL, 0};
@@ -53,15 +53,15 @@ static ms_status ask(ms_call *call, ms_text text, const char **answer)
     if (net != MS_NET_OK)
         return ms_net_fail(call, net);
     *answer = ms_format("%.*s", (int)came.length, (const char *)came.data).data;
-    return strcmp(*answer, "LOST") == 0 ? ms_refuse_config(call, "a later start of the job has taken the sink over") : MS_OK;
+    return strcmp(*answer, "LOST") == 0 ? ms_refuse_config(call, "a later start of the job has taken over the sink") : MS_OK;
 }
 
 static ms_status said(ms_call *call, const char *answer)
 {
-    return ms_fail(call, "the server says `%s`", answer);
+    return ms_fail(call, "the server replied `%s`", answer);
 }
 
-/* The last batch that is there, as the server answers. */
+/* Returns the last stored batch, from the server's reply. */
 static ms_status held(ms_call *call, ms_text question, uint64_t *last)
 {
     const char *answer;
@@ -120,7 +120,7 @@ static ms_status take(ms_rows *rows, ms_call *call)
         if (ms_text_is(entry.text, "wrong config"))
             return ms_refuse_config(call, "the config does not fit");
         if (ms_text_is(entry.text, "wrong input"))
-            return ms_refuse_input(call, "such rows nobody takes");
+            return ms_refuse_input(call, "the rows do not fit");
         ms_assert(!ms_text_is(entry.text, "mistake") && "cannot write `mistake`");
         ms_text half = entry.half.is_set ? ms_format("%lld", (long long)entry.half.value) : MS_TEXT_OF("-");
         ms_text line = ms_format("ROW %lld %.*s %.*s\n", (long long)entry.seq, MS_PRINT(half), MS_PRINT(entry.text));

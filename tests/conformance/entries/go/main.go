@@ -1,4 +1,4 @@
-// Writes entries to a server that keeps each batch once.
+// Writes entries to a server that stores each batch once.
 package main
 
 import (
@@ -16,7 +16,7 @@ const (
 	sentBytesMax = 1 << 16
 )
 
-// Config is where entries go.
+// Config has the address of the server for entries.
 type Config struct {
 	Address string `json:"address" millstream:"required"`
 	Loose   bool   `json:"loose"`
@@ -34,7 +34,7 @@ var config = millstream.Config(Config{})
 func init() {
 	millstream.Check(func() error {
 		if config.Address == "" {
-			return millstream.ConfigError("there is no address")
+			return millstream.ConfigError("`address` is empty")
 		}
 		return nil
 	})
@@ -96,14 +96,14 @@ func (e *entries) Begin(batch uint64, time millstream.Timestamp) error {
 }
 
 func (e *entries) Write(rows *millstream.Departures[Entry]) error {
-	for place, entry := range rows.All() {
+	for index, entry := range rows.All() {
 		switch entry.Text {
 		case "wrong":
-			rows.Refuse(place, fmt.Sprintf("entry %d is wrong", entry.Seq))
+			rows.Refuse(index, fmt.Sprintf("entry %d is wrong", entry.Seq))
 		case "wrong config":
 			return millstream.ConfigError("the config does not fit")
 		case "wrong input":
-			return millstream.InputError("such rows nobody takes")
+			return millstream.InputError("the rows do not fit")
 		case "mistake":
 			panic("cannot write `mistake`")
 		default:
@@ -140,7 +140,7 @@ func (e *entries) send() error {
 	return err
 }
 
-// held gives the last batch that is there, as the server answers.
+// held returns the last stored batch, from the server's reply.
 func held(lines *millstream.Lines, question string) (uint64, error) {
 	if err := lines.Conn.Write([]byte(question), timeout); err != nil {
 		return 0, err
@@ -159,9 +159,9 @@ func held(lines *millstream.Lines, question string) (uint64, error) {
 
 func said(answer []byte) error {
 	if string(answer) == "LOST" {
-		return millstream.ConfigError("a later start of the job has taken the sink over")
+		return millstream.ConfigError("a later start of the job has taken over the sink")
 	}
-	return fmt.Errorf("the server says %q", answer)
+	return fmt.Errorf("the server replied %q", answer)
 }
 
 func main() {}

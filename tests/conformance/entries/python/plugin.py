@@ -1,4 +1,4 @@
-"""Writes entries to a server that keeps each batch once."""
+"""Writes entries to a server that stores each batch once."""
 
 from dataclasses import dataclass
 
@@ -36,12 +36,12 @@ class Entry:
 
 @sink
 class Entries:
-    """Writes entries to a server that keeps each batch once."""
+    """Writes entries to a server that stores each batch once."""
 
     @staticmethod
     def check(config: Config) -> None:
         if not config.address:
-            raise ConfigError("there is no address")
+            raise ConfigError("`address` is empty")
 
     @staticmethod
     def promise(config: Config) -> Promise:
@@ -67,14 +67,14 @@ class Entries:
         self.buffer = b"BEGIN %d %d\n" % (batch, time)
 
     def write(self, rows: Departures[Entry]) -> None:
-        for place, entry in rows.entries():
+        for index, entry in rows.entries():
             match entry.text:
                 case "wrong":
-                    rows.refuse(place, f"entry {entry.seq} is wrong")
+                    rows.refuse(index, f"entry {entry.seq} is wrong")
                 case "wrong config":
                     raise ConfigError("the config does not fit")
                 case "wrong input":
-                    raise InputError("such rows nobody takes")
+                    raise InputError("the rows do not fit")
                 case "mistake":
                     raise ValueError("cannot write `mistake`")
                 case text:
@@ -100,7 +100,7 @@ def connect(address: str) -> Lines:
 
 
 def held(lines: Lines, question: str) -> int | None:
-    """The last batch that is there, as the server answers."""
+    """Returns the last stored batch, from the server's reply."""
     lines.connection.write(question.encode(), TIMEOUT_MS)
     answer = lines.next(TIMEOUT_MS)
     word, _, batch = answer.partition(b" ")
@@ -111,5 +111,5 @@ def held(lines: Lines, question: str) -> int | None:
 
 def said(answer: bytes) -> Exception:
     if answer == b"LOST":
-        return ConfigError("a later start of the job has taken the sink over")
-    return InternalError(f"the server says {answer!r}")
+        return ConfigError("a later start of the job has taken over the sink")
+    return InternalError(f"the server replied {answer!r}")

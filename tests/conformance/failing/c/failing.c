@@ -1,4 +1,4 @@
-/* Calls that fail in every way, and what a plugin may ask of its runtime. */
+/* Calls that fail in every way, and requests to the runtime. */
 #include <millstream.h>
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #define ORDER(COLUMN) COLUMN(ms_text, value)
 MS_ROW(order, ORDER);
 
-/* Values that the compiler cannot know. */
+/* Volatile, so that the compiler does not know the value. */
 static volatile int64_t zero = 0;
 static volatile int64_t one = 1;
 
@@ -57,7 +57,7 @@ static ms_status failing(const order *order, ms_out *out, ms_call *call)
         fprintf(stderr, "whispered: %s\n", "日本");
         value = MS_TEXT_OF("printed");
     } else if (ms_text_is(value, "refuse")) {
-        return ms_reject(call, "refused on demand");
+        return ms_reject(call, "rejected on demand");
     } else if (ms_text_is(value, "file")) {
         ms_binary notes = ms_file(call, "notes");
         value = (ms_text){.data = (const char *)notes.data, .length = notes.length};

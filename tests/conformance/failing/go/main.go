@@ -1,4 +1,4 @@
-// Calls that fail in every way, and what a plugin may ask of its runtime.
+// Calls that fail in every way, and requests to the runtime.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Value is what is read and returned.
+// Value is an input and an output row.
 type Value struct {
 	Value string
 }
@@ -23,7 +23,7 @@ func init() {
 	millstream.Transform(failing)
 }
 
-// failing does what its rows say, most of which makes a call fail.
+// failing runs the actions of its rows, most of which fail the call.
 func failing(_ *millstream.Context, row Value, out *millstream.Out[Value]) error {
 	done := row.Value
 	switch row.Value {
@@ -52,7 +52,7 @@ func failing(_ *millstream.Context, row Value, out *millstream.Out[Value]) error
 		fmt.Fprintln(os.Stderr, "whispered: 日本")
 		done = "printed"
 	case "refuse":
-		return millstream.Reject("refused on demand")
+		return millstream.Reject("rejected on demand")
 	case "file":
 		notes, err := millstream.ReadFile("notes")
 		if err != nil {

@@ -1,4 +1,4 @@
-"""Calls that fail in every way, and what a plugin may ask of its runtime."""
+"""Calls that fail in every way, and requests to the runtime."""
 
 import random
 import sys
@@ -15,7 +15,7 @@ class Done:
 
 @transform
 def failing(value: str) -> Done:
-    """Does what its rows say, most of which makes a call fail."""
+    """Runs the actions of its rows, most of which fail the call."""
     match value:
         case "fail":
             print("about to fail")
@@ -37,7 +37,7 @@ def failing(value: str) -> Done:
             print("whispered: 日本", file=sys.stderr)
             return Done("printed")
         case "refuse":
-            raise Rejection("refused on demand")
+            raise Rejection("rejected on demand")
         case "file":
             return Done(files.read_all("notes").decode())
         case "clock":

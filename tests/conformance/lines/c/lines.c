@@ -1,4 +1,4 @@
-/* Reads lines of servers, and datagrams. */
+/* Reads lines from servers, and datagrams. */
 #include <millstream.h>
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ static line line_of(int64_t seq, ms_text text)
 static ms_status check(ms_call *call)
 {
     const settings *settings = call->config;
-    return settings->count ? MS_OK : ms_refuse_config(call, "there are no addresses");
+    return settings->count ? MS_OK : ms_refuse_config(call, "`addresses` is empty");
 }
 
 static ms_status list(ms_partitions *partitions, ms_call *call)
@@ -63,7 +63,7 @@ static ms_status begin(ms_text partition, const ms_binary *position, ms_call *ca
     return MS_OK;
 }
 
-/* A line as its number and its text. */
+/* Parses a line into its number and its text. */
 static bool parse(ms_text came, int64_t *seq, ms_text *text)
 {
     size_t at = 0;
@@ -81,11 +81,11 @@ static ms_status take(ms_poll *poll, ms_binary came, ms_out *out, ms_call *call)
     int64_t seq;
     ms_text text;
     if (!parse((ms_text){(const char *)came.data, came.length}, &seq, &text)) {
-        ms_refuse(poll, came, "this is no number and text");
+        ms_refuse(poll, came, "expected a number and a text");
         return MS_OK;
     }
     if (seq != next)
-        return ms_fail(call, "line %lld came where line %lld was due", (long long)seq, (long long)next);
+        return ms_fail(call, "got line %lld instead of line %lld", (long long)seq, (long long)next);
     if (ms_text_is(text, "wrong config"))
         return ms_refuse_config(call, "the config does not fit");
     ms_assert(!ms_text_is(text, "mistake") && "cannot read `mistake`");

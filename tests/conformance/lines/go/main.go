@@ -1,4 +1,4 @@
-// Reads lines of servers, and datagrams.
+// Reads lines from servers, and datagrams.
 package main
 
 import (
@@ -17,7 +17,7 @@ const (
 	lineBytesMax = 1000
 )
 
-// Config is where lines come from.
+// Config has the addresses that lines come from.
 type Config struct {
 	Addresses []string `json:"addresses" millstream:"required"`
 }
@@ -43,7 +43,7 @@ var config = millstream.Config(Config{})
 func init() {
 	millstream.Check(func() error {
 		if len(config.Addresses) == 0 {
-			return millstream.ConfigError("there are no addresses")
+			return millstream.ConfigError("`addresses` is empty")
 		}
 		return nil
 	})
@@ -109,11 +109,11 @@ func (r *lineReader) take(rows *millstream.Arrivals[Line], line []byte) error {
 	number, text, _ := strings.Cut(string(line), " ")
 	seq, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || !utf8.Valid(line) {
-		rows.Refuse(line, "this is no number and text")
+		rows.Refuse(line, "expected a number and a text")
 		return nil
 	}
 	if seq != r.next {
-		return fmt.Errorf("line %d came where line %d was due", seq, r.next)
+		return fmt.Errorf("got line %d instead of line %d", seq, r.next)
 	}
 	switch text {
 	case "wrong config":
@@ -137,14 +137,14 @@ type datagramReader struct {
 }
 
 func (r datagramReader) Poll(rows *millstream.Arrivals[Line], wait time.Duration) (millstream.Polled, error) {
-	came, err := r.datagrams.Receive(4, wait)
+	datagram, err := r.datagrams.Receive(4, wait)
 	if errors.Is(err, millstream.ErrTimeout) {
 		return millstream.Pause(time.Millisecond), nil
 	}
 	if err != nil {
 		return millstream.Polled{}, err
 	}
-	rows.Push(lineOf(int64(len(came.Data)), string(came.Data)))
+	rows.Push(lineOf(int64(len(datagram.Data)), string(datagram.Data)))
 	return millstream.Ready(), nil
 }
 

@@ -1,4 +1,4 @@
-"""Reads lines of servers, and datagrams."""
+"""Reads lines from servers, and datagrams."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Reader:
     @staticmethod
     def check(config: Config) -> None:
         if not config.addresses:
-            raise ConfigError("there are no addresses")
+            raise ConfigError("`addresses` is empty")
 
     @staticmethod
     def partitions(config: Config) -> list[str]:
@@ -71,10 +71,10 @@ class Reader:
             number, _, text = line.decode().partition(" ")
             seq = int(number)
         except ValueError:
-            rows.refuse(line, "this is no number and text")
+            rows.refuse(line, "expected a number and a text")
             return
         if seq != self.next:
-            raise InternalError(f"line {seq} came where line {self.next} was due")
+            raise InternalError(f"got line {seq} instead of line {self.next}")
         if text == "wrong config":
             raise ConfigError("the config does not fit")
         if text == "mistake":
@@ -83,10 +83,10 @@ class Reader:
 
     def poll_datagrams(self, rows: Arrivals[Line], wait_ms: int) -> Polled:
         try:
-            came = self.datagrams.receive(4, wait_ms)
+            datagram = self.datagrams.receive(4, wait_ms)
         except TimedOut:
             return Polled.pause(1)
-        rows.push(line_of(len(came.data), came.data.decode()))
+        rows.push(line_of(len(datagram.data), datagram.data.decode()))
         return Polled.ready()
 
     def durable(self, position: bytes) -> None:

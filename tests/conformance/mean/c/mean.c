@@ -1,4 +1,4 @@
-/* An aggregate with an inverse, which sees its key. */
+/* An aggregate with an inverse, which receives its key. */
 #include <millstream.h>
 
 #define SHOP(COLUMN) COLUMN(ms_text, shop)

@@ -1,4 +1,4 @@
-// An aggregate with an inverse, which sees its key.
+// An aggregate with an inverse, which receives its key.
 package main
 
 import millstream "millstream.dev/sdk"
@@ -8,7 +8,7 @@ type Key struct {
 	Shop string
 }
 
-// Sale is what is read.
+// Sale is an input row.
 type Sale struct {
 	Amount int64
 }
@@ -19,7 +19,7 @@ type Sum struct {
 	Count int64
 }
 
-// Mean is what is returned.
+// Mean is an output row.
 type Mean struct {
 	Title string
 	Mean  *float64

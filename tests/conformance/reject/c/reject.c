@@ -1,4 +1,4 @@
-/* A typed config, the context of a call, and rows that are refused. */
+/* A typed config, the context of a call, and rejected rows. */
 #include <millstream.h>
 
 #define PAYMENT(COLUMN)                                                                                                \
@@ -62,7 +62,7 @@ static ms_status reject(const payment *payment, ms_out *out, ms_call *call)
     if (!payment->kind.is_set && settings->strict)
         return ms_reject(call, "it has no kind");
     if (payment->kind.is_set && !is_known(settings, payment->kind.value))
-        return ms_reject(call, "`%.*s` is none of %.*s", MS_PRINT(payment->kind.value), MS_PRINT(list_kinds(settings)));
+        return ms_reject(call, "`%.*s` is not one of %.*s", MS_PRINT(payment->kind.value), MS_PRINT(list_kinds(settings)));
     if (amount == 0)
         return MS_OK;
     accepted_push(out, (accepted){.amount = amount,

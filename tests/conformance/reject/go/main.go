@@ -1,4 +1,4 @@
-// A typed config, the context of a call, and rows that are refused.
+// A typed config, the context of a call, and rejected rows.
 package main
 
 import (
@@ -8,13 +8,13 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Payment is what is read.
+// Payment is an input row.
 type Payment struct {
 	Amount int64
 	Kind   *string
 }
 
-// Accepted is what is returned.
+// Accepted is an output row.
 type Accepted struct {
 	Amount    int64
 	Scaled    float64
@@ -24,7 +24,7 @@ type Accepted struct {
 	Watermark millstream.Null[millstream.Timestamp]
 }
 
-// Config says what is refused.
+// Config selects the rejected rows.
 type Config struct {
 	AtLeast int64    `json:"at_least" millstream:"required"`
 	Rate    float64  `json:"rate"`
@@ -39,7 +39,7 @@ func init() {
 	millstream.Transform(reject)
 }
 
-// reject refuses rows as its config says.
+// reject rejects rows according to its config.
 func reject(ctx *millstream.Context, payment Payment, out *millstream.Out[Accepted]) error {
 	millstream.Count("seen", 1)
 	millstream.Logf(millstream.Debug, "amount %d", payment.Amount)
@@ -49,7 +49,7 @@ func reject(ctx *millstream.Context, payment Payment, out *millstream.Out[Accept
 	case payment.Kind == nil && config.Strict:
 		return millstream.Reject("it has no kind")
 	case payment.Kind != nil && len(config.Kinds) > 0 && !slices.Contains(config.Kinds, *payment.Kind):
-		return millstream.Reject("`%s` is none of %s", *payment.Kind, strings.Join(config.Kinds, ", "))
+		return millstream.Reject("`%s` is not one of %s", *payment.Kind, strings.Join(config.Kinds, ", "))
 	case payment.Amount == 0:
 		return nil
 	}

@@ -1,4 +1,4 @@
-"""A typed config, the context of a call, and rows that are refused."""
+"""A typed config, the context of a call, and rejected rows."""
 
 from dataclasses import dataclass, field
 
@@ -32,7 +32,7 @@ class Config:
 
 @transform
 def reject(payment: Payment, config: Config, context: Context) -> Accepted | None:
-    """Refuses rows as its config says."""
+    """Rejects rows according to its config."""
     counter.add("seen")
     log.debug(f"amount {payment.amount}")
     amount, kind = payment.amount, payment.kind
@@ -41,7 +41,7 @@ def reject(payment: Payment, config: Config, context: Context) -> Accepted | Non
     if kind is None and config.strict:
         raise Rejection("it has no kind")
     if kind is not None and config.kinds and kind not in config.kinds:
-        raise Rejection(f"`{kind}` is none of {', '.join(config.kinds)}")
+        raise Rejection(f"`{kind}` is not one of {', '.join(config.kinds)}")
     if amount == 0:
         return None
     return Accepted(amount, amount * config.rate, config.label, context.batch, context.time, context.watermark)

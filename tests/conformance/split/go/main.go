@@ -1,4 +1,4 @@
-// Several rows or none from one row, and rows that are taken back.
+// Several rows or none from one row, and rows that are removed again.
 package main
 
 import (
@@ -7,12 +7,12 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Line is what is read.
+// Line is an input row.
 type Line struct {
 	Line string
 }
 
-// Word is what is returned.
+// Word is an output row.
 type Word struct {
 	Word  string
 	Place int64
@@ -32,7 +32,7 @@ func split(_ *millstream.Context, line Line, out *millstream.Out[Word]) error {
 		case word[0] == '#':
 			return nil
 		case word == "!":
-			return millstream.Reject("word %d is no word", place)
+			return millstream.Reject("word %d is not valid", place)
 		}
 		out.Push(Word{Word: word, Place: place})
 		place++

@@ -1,4 +1,4 @@
-"""Several rows or none from one row, and rows that are taken back."""
+"""Several rows or none from one row, and rows that are removed again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,5 +19,5 @@ def split(line: str) -> Iterator[Word]:
         if word.startswith("#"):
             return
         if word == "!":
-            raise Rejection(f"word {place} is no word")
+            raise Rejection(f"word {place} is not valid")
         yield Word(word, place)

@@ -1,9 +1,9 @@
-// An aggregate without an inverse, whose combination is not commutative, and whose rows may be refused.
+// An aggregate without an inverse, whose combination is not commutative, and which may reject rows.
 package main
 
 import millstream "millstream.dev/sdk"
 
-// Sale is what is read.
+// Sale is an input row.
 type Sale struct {
 	Price float64
 	Item  string
@@ -18,7 +18,7 @@ type Prices struct {
 	Count int64
 }
 
-// Spread is what is returned.
+// Spread is an output row.
 type Spread struct {
 	Low    float64
 	High   float64

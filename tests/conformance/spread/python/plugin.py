@@ -1,4 +1,4 @@
-"""An aggregate without an inverse, whose combination is not commutative, and whose rows may be refused."""
+"""An aggregate without an inverse, whose combination is not commutative, and which may reject rows."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-/* A state for each key: kept, removed, timed out, woken by timers; and rows of a key that are refused. */
+/* A state for each key: kept, removed, timed out, with timers; and rejected rows of a key. */
 #include <millstream.h>
 
 #define PAYMENT(COLUMN)                                                                                                \

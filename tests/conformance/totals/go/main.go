@@ -1,17 +1,17 @@
-// A state for each key: kept, removed, timed out, woken by timers; and rows of a key that are refused.
+// A state for each key: kept, removed, timed out, with timers; and rejected rows of a key.
 package main
 
 import millstream "millstream.dev/sdk"
 
 const second = 1_000_000
 
-// Payment is what is read.
+// Payment is an input row.
 type Payment struct {
 	Amount int64
 	Note   *string
 }
 
-// Total is what is kept of a key.
+// Total is the state of a key.
 type Total struct {
 	Total int64
 	Count int64
@@ -19,7 +19,7 @@ type Total struct {
 	Since millstream.Timestamp
 }
 
-// Told is what is returned.
+// Told is an output row.
 type Told struct {
 	Why   string
 	Total int64

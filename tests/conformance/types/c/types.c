@@ -1,5 +1,5 @@
-/* A value of every type, with and without nulls: every column of the output is computed, so that a value that is not read
- * or written as it should be is seen. */
+/* A value of every type, with and without nulls: every output column is computed, so that a value that is read
+ * or written wrongly is detected. */
 #include <millstream.h>
 
 #define VALUES(COLUMN)                                                                                                 \

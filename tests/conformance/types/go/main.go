@@ -1,5 +1,5 @@
-// A value of every type, with and without nulls: every column of the output is computed, so that a value that is not read or
-// written as it should be is seen.
+// A value of every type, with and without nulls: every output column is computed, so that a value that is read or
+// written wrongly is detected.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	millstream "millstream.dev/sdk"
 )
 
-// Values is what is read.
+// Values is an input row.
 type Values struct {
 	Flag         bool
 	Int          int64
@@ -32,7 +32,7 @@ type Values struct {
 	Größe        *int64
 }
 
-// Computed is what is returned.
+// Computed is an output row.
 type Computed struct {
 	Flag         bool
 	Int          int64

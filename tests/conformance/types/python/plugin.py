@@ -1,5 +1,5 @@
-"""A value of every type, with and without nulls: every column of the output is computed, so that a value that is not read or
-written as it should be is seen."""
+"""A value of every type, with and without nulls: every output column is computed, so that a value that is read or
+written wrongly is detected."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ SECOND = 1_000_000
 @dataclass
 class Values:
     flag: bool
-    # To type checkers a field named `int` would hide the type.
+    # For type checkers, a field named `int` would hide the type.
     int_: Annotated[int, Column("int")]
     float_: Annotated[float, Column("float")]
     text: str
@@ -58,7 +58,7 @@ class Computed:
 
 @transform
 def types(row: Values) -> Computed:
-    """Works out something from a value of every type."""
+    """Computes something from a value of every type."""
     text, binary = row.text_or_null, row.binary_or_null
     return Computed(
         flag=not row.flag,

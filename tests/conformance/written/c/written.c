@@ -1,4 +1,4 @@
-/* Dates, decimals, structs and lists: in a key, in rows, in a state and in what is put out. */
+/* Dates, decimals, structs and lists: in a key, in rows, in a state and in the output. */
 #include <millstream.h>
 
 #define DAY(COLUMN) COLUMN(ms_written, day, "day", "date")
@@ -24,7 +24,7 @@ MS_ROW(total, TOTAL);
     COLUMN(ms_opt_written, since, "since", "date")
 MS_ROW(told, TOLD);
 
-/* The digits of a decimal without the point. */
+/* Returns the digits of a decimal without the point. */
 static long long cents_of(ms_text price)
 {
     long long cents = 0;
@@ -42,7 +42,7 @@ static ms_text text_of(long long cents)
     return ms_format("%s%lld.%02lld", cents < 0 ? "-" : "", all / 100, all % 100);
 }
 
-/* Two lists as JSON, one behind the other. */
+/* Concatenates two JSON lists. */
 static ms_text joined(ms_text left, ms_text right)
 {
     if (left.length == 2)

@@ -1,4 +1,4 @@
-// Dates, decimals, structs and lists: in a key, in rows, in a state and in what is put out.
+// Dates, decimals, structs and lists: in a key, in rows, in a state and in the output.
 package main
 
 import (
@@ -15,14 +15,14 @@ type Day struct {
 	Day string `millstream:",type=date"`
 }
 
-// Sale is what is read.
+// Sale is an input row.
 type Sale struct {
 	Price *string                 `millstream:",type=decimal(12,2)"`
 	Tags  json.RawMessage         `millstream:",type=list<text>"`
 	Item  millstream.Null[string] `millstream:",type=struct<id: int64, sku: text>"`
 }
 
-// Total is what is kept of a day.
+// Total is the state of a day.
 type Total struct {
 	Total string                  `millstream:",type=decimal(12,2)"`
 	Seen  json.RawMessage         `millstream:",type=list<text>"`
@@ -30,7 +30,7 @@ type Total struct {
 	Since string                  `millstream:",type=date"`
 }
 
-// Told is what is returned.
+// Told is an output row.
 type Told struct {
 	Total string                  `millstream:",type=decimal(20,2)"`
 	Seen  []byte                  `millstream:",type=list<text>"`
@@ -54,7 +54,7 @@ func written(
 	if err != nil {
 		return nil, err
 	}
-	// An empty list is none of null.
+	// An empty list is not null.
 	seen, closed := []*string{}, false
 	if err := json.Unmarshal(total.Seen, &seen); err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-"""Dates, decimals, structs and lists: in a key, in rows, in a state and in what is put out."""
+"""Dates, decimals, structs and lists: in a key, in rows, in a state and in the output."""
 
 from dataclasses import dataclass
 from datetime import date

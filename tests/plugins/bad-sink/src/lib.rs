@@ -121,8 +121,8 @@ impl Sink for BadSink {
         match self.config.fault {
             Wrong::Panic => panic!("batch {} is too much for me", self.batch),
             Wrong::LoopInWrite => forever(),
-            Wrong::InputInWrite => return Err(Error::input("such rows nobody takes")),
-            Wrong::RefusesBehind => refused.refuse(rows.rows(), "it is not there"),
+            Wrong::InputInWrite => return Err(Error::input("the rows do not fit")),
+            Wrong::RefusesBehind => refused.refuse(rows.rows(), "no such row"),
             Wrong::RefusesTwice => (0..2).for_each(|_| refused.refuse(0, "twice")),
             Wrong::Memory => {
                 let mut all = Vec::new();

@@ -1,4 +1,4 @@
-/** What a runtime might do differently each time: random numbers, the clock, and numbers above 2^53. */
+/** Values that may differ in each run: random numbers, the clock, and numbers above 2^53. */
 
 import { int64, Rejection, row, text, transform } from "millstream-sdk";
 

@@ -67,7 +67,7 @@ impl Sink for TcpLedger {
     }
 
     fn check(config: &Config) -> Result<(), Error> {
-        if config.address.is_empty() { Err(Error::config("there is no address")) } else { Ok(()) }
+        if config.address.is_empty() { Err(Error::config("`address` is empty")) } else { Ok(()) }
     }
 
     fn reads(_: &Config, _: &Schema) -> Result<Schema, Error> {
@@ -159,9 +159,9 @@ fn held(lines: &mut Lines, question: &str) -> Result<Option<u64>, Error> {
 }
 
 fn lost() -> Error {
-    Error::config("a later start of the job has taken the sink over")
+    Error::config("a later start of the job has taken over the sink")
 }
 
 fn said(answer: &[u8]) -> Error {
-    Error::internal(format!("the server says {:?}", String::from_utf8_lossy(answer)))
+    Error::internal(format!("the server replied {:?}", String::from_utf8_lossy(answer)))
 }

@@ -1,4 +1,4 @@
-// Works out a number of two columns.
+// Computes a number from two columns.
 package main
 
 import "millstream.dev/sdk"

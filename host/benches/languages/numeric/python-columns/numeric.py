@@ -1,4 +1,4 @@
-"""Works out a number of two columns."""
+"""Computes a number from two columns."""
 
 from array import array
 from dataclasses import dataclass

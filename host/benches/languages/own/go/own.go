@@ -1,4 +1,4 @@
-// The works of the benchmark in Go. See README.md.
+// The benchmark functions in Go. See languages/README.md.
 package main
 
 import (
@@ -47,77 +47,77 @@ func add(payments []payment, old *total) total {
 	return total{sum}
 }
 
-// made is what a call made: how many rows there are, and what the check adds up of each.
-type made struct {
+// output is the output of a call: the number of rows, and the number of each row that the check sums.
+type output struct {
 	rows   int
 	number func(row int) float64
 }
 
-// What a call made stays alive until the next one, as rows do that are passed on.
-var kept made
+// The output of a call stays alive until the next call, as rows that a stage passes on.
+var kept output
 
-var works = map[string]func(lines []string) func() made{
-	"split rows": func(lines []string) func() made {
+var works = map[string]func(lines []string) func() output{
+	"split rows": func(lines []string) func() output {
 		var rows []line
 		for _, l := range lines {
 			rows = append(rows, line{l})
 		}
-		return func() made {
+		return func() output {
 			var out []word
 			for _, row := range rows {
 				split(row, &out)
 			}
-			return made{len(out), func(row int) float64 { return float64(len(out[row].word)) }}
+			return output{len(out), func(row int) float64 { return float64(len(out[row].word)) }}
 		}
 	},
-	"split columns": func(lines []string) func() made {
-		return func() made {
+	"split columns": func(lines []string) func() output {
+		return func() output {
 			var out []string
 			for _, l := range lines {
 				out = append(out, strings.Fields(l)...)
 			}
-			return made{len(out), func(row int) float64 { return float64(len(out[row])) }}
+			return output{len(out), func(row int) float64 { return float64(len(out[row])) }}
 		}
 	},
-	"numeric rows": func(lines []string) func() made {
+	"numeric rows": func(lines []string) func() output {
 		var rows []pair
 		for _, l := range lines {
 			f := strings.Fields(l)
 			rows = append(rows, pair{float(f[0]), float(f[1])})
 		}
-		return func() made {
+		return func() output {
 			out := make([]scaled, 0, len(rows))
 			for _, row := range rows {
 				out = append(out, scale(row))
 			}
-			return made{len(out), func(row int) float64 { return out[row].out }}
+			return output{len(out), func(row int) float64 { return out[row].out }}
 		}
 	},
-	"numeric columns": func(lines []string) func() made {
+	"numeric columns": func(lines []string) func() output {
 		var a, b []float64
 		for _, l := range lines {
 			f := strings.Fields(l)
 			a, b = append(a, float(f[0])), append(b, float(f[1]))
 		}
-		return func() made {
+		return func() output {
 			out := make([]float64, len(a))
 			for i := range out {
 				out[i] = a[i]*2.5 + b[i]
 			}
-			return made{len(out), func(row int) float64 { return out[row] }}
+			return output{len(out), func(row int) float64 { return out[row] }}
 		}
 	},
-	"total rows": func(lines []string) func() made {
+	"total rows": func(lines []string) func() output {
 		var groups []group
 		for _, l := range lines {
 			f := strings.Fields(l)
-			g := group{key: f[0], old: &total{whole(f[1])}}
+			g := group{key: f[0], old: &total{integer(f[1])}}
 			for _, amount := range f[2:] {
-				g.payments = append(g.payments, payment{whole(amount)})
+				g.payments = append(g.payments, payment{integer(amount)})
 			}
 			groups = append(groups, g)
 		}
-		return func() made {
+		return func() output {
 			var states []total
 			var out []keyTotal
 			for _, g := range groups {
@@ -125,22 +125,22 @@ var works = map[string]func(lines []string) func() made{
 				states = append(states, state)
 				out = append(out, keyTotal{g.key, state.total})
 			}
-			return made{len(out), func(row int) float64 { return float64(out[row].total) }}
+			return output{len(out), func(row int) float64 { return float64(out[row].total) }}
 		}
 	},
-	"total columns": func(lines []string) func() made {
+	"total columns": func(lines []string) func() output {
 		var keys []string
 		var olds, amounts []int64
 		var ends []int
 		for _, l := range lines {
 			f := strings.Fields(l)
-			keys, olds = append(keys, f[0]), append(olds, whole(f[1]))
+			keys, olds = append(keys, f[0]), append(olds, integer(f[1]))
 			for _, amount := range f[2:] {
-				amounts = append(amounts, whole(amount))
+				amounts = append(amounts, integer(amount))
 			}
 			ends = append(ends, len(amounts))
 		}
-		return func() made {
+		return func() output {
 			totals, outKeys, start := make([]int64, len(keys)), make([]string, len(keys)), 0
 			copy(outKeys, keys)
 			for i, end := range ends {
@@ -150,7 +150,7 @@ var works = map[string]func(lines []string) func() made{
 				}
 				totals[i], start = sum, end
 			}
-			return made{len(totals), func(row int) float64 { return float64(totals[row]) }}
+			return output{len(totals), func(row int) float64 { return float64(totals[row]) }}
 		}
 	},
 }
@@ -163,7 +163,7 @@ func float(text string) float64 {
 	return n
 }
 
-func whole(text string) int64 {
+func integer(text string) int64 {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
 		panic(err)
@@ -178,9 +178,9 @@ func main() {
 	}
 	rows := float(os.Args[4])
 	run := works[os.Args[1]+" "+os.Args[2]](strings.Split(strings.TrimSpace(string(text)), "\n"))
-	orders := bufio.NewScanner(os.Stdin)
-	for orders.Scan() {
-		if orders.Text() == "check" {
+	commands := bufio.NewScanner(os.Stdin)
+	for commands.Scan() {
+		if commands.Text() == "check" {
 			all, sum := run(), 0.0
 			for row := range all.rows {
 				sum += all.number(row) * float64(row%1000)
@@ -188,7 +188,7 @@ func main() {
 			fmt.Println(all.rows, sum)
 			continue
 		}
-		calls := whole(orders.Text())
+		calls := integer(commands.Text())
 		start := time.Now()
 		for range calls {
 			kept = run()

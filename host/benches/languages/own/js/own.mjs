@@ -1,4 +1,4 @@
-// The works of the benchmark in Node. See README.md.
+// The benchmark functions in Node. See languages/README.md.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -12,7 +12,7 @@ function total(payments, old) {
   return { total };
 }
 
-// Each makes the function that is measured; what it returns is kept until the next call.
+// Each entry returns the function to measure, whose output is kept until the next call.
 const works = {
   split: {
     rows(lines) {
@@ -86,19 +86,19 @@ const works = {
   },
 };
 
-// What the check adds up of a row.
+// The number of a row that the check sums.
 const number = (row) => Number(row.word?.length ?? row.out ?? row.total ?? row.length ?? row);
 
 const [work, style, path, rows] = process.argv.slice(2);
 const run = works[work][style](readFileSync(path, "utf8").trimEnd().split("\n"));
 let kept;
-for await (const order of createInterface({ input: process.stdin })) {
-  if (order === "check") {
-    const made = Array.from(run());
-    console.log(made.length, made.reduce((sum, row, i) => sum + number(row) * (i % 1000), 0));
+for await (const command of createInterface({ input: process.stdin })) {
+  if (command === "check") {
+    const output = Array.from(run());
+    console.log(output.length, output.reduce((sum, row, i) => sum + number(row) * (i % 1000), 0));
     continue;
   }
-  const calls = Number(order);
+  const calls = Number(command);
   const start = process.hrtime.bigint();
   for (let call = 0; call < calls; call++) kept = run();
   console.log(Number(process.hrtime.bigint() - start) / calls / Number(rows));

@@ -1,4 +1,4 @@
-"""The works of the benchmark in CPython. See README.md."""
+"""The benchmark functions in CPython. See languages/README.md."""
 
 import sys
 import time
@@ -111,7 +111,7 @@ def totals_of_columns(lines: list[str]) -> Callable[[], list[Any]]:
 
 
 def number(row: Any) -> float:
-    """What the check adds up of a row."""
+    """The number of a row that the check sums."""
     match row:
         case Word(word) | str(word):
             return len(word)
@@ -136,12 +136,12 @@ def main() -> None:
     work, style, path, rows = sys.argv[1:]
     with open(path, encoding="utf-8") as file:
         run = WORKS[work, style](file.read().splitlines())
-    for order in sys.stdin:
-        if order == "check\n":
-            made = run()
-            print(len(made), float(sum(number(row) * (i % 1000) for i, row in enumerate(made))), flush=True)
+    for command in sys.stdin:
+        if command == "check\n":
+            output = run()
+            print(len(output), float(sum(number(row) * (i % 1000) for i, row in enumerate(output))), flush=True)
             continue
-        calls = int(order)
+        calls = int(command)
         start = time.perf_counter_ns()
         for _ in range(calls):
             run()

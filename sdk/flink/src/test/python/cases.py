@@ -1,6 +1,6 @@
-"""Prints the cases of tests/conformance as one document of JSON, each with the components that it is to be tried with.
+"""Prints the cases of tests/conformance as one JSON document, each with the components to test.
 
-    cases.py <folder of the conformance plugins> <language>=<plugin>=<component>…
+    cases.py <directory of the conformance plugins> <language>=<plugin>=<component>…
 """
 
 import json
@@ -14,13 +14,13 @@ def lines(file: Path) -> list | None:
 
 
 def case(folder: Path) -> dict:
-    told = tomllib.loads((folder / "case.toml").read_text(encoding="utf-8"))
+    settings = tomllib.loads((folder / "case.toml").read_text(encoding="utf-8"))
     error = folder / "expected-error.txt"
-    inputs = [given["name"] for given in told.get("inputs", [])] or ["input"]
+    inputs = [given["name"] for given in settings.get("inputs", [])] or ["input"]
     return {
         "name": folder.name,
         "folder": str(folder.resolve()),
-        "told": told,
+        "told": settings,
         "inputs": [lines(folder / f"{name}.jsonl") for name in inputs],
         "rows": lines(folder / "expected.jsonl"),
         "rejected": lines(folder / "expected-rejected.jsonl"),

@@ -1,17 +1,17 @@
-/** A Millstream plugin of world `aggregate`: rows reduced to one, by key or as a whole. */
+/** A Millstream plugin of world `aggregate`: reduces rows to one row per key, or to one in total. */
 
 import { aggregate, float64, integer, row } from "millstream-sdk";
 
-/** A row that the plugin reads: the column `price` of the stage's input. */
+/** An input row: the column `price` of the stage's input. */
 const Sale = row({ price: float64 });
 
-/** What rows are reduced to on the way. It must not matter in which groups they are combined. */
+/** The accumulator. `combine` must be associative. */
 const Sum = row({ sum: float64, count: integer });
 
-/** The row that comes out, after the key columns. */
+/** The output row. The key columns come before its columns. */
 const Mean = row({ mean: float64 });
 
-/** The mean price. */
+/** Computes the mean price. */
 export default aggregate(
   { input: Sale, accumulator: Sum, output: Mean },
   {

@@ -3,7 +3,7 @@ import test from "node:test";
 import * as testing from "millstream-sdk/testing";
 import plugin from "../src/index.ts";
 
-test("tells what is open", () => {
+test("returns the open amounts", () => {
   const orders = [
     { user: "ann", amount: 3 },
     { user: "bob", amount: 1 },

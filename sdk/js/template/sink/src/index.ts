@@ -1,24 +1,24 @@
-/** A Millstream plugin of world `sink`: rows that leave for elsewhere. */
+/** A Millstream plugin of world `sink`: writes rows to an external system. */
 
 import { config, configError, float64, internalError, net, row, sink, text } from "millstream-sdk";
 
-/** A row that the plugin reads. */
+/** An input row. */
 const Entry = row({ name: text, amount: float64 });
 
 /** The sink's `config`. */
 const Config = {
-  /** The server: `host:port`, as the job grants it. */
+  /** Address of the server, `host:port`. The job must grant the same address. */
   address: config.string(),
 };
 
-/** How long the server may take to answer. */
+/** Maximum time to wait for a reply of the server. */
 const TIMEOUT_MS = 5_000;
-/** A line of the server that is longer is none. */
+/** Maximum length of a line from the server. A longer line is an error. */
 const LINE_BYTES_MAX = 1 << 10;
-/** Characters that are sent at a time. */
+/** Size at which buffered rows are sent, in characters. */
 const SENT_MAX = 1 << 16;
 
-/** A connection to the server, which answers `LAST n`, or `LOST` to those who have lost the sink. */
+/** A connection to the server. The server replies `LAST n`, or `LOST` if a later start has taken over the sink. */
 class Server {
   readonly #lines: net.Lines;
 
@@ -30,34 +30,34 @@ class Server {
     this.#lines.connection.write(text, TIMEOUT_MS);
   }
 
-  /** Says something, and hears of the last batch that is there. */
+  /** Sends a line. Returns the last batch that the server has stored. */
   ask(line: string): number | null {
     this.send(`${line}\n`);
-    const answer = this.#lines.nextText(TIMEOUT_MS);
-    // It would only take the sink back.
-    if (answer === "LOST") throw configError("a later start of the job has taken the sink over");
-    const last = /^LAST (\d+)$/.exec(answer)?.[1];
-    if (last === undefined) throw internalError(`the server says \`${answer}\``);
+    const reply = this.#lines.nextText(TIMEOUT_MS);
+    // A retry would take over the sink again, so this error must stop the job.
+    if (reply === "LOST") throw configError("a later start of the job has taken over the sink");
+    const last = /^LAST (\d+)$/.exec(reply)?.[1];
+    if (last === undefined) throw internalError(`the server replied \`${reply}\``);
     return Number(last) || null;
   }
 }
 
-/** Writes entries to a server that keeps them, and the id of the batch that they came with, together. */
+/** Writes entries to a server. The server stores the entries of a batch and the batch ID atomically. */
 export default sink({ input: Entry, promise: "exactly-once", config: Config }, {
-  committed: ({ address }, of) => new Server(address).ask(`LAST ${of.jobId}/${of.sink}`),
-  open({ address }, { identity: of, generation }) {
+  committed: ({ address }, identity) => new Server(address).ask(`LAST ${identity.jobId}/${identity.sink}`),
+  open({ address }, { identity, generation }) {
     const server = new Server(address);
     let buffer = "";
     return {
-      // From now on the server takes nothing from those who came with a smaller number.
-      last: server.ask(`OPEN ${of.jobId}/${of.sink} ${generation}`),
+      // From now on, the server rejects writers with a smaller generation.
+      last: server.ask(`OPEN ${identity.jobId}/${identity.sink} ${generation}`),
       begin(batch) {
         buffer = `BEGIN ${batch}\n`;
       },
       write(rows) {
-        for (const [place, { name, amount }] of rows.entries()) {
+        for (const [index, { name, amount }] of rows.entries()) {
           if (/\s/.test(name)) {
-            rows.refuse(place, "a name is one word");
+            rows.refuse(index, "a name is one word");
             continue;
           }
           buffer += `ROW ${name} ${amount}\n`;
@@ -69,7 +69,7 @@ export default sink({ input: Entry, promise: "exactly-once", config: Config }, {
       },
       commit(batch) {
         server.send(buffer);
-        // What is not as it should be passes, perhaps: the host asks again what is there, and tries again.
+        // The error may be transient: the host calls `committed` again and then retries.
         if (server.ask(`COMMIT ${batch}`) !== batch) throw internalError("the server has not kept the batch");
       },
     };

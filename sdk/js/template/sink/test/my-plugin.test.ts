@@ -3,7 +3,7 @@ import test from "node:test";
 import * as testing from "millstream-sdk/testing";
 import plugin from "../src/index.ts";
 
-test("a batch is there with its id or not at all", () => {
+test("a batch and its ID are stored atomically", () => {
   const kept: { batch: number; rows: string[] }[] = [];
   let owner = 0;
   let own = 0;
@@ -20,13 +20,13 @@ test("a batch is there with its id or not at all", () => {
   const sink = testing
     .sink(plugin)
     .config({ address: "example.com:7100" })
-    .server("example.com:7100", (told) => told.trimEnd().split("\n").map(answer).join(""));
+    .server("example.com:7100", (request) => request.trimEnd().split("\n").map(answer).join(""));
 
   const first = sink.open("job", 1);
   assert.equal(first.last, null);
   const refused = first.batch(3, [{ name: "a", amount: 1.5 }, { name: "b c", amount: 2 }]);
   assert.deepEqual(refused, [{ row: 1, reason: "a name is one word" }]);
-  // It is lost in the middle of a batch.
+  // The connection is lost in the middle of a batch.
   first.begun(4, [{ name: "d", amount: 4 }]);
   assert.equal(sink.committed("job"), 3);
 

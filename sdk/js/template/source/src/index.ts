@@ -1,22 +1,22 @@
-/** A Millstream plugin of world `source`: rows from elsewhere. */
+/** A Millstream plugin of world `source`: reads rows from an external system. */
 
 import { config, decodeText, int64, net, row, source, text } from "millstream-sdk";
 
-/** A row that the plugin returns. */
+/** An output row. */
 const Line = row({ number: int64, text });
 
 /** The source's `config`. */
 const Config = {
-  /** The server: `host:port`, as the job grants it. */
+  /** Address of the server, `host:port`. The job must grant the same address. */
   address: config.string(),
 };
 
-/** How long the server may take to answer. */
+/** Maximum time to wait for a reply of the server. */
 const TIMEOUT_MS = 10_000;
-/** A line that is longer is none. */
+/** Maximum length of a line. A longer line is an error. */
 const LINE_BYTES_MAX = 1 << 20;
 
-/** Reads lines from a server, which is told `FROM n` and sends its lines from number n on. */
+/** Reads lines from a server. After `FROM n`, the server sends its lines from number n on. */
 export default source({ output: Line, config: Config }, {
   open({ address }, _partition, position) {
     // The position of the partition is the number of the next line.
@@ -32,18 +32,18 @@ export default source({ output: Line, config: Config }, {
             line = lines.next(waitMs);
           } catch (error) {
             if (net.Fault.is(error, "timeout")) break;
-            // The next poll hears of it again, and has no rows that would be lost.
+            // Return the rows first. The next poll receives the same error and has no rows to lose.
             if (net.Fault.is(error, "closed") && rows.length > 0) break;
-            // Whatever it is, it passes: the host opens the partition again after a while.
+            // The error is transient: the host opens the partition again after a delay.
             throw error;
           }
           try {
             rows.push({ number: next, text: decodeText(line) });
           } catch {
-            rows.refuse(line, "it is no UTF-8");
+            rows.refuse(line, "it is not valid UTF-8");
           }
           next += 1n;
-          // Only the first line is waited for.
+          // Wait only for the first line.
           waitMs = 0;
         }
         return { position: String(next) };

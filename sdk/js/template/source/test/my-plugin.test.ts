@@ -3,7 +3,7 @@ import test from "node:test";
 import * as testing from "millstream-sdk/testing";
 import plugin from "../src/index.ts";
 
-test("goes on where it left off", () => {
+test("resumes at its position", () => {
   const lines = ["to\n", "be\n", "\xff\n", "or\n"];
   const source = testing
     .source(plugin)
@@ -16,5 +16,5 @@ test("goes on where it left off", () => {
   ]);
   const rest = source.open("", first.position).poll();
   assert.deepEqual(rest.rows, [{ number: 3n, text: "or" }]);
-  assert.deepEqual(rest.refused, [{ data: Uint8Array.of(0xff), reason: "it is no UTF-8" }]);
+  assert.deepEqual(rest.refused, [{ data: Uint8Array.of(0xff), reason: "it is not valid UTF-8" }]);
 });

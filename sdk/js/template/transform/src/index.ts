@@ -2,19 +2,19 @@
 
 import { config, float64, Rejection, row, text, transform } from "millstream-sdk";
 
-/** A row that the plugin reads: the columns `name` and `amount` of the stage's input. */
+/** An input row: the columns `name` and `amount` of the stage's input. */
 const Order = row({ name: text, amount: float64 });
 
-/** A row that it returns. */
+/** An output row. */
 const Bill = row({ name: text, total: float64 });
 
 /** The stage's `config`. */
 const Config = {
-  /** What is added to each amount, in per cent. */
+  /** Percentage that is added to each amount. */
   tax: config.number({ default: 0 }),
 };
 
-/** Adds a tax to the amount of each order, and refuses those below zero. */
+/** Adds a tax to the amount of each order. Rejects orders with an amount below zero. */
 export default transform({ input: Order, output: Bill, config: Config }, (order, { config }) => {
   if (order.amount < 0) {
     throw new Rejection(`the amount ${order.amount} is below zero`);

@@ -2,16 +2,16 @@
 
 import { bool, float64, integer, keyed, row, update } from "millstream-sdk";
 
-/** A row that the plugin reads: the column `amount` of the stage's input. */
+/** An input row: the column `amount` of the stage's input. */
 const Payment = row({ amount: float64 });
 
-/** What is kept of each key from batch to batch. */
+/** The state of each key, kept between batches. */
 const Account = row({ balance: float64, payments: integer });
 
-/** A row that it returns; the key columns come before it. */
+/** An output row. The key columns come before its columns. */
 const Statement = row({
   balance: float64,
-  /** Whether the key was idle for the stage's `timeout` and is removed. */
+  /** True if the key was idle for the stage's `timeout` and is removed. */
   closed: bool,
 });
 

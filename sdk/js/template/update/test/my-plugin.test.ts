@@ -11,7 +11,7 @@ test("keeps the balance", () => {
   ]);
   const run = balances.run([{ user: "ann", amount: -2 }]);
   assert.deepEqual(run.rows, [{ user: "ann", balance: 5, closed: false }]);
-  // Columns of `int64` are bigints here, whether the plugin reads them as such or as numbers.
+  // Tests return `int64` columns as bigints, even if the plugin reads them as numbers.
   assert.deepEqual(balances.states(), [{ user: "ann", balance: 5, payments: 3n }]);
 
   const last = balances.timeOut({ user: "ann" });

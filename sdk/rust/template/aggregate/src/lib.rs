@@ -1,21 +1,21 @@
-//! A Millstream plugin of world `aggregate`: rows reduced to one, by key or as a whole.
+//! A Millstream plugin of world `aggregate`: reduces rows to one row per key, or to one in total.
 
 use millstream_sdk::{Row, aggregate};
 
-/// A row that the plugin reads: the column `price` of the stage's input.
+/// An input row: the column `price` of the stage's input.
 #[derive(Row)]
 pub struct Sale {
     price: f64,
 }
 
-/// What rows are reduced to on the way. It must not matter in which groups they are combined.
+/// The accumulator. `combine` must be associative.
 #[derive(Row)]
 pub struct Sum {
     sum: f64,
     count: i64,
 }
 
-/// The row that comes out, after the key columns.
+/// The output row. The key columns come before its columns.
 #[derive(Row)]
 pub struct Mean {
     mean: f64,
@@ -25,7 +25,7 @@ pub struct Mean {
 /// `&self`.
 pub struct MyPlugin;
 
-/// The mean price.
+/// Computes the mean price.
 #[aggregate]
 impl MyPlugin {
     fn lift(sale: Sale) -> Sum {

@@ -1,8 +1,8 @@
-//! A Millstream plugin of world `cogroup`: called for each key with its rows of several inputs.
+//! A Millstream plugin of world `cogroup`: called for each key with its rows from several inputs.
 
 use millstream_sdk::{KeyedOut, Row, Rows, cogroup};
 
-/// A row of the first input: its column `amount`.
+/// A row of the first input: the column `amount`.
 #[derive(Row)]
 pub struct Order {
     amount: f64,
@@ -14,14 +14,14 @@ pub struct Payment {
     paid: f64,
 }
 
-/// A row that it returns; the key columns come before it.
+/// An output row. The key columns come before its columns.
 #[derive(Row)]
 pub struct Open {
     orders: i64,
     open: f64,
 }
 
-/// Tells what each key still has to pay. Keys that have paid all give no row.
+/// Returns the open amount of each key. Keys that have paid everything return no row.
 #[cogroup]
 pub fn my_plugin(orders: Rows<Order>, payments: Rows<Payment>, out: &mut KeyedOut<Open>) {
     let count = orders.len() as i64;

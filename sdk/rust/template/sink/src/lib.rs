@@ -1,4 +1,4 @@
-//! A Millstream plugin of world `sink`: rows that leave for elsewhere.
+//! A Millstream plugin of world `sink`: writes rows to an external system.
 
 use millstream_sdk::net::{Connection, Lines};
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};
@@ -6,7 +6,7 @@ use millstream_sdk::{Batch, Error, Row, Schema, Sink, Timestamp, sink};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// The columns that the plugin reads.
+/// An input row.
 #[derive(Row)]
 pub struct Entry<'a> {
     name: &'a str,
@@ -17,27 +17,27 @@ pub struct Entry<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The server: `host:port`, as the job grants it.
+    /// Address of the server, `host:port`. The job must grant the same address.
     address: String,
 }
 
-/// How long the server may take to answer.
+/// Maximum time to wait for a reply of the server.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A line of the server that is longer is none.
+/// Maximum length of a line from the server. A longer line is an error.
 const LINE_BYTES_MAX: usize = 1 << 10;
-/// Bytes that are sent at a time.
+/// Size at which buffered rows are sent, in bytes.
 const SENT_BYTES_MAX: usize = 1 << 16;
 
-/// What writes the batches.
+/// Writes the batches.
 pub struct MyPlugin {
     server: Server,
-    /// The last batch that the server had when the connection was made.
+    /// Last batch that the server had stored when this connection was opened.
     last: Option<u64>,
-    /// Rows that are still to be sent.
+    /// Rows that are not yet sent.
     buffer: Vec<u8>,
 }
 
-/// Writes entries to a server that keeps them, and the id of the batch that they came with, together.
+/// Writes entries to a server. The server stores the entries of a batch and the batch ID atomically.
 #[sink]
 impl Sink for MyPlugin {
     type Config = Config;
@@ -58,7 +58,7 @@ impl Sink for MyPlugin {
     fn open(config: Config, _: &Schema, owner: &Owner) -> Result<Self, Error> {
         let (of, generation) = (&owner.identity, owner.generation);
         let mut server = Server::connect(&config)?;
-        // From now on the server takes nothing from those who came with a smaller number.
+        // From now on, the server rejects writers with a smaller generation.
         let last = server.ask(&format!("OPEN {}/{} {generation}", of.job_id, of.sink))?;
         Ok(MyPlugin { server, last, buffer: Vec::new() })
     }
@@ -89,12 +89,12 @@ impl Sink for MyPlugin {
     fn commit(&mut self, batch: u64) -> Result<(), Error> {
         self.server.send(&mut self.buffer)?;
         let last = self.server.ask(&format!("COMMIT {batch}"))?;
-        // What is not as it should be passes, perhaps: the host asks again what is there, and tries again.
+        // The error may be transient: the host calls `committed` again and then retries.
         if last == Some(batch) { Ok(()) } else { Err(Error::internal("the server has not kept the batch")) }
     }
 }
 
-/// A connection to the server, which answers `LAST n`, or `LOST` to those who have lost the sink.
+/// A connection to the server. The server replies `LAST n`, or `LOST` if a later start has taken over the sink.
 struct Server {
     lines: Lines,
 }
@@ -112,16 +112,16 @@ impl Server {
         Ok(())
     }
 
-    /// Says something, and hears of the last batch that is there.
+    /// Sends a line. Returns the last batch that the server has stored.
     fn ask(&mut self, line: &str) -> Result<Option<u64>, Error> {
         self.send(&mut format!("{line}\n").into_bytes())?;
         let answer = String::from_utf8_lossy(self.lines.next(TIMEOUT)?).into_owned();
         match answer.split_once(' ') {
             Some(("LAST", "0")) => Ok(None),
             Some(("LAST", batch)) => batch.parse().map(Some).map_err(Error::internal),
-            // It would only take the sink back.
-            _ if answer == "LOST" => Err(Error::config("a later start of the job has taken the sink over")),
-            _ => Err(Error::internal(format!("the server says {answer:?}"))),
+            // A retry would take over the sink again, so this error must stop the job.
+            _ if answer == "LOST" => Err(Error::config("a later start of the job has taken over the sink")),
+            _ => Err(Error::internal(format!("the server replied {answer:?}"))),
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
 
-    /// Serves so many connections, one after the other; what they have left behind.
+    /// Serves this many connections in sequence. Returns the batches that they have committed.
     fn serve(listener: &TcpListener, connections: usize) -> Vec<(u64, Vec<String>)> {
         let (mut kept, mut owner) = (Vec::<(u64, Vec<String>)>::new(), 0);
         for _ in 0..connections {
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(first.last, None);
         let refused = first.batch(3, json!([{"name": "a", "amount": 1.5}, {"name": "b c", "amount": 2}])).unwrap();
         assert_eq!(refused, [(1, "a name is one word".to_owned())]);
-        // It is lost in the middle of a batch.
+        // The connection is lost in the middle of a batch.
         first.begun(4, json!([{"name": "d", "amount": 4}])).unwrap();
         drop(first);
         assert_eq!(test.committed("job").unwrap(), Some(3));

@@ -1,4 +1,4 @@
-//! A Millstream plugin of world `source`: rows from elsewhere.
+//! A Millstream plugin of world `source`: reads rows from an external system.
 
 use millstream_sdk::net::{Connection, Fault, Lines};
 use millstream_sdk::source::{Arrivals, Polled};
@@ -6,7 +6,7 @@ use millstream_sdk::{Error, Row, Source, source};
 use serde::Deserialize;
 use std::time::Duration;
 
-/// A row that the plugin returns.
+/// An output row.
 #[derive(Row)]
 pub struct Line<'a> {
     number: i64,
@@ -17,23 +17,23 @@ pub struct Line<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The server: `host:port`, as the job grants it.
+    /// Address of the server, `host:port`. The job must grant the same address.
     address: String,
 }
 
-/// How long the server may take to answer.
+/// Maximum time to wait for a reply of the server.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// A line that is longer is none.
+/// Maximum length of a line. A longer line is an error.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What reads the lines.
+/// Reads the lines.
 pub struct MyPlugin {
     lines: Lines,
-    /// The number of the next line: the position of the partition.
+    /// Number of the next line, which is the position of the partition.
     next: i64,
 }
 
-/// Reads lines from a server, which is told `FROM n` and sends its lines from number n on.
+/// Reads lines from a server. After `FROM n`, the server sends its lines from number n on.
 #[source]
 impl Source for MyPlugin {
     type Config = Config;
@@ -55,9 +55,9 @@ impl Source for MyPlugin {
             let line = match self.lines.next(wait) {
                 Ok(line) => line,
                 Err(Fault::Timeout) => break,
-                // The next poll hears of it again, and has no rows that would be lost.
+                // Return the rows first. The next poll receives the same error and has no rows to lose.
                 Err(Fault::Closed) if !rows.is_empty() => break,
-                // Whatever it is, it passes: the host opens the partition again after a while.
+                // The error is transient: the host opens the partition again after a delay.
                 Err(fault) => return Err(fault.into()),
             };
             match std::str::from_utf8(line) {
@@ -65,7 +65,7 @@ impl Source for MyPlugin {
                 Err(error) => rows.refuse(line, error),
             }
             self.next += 1;
-            // Only the first line is waited for.
+            // Wait only for the first line.
             wait = Duration::ZERO;
         }
         Ok(Polled::ready().at(self.next.to_le_bytes()))

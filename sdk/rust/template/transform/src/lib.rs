@@ -3,14 +3,14 @@
 use millstream_sdk::{Rejection, Row, transform};
 use serde::Deserialize;
 
-/// A row that the plugin reads: the columns `name` and `amount` of the stage's input.
+/// An input row: the columns `name` and `amount` of the stage's input.
 #[derive(Row)]
 pub struct Order<'a> {
     name: &'a str,
     amount: f64,
 }
 
-/// A row that it returns.
+/// An output row.
 #[derive(Row)]
 pub struct Bill<'a> {
     name: &'a str,
@@ -21,12 +21,12 @@ pub struct Bill<'a> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// What is added to each amount, in per cent.
+    /// Percentage that is added to each amount.
     #[serde(default)]
     tax: f64,
 }
 
-/// Adds a tax to the amount of each order, and refuses those below zero.
+/// Adds a tax to the amount of each order. Rejects orders with an amount below zero.
 #[transform]
 pub fn my_plugin<'a>(order: Order<'a>, config: &Config) -> Result<Bill<'a>, Rejection> {
     if order.amount < 0.0 {

@@ -2,24 +2,24 @@
 
 use millstream_sdk::{Context, KeyedOut, Row, Rows, update};
 
-/// A row that the plugin reads: the column `amount` of the stage's input.
+/// An input row: the column `amount` of the stage's input.
 #[derive(Row)]
 pub struct Payment {
     amount: f64,
 }
 
-/// What is kept of each key from batch to batch.
+/// The state of each key, kept between batches.
 #[derive(Row)]
 pub struct Account {
     balance: f64,
     payments: i64,
 }
 
-/// A row that it returns; the key columns come before it.
+/// An output row. The key columns come before its columns.
 #[derive(Row)]
 pub struct Statement {
     balance: f64,
-    /// Whether the key was idle for the stage's `timeout` and is removed.
+    /// True if the key was idle for the stage's `timeout` and is removed.
     closed: bool,
 }
 

@@ -1,4 +1,4 @@
-/** Two inputs side by side, by a key of a certain type. */
+/** Two inputs, grouped by a key of a required type. */
 
 import { cogroup, int64, integer, nullable, Rejection, row, text } from "millstream-sdk";
 
@@ -7,7 +7,7 @@ const Order = row({ amount: int64, item: nullable(text) });
 const Payment = row({ paid: int64 });
 const Account = row({ user: text, orders: integer, payments: integer, items: nullable(text), balance: int64 });
 
-/** What users ordered, beside what they paid. */
+/** Returns the orders and payments of each user. */
 export default cogroup(
   { key: User, inputs: [Order, Payment], output: Account },
   ([orders, payments], { key: { user } }) => {

@@ -1,6 +1,6 @@
-//! Two inputs side by side, by a key of a certain type.
+//! Two inputs, grouped by a key of a required type.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Row, Rows, cogroup};
@@ -30,7 +30,7 @@ struct Account<'a> {
     balance: i64,
 }
 
-/// What users ordered, beside what they paid.
+/// Returns the orders and payments of each user.
 #[cogroup]
 fn accounts<'a>(key: User<'a>, orders: Rows<Order>, payments: Rows<Payment>) -> Result<Option<Account<'a>>, String> {
     let user = key.user;

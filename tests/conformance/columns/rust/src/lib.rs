@@ -1,12 +1,12 @@
 //! Batches: two columns are multiplied, all others pass through unchanged.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::transform::{Output, each};
 use millstream_sdk::{Batch, Context, Description, Error, Field, Row, Stage, Transform, Type, transform};
 
-/// Where the columns that are multiplied stand.
+/// The indexes of the two columns that are multiplied.
 struct Columns {
     price: usize,
     quantity: usize,

@@ -1,4 +1,4 @@
-/** Writes entries to a server that keeps each batch once. */
+/** Writes entries to a server that stores each batch once. */
 
 import {
   config,
@@ -42,10 +42,10 @@ class Entries implements Writer<Entry> {
   }
 
   write(rows: Departures<Entry>): void {
-    for (const [place, { seq, text, half }] of rows.entries()) {
-      if (text === "wrong") rows.refuse(place, `entry ${seq} is wrong`);
+    for (const [index, { seq, text, half }] of rows.entries()) {
+      if (text === "wrong") rows.refuse(index, `entry ${seq} is wrong`);
       else if (text === "wrong config") throw configError("the config does not fit");
-      else if (text === "wrong input") throw inputError("such rows nobody takes");
+      else if (text === "wrong input") throw inputError("the rows do not fit");
       else if (text === "mistake") throw new RangeError("cannot write `mistake`");
       else this.#buffer += `ROW ${seq} ${half ?? "-"} ${text}\n`;
       if (this.#buffer.length > SENT_MAX) this.#send();
@@ -69,7 +69,7 @@ function connect(address: string): net.Lines {
   return new net.Lines(new net.Connection(address, TIMEOUT_MS), LINE_BYTES_MAX);
 }
 
-/** The last batch that is there, as the server answers. */
+/** Returns the last stored batch, from the server's reply. */
 function held(lines: net.Lines, question: string): number | null {
   lines.connection.write(question, TIMEOUT_MS);
   const answer = lines.nextText(TIMEOUT_MS);
@@ -79,15 +79,15 @@ function held(lines: net.Lines, question: string): number | null {
 }
 
 function said(answer: string): Error {
-  if (answer === "LOST") return configError("a later start of the job has taken the sink over");
-  return internalError(`the server says ${JSON.stringify(answer)}`);
+  if (answer === "LOST") return configError("a later start of the job has taken over the sink");
+  return internalError(`the server replied ${JSON.stringify(answer)}`);
 }
 
 export default sink(
   { input: Entry, config: Config, promise: ({ loose }) => (loose ? "at-least-once" : "exactly-once") },
   {
     check({ address }) {
-      if (address === "") throw configError("there is no address");
+      if (address === "") throw configError("`address` is empty");
     },
     committed: ({ address, loose }, { jobId, sink }) => (loose ? null : held(connect(address), `ASK ${jobId}/${sink}\n`)),
     open({ address, loose }, { identity: { job, jobId, sink }, generation }) {

@@ -1,4 +1,4 @@
-//! Writes entries to a server that keeps each batch once.
+//! Writes entries to a server that stores each batch once.
 
 use millstream_sdk::net::{Connection, Lines};
 use millstream_sdk::sink::{Identity, Owner, Promise, Refusals};
@@ -10,7 +10,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const LINE_BYTES_MAX: usize = 1000;
 const SENT_BYTES_MAX: usize = 1 << 16;
 
-/// Where entries go.
+/// The config: where entries go.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -27,7 +27,7 @@ pub struct Entry<'a> {
     half: Option<i64>,
 }
 
-/// What writes.
+/// The sink.
 pub struct Entries {
     lines: Lines,
     last: Option<u64>,
@@ -43,7 +43,7 @@ impl Sink for Entries {
     }
 
     fn check(config: &Config) -> Result<(), Error> {
-        if config.address.is_empty() { Err(Error::config("there is no address")) } else { Ok(()) }
+        if config.address.is_empty() { Err(Error::config("`address` is empty")) } else { Ok(()) }
     }
 
     fn reads(_: &Config, _: &Schema) -> Result<Schema, Error> {
@@ -83,7 +83,7 @@ impl Sink for Entries {
             match text {
                 "wrong" => refused.refuse(place, format!("entry {seq} is wrong")),
                 "wrong config" => return Err(Error::config("the config does not fit")),
-                "wrong input" => return Err(Error::input("such rows nobody takes")),
+                "wrong input" => return Err(Error::input("the rows do not fit")),
                 "mistake" => panic!("cannot write `mistake`"),
                 _ => {
                     let half = half.map_or("-".to_owned(), |half| half.to_string());
@@ -132,7 +132,7 @@ fn held(lines: &mut Lines, question: &str) -> Result<Option<u64>, Error> {
 
 fn said(answer: &[u8]) -> Error {
     match answer {
-        b"LOST" => Error::config("a later start of the job has taken the sink over"),
-        other => Error::internal(format!("the server says {:?}", String::from_utf8_lossy(other))),
+        b"LOST" => Error::config("a later start of the job has taken over the sink"),
+        other => Error::internal(format!("the server replied {:?}", String::from_utf8_lossy(other))),
     }
 }

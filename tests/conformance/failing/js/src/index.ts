@@ -1,10 +1,10 @@
-/** Calls that fail in every way, and what a plugin may ask of its runtime. */
+/** Calls that fail in every way, and requests to the runtime. */
 
 import { files, Rejection, row, text, transform } from "millstream-sdk";
 
 const Order = row({ value: text });
 
-/** Does what its rows say, most of which makes a call fail. */
+/** Runs the actions of its rows, most of which fail the call. */
 export default transform({ input: Order, output: Order }, ({ value }) => {
   switch (value) {
     case "fail":
@@ -23,7 +23,7 @@ export default transform({ input: Order, output: Order }, ({ value }) => {
       console.error("whispered: 日本");
       return { value: "printed" };
     case "refuse":
-      throw new Rejection("refused on demand");
+      throw new Rejection("rejected on demand");
     case "file":
       return { value: files.readText("notes") };
     case "clock":

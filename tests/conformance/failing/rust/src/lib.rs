@@ -1,6 +1,6 @@
-//! Calls that fail in every way, and what a plugin may request of its runtime.
+//! Calls that fail in every way, and requests to the runtime.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Context, Row, files, log, transform};
@@ -17,7 +17,7 @@ struct Done {
     value: String,
 }
 
-/// Does what its rows say, most of which makes a call fail.
+/// Fails, loops or prints as its rows request.
 #[transform]
 fn failing(order: Order, context: &Context) -> Result<Done, String> {
     let value = match order.value {
@@ -36,9 +36,9 @@ fn failing(order: Order, context: &Context) -> Result<Done, String> {
             eprintln!("its kin: {}", dbg!(1 + 1));
             "printed".into()
         }
-        "refuse" => return Err("refused on demand".into()),
+        "refuse" => return Err("rejected on demand".into()),
         "file" => read(),
-        // A plugin in Rust has no other clock and no random numbers.
+        // A Rust plugin has no other clock, and no random numbers.
         "clock" => (context.time.0 / 1_000_000).to_string(),
         "random" => "none".into(),
         "order" => {

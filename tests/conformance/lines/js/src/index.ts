@@ -1,4 +1,4 @@
-/** Reads lines of servers, and datagrams. */
+/** Reads lines from servers, and datagrams. */
 
 import {
   type Arrivals,
@@ -53,7 +53,7 @@ class LineReader implements Reader<Line> {
       }
       const parsed = parse(line);
       if (parsed === "END") return { ended: true, position: String(this.#next) };
-      if (parsed === undefined) rows.refuse(line, "this is no number and text");
+      if (parsed === undefined) rows.refuse(line, "expected a number and a text");
       else this.#take(rows, parsed);
       this.#next += 1n;
       waitMs = 0;
@@ -62,21 +62,21 @@ class LineReader implements Reader<Line> {
   }
 
   #take(rows: Arrivals<Line>, { seq, text }: Line): void {
-    if (seq !== this.#next) throw internalError(`line ${seq} came where line ${this.#next} was due`);
+    if (seq !== this.#next) throw internalError(`got line ${seq} instead of line ${this.#next}`);
     if (text === "wrong config") throw configError("the config does not fit");
     if (text === "mistake") throw new RangeError("cannot read `mistake`");
     rows.push(lineOf(seq, text));
   }
 
   durable(position: Uint8Array): void {
-    this.#tell("ACK", position);
+    this.#notify("ACK", position);
   }
 
   published(position: Uint8Array): void {
-    this.#tell("DONE", position);
+    this.#notify("DONE", position);
   }
 
-  #tell(word: string, position: Uint8Array): void {
+  #notify(word: string, position: Uint8Array): void {
     this.#lines.connection.write(`${word} ${decodeText(position)}\n`, TIMEOUT_MS);
   }
 }
@@ -114,7 +114,7 @@ class DatagramReader implements Reader<Line> {
 
 export default source({ output: Line, config: Config }, {
   check({ addresses }) {
-    if (addresses.length === 0) throw configError("there are no addresses");
+    if (addresses.length === 0) throw configError("`addresses` is empty");
   },
   partitions: ({ addresses }) => addresses,
   open(_config, partition, position) {

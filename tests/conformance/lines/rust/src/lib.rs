@@ -1,4 +1,4 @@
-//! Reads lines of servers, and datagrams.
+//! Reads lines from servers, and datagrams.
 
 use millstream_sdk::net::{Connection, Datagrams, Fault, Lines};
 use millstream_sdk::source::{Arrivals, Polled};
@@ -9,7 +9,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(2);
 const LINE_BYTES_MAX: usize = 1000;
 
-/// Where lines come from.
+/// The config: where lines come from.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -30,13 +30,13 @@ impl Line<'_> {
     }
 }
 
-/// What reads a partition.
+/// The reader of a partition.
 pub enum Reader {
     /// Lines of a connection.
     Lines {
         /// The connection.
         lines: Lines,
-        /// The number of the line that comes next.
+        /// The number of the next line.
         next: i64,
     },
     /// A line in each datagram.
@@ -49,7 +49,7 @@ impl Source for Reader {
     type Row = Line<'static>;
 
     fn check(config: &Config) -> Result<(), Error> {
-        if config.addresses.is_empty() { Err(Error::config("there are no addresses")) } else { Ok(()) }
+        if config.addresses.is_empty() { Err(Error::config("`addresses` is empty")) } else { Ok(()) }
     }
 
     fn partitions(config: &Config) -> Result<Vec<String>, Error> {
@@ -120,9 +120,9 @@ fn poll_lines(
             return Ok(Polled::ended().at(next.to_string()));
         }
         match parse(line) {
-            None => rows.refuse(line, "this is no number and text"),
+            None => rows.refuse(line, "expected a number and a text"),
             Some((seq, _)) if seq != *next => {
-                return Err(Error::internal(format!("line {seq} came where line {next} was due")));
+                return Err(Error::internal(format!("got line {seq} instead of line {next}")));
             }
             Some((_, "wrong config")) => return Err(Error::config("the config does not fit")),
             Some((_, "mistake")) => panic!("cannot read `mistake`"),

@@ -1,4 +1,4 @@
-/** An aggregate with an inverse, which sees its key. */
+/** An aggregate with an inverse, which receives its key. */
 
 import { aggregate, float64, int64, nullable, row, text } from "millstream-sdk";
 

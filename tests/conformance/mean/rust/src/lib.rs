@@ -1,6 +1,6 @@
-//! An aggregate with an inverse, which sees its key.
+//! An aggregate with an inverse, which receives its key.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Row, aggregate};

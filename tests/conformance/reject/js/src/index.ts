@@ -1,4 +1,4 @@
-/** A typed config, the context of a call, and rows that are refused. */
+/** A typed config, the context of a call, and rejected rows. */
 
 import { config, counter, float64, int64, log, nullable, Rejection, row, text, timestamp, transform } from "millstream-sdk";
 
@@ -21,7 +21,7 @@ const Config = {
   kinds: config.list(config.string(), { default: [] }),
 };
 
-/** Refuses rows as its config says. */
+/** Rejects rows according to its config. */
 export default transform(
   { input: Payment, output: Accepted, config: Config },
   ({ amount, kind }, { config: { at_least, rate, label, strict, kinds }, context }) => {
@@ -31,7 +31,7 @@ export default transform(
     if (kind === null) {
       if (strict) return new Rejection("it has no kind");
     } else if (kinds.length > 0 && !kinds.includes(kind)) {
-      throw new Rejection(`\`${kind}\` is none of ${kinds.join(", ")}`);
+      throw new Rejection(`\`${kind}\` is not one of ${kinds.join(", ")}`);
     }
     if (amount === 0n) return null;
     const { batch, time, watermark } = context;

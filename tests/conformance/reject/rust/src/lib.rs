@@ -1,6 +1,6 @@
 //! A typed config, the context of a call, and rejected rows.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Context, Row, Timestamp, counter, log, transform};
@@ -43,7 +43,7 @@ fn ok() -> String {
     "ok".into()
 }
 
-/// Refuses rows as its config says.
+/// Rejects payments according to its config.
 #[transform]
 fn reject(payment: Payment, config: &Config, context: &Context) -> Result<Option<Accepted>, String> {
     counter::add("seen", 1);
@@ -55,7 +55,7 @@ fn reject(payment: Payment, config: &Config, context: &Context) -> Result<Option
     match payment.kind {
         None if config.strict => return Err("it has no kind".into()),
         Some(kind) if !config.kinds.is_empty() && config.kinds.iter().all(|known| known != kind) => {
-            return Err(format!("`{kind}` is none of {}", config.kinds.join(", ")));
+            return Err(format!("`{kind}` is not one of {}", config.kinds.join(", ")));
         }
         _ => {}
     }

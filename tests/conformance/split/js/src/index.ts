@@ -1,4 +1,4 @@
-/** Several rows or none from one row, and rows that are taken back. */
+/** Several rows or none from one row, and rows that are removed again. */
 
 import { integer, Rejection, row, text, transform } from "millstream-sdk";
 
@@ -10,7 +10,7 @@ export default transform({ input: Line, output: Word }, function* ({ line }) {
   const words = line.split(" ").filter((word) => word !== "");
   for (const [place, word] of words.entries()) {
     if (word.startsWith("#")) return;
-    if (word === "!") throw new Rejection(`word ${place} is no word`);
+    if (word === "!") throw new Rejection(`word ${place} is not valid`);
     yield { word, place };
   }
 });

@@ -1,6 +1,6 @@
-//! Several rows or none from one row, and rows that are removed.
+//! Several rows or none from one row, and rows that are removed again.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Out, Rejection, Row, transform};
@@ -24,7 +24,7 @@ fn split(line: Line, out: &mut Out<Word>) -> Result<(), Rejection> {
             break;
         }
         if word == "!" {
-            return Err(format!("word {place} is no word").into());
+            return Err(format!("word {place} is not valid").into());
         }
         out.push(Word { word, place });
     }

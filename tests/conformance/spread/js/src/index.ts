@@ -1,4 +1,4 @@
-/** An aggregate without an inverse, whose combination is not commutative, and whose rows may be refused. */
+/** An aggregate without an inverse, whose combination is not commutative, and which may reject rows. */
 
 import { aggregate, config, float64, integer, Rejection, row, text } from "millstream-sdk";
 

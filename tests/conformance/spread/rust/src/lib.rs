@@ -1,6 +1,6 @@
 //! An aggregate without an inverse, whose combination is not commutative, and whose rows may be rejected.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Row, aggregate};

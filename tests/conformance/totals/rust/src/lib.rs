@@ -1,6 +1,6 @@
-//! A state for each key: kept, removed, timed out, woken by timers; and rejected rows of a key.
+//! A state for each key: kept, removed, timed out, with timers; and rejected rows of a key.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Context, KeyedOut, Row, Rows, Timers, Timestamp, update};

@@ -1,6 +1,6 @@
 /**
- * A value of every type, with and without nulls: every column of the output is computed, so that a value that is not read or
- * written as it should be is seen.
+ * A value of every type, with and without nulls: every output column is computed, so that a value that is read or
+ * written wrongly is detected.
  */
 
 import { binary, bool, float64, int64, nullable, row, text, timestamp, transform } from "millstream-sdk";
@@ -48,7 +48,7 @@ const Computed = row({
   größe: nullable(int64),
 });
 
-/** Works out something from a value of every type. */
+/** Computes something from a value of every type. */
 export default transform({ input: Values, output: Computed }, (row) => ({
   flag: !row.flag,
   int: ~row.int,

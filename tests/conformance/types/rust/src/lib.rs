@@ -1,7 +1,7 @@
-//! A value of every type, with and without nulls: every column of the output is computed, so that a value that is not read
-//! or written as it should be is seen.
+//! A value of every type, with and without nulls: every output column is computed, so that a value that is
+//! read or written incorrectly is detected.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Row, Timestamp, transform};
@@ -24,7 +24,7 @@ struct Values<'a> {
     class: Option<i64>,
     func: Option<bool>,
     #[row(name = "two words")]
-    two_words: Option<&'a str>,
+    two_names: Option<&'a str>,
     #[row(name = "größe")]
     size: Option<i64>,
 }
@@ -50,12 +50,12 @@ struct Computed<'a> {
     class: Option<i64>,
     func: Option<bool>,
     #[row(name = "two words")]
-    two_words: Option<&'a str>,
+    two_names: Option<&'a str>,
     #[row(name = "größe")]
     size: Option<i64>,
 }
 
-/// Works out something from a value of every type.
+/// Computes a value of every type.
 #[transform]
 fn types(row: Values) -> Computed {
     Computed {
@@ -77,7 +77,7 @@ fn types(row: Values) -> Computed {
         r#type: row.r#type,
         class: row.class.map(|int| !int),
         func: row.func.map(|flag| !flag),
-        two_words: row.two_words,
+        two_names: row.two_names,
         size: row.size.map(|int| !int),
     }
 }

@@ -1,4 +1,4 @@
-/** Dates, decimals, structs and lists: in a key, in rows, in a state and in what is put out. */
+/** Dates, decimals, structs and lists: in a key, in rows, in a state and in the output. */
 
 import { date, decimal, keyed, nested, nullable, Rejection, row, update } from "millstream-sdk";
 

@@ -1,6 +1,6 @@
 //! Dates, decimals, structs and lists: in a key, in rows, in a state and in the output.
 
-// Only as a component: a build of the workspace has nothing to do here.
+// Only builds as a component: a build of the workspace skips it.
 #![cfg(target_arch = "wasm32")]
 
 use millstream_sdk::{Date, Decimal, KeyedOut, Row, Rows, update};

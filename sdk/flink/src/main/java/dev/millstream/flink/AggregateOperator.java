@@ -13,15 +13,15 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.types.Row;
 
 /**
- * Calls a plugin of world {@code aggregate} with the rows of tumbling windows of event time. Rows are kept in Flink's
- * state up to the end of their window; then all keys of the window are in calls together.
+ * Calls a plugin of world {@code aggregate} with the rows of tumbling windows of event time. Rows stay in Flink's state
+ * until their window ends. Then calls process all keys of the window together.
  */
 final class AggregateOperator extends CallingOperator implements Triggerable<Row, Long> {
     private final long sizeMs;
 
     private transient InternalTimerService<Long> service;
     private transient ListStateDescriptor<Row> kept;
-    /** The end of the window whose rows are gathered. */
+    /** End of the window whose rows are collected. */
     private transient long end;
 
     AggregateOperator(Described described, long sizeMs) {
@@ -37,7 +37,7 @@ final class AggregateOperator extends CallingOperator implements Triggerable<Row
         service = getInternalTimerService("millstream-windows", LongSerializer.INSTANCE, this);
     }
 
-    /** The last millisecond of the window of a row; Flink's windows close by it. */
+    /** Returns the last millisecond of a row's window. Flink's windows close at this time. */
     private long endOf(StreamRecord<Row> row) {
         if (sizeMs == 0) {
             return Long.MAX_VALUE;
@@ -57,7 +57,7 @@ final class AggregateOperator extends CallingOperator implements Triggerable<Row
     @Override
     public void processElement(StreamRecord<Row> row) throws Exception {
         long end = endOf(row);
-        // Its window has gone out: as Flink's own windows do without a side output of such rows.
+        // The window was already emitted. Like Flink's windows without a side output for late rows, drop the row.
         if (end <= service.currentWatermark()) {
             return;
         }
@@ -72,7 +72,7 @@ final class AggregateOperator extends CallingOperator implements Triggerable<Row
             end = timer.getNamespace();
         }
         ListState<Row> mine = rowsOf(end);
-        // All rows of a key are in one call; keys that are done may go on before others.
+        // A call has all rows of a key. Keys that are complete may be emitted before others.
         for (Row row : mine.get()) {
             rows.add(row);
         }

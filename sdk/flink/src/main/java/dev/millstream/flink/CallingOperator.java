@@ -11,14 +11,14 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
 
 /**
- * Collects rows for calls of a plugin. All collected rows are processed before a barrier, a watermark or the end. So
- * they are in no checkpoint, and a restart gets them again from the sources.
+ * Collects rows for calls of a plugin. A barrier, a watermark or the end processes all collected rows first. So no
+ * checkpoint contains them, and a restart receives them again from the sources.
  */
 abstract class CallingOperator extends AbstractStreamOperator<Row> implements OneInputStreamOperator<Row, Row>, BoundedOneInput {
-    /** The approximate maximum size of the texts of a call, in bytes. */
+    /** Approximate maximum size of the strings of a call, in bytes. */
     private static final long BYTES_MAX = 8 << 20;
 
-    /** The number of characters of a value that an error shows. */
+    /** Maximum characters of a value in an error. */
     private static final int VALUE_CHARS_MAX = 200;
 
     final Plugin plugin;
@@ -47,15 +47,15 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
         super.open();
         tables = new Tables();
         rows = tables.writer(input);
-        // Each task has the component that the job was made with.
+        // All tasks use the component that the job was built with.
         calls = new Calls(plugin.with("digest", digest), function, key);
         calls.open();
     }
 
-    /** Calls the plugin with what was gathered, if anything was. */
+    /** Calls the plugin with the collected rows, if any. */
     abstract void flush() throws Exception;
 
-    /** A row was collected: it is processed now, or soon. */
+    /** Handles a collected row: processes it now, or soon. */
     final void gathered() throws Exception {
         if (rows.rows() >= plugin.rowsMax() || rows.bytes() >= BYTES_MAX) {
             flush();
@@ -69,7 +69,7 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
         }
     }
 
-    /** Calls the plugin, and emits its rows and the rejected ones; returns the other tables of the response. */
+    /** Calls the plugin. Emits its rows and the rejected ones, and returns the other tables of the response. */
     final List<byte[]> call(Long timeUs, List<byte[]> given) throws IOException {
         List<byte[]> made;
         try {
@@ -87,22 +87,22 @@ abstract class CallingOperator extends AbstractStreamOperator<Row> implements On
         return made.subList(2, made.size());
     }
 
-    /** The error with the guilty row, if it can be found with the search that would reject it. */
+    /** Adds the row that causes an error to its message. Repeats the call with {@code on_error = "reject"} to find the row. */
     private PluginException withRow(PluginException error, Long timeUs, List<byte[]> given) {
         try (Calls search = new Calls(plugin.with("digest", digest).rejectOnError(), function, key)) {
             byte[] refused = search.call(timeUs, given).get(1);
             List<String> names = List.of(tables.columns(refused).names);
             int backtrace = names.indexOf("backtrace");
             for (Row row : tables.read(refused)) {
-                // Others the plugin has refused by itself.
+                // Rows without a backtrace were rejected by the plugin itself.
                 if (backtrace < 0 || row.getField(backtrace) != null) {
-                    StringBuilder told = new StringBuilder(error.getMessage()).append("\n  the row:");
+                    StringBuilder message = new StringBuilder(error.getMessage()).append("\n  the row:");
                     for (int column = 0; column < input.count(); column++) {
                         String value = Values.shown(row.getField(column));
-                        told.append(' ').append(names.get(column)).append('=');
-                        told.append(value, 0, Math.min(value.length(), VALUE_CHARS_MAX));
+                        message.append(' ').append(names.get(column)).append('=');
+                        message.append(value, 0, Math.min(value.length(), VALUE_CHARS_MAX));
                     }
-                    return new PluginException(error.kind(), told.toString());
+                    return new PluginException(error.kind(), message.toString());
                 }
             }
         } catch (IOException | RuntimeException unfound) {

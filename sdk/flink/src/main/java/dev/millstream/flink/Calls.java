@@ -7,8 +7,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Calls of one plugin. If the server has exited, another one is started and called again, once: a call depends only
- * on its arguments, so that does no harm.
+ * Calls of one plugin. If the server has exited, it is restarted and the call is repeated once. This is safe, since a
+ * call depends only on its arguments.
  */
 final class Calls implements AutoCloseable {
     private final String program;
@@ -20,7 +20,7 @@ final class Calls implements AutoCloseable {
         hello = plugin.hello(function, key);
     }
 
-    /** Connects, so that errors of the plugin are reported now; returns the digest of its component. */
+    /** Connects, which reports errors of the plugin early. Returns the digest of its component. */
     String open() throws IOException {
         if (connection == null) {
             connection = new Connection(program, hello);
@@ -28,7 +28,7 @@ final class Calls implements AutoCloseable {
         return connection.digest();
     }
 
-    /** The tables that a call makes. */
+    /** Calls the plugin with tables. Returns its tables. */
     List<byte[]> call(Long timeUs, List<byte[]> tables) throws IOException {
         Map<String, Object> said = new LinkedHashMap<>();
         if (timeUs != null) {

@@ -19,9 +19,9 @@ import org.apache.flink.api.java.typeutils.ListTypeInfo;
 import org.apache.flink.api.java.typeutils.ObjectArrayTypeInfo;
 import org.apache.flink.api.java.typeutils.RowTypeInfo;
 
-/** The type of a column, or of what a list or a struct has within: as Flink has it, and as Arrow does. */
+/** Type of a column, or of a value in a list or a struct, in Flink and in Arrow. */
 final class ColumnType implements Serializable {
-    /** A kind of values. */
+    /** Kind of values. */
     enum Kind {
         BOOL(Types.BOOLEAN),
         BYTE(Types.BYTE),
@@ -36,12 +36,12 @@ final class ColumnType implements Serializable {
         LOCAL_DATE_TIME(Types.LOCAL_DATE_TIME),
         DATE(Types.LOCAL_DATE),
         DECIMAL(Types.BIG_DEC),
-        /** A Flink array; Flink lists are accepted, too, and cannot have nulls of all types. */
+        /** A Flink array. Flink lists are accepted, too, but cannot have nulls of all types. */
         LIST(null),
-        /** A row within a row. */
+        /** A nested row. */
         STRUCT(null);
 
-        /** Its type, if all columns of the kind have the same. */
+        /** The Flink type, if all columns of the kind have the same. */
         final TypeInformation<?> type;
 
         Kind(TypeInformation<?> type) {
@@ -49,12 +49,12 @@ final class ColumnType implements Serializable {
         }
     }
 
-    /** The precision and the scale of a decimal. */
+    /** Precision and scale of a decimal. */
     record Digits(int precision, int scale) implements Serializable {}
 
     final Kind kind;
     private final Digits digits;
-    /** What is within: the items of a list as one column, the members of a struct. */
+    /** Types of nested values: the items of a list as one column, or the members of a struct. */
     final Columns members;
 
     private ColumnType(Kind kind, Digits digits, Columns members) {
@@ -63,12 +63,12 @@ final class ColumnType implements Serializable {
         this.members = members;
     }
 
-    /** That of values which are all of one type. */
+    /** Returns the type of a kind that has only one. */
     static ColumnType of(Kind kind) {
         return new ColumnType(kind, null, null);
     }
 
-    /** The type of a Flink column; decimals have the digits configured for their column's name. */
+    /** Returns the type of a Flink column. Decimals have the digits configured for the column's name. */
     static ColumnType of(String name, TypeInformation<?> type, Map<String, Digits> decimals) {
         if (type.equals(Types.BIG_DEC)) {
             Digits digits = decimals.get(name);
@@ -95,7 +95,7 @@ final class ColumnType implements Serializable {
                         "column `" + name + "` is " + type + ", which plugins do not support; drop it, or convert it to text"));
     }
 
-    /** The element type of a list or an array; null for other types. */
+    /** Returns the element type of a list or an array; null for other types. */
     static TypeInformation<?> itemsOf(TypeInformation<?> type) {
         if (type instanceof ListTypeInfo<?> list) {
             return list.getElementTypeInfo();
@@ -105,7 +105,7 @@ final class ColumnType implements Serializable {
         return type instanceof BasicArrayTypeInfo<?, ?> array ? array.getComponentInfo() : null;
     }
 
-    /** That of a column of Arrow. */
+    /** Returns the type of an Arrow column. */
     static ColumnType of(Field field) {
         ArrowType type = field.getType();
         if (type instanceof ArrowType.Decimal decimal && decimal.getBitWidth() == 128) {
@@ -139,7 +139,7 @@ final class ColumnType implements Serializable {
                 "column `" + field.getName() + "` is " + type + ", which Flink rows do not support here; let the plugin return text");
     }
 
-    /** As Flink has it. */
+    /** Returns the type in Flink. */
     TypeInformation<?> type() {
         return switch (kind) {
             case LIST -> Types.OBJECT_ARRAY(members.types[0].type());
@@ -148,7 +148,7 @@ final class ColumnType implements Serializable {
         };
     }
 
-    /** As Arrow has it, for a column of this name: numbers of all sizes as those of the plugins. */
+    /** Returns an Arrow field with this name. Numbers of all sizes have the types of plugins. */
     Field field(String name) {
         List<Field> within = members == null ? null : members.fields();
         ArrowType type =
@@ -167,7 +167,7 @@ final class ColumnType implements Serializable {
         return new Field(name, FieldType.nullable(type), within);
     }
 
-    /** A decimal with the scale of the column. */
+    /** Converts a decimal to the scale of the column. */
     BigDecimal scaled(BigDecimal value) {
         if (value.stripTrailingZeros().scale() > digits.scale) {
             throw new IllegalArgumentException(
@@ -176,7 +176,7 @@ final class ColumnType implements Serializable {
         return value.setScale(digits.scale);
     }
 
-    /** An array for this number of list elements. */
+    /** Creates an array for this number of list elements. */
     Object[] items(int count) {
         return (Object[]) Array.newInstance(members.types[0].type().getTypeClass(), count);
     }

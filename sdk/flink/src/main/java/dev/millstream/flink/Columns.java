@@ -12,7 +12,7 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.java.typeutils.RowTypeInfo;
 import org.apache.flink.types.Row;
 
-/** The columns of rows: as Flink has them, and as Arrow does. */
+/** The columns of rows, in Flink and in Arrow. */
 final class Columns implements Serializable {
     final String[] names;
     final ColumnType[] types;
@@ -22,7 +22,7 @@ final class Columns implements Serializable {
         this.types = types;
     }
 
-    /** The columns of a stream's rows; decimals have the digits configured for their column's name. */
+    /** Returns the columns of a stream's rows. Decimals have the digits configured for their column's name. */
     static Columns of(TypeInformation<Row> type, Map<String, ColumnType.Digits> decimals) {
         if (!(type instanceof RowTypeInfo)) {
             throw new IllegalArgumentException(
@@ -31,7 +31,7 @@ final class Columns implements Serializable {
         return within("", (RowTypeInfo) type, decimals);
     }
 
-    /** The columns of rows nested in a column, whose name and a point are their prefix in errors and for decimals. */
+    /** Returns the columns of rows nested in a column. Its name and a point prefix their names in errors and for decimals. */
     static Columns within(String before, RowTypeInfo row, Map<String, ColumnType.Digits> decimals) {
         String[] names = row.getFieldNames();
         ColumnType[] types = new ColumnType[names.length];
@@ -39,35 +39,35 @@ final class Columns implements Serializable {
         return new Columns(names, types);
     }
 
-    /** Those of a table of Arrow. */
+    /** Returns the columns of an Arrow table. */
     static Columns of(List<Field> fields) {
         return new Columns(
                 fields.stream().map(Field::getName).toArray(String[]::new),
                 fields.stream().map(ColumnType::of).toArray(ColumnType[]::new));
     }
 
-    /** The columns of these names. */
-    Columns project(List<String> wanted, String who) {
-        int[] places = places(wanted, who);
+    /** Returns the columns with these names. */
+    Columns project(List<String> wanted, String subject) {
+        int[] indexes = indexes(wanted, subject);
         return new Columns(
-                Arrays.stream(places).mapToObj(place -> names[place]).toArray(String[]::new),
-                Arrays.stream(places).mapToObj(place -> types[place]).toArray(ColumnType[]::new));
+                Arrays.stream(indexes).mapToObj(index -> names[index]).toArray(String[]::new),
+                Arrays.stream(indexes).mapToObj(index -> types[index]).toArray(ColumnType[]::new));
     }
 
-    int[] places(List<String> wanted, String who) {
+    int[] indexes(List<String> wanted, String subject) {
         return wanted.stream()
                 .mapToInt(name -> {
-                    int place = Arrays.asList(names).indexOf(name);
-                    if (place < 0) {
+                    int index = Arrays.asList(names).indexOf(name);
+                    if (index < 0) {
                         throw new IllegalArgumentException(
-                                who + " names a column `" + name + "`, which the rows do not have; they have: " + String.join(", ", names));
+                                subject + " names a column `" + name + "`, which the rows do not have; they have: " + String.join(", ", names));
                     }
-                    return place;
+                    return index;
                 })
                 .toArray();
     }
 
-    /** These columns followed by another one. */
+    /** Returns these columns followed by another one. */
     Columns and(String name, ColumnType.Kind kind) {
         int count = names.length;
         Columns more = new Columns(Arrays.copyOf(names, count + 1), Arrays.copyOf(types, count + 1));
@@ -80,13 +80,13 @@ final class Columns implements Serializable {
         return names.length;
     }
 
-    /** As Flink has them. */
+    /** Returns the row type in Flink. */
     RowTypeInfo type() {
         TypeInformation<?>[] own = Arrays.stream(types).map(ColumnType::type).toArray(TypeInformation<?>[]::new);
         return new RowTypeInfo(own, names);
     }
 
-    /** As Arrow has them. */
+    /** Returns the fields in Arrow. */
     List<Field> fields() {
         List<Field> fields = new ArrayList<>();
         for (int column = 0; column < names.length; column++) {
@@ -95,7 +95,7 @@ final class Columns implements Serializable {
         return fields;
     }
 
-    /** As Arrow has them, for a table. */
+    /** Returns the schema of an Arrow table. */
     Schema schema() {
         return new Schema(fields());
     }
@@ -103,7 +103,7 @@ final class Columns implements Serializable {
     static long microseconds(Instant time) {
         long seconds = time.getEpochSecond();
         long within = time.getNano() / 1000;
-        // The earliest times of all fit only when they are put together from above.
+        // Before 1970, add from the next second down: the earliest times overflow otherwise.
         return seconds < 0
                 ? Math.addExact(Math.multiplyExact(seconds + 1, 1_000_000L), within - 1_000_000L)
                 : Math.addExact(Math.multiplyExact(seconds, 1_000_000L), within);

@@ -10,8 +10,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * A connection to a plugin with the protocol of {@code docs/reference/serve-protocol.md}: a frame is a header, which
- * is JSON, and tables.
+ * A connection to a plugin with the protocol of {@code docs/reference/serve-protocol.md}. A frame is a header, which is
+ * JSON, and tables.
  */
 final class Connection implements AutoCloseable {
     static final int VERSION = 1;
@@ -22,14 +22,14 @@ final class Connection implements AutoCloseable {
     private final int frameBytesMax;
     private final String digest;
 
-    /** The content of a response. */
-    record Answer(JsonNode header, List<byte[]> tables) {}
+    /** A response. */
+    record Response(JsonNode header, List<byte[]> tables) {}
 
     Connection(String program, byte[] hello) throws IOException {
         channel = Server.connect(program);
-        Answer ready;
+        Response ready;
         try {
-            ready = ask(hello, List.of(), Integer.MAX_VALUE);
+            ready = request(hello, List.of(), Integer.MAX_VALUE);
         } catch (IOException error) {
             retireServer();
             channel.close();
@@ -42,22 +42,22 @@ final class Connection implements AutoCloseable {
         digest = ready.header().path("ready").path("digest").asText();
     }
 
-    /** The digest of the plugin's component. */
+    /** Returns the digest of the plugin's component. */
     String digest() {
         return digest;
     }
 
-    /** The tables that a call makes of tables. */
+    /** Calls the plugin with tables. Returns its tables. */
     List<byte[]> call(byte[] header, List<byte[]> tables) throws IOException {
-        return ask(header, tables, frameBytesMax).tables();
+        return request(header, tables, frameBytesMax).tables();
     }
 
-    /** The server has closed the connection, and is not called again. */
+    /** Marks the server as closed, so that later connections use another one. */
     void retireServer() {
         channel.retireServer();
     }
 
-    private Answer ask(byte[] header, List<byte[]> tables, int bytesMax) throws IOException {
+    private Response request(byte[] header, List<byte[]> tables, int bytesMax) throws IOException {
         List<byte[]> parts = new ArrayList<>(tables);
         parts.add(0, header);
         long length = 0;
@@ -80,26 +80,26 @@ final class Connection implements AutoCloseable {
         } catch (AsynchronousCloseException error) {
             throw error;
         } catch (IOException error) {
-            // Who hangs up may have said why.
+            // The server may have sent an error before it closed the connection.
             unsent = error;
         }
-        Answer answer;
+        Response response;
         try {
-            answer = answer();
+            response = readResponse();
         } catch (IOException error) {
             if (unsent != null) {
                 error.addSuppressed(unsent);
             }
             throw error;
         }
-        JsonNode error = answer.header().get("error");
+        JsonNode error = response.header().get("error");
         if (error != null) {
             throw new PluginException(error.path("kind").asText(), error.path("message").asText());
         }
-        return answer;
+        return response;
     }
 
-    private Answer answer() throws IOException {
+    private Response readResponse() throws IOException {
         int length = read(LENGTH_BYTES).getInt();
         ByteBuffer frame = read(length);
         JsonNode header = JSON.readTree(part(frame));
@@ -107,7 +107,7 @@ final class Connection implements AutoCloseable {
         while (frame.hasRemaining()) {
             tables.add(part(frame));
         }
-        return new Answer(header, tables);
+        return new Response(header, tables);
     }
 
     private static byte[] part(ByteBuffer frame) {

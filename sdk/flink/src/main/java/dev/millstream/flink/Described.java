@@ -8,7 +8,7 @@ import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
 
-/** A plugin that has described itself for the rows of a stream, while the job is built. */
+/** A plugin with its description for the rows of a stream. Created while the job is built. */
 record Described(
         Plugin plugin,
         String function,
@@ -19,7 +19,7 @@ record Described(
         String digest,
         OutputTag<Row> rejectedTag) {
 
-    /** Requests the description, with a call without rows. */
+    /** Calls the plugin without rows to get its description. */
     static Described of(Plugin plugin, String function, List<String> key, TypeInformation<Row> rows) {
         Columns input = Columns.of(rows, plugin.decimals());
         try (Calls calls = new Calls(plugin, function, key);

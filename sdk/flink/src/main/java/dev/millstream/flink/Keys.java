@@ -13,16 +13,16 @@ import org.apache.flink.api.java.typeutils.RowTypeInfo;
 import org.apache.flink.types.Row;
 
 /**
- * The keys of rows, in a canonical form: as plugins receive them, so that returned keys are found again. Bytes are
- * text here, as Flink has no binary keys.
+ * The keys of rows, in a canonical form: as plugins receive them, so that a returned key equals its original. Flink has
+ * no binary keys, so bytes become strings.
  */
 final class Keys implements KeySelector<Row, Row> {
-    private final int[] places;
-    /** The columns as Arrow has them. */
+    private final int[] indexes;
+    /** The columns in Arrow. */
     final Columns columns;
 
     Keys(Columns input, List<String> key) {
-        places = input.places(key, "the key");
+        indexes = input.indexes(key, "the key");
         columns = input.project(key, "the key");
         for (int column = 0; column < columns.count(); column++) {
             if (columns.types[column].members != null) {
@@ -32,7 +32,7 @@ final class Keys implements KeySelector<Row, Row> {
         }
     }
 
-    /** The type of keys. */
+    /** Returns the type of keys. */
     RowTypeInfo type() {
         TypeInformation<?>[] types = new TypeInformation<?>[columns.count()];
         for (int column = 0; column < types.length; column++) {
@@ -50,26 +50,26 @@ final class Keys implements KeySelector<Row, Row> {
 
     @Override
     public Row getKey(Row row) {
-        Row key = new Row(places.length);
-        for (int column = 0; column < places.length; column++) {
-            key.setField(column, canonical(column, row.getField(places[column])));
+        Row key = new Row(indexes.length);
+        for (int column = 0; column < indexes.length; column++) {
+            key.setField(column, canonical(column, row.getField(indexes[column])));
         }
         return key;
     }
 
-    /** The key in the first columns of a row of a response. */
+    /** Returns the key in the first columns of a row of a response. */
     Row returned(Row row) {
-        Row key = new Row(places.length);
-        for (int column = 0; column < places.length; column++) {
+        Row key = new Row(indexes.length);
+        for (int column = 0; column < indexes.length; column++) {
             key.setField(column, canonical(column, row.getField(column)));
         }
         return key;
     }
 
-    /** The key as rows have it. */
+    /** Returns the key with the types of the rows. */
     Row values(Row key) {
-        Row values = new Row(places.length);
-        for (int column = 0; column < places.length; column++) {
+        Row values = new Row(indexes.length);
+        for (int column = 0; column < indexes.length; column++) {
             Object value = key.getField(column);
             values.setField(
                     column,
@@ -85,7 +85,7 @@ final class Keys implements KeySelector<Row, Row> {
     private Object canonical(int column, Object value) {
         if (value instanceof Float || value instanceof Double) {
             double number = ((Number) value).doubleValue();
-            // One zero, and one that is no number.
+            // One form of zero, and one of NaN.
             return Double.isNaN(number) ? Double.NaN : number + 0.0;
         } else if (value instanceof Byte || value instanceof Short || value instanceof Integer) {
             return ((Number) value).longValue();

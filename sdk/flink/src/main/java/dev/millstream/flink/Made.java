@@ -5,7 +5,7 @@ import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
 
-/** What a plugin makes of a stream. */
+/** Output of a plugin. */
 public final class Made {
     private final SingleOutputStreamOperator<Row> rows;
     private final OutputTag<Row> rejected;
@@ -15,17 +15,17 @@ public final class Made {
         this.rejected = rejected;
     }
 
-    /** The rows that it emits. They have no timestamps: if later steps need them, assign them again. */
+    /** Returns the emitted rows. They have no timestamps. If later steps need them, assign them again. */
     public SingleOutputStreamOperator<Row> rows() {
         return rows;
     }
 
-    /** The rejected rows, unchanged, followed by the column {@code reason}. */
+    /** Returns the rejected rows, unchanged, followed by the column {@code reason}. */
     public DataStream<Row> rejected() {
         return rows.getSideOutput(rejected);
     }
 
-    /** A name for metrics and restarts, by which Flink finds the state again. */
+    /** Sets the ID and name of the operator, for metrics and for its state after a restart. */
     public Made uid(String uid) {
         rows.uid(uid).name(uid);
         return this;

@@ -7,29 +7,29 @@ import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.types.Row;
 
 /**
- * Plugins of Millstream as operators of Flink, on streams of rows with named columns.
+ * Millstream plugins as Flink operators, on streams of rows with named columns.
  *
- * <p>Each task asks a process {@code millstream serve} beside its JVM, which all tasks there share. A plugin that loops, takes too much
- * memory or fails fails its task with a {@link PluginException} that names it, and harms nothing else.
+ * <p>All tasks of a JVM share a process {@code millstream serve}, which runs the plugins. A plugin that loops, uses too much
+ * memory or fails only fails its task, with a {@link PluginException} that names the plugin.
  */
 public final class Millstream {
     private Millstream() {}
 
-    /** The rows that a plugin of world {@code transform} emits for those of the stream. */
+    /** Returns the rows that a plugin of world {@code transform} emits for the rows of the stream. */
     public static Made process(DataStream<Row> stream, Plugin plugin) {
         Described described = Described.of(plugin, "process", List.of(), stream.getType());
         return made(stream, described, new ProcessOperator(described));
     }
 
     /**
-     * The rows that a plugin of world {@code update} emits, which keeps a state for each key and may set timers. It
-     * gets the machine's time, which also drives its timers.
+     * Returns the rows that a plugin of world {@code update} emits. The plugin has a state for each key and may set timers.
+     * Its time, which also drives its timers, is the machine's clock.
      */
     public static Made update(DataStream<Row> stream, Plugin plugin, String... key) {
         return update(stream, plugin, false, key);
     }
 
-    /** The same by event time: the plugin gets the watermark, which also drives its timers. */
+    /** Like {@link #update}, by event time: the plugin's time, which also drives its timers, is the watermark. */
     public static Made updateInEventTime(DataStream<Row> stream, Plugin plugin, String... key) {
         return update(stream, plugin, true, key);
     }
@@ -44,8 +44,8 @@ public final class Millstream {
     }
 
     /**
-     * A row for each key, by a plugin of world {@code aggregate}, for each window of event time: windows have this size, begin at its
-     * multiples, and do not overlap. Without a key there is a row for each window.
+     * Returns one row per key and window of event time, computed by a plugin of world {@code aggregate}. Windows have this size,
+     * start at its multiples, and do not overlap. Without a key, it returns one row per window.
      */
     public static Made aggregate(DataStream<Row> stream, Plugin plugin, Duration window, String... key) {
         if (window.toMillis() < 1) {
@@ -54,7 +54,7 @@ public final class Millstream {
         return aggregate(stream, plugin, window.toMillis(), key);
     }
 
-    /** The same over the complete stream, which must have an end. */
+    /** Like {@link #aggregate}, over the complete stream, which must be bounded. */
     public static Made aggregateAll(DataStream<Row> stream, Plugin plugin, String... key) {
         return aggregate(stream, plugin, 0, key);
     }

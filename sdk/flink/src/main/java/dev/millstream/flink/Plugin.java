@@ -10,10 +10,10 @@ import java.util.Map;
 import java.util.Objects;
 
 /**
- * A plugin of Millstream, and what a stage of a job would say of it.
+ * A plugin of Millstream and its settings.
  *
- * <p>It is named by a folder, a component ({@code .wasm}) or a package ({@code split-words@0.1.0}), which must be there on each
- * machine that has a task. Each method gives a new object.
+ * <p>Its name is a directory, a component ({@code .wasm}) or a package ({@code split-words@0.1.0}), which must exist on each
+ * machine that runs a task. Each method returns a new object.
  */
 public final class Plugin implements Serializable {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -37,7 +37,7 @@ public final class Plugin implements Serializable {
         this.latency = latency;
     }
 
-    /** The plugin of this name, called by the program {@code millstream} of the search path, or that which {@code MILLSTREAM} names. */
+    /** Returns a plugin. It runs with the program that {@code MILLSTREAM} names, by default {@code millstream} in the search path. */
     public static Plugin of(String plugin) {
         String program = Objects.requireNonNullElse(System.getenv("MILLSTREAM"), "millstream");
         LinkedHashMap<String, Serializable> said = new LinkedHashMap<>();
@@ -45,36 +45,36 @@ public final class Plugin implements Serializable {
         return new Plugin(said, new LinkedHashMap<>(), program, 16_384, Duration.ofMillis(100));
     }
 
-    /** Its config. */
+    /** Sets the config. */
     public Plugin config(Map<String, ?> config) {
         return with("config", new LinkedHashMap<>(config));
     }
 
-    /** The limits of a call, for example {@code Map.of("time", "2s", "memory", "64MiB")}. */
+    /** Sets the limits of a call, for example {@code Map.of("time", "2s", "memory", "64MiB")}. */
     public Plugin limits(Map<String, ?> limits) {
         return with("limits", new LinkedHashMap<>(limits));
     }
 
-    /** The granted permissions, as in a job file. */
+    /** Sets the granted permissions, as in a job file. */
     public Plugin grant(Map<String, ?> grant) {
         return with("grant", new LinkedHashMap<>(grant));
     }
 
     /**
-     * Rejects the rows that make the plugin fail, and continues with the others; otherwise a failure fails the task.
+     * Rejects the rows that make the plugin fail, and continues with the others. By default, a failure fails the task.
      */
     public Plugin rejectOnError() {
         return with("on_error", "reject");
     }
 
-    /** One instance from call to call, which is faster; else each call has a fresh one. */
+    /** Uses one instance for all calls, which is faster. By default, each call has a new instance. */
     public Plugin keepInstance() {
         return with("instance", "worker");
     }
 
     /**
-     * The precision and the scale of a decimal input column: Flink does not know them for a {@code BigDecimal}. A
-     * nested column is named by both, for example {@code "item.price"}.
+     * Sets the precision and the scale of a decimal input column, which Flink does not know for a {@code BigDecimal}. The
+     * name of a nested column includes its parent, for example {@code "item.price"}.
      */
     public Plugin decimal(String column, int precision, int scale) {
         if (precision < 1 || precision > 38 || scale < 0 || scale > precision) {
@@ -85,22 +85,22 @@ public final class Plugin implements Serializable {
         return new Plugin(said, more, program, rowsMax, latency);
     }
 
-    /** The file {@code millstream.lock} that pins the package, or its directory. */
+    /** Sets the file {@code millstream.lock} that pins the package, or its directory. */
     public Plugin lock(String file) {
         return with("lock", file);
     }
 
-    /** The registry of a package that is not pinned: a directory or {@code oci://…}. */
+    /** Sets the registry of a package that is not pinned: a directory or {@code oci://…}. */
     public Plugin registry(String registry) {
         return with("registry", registry);
     }
 
-    /** The program {@code millstream}, as each machine has it. */
+    /** Sets the path of the program {@code millstream} on each machine. */
     public Plugin program(String program) {
         return new Plugin(said, decimals, Objects.requireNonNull(program), rowsMax, latency);
     }
 
-    /** How many rows are gathered for a call at most. */
+    /** Sets the maximum number of rows per call. */
     public Plugin rowsMax(int rows) {
         if (rows < 1) {
             throw new IllegalArgumentException("rowsMax: at least 1");
@@ -108,7 +108,7 @@ public final class Plugin implements Serializable {
         return new Plugin(said, decimals, program, rows, latency);
     }
 
-    /** How long a row may wait for others. It never waits beyond a barrier or a watermark. */
+    /** Sets the maximum time that a row waits for others. It never waits beyond a barrier or a watermark. */
     public Plugin latency(Duration latency) {
         return new Plugin(said, decimals, program, rowsMax, Objects.requireNonNull(latency));
     }
@@ -135,7 +135,7 @@ public final class Plugin implements Serializable {
         return latency;
     }
 
-    /** The message to the server. */
+    /** Returns the first message to the server. */
     byte[] hello(String function, List<String> key) {
         Map<String, Object> hello = new LinkedHashMap<>(said);
         hello.put("millstream", Connection.VERSION);

@@ -1,6 +1,6 @@
 package dev.millstream.flink;
 
-/** What Millstream says of a call, or of a plugin, that it cannot serve. The text names the plugin, and holds its traceback. */
+/** An error of a call or of a plugin. The message names the plugin and includes its traceback. */
 public final class PluginException extends RuntimeException {
     private final String kind;
 
@@ -10,8 +10,8 @@ public final class PluginException extends RuntimeException {
     }
 
     /**
-     * Who can fix it: {@code usage} (a setting, a column), {@code plugin} (its author), {@code environment}
-     * (something outside) or {@code internal} (we).
+     * Returns who can fix it: {@code usage} (the job's author: a setting, a column), {@code plugin} (the plugin's author),
+     * {@code environment} (the operator) or {@code internal} (a bug of Millstream).
      */
     public String kind() {
         return kind;

@@ -15,10 +15,10 @@ import java.util.concurrent.TimeUnit;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** The process {@code millstream serve} that all tasks of this JVM share. It ends with the last of them, or with the JVM. */
+/** The process {@code millstream serve} that all tasks of this JVM share. It exits with the last task, or with the JVM. */
 final class Server {
     private static final Logger LOG = LoggerFactory.getLogger(Server.class);
-    /** Each task has one. */
+    /** Maximum connections, one per task. */
     private static final String CONNECTIONS_MAX = "1024";
 
     private static final Map<String, Server> RUNNING = new HashMap<>();
@@ -30,25 +30,25 @@ final class Server {
 
     private Server(String program) throws IOException {
         this.program = program;
-        // Its user's alone; short, as the path of a socket must be.
+        // Only the user can access the directory. Its path is short, since socket paths have a small maximum length.
         folder = Files.createTempDirectory("millstream-");
-        // Its standard input is a pipe that this JVM holds: when that is gone, by whatever way, the process ends.
+        // This JVM holds the pipe to the standard input. When the JVM exits in any way, the pipe closes and the process exits.
         process = new ProcessBuilder(
                         program, "serve", "--socket", socket().toString(), "--with-parent", "--connections", CONNECTIONS_MAX)
                 .redirectErrorStream(true)
                 .start();
-        // What it says first is that it can be connected to.
-        BufferedReader said = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
+        // The first line reports that the server accepts connections.
+        BufferedReader lines = new BufferedReader(new InputStreamReader(process.getInputStream(), StandardCharsets.UTF_8));
         String line;
-        StringBuilder told = new StringBuilder();
-        while ((line = said.readLine()) != null && !line.startsWith("serving plugins on ")) {
-            told.append(line).append('\n');
+        StringBuilder output = new StringBuilder();
+        while ((line = lines.readLine()) != null && !line.startsWith("serving plugins on ")) {
+            output.append(line).append('\n');
         }
         if (line == null) {
             stop();
-            throw new IOException("`" + program + " serve` ended: " + told);
+            throw new IOException("`" + program + " serve` ended: " + output);
         }
-        Thread log = new Thread(() -> said.lines().forEach(LOG::warn), "millstream-log");
+        Thread log = new Thread(() -> lines.lines().forEach(LOG::warn), "millstream-log");
         log.setDaemon(true);
         log.start();
     }
@@ -57,7 +57,7 @@ final class Server {
         return folder.resolve("socket");
     }
 
-    /** A connection to the server of this program. A server that has exited is started again. */
+    /** Connects to the server of this program. Restarts a server that has exited. */
     static Channel connect(String program) throws IOException {
         synchronized (RUNNING) {
             Server server = RUNNING.get(program);
@@ -67,7 +67,7 @@ final class Server {
                 } catch (ClosedByInterruptException error) {
                     throw error;
                 } catch (IOException error) {
-                    // It has just been killed, and this JVM has not heard of it yet.
+                    // The process was killed, but this JVM has not been notified yet.
                     server.process.destroyForcibly();
                 }
             }
@@ -83,7 +83,7 @@ final class Server {
         return channel;
     }
 
-    /** A connection, which counts as a user of its server. */
+    /** A connection, counted as a user of its server. */
     static final class Channel implements AutoCloseable {
         final SocketChannel bytes;
         private Server server;
@@ -94,7 +94,7 @@ final class Server {
         }
 
         /**
-         * The server has closed the connection: later connections get another one, even if this one is still exiting.
+         * Removes a server that closed the connection, so that later connections use another one even if it is still exiting.
          */
         void retireServer() {
             synchronized (RUNNING) {

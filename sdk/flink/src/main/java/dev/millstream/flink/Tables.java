@@ -14,11 +14,11 @@ import org.apache.arrow.vector.ipc.ArrowStreamReader;
 import org.apache.arrow.vector.ipc.ArrowStreamWriter;
 import org.apache.flink.types.Row;
 
-/** Rows as streams of Arrow IPC, and back. Not for several threads. */
+/** Converts rows to Arrow IPC streams and back. Not thread-safe. */
 final class Tables implements AutoCloseable {
     private final BufferAllocator allocator = new RootAllocator();
 
-    /** A table that rows are put into. */
+    /** A table that rows are added to. */
     final class Writer implements AutoCloseable {
         private final Columns columns;
         private final VectorSchemaRoot root;
@@ -30,23 +30,23 @@ final class Tables implements AutoCloseable {
             root = VectorSchemaRoot.create(columns.schema(), allocator);
         }
 
-        /** How many rows it has. */
+        /** Returns the number of rows. */
         int rows() {
             return rows;
         }
 
-        /** The approximate size of its texts in bytes. */
+        /** Returns the approximate size of the strings in bytes. */
         long bytes() {
             return bytes;
         }
 
-        /** Puts values in, one for each column. */
+        /** Adds a row. */
         void add(Row row) {
             put(row, columns.count());
             rows++;
         }
 
-        /** The same with the value of the last column added to the others. */
+        /** Adds a row with an additional value for the last column. */
         void add(Row row, Object last) {
             int count = columns.count() - 1;
             put(row, count);
@@ -69,7 +69,7 @@ final class Tables implements AutoCloseable {
             }
         }
 
-        /** All rows as bytes; it has none then. */
+        /** Returns all rows as bytes, and removes them. */
         byte[] take() throws IOException {
             ByteArrayOutputStream stream = new ByteArrayOutputStream();
             root.setRowCount(rows);
@@ -93,19 +93,19 @@ final class Tables implements AutoCloseable {
         }
     }
 
-    /** A table for rows of these columns. */
+    /** Creates a table with these columns. */
     Writer writer(Columns columns) {
         return new Writer(columns);
     }
 
-    /** The columns of a table. */
+    /** Reads the columns of a table. */
     Columns columns(byte[] table) throws IOException {
         try (ArrowStreamReader reader = new ArrowStreamReader(new ByteArrayInputStream(table), allocator)) {
             return Columns.of(reader.getVectorSchemaRoot().getSchema().getFields());
         }
     }
 
-    /** The rows of a table. */
+    /** Reads the rows of a table. */
     List<Row> read(byte[] table) throws IOException {
         List<Row> rows = new ArrayList<>();
         try (ArrowStreamReader reader = new ArrowStreamReader(new ByteArrayInputStream(table), allocator)) {

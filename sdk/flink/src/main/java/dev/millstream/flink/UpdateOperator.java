@@ -29,13 +29,13 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
 
     private transient Tables.Writer states;
     private transient Tables.Writer timers;
-    /** Keys that have rows or timers that are due. */
+    /** Keys with rows or due timers. */
     private transient Set<Row> called;
 
     private transient ValueState<byte[]> state;
     private transient ValueState<long[]> times;
     private transient InternalTimerService<VoidNamespace> service;
-    /** The latest timer that is due. */
+    /** The latest due timer. */
     private transient long dueMs;
 
     UpdateOperator(Described described, Keys keys, boolean inEventTime) {
@@ -86,7 +86,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
 
     @Override
     public void processWatermark(Watermark watermark) throws Exception {
-        // Rows that came before it are told the time before it.
+        // Rows that arrived before the watermark are processed with the time before it.
         flush();
         if (getTimeServiceManager().isPresent()) {
             getTimeServiceManager().get().advanceWatermark(watermark);
@@ -95,7 +95,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
         output.emitWatermark(watermark);
     }
 
-    /** The plugin's time in milliseconds: at the end of a stream, whose time is infinite, that of the due timer. */
+    /** Returns the plugin's time in milliseconds. At the end of a stream, whose time is infinite, it is the due timer's time. */
     private long nowMs() {
         if (!inEventTime) {
             return Math.max(service.currentProcessingTime(), dueMs);
@@ -154,7 +154,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
         }
     }
 
-    /** Flink timers fire by the millisecond, those of plugins are due by the microsecond: never too early. */
+    /** Sets Flink timers. They have milliseconds and plugins' timers microseconds, so times are rounded up: never too early. */
     private void setTimers(long[] before, List<Long> now, long nowMs) throws Exception {
         Set<Long> old = new LinkedHashSet<>();
         for (long at : before) {
@@ -171,7 +171,7 @@ final class UpdateOperator extends CallingOperator implements Triggerable<Row, V
                 }
             }
         }
-        // What was cancelled may fire all the same, and then finds nothing that is due.
+        // A canceled timer may still fire, but then no timer of the plugin is due.
         times.update(all.isEmpty() ? null : all.stream().mapToLong(Long::longValue).toArray());
     }
 

@@ -22,11 +22,11 @@ import org.apache.arrow.vector.complex.ListVector;
 import org.apache.arrow.vector.complex.StructVector;
 import org.apache.flink.types.Row;
 
-/** Values of Flink rows in Arrow vectors. */
+/** Reads and writes values of Flink rows in Arrow vectors. */
 final class Values {
     private Values() {}
 
-    /** Stores a value at an index; returns the number of bytes of its texts. */
+    /** Stores a value at an index. Returns the size of its strings in bytes. */
     static long put(FieldVector vector, int at, ColumnType type, Object value) {
         if (value == null) {
             vector.setNull(at);
@@ -64,11 +64,11 @@ final class Values {
     private static long putItems(ListVector vector, int at, ColumnType type, List<?> items) {
         long bytes = 0;
         int begin = vector.startNewValue(at);
-        int place = begin;
+        int index = begin;
         for (Object item : items) {
-            bytes += put(vector.getDataVector(), place++, type.members.types[0], item);
+            bytes += put(vector.getDataVector(), index++, type.members.types[0], item);
         }
-        vector.endValue(at, place - begin);
+        vector.endValue(at, index - begin);
         return bytes;
     }
 
@@ -81,7 +81,7 @@ final class Values {
         return bytes;
     }
 
-    /** The value at an index. */
+    /** Returns the value at an index. */
     static Object read(FieldVector vector, int at, ColumnType type) {
         if (vector.isNull(at)) {
             return null;
@@ -100,7 +100,7 @@ final class Values {
                 ListVector list = (ListVector) vector;
                 int begin = list.getElementStartIndex(at);
                 Object[] items = type.items(list.getElementEndIndex(at) - begin);
-                Arrays.setAll(items, place -> read(list.getDataVector(), begin + place, type.members.types[0]));
+                Arrays.setAll(items, index -> read(list.getDataVector(), begin + index, type.members.types[0]));
                 yield items;
             }
             case STRUCT -> {
@@ -116,7 +116,7 @@ final class Values {
         };
     }
 
-    /** A value for people. */
+    /** Formats a value for a message. */
     static String shown(Object value) {
         return value instanceof Object[] items ? Arrays.deepToString(items) : String.valueOf(value);
     }

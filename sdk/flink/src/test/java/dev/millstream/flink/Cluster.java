@@ -29,7 +29,7 @@ final class Cluster implements AutoCloseable {
         cluster.start();
     }
 
-    /** Jobs with this number of restarts and this checkpoint interval in milliseconds; 0: none. */
+    /** Returns an environment with this number of restarts and this checkpoint interval in milliseconds; 0: no checkpoints. */
     static StreamExecutionEnvironment environment(int restarts, long checkpointMs) {
         Configuration configuration = new Configuration();
         configuration.set(RestartStrategyOptions.RESTART_STRATEGY, restarts == 0 ? "none" : "fixed-delay");
@@ -49,7 +49,7 @@ final class Cluster implements AutoCloseable {
         return cluster.submitJob(graph).get().getJobID();
     }
 
-    /** Waits for the end of a job; why it failed, or nothing. */
+    /** Waits for the end of a job. Returns why it failed, or null. */
     Throwable end(JobID job) throws Exception {
         JobResult result = cluster.requestJobResult(job).get();
         return result.getSerializedThrowable()
@@ -61,19 +61,19 @@ final class Cluster implements AutoCloseable {
         return end(start(environment));
     }
 
-    /** Why a job that runs has last failed. */
+    /** Returns the last failure of a running job. */
     String failure(JobID job) {
         var failed = cluster.getExecutionGraph(job).join().getFailureInfo();
         return failed == null ? "it has not failed" : failed.getExceptionAsString();
     }
 
-    /** All that an error says, with its causes. */
-    static String told(Throwable error) {
-        StringBuilder told = new StringBuilder();
+    /** Formats an error with its causes. */
+    static String describe(Throwable error) {
+        StringBuilder text = new StringBuilder();
         for (Throwable cause = error; cause != null; cause = cause.getCause()) {
-            told.append(cause).append('\n');
+            text.append(cause).append('\n');
         }
-        return told.toString();
+        return text.toString();
     }
 
     @Override

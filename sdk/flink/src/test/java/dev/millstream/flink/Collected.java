@@ -9,7 +9,7 @@ import org.apache.flink.api.connector.sink2.SinkWriter;
 import org.apache.flink.api.connector.sink2.WriterInitContext;
 import org.apache.flink.types.Row;
 
-/** A sink whose rows the test reads: the cluster is in its process. */
+/** A sink whose rows the test can read, since the cluster runs in the test's process. */
 final class Collected implements Sink<Row> {
     private static final Map<String, List<Row>> ALL = new ConcurrentHashMap<>();
 

@@ -36,7 +36,7 @@ import org.apache.flink.util.Collector;
 import org.junit.jupiter.api.Test;
 
 /**
- * The cases of {@code tests/conformance} in Flink: all plugins, in all languages, have the same output as in a
+ * Runs the cases of {@code tests/conformance} in Flink. All plugins, in all languages, must have the same output as in a
  * Millstream job.
  */
 class ConformanceTest {
@@ -47,19 +47,19 @@ class ConformanceTest {
     /** Columns about the call itself. */
     private static final Set<String> OF_THE_CALL = Set.of("batch", "time", "watermark");
 
-    /** In Flink a call gets the machine's time, so these rows differ each time. */
+    /** In Flink, the time of a call is the machine's, so these rows differ in each run. */
     private static final Set<String> OF_THE_CLOCK = Set.of("failing/clock");
-    /** In a job a timer is due together with the rows of its moment; in Flink it fires with the watermark, before them. */
+    /** In a job, a timer is due together with the rows of its time. In Flink, it fires with the watermark, before them. */
     private static final Set<String> TIMERS_FIRST = Set.of("totals/alarms", "totals/refused");
 
     private record Expected(String what, RowTypeInfo type, JsonNode batches) {}
 
     @Test
-    void allPluginsPutOutTheSameInAllLanguages() throws Exception {
+    void allPluginsReturnTheSameInAllLanguages() throws Exception {
         JsonNode components = JSON.readTree(new File(System.getenv("MILLSTREAM_CASES")));
         Map<String, Map<String, String>> digests = new TreeMap<>();
         List<String> wrong = new ArrayList<>();
-        // For as long as it is held, all plugins are asked of one server.
+        // While this connection is open, one server runs all plugins.
         try (Cluster cluster = new Cluster(); Server.Channel held = Server.connect(System.getenv("MILLSTREAM"))) {
             assertTrue(held.bytes.isOpen());
             Map<String, List<JsonNode>> languages = new LinkedHashMap<>();
@@ -82,19 +82,19 @@ class ConformanceTest {
                             build(environment, of, one, id, expected);
                         } else {
                             failing++;
-                            String told = fails(cluster, of, one, id);
-                            // The words are about stages and their inputs, and here there are neither.
+                            String message = fails(cluster, of, one, id);
+                            // The messages name stages and inputs, which do not exist here.
                             String wanted = one.get("error").asText().replace("the stage's", "the call's")
                                     .replaceAll("`input`", "the table");
-                            if (!told.contains(wanted)) {
-                                wrong.add(language.getKey() + " " + id + " failed otherwise: " + told + "\n  wanted: " + wanted);
+                            if (!message.contains(wanted)) {
+                                wrong.add(language.getKey() + " " + id + " failed otherwise: " + message + "\n  wanted: " + wanted);
                             }
                         }
                     }
                 }
                 Throwable failed = cluster.run(environment);
                 if (failed != null) {
-                    wrong.add(language.getKey() + ": " + Cluster.told(failed));
+                    wrong.add(language.getKey() + ": " + Cluster.describe(failed));
                     continue;
                 }
                 for (var one : expected.entrySet()) {
@@ -130,7 +130,7 @@ class ConformanceTest {
         assertTrue(wrong.isEmpty(), String.join("\n", wrong));
     }
 
-    /** The failure of a case that must fail, while its job is put together or when it runs. */
+    /** Returns the failure of a case that must fail, either when the job is built or when it runs. */
     private static String fails(Cluster cluster, JsonNode of, JsonNode one, String id) throws Exception {
         StreamExecutionEnvironment environment = Cluster.environment(0, 0);
         try {
@@ -139,31 +139,31 @@ class ConformanceTest {
             return error.getMessage();
         }
         Throwable failed = cluster.run(environment);
-        return failed == null ? "it did not fail" : Cluster.told(failed);
+        return failed == null ? "it did not fail" : Cluster.describe(failed);
     }
 
     private static void build(
             StreamExecutionEnvironment environment, JsonNode of, JsonNode one, String id, Map<String, Expected> expected) {
-        JsonNode told = one.get("told");
+        JsonNode settings = one.get("told");
         Plugin plugin = Plugin.of(of.get("component").asText()).lock(one.get("folder").asText());
-        // Calls end where batches do. Where one ended in between, as on a busy machine, a key that is removed would begin anew within its batch.
+        // Calls end with batches. If a call ended within one, as on a busy machine, a removed key would start from scratch within its batch.
         plugin = plugin.latency(Duration.ofDays(1));
         for (String key : List.of("config", "limits", "grant")) {
-            if (told.has(key)) {
-                plugin = plugin.with(key, (java.io.Serializable) JSON.convertValue(told.get(key), LinkedHashMap.class));
+            if (settings.has(key)) {
+                plugin = plugin.with(key, (java.io.Serializable) JSON.convertValue(settings.get(key), LinkedHashMap.class));
             }
         }
-        for (var column : told.get("schema").properties()) {
+        for (var column : settings.get("schema").properties()) {
             if (column.getValue().asText().equals("decimal(12,2)")) {
                 plugin = plugin.decimal(column.getKey(), 12, 2);
             }
         }
-        if ("reject".equals(told.path("on_error").asText())) {
+        if ("reject".equals(settings.path("on_error").asText())) {
             plugin = plugin.rejectOnError();
         }
-        DataStream<Row> rows = rows(environment, told.get("schema"), one.get("inputs").get(0));
-        String[] key = new String[told.path("key").size()];
-        Arrays.setAll(key, place -> told.get("key").get(place).asText());
+        DataStream<Row> rows = rows(environment, settings.get("schema"), one.get("inputs").get(0));
+        String[] key = new String[settings.path("key").size()];
+        Arrays.setAll(key, index -> settings.get("key").get(index).asText());
         Made made =
                 switch (of.get("plugin").asText()) {
                     case "totals", "written" -> Millstream.updateInEventTime(rows, plugin, key);
@@ -182,7 +182,7 @@ class ConformanceTest {
         }
     }
 
-    /** The rows of all batches, each after a watermark with its time, which is its number in seconds. */
+    /** Returns the rows of all batches. After each batch comes a watermark with its time, which is its number in seconds. */
     private static DataStream<Row> rows(StreamExecutionEnvironment environment, JsonNode schema, JsonNode batches) {
         List<String> names = new ArrayList<>();
         List<TypeInformation<?>> types = new ArrayList<>();
@@ -305,7 +305,7 @@ class ConformanceTest {
 
     private static String shown(Object value) {
         if (value instanceof BigDecimal number) {
-            // Cases have as many digits as an author has written.
+            // The cases have decimals without trailing zeros.
             return number.stripTrailingZeros().toPlainString();
         }
         return value instanceof byte[] bytes ? HexFormat.of().formatHex(bytes) : Values.shown(value);

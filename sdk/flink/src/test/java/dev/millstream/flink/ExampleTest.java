@@ -14,25 +14,25 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.types.Row;
 import org.junit.jupiter.api.Test;
 
-/** What {@code docs/how-to/use-plugins-in-spark-flink-clickhouse.md} shows, and what it says of windows, times and types. */
+/** The code in {@code docs/how-to/use-plugins-in-spark-flink-clickhouse.md}, and its statements about windows, times and types. */
 class ExampleTest {
     private static final String ROOT = System.getenv("MILLSTREAM_ROOT");
 
     @Test
-    void whatThePageShows() throws Exception {
+    void exampleOfThePage() throws Exception {
         StreamExecutionEnvironment environment = Cluster.environment(0, 0);
         DataStream<Row> lines = environment.fromData(
                 List.of(Row.of("To be or not to be"), Row.of((Object) null)),
                 Types.ROW_NAMED(new String[] {"value"}, Types.STRING));
         String plugins = ROOT + "/plugins/";
-        // As the page has it.
+        // The code on the page starts here.
         Plugin split = Plugin.of(plugins + "split-words").config(Map.of("lowercase", true));
         Made words = Millstream.process(lines, split).uid("words");
         Plugin count = Plugin.of(plugins + "running-count").limits(Map.of("time", "2s"));
         Made counts = Millstream.update(words.rows(), count, "word").uid("counts");
         counts.rows().sinkTo(new Collected("counts"));
         words.rejected().sinkTo(new Collected("rejected"));
-        // Up to here.
+        // The code on the page ends here.
         try (Cluster cluster = new Cluster()) {
             assertNull(cluster.run(environment));
         }
@@ -61,12 +61,12 @@ class ExampleTest {
         try (Cluster cluster = new Cluster()) {
             assertNull(cluster.run(environment));
         }
-        assertEquals("[a, 3, a, 4, b, 10]", told("windows"));
-        assertEquals("[a, 7, b, 10]", told("by shop"));
-        assertEquals("[17]", told("all"));
+        assertEquals("[a, 3, a, 4, b, 10]", written("windows"));
+        assertEquals("[a, 7, b, 10]", written("by shop"));
+        assertEquals("[17]", written("all"));
     }
 
-    private static String told(String name) {
+    private static String written(String name) {
         return Collected.of(name).stream()
                 .map(row -> row.getArity() == 1 ? "" + row.getField(0) : row.getField(0) + ", " + row.getField(1))
                 .sorted()

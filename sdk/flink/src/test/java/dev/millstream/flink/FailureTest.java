@@ -21,7 +21,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.types.Row;
 import org.junit.jupiter.api.Test;
 
-/** What becomes of a job when the server or a task manager is killed, and of plugins that fail. */
+/** Effects of a killed server, a killed task manager, and failing plugins on a job. */
 class FailureTest {
     private static final String PLUGINS = System.getenv("MILLSTREAM_ROOT") + "/plugins/";
     private static final String POISON = System.getenv("MILLSTREAM_ROOT") + "/tests/plugins/poison";
@@ -30,7 +30,7 @@ class FailureTest {
     private static final TypeInformation<Row> LINES =
             Types.ROW_NAMED(new String[] {"id", "value", "odd"}, Types.LONG, Types.STRING, Types.INT);
 
-    /** Rows of two words, slow enough that a process can be killed meanwhile. */
+    /** Rows of two words, slow enough that a test can kill a process meanwhile. */
     static final class Slowly extends RichMapFunction<Long, Row> {
         static final AtomicInteger STARTED = new AtomicInteger();
 
@@ -64,10 +64,10 @@ class FailureTest {
     }
 
     @Test
-    void nothingIsLostOrDoubledWhenServersAndTaskManagersAreKilled() throws Exception {
+    void noRowIsLostOrDuplicatedWhenServersAndTaskManagersAreKilled() throws Exception {
         try (Cluster cluster = new Cluster()) {
             StreamExecutionEnvironment environment = Cluster.environment(20, 50);
-            // All slots, so that any task manager has some of the tasks.
+            // Uses all slots, so that each task manager has some of the tasks.
             environment.setParallelism(4);
             DataStream<Row> lines = environment
                     .fromSequence(0, ROWS - 1)
@@ -86,14 +86,14 @@ class FailureTest {
             JobID job = cluster.start(environment);
             until("rows come", () -> seen.size() > 1000);
             int started = Slowly.STARTED.get();
-            // The server alone: the calls are made again, and no task fails.
+            // Kill only the server: the calls are repeated, and no task fails.
             List<ProcessHandle> first = servers();
             assertEquals(1, first.size());
             first.forEach(ProcessHandle::destroyForcibly);
             int before = seen.size();
             until("another server answers", () -> seen.size() > before + 1000);
             assertEquals(started, Slowly.STARTED.get(), () -> cluster.failure(job));
-            // A task manager with its tasks: the job goes on from the last checkpoint.
+            // Kill a task manager with its tasks: the job resumes from the last checkpoint.
             cluster.cluster.terminateTaskManager(0).get();
             cluster.cluster.startTaskManager();
             until("tasks are started again", () -> Slowly.STARTED.get() > started);
@@ -102,7 +102,7 @@ class FailureTest {
             servers().forEach(ProcessHandle::destroyForcibly);
             assertNull(cluster.end(job));
 
-            // Sinks that take a row for what it is about: each row is there, once.
+            // Sinks that identify a row by its content: each row occurs once.
             TreeSet<Long> ids = new TreeSet<>();
             seen.forEach(row -> ids.add(row.getFieldAs(0)));
             assertEquals(LongStream.range(0, ROWS / 2).map(half -> 2 * half).boxed().toList(), List.copyOf(ids));
@@ -115,7 +115,7 @@ class FailureTest {
             assertEquals(wanted, last);
             System.out.println("killed: " + seen.size() + " rows came to the sink, " + ids.size() + " of them different");
         }
-        // The last task has taken its server along.
+        // The server has exited with the last task.
         until("no server is left", () -> servers().isEmpty());
     }
 
@@ -139,13 +139,13 @@ class FailureTest {
             }) {
                 Throwable failed = run(cluster, poison, "poison", "a", one[0], "b");
                 assertNotNull(failed, one[0]);
-                String told = Cluster.told(failed);
-                assertTrue(told.contains("stage `poison`: plugin poison 0.1.0") && told.contains(one[1]), told);
-                assertTrue(told.contains("the row: value=" + one[0]), told);
-                // Who can mend it is told as well.
-                assertTrue(told.contains(PluginException.class.getName()), told);
+                String message = Cluster.describe(failed);
+                assertTrue(message.contains("stage `poison`: plugin poison 0.1.0") && message.contains(one[1]), message);
+                assertTrue(message.contains("the row: value=" + one[0]), message);
+                // The error also has the kind, which says who can fix it.
+                assertTrue(message.contains(PluginException.class.getName()), message);
             }
-            // The row is found, and the others go on.
+            // The row is rejected, and the others continue.
             assertNull(run(cluster, poison.rejectOnError(), "rejecting", "a", "panic", "b"));
             assertEquals(2, Collected.of("rejecting").size());
             List<Row> rejected = Collected.of("rejecting/rejected");
@@ -155,7 +155,7 @@ class FailureTest {
     }
 
     @Test
-    void whatIsWrongIsToldWhileTheJobIsPutTogether() {
+    void errorsAreReportedWhileTheJobIsBuilt() {
         StreamExecutionEnvironment environment = Cluster.environment(0, 0);
         DataStream<Row> numbers =
                 environment.fromData(List.of(Row.of(1L)), Types.ROW_NAMED(new String[] {"n"}, Types.LONG));

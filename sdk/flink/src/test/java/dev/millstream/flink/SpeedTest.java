@@ -16,7 +16,7 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.Collector;
 import org.junit.jupiter.api.Test;
 
-/** Prints how fast a plugin is compared with Flink's own {@code flatMap}, also when it loses. */
+/** Prints how fast a plugin is compared with Flink's own {@code flatMap}, even if the plugin is slower. */
 class SpeedTest {
     private static final long ROWS = 1_000_000;
     private static final int ROUNDS = 3;
@@ -34,7 +34,7 @@ class SpeedTest {
     }
 
     @Test
-    void besideFlatMap() throws Exception {
+    void comparedWithFlatMap() throws Exception {
         Plugin split = Plugin.of(System.getenv("MILLSTREAM_ROOT") + "/plugins/split-words").config(Map.of("lowercase", true));
         Map<String, Function<DataStream<Row>, DataStream<Row>>> steps = new LinkedHashMap<>();
         steps.put("nothing", lines -> lines);
@@ -42,7 +42,7 @@ class SpeedTest {
         steps.put("split-words", lines -> Millstream.process(lines, split).rows());
         Map<String, Double> best = new LinkedHashMap<>();
         try (Cluster cluster = new Cluster()) {
-            // One after the other, so that what else the machine does is the same for all.
+            // The variants alternate, so that other load on the machine affects all of them.
             for (int round = 0; round < ROUNDS; round++) {
                 for (var step : steps.entrySet()) {
                     best.merge(step.getKey(), seconds(cluster, step.getValue()), Math::min);
