@@ -15,7 +15,7 @@ pub mod settings;
 use crate::http::certificate::Certificate;
 use crate::http::listener::Acceptor;
 use crate::http::rejection_log::RejectionLog;
-use crate::http::slots::{Slot, Standing};
+use crate::http::slots::{Slot, TrustLevel};
 use crate::limits::{HTTP_BODIES_BYTES_MAX, HTTP_HEAD_MS_MAX};
 use crate::receiver::bodies::{BodyRecords, Records};
 use crate::receiver::budget::Budget;
@@ -210,7 +210,7 @@ async fn serve_windows(stream: impl AsyncRead + AsyncWrite, (peer, slot): (Socke
             }
             work.await;
         }
-        // The client does not read acknowledgments any more, or none follow.
+        // The client does not read acknowledgments any longer, or none follow.
         () = &mut work => {}
     }
 }
@@ -264,7 +264,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
         if count == 0 {
             continue;
         }
-        slot.set_standing(Standing::Known);
+        slot.set_trust_level(TrustLevel::Known);
         waiting.fetch_add(1, Ordering::AcqRel);
         if receive.send(ReceivedWindow { window, incoming }).await.is_err() {
             return Ok(());
@@ -326,7 +326,7 @@ async fn acknowledge<S: AsyncWrite>(
         // A connection with a certificate keeps its slot, others only while they wait for an acknowledgment.
         let is_certified = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         if waiting.fetch_sub(1, Ordering::AcqRel) == 1 && !is_certified {
-            slot.set_standing(Standing::Guest);
+            slot.set_trust_level(TrustLevel::Guest);
         }
         if !send_acknowledgment(&mut stream, last).await {
             return;

@@ -8,7 +8,7 @@ mod wire;
 use crate::receiver::framing::{Counter, StreamCursor};
 use crate::receiver::polled::BusyFlag;
 use crate::receiver::registry::Schemas;
-use crate::receiver::{REFUSED, framer, wrong};
+use crate::receiver::{CONNECTION_REFUSED, framer, wrong};
 use millstream_base::batch::partition::{clock_number, rows_name};
 use millstream_base::batch::position::Positions;
 use millstream_base::error::Result;
@@ -165,7 +165,7 @@ impl Server {
 /// Suggests what to do if the connection was refused.
 fn hint(bounds: RecordBounds, address: &str, reason: &str) -> String {
     match (bounds, address.rsplit_once(':')) {
-        _ if reason != REFUSED => String::new(),
+        _ if reason != CONNECTION_REFUSED => String::new(),
         // Only complete secret values are hidden in messages, so the port of one must not be shown.
         (RecordBounds::Prefix, _) => "; start the server that sends the frames".into(),
         (_, _) if secrets::hide(address) != address => "; start the server".into(),

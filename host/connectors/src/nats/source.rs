@@ -6,7 +6,7 @@ use super::settings::NatsReads;
 use crate::nats::stream::{Stream, marker_prefix};
 use crate::nats::{ApiError, Connection, Fault, RESPONSE_TIMEOUT, ReceivedMessage, Server, publish};
 use crate::receiver::polled::backlog::Backlog;
-use crate::receiver::polled::word;
+use crate::receiver::polled::position_field;
 use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
@@ -35,7 +35,7 @@ pub struct NatsReader {
     server: Server,
     reads: NatsReads,
     open: Option<OpenStream>,
-    /// The end of the stream when this start first saw it, for `start = "latest"`. No message after it is skipped if the connection is lost
+    /// The end of the stream when this startup first saw it, for `start = "latest"`. No message after it is skipped if the connection is lost
     /// before there is a position.
     started_at: Option<NatsPosition>,
     /// Bytes of the largest recent message.
@@ -405,7 +405,7 @@ impl ReadPartition for NatsReader {
                     (ServerStart::Latest, Some(started_at)) if started_at.created == stream.created => {
                         started_at.clone()
                     }
-                    // It was created after this start.
+                    // It was created after this startup.
                     (ServerStart::Latest, Some(_)) => first,
                     (ServerStart::Latest, None) => of(stream.state.last_seq),
                 }
@@ -423,7 +423,7 @@ impl ReadPartition for NatsReader {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 0)
+        position_field(position, 0)
     }
 
     fn is_open(&self) -> bool {
