@@ -8,7 +8,7 @@ use std::{env, io};
 const GIVEN: &str = "MILLSTREAM_COMMIT";
 
 /// Maximum length of that variable.
-const GIVEN_LETTERS_MAX: usize = 64;
+const GIVEN_CHARS_MAX: usize = 64;
 
 /// The sources of the program, from the top of the checkout. Changes of other files, such as tests, do not count.
 const SOURCES: [&str; 16] = [
@@ -54,12 +54,12 @@ pub fn emit() -> io::Result<()> {
 }
 
 fn checked(given: String) -> io::Result<String> {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".+-".contains(letter);
-    if given.len() <= GIVEN_LETTERS_MAX && given.chars().all(plain) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".+-".contains(c);
+    if given.len() <= GIVEN_CHARS_MAX && given.chars().all(plain) {
         return Ok(given);
     }
     Err(io::Error::other(format!(
-        "{GIVEN} must be a commit: at most {GIVEN_LETTERS_MAX} characters of a-z, A-Z, 0-9 and `.+-`"
+        "{GIVEN} must be a commit: at most {GIVEN_CHARS_MAX} characters of a-z, A-Z, 0-9 and `.+-`"
     )))
 }
 
@@ -71,8 +71,8 @@ fn git(top: &Path, arguments: &[&str]) -> Option<String> {
     }
     // Without optional locks git writes nothing, so this changes no watched file.
     let result = Command::new("git").arg("--no-optional-locks").args(arguments).current_dir(top).output().ok()?;
-    let answer = String::from_utf8(result.stdout).ok()?;
-    result.status.success().then(|| answer.trim().to_owned())
+    let reply = String::from_utf8(result.stdout).ok()?;
+    result.status.success().then(|| reply.trim().to_owned())
 }
 
 fn is_changed(top: &Path) -> bool {

@@ -30,7 +30,7 @@ fn main() {
 
 /// Returns the path at which the linker would find a library. It prints a name without a directory if it finds none.
 fn library(name: &str) -> Option<PathBuf> {
-    let told = Command::new("cc").arg(format!("-print-file-name={name}")).output().ok()?;
-    let path = PathBuf::from(String::from_utf8(told.stdout).ok()?.trim());
+    let compiler_output = Command::new("cc").arg(format!("-print-file-name={name}")).output().ok()?;
+    let path = PathBuf::from(String::from_utf8(compiler_output.stdout).ok()?.trim());
     path.is_absolute().then_some(path)
 }

@@ -13,7 +13,7 @@ mod graph;
 mod input;
 pub mod options;
 mod output;
-mod refused;
+mod rejections;
 mod sample;
 mod steps;
 mod turns;
@@ -29,7 +29,7 @@ use millstream_engine::running::{self, workers};
 use millstream_sql::query::Prepared;
 use options::{Options, PipeFormat};
 use output::{Output, OutputRows};
-use refused::Refusals;
+use rejections::Refusals;
 use sample::Sample;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,7 +50,7 @@ pub fn run(options: &Options) -> Result<()> {
     let output = Output::new(options.to, graph.output()?)?;
     let refusals = Refusals::new(options.rejected.as_deref())?;
     let (done, ended) = channel();
-    let to = match graph.whole_query()? {
+    let to = match graph.combined_query()? {
         None => Goal::Output(Box::new(output)),
         Some(query) => Goal::Query(start_query(query, output, done.clone())?),
     };
@@ -121,15 +121,15 @@ enum Goal {
 
 /// The work in the turn of a portion.
 struct PortionResult {
-    rows: Vec<MadeRows>,
-    refused: Vec<refused::PortionRefusals>,
+    rows: Vec<PortionRows>,
+    rejection_list: Vec<rejections::PortionRefusals>,
     /// The error that ends the pipe after these rows.
     failed: Option<Error>,
     /// Whether the input has ended.
     ends: bool,
 }
 
-enum MadeRows {
+enum PortionRows {
     Written(OutputRows),
     Rows(RecordBatch),
 }
@@ -137,14 +137,14 @@ enum MadeRows {
 impl Target {
     /// Writes the result of a portion. Returns whether everything is done.
     fn put(&mut self, made: PortionResult) -> Result<bool> {
-        for refused in made.refused {
-            self.refusals.take(&refused)?;
+        for rejection_list in made.rejection_list {
+            self.refusals.take(&rejection_list)?;
         }
         for rows in made.rows {
             match (&mut self.to, rows) {
-                (Goal::Output(output), MadeRows::Written(written)) => output.put(written)?,
+                (Goal::Output(output), PortionRows::Written(written)) => output.put(written)?,
                 // A query that needs no more rows has ended, and reports that itself.
-                (Goal::Query(query), MadeRows::Rows(rows)) => drop(query.send(Some(rows))),
+                (Goal::Query(query), PortionRows::Rows(rows)) => drop(query.send(Some(rows))),
                 _ => return Err(Error::bug("rows of a pipe that are not for its end")),
             }
         }
@@ -184,7 +184,7 @@ impl Worker {
             let next = self.next.lock().unwrap_or_else(PoisonError::into_inner).recv();
             // The input thread ends after the last portion.
             let Ok((number, portion)) = next else { return };
-            let made = self.made(number, portion, form);
+            let made = self.process_portion(number, portion, form);
             match self.turns.take(number, |target| target.put(made?)) {
                 Some(Ok(false)) => {}
                 Some(Ok(true)) => drop(self.done.send(Ok(()))),
@@ -194,8 +194,8 @@ impl Worker {
         }
     }
 
-    fn made(&mut self, number: u64, portion: Portion, form: Option<PipeFormat>) -> Result<PortionResult> {
-        let none = PortionResult { rows: Vec::new(), refused: Vec::new(), failed: None, ends: false };
+    fn process_portion(&mut self, number: u64, portion: Portion, form: Option<PipeFormat>) -> Result<PortionResult> {
+        let none = PortionResult { rows: Vec::new(), rejection_list: Vec::new(), failed: None, ends: false };
         let worked = match portion {
             Portion::End => return Ok(PortionResult { ends: true, ..none }),
             Portion::Failed(error) => return Err(error),
@@ -203,10 +203,10 @@ impl Worker {
             Portion::Rows(rows) => self.steps.rows(context(number), rows)?,
         };
         let made = |rows: RecordBatch| match form {
-            Some(form) => form.encode(rows).map(MadeRows::Written),
-            None => Ok(MadeRows::Rows(rows)),
+            Some(form) => form.encode(rows).map(PortionRows::Written),
+            None => Ok(PortionRows::Rows(rows)),
         };
         let rows = worked.rows.into_iter().map(made).collect::<Result<_>>()?;
-        Ok(PortionResult { rows, refused: worked.refused, failed: worked.failed, ..none })
+        Ok(PortionResult { rows, rejection_list: worked.rejection_list, failed: worked.failed, ..none })
     }
 }

@@ -15,7 +15,7 @@ pub const RETRY_FILE_BYTES_MAX: u64 = 1 << 30;
 /// How often a worker process sends a sign of life to its supervisor, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 200;
 /// A worker process that is silent for this long, in milliseconds, does not respond: its supervisor kills it.
-pub const HEARTBEAT_SILENCE_MS_MAX: u64 = 1_500;
+pub const HEARTBEAT_TIMEOUT_MS: u64 = 1_500;
 /// The same, in milliseconds, for a process that is ready to run while others use the processors.
 pub const HEARTBEAT_STARVED_MS_MAX: u64 = 15_000;
 /// The pause before a failed worker process is restarted, in milliseconds. It doubles with every failure.

@@ -119,9 +119,9 @@ async fn accept_all(
 
 /// Returns a notification for the end of standard input, if requested: its other end has exited, in whatever way.
 fn parent_exit(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
-    let gone = Arc::new(tokio::sync::Notify::new());
+    let closed_notice = Arc::new(tokio::sync::Notify::new());
     if counts {
-        let (ended_notice, panicked) = (gone.clone(), gone.clone());
+        let (ended_notice, panicked) = (closed_notice.clone(), closed_notice.clone());
         let wait = move || {
             let mut bytes = [0; 1024];
             while io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
@@ -130,7 +130,7 @@ fn parent_exit(counts: bool) -> Result<Arc<tokio::sync::Notify>> {
         let failed = move |_| panicked.notify_one();
         threads::start("millstream-serve-parent", "the thread that reads standard input", failed, wait)?;
     }
-    Ok(gone)
+    Ok(closed_notice)
 }
 
 /// Counts a connection among the open ones until it is dropped.

@@ -1,9 +1,9 @@
-// A smaller file of the same picture: a browser writes PNG files fast and with all colours, and pages have few.
+// Reduces the size of a screenshot: a browser writes PNG files fast and with all colors, but pages have few.
 import { crc32 as crcOf, deflateSync, inflateSync } from 'node:zlib';
 
 const SIGN = Buffer.from('89504e470d0a1a0a', 'hex'), COLOURS = 128;
 
-/** The bytes of a picture as the browser writes it: 8 bits a channel, not interlaced; red, green and blue, maybe alpha. */
+/** Returns the pixels of a browser's PNG: 8 bits per channel, not interlaced; red, green, blue, and optional alpha. */
 function pixels(png) {
   const header = png.subarray(16, 29), wide = header.readUInt32BE(0), high = header.readUInt32BE(4), channels = { 2: 3, 6: 4 }[header[9]];
   if (header[8] !== 8 || !channels || header[12]) throw new Error('no picture of the kind that the browser makes');
@@ -32,7 +32,7 @@ function chunk(name, data) {
   return out;
 }
 
-/** The picture with the colours that it has most of; the others become those that are nearest. */
+/** Returns the picture with its most frequent colors. Other colors become the nearest of them. */
 export function smaller(png) {
   const { wide, high, channels, all } = pixels(png), counts = new Map();
   const colour = (i) => all[i * channels] << 16 | all[i * channels + 1] << 8 | all[i * channels + 2];

@@ -13,7 +13,7 @@ const UPDATE: &str = "UPDATE_EXPECT";
 pub struct Expected {
     path: PathBuf,
     test: String,
-    told: Vec<Section>,
+    actual: Vec<Section>,
 }
 
 /// A case and its message.
@@ -30,7 +30,7 @@ impl Expected {
         let dir = file.strip_suffix(".rs").expect("a file of tests");
         let module = dir.rsplit_once("tests/").map_or(dir, |(_, module)| module).replace('/', "::");
         let path = root().join(dir).join(format!("{test}.expected"));
-        Expected { path, test: format!("{module}::{test}"), told: Vec::new() }
+        Expected { path, test: format!("{module}::{test}"), actual: Vec::new() }
     }
 
     /// Adds the message of a case. The case may have several lines.
@@ -38,14 +38,14 @@ impl Expected {
         assert!(!case.trim().is_empty(), "a case needs a name: {message}");
         let case = case.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
         assert!(!message.lines().any(is_case), "a line like that of a case: {message}");
-        self.told.push(Section { case, message: message.to_owned() });
+        self.actual.push(Section { case, message: message.to_owned() });
     }
 
     /// Adds an error, which must be the complete message of the case.
     #[track_caller]
-    pub fn error(&mut self, case: &str, told: &str) {
-        let words = told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n'));
-        self.add(case, words.unwrap_or_else(|| panic!("{case}: no error alone: {told}")));
+    pub fn error(&mut self, case: &str, actual: &str) {
+        let message = actual.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n'));
+        self.add(case, message.unwrap_or_else(|| panic!("{case}: no error alone: {actual}")));
     }
 
     /// Checks that the file has exactly these cases and messages.
@@ -70,15 +70,16 @@ impl Expected {
     fn compare(self, fits: fn(&Section, &Section) -> bool, update: bool) -> Result<(), String> {
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         let expected = sections(&text);
-        let same = |(told, expected): (&Section, &Section)| told.case == expected.case && fits(told, expected);
+        let same = |(actual, expected): (&Section, &Section)| actual.case == expected.case && fits(actual, expected);
         // Text outside of all cases would never be compared.
-        let complete = expected.len() == self.told.len() && written(&expected) == text;
-        if complete && self.told.iter().zip(&expected).all(same) {
+        let complete = expected.len() == self.actual.len() && written(&expected) == text;
+        if complete && self.actual.iter().zip(&expected).all(same) {
             return Ok(());
         }
         // A part that still fits stays as it is.
-        let kept = |told: &Section| expected.iter().find(|expected| same((told, *expected))).unwrap_or(told).clone();
-        let new = written(&self.told.iter().map(kept).collect::<Vec<_>>());
+        let kept =
+            |actual: &Section| expected.iter().find(|expected| same((actual, *expected))).unwrap_or(actual).clone();
+        let new = written(&self.actual.iter().map(kept).collect::<Vec<_>>());
         if update {
             std::fs::create_dir_all(self.path.parent().expect("a folder of a file")).expect("a folder can be made");
             std::fs::write(&self.path, new).expect("a file can be written");
@@ -158,23 +159,23 @@ fn difference(old: &str, new: &str) -> String {
     for (a, b) in (0..old.len()).rev().flat_map(|a| (0..new.len()).rev().map(move |b| (a, b))) {
         same[a][b] = if old[a] == new[b] { same[a + 1][b + 1] + 1 } else { same[a + 1][b].max(same[a][b + 1]) };
     }
-    let (mut a, mut b, mut told, mut case) = (0, 0, Vec::new(), None);
+    let (mut a, mut b, mut actual, mut case) = (0, 0, Vec::new(), None);
     while a < old.len() || b < new.len() {
         if a < old.len() && b < new.len() && old[a] == new[b] {
             case = Some(old[a]).filter(|line| is_case(line)).or(case);
             (a, b) = (a + 1, b + 1);
             continue;
         }
-        told.extend(case.take().map(|case| format!("  {case}")));
+        actual.extend(case.take().map(|case| format!("  {case}")));
         if b == new.len() || a < old.len() && same[a + 1][b] >= same[a][b + 1] {
-            told.push(format!("- {}", old[a]));
+            actual.push(format!("- {}", old[a]));
             a += 1;
         } else {
-            told.push(format!("+ {}", new[b]));
+            actual.push(format!("+ {}", new[b]));
             b += 1;
         }
     }
-    told.join("\n")
+    actual.join("\n")
 }
 
 #[cfg(test)]
@@ -185,7 +186,7 @@ mod tests {
         "# kind = \"qeue\"\n# n = 1\nunknown kind\n  did you mean `queue`?\n\n# no sink\nthe job has no sink\n";
 
     /// Returns the messages of these cases, and the file with this text in its own directory.
-    fn expected(text: Option<&str>, told: &[(&str, &str)]) -> (tempfile::TempDir, Expected) {
+    fn expected(text: Option<&str>, actual: &[(&str, &str)]) -> (tempfile::TempDir, Expected) {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("errors/words.expected");
         if let Some(text) = text {
@@ -193,32 +194,36 @@ mod tests {
             std::fs::write(&path, text).unwrap();
         }
         let mut expected = Expected { path, ..Expected::of("tests/tests/cli/errors.rs", "words") };
-        told.iter().for_each(|(case, message)| expected.add(case, message));
+        actual.iter().for_each(|(case, message)| expected.add(case, message));
         (dir, expected)
     }
 
     const QUEUE: (&str, &str) = ("kind = \"qeue\"\nn = 1", "unknown kind\n  did you mean `queue`?");
     const SINK: (&str, &str) = ("no sink", "the job has no sink");
 
-    fn compared(text: Option<&str>, told: &[(&str, &str)], fits: fn(&Section, &Section) -> bool) -> Result<(), String> {
-        expected(text, told).1.compare(fits, false)
+    fn compared(
+        text: Option<&str>,
+        actual: &[(&str, &str)],
+        fits: fn(&Section, &Section) -> bool,
+    ) -> Result<(), String> {
+        expected(text, actual).1.compare(fits, false)
     }
 
     #[test]
     fn messages_equal_the_file() {
         assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::is), Ok(()));
         assert_eq!(compared(Some(FILE), &[QUEUE, SINK], Section::has), Ok(()));
-        let told = [QUEUE, (SINK.0, "error: the job has no sink; add one")];
-        assert_eq!(compared(Some(FILE), &told, Section::has), Ok(()));
+        let actual = [QUEUE, (SINK.0, "error: the job has no sink; add one")];
+        assert_eq!(compared(Some(FILE), &actual, Section::has), Ok(()));
         let parts = "# no sink\nno sink\n…\nadd one\n";
-        assert_eq!(compared(Some(parts), &told[1..], Section::has), Ok(()));
+        assert_eq!(compared(Some(parts), &actual[1..], Section::has), Ok(()));
         // Empty lines at an end, and within.
         for message in ["a\n", "a\n\n", "\na", "a\n\nb", ""] {
-            let told = [("one", message), ("two", message)];
-            let (_dir, mut first) = expected(None, &told);
+            let actual = [("one", message), ("two", message)];
+            let (_dir, mut first) = expected(None, &actual);
             first.path = std::env::temp_dir().join("none");
-            let text = written(&first.told);
-            assert_eq!(compared(Some(&text), &told, Section::is), Ok(()), "{message:?}");
+            let text = written(&first.actual);
+            assert_eq!(compared(Some(&text), &actual, Section::is), Ok(()), "{message:?}");
         }
     }
 
@@ -235,11 +240,11 @@ mod tests {
             vec![QUEUE, SINK, SINK],
             vec![],
         ];
-        for told in wrong {
-            assert!(compared(Some(FILE), &told, Section::is).is_err(), "{told:?}");
+        for actual in wrong {
+            assert!(compared(Some(FILE), &actual, Section::is).is_err(), "{actual:?}");
         }
-        for told in [&[QUEUE, (SINK.0, "the job has no sort")][..], &[SINK, QUEUE], &[QUEUE], &[QUEUE, SINK, SINK]] {
-            assert!(compared(Some(FILE), told, Section::has).is_err(), "{told:?}");
+        for actual in [&[QUEUE, (SINK.0, "the job has no sort")][..], &[SINK, QUEUE], &[QUEUE], &[QUEUE, SINK, SINK]] {
+            assert!(compared(Some(FILE), actual, Section::has).is_err(), "{actual:?}");
         }
         assert!(compared(Some("# no sink\nno sink\n…\nadd one\n"), &[SINK], Section::has).is_err());
         assert!(compared(Some("# no sink\nno sink\n…\n\n"), &[SINK], Section::has).is_err());
@@ -251,28 +256,28 @@ mod tests {
 
     #[test]
     fn a_difference_is_shown_with_what_updates_the_file() {
-        let told = compared(Some(FILE), &[QUEUE, (SINK.0, "add a sink")], Section::is).unwrap_err();
+        let actual = compared(Some(FILE), &[QUEUE, (SINK.0, "add a sink")], Section::is).unwrap_err();
         assert!(
-            told.contains(
+            actual.contains(
                 "errors/words.expected is not what is told:\n  # no sink\n- the job has no sink\n+ add a sink\n"
             ),
-            "{told}"
+            "{actual}"
         );
-        assert!(!told.contains("qeue"), "{told}");
+        assert!(!actual.contains("qeue"), "{actual}");
         let command = "UPDATE_EXPECT=1 cargo test --release --workspace --test millstream_tests cli::errors::words\n";
-        assert!(told.ends_with(command), "{told}");
+        assert!(actual.ends_with(command), "{actual}");
     }
 
     #[test]
     fn an_update_writes_the_messages() {
-        let (dir, told) = expected(None, &[QUEUE, SINK]);
-        assert_eq!(told.compare(Section::is, true), Ok(()));
+        let (dir, actual) = expected(None, &[QUEUE, SINK]);
+        assert_eq!(actual.compare(Section::is, true), Ok(()));
         let text = |dir: &tempfile::TempDir| std::fs::read_to_string(dir.path().join("errors/words.expected")).unwrap();
         assert_eq!(text(&dir), FILE);
         // Parts that fit are left as they are.
-        let (dir, told) =
+        let (dir, actual) =
             expected(Some(FILE), &[(QUEUE.0, "error: unknown thing"), (SINK.0, "error: the job has no sink")]);
-        assert_eq!(told.compare(Section::has, true), Ok(()));
+        assert_eq!(actual.compare(Section::has, true), Ok(()));
         assert_eq!(text(&dir), "# kind = \"qeue\"\n# n = 1\nerror: unknown thing\n\n# no sink\nthe job has no sink\n");
     }
 }

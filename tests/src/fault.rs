@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// When a component shows that it is hostile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FailurePoint {
     /// It cannot be loaded.
     Load,
     /// `describe` fails, or the instance in which it would run.
@@ -42,7 +42,7 @@ pub struct Case {
     /// The world of the component.
     pub world: String,
     /// When it fails.
-    pub place: Place,
+    pub point: FailurePoint,
     /// A piece of the message.
     pub says: String,
     /// A piece of the message where calls are stopped by their instructions.
@@ -70,9 +70,9 @@ enum Form {
     /// Parts of a core module, placed before `prelude/`, from which a component is built.
     Module,
     /// Parts of a component that are appended to a well-behaved plugin.
-    Behind,
+    Appended,
     /// A complete module or component.
-    Whole,
+    Complete,
     /// The file itself.
     File,
 }
@@ -82,8 +82,8 @@ impl Case {
     pub fn component(&self) -> Vec<u8> {
         let mut bytes = match self.form {
             Form::Module => build::plugin(&self.world, &self.text, &self.wit),
-            Form::Behind => build::append_parts(&build::plugin(&self.world, "", ""), &self.text),
-            Form::Whole => build::encoded(&self.text),
+            Form::Appended => build::append_parts(&build::plugin(&self.world, "", ""), &self.text),
+            Form::Complete => build::encoded(&self.text),
             Form::File => self.text.clone().into_bytes(),
         };
         for _ in 0..self.nest {
@@ -111,7 +111,7 @@ impl Case {
         let mut case = Case {
             name,
             world: "transform".into(),
-            place: Place::Call,
+            point: FailurePoint::Call,
             says: String::new(),
             says_with_fuel: String::new(),
             trap: None,
@@ -133,20 +133,23 @@ impl Case {
                 case.set(key, value, &mut rejects);
             }
         }
-        let by_place =
-            if matches!(case.place, Place::Load | Place::Describe) { Rejects::Stop } else { Rejects::Poison };
-        let harmless = if case.place == Place::Nowhere { Rejects::None } else { by_place };
+        let by_point = if matches!(case.point, FailurePoint::Load | FailurePoint::Describe) {
+            Rejects::Stop
+        } else {
+            Rejects::Poison
+        };
+        let harmless = if case.point == FailurePoint::Nowhere { Rejects::None } else { by_point };
         case.rejects = rejects.unwrap_or(harmless);
         // Only code that does not end on its own must reach the time limit, however busy the machine is.
         let time = if case.says.contains("time limit") { "300ms" } else { "20s" };
-        let fuel = if case.place == Place::Nowhere { "2000000000" } else { "20000000" };
+        let fuel = if case.point == FailurePoint::Nowhere { "2000000000" } else { "20000000" };
         for (key, value) in [("time", format!("\"{time}\"")), ("fuel", fuel.into()), ("memory", "\"4MiB\"".into())] {
             case.limits.entry(key.into()).or_insert(value);
         }
         if case.says_with_fuel.is_empty() {
             case.says_with_fuel = case.says.clone();
         }
-        assert!(!case.says.is_empty() || case.place == Place::Nowhere, "{}: it must say something", case.name);
+        assert!(!case.says.is_empty() || case.point == FailurePoint::Nowhere, "{}: it must say something", case.name);
         case.text = build::repeated(&lines.collect::<String>());
         case
     }
@@ -155,10 +158,10 @@ impl Case {
         let unknown = || -> ! { panic!("{}: what is `{key}: {value}`?", self.name) };
         match (key, value) {
             ("world", world) => self.world = world.into(),
-            ("in", "load") => self.place = Place::Load,
-            ("in", "describe") => self.place = Place::Describe,
-            ("in", "call") => self.place = Place::Call,
-            ("in", "nowhere") => self.place = Place::Nowhere,
+            ("in", "load") => self.point = FailurePoint::Load,
+            ("in", "describe") => self.point = FailurePoint::Describe,
+            ("in", "call") => self.point = FailurePoint::Call,
+            ("in", "nowhere") => self.point = FailurePoint::Nowhere,
             ("says", message) => self.says = message.into(),
             ("fuel", message) => self.says_with_fuel = message.into(),
             ("trap", word) => self.trap = Some(word.into()),
@@ -172,8 +175,8 @@ impl Case {
                     self.limits.insert(key.into(), value.into());
                 }
             }
-            ("form", "behind") => self.form = Form::Behind,
-            ("form", "whole") => self.form = Form::Whole,
+            ("form", "behind") => self.form = Form::Appended,
+            ("form", "whole") => self.form = Form::Complete,
             ("form", "file") => self.form = Form::File,
             ("only", "program") => self.in_process = false,
             ("wit", line) => self.wit.push_str(&format!("{line}\n")),

@@ -12,7 +12,7 @@ pub struct Hdfs {
     dir: TempDir,
     port: u16,
     /// The port at which Hadoop's own client puts and gets files for the test.
-    asked: u16,
+    http_port: u16,
     process: Option<Process>,
 }
 
@@ -20,7 +20,7 @@ impl Hdfs {
     /// Starts one and waits until it takes files.
     pub fn start() -> Hdfs {
         let dir = TempDir::new().expect("a temporary folder");
-        let mut hdfs = Hdfs { dir, port: free_port(), asked: free_port(), process: None };
+        let mut hdfs = Hdfs { dir, port: free_port(), http_port: free_port(), process: None };
         hdfs.start_again();
         hdfs
     }
@@ -33,7 +33,7 @@ impl Hdfs {
     /// Starts it with what it held before, on the same port, and waits until it takes files.
     pub fn start_again(&mut self) {
         let mut command = Command::new(root().join("scripts/hdfs.sh"));
-        command.args([self.port, self.asked].map(|port| port.to_string())).arg(self.dir.path().join("data"));
+        command.args([self.port, self.http_port].map(|port| port.to_string())).arg(self.dir.path().join("data"));
         let mut process = Process::start(&mut command);
         process.wait_until("the cluster takes files", |_| {
             matches!(self.send_request("PUT", "/started", b"x"), Some((200, _))) && self.get("/started").is_some()
@@ -72,7 +72,7 @@ impl Hdfs {
 
     /// Returns the status and the body of the response, or `None` without a response.
     fn send_request(&self, method: &str, path: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-        let mut server = TcpStream::connect(("127.0.0.1", self.asked)).ok()?;
+        let mut server = TcpStream::connect(("127.0.0.1", self.http_port)).ok()?;
         server.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
         let head = format!(
             "{method} {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",

@@ -117,13 +117,13 @@ impl HttpClient {
 /// A server that responds as a test says, and records its requests. It stops when this is dropped.
 pub struct HttpServer {
     port: u16,
-    heard: Arc<Heard>,
+    received: Arc<ReceivedRequests>,
 }
 
 /// The state shared by all connections of a server.
 #[derive(Default)]
-pub(crate) struct Heard {
-    asked: Mutex<Vec<HttpRequest>>,
+pub(crate) struct ReceivedRequests {
+    requests: Mutex<Vec<HttpRequest>>,
     over: AtomicBool,
 }
 
@@ -146,19 +146,19 @@ impl HttpRequest {
 }
 
 impl HttpServer {
-    /// Listens on this port of 127.0.0.1. `answer` gets a request and the number of requests before it. It returns the status,
+    /// Listens on this port of 127.0.0.1. `respond` gets a request and the number of requests before it. It returns the status,
     /// more header lines and the body, or `None` for no response.
     pub fn start(
         port: u16,
-        answer: impl Fn(&HttpRequest, usize) -> Option<(u16, String, String)> + Send + Sync + 'static,
+        respond: impl Fn(&HttpRequest, usize) -> Option<(u16, String, String)> + Send + Sync + 'static,
     ) -> HttpServer {
-        HttpServer::listen(port, move |stream, heard| serve(stream, heard, &answer))
+        HttpServer::listen(port, move |stream, received| serve(stream, received, &respond))
     }
 
     /// Listens on this port of 127.0.0.1; each connection has a thread of its own.
     pub(crate) fn listen(
         port: u16,
-        serve: impl Fn(BufReader<TcpStream>, &Arc<Heard>) + Send + Sync + 'static,
+        serve: impl Fn(BufReader<TcpStream>, &Arc<ReceivedRequests>) + Send + Sync + 'static,
     ) -> HttpServer {
         // Another test may have tried this port for itself just now.
         let mut listener = None;
@@ -168,20 +168,20 @@ impl HttpServer {
         });
         let listener = listener.expect("nobody listens there");
         listener.set_nonblocking(true).expect("a listener");
-        let heard = Arc::new(Heard::default());
-        let server = HttpServer { port, heard: heard.clone() };
+        let received = Arc::new(ReceivedRequests::default());
+        let server = HttpServer { port, received: received.clone() };
         let serve = Arc::new(serve);
         std::thread::spawn(move || {
-            while !heard.is_over() {
+            while !received.is_over() {
                 let Ok((stream, _)) = listener.accept() else {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 };
-                let (heard, serve) = (heard.clone(), serve.clone());
+                let (received, serve) = (received.clone(), serve.clone());
                 std::thread::spawn(move || {
                     let _ = stream.set_nonblocking(false);
                     let _ = stream.set_read_timeout(Some(Duration::from_millis(20)));
-                    serve(BufReader::new(stream), &heard);
+                    serve(BufReader::new(stream), &received);
                 });
             }
         });
@@ -195,17 +195,17 @@ impl HttpServer {
 
     /// Returns the requests received so far.
     pub fn requests(&self) -> Vec<HttpRequest> {
-        self.heard.asked.lock().expect("no server panics").clone()
+        self.received.requests.lock().expect("no server panics").clone()
     }
 }
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        self.heard.over.store(true, Ordering::Release);
+        self.received.over.store(true, Ordering::Release);
     }
 }
 
-impl Heard {
+impl ReceivedRequests {
     /// Whether the test is over.
     pub fn is_over(&self) -> bool {
         self.over.load(Ordering::Acquire)
@@ -214,18 +214,18 @@ impl Heard {
     /// The next request of a connection, and how many came before it on all of them; `None` at its end.
     pub fn next(&self, stream: &mut BufReader<TcpStream>) -> Option<(HttpRequest, usize)> {
         let request = read_request(stream, &self.over)?;
-        let mut asked = self.asked.lock().expect("no server panics");
-        asked.push(request.clone());
-        Some((request, asked.len() - 1))
+        let mut requests = self.requests.lock().expect("no server panics");
+        requests.push(request.clone());
+        Some((request, requests.len() - 1))
     }
 }
 
 type Responder = dyn Fn(&HttpRequest, usize) -> Option<(u16, String, String)>;
 
 /// Serves one connection until it or the server ends.
-fn serve(mut stream: BufReader<TcpStream>, heard: &Heard, answer: &Responder) {
-    while let Some((request, before)) = heard.next(&mut stream) {
-        let Some((status, more, body)) = answer(&request, before) else { return };
+fn serve(mut stream: BufReader<TcpStream>, received: &ReceivedRequests, respond: &Responder) {
+    while let Some((request, before)) = received.next(&mut stream) {
+        let Some((status, more, body)) = respond(&request, before) else { return };
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\n{more}\r\n", body.len());
         if stream.get_mut().write_all(format!("{head}{body}").as_bytes()).is_err() {
             return;

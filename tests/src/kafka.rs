@@ -177,15 +177,15 @@ impl Broker {
         let open = self.address();
         let mut names = vec![("GUARDED".to_owned(), self.guarded_port, self.guarded_port)];
         let more = relayed.iter().enumerate();
-        names.extend(more.map(|(at, (own, told))| (format!("GUARDED{at}"), *own, *told)));
+        names.extend(more.map(|(at, (own, advertised))| (format!("GUARDED{at}"), *own, *advertised)));
         let all = |of: &dyn Fn(&(String, u16, u16)) -> String| names.iter().map(of).collect::<Vec<_>>().join(",");
-        let (own, told) = (
+        let (own, advertised) = (
             all(&|(name, own, _)| format!("{name}://127.0.0.1:{own}")),
-            all(&|(name, _, told)| format!("{name}://127.0.0.1:{told}")),
+            all(&|(name, _, advertised)| format!("{name}://127.0.0.1:{advertised}")),
         );
         let controller = self.controller_port;
         lines.push(format!("listeners=PLAINTEXT://{open},{own},CONTROLLER://127.0.0.1:{controller}"));
-        lines.push(format!("advertised.listeners=PLAINTEXT://{open},{told}"));
+        lines.push(format!("advertised.listeners=PLAINTEXT://{open},{advertised}"));
         let kinds = all(&|(name, ..)| format!("{name}:{kind}"));
         lines.push(format!("listener.security.protocol.map=PLAINTEXT:PLAINTEXT,{kinds},CONTROLLER:PLAINTEXT"));
         if *login {
@@ -259,10 +259,10 @@ impl Running {
             });
         }
         let (end, ends) = mpsc::channel::<()>();
-        let (tell, message) = mpsc::channel();
+        let (sender, message) = mpsc::channel();
         let keeper = std::thread::spawn(move || {
             let child = command.spawn().unwrap_or_else(|cause| panic!("cannot start {command:?}: {cause}"));
-            let _ = tell.send(child);
+            let _ = sender.send(child);
             // A thread that is not stopped ends with this process.
             let _ = ends.recv();
         });

@@ -209,7 +209,7 @@ impl Kinesis {
 }
 
 /// Aggregates several records (keys and data) into one, as the Kinesis Producer Library does.
-pub fn packed(records: &[(&str, &str)]) -> Vec<u8> {
+pub fn aggregated(records: &[(&str, &str)]) -> Vec<u8> {
     let mut message = Vec::new();
     let field = |to: &mut Vec<u8>, number: u8, bytes: &[u8]| {
         to.extend([number << 3 | 2, u8::try_from(bytes.len()).expect("it is short")]);

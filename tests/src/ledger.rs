@@ -12,7 +12,7 @@ use std::thread;
 pub struct Ledger {
     /// The port it listens on.
     pub port: u16,
-    told: Arc<Mutex<LedgerState>>,
+    state: Arc<Mutex<LedgerState>>,
 }
 
 /// What a server has received, and how it behaves.
@@ -24,7 +24,7 @@ pub struct LedgerState {
     /// Connections that were cut.
     pub cut: usize,
     /// The number of commits that get no response.
-    pub silent: usize,
+    pub unresponsive: usize,
     /// Whether it responds to nobody.
     pub away: bool,
     random: Option<Random>,
@@ -59,7 +59,7 @@ impl Sink {
         self.batches.iter().flat_map(|(_, rows)| rows.clone()).collect()
     }
 
-    fn held(&self) -> u64 {
+    fn last_committed(&self) -> u64 {
         self.batches.last().map_or(0, |(batch, _)| *batch)
     }
 }
@@ -68,8 +68,8 @@ impl Ledger {
     /// Listens; with a `seed` it cuts connections.
     pub fn start(port: u16, seed: Option<u64>) -> Ledger {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let told = LedgerState { random: seed.map(Random::new), ..LedgerState::default() };
-        let ledger = Ledger { port, told: Arc::new(Mutex::new(told)) };
+        let state = LedgerState { random: seed.map(Random::new), ..LedgerState::default() };
+        let ledger = Ledger { port, state: Arc::new(Mutex::new(state)) };
         let serving = ledger.clone();
         thread::spawn(move || {
             for connection in listener.incoming() {
@@ -82,7 +82,7 @@ impl Ledger {
 
     /// What it has received.
     pub fn state(&self) -> MutexGuard<'_, LedgerState> {
-        self.told.lock().unwrap()
+        self.state.lock().unwrap()
     }
 
     /// Its data, by job and sink.
@@ -102,17 +102,17 @@ impl Ledger {
 
     /// Drops the last batches and all current connections.
     pub fn forget(&self, batches: usize) {
-        let mut told = self.state();
-        told.away = true;
-        told.sinks.values_mut().for_each(|sink| sink.batches.truncate(sink.batches.len() - batches));
+        let mut state = self.state();
+        state.away = true;
+        state.sinks.values_mut().for_each(|sink| sink.batches.truncate(sink.batches.len() - batches));
     }
 
     fn serve(&self, connection: TcpStream) {
         let (mut answers, received) = (connection.try_clone().unwrap(), BufReader::new(connection));
         let (mut key, mut own, mut rows) = (None::<String>, (0, 0), Vec::new());
         for line in received.lines().map_while(Result::ok) {
-            let mut told = self.state();
-            if told.away {
+            let mut state = self.state();
+            if state.away {
                 let _ = answers.shutdown(Shutdown::Both);
                 return;
             }
@@ -120,17 +120,17 @@ impl Ledger {
             let response = match word {
                 "ASK" => {
                     // A sink that was never opened does not exist.
-                    let held = told.sinks.get_mut(rest).map(|sink| {
+                    let last_committed = state.sinks.get_mut(rest).map(|sink| {
                         sink.requests.push(SinkRequest::Held);
-                        sink.held()
+                        sink.last_committed()
                     });
-                    Some(format!("HELD {}\n", held.unwrap_or_default()))
+                    Some(format!("HELD {}\n", last_committed.unwrap_or_default()))
                 }
                 "OPEN" => {
                     let (of, number) = rest.split_once(' ').unwrap();
                     let generation = number.parse().unwrap();
                     key = Some(of.to_owned());
-                    let sink = told.sinks.entry(of.to_owned()).or_default();
+                    let sink = state.sinks.entry(of.to_owned()).or_default();
                     Some(match sink.generation > generation {
                         true => "LOST\n".to_owned(),
                         false => {
@@ -139,7 +139,7 @@ impl Ledger {
                             own = (generation, sink.serial);
                             sink.opened.push(generation);
                             sink.requests.push(SinkRequest::Open);
-                            format!("HELD {}\n", sink.held())
+                            format!("HELD {}\n", sink.last_committed())
                         }
                     })
                 }
@@ -151,21 +151,21 @@ impl Ledger {
                 "ROW" => {
                     match key {
                         Some(_) => rows.push(rest.to_owned()),
-                        None => told.loose.push(rest.to_owned()),
+                        None => state.loose.push(rest.to_owned()),
                     }
                     None
                 }
-                "COMMIT" => match told.commit(key.as_deref(), own, rest.parse().unwrap(), &mut rows) {
+                "COMMIT" => match state.commit(key.as_deref(), own, rest.parse().unwrap(), &mut rows) {
                     Some(response) => Some(response),
                     None => {
-                        told.cut += 1;
+                        state.cut += 1;
                         let _ = answers.shutdown(Shutdown::Both);
                         return;
                     }
                 },
                 _ => panic!("{line:?}"),
             };
-            drop(told);
+            drop(state);
             if response.is_some_and(|response| answers.write_all(response.as_bytes()).is_err()) {
                 return;
             }
@@ -177,9 +177,9 @@ impl LedgerState {
     /// Returns the response to a commit; `None` closes the connection.
     fn commit(&mut self, key: Option<&str>, own: (u64, u64), batch: u64, rows: &mut Vec<String>) -> Option<String> {
         let Some(key) = key else {
-            let silent = self.silent > 0;
-            self.silent = self.silent.saturating_sub(1);
-            return (!silent).then(|| "DONE\n".to_owned());
+            let unresponsive = self.unresponsive > 0;
+            self.unresponsive = self.unresponsive.saturating_sub(1);
+            return (!unresponsive).then(|| "DONE\n".to_owned());
         };
         let sink = self.sinks.get_mut(key).unwrap();
         if (sink.generation, sink.serial) > own {

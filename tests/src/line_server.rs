@@ -35,12 +35,12 @@ impl LineServer {
         let hearing = clients.clone();
         let accepting = std::thread::spawn(move || {
             for client in listener.incoming() {
-                let mut held = hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if held.ended {
+                let mut state = hearing.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.ended {
                     return;
                 }
-                held.last = client.ok();
-                held.count += 1;
+                state.last = client.ok();
+                state.count += 1;
                 hearing.1.notify_all();
             }
         });
@@ -67,35 +67,35 @@ impl LineServer {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn held(&self) -> MutexGuard<'_, Clients> {
+    fn connected(&self) -> MutexGuard<'_, Clients> {
         self.clients.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many clients have connected so far.
     pub fn connections(&self) -> usize {
-        self.held().count
+        self.connected().count
     }
 
     /// Waits until more than `before` clients have connected.
     pub fn wait_for_connection(&self, before: usize) {
-        let held = self.held();
-        let (held, _) = self
+        let connected = self.connected();
+        let (connected, _) = self
             .clients
             .1
-            .wait_timeout_while(held, DEADLINE, |clients| clients.count <= before)
+            .wait_timeout_while(connected, DEADLINE, |clients| clients.count <= before)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(held.count > before, "nobody connected with {}", self.port);
+        assert!(connected.count > before, "nobody connected with {}", self.port);
     }
 
     /// Sends to the last client; whether it could.
     pub fn send(&self, bytes: impl AsRef<[u8]>) -> bool {
-        let client = self.held().last.as_ref().and_then(|client| client.try_clone().ok());
+        let client = self.connected().last.as_ref().and_then(|client| client.try_clone().ok());
         client.is_some_and(|mut client| client.write_all(bytes.as_ref()).is_ok())
     }
 
     /// Ends the connection with the last client.
     pub fn hang_up(&self) {
-        if let Some(client) = self.held().last.take() {
+        if let Some(client) = self.connected().last.take() {
             let _ = client.shutdown(Shutdown::Both);
         }
     }
@@ -104,7 +104,7 @@ impl LineServer {
 impl Drop for LineServer {
     /// Closes the port.
     fn drop(&mut self) {
-        self.held().ended = true;
+        self.connected().ended = true;
         self.hang_up();
         // Wakes the thread, once: as soon as the port is free, another test may get it, and would take a second connection for a client.
         let _ = TcpStream::connect(("127.0.0.1", self.port));

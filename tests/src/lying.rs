@@ -15,14 +15,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The server. It stops when this is dropped.
 pub struct LyingRegistry {
     port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
     is_over: Arc<AtomicBool>,
     listener: Option<JoinHandle<()>>,
 }
 
 /// A request.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct LyingRequest {
     /// For example `GET`.
     pub method: String,
     /// Includes the query string.
@@ -35,7 +35,7 @@ pub struct Asked {
 
 /// A response.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct LyingResponse {
     /// All bytes, from the status line on.
     pub bytes: Vec<u8>,
     /// What follows the bytes.
@@ -55,46 +55,46 @@ pub enum Then {
     Drip(Vec<u8>),
 }
 
-impl Answer {
+impl LyingResponse {
     /// A response with a body and its length.
-    pub fn new(status: u16, kind: &str, body: &[u8]) -> Answer {
+    pub fn new(status: u16, kind: &str, body: &[u8]) -> LyingResponse {
         let head = format!(
             "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        Answer { bytes: [head.as_bytes(), body].concat(), then: Then::Close }
+        LyingResponse { bytes: [head.as_bytes(), body].concat(), then: Then::Close }
     }
 
     /// Only these bytes.
-    pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
-        Answer { bytes: bytes.as_ref().to_vec(), then: Then::Close }
+    pub fn raw(bytes: impl AsRef<[u8]>) -> LyingResponse {
+        LyingResponse { bytes: bytes.as_ref().to_vec(), then: Then::Close }
     }
 
     /// A 404 response.
-    pub fn missing() -> Answer {
-        Answer::new(404, "application/json", br#"{"errors":[{"code":"NOT_FOUND","message":"not found"}]}"#)
+    pub fn missing() -> LyingResponse {
+        LyingResponse::new(404, "application/json", br#"{"errors":[{"code":"NOT_FOUND","message":"not found"}]}"#)
     }
 
     /// Elsewhere.
-    pub fn redirect(to: &str) -> Answer {
-        Answer::new(307, "text/plain", b"").with("Location", to)
+    pub fn redirect(to: &str) -> LyingResponse {
+        LyingResponse::new(307, "text/plain", b"").with("Location", to)
     }
 
     /// Adds a header.
-    pub fn with(mut self, name: &str, value: &str) -> Answer {
+    pub fn with(mut self, name: &str, value: &str) -> LyingResponse {
         let at = self.bytes.windows(2).position(|two| two == b"\r\n").expect("a status line") + 2;
         self.bytes.splice(at..at, format!("{name}: {value}\r\n").into_bytes());
         self
     }
 
     /// Keeps only the first `bytes` bytes.
-    pub fn cut(mut self, bytes: usize) -> Answer {
+    pub fn cut(mut self, bytes: usize) -> LyingResponse {
         self.bytes.truncate(bytes);
         self
     }
 
     /// Sets what follows.
-    pub fn then(mut self, then: Then) -> Answer {
+    pub fn then(mut self, then: Then) -> LyingResponse {
         self.then = then;
         self
     }
@@ -102,24 +102,24 @@ impl Answer {
 
 impl LyingRegistry {
     /// Starts it on a free port of 127.0.0.1.
-    pub fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> LyingRegistry {
+    pub fn start(respond: impl Fn(&LyingRequest) -> LyingResponse + Send + Sync + 'static) -> LyingRegistry {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let (asked, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (seen, over, answer) = (asked.clone(), is_over.clone(), Arc::new(answer));
+        let (requests, is_over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (seen, over, respond) = (requests.clone(), is_over.clone(), Arc::new(respond));
         let listener = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if over.load(Ordering::Relaxed) {
                     break;
                 }
-                let (seen, over, answer) = (seen.clone(), over.clone(), answer.clone());
+                let (seen, over, respond) = (seen.clone(), over.clone(), respond.clone());
                 std::thread::spawn(move || {
                     // The client may disconnect at any time.
-                    let _ = serve(stream, &seen, &over, &*answer);
+                    let _ = serve(stream, &seen, &over, &*respond);
                 });
             }
         });
-        LyingRegistry { port, asked, is_over, listener: Some(listener) }
+        LyingRegistry { port, requests, is_over, listener: Some(listener) }
     }
 
     /// `127.0.0.1:PORT`.
@@ -129,7 +129,7 @@ impl LyingRegistry {
 
     /// Returns the requests so far, for example `GET /v2/`.
     pub fn requests(&self) -> Vec<String> {
-        self.asked.lock().expect("no connection panics").clone()
+        self.requests.lock().expect("no connection panics").clone()
     }
 }
 
@@ -148,7 +148,7 @@ fn serve(
     mut stream: TcpStream,
     seen: &Mutex<Vec<String>>,
     over: &AtomicBool,
-    answer: &dyn Fn(&Asked) -> Answer,
+    respond: &dyn Fn(&LyingRequest) -> LyingResponse,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(LOOK_EVERY))?;
     let Some(head) = head(&mut stream, over)? else { return Ok(()) };
@@ -160,7 +160,7 @@ fn serve(
         seen.push(line.clone());
         seen.iter().filter(|other| **other == line).count() - 1
     };
-    let Answer { bytes, then } = answer(&Asked { method: method.clone(), path, head, before });
+    let LyingResponse { bytes, then } = respond(&LyingRequest { method: method.clone(), path, head, before });
     // A response to HEAD has no body.
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
     stream.write_all(if method == "HEAD" { &bytes[..end] } else { &bytes })?;

@@ -47,10 +47,10 @@ const TEST: &str = "operators::memory::measuring";
 /// starts it: this program, again. Its test `measuring` calls [`measure`].
 pub fn measured(command: &Command, time: Duration) -> Measured {
     let dir = tempfile::TempDir::new().expect("a temporary folder");
-    let texts = std::iter::once(command.get_program()).chain(command.get_args());
-    let texts: Vec<&str> = texts.map(|word| word.to_str().expect("plain words")).collect();
+    let strings = std::iter::once(command.get_program()).chain(command.get_args());
+    let strings: Vec<&str> = strings.map(|word| word.to_str().expect("plain words")).collect();
     let here = command.get_current_dir().expect("a folder to run in").to_str().expect("a plain path");
-    std::fs::write(dir.path().join("order"), serde_json::json!({ "words": texts, "here": here }).to_string())
+    std::fs::write(dir.path().join("order"), serde_json::json!({ "words": strings, "here": here }).to_string())
         .expect("a file can be written");
     let this = std::env::current_exe().expect("a test knows its path");
     let mut small = Command::new(this);
@@ -73,10 +73,10 @@ pub fn measure() {
     let Some(dir) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
     let order = std::fs::read_to_string(dir.join("order")).expect("there is an order");
     let order: serde_json::Value = serde_json::from_str(&order).expect("it is JSON");
-    let mut texts = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
+    let mut strings = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
     let file = |name: &str| File::create(dir.join(name)).expect("a file can be made");
-    let mut command = Command::new(texts.next().expect("a program"));
-    command.args(texts).current_dir(order["here"].as_str().expect("a folder")).env_remove(ORDER);
+    let mut command = Command::new(strings.next().expect("a program"));
+    command.args(strings).current_dir(order["here"].as_str().expect("a directory")).env_remove(ORDER);
     command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
     let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     let id = libc::pid_t::try_from(child.id()).expect("a process id");

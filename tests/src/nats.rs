@@ -27,7 +27,7 @@ pub struct Nats {
 
 /// A message in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredMessage {
     /// Its sequence number.
     pub sequence: u64,
     /// Its subject.
@@ -153,7 +153,7 @@ impl Nats {
 
     /// Returns the messages of a stream, in order.
     #[track_caller]
-    pub fn messages(&self, stream: &str) -> Vec<Kept> {
+    pub fn messages(&self, stream: &str) -> Vec<StoredMessage> {
         let state = self.send_request(&format!("STREAM.INFO.{stream}"), &json!({}))["state"].clone();
         let mut kept = Vec::new();
         let mut client = Client::connect(self.port, &self.login).expect("it answers");
@@ -165,7 +165,7 @@ impl Nats {
             let message = &response["message"];
             if let Some(subject) = message["subject"].as_str() {
                 let data = STANDARD.decode(message["data"].as_str().unwrap_or_default()).expect("base64");
-                kept.push(Kept { sequence, subject: subject.to_owned(), data });
+                kept.push(StoredMessage { sequence, subject: subject.to_owned(), data });
             }
         }
         kept
@@ -240,8 +240,8 @@ impl Client {
         self.write(&bytes)?;
         loop {
             let line = self.line()?;
-            let texts: Vec<&str> = line.split_ascii_whitespace().collect();
-            match texts[..] {
+            let strings: Vec<&str> = line.split_ascii_whitespace().collect();
+            match strings[..] {
                 ["PING"] => self.write(b"PONG\r\n")?,
                 ["MSG" | "HMSG", to, .., length] => {
                     let mut payload = vec![0; length.parse::<usize>().map_err(Error::other)? + 2];

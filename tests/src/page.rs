@@ -6,23 +6,23 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 
 /// A page that a process serves.
-pub struct Seen {
+pub struct PageAddress {
     /// The port it listens on.
     pub port: u16,
     /// The token that it requires.
     pub token: String,
 }
 
-impl Seen {
+impl PageAddress {
     /// The page of a job that is started with these arguments.
-    pub fn start(trial: &Trial, arguments: &[&str]) -> (Process, Seen) {
+    pub fn start(trial: &Trial, arguments: &[&str]) -> (Process, PageAddress) {
         let mut job = Process::start(&mut trial.isolated_command(&[&["run", "job.toml"], arguments].concat()));
-        let seen = Seen::of(&mut job);
+        let seen = PageAddress::of(&mut job);
         (job, seen)
     }
 
     /// The page of a process.
-    pub fn of(process: &mut Process) -> Seen {
+    pub fn of(process: &mut Process) -> PageAddress {
         process.wait_until("it says where its page is", |process| address(process).is_some());
         address(process).unwrap()
     }
@@ -113,12 +113,12 @@ pub fn head(stream: &mut impl BufRead) -> (u16, Vec<(String, String)>) {
 }
 
 /// The address that a process has printed.
-fn address(process: &Process) -> Option<Seen> {
+fn address(process: &Process) -> Option<PageAddress> {
     let text = process.stderr() + &process.stdout();
     let (_, printed) = text.split_once("http://127.0.0.1:")?;
     let (port, rest) = printed.split_once("/?token=")?;
     let (token, _) = rest.split_once('\n')?;
-    Some(Seen { port: port.parse().ok()?, token: token.to_owned() })
+    Some(PageAddress { port: port.parse().ok()?, token: token.to_owned() })
 }
 
 /// The next event of a stream.

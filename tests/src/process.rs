@@ -11,8 +11,8 @@ use std::time::Duration;
 pub struct Process {
     child: Child,
     shown: String,
-    stdout: Said,
-    stderr: Said,
+    stdout: Output,
+    stderr: Output,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -29,9 +29,9 @@ pub struct Ended {
 
 /// The output of a process so far, on one of its streams.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
+struct Output(Arc<Mutex<Vec<u8>>>);
 
-impl Said {
+impl Output {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().expect("no reader panics")).into_owned()
     }
@@ -53,7 +53,7 @@ impl Process {
         let shown = format!("{command:?}");
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
-        let (stdout, stderr) = (Said::default(), Said::default());
+        let (stdout, stderr) = (Output::default(), Output::default());
         let readers = vec![
             stdout.gather(child.stdout.take().expect("it is piped")),
             stderr.gather(child.stderr.take().expect("it is piped")),
@@ -130,7 +130,7 @@ impl Process {
             holds = condition(self);
         }
         if !holds {
-            panic!("{} did not get so far that {what} ({}){}", self.shown, describe_exit(ended), self.story());
+            panic!("{} did not get so far that {what} ({}){}", self.shown, describe_exit(ended), self.output_text());
         }
     }
 
@@ -166,7 +166,7 @@ impl Process {
             status = self.child.try_wait().expect("a child can be waited for");
             status.is_some()
         });
-        assert!(ended, "{} did not end within {time:?}{}", self.shown, self.story());
+        assert!(ended, "{} did not end within {time:?}{}", self.shown, self.output_text());
         self.readers.drain(..).for_each(|reader| reader.join().expect("no reader panics"));
         Ended { code: status.and_then(|s| s.code()), stdout: self.stdout(), stderr: self.stderr() }
     }
@@ -200,7 +200,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    fn story(&self) -> String {
+    fn output_text(&self) -> String {
         format!("\n--- stdout\n{}\n--- stderr\n{}", self.stdout(), self.stderr())
     }
 }

@@ -100,10 +100,10 @@ impl Rabbitmq {
     }
 
     /// A process that answers each request on a line of its standard input with a line: it need not start for each.
-    pub fn asker(&self) -> Process {
+    pub fn client(&self) -> Process {
         let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
         let program = root().join("tests/servers/rabbitmq.py");
-        command.arg("ask").arg(program).args([&self.ports[0].to_string(), "guest", "guest", "-"]);
+        command.arg("client").arg(program).args([&self.ports[0].to_string(), "guest", "guest", "-"]);
         Process::start(&mut command)
     }
 
@@ -121,7 +121,7 @@ impl Rabbitmq {
     pub fn try_ask(&self, request: &Value) -> Option<Value> {
         let mut command = Command::new(root().join("scripts/rabbitmq.sh"));
         let program = root().join("tests/servers/rabbitmq.py");
-        command.arg("ask").arg(program).args([&self.ports[0].to_string(), "guest", "guest", &request.to_string()]);
+        command.arg("client").arg(program).args([&self.ports[0].to_string(), "guest", "guest", &request.to_string()]);
         let ended = Process::start(&mut command).wait();
         (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
     }

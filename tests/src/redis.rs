@@ -19,7 +19,7 @@ pub struct Redis {
 
 /// A server's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum RedisReply {
     /// A null response.
     None,
     /// A number.
@@ -27,7 +27,7 @@ pub enum Answer {
     /// Text, of any bytes.
     Bytes(Vec<u8>),
     /// Several responses.
-    List(Vec<Answer>),
+    List(Vec<RedisReply>),
     /// An error.
     Error(String),
 }
@@ -82,8 +82,8 @@ impl Redis {
         command.arg(self.port.to_string()).arg(self.dir.path().join("data")).args(&self.options);
         let mut process = Process::start(&mut command);
         let port = self.port;
-        process.wait_until("Redis answers", |_| match ask_at(port, &[b"PING"]) {
-            Ok(Answer::Error(why)) => why.starts_with("NOAUTH"),
+        process.wait_until("Redis answers", |_| match send_to(port, &[b"PING"]) {
+            Ok(RedisReply::Error(why)) => why.starts_with("NOAUTH"),
             response => response.is_ok(),
         });
         self.process = Some(process);
@@ -114,10 +114,10 @@ impl Redis {
     /// # Panics
     /// If the server does not respond or reports an error.
     #[track_caller]
-    pub fn send_request(&self, texts: &[&str]) -> Answer {
-        let texts: Vec<&[u8]> = texts.iter().map(|word| word.as_bytes()).collect();
-        match ask_at(self.port, &texts) {
-            Ok(Answer::Error(why)) => panic!("{why}"),
+    pub fn send_request(&self, strings: &[&str]) -> RedisReply {
+        let strings: Vec<&[u8]> = strings.iter().map(|word| word.as_bytes()).collect();
+        match send_to(self.port, &strings) {
+            Ok(RedisReply::Error(why)) => panic!("{why}"),
             Ok(response) => response,
             Err(error) => panic!("Redis does not answer: {error}"),
         }
@@ -130,12 +130,12 @@ impl Redis {
 
     /// The same for the server on a port, which may be killed at any time.
     pub fn try_add_at(port: u16, stream: &str, fields: &[(&str, &[u8])]) -> bool {
-        let mut texts: Vec<&[u8]> = vec![b"XADD", stream.as_bytes(), b"*"];
-        fields.iter().for_each(|(name, value)| texts.extend([name.as_bytes(), value]));
-        match ask_at(port, &texts) {
+        let mut strings: Vec<&[u8]> = vec![b"XADD", stream.as_bytes(), b"*"];
+        fields.iter().for_each(|(name, value)| strings.extend([name.as_bytes(), value]));
+        match send_to(port, &strings) {
             // The server is still starting.
-            Ok(Answer::Error(why)) if why.starts_with("LOADING") => false,
-            Ok(Answer::Error(why)) => panic!("{why}"),
+            Ok(RedisReply::Error(why)) if why.starts_with("LOADING") => false,
+            Ok(RedisReply::Error(why)) => panic!("{why}"),
             response => response.is_ok(),
         }
     }
@@ -150,26 +150,26 @@ impl Redis {
     /// The fields of all entries of a stream, in order.
     #[track_caller]
     pub fn entries(&self, stream: &str) -> Vec<Vec<(String, Vec<u8>)>> {
-        let Answer::List(entries) = self.send_request(&["XRANGE", stream, "-", "+"]) else { panic!("no list") };
-        let entry = |entry: Answer| {
-            let Answer::List(entry) = entry else { panic!("no entry") };
-            let [_, Answer::List(fields)] = &entry[..] else { panic!("no fields") };
-            let bytes = |response: &Answer| match response {
-                Answer::Bytes(bytes) => bytes.clone(),
+        let RedisReply::List(entries) = self.send_request(&["XRANGE", stream, "-", "+"]) else { panic!("no list") };
+        let entry = |entry: RedisReply| {
+            let RedisReply::List(entry) = entry else { panic!("no entry") };
+            let [_, RedisReply::List(fields)] = &entry[..] else { panic!("no fields") };
+            let bytes = |response: &RedisReply| match response {
+                RedisReply::Bytes(bytes) => bytes.clone(),
                 other => panic!("{other:?}"),
             };
-            let pair = |pair: &[Answer]| (String::from_utf8_lossy(&bytes(&pair[0])).into_owned(), bytes(&pair[1]));
+            let pair = |pair: &[RedisReply]| (String::from_utf8_lossy(&bytes(&pair[0])).into_owned(), bytes(&pair[1]));
             fields.chunks(2).map(pair).collect()
         };
         entries.into_iter().map(entry).collect()
     }
 }
 
-fn ask_at(port: u16, texts: &[&[u8]]) -> std::io::Result<Answer> {
+fn send_to(port: u16, strings: &[&[u8]]) -> std::io::Result<RedisReply> {
     let mut server = TcpStream::connect(("127.0.0.1", port))?;
     server.set_read_timeout(Some(Duration::from_secs(10)))?;
-    let mut request = format!("*{}\r\n", texts.len()).into_bytes();
-    for word in texts {
+    let mut request = format!("*{}\r\n", strings.len()).into_bytes();
+    for word in strings {
         request.extend(format!("${}\r\n", word.len()).into_bytes());
         request.extend(*word);
         request.extend(b"\r\n");
@@ -178,7 +178,7 @@ fn ask_at(port: u16, texts: &[&[u8]]) -> std::io::Result<Answer> {
     read(&mut BufReader::new(server))
 }
 
-fn read(from: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
+fn read(from: &mut BufReader<TcpStream>) -> std::io::Result<RedisReply> {
     let mut line = String::new();
     if from.read_line(&mut line)? == 0 {
         return Err(std::io::ErrorKind::UnexpectedEof.into());
@@ -186,21 +186,21 @@ fn read(from: &mut BufReader<TcpStream>) -> std::io::Result<Answer> {
     let (kind, rest) = line.trim_end().split_at(1);
     let number = || rest.parse::<i64>().map_err(std::io::Error::other);
     Ok(match kind {
-        "+" => Answer::Bytes(rest.as_bytes().to_vec()),
-        "-" => Answer::Error(rest.to_owned()),
-        ":" => Answer::Number(number()?),
+        "+" => RedisReply::Bytes(rest.as_bytes().to_vec()),
+        "-" => RedisReply::Error(rest.to_owned()),
+        ":" => RedisReply::Number(number()?),
         "$" => match number()? {
-            -1 => Answer::None,
+            -1 => RedisReply::None,
             length => {
                 let mut bytes = vec![0; length as usize + 2];
                 from.read_exact(&mut bytes)?;
                 bytes.truncate(length as usize);
-                Answer::Bytes(bytes)
+                RedisReply::Bytes(bytes)
             }
         },
         "*" => match number()? {
-            -1 => Answer::None,
-            count => Answer::List((0..count).map(|_| read(from)).collect::<std::io::Result<_>>()?),
+            -1 => RedisReply::None,
+            count => RedisReply::List((0..count).map(|_| read(from)).collect::<std::io::Result<_>>()?),
         },
         other => return Err(std::io::Error::other(format!("an answer that begins with {other}"))),
     })

@@ -53,8 +53,8 @@ impl Relay {
                 thread::spawn(move || {
                     pass(back_from, back_to, &back, |piece| {
                         let is_there = |bytes: &[u8]| piece.windows(bytes.len()).any(|part| part == bytes);
-                        let held = held_back.lock().unwrap().take_if(|(bytes, _)| is_there(bytes));
-                        thread::sleep(held.map_or(Duration::ZERO, |(_, time)| time));
+                        let state = held_back.lock().unwrap().take_if(|(bytes, _)| is_there(bytes));
+                        thread::sleep(state.map_or(Duration::ZERO, |(_, time)| time));
                     });
                 });
                 thread::spawn(move || {

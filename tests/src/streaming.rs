@@ -1,6 +1,6 @@
 //! An HTTP server that responds byte by byte as a test says: it stalls, disconnects, repeats itself, and speaks WebSocket.
 
-use crate::http::{Heard, HttpRequest, HttpServer};
+use crate::http::{HttpRequest, HttpServer, ReceivedRequests};
 use std::io::{self, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ pub struct StreamServer(HttpServer);
 /// A connection with a request that a test responds to.
 pub struct Exchange {
     stream: BufReader<TcpStream>,
-    heard: Arc<Heard>,
+    received: Arc<ReceivedRequests>,
     /// The request.
     pub request: HttpRequest,
     /// How many requests were received before.
@@ -25,10 +25,10 @@ impl StreamServer {
         port: u16,
         response: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     ) -> StreamServer {
-        StreamServer(HttpServer::listen(port, move |mut stream, heard| {
-            let Some((request, before)) = heard.next(&mut stream) else { return };
+        StreamServer(HttpServer::listen(port, move |mut stream, received| {
+            let Some((request, before)) = received.next(&mut stream) else { return };
             // The client may have disconnected.
-            let _ = response(&mut Exchange { stream, heard: heard.clone(), request, before });
+            let _ = response(&mut Exchange { stream, received: received.clone(), request, before });
         }))
     }
 
@@ -75,22 +75,22 @@ impl Exchange {
 
     /// Returns the next `count` bytes of the other side, or fewer at its end.
     pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let mut next = [0];
-        while heard.len() < count && !self.heard.is_over() {
+        while received.len() < count && !self.received.is_over() {
             match self.stream.read(&mut next) {
                 Ok(0) => break,
-                Ok(_) => heard.push(next[0]),
+                Ok(_) => received.push(next[0]),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(heard)
+        Ok(received)
     }
 
     /// Whether the test is over.
     pub fn is_over(&self) -> bool {
-        self.heard.is_over()
+        self.received.is_over()
     }
 
     /// A frame of a WebSocket, unmasked as servers send them.

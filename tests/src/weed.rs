@@ -86,7 +86,7 @@ impl WeedServer {
 
     /// Returns an object of the bucket, or `None` if it does not exist.
     pub fn get(&self, name: &str) -> Option<Vec<u8>> {
-        let (status, response) = self.ask_bytes("GET", &escaped(name), b"")?;
+        let (status, response) = self.request_bytes("GET", &escaped(name), b"")?;
         let body = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
         (status == 200).then(|| response[body..].to_vec())
     }
@@ -108,11 +108,11 @@ impl WeedServer {
 
     /// Returns the status and the text of the response, or `None` without a response.
     fn send_request(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, String)> {
-        let (status, response) = self.ask_bytes(method, name, body)?;
+        let (status, response) = self.request_bytes(method, name, body)?;
         Some((status, String::from_utf8_lossy(&response).into_owned()))
     }
 
-    fn ask_bytes(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    fn request_bytes(&self, method: &str, name: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
         let mut server = TcpStream::connect(("127.0.0.1", self.port())).ok()?;
         server.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
         let place = format!("/bucket/{name}");

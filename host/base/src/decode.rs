@@ -94,7 +94,7 @@ impl Decoder {
             }
             _ => {}
         }
-        let takes_values = source.kind.declared().is_some_and(SourceConfig::takes_values);
+        let accepts_values = source.kind.declared().is_some_and(SourceConfig::accepts_values);
         let wanted = source.schema.clone();
         let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
         let may_have_reasons = source.format == Format::Parquet || in_columns(&source.kind);
@@ -108,7 +108,7 @@ impl Decoder {
         let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
         let by = match source.format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
-            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, takes_values)),
+            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, accepts_values)),
             Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&source, header, separator)),
             Format::Binary { .. } => RecordDecoder::Binary(BinaryDecoder::new(&kinds)),
             Format::Avro(ref schema) => {
@@ -285,7 +285,7 @@ impl Decoder {
             RecordDecoder::Binary(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
             RecordDecoder::Avro(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
             RecordDecoder::Protobuf(decoder) => return decoder.decode(bytes, &mut self.columns).map(|()| true),
-            RecordDecoder::Text(ColumnType::Binary) if self.columns.holds_bytes_of_text(0) => {
+            RecordDecoder::Text(ColumnType::Binary) if self.columns.stores_text_bytes(0) => {
                 return self.columns.set_bytes(0, bytes).map(|()| true);
             }
             _ => {}

@@ -37,7 +37,7 @@ impl PartOrder {
 
     /// Prepends an element: the part's position within an outer one.
     #[must_use]
-    pub fn under(mut self, outer: u64) -> PartOrder {
+    pub fn prefixed(mut self, outer: u64) -> PartOrder {
         self.places.insert(0, outer);
         self.windows = 0;
         self
@@ -65,7 +65,7 @@ impl PartOrder {
     /// Returns the part's position within the windows that end then.
     #[must_use]
     pub fn under_time(self, end_us: i64) -> PartOrder {
-        PartOrder { windows: 1, ..self.under(element_of(end_us)) }
+        PartOrder { windows: 1, ..self.prefixed(element_of(end_us)) }
     }
 
     /// Returns the position before all others.
@@ -87,7 +87,7 @@ impl PartOrder {
     }
 
     /// Returns the elements, the outermost first.
-    pub fn places(&self) -> &[u64] {
+    pub fn elements(&self) -> &[u64] {
         &self.places
     }
 }
@@ -119,7 +119,7 @@ impl ClockId {
 
     /// Returns the clock of the stream that contains this partition.
     #[must_use]
-    pub const fn whole(self) -> ClockId {
+    pub const fn without_partition(self) -> ClockId {
         ClockId::for_stream(self.stream)
     }
 }
@@ -133,9 +133,9 @@ pub struct Generation(pub u64);
 pub enum GenerationMeeting {
     /// Both belong to one start, as far as this process knows: they work together.
     Same,
-    /// The other belongs to an earlier start. It will notice that its peers are gone, and come back.
+    /// The other belongs to an earlier startup. It will notice that its peers are gone, and come back.
     OtherIsOver,
-    /// This one belongs to an earlier start: it must restart.
+    /// This one belongs to an earlier startup: it must restart.
     OwnIsOver,
 }
 

@@ -5,7 +5,7 @@
 
 mod ends;
 mod files;
-mod kept;
+mod planned_topics;
 mod listed;
 pub mod open;
 mod peers;
@@ -25,10 +25,10 @@ use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::memory::{self, Holder};
 use ends::PartitionEnds;
 use files::SpreadFiles;
-use kept::KeptTopics;
 use listed::gathered;
 use open::GrowingChunk;
 use peers::PeerReaders;
+use planned_topics::PlannedTopics;
 use request::{AtomicRequest, TakenChunks};
 use signals::Signals;
 use std::collections::{HashMap, VecDeque};
@@ -43,7 +43,7 @@ const END_BYTES: u64 = 64;
 
 /// Chunks of one source that wait for a batch.
 pub struct Inbox {
-    held: Mutex<InboxContents>,
+    inbox_contents: Mutex<InboxContents>,
     /// Notified when there may be room again, and when the inbox is closed.
     room: Notify,
     bytes_max: u64,
@@ -51,7 +51,7 @@ pub struct Inbox {
     rows_max: u64,
     /// Maximum rows of a batch by the job file; zero: the number of waiting rows does not decide what a batch takes.
     batch_rows_max: u64,
-    /// Whether a later start continues after `rows_max` rows.
+    /// Whether a later startup continues after `rows_max` rows.
     resumes: bool,
     /// Whether senders are notified once their rows are durable.
     acknowledges: bool,
@@ -61,7 +61,7 @@ pub struct Inbox {
     /// Notifies receivers of the state of their rows.
     signals: Signals,
     /// The topics whose records plans hold.
-    kept: KeptTopics,
+    kept: PlannedTopics,
     /// Its reference count is one more than the number of connections whose clients wait for a response.
     open_responses: Arc<()>,
 }
@@ -87,7 +87,7 @@ pub struct InboxState {
     /// Some waiting records were put back.
     pub leftover: bool,
     /// Records that the server has for the job and no batch has taken; `None` if it does not say.
-    pub behind: Option<u64>,
+    pub missing_records: Option<u64>,
     /// The last batch that took from the inbox; the state is that after it.
     pub cut: BatchId,
 }
@@ -102,7 +102,7 @@ pub struct PartitionRead {
     /// Records that its server has from there on; `None` if unknown.
     pub missing: Option<u64>,
     /// Its position in the reader's format, if it is not a number.
-    pub place: Option<String>,
+    pub position_text: Option<String>,
     /// Records received of it since the start, if they are counted.
     pub rows: Option<u64>,
 }
@@ -149,7 +149,7 @@ struct InboxContents {
     bytes: u64,
     idle_since: Option<Instant>,
     /// Records that were not received yet.
-    behind: Option<u64>,
+    missing_records: Option<u64>,
     /// The last report about the partitions that are read here.
     partitions: Vec<PartitionRead>,
     finished: bool,
@@ -200,11 +200,11 @@ impl Inbox {
     /// Creates an empty inbox for about `bytes_max` bytes; what a receiver adds while less waits may exceed that. `wake` is called from the
     /// receiver's thread: when something arrives in an empty inbox, when the inbox is full, when the source finishes and when it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        let held = Mutex::default();
+        let inbox_contents = Mutex::default();
         let room = Notify::new();
         let signals = Signals::default();
         Inbox {
-            held,
+            inbox_contents,
             room,
             bytes_max,
             rows_max: u64::MAX,
@@ -214,12 +214,12 @@ impl Inbox {
             wake,
             holder: None,
             signals,
-            kept: KeptTopics::default(),
+            kept: PlannedTopics::default(),
             open_responses: Arc::default(),
         }
     }
 
-    /// Limits the rows that all batches take together. `resumes`: a later start continues after them, so that this is not the end of the source.
+    /// Limits the rows that all batches take together. `resumes`: a later startup continues after them, so that this is not the end of the source.
     #[must_use]
     pub fn limited(self, rows_max: u64, resumes: bool) -> Inbox {
         Inbox { rows_max, resumes, ..self }
@@ -257,9 +257,9 @@ impl Inbox {
     /// Receiver: adds records, then waits while more bytes wait than allowed. Small chunks that follow each other in the source are joined. `false`:
     /// the inbox is closed and the receiver ends; if it was closed before this call, the records were not added.
     pub async fn put(&self, chunk: Chunk) -> bool {
-        self.add(|held| {
-            held.report_file_read(&chunk);
-            held.join(chunk);
+        self.add(|contents| {
+            contents.report_file_read(&chunk);
+            contents.join(chunk);
         })
         .await
     }
@@ -267,16 +267,16 @@ impl Inbox {
     /// Receiver: like `put`, but one batch takes all of these records, with the positions that they move. They may be joined in the same way with
     /// those before and after them, up to `rows_max` rows.
     pub async fn put_atomic(&self, chunks: Vec<Chunk>, moves: Vec<(String, Position)>, rows_max: u64) -> bool {
-        self.add(|held| held.push_request(AtomicRequest::new(chunks, moves).joined(rows_max))).await
+        self.add(|contents| contents.push_request(AtomicRequest::new(chunks, moves).joined(rows_max))).await
     }
 
     /// Receiver: adds these records as soon as there is room. Returns a ticket that becomes true once they are durable; `None` if the inbox was
     /// closed and does not have them.
     pub async fn put_all_for(&self, chunks: Vec<Chunk>) -> Option<Ticket> {
         let mut ticket = None;
-        let added = self.add(|held| {
-            chunks.into_iter().for_each(|chunk| held.join(chunk));
-            ticket = Some(held.ticket());
+        let added = self.add(|contents| {
+            chunks.into_iter().for_each(|chunk| contents.join(chunk));
+            ticket = Some(contents.ticket());
         });
         // If it was closed meanwhile, as a limit does it, a batch may have taken them.
         let _ = added.await;
@@ -291,9 +291,9 @@ impl Inbox {
         rows_max: u64,
     ) -> Option<Ticket> {
         let mut ticket = None;
-        let added = self.add(|held| {
-            held.push_request(AtomicRequest::new(chunks, moves).joined(rows_max));
-            ticket = Some(held.ticket());
+        let added = self.add(|contents| {
+            contents.push_request(AtomicRequest::new(chunks, moves).joined(rows_max));
+            ticket = Some(contents.ticket());
         });
         // If it was closed meanwhile, as a limit does it, a batch may have taken them.
         let _ = added.await;
@@ -308,15 +308,15 @@ impl Inbox {
     /// Receiver: like `put`, with the last records of a file, if there are any, which is read up to this end. The batch that takes the last of them
     /// takes the end with them. An end alone wakes no worker and waits for the next records.
     pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
-        self.add(|held| {
-            last.into_iter().for_each(|chunk| held.join(chunk));
-            held.end_file(file, end);
+        self.add(|contents| {
+            last.into_iter().for_each(|chunk| contents.join(chunk));
+            contents.end_file(file, end);
         })
         .await
     }
 
     /// Receiver: drops what is known of these files, together with the next records. `false`: the inbox is closed.
-    pub fn forget(&self, files: Vec<String>) -> bool {
+    pub fn drop_files(&self, files: Vec<String>) -> bool {
         self.move_positions(files.into_iter().map(|file| (file, Position::GONE)))
     }
 
@@ -330,9 +330,9 @@ impl Inbox {
     }
 
     fn move_positions(&self, positions: impl Iterator<Item = (String, Position)>) -> bool {
-        self.add_now(|held| {
-            held.seal();
-            positions.for_each(|(name, position)| held.push_file_end(name, position));
+        self.add_now(|contents| {
+            contents.seal();
+            positions.for_each(|(name, position)| contents.push_file_end(name, position));
         })
     }
 
@@ -343,35 +343,35 @@ impl Inbox {
 
     /// Receiver: like `put`, but these chunks are one batch of their own (queue sources), after which the source is read up to `end`.
     pub async fn put_batch(&self, chunks: Vec<Chunk>, end: Position) -> bool {
-        self.add(|held| {
-            held.seal();
-            if matches!(held.waiting.back(), Some(QueuedItem::Chunk(_))) {
-                held.push_batch_end(None);
+        self.add(|contents| {
+            contents.seal();
+            if matches!(contents.waiting.back(), Some(QueuedItem::Chunk(_))) {
+                contents.push_batch_end(None);
             }
             for chunk in chunks.into_iter().filter(|chunk| chunk.rows() > 0) {
-                held.count(&chunk);
-                held.waiting.push_back(QueuedItem::Chunk(chunk));
+                contents.count(&chunk);
+                contents.waiting.push_back(QueuedItem::Chunk(chunk));
             }
-            held.push_batch_end(Some(end));
+            contents.push_batch_end(Some(end));
         })
         .await
     }
 
     /// Receiver: makes what waits a batch of its own, even if that is only positions without records.
     pub fn begin_batch(&self) {
-        self.add_now(|held| {
-            held.seal();
-            held.push_batch_end(None);
+        self.add_now(|contents| {
+            contents.seal();
+            contents.push_batch_end(None);
         });
     }
 
     /// Receiver: replaces all that waits by a chunk, and does not wait for room.
     pub fn replace_waiting(&self, chunk: Chunk) {
-        self.add_now(|held| {
-            held.no_longer_waiting = held.added;
-            held.clear();
-            held.count(&chunk);
-            held.waiting.push_back(QueuedItem::Chunk(chunk));
+        self.add_now(|contents| {
+            contents.no_longer_waiting = contents.added;
+            contents.clear();
+            contents.count(&chunk);
+            contents.waiting.push_back(QueuedItem::Chunk(chunk));
         });
     }
 
@@ -386,17 +386,17 @@ impl Inbox {
         self.lock().end = EndMark { is_required, taken };
     }
 
-    /// Puts back what an earlier start had taken for a batch that was not completed, and the other positions that go with these rows. It comes
+    /// Puts back what an earlier startup had taken for a batch that was not completed, and the other positions that go with these rows. It comes
     /// before all else, whatever its size.
     pub fn put_back(&self, chunks: Vec<Chunk>, moved: Vec<(String, Position)>) {
-        let mut held = self.lock();
-        moved.into_iter().for_each(|(file, end)| held.push_file_end(file, end));
+        let mut contents = self.lock();
+        moved.into_iter().for_each(|(file, end)| contents.push_file_end(file, end));
         for chunk in chunks.into_iter().rev().filter(|chunk| chunk.rows() > 0) {
-            held.count(&chunk);
-            held.leftover_rows += chunk.rows() as u64;
-            held.waiting.push_front(QueuedItem::Chunk(chunk));
+            contents.count(&chunk);
+            contents.leftover_rows += chunk.rows() as u64;
+            contents.waiting.push_front(QueuedItem::Chunk(chunk));
         }
-        drop(held);
+        drop(contents);
         (self.wake)();
     }
 
@@ -414,18 +414,18 @@ impl Inbox {
 
     /// Receiver: sets whether it has nothing to read for now.
     pub fn idle(&self, idle: bool) {
-        let mut held = self.lock();
-        if idle != held.idle_since.is_some() {
-            held.idle_since = idle.then(Instant::now);
+        let mut contents = self.lock();
+        if idle != contents.idle_since.is_some() {
+            contents.idle_since = idle.then(Instant::now);
         }
     }
 
     /// Receiver: reports how far this partition is read, which has its own thread; the number of missing records is unknown.
     pub fn report_partition_read(&self, read: PartitionRead) {
-        let mut held = self.lock();
-        match held.partitions.iter_mut().find(|known| known.name == read.name) {
+        let mut contents = self.lock();
+        match contents.partitions.iter_mut().find(|known| known.name == read.name) {
             Some(known) => *known = read,
-            None => held.partitions.push(read),
+            None => contents.partitions.push(read),
         }
     }
 
@@ -437,22 +437,22 @@ impl Inbox {
     /// Receiver: reports how far all partitions are read that are read here.
     pub fn report_partitions_read(&self, partitions: Vec<PartitionRead>) {
         let missing = partitions.iter().map(|partition| partition.missing.unwrap_or(0));
-        let behind = missing.fold(0, u64::saturating_add);
-        let mut held = self.lock();
-        (held.behind, held.partitions) = (Some(behind), partitions);
+        let missing_records = missing.fold(0, u64::saturating_add);
+        let mut contents = self.lock();
+        (contents.missing_records, contents.partitions) = (Some(missing_records), partitions);
     }
 
     /// Returns how far batches have taken these partitions: what waits counts as missing.
     pub fn partitions(&self) -> Vec<PartitionRead> {
-        let held = self.lock();
-        let mut partitions = held.partitions.clone();
+        let contents = self.lock();
+        let mut partitions = contents.partitions.clone();
         let mut waiting: HashMap<&str, (&Extent, u64)> = HashMap::new();
         if !partitions.is_empty() {
-            let chunks = held.waiting.iter().filter_map(|item| match item {
+            let chunks = contents.waiting.iter().filter_map(|item| match item {
                 QueuedItem::Chunk(chunk) => Some((&chunk.extent, chunk.rows())),
                 _ => None,
             });
-            let open = (!held.open.is_empty()).then(|| (held.open.extent(), held.open.rows()));
+            let open = (!contents.open.is_empty()).then(|| (contents.open.extent(), contents.open.rows()));
             for (extent, rows) in chunks.chain(open) {
                 let (_, waits) = waiting.entry(extent.file.as_str()).or_insert((extent, 0));
                 *waits += rows as u64;
@@ -496,18 +496,20 @@ impl Inbox {
 
     /// Worker: returns the current state.
     pub fn state(&self) -> InboxState {
-        let held = self.lock();
+        let contents = self.lock();
         InboxState {
-            rows: held.rows,
-            ready: (!held.is_empty() || held.at_end()) && !held.suppress_batches,
-            full: self.is_full(&held),
-            finished: held.finished,
-            last: held.finished && held.bytes <= self.bytes_max && self.may_be_one_batch(&held),
-            idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
-            failed: held.failed.clone(),
-            leftover: held.leftover_rows > 0,
-            behind: held.behind.map(|behind| behind.saturating_add(held.rows)),
-            cut: held.cut,
+            rows: contents.rows,
+            ready: (!contents.is_empty() || contents.at_end()) && !contents.suppress_batches,
+            full: self.is_full(&contents),
+            finished: contents.finished,
+            last: contents.finished && contents.bytes <= self.bytes_max && self.may_be_one_batch(&contents),
+            idle_ms: contents.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
+            failed: contents.failed.clone(),
+            leftover: contents.leftover_rows > 0,
+            missing_records: contents
+                .missing_records
+                .map(|missing_records| missing_records.saturating_add(contents.rows)),
+            cut: contents.cut,
         }
     }
 
@@ -518,18 +520,18 @@ impl Inbox {
 
     /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only if necessary.
     pub fn take(&self, batch: BatchId, limits: TakeLimits) -> TakenRecords {
-        let mut held = self.lock();
-        held.cut = batch;
-        held.seal();
+        let mut contents = self.lock();
+        contents.cut = batch;
+        contents.seal();
         let mut chunks = TakenChunks::new(limits.rows_of_part);
         let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
-        let left = self.rows_max.saturating_sub(held.taken);
+        let left = self.rows_max.saturating_sub(contents.taken);
         let (rows_max, bytes_max) = (limits.rows.min(left).max(1), limits.bytes);
         // As of before this batch, so that it does not depend on how soon the receiver reports it after its last rows.
-        let ends = held.at_end();
-        held.take_end_back(&mut moved);
-        while let Some(next) = held.waiting.front() {
+        let ends = contents.at_end();
+        contents.take_end_back(&mut moved);
+        while let Some(next) = contents.waiting.front() {
             let ended = match next {
                 QueuedItem::Chunk(chunk)
                     if !chunks.is_empty() && (rows >= rows_max || bytes + chunk.bytes() as u64 > bytes_max) =>
@@ -539,7 +541,7 @@ impl Inbox {
                 QueuedItem::Chunk(_) => {
                     let rows_left = (rows_max - rows).min(limits.rows_of_part);
                     let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
-                    let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
+                    let Some(front) = contents.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
                     rows += front.rows() as u64;
                     bytes += front.bytes() as u64;
                     move_to(&mut moved, &front.extent.file, front.end_position());
@@ -552,7 +554,7 @@ impl Inbox {
                     break;
                 }
                 QueuedItem::Request(_) => {
-                    let Some(request) = held.pop_request() else { break };
+                    let Some(request) = contents.pop_request() else { break };
                     rows += request.rows;
                     bytes += request.bytes;
                     for chunk in request.chunks {
@@ -565,27 +567,27 @@ impl Inbox {
                 QueuedItem::BatchEnd(_) => true,
                 QueuedItem::FileEnd { .. } => false,
             };
-            held.pop_end(&mut moved);
+            contents.pop_end(&mut moved);
             if ended {
                 break;
             }
         }
-        held.taken = held.taken.saturating_add(rows);
-        held.no_longer_waiting = held.no_longer_waiting.saturating_add(rows);
-        self.signals.taken(batch, held.no_longer_waiting);
-        if held.taken >= self.rows_max {
-            held.end();
-            held.end.is_required &= !self.resumes;
+        contents.taken = contents.taken.saturating_add(rows);
+        contents.no_longer_waiting = contents.no_longer_waiting.saturating_add(rows);
+        self.signals.record_batch(batch, contents.no_longer_waiting);
+        if contents.taken >= self.rows_max {
+            contents.end();
+            contents.end.is_required &= !self.resumes;
         }
         if ends {
-            held.end.taken = true;
+            contents.end.taken = true;
             moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
-        held.add_ends(&mut moved, true);
-        held.files.iter_mut().for_each(|files| files.moved(&moved));
-        self.report_holder(&held);
-        let gathers = held.group_by_partition;
-        drop(held);
+        contents.add_ends(&mut moved, true);
+        contents.files.iter_mut().for_each(|files| files.moved(&moved));
+        self.report_holder(&contents);
+        let gathers = contents.group_by_partition;
+        drop(contents);
         self.room.notify_waiters();
         let mut chunks = chunks.into_chunks();
         if gathers {
@@ -628,18 +630,18 @@ impl Inbox {
 
     /// `false`: closed, and nothing was added.
     fn add_now(&self, add: impl FnOnce(&mut InboxContents)) -> bool {
-        let mut held = self.lock();
-        if held.closed {
+        let mut contents = self.lock();
+        if contents.closed {
             return false;
         }
-        let (was_empty, was_full) = (held.is_empty(), self.is_full(&held));
-        add(&mut held);
-        let (is_empty, is_full) = (held.is_empty(), self.is_full(&held));
+        let (was_empty, was_full) = (contents.is_empty(), self.is_full(&contents));
+        add(&mut contents);
+        let (is_empty, is_full) = (contents.is_empty(), self.is_full(&contents));
         if !is_empty {
-            held.idle_since = None;
+            contents.idle_since = None;
         }
-        self.report_holder(&held);
-        drop(held);
+        self.report_holder(&contents);
+        drop(contents);
         if (was_empty && !is_empty) || (is_full && !was_full) {
             (self.wake)();
         }
@@ -649,27 +651,27 @@ impl Inbox {
     /// Returns whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large, even if memory is
     /// tight.
     fn has_room(&self) -> Option<bool> {
-        let held = self.lock();
-        let room = held.closed || held.is_empty() || (held.bytes <= self.bytes_max && !memory::tight());
-        room.then_some(!held.closed)
+        let contents = self.lock();
+        let room = contents.closed || contents.is_empty() || (contents.bytes <= self.bytes_max && !memory::tight());
+        room.then_some(!contents.closed)
     }
 
-    fn is_full(&self, held: &InboxContents) -> bool {
-        held.bytes > self.bytes_max && self.may_be_one_batch(held) && !held.suppress_batches
+    fn is_full(&self, contents: &InboxContents) -> bool {
+        contents.bytes > self.bytes_max && self.may_be_one_batch(contents) && !contents.suppress_batches
     }
 
     /// Returns whether the job file allows all waiting rows in one batch.
-    fn may_be_one_batch(&self, held: &InboxContents) -> bool {
-        self.batch_rows_max > 0 && held.rows <= self.batch_rows_max
+    fn may_be_one_batch(&self, contents: &InboxContents) -> bool {
+        self.batch_rows_max > 0 && contents.rows <= self.batch_rows_max
     }
 
-    fn report_holder(&self, held: &InboxContents) {
-        self.holder.iter().for_each(|holder| holder.set(held.bytes));
+    fn report_holder(&self, contents: &InboxContents) {
+        self.holder.iter().for_each(|holder| holder.set(contents.bytes));
     }
 
     fn lock(&self) -> MutexGuard<'_, InboxContents> {
         // Operations under the lock cannot leave inconsistent state, so a panic elsewhere does not matter here.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inbox_contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -62,7 +62,7 @@ pub fn parse(text: &str, kinds: &Kinds, file: &Path, dir: &Path, sets: &[(String
     parse_as(text, kinds, (file, dir), sets, Version::default())
 }
 
-/// The meaning of a text in the version of Millstream for which it was written.
+/// The meaning of a string in the version of Millstream for which it was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Version {
     /// Numbers in a `timestamp` need a unit; before, they were microseconds by default.
@@ -77,7 +77,7 @@ impl Default for Version {
     }
 }
 
-/// Like [`parse`], for a text of some version.
+/// Like [`parse`], for a string of some version.
 pub fn parse_as(
     text: &str,
     kinds: &Kinds,
@@ -96,7 +96,7 @@ pub fn parse_as(
 }
 
 /// Checks a job that the command of this name built from its arguments. `sets` are keys and values that replace what it wrote. Errors have no line
-/// numbers, as no user sees such a text.
+/// numbers, as no user sees such a string.
 pub fn of_command(name: &str, text: &str, kinds: &Kinds, dir: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
     let file = Path::new(name);
     let mut document = document(text, file, sets)?;

@@ -30,8 +30,8 @@ pub fn add(at_us: i64, level: &str, mut text: String) {
         text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
         text.push('…');
     }
-    let mut held = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    let (count, lines) = &mut *held;
+    let mut state = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let (count, lines) = &mut *state;
     *count += 1;
     lines.push_back(LogLine { number: *count, at_us, level: level.to_owned(), text });
     if lines.len() > KEPT_MAX {
@@ -41,6 +41,6 @@ pub fn add(at_us: i64, level: &str, mut text: String) {
 
 /// Returns the lines after the one with this number.
 pub fn after(number: u64) -> Vec<LogLine> {
-    let held = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-    held.1.iter().filter(|line| line.number > number).cloned().collect()
+    let state = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+    state.1.iter().filter(|line| line.number > number).cloned().collect()
 }

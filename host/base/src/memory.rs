@@ -2,21 +2,21 @@
 //!
 //! The resident memory counts, as the system reports it: rows, state, buffers of libraries, memories of plugins, and freed memory that the C library
 //! keeps. [`CountingAllocator`], the program's allocator, and a thread check it so often that it cannot grow far unnoticed. Above most of the budget
-//! ([`tight`]) the job takes in less. Above all of it, code that checks ([`check`], [`ask`]) gets an error that fails the job. If no code checks in
-//! time, or that does not help, the process exits ([`budget`]). So no code that may collect much memory needs to be known.
+//! ([`tight`]) the job takes in less. Above all of it, code that checks ([`check`], [`charge`]) gets an error that fails the job. If no code checks
+//! in time, or that does not help, the process exits ([`budget`]). So no code that may collect much memory needs to be known.
 //!
 //! The budget never decides about rows: a replay of a batch may have another amount left.
 
 pub mod budget;
 mod counted;
 mod holders;
-pub mod kept;
+pub mod unspillable;
 mod machine;
 mod resident;
 mod watch;
 
 pub use crate::addresses;
-pub use budget::{ask, batch_bytes_max, check, tight};
+pub use budget::{batch_bytes_max, charge, check, tight};
 pub use counted::CountingAllocator;
 pub use holders::{Holder, mark_busy};
 pub use watch::{limit, on_this_machine, set_limit_handler};
@@ -65,6 +65,6 @@ pub fn give_back() {
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Does nothing: only glibc was told to keep memory.
+/// Does nothing: only glibc was configured to keep memory.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn give_back() {}

@@ -12,6 +12,6 @@ pub struct Owner {
     pub job: String,
     /// See `Manifest::job_id` of the checkpoint.
     pub job_id: String,
-    /// The generation of this start.
+    /// The generation of this startup.
     pub generation: Generation,
 }

@@ -16,7 +16,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 /// Moves to the beginning of the line, and clears it.
 const WIPE: &[u8] = b"\r\x1b[K";
 /// Maximum bytes that are kept for the end of a [`Hold`]; the rest is lost.
-const HELD_BYTES_MAX: usize = 256 << 10;
+const SUSPENDED_BYTES_MAX: usize = 256 << 10;
 /// Width of a terminal that does not report it.
 const COLUMNS: usize = 80;
 
@@ -43,7 +43,7 @@ struct Screen {
     /// Whether this process is in a process group of its own: then that of its parent decides.
     of_parent: bool,
     /// Output that waits for the end of a [`Hold`].
-    held: Option<Vec<u8>>,
+    suspended_output: Option<Vec<u8>>,
 }
 
 /// Enables drawing if standard error is a terminal that can wipe lines, and no other program writes this program's output to it, as at the end of a
@@ -73,7 +73,7 @@ pub fn draws() -> bool {
 
 /// Other processes write to this terminal too, and may draw. `of_parent`: this process has its own process group, so a shell puts its parent into
 /// the background.
-pub fn share(of_parent: bool) {
+pub fn share_output(of_parent: bool) {
     let mut screen = lock();
     (screen.shared, screen.of_parent) = (true, of_parent);
 }
@@ -115,16 +115,16 @@ pub fn set_work(number: u64, line: String) {
 /// Writes to standard error.
 pub fn write_error(text: &[u8]) -> io::Result<()> {
     let mut screen = lock();
-    if let Some(held) = &mut screen.held {
-        let room = HELD_BYTES_MAX.saturating_sub(held.len());
-        held.extend_from_slice(text.get(..room).unwrap_or(text));
+    if let Some(suspended_output) = &mut screen.suspended_output {
+        let room = SUSPENDED_BYTES_MAX.saturating_sub(suspended_output.len());
+        suspended_output.extend_from_slice(text.get(..room).unwrap_or(text));
         return Ok(());
     }
     if !draws() {
         drop(screen);
         return io::stderr().lock().write_all(text);
     }
-    let mut all = screen.wiped();
+    let mut all = screen.wipe();
     all.extend_from_slice(text);
     screen.within = !text.ends_with(b"\n") && (screen.within || !text.is_empty());
     all.extend(screen.line());
@@ -151,7 +151,7 @@ impl Write for Output {
         if !out.is_terminal() {
             return out.write_all(text).and_then(|()| out.flush());
         }
-        let mut all = screen.wiped();
+        let mut all = screen.wipe();
         all.extend_from_slice(text);
         screen.within = !text.ends_with(b"\n") && (screen.within || !text.is_empty());
         all.extend(screen.line());
@@ -168,14 +168,14 @@ pub struct Hold(());
 
 /// Takes the complete terminal.
 pub fn hold() -> Hold {
-    lock().held.get_or_insert_default();
+    lock().suspended_output.get_or_insert_default();
     Hold(())
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let held = lock().held.take().unwrap_or_default();
-        let _ = write_error(&held);
+        let state = lock().suspended_output.take().unwrap_or_default();
+        let _ = write_error(&state);
     }
 }
 
@@ -194,7 +194,7 @@ pub fn size(terminal: libc::c_int) -> Option<(u16, u16)> {
 }
 
 /// Cuts text to `columns` columns, with `…` at the cut. The text has no control characters.
-pub fn fitted(text: &str, columns: usize) -> String {
+pub fn truncate(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.to_owned();
     }
@@ -230,11 +230,11 @@ impl Screen {
         shared: false,
         mute: false,
         of_parent: false,
-        held: None,
+        suspended_output: None,
     };
 
     /// Returns the bytes that wipe the line, if there may be one.
-    fn wiped(&mut self) -> Vec<u8> {
+    fn wipe(&mut self) -> Vec<u8> {
         let drawn = std::mem::replace(&mut self.drawn, false);
         if drawn || (self.shared && !self.within) { WIPE.to_vec() } else { Vec::new() }
     }
@@ -242,19 +242,19 @@ impl Screen {
     /// Returns the line to draw after the output.
     fn line(&mut self) -> Vec<u8> {
         let shown = self.work.last().map(|(_, line)| line).or(self.job.as_ref());
-        let may = !self.within && !self.mute && self.held.is_none();
+        let may = !self.within && !self.mute && self.suspended_output.is_none();
         let Some(shown) = shown.filter(|_| may && in_sight(self.of_parent)) else { return Vec::new() };
         self.drawn = true;
         // The last column is left free: a terminal that wraps a full line would leave a line behind.
-        fitted(shown, columns().saturating_sub(1)).into_bytes()
+        truncate(shown, columns().saturating_sub(1)).into_bytes()
     }
 
     fn redraw(&mut self) {
-        if !draws() || self.within || self.held.is_some() {
+        if !draws() || self.within || self.suspended_output.is_some() {
             return;
         }
         let drawn = self.drawn;
-        let mut all = self.wiped();
+        let mut all = self.wipe();
         let before = std::mem::take(&mut self.last);
         let line = self.line();
         if drawn && !self.shared && before == line {
@@ -319,8 +319,8 @@ mod tests {
             [("", 0, ""), ("abc", 3, "abc"), ("abcd", 3, "ab…"), ("日本語", 6, "日本語"), ("日本語", 5, "日本…")];
         for (text, columns, expected) in cases.into_iter().chain([("日本", 2, "…"), ("a", 0, ""), ("ab", 1, "…")])
         {
-            assert_eq!(fitted(text, columns), expected);
-            assert!(fitted(text, columns).width() <= columns);
+            assert_eq!(truncate(text, columns), expected);
+            assert!(truncate(text, columns).width() <= columns);
         }
     }
 
@@ -328,17 +328,17 @@ mod tests {
     fn the_work_that_began_last_is_seen_and_gives_way_when_it_is_done() {
         let mut screen = Screen { job: Some("job".into()), ..Screen::EMPTY };
         assert_eq!(screen.line(), b"job");
-        assert_eq!(screen.wiped(), WIPE);
-        assert!(screen.wiped().is_empty(), "nothing is there any more");
+        assert_eq!(screen.wipe(), WIPE);
+        assert!(screen.wipe().is_empty(), "nothing is there any more");
         screen.work = vec![(1, "one".into()), (2, "two".into())];
         assert_eq!(screen.line(), b"two");
         screen.within = true;
         assert!(screen.line().is_empty(), "the line that is being written is not this one");
         screen.within = false;
-        screen.held = Some(Vec::new());
+        screen.suspended_output = Some(Vec::new());
         assert!(screen.line().is_empty());
         screen.shared = true;
         screen.drawn = false;
-        assert_eq!(screen.wiped(), WIPE, "another process may have drawn");
+        assert_eq!(screen.wipe(), WIPE, "another process may have drawn");
     }
 }

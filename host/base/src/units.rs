@@ -96,7 +96,7 @@ pub fn show_size(bytes: u64) -> String {
 }
 
 /// Returns a size as people write it: `256 MiB`, or bytes if it is not an integer of a unit.
-pub fn in_words(count: u64) -> String {
+pub fn format_bytes(count: u64) -> String {
     match count {
         n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
         n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),

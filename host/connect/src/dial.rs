@@ -213,7 +213,7 @@ impl BlockingStream {
     }
 
     /// Reads the next bytes into the buffer. Returns false if none arrived within `wait`.
-    pub fn more(&mut self, wait: Duration) -> Result<bool, Fault> {
+    pub fn read_more(&mut self, wait: Duration) -> Result<bool, Fault> {
         let BlockingStream { runtime, stream: Some(stream), buffer, .. } = self else {
             return Err(self.closed_fault());
         };

@@ -5,7 +5,7 @@ mod cloud;
 #[cfg_attr(not(feature = "hdfs"), path = "objects/hdfs/absent.rs")]
 mod hdfs;
 
-pub use cloud::{Client, Cloud, NoClient, amazon, check_amazon_http};
+pub use cloud::{Client, Cloud, CloudSetupError, amazon, check_amazon_http};
 pub use error_response::{is_transient, no_bucket};
 pub use hdfs::is_draft;
 

@@ -105,7 +105,7 @@ pub fn failed(source: &SourceSpec, path: &Path, error: &std::io::Error) -> Error
 
 /// Returns whether a `directory` source that reads `dir` reads `file`.
 pub fn reads(source: &SourceSpec, dir: &Path, file: &Path) -> bool {
-    let takes = |name| source.kind.declared().is_some_and(|config| config.takes_file(name));
+    let takes = |name| source.kind.declared().is_some_and(|config| config.accepts_file(name));
     file.strip_prefix(dir).is_ok_and(takes)
 }
 
@@ -210,7 +210,7 @@ pub fn check_path(source: &SourceSpec, path: &Path, dir_wanted: bool, origin: &O
     let opened = if dir_wanted {
         std::fs::read_dir(path).map(drop)
     } else if metadata.is_file()
-        || source.kind.gives_batches()
+        || source.kind.is_batch_source()
         // Parquet is read from the end of the file, and a pipe has none.
         || source.format == Format::Parquet
     {
@@ -289,14 +289,14 @@ pub fn panicked(name: &str, error: JoinError) -> Error {
     }
 }
 
-pub const REFUSED: &str = "connection refused";
+pub const CONNECTION_REFUSED: &str = "connection refused";
 
 /// Describes an I/O error without its OS error number.
 pub fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "no such file or directory".into(),
         std::io::ErrorKind::PermissionDenied => "permission denied".into(),
-        std::io::ErrorKind::ConnectionRefused => REFUSED.into(),
+        std::io::ErrorKind::ConnectionRefused => CONNECTION_REFUSED.into(),
         _ => error.to_string(),
     }
 }

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Maximum time of a response.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Maximum bytes of a response: a schema as JSON text.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// Maximum number of schemas that one refers to, directly or indirectly.
 const REFERENCES_MAX: usize = 1_000;
 /// Maximum bytes of a registry's error message in an error.
@@ -176,8 +176,8 @@ impl SchemaRegistry {
             let (status, body) = self.request(Method::GET, &path, None).await?;
             let registered: RegisteredSchema = self.read(status, &body)?;
             bytes += registered.schema.len();
-            if bytes > ANSWER_BYTES_MAX {
-                let max = ANSWER_BYTES_MAX;
+            if bytes > RESPONSE_BYTES_MAX {
+                let max = RESPONSE_BYTES_MAX;
                 return Err(RegistryFault::Permanent(format!(
                     "it refers to schemas of more than {max} bytes together"
                 )));
@@ -266,8 +266,10 @@ impl SchemaRegistry {
         }
         let mut body = BytesMut::new();
         while let Some(more) = response.chunk().await.map_err(|error| self.request_fault(&error))? {
-            if body.len() + more.len() > ANSWER_BYTES_MAX {
-                return Err(RegistryFault::Permanent(format!("its response is longer than {ANSWER_BYTES_MAX} bytes")));
+            if body.len() + more.len() > RESPONSE_BYTES_MAX {
+                return Err(RegistryFault::Permanent(format!(
+                    "its response is longer than {RESPONSE_BYTES_MAX} bytes"
+                )));
             }
             body.extend_from_slice(&more);
         }
@@ -283,7 +285,7 @@ impl SchemaRegistry {
         client
             .no_proxy()
             .redirect(Policy::none())
-            .timeout(ANSWER_TIME_MAX)
+            .timeout(RESPONSE_TIME_MAX)
             .build()
             .map_err(|error| self.request_fault(&error))
     }
@@ -291,7 +293,7 @@ impl SchemaRegistry {
     /// Describes an error without the address, which the caller adds.
     fn request_fault(&self, error: &reqwest::Error) -> RegistryFault {
         if error.is_timeout() {
-            return RegistryFault::Transient(format!("no response in {} s", ANSWER_TIME_MAX.as_secs()));
+            return RegistryFault::Transient(format!("no response in {} s", RESPONSE_TIME_MAX.as_secs()));
         }
         let mut cause = error.source();
         let mut innermost = None;

@@ -31,7 +31,7 @@ pub enum Check {
     /// Nothing: data is encrypted, but the server is not authenticated.
     Nothing,
     /// That a trusted CA issued it, for any name.
-    Issuer,
+    CaOnly,
     /// Also that it is valid for the server's name.
     #[default]
     Name,
@@ -75,7 +75,7 @@ impl Tls {
         let builder = match self.check {
             Check::Name => builder.with_root_certificates(self.roots()?),
             check => {
-                let issuers = match check {
+                let ca_verifier = match check {
                     Check::Nothing => None,
                     _ => {
                         let roots = Arc::new(self.roots()?);
@@ -86,7 +86,9 @@ impl Tls {
                         )
                     }
                 };
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(LenientVerifier { issuers, provider }))
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(LenientVerifier { ca_verifier, provider }))
             }
         };
         let config = match &self.own {
@@ -139,17 +141,17 @@ impl Tls {
     }
 }
 
-/// Returns the server-side configuration with this certificate and key. `issuers`: clients must present a certificate of one of these CAs.
-pub fn server(cert: &Path, key: &Path, issuers: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
+/// Returns the server-side configuration with this certificate and key. `ca_file`: clients must present a certificate of one of these CAs.
+pub fn server(cert: &Path, key: &Path, ca_file: Option<&Path>) -> Result<Arc<ServerConfig>, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| TlsError(format!("TLS cannot be used here: {error}")))?;
-    let builder = match issuers {
+    let builder = match ca_file {
         None => builder.with_no_client_auth(),
-        Some(issuers) => {
-            let roots = Arc::new(roots_in(issuers)?);
+        Some(ca_file) => {
+            let roots = Arc::new(roots_in(ca_file)?);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            let unusable = |error| TlsError(format!("`{}` cannot be used: {error}", issuers.display()));
+            let unusable = |error| TlsError(format!("`{}` cannot be used: {error}", ca_file.display()));
             builder.with_client_cert_verifier(verifier.map_err(unusable)?)
         }
     };
@@ -306,7 +308,7 @@ fn describe_certificate_error(message: &str) -> String {
 /// Verifies less than the name: the CA, or only that the server holds the key of its certificate.
 #[derive(Debug)]
 struct LenientVerifier {
-    issuers: Option<Arc<WebPkiServerVerifier>>,
+    ca_verifier: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -319,8 +321,8 @@ impl ServerCertVerifier for LenientVerifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(issuers) = &self.issuers else { return Ok(ServerCertVerified::assertion()) };
-        match issuers.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+        let Some(verifier) = &self.ca_verifier else { return Ok(ServerCertVerified::assertion()) };
+        match verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
             // The name is verified last.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

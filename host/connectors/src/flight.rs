@@ -34,7 +34,7 @@ pub const FORM: UrlForm = UrlForm {
     closed: "it closes the connection",
 };
 /// Maximum bytes of a response without rows.
-pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub const RESPONSE_BYTES_MAX: usize = 16 << 20;
 /// The status of a method that a server does not implement.
 const UNIMPLEMENTED: u32 = 12;
 /// Maximum bytes of a server's message in an error.
@@ -86,7 +86,7 @@ impl Server {
             let mut login = format!("{user}:").into_bytes();
             login.extend_from_slice(address.password.as_deref().unwrap_or_default());
             connection.authorization = Some(secret(format!("Basic {}", STANDARD.encode(login)))?);
-            let mut responses = connection.call_once("Handshake", &HandshakeRequest::default(), ANSWER_BYTES_MAX);
+            let mut responses = connection.call_once("Handshake", &HandshakeRequest::default(), RESPONSE_BYTES_MAX);
             let greeting = async {
                 loop {
                     match responses.next().await {

@@ -58,7 +58,7 @@ pub fn settings(cluster: &KafkaCluster, dir: &Path, name: &str) -> Result<Client
     }
     if let Some(sasl) = &cluster.sasl {
         config
-            .set("sasl.mechanisms", sasl.mechanism.word())
+            .set("sasl.mechanisms", sasl.mechanism.keyword())
             .set("sasl.username", &sasl.user)
             .set("sasl.password", &sasl.password);
     }

@@ -1,8 +1,8 @@
 //! The list of all kinds of sources and sinks, in the order in which messages name them.
 
 use crate::print::settings::PrintWrites;
-use millstream_base::job::connector::Kind::{Declared, General, OfLanguage};
-use millstream_base::job::connector::{Kinds, NOTHING};
+use millstream_base::job::connector::Kind::Declared;
+use millstream_base::job::connector::{Kinds, NOTHING, PLUGIN_SINK, PLUGIN_SOURCE};
 use millstream_base::job::spec::{SinkKind, SourceSpec};
 use std::sync::LazyLock;
 
@@ -22,11 +22,11 @@ macro_rules! declared {
 
 static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
     let sources = vec![
-        General(&crate::socket::declaration::LINES),
-        General(&crate::socket::declaration::FRAMES),
-        General(&crate::http::source::declaration::SOURCE),
-        General(&crate::files::source::declaration::DIRECTORY),
-        General(&crate::files::source::declaration::FILE),
+        Declared(&crate::socket::declaration::LINES),
+        Declared(&crate::socket::declaration::FRAMES),
+        Declared(&crate::http::source::declaration::SOURCE),
+        Declared(&crate::files::source::declaration::DIRECTORY),
+        Declared(&crate::files::source::declaration::FILE),
         declared!("kafka", "kafka", crate::kafka::source::declaration::SOURCE),
         declared!("brokers", "redis", crate::redis::declaration::SOURCE),
         declared!("brokers", "mqtt", crate::mqtt::declaration::SOURCE),
@@ -36,13 +36,13 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         declared!("brokers", "flight", crate::flight::declaration::SOURCE),
         declared!("brokers", "kinesis", crate::kinesis::declaration::SOURCE),
         declared!("postgres", "postgres-changes", crate::postgres_changes::declaration::SOURCE),
-        General(&crate::syslog::declaration::SOURCE),
-        General(&crate::otlp::declaration::SOURCE),
-        General(&crate::lumberjack::declaration::SOURCE),
-        OfLanguage("plugin"),
-        General(&crate::rate::declaration::SOURCE),
-        General(&crate::nexmark::declaration::SOURCE),
-        General(&crate::queue::declaration::SOURCE),
+        Declared(&crate::syslog::declaration::SOURCE),
+        Declared(&crate::otlp::declaration::SOURCE),
+        Declared(&crate::lumberjack::declaration::SOURCE),
+        Declared(&PLUGIN_SOURCE),
+        Declared(&crate::rate::declaration::SOURCE),
+        Declared(&crate::nexmark::declaration::SOURCE),
+        Declared(&crate::queue::declaration::SOURCE),
     ];
     let sinks = vec![
         Declared(&crate::print::declaration::SINK),
@@ -61,7 +61,7 @@ static KINDS: LazyLock<Kinds> = LazyLock::new(|| {
         Declared(&crate::clickhouse::declaration::SINK),
         Declared(&crate::http::sink::declaration::SINK),
         Declared(&crate::websocket::declaration::SINK),
-        OfLanguage("plugin"),
+        Declared(&PLUGIN_SINK),
         Declared(&NOTHING),
     ];
     let tables = vec![

@@ -14,7 +14,7 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use millstream_base::shown;
 use millstream_connect::http1::{Client, Fault, HttpRequest, Server};
-use millstream_connect::objects::{NoClient, amazon, check_amazon_http};
+use millstream_connect::objects::{CloudSetupError, amazon, check_amazon_http};
 use millstream_connect::tls::Tls;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3ConfigKey, AwsAuthorizer, AwsCredential, AwsCredentialProvider};
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 /// Maximum time of a response, and of a credentials request.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum bytes of a response: at most 10 MB of records in base64, with their metadata.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
 const SHOWN_BYTES_MAX: usize = 400;
 const SERVICE: &str = "kinesis";
 const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
@@ -77,12 +77,12 @@ impl Stream {
         let server = Server::parse(&url, Tls::default()).map_err(|message| {
             ("stream", format!("{} {message}", endpoint.map_or("the endpoint", |(name, _)| name)))
         })?;
-        let not_made = |error: NoClient| ("stream", error.into_error("the stream").message);
+        let not_made = |error: CloudSetupError| ("stream", error.into_error("the stream").message);
         check_amazon_http(&url, settings).map_err(not_made)?;
         let retry = RetryConfig { max_retries: 2, retry_timeout: RESPONSE_TIMEOUT, ..RetryConfig::default() };
         // No request is sent to a bucket: the builder only provides the credentials.
         let store = builder.with_bucket_name("none").with_region(&region).with_retry(retry).build();
-        let store = store.map_err(|error| not_made(NoClient::Client(error)))?;
+        let store = store.map_err(|error| not_made(CloudSetupError::Client(error)))?;
         Ok(Stream {
             name: name.to_owned(),
             region,
@@ -165,7 +165,7 @@ impl KinesisClient {
         let headers = self.stream.signed(action, &body).await?;
         let path = format!("{}/", self.client.server().path().trim_end_matches('/'));
         let request = HttpRequest { method: Method::POST, path, headers, body };
-        let reply = match self.client.request_reply(&request, RESPONSE_TIMEOUT, ANSWER_BYTES_MAX).await {
+        let reply = match self.client.request_reply(&request, RESPONSE_TIMEOUT, RESPONSE_BYTES_MAX).await {
             Ok(reply) => reply,
             Err(Fault::Transient(why)) => {
                 return Err(KinesisFault::Transient(format!("{}: {why}", self.stream.display_name())));

@@ -9,7 +9,7 @@ pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
 /// Maximum headers of a request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 /// Maximum bytes of an event id, a cursor, or a response's validator. Longer ones are not used as positions.
-pub const HTTP_PLACE_BYTES_MAX: usize = 1 << 10;
+pub const HTTP_POSITION_BYTES_MAX: usize = 1 << 10;
 /// Maximum pages of a response that an `http` source requests in a row, before it pauses for the poll interval.
 pub const HTTP_PAGES_MAX: u32 = 1_000;
 /// Maximum time that an `http` source waits because of the server's `Retry-After`, in milliseconds.
@@ -34,10 +34,10 @@ pub const FOLLOW_POLL_MS: u64 = 100;
 /// Default of `settle`: how long a file must be unchanged before it is read, or before a rotated one is at its end, in milliseconds.
 pub const SETTLE_MS: u64 = 1_000;
 /// Names of deleted files that a `directory` source tracks. The oldest are dropped.
-pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
+pub const DIRECTORY_NAMES_REMOVED_MAX: usize = 100_000;
 /// Maximum number of files assigned to a process before it has read them, if files are distributed over processes.
 pub const FILES_ORDERED_MAX: usize = 256;
-/// Folders in the folder of a `directory` source.
+/// Subdirectories in the directory of a `directory` source.
 pub const DIRECTORY_DIRS_MAX: usize = 100_000;
 /// How long a database may take for what a job asks before it begins, in seconds.
 pub const SERVER_START_S_MAX: u64 = 60;
@@ -60,7 +60,7 @@ pub const HTTP_PRODUCERS_MAX_MAX: u64 = 1_000_000;
 /// Default time that a stream of an `http` source may be silent, in milliseconds.
 pub const HTTP_STALL_MS: u64 = 30_000;
 /// Default maximum bytes of a response, event or message that an `http` source reads, decompressed.
-pub const HTTP_ANSWER_BYTES_MAX: u64 = 8 << 20;
+pub const HTTP_RESPONSE_BYTES_MAX: u64 = 8 << 20;
 /// Default of `rows_per_request_max` of an `http` sink.
 pub const HTTP_REQUEST_ROWS_SENT_MAX: u64 = 10_000;
 /// Default of `request_bytes_max` of an `http` sink.

@@ -23,7 +23,7 @@ use millstream_base::units;
 use millstream_connect::http1::certificate::Certificate;
 use millstream_connect::http1::listener::Acceptor;
 use millstream_connect::http1::rejection_log::RejectionLog;
-use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::slots::{Slot, TrustLevel};
 use millstream_connect::receiver::bodies::{BodyRecords, Records};
 use millstream_connect::receiver::budget::Budget;
 use millstream_connect::receiver::listening::{Listening, bind_listener, connection_ended, run_until_answered};
@@ -210,7 +210,7 @@ async fn serve_windows(stream: impl AsyncRead + AsyncWrite, (peer, slot): (Socke
             }
             work.await;
         }
-        // The client does not read acknowledgments any more, or none follow.
+        // The client does not read acknowledgments any longer, or none follow.
         () = &mut work => {}
     }
 }
@@ -264,7 +264,7 @@ async fn read<S: AsyncRead + AsyncWrite>(
         if count == 0 {
             continue;
         }
-        slot.set_standing(Standing::Known);
+        slot.set_trust_level(TrustLevel::Known);
         waiting.fetch_add(1, Ordering::AcqRel);
         if receive.send(ReceivedWindow { window, incoming }).await.is_err() {
             return Ok(());
@@ -326,7 +326,7 @@ async fn acknowledge<S: AsyncWrite>(
         // A connection with a certificate keeps its slot, others only while they wait for an acknowledgment.
         let is_certified = intake.source.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
         if waiting.fetch_sub(1, Ordering::AcqRel) == 1 && !is_certified {
-            slot.set_standing(Standing::Guest);
+            slot.set_trust_level(TrustLevel::Guest);
         }
         if !send_acknowledgment(&mut stream, last).await {
             return;

@@ -37,7 +37,7 @@ pub const FORM: UrlForm = UrlForm {
 /// The address of a server, and the credentials of the job.
 #[derive(Clone)]
 pub struct Server {
-    pub place: ServerAddress,
+    pub address: ServerAddress,
     /// Path to the credentials file, if the URL has no credentials.
     credentials: Option<PathBuf>,
 }
@@ -50,12 +50,12 @@ impl Server {
         tls: Option<&TlsSpec>,
         dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
-        let place = ServerAddress::parse(url, &FORM, tls, dir)?;
-        if let (Some(token), None) = (&place.user, &place.password) {
+        let address = ServerAddress::parse(url, &FORM, tls, dir)?;
+        if let (Some(token), None) = (&address.user, &address.password) {
             secrets::keep(token, "(token)");
         }
-        let server = Server { place, credentials: credentials.map(|file| dir.join(file)) };
-        if server.credentials.is_some() && server.place.user.is_some() {
+        let server = Server { address, credentials: credentials.map(|file| dir.join(file)) };
+        if server.credentials.is_some() && server.address.user.is_some() {
             return Err(("credentials", "`url` and `credentials` both have credentials; remove one of them".into()));
         }
         server.read_credentials().map_err(|fault| match fault {
@@ -73,7 +73,7 @@ impl Server {
 
     /// The server in messages.
     pub fn shown(&self) -> String {
-        self.place.shown()
+        self.address.shown()
     }
 }
 
@@ -102,18 +102,18 @@ impl ApiError {
 
     /// The error as a message, and whether it is transient.
     pub fn to_fault(&self) -> Fault {
-        let said = shown::harmless(&self.description, SHOWN_BYTES_MAX);
+        let text = shown::harmless(&self.description, SHOWN_BYTES_MAX);
         match self.err_code {
             ApiError::NOT_FOR_ACCOUNT | ApiError::NOT_ENABLED => Fault::Permanent(format!(
-                "{said}; start it with JetStream (nats-server -js), or enable it for the account"
+                "{text}; start it with JetStream (nats-server -js), or enable it for the account"
             )),
             code if ApiError::RESOURCES.contains(&code) || ApiError::SYNCHRONIZING.contains(&code) => {
-                Fault::Transient(said)
+                Fault::Transient(text)
             }
             // A full stream (`discard = new`), for example.
-            ApiError::STORE_FAILED => Fault::Transient(said),
-            _ if self.code >= 500 || matches!(self.code, 408 | 429) => Fault::Transient(said),
-            _ => Fault::Permanent(said),
+            ApiError::STORE_FAILED => Fault::Transient(text),
+            _ if self.code >= 500 || matches!(self.code, 408 | 429) => Fault::Transient(text),
+            _ => Fault::Permanent(text),
         }
     }
 }

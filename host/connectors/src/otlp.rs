@@ -71,7 +71,7 @@ impl Protocol for OtlpReads {
 }
 
 impl Call for OtlpCall {
-    fn cut(
+    fn split_body(
         &self,
         source: &SourceSpec,
         body: &[u8],

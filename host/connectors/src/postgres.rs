@@ -30,7 +30,7 @@ use tokio_postgres::{Client, Config};
 
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// A server that is silent for this long counts as lost.
-pub const SILENT_TIMEOUT_MS: u64 = 30_000;
+pub const IDLE_TIMEOUT_MS: u64 = 30_000;
 /// The port if a URL names none.
 const PORT: u16 = 5432;
 /// Maximum bytes of settings and notices before a server admits the job.
@@ -212,7 +212,7 @@ impl Connection {
             config.connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS));
         }
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(Duration::from_millis(SILENT_TIMEOUT_MS));
+            config.tcp_user_timeout(Duration::from_millis(IDLE_TIMEOUT_MS));
         }
         if config.get_application_name().is_none() {
             config.application_name("millstream");

@@ -31,7 +31,7 @@ const FORM: UrlForm = UrlForm {
 /// The address of a server, and a virtual host.
 #[derive(Clone)]
 pub struct Server {
-    pub place: ServerAddress,
+    pub address: ServerAddress,
     pub vhost: String,
 }
 
@@ -57,6 +57,6 @@ impl Server {
             return Err(wrong("has a virtual host of more than 255 bytes"));
         }
         // Placeholders have been replaced.
-        Ok(Server { place: ServerAddress::plain(&head, &FORM, tls, dir)?, vhost })
+        Ok(Server { address: ServerAddress::plain(&head, &FORM, tls, dir)?, vhost })
     }
 }

@@ -244,9 +244,9 @@ async fn a_file_is_read_to_its_end_in_bounded_memory() {
     );
     let mut seen = 0;
     while seen < rows {
-        let held = started.until("rows", |state| state.ready).await.rows * line.len() as u64;
+        let held_bytes = started.until("rows", |state| state.ready).await.rows * line.len() as u64;
         let bound = millstream_base::limits::INBOX_BYTES_MAX + millstream_base::limits::PART_BYTES_MAX as u64;
-        assert!(held <= bound, "{held} bytes wait");
+        assert!(held_bytes <= bound, "{held_bytes} bytes wait");
         for chunk in started.take().await {
             assert!(chunk.record(0).len() == line.len() && chunk.rejected.is_empty());
             seen += chunk.rows();
@@ -376,7 +376,8 @@ async fn a_reset_in_the_middle_of_a_line_makes_no_row_of_its_half_and_a_close_do
     drop(peer);
     started.until("the last line", |state| state.rows == 3).await;
     let chunks = started.take().await;
-    let rejected: Vec<&str> = chunks.iter().flat_map(|chunk| &chunk.rejected).map(|refusal| &*refusal.reason).collect();
+    let rejected: Vec<&str> =
+        chunks.iter().flat_map(|chunk| &chunk.rejected).map(|rejection| &*rejection.reason).collect();
     assert_eq!(rejected.len(), 1, "{rejected:?}");
     assert!(rejected[0].starts_with("cut short after 4 bytes: the connection broke ("), "{rejected:?}");
 }

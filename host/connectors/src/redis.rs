@@ -88,8 +88,8 @@ impl Server {
     }
 
     /// Connects. Responses have a time limit and this limit of memory.
-    pub fn connect(&self, answer_bytes_max: usize) -> Result<Connection, RedisError> {
-        let mut connection = Connection::new(self.stream()?, answer_bytes_max);
+    pub fn connect(&self, response_bytes_max: usize) -> Result<Connection, RedisError> {
+        let mut connection = Connection::new(self.stream()?, response_bytes_max);
         if let Some(password) = &self.password {
             let login = |user: Option<&String>| {
                 let login = Command::new("AUTH");

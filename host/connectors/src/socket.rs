@@ -14,7 +14,7 @@ use millstream_base::secrets;
 use millstream_connect::receiver::framing::{Counter, StreamCursor};
 use millstream_connect::receiver::polled::BusyFlag;
 use millstream_connect::receiver::registry::Schemas;
-use millstream_connect::receiver::{REFUSED, framer, wrong};
+use millstream_connect::receiver::{CONNECTION_REFUSED, framer, wrong};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ impl Server {
 /// Suggests what to do if the connection was refused.
 fn hint(bounds: RecordBounds, address: &str, reason: &str) -> String {
     match (bounds, address.rsplit_once(':')) {
-        _ if reason != REFUSED => String::new(),
+        _ if reason != CONNECTION_REFUSED => String::new(),
         // Only complete secret values are hidden in messages, so the port of one must not be shown.
         (RecordBounds::Prefix, _) => "; start the server that sends the frames".into(),
         (_, _) if secrets::hide(address) != address => "; start the server".into(),

@@ -21,7 +21,7 @@ use millstream_base::inbox::Inbox;
 use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use millstream_connect::http1::listener::{self, accept_all, bind_datagrams, cannot_listen};
-use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::slots::{Slot, TrustLevel};
 use millstream_connect::receiver::json_text::text_of;
 use millstream_connect::receiver::listening::Listening;
 use settings::SyslogReads;
@@ -217,7 +217,7 @@ async fn read(
         };
         let Ok(read) = read else {
             deadline = None;
-            slot.set_standing(Standing::Stranger);
+            slot.set_trust_level(TrustLevel::Stranger);
             continue;
         };
         let (count, was_unfinished) = (read.unwrap_or(0), frames.is_unfinished());
@@ -249,12 +249,12 @@ async fn read(
 async fn pass_on(chunks: Vec<Chunk>, slot: &Slot, forward: &mpsc::Sender<Vec<Chunk>>) -> bool {
     let is_forwarded = match forward.try_send(chunks) {
         Err(mpsc::error::TrySendError::Full(chunks)) => {
-            slot.set_standing(Standing::Known);
+            slot.set_trust_level(TrustLevel::Known);
             forward.send(chunks).await.is_ok()
         }
         result => result.is_ok(),
     };
-    slot.set_standing(Standing::Guest);
+    slot.set_trust_level(TrustLevel::Guest);
     is_forwarded
 }
 

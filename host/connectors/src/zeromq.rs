@@ -24,8 +24,8 @@ const GREETING_MAX: Duration = Duration::from_secs(10);
 const GREETING_REST_AFTER: Duration = Duration::from_millis(500);
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// Maximum silence: nothing else shows that the other side's machine has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Maximum time without data: nothing else shows that the other side's machine has failed.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The form of its URLs.
 pub const FORM: UrlForm = UrlForm {
@@ -67,8 +67,7 @@ impl Peer {
     /// Performs the handshake, and subscribes.
     pub async fn handshake(stream: TcpStream, wants: &SocketSettings) -> Result<Peer, Fault> {
         stream.set_nodelay(true)?;
-        SockRef::from(&stream)
-            .set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE_MAX).with_interval(SILENCE_MAX))?;
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(TIMEOUT).with_interval(TIMEOUT))?;
         let decoder = Decoder::new(wants.bytes_max, wants.kept_max);
         let mut peer = Peer { stream, buffer: BytesMut::new(), decoder };
         match timeout(GREETING_MAX, peer.greet(wants)).await {
@@ -90,7 +89,7 @@ impl Peer {
             if self.buffer.first().is_some_and(|byte| *byte != 0xff) {
                 return Err(Fault::Transient("its first bytes are not ZeroMQ".into()));
             }
-            match timeout(GREETING_REST_AFTER, self.more()).await {
+            match timeout(GREETING_REST_AFTER, self.read_more()).await {
                 Ok(more) => more?,
                 Err(_) => self.send(std::mem::take(&mut rest)).await?,
             }
@@ -175,7 +174,7 @@ impl Peer {
                     });
                 }
                 Some(_) => return Err(Fault::Transient(format!("it sent something else instead of {expected}"))),
-                None => self.more().await?,
+                None => self.read_more().await?,
             }
         }
     }
@@ -199,7 +198,7 @@ impl Peer {
             if !messages.is_empty() {
                 return Ok(messages);
             }
-            self.more().await?;
+            self.read_more().await?;
         }
     }
 
@@ -208,7 +207,7 @@ impl Peer {
         taken.map_err(|wrong| Fault::Transient(format!("what it sends is not ZeroMQ: {}", wrong.0)))
     }
 
-    async fn more(&mut self) -> Result<(), Fault> {
+    async fn read_more(&mut self) -> Result<(), Fault> {
         self.buffer.reserve(READ_BYTES);
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(Fault::Transient(FORM.closed.into())),

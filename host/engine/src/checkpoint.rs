@@ -44,7 +44,7 @@ pub const DIRS: [&str; 4] = ["state", "plans", "jobs", "blobs"];
 
 /// The checkpoints of a running job, shared by all workers of a process.
 pub struct JobCheckpoints {
-    /// Identifies this start to sinks.
+    /// Identifies this startup to sinks.
     pub owner: Owner,
     /// How often a checkpoint is written.
     pub every: CheckpointEvery,
@@ -63,13 +63,13 @@ pub struct JobCheckpoints {
 /// Holds the lock of a job's directory for its process.
 pub type DirLock = Arc<store::Guard>;
 
-/// The batches that a start replays, and where its own begin.
+/// The batches that a startup replays, and where its own begin.
 pub struct ReplaySchedule {
     /// The batches to replay, in order.
     pub batches: Vec<(BatchId, PlannedBatch)>,
     /// The first batch after those that are replayed.
     pub first_new: BatchId,
-    /// The first new batch of each start whose batches may be replayed, including this one, with the time of that start by the machine's clock in
+    /// The first new batch of each startup whose batches may be replayed, including this one, with the time of that startup by the machine's clock in
     /// microseconds.
     pub starts: BTreeMap<BatchId, i64>,
     /// When the loaded checkpoint was written, by the machine's clock; without one, when the job was first started.

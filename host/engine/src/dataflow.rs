@@ -64,8 +64,8 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let table = built.streams.get(&table_source::name_of(&stage.name)).cloned();
             let holding = stage.event_time.iter().flat_map(|time| time.holding.values());
             let holding: BTreeSet<&String> = holding.flat_map(BTreeMap::values).map(|stage| &stage.name).collect();
-            let held = holding.into_iter().filter_map(|name| holds.get(name)).cloned();
-            let upstream = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
+            let hold_streams = holding.into_iter().filter_map(|name| holds.get(name)).cloned();
+            let upstream = scope.concatenate(hold_streams.chain([ended.clone()]).collect::<Vec<_>>());
             let (ticks, (index, peers)) = (all_ticks.clone(), this);
             let build = BuildContext {
                 ticks,
@@ -94,7 +94,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             built.streams.insert(rejected_name(&stage.name), streams.rejected);
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));
             built.changes.extend(streams.changes);
-            holds.extend(streams.holds.map(|held| (stage.name.clone(), held)));
+            holds.extend(streams.holds.map(|hold_streams| (stage.name.clone(), hold_streams)));
         }
         let (sunk, gate) = built.sinks(scope, this.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);

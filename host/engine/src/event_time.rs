@@ -5,7 +5,7 @@ mod holds;
 pub mod node;
 mod watermark;
 
-pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, Silence, SourceClock, Watermarks};
+pub use watermark::{ClockEnds, ClockFeeds, HoldingStage, HoldingStages, SharedIdleTime, SourceClock, Watermarks};
 
 use crate::checkpoint::changes::TableChanges;
 use crate::state::table_checkpoint::TableCheckpoint;
@@ -79,7 +79,7 @@ impl EventClock {
 
     /// Returns the newest time seen in each partition of a source that has any.
     pub fn partitions(&self) -> BTreeMap<ClockId, i64> {
-        let of_partitions = self.watermarks.clocks().filter(|(id, _)| *id != id.whole());
+        let of_partitions = self.watermarks.clocks().filter(|(id, _)| *id != id.without_partition());
         of_partitions.filter_map(|(id, clock)| Some((id, clock.max_us?))).collect()
     }
 

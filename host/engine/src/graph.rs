@@ -339,7 +339,7 @@ impl Graph {
     /// Returns for how many microseconds windows of processing time may hold rows back upstream of a stage, by its name. Stages without such windows
     /// are omitted.
     pub fn held_back_us(&self) -> BTreeMap<&str, i64> {
-        let mut held: BTreeMap<&str, i64> = BTreeMap::new();
+        let mut delays: BTreeMap<&str, i64> = BTreeMap::new();
         for stage in &self.stages {
             let inputs = stage.inputs.iter().flat_map(|input| &input.from);
             let by_each = inputs.filter_map(|stream| self.producer(stream)).map(|maker| {
@@ -347,13 +347,13 @@ impl Graph {
                     Some(WindowNode::Batches { size_us, .. }) => size_us,
                     _ => 0,
                 };
-                held.get(maker.name.as_str()).copied().unwrap_or_default().saturating_add(own)
+                delays.get(maker.name.as_str()).copied().unwrap_or_default().saturating_add(own)
             });
             if let Some(longest) = by_each.max().filter(|longest| *longest > 0) {
-                held.insert(stage.name.as_str(), longest);
+                delays.insert(stage.name.as_str(), longest);
             }
         }
-        held
+        delays
     }
 
     /// Returns the stage that emits a stream.
@@ -367,15 +367,15 @@ impl Graph {
         let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
         let of = |name: &String| {
             let clocks = self.clocks.get(name).cloned().unwrap_or_default();
-            clocks.into_iter().map(|clock| self.clock_among(name, streams.len(), clock)).collect::<Vec<_>>()
+            clocks.into_iter().map(|clock_id| self.clock_among(name, streams.len(), clock_id)).collect::<Vec<_>>()
         };
         streams.iter().flat_map(|name| of(name)).collect()
     }
 
     /// Returns the clock of a part of a stream in a stage that reads this number of streams: rows made by different stages keep different clocks.
-    pub fn clock_among(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
-        if clock != ClockId::MADE || streams == 1 {
-            return clock;
+    pub fn clock_among(&self, stream: &str, streams: usize, clock_id: ClockId) -> ClockId {
+        if clock_id != ClockId::MADE || streams == 1 {
+            return clock_id;
         }
         let index = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
         ClockId::for_stream((self.spec.sources.len() + index) as u32)

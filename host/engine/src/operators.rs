@@ -10,7 +10,7 @@ pub mod deduplicate;
 pub mod distinct;
 pub mod enrich;
 pub mod event_time;
-mod in_place;
+mod round_trip;
 pub mod join;
 mod late;
 pub mod latest;

@@ -235,8 +235,8 @@ pub fn each_batch_with_event_time<'s>(
     (rows, rejected, changes)
 }
 
-/// Builds an operator like [`each_batch_with_event_time`] that emits rows later than the rows they are computed from. The last stream reports its progress to
-/// downstream stages. `stage`: its index in the job, if one of them needs it.
+/// Builds an operator like [`each_batch_with_event_time`] that emits rows later than the rows they are computed from. The last stream reports its
+/// progress to downstream stages. `stage`: its index in the job, if one of them needs it.
 #[expect(clippy::too_many_arguments, reason = "as those of the functions above, and one more")]
 pub fn each_batch_with_holds<'s>(
     parts: Parts<'s>,
@@ -253,13 +253,13 @@ pub fn each_batch_with_holds<'s>(
     let activator = parts.scope().activator_for(builder.operator_info().address);
     let mut input = builder.new_input(parts, Exchange::new(route));
     let mut ticks = builder.new_input(ticks, Pipeline);
-    let (progress, mut clock) = time.unzip();
+    let (progress, mut event_clock) = time.unzip();
     let mut progress = progress.map(|progress| builder.new_input(progress, Exchange::new(|p: &Progress| p.to)));
     let (rows, rows_stream) = builder.new_output::<Vec<Part>>();
     let (rejected, rejected_stream) = builder.new_output::<Vec<Part>>();
     let (changes, changes_stream) = builder.new_output::<Vec<TableChanges>>();
-    let (held, held_stream) = builder.new_output::<Vec<Progress>>();
-    let mut held = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(held);
+    let (holds_output, holds_stream) = builder.new_output::<Vec<Progress>>();
+    let mut holds_output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(holds_output);
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<TableChanges>>>::from(changes);
@@ -291,7 +291,7 @@ pub fn each_batch_with_holds<'s>(
                 let Some(start) = &batch.start else { return Ok(()) };
                 let parts = std::mem::take(&mut batch.parts);
                 let begun = operator_work.begin();
-                let complete = || complete(&mut work, &mut clock, stamp, start.tick, parts, &batch.progress);
+                let complete = || complete(&mut work, &mut event_clock, stamp, start.tick, parts, &batch.progress);
                 let completed = memory::check().and_then(|()| complete());
                 let (output, saved) = completed.map_err(|error| error.in_operator(operator))?;
                 let (id, barrier) = BatchId::of_stamp(stamp);
@@ -302,11 +302,13 @@ pub fn each_batch_with_holds<'s>(
                     .rejected
                     .iter()
                     .for_each(|part| operator_work.record_rejected(id, &part.rows, part.input == LATE));
-                clock.iter().for_each(|clock| operator_work.watermark(clock.watermark().now, || clock.partitions()));
-                if let (Some(stage), Some(clock), false) = (stage, &clock, barrier) {
-                    let hold = work.hold(clock.watermark(), clock.seen_us());
+                event_clock.iter().for_each(|event_clock| {
+                    operator_work.watermark(event_clock.watermark().now, || event_clock.partitions())
+                });
+                if let (Some(stage), Some(event_clock), false) = (stage, &event_clock, barrier) {
+                    let hold = work.hold(event_clock.watermark(), event_clock.seen_us());
                     let progress = |to| Progress { to, what: Event::Held { stage, hold } };
-                    held.activate().session(&start.for_held).give_iterator((0..peers).map(progress));
+                    holds_output.activate().session(&start.for_held).give_iterator((0..peers).map(progress));
                 }
                 rows.activate().session(&start.for_rows).give_iterator(output.rows.into_iter());
                 rejected.activate().session(&start.for_rejected).give_iterator(output.rejected.into_iter());
@@ -326,7 +328,7 @@ pub fn each_batch_with_holds<'s>(
             }
         }
     });
-    (rows_stream, rejected_stream, changes_stream, held_stream)
+    (rows_stream, rejected_stream, changes_stream, holds_stream)
 }
 
 /// Returns the name of an operator as a static string. It is leaked: there is one for each operator of a job.
@@ -343,7 +345,7 @@ fn thaw_some(work: &mut impl BatchWork) -> Result<bool> {
 /// Works on a complete batch, or on the barrier after it.
 fn complete(
     work: &mut impl BatchWork,
-    clock: &mut Option<EventClock>,
+    event_clock: &mut Option<EventClock>,
     stamp: u64,
     tick: Tick,
     mut parts: Vec<Part>,
@@ -353,8 +355,8 @@ fn complete(
     let mut output = Output::default();
     if barrier {
         let mut saved = work.barrier(id)?;
-        if let Some(clock) = clock {
-            saved.extend(clock.barrier(id)?);
+        if let Some(event_clock) = event_clock {
+            saved.extend(event_clock.barrier(id)?);
         }
         if let Some(upgrade) = tick.swap {
             // The tables may change at the swap.
@@ -365,7 +367,7 @@ fn complete(
     }
     // Stable: rows that a transform rejected for a null come before those that its plugin rejected.
     parts.sort_by(|a, b| a.order.cmp(&b.order));
-    let watermark = clock.as_mut().map(|clock| clock.batch(tick, progress)).unwrap_or_default();
+    let watermark = event_clock.as_mut().map(|event_clock| event_clock.batch(tick, progress)).unwrap_or_default();
     work.batch(
         BatchContext { watermark, made_up: tick.made_up, ..BatchContext::new(id, tick.time) },
         parts,

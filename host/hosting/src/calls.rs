@@ -81,12 +81,12 @@ pub fn process(
         let read = reads.fit(part)?;
         for slice in RowBytes::measure([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
-            let (complete, nulls) = without(sliced(&read, &slice), prepared, 0)?;
+            let (complete, nulls) = remove_unreadable(slice_rows(&read, &slice), prepared, 0)?;
             let Processed { rows: emitted, rejections } = caller.process(context.call(), &complete)?;
             result.rows.push(emitted);
             let rejected = merge_rejections(nulls, rejections);
             if !rejected.is_empty() {
-                result.reject(prepared, context, ("", &sliced(part, &slice)), &rejected)?;
+                result.reject(prepared, context, ("", &slice_rows(part, &slice)), &rejected)?;
             }
         }
     }
@@ -94,12 +94,16 @@ pub fn process(
 }
 
 /// Returns some or all of the rows; all take less time than a slice.
-fn sliced(rows: &RecordBatch, slice: &Range<usize>) -> RecordBatch {
+fn slice_rows(rows: &RecordBatch, slice: &Range<usize>) -> RecordBatch {
     if *slice == (0..rows.num_rows()) { rows.clone() } else { rows.slice(slice.start, slice.len()) }
 }
 
 /// Removes rows that a plugin cannot read, and returns why.
-fn without(rows: RecordBatch, prepared: &PreparedTables, table: usize) -> Result<(RecordBatch, Vec<RejectedRow>)> {
+fn remove_unreadable(
+    rows: RecordBatch,
+    prepared: &PreparedTables,
+    table: usize,
+) -> Result<(RecordBatch, Vec<RejectedRow>)> {
     let needs = prepared.needs.get(table).ok_or_else(|| Error::bug("a table that the plugin does not read"))?;
     let indexes: Vec<usize> = (0..rows.num_columns()).collect();
     without_nulls(rows, &indexes, needs).map_err(Error::arrow)

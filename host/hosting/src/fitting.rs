@@ -103,7 +103,7 @@ impl ColumnSelection {
     pub fn fit(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.indexes.len());
         for (index, field) in self.indexes.iter().zip(self.schema.fields()) {
-            columns.push(fitted(rows.column(*index), field)?);
+            columns.push(fit_column(rows.column(*index), field)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(self.nullable.clone(), columns, &options).map_err(Error::arrow)
@@ -123,7 +123,7 @@ fn existing_columns(has: &Schema) -> String {
     types::describe(&plugin_columns(has))
 }
 
-fn fitted(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+fn fit_column(column: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     let (has, wanted) = (column.data_type(), field.data_type());
     if has == wanted {
         return Ok(column.clone());

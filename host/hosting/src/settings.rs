@@ -8,7 +8,7 @@ use millstream_base::job::{self, spec::PluginSpec};
 use millstream_base::package_name::PackageRequest;
 use millstream_packages::lock::obtain::obtain;
 use millstream_packages::lock::store::PackageStore;
-use millstream_packages::lock::{self, FILE, LockFile, place};
+use millstream_packages::lock::{self, FILE, LockFile, location};
 use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, PluginHost, StageUse, check_http_grant};
 use serde_json::{Map, Value as Json};
@@ -22,7 +22,7 @@ const MEMORY: SourceDeclaration = SourceDeclaration {
     doc: "the tables of the caller",
     keys: &[],
     shared: &[],
-    read: |_| Arc::new(InMemory),
+    read: |_| InMemory.into(),
 };
 
 /// The kinds in the job of a call.
@@ -98,7 +98,7 @@ fn found(settings: &Settings) -> Result<PluginSpec> {
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {
             let wanted = PackageRequest { name, version: Some(version) };
-            let (file, digest, signers) = fetched(settings, &wanted, registry)?;
+            let (file, digest, signers) = fetch_package(settings, &wanted, registry)?;
             let mut plugins: Vec<&mut PluginSpec> =
                 spec.stages.iter_mut().flat_map(|stage| stage.plugins_mut()).collect();
             if let Some(plugin) = plugins.first_mut() {
@@ -112,15 +112,19 @@ fn found(settings: &Settings) -> Result<PluginSpec> {
 }
 
 /// Fetches a package from a registry, as pinned in the lock file: returns its file, its digest, and its signers.
-fn fetched(settings: &Settings, wanted: &PackageRequest, registry: &str) -> Result<(PathBuf, Digest, Vec<String>)> {
+fn fetch_package(
+    settings: &Settings,
+    wanted: &PackageRequest,
+    registry: &str,
+) -> Result<(PathBuf, Digest, Vec<String>)> {
     let store = PackageStore::of_user()?;
-    let chosen = place::registry(Some(registry))?;
+    let chosen = location::registry(Some(registry))?;
     let lock = LockFile::read(&settings.dir)?;
     let pin = wanted.version.as_ref().and_then(|version| lock.pin(&wanted.name, version));
     let mut obtained = obtain(&chosen, wanted, pin, &Policy::load()?, &store)?;
     let layer = obtained.pin.layer;
     if settings.pins && pin.is_none() {
-        obtained.pin.registry = place::for_lock(&chosen, Some(registry), &settings.dir)?;
+        obtained.pin.registry = location::for_lock(&chosen, Some(registry), &settings.dir)?;
         lock::add::pin(&settings.dir, obtained.pin)?;
     }
     let missing = || Error::environment(format!("{wanted} was just removed from the store; retry"));

@@ -9,7 +9,7 @@ pub use super::batch_facts::{PartIndex, WaitCause};
 use super::calls::{BatchCalls, BatchTrace, CallTimes};
 use super::frequent_keys::HotKeys;
 use super::recent::{BatchDurations, Recent, Seconds};
-use super::refused::{RejectedRow, RejectedRowHistory};
+use super::rejected_rows::{RejectedRow, RejectedRowHistory};
 use arrow::array::RecordBatch;
 use millstream_base::ids::{BatchId, BatchTime, ClockId};
 use millstream_base::time;
@@ -56,7 +56,7 @@ pub struct Batches(Arc<Shared>);
 struct Shared {
     since: Instant,
     since_us: i64,
-    held: Mutex<BatchHistory>,
+    history: Mutex<BatchHistory>,
 }
 
 #[derive(Default)]
@@ -83,13 +83,13 @@ struct BatchHistory {
 const CLOCKS_EVERY: Duration = Duration::from_secs(1);
 
 /// How far the event time of a source's partition has come, by clock.
-pub type Clocks = BTreeMap<ClockId, i64>;
+pub type ClockTimes = BTreeMap<ClockId, i64>;
 
 /// The clocks of partitions that a part with event time has reported.
 #[derive(Clone, Default)]
 struct PartClocks {
     reported: Option<Instant>,
-    clocks: Arc<Clocks>,
+    clocks: Arc<ClockTimes>,
 }
 
 /// A batch, with times for each part.
@@ -104,18 +104,18 @@ struct BatchRecord {
 
 impl Default for Batches {
     fn default() -> Batches {
-        Batches(Arc::new(Shared { since: Instant::now(), since_us: time::now().0, held: Mutex::default() }))
+        Batches(Arc::new(Shared { since: Instant::now(), since_us: time::now().0, history: Mutex::default() }))
     }
 }
 
 impl Batches {
     /// Sets the parts of the job.
     pub fn of_parts(&self, parts: Vec<String>) {
-        let mut held = self.lock();
-        held.busy_us = vec![0; parts.len()];
-        held.watermarks_us = vec![None; parts.len()];
-        held.clocks = vec![PartClocks::default(); parts.len()];
-        held.parts = parts;
+        let mut state = self.lock();
+        state.busy_us = vec![0; parts.len()];
+        state.watermarks_us = vec![None; parts.len()];
+        state.clocks = vec![PartClocks::default(); parts.len()];
+        state.parts = parts;
     }
 
     /// Sets why no batch begins, or that nothing blocks it.
@@ -128,28 +128,28 @@ impl Batches {
     pub fn record_begin(&self, batch: BatchId, time: BatchTime) {
         let now_us = self.now_us();
         let begun_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
-        let mut held = self.lock();
-        held.wait_for(None, now_us);
-        let waits = std::mem::take(&mut held.waits);
-        let times = held.times_buffer();
+        let mut state = self.lock();
+        state.wait_for(None, now_us);
+        let waits = std::mem::take(&mut state.waits);
+        let times = state.times_buffer();
         let facts = BatchFacts { batch, time, begun_us, waits, ..BatchFacts::default() };
-        held.batches.push_back(BatchRecord { facts, begun_us: now_us, times, calls: BatchCalls::default() });
-        held.tidy();
+        state.batches.push_back(BatchRecord { facts, begun_us: now_us, times, calls: BatchCalls::default() });
+        state.tidy();
     }
 
     /// Returns when the first and the last of the kept batches were begun.
     pub fn begun_us(&self) -> Option<(i64, i64)> {
-        let held = self.lock();
+        let state = self.lock();
         let begun_us = |kept: &BatchRecord| kept.facts.begun_us;
-        held.batches.front().map(begun_us).zip(held.batches.back().map(begun_us))
+        state.batches.front().map(begun_us).zip(state.batches.back().map(begun_us))
     }
 
     /// A source puts records into a batch.
     pub fn record_input(&self, batch: BatchId, rows: u64, bytes: u64) {
         let now_us = self.now_us();
-        let mut held = self.lock();
-        held.seconds.at(now_us).cut(rows, bytes);
-        if let Some(kept) = held.find(batch) {
+        let mut state = self.lock();
+        state.seconds.at(now_us).cut(rows, bytes);
+        if let Some(kept) = state.find(batch) {
             kept.facts.rows = kept.facts.rows.saturating_add(rows);
             kept.facts.bytes = kept.facts.bytes.saturating_add(bytes);
         }
@@ -170,16 +170,16 @@ impl Batches {
     /// All sinks have committed a batch.
     pub fn record_commit(&self, batch: BatchId) {
         let now_us = self.now_us();
-        let mut held = self.lock();
-        let commit = held.commits.saturating_add(1);
-        let Some(kept) = held.find(batch) else { return };
+        let mut state = self.lock();
+        let commit = state.commits.saturating_add(1);
+        let Some(kept) = state.find(batch) else { return };
         let took_us = now_us.saturating_sub(kept.begun_us);
         kept.facts.committed_us = Some(short(took_us));
         kept.facts.commit = commit;
         let waits = kept.facts.waits;
-        held.commits = commit;
-        held.took.add(took_us);
-        held.seconds.at(now_us).committed(took_us, &waits);
+        state.commits = commit;
+        state.took.add(took_us);
+        state.seconds.at(now_us).committed(took_us, &waits);
     }
 
     /// A part worked on a batch since then; returns how long.
@@ -187,13 +187,13 @@ impl Batches {
         let to_us = self.now_us();
         let from_us = u64::try_from(since.saturating_duration_since(self.0.since).as_micros()).unwrap_or(u64::MAX);
         let busy_us = to_us.saturating_sub(from_us);
-        let mut held = self.lock();
-        if let Some(sum) = held.busy_us.get_mut(usize::from(part)) {
+        let mut state = self.lock();
+        if let Some(sum) = state.busy_us.get_mut(usize::from(part)) {
             *sum = sum.saturating_add(busy_us);
         }
-        let parts = held.parts.len();
-        held.seconds.at(to_us).worked(part, parts, busy_us);
-        let Some(kept) = held.find(batch) else { return busy_us };
+        let parts = state.parts.len();
+        state.seconds.at(to_us).worked(part, parts, busy_us);
+        let Some(kept) = state.find(batch) else { return busy_us };
         let (from_us, to_us) =
             (short(from_us.saturating_sub(kept.begun_us)), short(to_us.saturating_sub(kept.begun_us)));
         if let Some(times) = kept.times.get_mut(usize::from(part)) {
@@ -209,8 +209,8 @@ impl Batches {
     /// A part has made these calls for a batch.
     pub fn record_calls(&self, part: PartIndex, batch: BatchId, noted: &NotedCalls) {
         let since = self.0.since;
-        let mut held = self.lock();
-        let Some(kept) = held.find(batch) else { return };
+        let mut state = self.lock();
+        let Some(kept) = state.find(batch) else { return };
         let begun_us = u128::from(kept.begun_us);
         let longest = noted.longest.iter().map(|call| CallTimes {
             part,
@@ -227,11 +227,11 @@ impl Batches {
 
     /// Sets the watermark of a part, as one of its workers sees it. `true`: the clocks that it depends on are due to be reported.
     pub fn watermark(&self, part: PartIndex, watermark_us: Option<i64>) -> bool {
-        let mut held = self.lock();
-        if let Some(entry) = held.watermarks_us.get_mut(usize::from(part)) {
+        let mut state = self.lock();
+        if let Some(entry) = state.watermarks_us.get_mut(usize::from(part)) {
             *entry = (*entry).max(watermark_us);
         }
-        let Some(clocks) = held.clocks.get_mut(usize::from(part)) else { return false };
+        let Some(clocks) = state.clocks.get_mut(usize::from(part)) else { return false };
         let due = clocks.reported.is_none_or(|reported| reported.elapsed() >= CLOCKS_EVERY);
         if due {
             clocks.reported = Some(Instant::now());
@@ -240,16 +240,16 @@ impl Batches {
     }
 
     /// Reports how far event time has come in partitions that a part reads.
-    pub fn record_clocks(&self, part: PartIndex, clocks: Clocks) {
+    pub fn record_clocks(&self, part: PartIndex, clocks: ClockTimes) {
         if let Some(entry) = self.lock().clocks.get_mut(usize::from(part)) {
             entry.clocks = Arc::new(clocks);
         }
     }
 
     /// Returns the reported clocks of parts, with their indexes.
-    pub fn reported_clocks(&self) -> Vec<(usize, Arc<Clocks>)> {
-        let held = self.lock();
-        let reported = held.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
+    pub fn reported_clocks(&self) -> Vec<(usize, Arc<ClockTimes>)> {
+        let state = self.lock();
+        let reported = state.clocks.iter().enumerate().filter(|(_, own)| !own.clocks.is_empty());
         reported.map(|(index, own)| (index, own.clocks.clone())).collect()
     }
 
@@ -271,8 +271,8 @@ impl Batches {
     pub fn record_rejected(&self, part: PartIndex, batch: BatchId, rows: &RecordBatch, late: bool) {
         let now_us = self.now_us();
         let at_us = self.0.since_us.saturating_add(i64::try_from(now_us).unwrap_or(i64::MAX));
-        let mut held = self.lock();
-        let BatchHistory { parts, refused, .. } = &mut *held;
+        let mut state = self.lock();
+        let BatchHistory { parts, refused, .. } = &mut *state;
         if let Some(name) = parts.get(usize::from(part)) {
             refused.add(name, batch, rows, late, at_us);
         }
@@ -280,8 +280,8 @@ impl Batches {
 
     /// Returns the oldest batches that were committed after this commit, at most `batches_max`.
     pub fn traced(&self, after_commit: u64, batches_max: usize) -> Vec<BatchTrace> {
-        let held = self.lock();
-        let newer = held.batches.iter().rev();
+        let state = self.lock();
+        let newer = state.batches.iter().rev();
         let newer = newer.take_while(|kept| kept.facts.commit == 0 || kept.facts.commit > after_commit);
         let mut newer: Vec<&BatchRecord> = newer.filter(|kept| kept.facts.commit > 0).collect();
         newer.reverse();
@@ -298,26 +298,31 @@ impl Batches {
     /// one.
     pub fn view(&self, after_commit: u64, batches_max: usize, after_refused: u64) -> BatchesView {
         let now_us = self.now_us();
-        let mut held = self.lock();
-        let waits_for = held.waits_for;
-        held.wait_for(waits_for, now_us);
-        let newer = held.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
+        let mut state = self.lock();
+        let waits_for = state.waits_for;
+        state.wait_for(waits_for, now_us);
+        let newer = state.batches.iter().rev().filter(|kept| kept.facts.commit > after_commit).take(batches_max);
         let mut committed: Vec<BatchFacts> = newer.map(BatchRecord::to_facts).collect();
         committed.reverse();
-        let oldest = held.batches.len().saturating_sub(LOOKED_AT_MAX);
-        let in_flight =
-            held.batches.iter().skip(oldest).filter(|kept| kept.facts.commit == 0).map(BatchRecord::to_facts).collect();
-        let recent = |seconds| held.seconds.recent(now_us, seconds, held.parts.len());
+        let oldest = state.batches.len().saturating_sub(LOOKED_AT_MAX);
+        let in_flight = state
+            .batches
+            .iter()
+            .skip(oldest)
+            .filter(|kept| kept.facts.commit == 0)
+            .map(BatchRecord::to_facts)
+            .collect();
+        let recent = |seconds| state.seconds.recent(now_us, seconds, state.parts.len());
         BatchesView {
             committed,
             in_flight,
             waits_for,
             last_10_s: recent(10),
             last_minute: recent(60),
-            took: held.took.clone(),
-            busy_us: held.busy_us.clone(),
-            watermarks_us: held.watermarks_us.clone(),
-            refused: held.refused.after(after_refused),
+            took: state.took.clone(),
+            busy_us: state.busy_us.clone(),
+            watermarks_us: state.watermarks_us.clone(),
+            refused: state.refused.after(after_refused),
         }
     }
 
@@ -334,7 +339,7 @@ impl Batches {
     }
 
     fn lock(&self) -> MutexGuard<'_, BatchHistory> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

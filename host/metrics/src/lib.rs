@@ -11,7 +11,7 @@ pub mod hot_keys;
 mod limits;
 pub mod rate;
 pub mod recent;
-pub mod refused;
+pub mod rejected_rows;
 pub mod spread;
 pub mod work;
 
@@ -22,7 +22,7 @@ use batches::Batches;
 use millstream_base::batch::rejected::plugin_columns;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::memory::Holder;
-use millstream_base::memory::kept::KeptState;
+use millstream_base::memory::unspillable::UnspillableState;
 use millstream_plugins::plugin::{
     Account, ConnectorTally, Costs, CounterValues, Counters, Description, Plugin, add_counted,
 };
@@ -76,7 +76,7 @@ pub struct StateSize {
     last: u64,
     last_bytes: u64,
     memory: Holder,
-    kept: KeptState,
+    kept: UnspillableState,
     /// Its number among those of the stage.
     number: u64,
     spread: Option<Instant>,
@@ -363,14 +363,14 @@ impl Counts {
     }
 
     /// Returns the reporter of one operator's state of this stage on one worker.
-    pub fn held(&self, stage: &str) -> StateSize {
+    pub fn state_size(&self, stage: &str) -> StateSize {
         StateSize {
             counts: self.clone(),
             last: 0,
             last_bytes: 0,
             number: NEXT_STATE.fetch_add(1, Ordering::Relaxed),
             spread: None,
-            kept: KeptState::default(),
+            kept: UnspillableState::default(),
             memory: Holder::new(format!("the state of stage `{stage}`")),
         }
     }

@@ -1,7 +1,7 @@
 //! Records how long operators work on which batch, for the part of the job that they belong to.
 
 use super::batch_facts::PartIndex;
-use super::batches::{Batches, Clocks};
+use super::batches::{Batches, ClockTimes};
 use arrow::array::RecordBatch;
 use millstream_base::ids::BatchId;
 use millstream_plugins::plugin::calls;
@@ -76,7 +76,7 @@ impl OperatorWork {
     }
 
     /// Reports the event time up to which the input is complete. `clocks` returns those of partitions that it depends on; it is called periodically.
-    pub fn watermark(&self, watermark_us: Option<i64>, clocks: impl FnOnce() -> Clocks) {
+    pub fn watermark(&self, watermark_us: Option<i64>, clocks: impl FnOnce() -> ClockTimes) {
         if let Some((batches, part)) = &self.0
             && batches.watermark(*part, watermark_us)
         {

@@ -13,7 +13,7 @@ pub const REGISTRY_ENTRIES_MAX: usize = 10_000;
 /// Maximum duration of one request to a registry, including the download of a package, in seconds.
 pub const REGISTRY_TIME_S: u64 = 300;
 /// Maximum time without a byte from a registry during a request, in seconds.
-pub const REGISTRY_SILENCE_S: u64 = 30;
+pub const REGISTRY_IDLE_S: u64 = 30;
 /// Maximum time to connect to a registry, in seconds.
 pub const REGISTRY_CONNECT_S: u64 = 10;
 /// Maximum memory of the process that talks to a registry, in bytes.

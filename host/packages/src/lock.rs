@@ -10,7 +10,7 @@ pub mod add;
 pub mod edit;
 mod file;
 pub mod obtain;
-pub mod place;
+pub mod location;
 pub mod resolve;
 pub mod store;
 
@@ -107,7 +107,7 @@ impl LockFile {
     /// Replaces the lock file of a directory atomically, and notes in the user's store that it needs its packages.
     pub fn write(&self, dir: &Path) -> Result<()> {
         file::replace(&dir.join(FILE), &self.text()?)?;
-        PackageStore::of_user()?.note_lock(&place::absolute(dir)?.join(FILE))
+        PackageStore::of_user()?.note_lock(&location::absolute(dir)?.join(FILE))
     }
 
     /// The text of the file. The same pins give the same text.
@@ -121,7 +121,7 @@ impl LockFile {
 
     /// Changes the lock file of a directory under its lock, so that no other process changes it meanwhile.
     pub fn change<T>(dir: &Path, change: impl FnOnce(&mut LockFile) -> Result<T>) -> Result<T> {
-        let _alone = file::alone(dir)?;
+        let _lock = file::lock_exclusively(dir)?;
         let mut lock = LockFile::read(dir)?;
         let before = lock.clone();
         let made = change(&mut lock)?;
@@ -168,11 +168,11 @@ impl LockFile {
 
     /// Checks what the type does not; the error is the message.
     fn check(&self) -> Result<(), String> {
-        let twice = |place: usize, pin: &Pin| {
-            self.packages.iter().skip(place + 1).any(|other| (&other.name, &other.version) == (&pin.name, &pin.version))
+        let twice = |index: usize, pin: &Pin| {
+            self.packages.iter().skip(index + 1).any(|other| (&other.name, &other.version) == (&pin.name, &pin.version))
         };
-        for (place, pin) in self.packages.iter().enumerate() {
-            if twice(place, pin) {
+        for (index, pin) in self.packages.iter().enumerate() {
+            if twice(index, pin) {
                 return Err(format!("{}@{} is pinned twice", pin.name, pin.version));
             }
             if !pin.version.build.is_empty() {
@@ -182,8 +182,8 @@ impl LockFile {
                 return Err(format!("the registry of {}@{} must be printable text", pin.name, pin.version));
             }
         }
-        let texts = self.before.iter().flat_map(|before| [&before.job, &before.stage, &before.plugin]);
-        if texts.into_iter().any(|text| text.chars().any(char::is_control)) {
+        let strings = self.before.iter().flat_map(|before| [&before.job, &before.stage, &before.plugin]);
+        if strings.into_iter().any(|text| text.chars().any(char::is_control)) {
             return Err("a [[before]] must be printable text".to_owned());
         }
         Ok(())

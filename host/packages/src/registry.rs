@@ -9,7 +9,7 @@ mod listing;
 pub mod oci;
 mod referrer;
 
-use crate::package::manifest::PackedPackage;
+use crate::package::manifest::EncodedPackage;
 use found::{Fetched, SearchHit};
 use millstream_base::digest::Digest;
 use millstream_base::error::Result;
@@ -61,7 +61,7 @@ impl Registry {
     }
 
     /// Pushes a package. If the version exists with other bytes, this is an error.
-    pub fn push(&self, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
+    pub fn push(&self, name: &PackageName, version: &Version, made: &EncodedPackage) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::push(address, name, version, made),
             Registry::Dir(dir) => dir::push(dir, name, version, made),
@@ -69,7 +69,7 @@ impl Registry {
     }
 
     /// Attaches a signature to an existing package.
-    pub fn attach(&self, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+    pub fn attach(&self, name: &PackageName, made: &EncodedPackage, signature: &[u8]) -> Result<()> {
         match self {
             Registry::Oci(address) => oci::attach(address, name, made, signature),
             Registry::Dir(dir) => dir::attach(dir, name, made, signature),

@@ -7,7 +7,7 @@ mod program;
 
 pub use program::Program;
 
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use millstream_base::shown::printable;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -40,7 +40,7 @@ pub struct ProcessOutput {
     /// Its standard output.
     pub output: Vec<u8>,
     /// Its standard error, safe to print.
-    pub words: String,
+    pub error_text: String,
     /// How the process ended.
     pub end: ProcessEnd,
 }
@@ -93,7 +93,7 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
             // A process that does not read all of it says itself why.
             stdin.map(|mut stdin| stdin.write_all(input))
         });
-        let words = scope.spawn(move || read(stderr, PLUGIN_WORDS_BYTES_MAX as u64).unwrap_or_default());
+        let error_text = scope.spawn(move || read(stderr, PLUGIN_MESSAGE_BYTES_MAX as u64).unwrap_or_default());
         let (sender, output) = channel();
         scope.spawn(move || sender.send(read(stdout, output_bytes_max.saturating_add(1))));
         let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -107,13 +107,13 @@ pub fn run(program: &Path, task: &Task<'_>) -> io::Result<ProcessOutput> {
             child.kill()?;
         }
         let end = wait(&mut child, deadline)?;
-        let words = words.join().unwrap_or_default();
+        let error_text = error_text.join().unwrap_or_default();
         // It may contain text that an attacker chose.
-        let words = printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX);
+        let error_text = printable(&String::from_utf8_lossy(&error_text), PLUGIN_MESSAGE_BYTES_MAX);
         Ok(ProcessOutput {
             output: output.unwrap_or_else(|_| Ok(Vec::new()))?,
-            end: killed.unwrap_or_else(|| end.or_out_of_memory(&words)),
-            words,
+            end: killed.unwrap_or_else(|| end.or_out_of_memory(&error_text)),
+            error_text,
         })
     })
 }
@@ -159,14 +159,14 @@ impl ProcessEnd {
     }
 
     /// Recognizes a lack of memory by its text: a process without memory can do little more, and no exit code or signal shows it.
-    fn or_out_of_memory(self, words: &str) -> ProcessEnd {
+    fn or_out_of_memory(self, error_text: &str) -> ProcessEnd {
         let failed = match self {
             ProcessEnd::Exit(code) => code != 0,
             ProcessEnd::Signal(signal) => signal != libc::SIGXCPU,
             _ => false,
         };
-        let said = OUT_OF_MEMORY.iter().any(|part| words.contains(part));
-        if failed && said { ProcessEnd::OutOfMemory } else { self }
+        let has_message = OUT_OF_MEMORY.iter().any(|part| error_text.contains(part));
+        if failed && has_message { ProcessEnd::OutOfMemory } else { self }
     }
 }
 
@@ -222,10 +222,10 @@ mod tests {
             time_max: Duration::from_secs(60),
         };
         let ended = run(&std::env::current_exe().unwrap(), &task).unwrap();
-        assert_eq!(ended.end, ProcessEnd::OutOfMemory, "{}", ended.words);
+        assert_eq!(ended.end, ProcessEnd::OutOfMemory, "{}", ended.error_text);
         for code in [libc::ENOMEM, libc::EAGAIN] {
-            let words = io::Error::from_raw_os_error(code).to_string();
-            assert_eq!(ProcessEnd::Exit(1).or_out_of_memory(&words), ProcessEnd::OutOfMemory, "{words}");
+            let error_text = io::Error::from_raw_os_error(code).to_string();
+            assert_eq!(ProcessEnd::Exit(1).or_out_of_memory(&error_text), ProcessEnd::OutOfMemory, "{error_text}");
         }
         assert_eq!(ProcessEnd::Exit(1).or_out_of_memory("no such file"), ProcessEnd::Exit(1));
         assert_eq!(ProcessEnd::Exit(0).or_out_of_memory(OUT_OF_MEMORY[0]), ProcessEnd::Exit(0));

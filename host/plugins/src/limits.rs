@@ -1,7 +1,7 @@
 //! Limits of this crate, with their defaults.
 
 /// How long the clock of time limits may not tick before it counts as stopped, in milliseconds.
-pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;
+pub const PLUGIN_CLOCK_GAP_MS_MAX: u64 = 500;
 /// How long a call waits for a stopped clock, in milliseconds; then it fails.
 pub const PLUGIN_CLOCK_PATIENCE_MS: u64 = 2_000;
 /// Bytes that a plugin call may return whatever its input.
@@ -19,7 +19,7 @@ pub const PLUGIN_IMPORT_FUEL: u64 = 500;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
 /// Maximum bytes of a plugin's own text in an error; the rest is cut.
-pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
+pub const PLUGIN_MESSAGE_BYTES_MAX: usize = 8192;
 /// Frames of a plugin's backtrace in an error.
 pub const PLUGIN_FRAMES_MAX: usize = 20;
 /// Instructions that a core module may take to start when it is built.
@@ -31,7 +31,7 @@ pub const PLUGIN_MEMORIES_MAX: u32 = 16;
 /// take. Never longer than the original call.
 pub const PLUGIN_TRACE_TIME_MS_MAX: u64 = 2_000;
 /// Maximum source locations for which such a call keeps the call stack, each in one line of the log.
-pub const PLUGIN_PLACES_MAX: usize = 4_096;
+pub const PLUGIN_CALL_LOCATIONS_MAX: usize = 4_096;
 /// Maximum fuel of all these calls together, in multiples of the fuel of one call.
 pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
 /// Memory of the process that compiles a component, in bytes.

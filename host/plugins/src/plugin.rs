@@ -45,7 +45,7 @@ mod near;
 mod needs;
 mod net;
 mod outline;
-mod places;
+mod call_locations;
 mod prepared;
 mod reader;
 pub mod reduce;
@@ -78,7 +78,7 @@ pub use load::{find as component_file, is_plugin_dir, read as read_component};
 pub use load_options::LoadOptions;
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
-pub use prepared::{Preparation, called};
+pub use prepared::{Preparation, call_in_thread};
 pub use reader::Reader;
 pub use releases::{RELEASES, Release, VERSION};
 pub use secured::TlsClient;
@@ -163,28 +163,29 @@ impl Plugin {
         let given = allowance::InputSize { bytes: config.len() as u64, ..allowance::InputSize::default() };
         let checked = match self.world() {
             World::Cogroup => {
-                let asked = |instances: &mut Instances, config: &str| {
+                let describe_guest = |instances: &mut Instances, config: &str| {
                     instances.call(None, describe, given, (config, inputs.as_slice()))
                 };
-                check::cogroup_description(traced::located(&mut instances, config, asked)?)
+                check::cogroup_description(traced::call_located(&mut instances, config, describe_guest)?)
             }
             World::Source => {
-                let asked = |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config,));
-                check::reader_description(traced::located(&mut instances, config, asked)?)
+                let describe_guest =
+                    |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config,));
+                check::reader_description(traced::call_located(&mut instances, config, describe_guest)?)
             }
             World::Sink => {
                 let none = bindings::Schema::default();
                 let input = inputs.first().unwrap_or(&none);
-                let asked =
+                let describe_guest =
                     |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
-                check::writer_description(traced::located(&mut instances, config, asked)?)
+                check::writer_description(traced::call_located(&mut instances, config, describe_guest)?)
             }
             world => {
                 let none = bindings::Schema::default();
                 let input = inputs.first().unwrap_or(&none);
-                let asked =
+                let describe_guest =
                     |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
-                check::description(world, traced::located(&mut instances, config, asked)?)
+                check::description(world, traced::call_located(&mut instances, config, describe_guest)?)
             }
         };
         Ok(instances.settle(None, &Counters::default(), checked)?)
@@ -207,8 +208,8 @@ impl Plugin {
     }
 
     /// Creates a writer that only reads which batch a sink has committed.
-    pub fn asker(&self, sink: StageUse) -> Result<Writer> {
-        Writer::that_asks(self.loaded.clone(), sink)
+    pub fn committed_reader(&self, sink: StageUse) -> Result<Writer> {
+        Writer::for_committed(self.loaded.clone(), sink)
     }
 
     /// The SHA-256 digest of the component: `sha256:…`.
@@ -250,8 +251,8 @@ impl Plugin {
     }
 
     /// The permissions that it requests, one phrase per kind of import.
-    pub fn asks(&self) -> Vec<&'static str> {
-        needs::in_words(self.imports())
+    pub fn permissions(&self) -> Vec<&'static str> {
+        needs::requested_permissions(self.imports())
     }
 
     /// Number of its functions and core modules.

@@ -1,9 +1,9 @@
 //! Metadata in the bytes of a component, read without running it. Custom sections have name, version, license, documentation and
 //! language, with the names that component tools share (wasm-metadata, wkg). Sections of our own have its schemas and requested grants.
 //!
-//! The bytes are untrusted: what cannot be read counts as missing, and texts are made safe to print.
+//! The bytes are untrusted: what cannot be read counts as missing, and strings are made safe to print.
 
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use millstream_base::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
 use millstream_base::shown::printable;
 use serde::Serialize;
@@ -35,11 +35,11 @@ pub mod section {
 }
 
 /// Maximum recorded descriptions per component.
-const ANSWERS_MAX: usize = 100;
+const RESPONSES_MAX: usize = 100;
 /// Maximum producers of a kind that are shown.
 const PRODUCERS_MAX: usize = 50;
 
-/// The metadata of a component. Missing texts are empty.
+/// The metadata of a component. Missing strings are empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PackageSections {
     /// Name of the plugin.
@@ -102,7 +102,7 @@ impl PackageSections {
             }
             _ => return,
         };
-        *field = text(PLUGIN_WORDS_BYTES_MAX).unwrap_or_default();
+        *field = text(PLUGIN_MESSAGE_BYTES_MAX).unwrap_or_default();
     }
 
     fn producers(&mut self, data: &[u8], offset: usize) -> wasmparser::Result<()> {
@@ -117,7 +117,7 @@ impl PackageSections {
             producers.clear();
             for value in field.values.into_iter().take(PRODUCERS_MAX) {
                 let value = value?;
-                let line = |text: &str| printable(text, PLUGIN_WORDS_BYTES_MAX).replace('\n', " ");
+                let line = |text: &str| printable(text, PLUGIN_MESSAGE_BYTES_MAX).replace('\n', " ");
                 producers.push(Producer { name: line(value.name), version: line(value.version) });
             }
         }
@@ -167,7 +167,9 @@ fn json(data: &[u8]) -> Option<Value> {
 
 fn objects(value: Value) -> Option<Vec<Value>> {
     match value {
-        Value::Array(entries) if entries.len() <= ANSWERS_MAX && entries.iter().all(Value::is_object) => Some(entries),
+        Value::Array(entries) if entries.len() <= RESPONSES_MAX && entries.iter().all(Value::is_object) => {
+            Some(entries)
+        }
         _ => None,
     }
 }
@@ -176,7 +178,7 @@ fn objects(value: Value) -> Option<Vec<Value>> {
 fn clean(value: Value) -> Value {
     let text = |text: &str| printable(text, usize::MAX);
     match value {
-        Value::String(words) => Value::String(text(&words)),
+        Value::String(list) => Value::String(text(&list)),
         Value::Array(values) => values.into_iter().map(clean).collect(),
         Value::Object(entries) => entries.into_iter().map(|(key, value)| (text(&key), clean(value))).collect(),
         other => other,
@@ -202,16 +204,16 @@ fn each_section(component: &[u8], mut visit: impl FnMut(&str, &[u8], usize)) {
 fn component_name(data: &[u8], offset: usize) -> Option<String> {
     let mut names = ComponentNameSectionReader::new(BinaryReader::new(data, offset));
     names.find_map(|name| match name {
-        Ok(ComponentName::Component { name, .. }) => Some(printable(name, PLUGIN_WORDS_BYTES_MAX).replace('\n', " ")),
+        Ok(ComponentName::Component { name, .. }) => Some(printable(name, PLUGIN_MESSAGE_BYTES_MAX).replace('\n', " ")),
         _ => None,
     })
 }
 
 /// `Python (SDK 0.1.0)`, as a person reads it.
-pub fn in_words(producers: &[Producer]) -> String {
-    let words = producers.iter().map(|Producer { name, version }| match version.as_str() {
+pub fn list_producers(producers: &[Producer]) -> String {
+    let list = producers.iter().map(|Producer { name, version }| match version.as_str() {
         "" => name.clone(),
         version => format!("{name} {version}"),
     });
-    words.collect::<Vec<_>>().join(", ")
+    list.collect::<Vec<_>>().join(", ")
 }

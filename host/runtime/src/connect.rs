@@ -31,7 +31,7 @@ use millstream_base::threads::lost_connection;
 use millstream_engine::running::Cluster;
 use port::PeerConnection;
 use reach::{PeerToReach, reach};
-use status::{STATUS_SILENCE_MAX, Status};
+use status::{STATUS_TIMEOUT, Status};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -103,8 +103,8 @@ pub fn connect(cluster: &Cluster, own: Hello, port: PeerPort, liveness: &Livenes
     Ok(Connected { sockets, generation, questions })
 }
 
-/// Calls [`reach`] until the other process belongs to the same start of the job. A process of an earlier start detects
-/// that its peers have exited, and reconnects. If the other process is of a later start, this one must restart.
+/// Calls [`reach`] until the other process belongs to the same start of the job. A process of an earlier startup detects
+/// that its peers have exited, and reconnects. If the other process is of a later startup, this one must restart.
 /// Generation 0 means that this process does not know one yet.
 fn reach_same_start(caller: &PeerToReach<'_>, own: Hello, purpose: ConnectionPurpose) -> Result<(Sealed, Generation)> {
     loop {
@@ -179,7 +179,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
         let Some(peer) = index.filter(|peer| peer.accepts(purpose)) else {
             tracing::warn!("a second process {process} tried to join; it was rejected");
             // The client need not receive it.
-            let _ = send_status(connection, Status::Taken);
+            let _ = send_status(connection, Status::NumberTaken);
             continue;
         };
         match (send_status(connection, Status::Welcome(own.generation)), purpose) {
@@ -194,7 +194,7 @@ fn accept_all(earlier: &[Peer], later: &mut [Peer], own: Hello, port: &PeerPort,
 
 /// Sends a process its status.
 fn send_status(connection: PeerConnection, status: Status) -> io::Result<Sealed> {
-    connection.socket.set_write_timeout(Some(STATUS_SILENCE_MAX))?;
+    connection.socket.set_write_timeout(Some(STATUS_TIMEOUT))?;
     let mut sealed = Sealed::new(connection.socket, connection.seals);
     sealed.write_all(&status.bytes())?;
     sealed.socket().set_write_timeout(None)?;

@@ -1,7 +1,7 @@
 //! The control socket: it reports the status of a running job and accepts commands, from the job's owner only.
 //!
 //! Each process of a job has its own Unix socket. A client writes one line of JSON, a [`ControlQuestion`] such as
-//! `{"ask":"status"}`. It gets one line back, a [`ControlAnswer`] such as `{"status":{…}}` or `{"error":"…"}`. Then the
+//! `{"send_question":"status"}`. It gets one line back, a [`ControlResponse`] such as `{"status":{…}}` or `{"error":"…"}`. Then the
 //! connection is closed.
 //!
 //! A process also forwards requests to other processes (`others`), which may be on other machines. Only status requests
@@ -10,7 +10,7 @@
 //! A job that cannot listen runs normally, and clients can neither slow nor stop it. One thread serves all clients, a
 //! few at a time, each for a limited time.
 
-mod ask;
+mod query;
 
 mod facts;
 pub(super) mod machines;
@@ -20,11 +20,11 @@ mod socket;
 mod supervisor;
 mod view;
 
-pub use ask::{ProcessAnswer, StatusAnswers, ask, ask_everywhere, jobs, put, view};
 pub use facts::{JobStatus, PartStatus, ProcessStatus, WorkerBusy};
 pub use partitions::{PartitionStatus, PartitionsStatus};
+pub use query::{ProcessResponse, StatusResponses, jobs, query_all, query_status, send_question, view};
 pub use socket::{RunningMark, job_id};
-pub use supervisor::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, SupervisorControl, ask_supervisor};
+pub use supervisor::{ScaleQuestion, ScaleResponse, ScaleStatus, ScaleStep, SupervisorControl, query_supervisor};
 pub use view::{GraphPart, JobGraph, KnownNumbers, PartFacts, ProcessView};
 
 use super::stopper::{Stop, Stopper};
@@ -111,7 +111,7 @@ pub enum ControlQuestion {
 /// The response to a request.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ControlAnswer {
+pub enum ControlResponse {
     /// The status of the process.
     Status(Box<ProcessStatus>),
     /// Everything that is known.
@@ -131,12 +131,12 @@ fn public_message(error: &Error) -> String {
     millstream_base::secrets::hide(&error.message).into_owned()
 }
 
-impl ControlAnswer {
-    fn from_upgrade(upgrade: Result<UpgradeStatus>) -> ControlAnswer {
+impl ControlResponse {
+    fn from_upgrade(upgrade: Result<UpgradeStatus>) -> ControlResponse {
         match upgrade {
-            Ok(status) => ControlAnswer::Upgrade(Box::new(status)),
-            Err(error) if error.kind == Kind::Environment => ControlAnswer::Error(public_message(&error)),
-            Err(error) => ControlAnswer::Refused(public_message(&error)),
+            Ok(status) => ControlResponse::Upgrade(Box::new(status)),
+            Err(error) if error.kind == Kind::Environment => ControlResponse::Error(public_message(&error)),
+            Err(error) => ControlResponse::Refused(public_message(&error)),
         }
     }
 }
@@ -201,7 +201,7 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: ControlledJob) -> Result
     let (queried, failure) = (served.clone(), served.job.running.failure.clone());
     let listeners = served.job.others.listen(
         runtime.handle(),
-        move |question| answer_elsewhere(question, &queried),
+        move |question| forward_question(question, &queried),
         move |error| failure.set(error),
     );
     runtime.block_on(async {
@@ -227,58 +227,60 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: ControlledJob) -> Result
 
 /// Returns the response to a request of another process. Only read-only requests and messages to the supervisor are
 /// accepted.
-fn answer_elsewhere(question: &[u8], served: &ControlledJob) -> Vec<u8> {
-    let answer = match serde_json::from_slice::<ControlQuestion>(question) {
+fn forward_question(question: &[u8], served: &ControlledJob) -> Vec<u8> {
+    let response = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(ControlQuestion::Supervisor(word)) => pass_to_supervisor(word, &served.job),
-        Ok(question) => status_answer(&question, served)
-            .unwrap_or_else(|| ControlAnswer::Error("another process may only request the job status".into())),
-        Err(error) => ControlAnswer::Error(format!("it does not support the request: {error}")),
+        Ok(question) => status_response(&question, served)
+            .unwrap_or_else(|| ControlResponse::Error("another process may only request the job status".into())),
+        Err(error) => ControlResponse::Error(format!("it does not support the request: {error}")),
     };
-    serde_json::to_vec(&answer).unwrap_or_default()
+    serde_json::to_vec(&response).unwrap_or_default()
 }
 
 /// Passes a message to the supervisor of this process.
-fn pass_to_supervisor(word: HandoverMessage, job: &Stopper) -> ControlAnswer {
+fn pass_to_supervisor(word: HandoverMessage, job: &Stopper) -> ControlResponse {
     if !job.running.options.supervised {
-        return ControlAnswer::Error("it runs without a supervisor".into());
+        return ControlResponse::Error("it runs without a supervisor".into());
     }
     match word {
         HandoverMessage::Prepare(_) => job.running.is_followed(),
         // Process 0 stops the job after all processes have received this.
         HandoverMessage::HandOver => {
             job.hand_over();
-            return ControlAnswer::Done(true);
+            return ControlResponse::Done(true);
         }
         HandoverMessage::GiveUp(_) | HandoverMessage::Failed(_) => {}
     }
     match job.running.requests.handover.receive(word) {
-        true => ControlAnswer::Done(true),
-        false => ControlAnswer::Error("its supervisor does not listen".into()),
+        true => ControlResponse::Done(true),
+        false => ControlResponse::Error("its supervisor does not listen".into()),
     }
 }
 
 /// Returns the status of this process, if the request is one for it.
-fn status_answer(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlAnswer> {
+fn status_response(question: &ControlQuestion, served: &ControlledJob) -> Option<ControlResponse> {
     let running = &served.job.running;
     match question {
         ControlQuestion::Status => {
-            Some(ControlAnswer::Status(Box::new(ProcessStatus::new(running, &served.file, served.since))))
+            Some(ControlResponse::Status(Box::new(ProcessStatus::new(running, &served.file, served.since))))
         }
         ControlQuestion::View(known) => {
-            Some(ControlAnswer::View(Box::new(ProcessView::new(running, &served.file, served.since, *known))))
+            Some(ControlResponse::View(Box::new(ProcessView::new(running, &served.file, served.since, *known))))
         }
         _ => None,
     }
 }
 
 /// Forwards a request to another process and returns its response.
-async fn forward(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlAnswer {
-    let Ok(question) = serde_json::to_vec(question) else { return ControlAnswer::Error("it cannot be queried".into()) };
-    match served.job.others.ask(process, question).await {
-        Ok(answer) => serde_json::from_slice(&answer).unwrap_or_else(|error| {
-            ControlAnswer::Error(format!("it replies in the format of another version: {error}"))
+async fn forward(process: usize, question: &ControlQuestion, served: &ControlledJob) -> ControlResponse {
+    let Ok(question) = serde_json::to_vec(question) else {
+        return ControlResponse::Error("it cannot be queried".into());
+    };
+    match served.job.others.send_question(process, question).await {
+        Ok(response) => serde_json::from_slice(&response).unwrap_or_else(|error| {
+            ControlResponse::Error(format!("it replies in the format of another version: {error}"))
         }),
-        Err(message) => ControlAnswer::Error(message),
+        Err(message) => ControlResponse::Error(message),
     }
 }
 
@@ -319,49 +321,50 @@ async fn serve(mut client: UnixStream, served: Arc<ControlledJob>) -> io::Result
     let mut question = Vec::new();
     let mut reading = BufReader::new(reading.take(QUESTION_BYTES_MAX));
     tokio::time::timeout(CLIENT_TIME_MAX, reading.read_until(b'\n', &mut question)).await??;
-    let mut line = serde_json::to_vec(&answer(&question, served).await).map_err(io::Error::other)?;
+    let mut line = serde_json::to_vec(&response(&question, served).await).map_err(io::Error::other)?;
     line.push(b'\n');
     tokio::time::timeout(CLIENT_TIME_MAX, writing.write_all(&line)).await?
 }
 
-async fn answer(question: &[u8], served: Arc<ControlledJob>) -> ControlAnswer {
+async fn response(question: &[u8], served: Arc<ControlledJob>) -> ControlResponse {
     if !question.ends_with(b"\n") {
-        return ControlAnswer::Error(format!("a request is one line of at most {QUESTION_BYTES_MAX} bytes"));
+        return ControlResponse::Error(format!("a request is one line of at most {QUESTION_BYTES_MAX} bytes"));
     }
     let question = match serde_json::from_slice::<ControlQuestion>(question) {
         Ok(question) => question,
-        Err(error) => return ControlAnswer::Error(format!("write a request as {{\"ask\":\"status\"}}: {error}")),
+        Err(error) => return ControlResponse::Error(format!("write a request as {{\"ask\":\"status\"}}: {error}")),
     };
     let running = &served.job.running;
     match question {
-        ControlQuestion::Status | ControlQuestion::View(_) => {
-            status_answer(&question, &served).unwrap_or_else(|| ControlAnswer::Error("its status is unknown".into()))
-        }
+        ControlQuestion::Status | ControlQuestion::View(_) => status_response(&question, &served)
+            .unwrap_or_else(|| ControlResponse::Error("its status is unknown".into())),
         ControlQuestion::Elsewhere { process, question } => forward(process, &question, &served).await,
         ControlQuestion::Prepare(wanted) => prepare(wanted, &served).await,
         ControlQuestion::Upgrade { id } => {
             let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
-            ControlAnswer::from_upgrade(running.plugins.upgrades.status(id, committed))
+            ControlResponse::from_upgrade(running.plugins.upgrades.status(id, committed))
         }
-        ControlQuestion::Shadow { id, batches } => ControlAnswer::from_upgrade(upgrade::shadow(running, id, batches)),
-        ControlQuestion::Commit { id } => ControlAnswer::from_upgrade(upgrade::commit(running, id)),
-        ControlQuestion::Drop { id, why } => ControlAnswer::from_upgrade(running.plugins.upgrades.give_up(id, &why)),
-        ControlQuestion::Supervisor(_) => ControlAnswer::Error("only another process of the job may send this".into()),
+        ControlQuestion::Shadow { id, batches } => ControlResponse::from_upgrade(upgrade::shadow(running, id, batches)),
+        ControlQuestion::Commit { id } => ControlResponse::from_upgrade(upgrade::commit(running, id)),
+        ControlQuestion::Drop { id, why } => ControlResponse::from_upgrade(running.plugins.upgrades.give_up(id, &why)),
+        ControlQuestion::Supervisor(_) => {
+            ControlResponse::Error("only another process of the job may send this".into())
+        }
         ControlQuestion::Stop => {
             served.job.stop(Stop::Graceful);
-            ControlAnswer::Done(true)
+            ControlResponse::Done(true)
         }
         ControlQuestion::Restart { replay_from } => match served.job.go_back(replay_from) {
-            Ok(()) => ControlAnswer::Done(true),
-            Err(error) => ControlAnswer::Refused(public_message(&error)),
+            Ok(()) => ControlResponse::Done(true),
+            Err(error) => ControlResponse::Refused(public_message(&error)),
         },
     }
 }
 
 /// Compiles on a separate thread, since that takes time.
-async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlAnswer {
+async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlResponse {
     let Ok(loading) = served.loading.clone().try_acquire_owned() else {
-        return ControlAnswer::Error("another plugin is being loaded for this job; retry".into());
+        return ControlResponse::Error("another plugin is being loaded for this job; retry".into());
     };
     let job = served.job.clone();
     let prepared = tokio::task::spawn_blocking(move || {
@@ -370,7 +373,7 @@ async fn prepare(wanted: PrepareRequest, served: &ControlledJob) -> ControlAnswe
         prepared
     });
     match prepared.await {
-        Ok(prepared) => ControlAnswer::from_upgrade(prepared),
-        Err(error) => ControlAnswer::Error(format!("the plugin could not be loaded: {error}")),
+        Ok(prepared) => ControlResponse::from_upgrade(prepared),
+        Err(error) => ControlResponse::Error(format!("the plugin could not be loaded: {error}")),
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn launch(
             (checkpoints.is_some(), Holder::new(format!("the waiting rows of source `{}`", source.name)));
         // Without a limit in the job file, the number of rows only bounds memory use, as the number of bytes does.
         let is_configured = source.rows_per_batch_max != millstream_base::limits::ROWS_PER_BATCH_MAX;
-        let batch_rows_max = match source.kind.gives_batches() {
+        let batch_rows_max = match source.kind.is_batch_source() {
             // Each line of the source is a batch with its own time.
             true => 0,
             false if is_configured => source.rows_per_batch_max,
@@ -198,13 +198,13 @@ pub(super) fn launch(
 }
 
 /// How long a job waits at its end for clients that are being answered, and for clients that send nothing.
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
+const RESPONSE_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Waits until known responses are written, before the job exits.
 fn await_responses(running: &Running) {
     let began = Instant::now();
     while running.endpoints.inboxes.iter().flatten().any(|inbox| inbox.has_open_response())
-        && began.elapsed() < ANSWER_TIME_MAX
+        && began.elapsed() < RESPONSE_TIME_MAX
     {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -258,7 +258,7 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
         }
         // The same holds for the ends of topic partitions, if a stage ignores idle ones.
         let idle_us = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref()?.idle_us).min();
-        if let Some(idle_us) = idle_us.filter(|_| source.kind.knows_ends()) {
+        if let Some(idle_us) = idle_us.filter(|_| source.kind.can_report_ends()) {
             inbox.enable_end_marks(&from, share, Duration::from_micros(idle_us.unsigned_abs()));
         }
         let (graph, owner) = (&running.graph, running.checkpoints.as_ref().map(|kept| &kept.owner));

@@ -1,4 +1,4 @@
-//! The start that a standby process has prepared.
+//! The startup that a standby process has prepared.
 
 use super::connect::{Hello, PeerPort};
 use super::launch::Peers;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// The start that a standby process has prepared.
+/// The startup that a standby process has prepared.
 pub(super) struct PreparedStart {
     pub(super) plugins: PluginHost,
     pub(super) ahead: Arc<TablesAhead>,

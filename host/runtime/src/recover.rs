@@ -1,4 +1,4 @@
-//! A start with checkpoints: reads what a checkpoint directory holds, lets [`resolve`] decide, claims the job, and
+//! A startup with checkpoints: reads what a checkpoint directory holds, lets [`resolve`] decide, claims the job, and
 //! collects what the dataflow needs to continue.
 
 mod inputs;
@@ -40,13 +40,13 @@ use std::sync::Arc;
 pub struct RecoveryPlan {
     /// How to resume.
     pub resume: ResumePlan,
-    /// The previous start, if any.
+    /// The previous startup, if any.
     pub before: Option<JobStart>,
     found: StartFacts,
     wanted: StartRequest,
     version: Option<Version>,
     recorded: RecordedJob,
-    /// The reasons why the last start was rolled back, if this one goes back.
+    /// The reasons why the last startup was rolled back, if this one goes back.
     rollbacks: Vec<Rollback>,
     /// Why it is unknown whether the state has the same meaning as before.
     unknown: Option<String>,
@@ -71,9 +71,9 @@ fn migrating_stages(graph: &Graph) -> BTreeSet<String> {
     graph.stages.iter().filter(migrates).map(|stage| stage.name.clone()).collect()
 }
 
-/// Checks everything and decides, without changing anything. An error rejects the start.
+/// Checks everything and decides, without changing anything. An error rejects the startup.
 ///
-/// `fenced`: what the sinks have committed, if they are open for this start, so that no older start commits any longer.
+/// `fenced`: what the sinks have committed, if they are open for this startup, so that no older start commits any longer.
 /// `sent_max`: the last batch that may have been sent to servers that cannot report what they have, if known.
 pub fn decide(
     graph: &Graph,
@@ -150,7 +150,7 @@ pub fn decide(
 }
 
 impl RecoveryPlan {
-    /// Returns the identity of this start for the sinks, or `None` if the job is new and no sink knows it yet.
+    /// Returns the identity of this startup for the sinks, or `None` if the job is new and no sink knows it yet.
     pub fn owner(&self) -> Option<Owner> {
         let manifest = self.found.manifest.as_ref().filter(|_| !self.wanted.fresh)?;
         let generation = Generation(manifest.generation.0.saturating_add(1));
@@ -216,20 +216,20 @@ fn sink_names(graph: &Graph, is_wanted: impl Fn(&SinkKind) -> bool) -> BTreeSet<
 fn committed(graph: &Graph, options: &Options, job: (&str, &str)) -> Result<BTreeMap<String, BatchId>> {
     let mut committed = BTreeMap::new();
     for spec in &graph.spec.sinks {
-        let held = match graph.writers.get(&spec.name) {
+        let committed_batch = match graph.writers.get(&spec.name) {
             Some(slot) => sink::plugin::committed(spec, slot.writer()?, job, options.start_until)?,
             None => sink::committed(spec, &graph.spec.origin, job.1, graph.servers)?,
         };
-        if let Some(batch) = held {
+        if let Some(batch) = committed_batch {
             committed.insert(spec.name.clone(), batch);
         }
     }
     Ok(committed)
 }
 
-/// Returns the last batch committed by sinks of the last start that the job no longer has, or has elsewhere. A sink
+/// Returns the last batch committed by sinks of the last startup that the job no longer has, or has elsewhere. A sink
 /// that cannot report its commits counts as far as it may have committed. An unreachable removed sink does not prevent
-/// the start.
+/// the startup.
 fn committed_before(
     graph: &Graph,
     store: &dyn Store,
@@ -252,11 +252,11 @@ fn committed_before(
         graph.committed_before(&job, sink, (&manifest.job, &manifest.job_id))
     };
     let holds = |sink: &SinkSpec| {
-        let asked = match sink.plugin() {
+        let committed_batch = match sink.plugin() {
             Some(_) => ask_plugin(sink),
             None => sink::committed(sink, &before.origin, &manifest.job_id, StartupRetry::No),
         };
-        asked.unwrap_or_else(|error| {
+        committed_batch.unwrap_or_else(|error| {
             tracing::warn!(
                 "sink `{}` was changed or removed, and its committed batches can no longer be read: {error}; \
                  batches that it committed since the last checkpoint are committed again to the job's current sinks",
@@ -265,11 +265,11 @@ fn committed_before(
             None
         })
     };
-    // A removed sink, whose server may be gone, must not prevent the start.
+    // A removed sink, whose server may be gone, must not prevent the startup.
     let goes_on = |sink: &SinkSpec| graph.spec.sinks.iter().any(|now| now.name == sink.name);
     let may_hold = before.sinks.iter().any(|sink| sink.kind.passes_over_repeated_rows() && goes_on(sink));
-    let held = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
-    held.max(planned.filter(|_| may_hold))
+    let saved_table = before.sinks.iter().filter(|sink| !as_now(sink)).filter_map(holds).max();
+    saved_table.max(planned.filter(|_| may_hold))
 }
 
 /// Warns about sinks that lack what they held when the newest checkpoint was written. Such a sink was replaced or
@@ -300,7 +300,7 @@ fn list_objects(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// Makes this start the current one. All earlier processes are fenced from now on.
+/// Makes this startup the current one. All earlier processes are fenced from now on.
 pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Result<ClaimedManifest> {
     let RecoveryPlan { resume, found, wanted, version, recorded, .. } = decided;
     let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
@@ -317,7 +317,7 @@ pub fn claim(decided: RecoveryPlan, store: &dyn Store, failure: &Failure) -> Res
         manifest::ReplaceOutcome::Lost => return Err(lost(store, manifest.generation)),
     };
     fault::point("start.claimed");
-    // A noted rollback is complete with this start. If the note cannot be deleted, later starts detect that it does not
+    // A noted rollback is complete with this startup. If the note cannot be deleted, later startups detect that it does not
     // apply.
     if wanted.replay_from.is_some()
         && let Err(error) = Rollback::remove_all(store)
@@ -344,21 +344,23 @@ pub fn prepare(
     options: &Options,
     failure: &Failure,
 ) -> Result<JobCheckpoints> {
-    let place = options.process_and_count();
+    let process_and_count = options.process_and_count();
     let Some(start) = manifest.starts.last().cloned() else {
         return Err(Error::bug("a claimed manifest without a startup"));
     };
     let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
     let saved = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
     let mut tables = tables_of(graph);
-    let (mut held_indices, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
+    let (mut readable, mut old_columns) = (BTreeSet::new(), BTreeMap::new());
     for (index, table) in tables.iter_mut().enumerate() {
-        let held = saved.into_iter().flat_map(|checkpoint| &checkpoint.tables);
-        if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
-            held_indices.insert(index);
-            match held.state == table.state {
-                true => table.files.clone_from(&held.files),
-                false => drop(old_columns.insert(index, held.clone())),
+        let saved_table = saved.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+        if let Some(saved_table) =
+            saved_table.into_iter().find(|saved_table| (saved_table.of, &saved_table.name) == (table.of, &table.name))
+        {
+            readable.insert(index);
+            match saved_table.state == table.state {
+                true => table.files.clone_from(&saved_table.files),
+                false => drop(old_columns.insert(index, saved_table.clone())),
             }
         }
     }
@@ -368,10 +370,10 @@ pub fn prepare(
         .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
         .collect();
     let planned = (&counted, older, saved);
-    let sources = sources(graph, &*store, &logs, &tables, planned, &start, place)?;
+    let sources = sources(graph, &*store, &logs, &tables, planned, &start, process_and_count)?;
     let generation = manifest.generation;
     let markers = Markers::default();
-    let plans = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
+    let plans = PlanWriter::start(store.clone(), generation, process_and_count.0, start.after, failure.clone())?;
     let writer = CheckpointWriter::start(
         store.clone(),
         generation,
@@ -388,7 +390,7 @@ pub fn prepare(
         store,
         last_batch: (start.checkpoint, saved.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         tables,
-        held: held_indices,
+        readable,
         old_columns,
         workers: running::workers(&graph.spec, options)?,
         progress,
@@ -439,7 +441,7 @@ fn sources(
             // For files, only the process that lists them needs to know which were read.
             let needs_others = match source.kind.spreads_files() {
                 true => share.reports_clocks(),
-                false => !source.kind.knows_ends(),
+                false => !source.kind.can_report_ends(),
             };
             let of_others = if needs_others { Share::ALL } else { Share::of_clocks() };
             from = if needs_others { from.with_all_others() } else { from };

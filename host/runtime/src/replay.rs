@@ -87,7 +87,7 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     Ok(Replay { time, sinks: replayed, not_replayable })
 }
 
-/// Returns the newest checkpoint before the batch from which plans lead to it, and the start that planned the batch.
+/// Returns the newest checkpoint before the batch from which plans lead to it, and the startup that planned the batch.
 fn base_checkpoint<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result<(BatchId, &'a JobStart)> {
     let logs: Vec<_> = plan::read_heads(store)?.into_iter().map(|log| (log.name, log.heads)).collect();
     let planned = resolve::planned(&manifest.starts, &logs);

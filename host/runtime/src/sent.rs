@@ -53,14 +53,19 @@ mod tests {
     use super::*;
 
     /// Simulates batches from `first` to `planned`, of which `fails` fails. Returns the last batch that runs unchanged,
-    /// or `None` if the job cannot be started. A sink is known to have the batches up to `held`. An attempt reports
-    /// `told` fewer batches than it has completed. `every` is the number of batches between checkpoints of an attempt;
+    /// or `None` if the job cannot be started. A sink is known to have the batches up to `committed_until`. An attempt reports
+    /// `reported_batches` fewer batches than it has completed. `every` is the number of batches between checkpoints of an attempt;
     /// 0 means only at its end.
-    fn settled(first: u64, planned: u64, fails: u64, (held, told, every): (u64, u64, u64)) -> Option<u64> {
+    fn settled(
+        first: u64,
+        planned: u64,
+        fails: u64,
+        (committed_until, reported_batches, every): (u64, u64, u64),
+    ) -> Option<u64> {
         let (mut sent, mut done) = (SentBatches::default(), first - 1);
         for _ in 0..100 {
             sent.saved(BatchId(done));
-            let until = sent.max.map_or(planned, |max| max.0.min(planned)).max(held);
+            let until = sent.max.map_or(planned, |max| max.0.min(planned)).max(committed_until);
             if until <= done {
                 return Some(done);
             }
@@ -69,7 +74,7 @@ mod tests {
                 done = until;
                 continue;
             }
-            let committed = (fails - 1).checked_sub(told).filter(|last| *last > done).map(BatchId);
+            let committed = (fails - 1).checked_sub(reported_batches).filter(|last| *last > done).map(BatchId);
             if !sent.failed(BatchId(done + 1), BatchId(until), committed) {
                 return None;
             }
@@ -85,9 +90,15 @@ mod tests {
         for first in 1..4 {
             for planned in first..first + 6 {
                 for fails in first..=planned {
-                    for (told, every) in (0..3).flat_map(|told| (0..4).map(move |every| (told, every))) {
-                        let at = format!("{first} to {planned}, {fails} fails, {told} less are told of, every {every}");
-                        let settled = |held| settled(first, planned, fails, (held, told, every));
+                    for (reported_batches, every) in
+                        (0..3).flat_map(|reported_batches| (0..4).map(move |every| (reported_batches, every)))
+                    {
+                        let at = format!(
+                            "{first} to {planned}, {fails} fails, {reported_batches} less are told of, every {every}"
+                        );
+                        let settled = |committed_until| {
+                            settled(first, planned, fails, (committed_until, reported_batches, every))
+                        };
                         assert_eq!(settled(first - 1), Some(fails - 1), "{at}");
                         assert_eq!(settled(fails), None, "{at}, and a sink has it");
                     }

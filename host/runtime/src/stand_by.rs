@@ -42,7 +42,7 @@ use std::time::Duration;
 /// server.
 const DIR_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const STORE_POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Maximum number of checkpoints that it follows if files are missing, before it leaves the rest to the start. Small
+/// Maximum number of checkpoints that it follows if files are missing, before it leaves the rest to the startup. Small
 /// tables are rewritten with each checkpoint. If checkpoints come faster than their files are read, some file is always
 /// deleted.
 const FOLLOW_TRIES_MAX: u32 = 10;

@@ -34,7 +34,7 @@ use std::time::Duration;
 /// loaded.
 pub fn start(spec: JobSpec, options: Options, ready: Option<PreparedStart>) -> Result<Stopper> {
     memory::limit(spec.memory_bytes_max, processes_sharing_memory(&options))?;
-    memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+    memory::unspillable::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
     await_clusters(&spec, &options)?;
     let (plugins, standby_port, failure) = match ready {
         Some(ready) => (ready.plugins, ready.port, ready.failure),
@@ -102,7 +102,7 @@ fn start_first(
             StandbyPort::Open(hello, port) if Some(hello) == hello_of(&graph, &options)? => Some((hello, port)),
             _ => open_port(&graph, &options)?,
         };
-        // Open the sinks first: once they know this start, no older process commits, and the plans read afterwards are
+        // Open the sinks first: once they know this startup, no older process commits, and the plans read afterwards are
         // complete.
         let mut sinks = None;
         if let Some(owner) = decided.owner() {
@@ -135,7 +135,7 @@ fn start_first(
     launch(graph, options, Some(checkpoints), sinks, failure, peers)
 }
 
-/// A fault point of a start that takes the job over from other processes.
+/// A fault point of a startup that takes the job over from other processes.
 fn handover_fault_point(options: &Options, name: &str) {
     if options.ahead.is_some() {
         fault::point(name);
@@ -154,9 +154,9 @@ fn settle(
     let (mut ran_as_before, mut sent) = (BatchId(0), SentBatches::default());
     loop {
         let version = manifest_version(&**store)?;
-        let held = if options.fresh { None } else { manifest::read(&**store)? };
-        held.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
-        let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
+        let saved_manifest = if options.fresh { None } else { manifest::read(&**store)? };
+        saved_manifest.iter().filter_map(|(manifest, _)| manifest.newest()).for_each(|newest| sent.saved(newest.batch));
+        let job_id = saved_manifest.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), kinds::all(), plugins, false, startup_retry(options))?;
         graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
@@ -169,7 +169,7 @@ fn settle(
             decided => decided?,
         };
         let Some(until) = decided.resume.as_before else { return Ok((graph, decided, sent)) };
-        // This happens twice if a sink could not be read completely before that start of the job had fenced it.
+        // This happens twice if a sink could not be read completely before that startup of the job had fenced it.
         let Some(start) = decided.before.clone().filter(|_| until > ran_as_before) else {
             return Err(Error::bug(format!(
                 "batches up to {until} were replayed unchanged, but no checkpoint was written"
@@ -180,10 +180,10 @@ fn settle(
         drop((graph, decided));
         // The other processes wait meanwhile and hold nothing yet, so this process may use their share of memory.
         memory::limit(spec.memory_bytes_max, 1)?;
-        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+        memory::unspillable::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         let ran = replay_as_before(&start, until, spec, options, plugins, store, lock.cloned());
         memory::limit(spec.memory_bytes_max, processes_sharing_memory(options))?;
-        memory::kept::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
+        memory::unspillable::limit(spec.state.as_ref().map(|state| state.memory_bytes_max));
         match ran {
             Ok(()) => {
                 ran_as_before = until;
@@ -310,12 +310,12 @@ fn start_follower(
         _ => connect_peers(&options, open_port(&graph, &options)?, Generation(0), &failure)?,
     };
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
-    let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
-    if held.as_ref().is_some_and(|manifest| manifest.generation > generation) {
+    let saved_manifest = manifest::read(&*store)?.map(|(manifest, _)| manifest);
+    if saved_manifest.as_ref().is_some_and(|manifest| manifest.generation > generation) {
         // Process 0 was restarted meanwhile.
         return Err(lost_connection());
     }
-    let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
+    let Some(manifest) = saved_manifest.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
             "{}: process 0 runs generation {generation} of the job, but this directory has another one; all \
              processes must use the same checkpoints: use a shared directory or s3://",

@@ -156,13 +156,13 @@ impl Stopper {
         }
     }
 
-    /// Returns the furthest batch that a sink has committed since the start, or after which a checkpoint was published.
+    /// Returns the furthest batch that a sink has committed since the startup, or after which a checkpoint was published.
     /// 0 if none.
     pub fn progress(&self) -> BatchId {
         self.running.metrics.progress()
     }
 
-    /// Returns the last batch that was committed since the start.
+    /// Returns the last batch that was committed since the startup.
     pub(crate) fn committed(&self) -> Option<BatchId> {
         self.running.metrics.batches_committed().last.map(|(batch, _)| batch)
     }

@@ -12,7 +12,7 @@ use millstream_metrics::batches::Batches;
 use millstream_plugins::plugin::calls;
 use opentelemetry::trace::SpanKind;
 use opentelemetry_sdk::trace::{Config, SamplingDecision, ShouldSample, SpanData};
-use receiver::{NotTaken, Receiver};
+use receiver::{ExportError, Receiver};
 use ring::rand::{SecureRandom, SystemRandom};
 use spans::Job;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const SPANS_ENOUGH: usize = 512;
 /// The thread that sends traces.
 pub(super) struct Traces {
     /// Dropped when the job ends.
-    goes_on: oneshot::Sender<()>,
+    continues: oneshot::Sender<()>,
     done: mpsc::Receiver<()>,
 }
 
@@ -69,14 +69,14 @@ impl Traces {
             receiver,
             sent: 0,
             dropped_total: 0,
-            away: false,
+            is_unreachable: false,
         };
-        let (goes_on, ends) = oneshot::channel();
+        let (continues, ends) = oneshot::channel();
         let (over, done) = channel::<()>();
         // A thread that waits for the end first sees the message about the panic.
-        let told = over.clone();
+        let guard = over.clone();
         let failed = move |error| {
-            let _told = told;
+            let _guard = guard;
             tracing::warn!("traces are no longer sent: {error}");
         };
         let started = threads::start("millstream-traces", "the thread that sends traces", failed, move || {
@@ -90,7 +90,7 @@ impl Traces {
         match started {
             Ok(_) => {
                 calls::want();
-                Some(Traces { goes_on, done })
+                Some(Traces { continues, done })
             }
             Err(error) => {
                 tracing::warn!("no traces are sent: {error}");
@@ -101,7 +101,7 @@ impl Traces {
 
     /// Sends what is left after the last commit. Waits a limited time for that.
     pub fn end(self) {
-        drop(self.goes_on);
+        drop(self.continues);
         // Nothing is ever received: the sender is dropped, or the time is over.
         let _ = self.done.recv_timeout(END_TIME_MAX);
     }
@@ -117,15 +117,15 @@ struct Sending {
     /// The number of batches that were not sent.
     dropped_total: u64,
     /// Whether the receiver did not accept the last batches.
-    away: bool,
+    is_unreachable: bool,
 }
 
 impl Sending {
     async fn send_all(mut self, mut ends: oneshot::Receiver<()>) {
         let sampler = Config::default().sampler;
-        tracing::info!("traces go to {}", self.receiver.place);
+        tracing::info!("traces go to {}", self.receiver.url);
         loop {
-            let pause = sleep(if self.away { RETRY_INTERVAL } else { LOOK_EVERY });
+            let pause = sleep(if self.is_unreachable { RETRY_INTERVAL } else { LOOK_EVERY });
             tokio::select! {
                 _ = &mut ends => break,
                 () = pause => {}
@@ -165,7 +165,7 @@ impl Sending {
             if !spans.is_empty() {
                 match self.receiver.take(spans).await {
                     Ok(()) => self.set_reachable(),
-                    Err(NotTaken { message, is_permanent }) => {
+                    Err(ExportError { message, is_permanent }) => {
                         self.set_unreachable(&message, is_permanent);
                         if !is_permanent {
                             return;
@@ -180,15 +180,15 @@ impl Sending {
     }
 
     fn set_unreachable(&mut self, message: &str, is_permanent: bool) {
-        if !std::mem::replace(&mut self.away, true) {
+        if !std::mem::replace(&mut self.is_unreachable, true) {
             let then = if is_permanent { "they are dropped" } else { "the last batches are kept and retried" };
-            tracing::warn!("traces cannot be sent to {}: {message}; {then}", self.receiver.place);
+            tracing::warn!("traces cannot be sent to {}: {message}; {then}", self.receiver.url);
         }
     }
 
     fn set_reachable(&mut self) {
-        if std::mem::replace(&mut self.away, false) {
-            tracing::info!("traces are sent to {} again", self.receiver.place);
+        if std::mem::replace(&mut self.is_unreachable, false) {
+            tracing::info!("traces are sent to {} again", self.receiver.url);
         }
     }
 }

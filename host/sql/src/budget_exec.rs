@@ -91,7 +91,7 @@ impl BudgetStream {
     fn pass(&mut self, rows: RecordBatch) -> Result<()> {
         budget::allow("one step of the query", budget::bytes_of_rows(&rows))?;
         match &self.unnested {
-            None => self.pieces.push_back(own(rows)?),
+            None => self.pieces.push_back(compact(rows)?),
             Some(lists) => self.pieces.extend(few_elements(&rows, lists)?),
         }
         Ok(())
@@ -99,9 +99,9 @@ impl BudgetStream {
 }
 
 /// Returns rows that do not retain many others: steps that store rows count the memory that these retain.
-fn own(rows: RecordBatch) -> Result<RecordBatch> {
-    let (own, held) = (budget::bytes_of_rows(&rows), rows.get_array_memory_size() as u64);
-    if held <= own.saturating_mul(2).saturating_add(64 << 10) {
+fn compact(rows: RecordBatch) -> Result<RecordBatch> {
+    let (own, all_bytes) = (budget::bytes_of_rows(&rows), rows.get_array_memory_size() as u64);
+    if all_bytes <= own.saturating_mul(2).saturating_add(64 << 10) {
         return Ok(rows);
     }
     let all: UInt32Array = (0..rows.num_rows() as u32).collect();

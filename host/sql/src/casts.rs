@@ -107,11 +107,11 @@ impl ScalarUDFImpl for ExactCast {
 }
 
 /// Replaces Arrow's `inf` in floats as text by the names of infinities that sinks write.
-fn with_infinities(texts: ColumnarValue, to: &DataType) -> Result<ColumnarValue> {
-    let array = arrow::compute::cast(&texts.to_array(1)?, &DataType::Utf8)?;
+fn with_infinities(strings: ColumnarValue, to: &DataType) -> Result<ColumnarValue> {
+    let array = arrow::compute::cast(&strings.to_array(1)?, &DataType::Utf8)?;
     let plain = array.as_string::<i32>();
     if !plain.iter().flatten().any(|text| text.ends_with("inf")) {
-        return Ok(texts);
+        return Ok(strings);
     }
     let named = plain.iter().map(|text| match text {
         Some("inf") => Some("Infinity"),
@@ -119,7 +119,7 @@ fn with_infinities(texts: ColumnarValue, to: &DataType) -> Result<ColumnarValue>
         text => text,
     });
     let named = arrow::compute::cast(&StringArray::from_iter(named), to)?;
-    Ok(match texts {
+    Ok(match strings {
         ColumnarValue::Scalar(_) => ColumnarValue::Scalar(ScalarValue::try_from_array(&named, 0)?),
         ColumnarValue::Array(_) => ColumnarValue::Array(named),
     })

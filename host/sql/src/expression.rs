@@ -10,7 +10,7 @@ use super::plan_thread::planned;
 use super::semantics;
 use super::session::{VisibleNames, parser_options, state};
 use super::sql_error::{self, error_at, to_error, word_span};
-use super::types::{KeptTypes, convert, to_job_type};
+use super::types::{PreservedTypes, convert, to_job_type};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
@@ -122,7 +122,7 @@ impl Expression {
         Expression {
             text: field.name().as_str().into(),
             work: ExpressionStep::Column(index),
-            data_type: to_job_type(field.data_type(), KeptTypes::new([schema])),
+            data_type: to_job_type(field.data_type(), PreservedTypes::new([schema])),
             normal: NormalForm::column(field.name()).into(),
         }
     }
@@ -266,7 +266,7 @@ impl Compiler<'_> {
             let logical = simplified(logical, &columns)?;
             let normal = NormalForm::new(&logical);
             let compiled = state().create_physical_expr(logical, &columns)?;
-            let kind = to_job_type(&compiled.data_type(self.schema)?, KeptTypes::new([self.schema.as_ref()]));
+            let kind = to_job_type(&compiled.data_type(self.schema)?, PreservedTypes::new([self.schema.as_ref()]));
             Ok((compiled, kind, normal))
         };
         let (compiled, data_type, normal) = compile().map_err(|error: DataFusionError| {

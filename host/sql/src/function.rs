@@ -1,7 +1,7 @@
 //! Plugins of world `transform` as functions in queries: a row of arguments as input, one value as output.
 
 use super::batch_time;
-use super::types::{KeptTypes, convert, to_job_type};
+use super::types::{PreservedTypes, convert, to_job_type};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
@@ -73,7 +73,7 @@ impl PluginFunction {
     /// Queries the plugin, once per row of argument types.
     fn describe(&self, arguments: &[FieldRef]) -> Result<Description> {
         let kinds: Vec<DataType> =
-            arguments.iter().map(|field| to_job_type(field.data_type(), KeptTypes::default())).collect();
+            arguments.iter().map(|field| to_job_type(field.data_type(), PreservedTypes::default())).collect();
         let mut described = self.described.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = described.iter().find(|(known, _)| *known == kinds) {
             return Ok(known.clone());
@@ -99,7 +99,7 @@ impl PluginFunction {
         for (field, given) in wants.fields().iter().zip(given) {
             let wanted = field.data_type();
             let given =
-                &if **given == DataType::Null { wanted.clone() } else { to_job_type(given, KeptTypes::default()) };
+                &if **given == DataType::Null { wanted.clone() } else { to_job_type(given, PreservedTypes::default()) };
             let wider = (given, wanted) == (&DataType::Int64, &DataType::Float64);
             if given != wanted && !wider {
                 let (wanted, given) = (ColumnType::from_arrow(wanted), ColumnType::from_arrow(given));

@@ -152,7 +152,7 @@ mod tests {
         form.terms.into_iter().map(|term| (term.text, term.columns.join(","))).collect()
     }
 
-    /// Checkpoints contain digests of these texts: if one changes, `FORM` in `checkpoint/meaning` must, too.
+    /// Checkpoints contain digests of these strings: if one changes, `FORM` in `checkpoint/meaning` must, too.
     #[test]
     fn forms_do_not_change_from_version_to_version() {
         let cases = [("x > 5", "$0 > Int64(5)", "x"), ("k", "$0", "k")];

@@ -135,12 +135,12 @@ fn series(arguments: &[ColumnarValue], rows: usize) -> Result<Vec<u64>> {
         None => NumberArgument::One(1),
     };
     let bytes = |row: usize| {
-        let way = i128::from(stop.at(row)) - i128::from(start.at(row));
+        let span = i128::from(stop.at(row)) - i128::from(start.at(row));
         // Steps of intervals are in nanoseconds.
-        let way = if interval { way * 1000 } else { way };
+        let span = if interval { span * 1000 } else { span };
         match i128::from(step.at(row)) {
             0 => 0,
-            step => u64::try_from((way / step + 1).max(0) * 8).unwrap_or(u64::MAX),
+            step => u64::try_from((span / step + 1).max(0) * 8).unwrap_or(u64::MAX),
         }
     };
     Ok((0..rows).map(bytes).collect())

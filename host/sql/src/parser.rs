@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use millstream_base::limits::SQL_BYTES_MAX;
 
-/// Creates a parser for a text, if that is neither too long nor too deep.
+/// Creates a parser for a string, if that is neither too long nor too deep.
 pub fn parser(text: &str) -> Result<DFParser<'static>, DataFusionError> {
     static DIALECT: GenericDialect = GenericDialect {};
     if text.len() > SQL_BYTES_MAX {
@@ -45,7 +45,7 @@ const TRIED_TWICE: [Keyword; 12] = [
     Keyword::TRY_CAST,
 ];
 
-/// Returns an upper bound of the tree depth of a text, as trees are walked by recursion. Each operator may be a level above those before it; items
+/// Returns an upper bound of the tree depth of a string, as trees are walked by recursion. Each operator may be a level above those before it; items
 /// between commas are siblings. Also returns the nesting of [`TRIED_TWICE`] brackets.
 fn depth(tokens: &[Token]) -> (usize, usize) {
     let (mut deepest, mut outer, mut depth_here, mut levels) = (0, 0, 0, Vec::new());

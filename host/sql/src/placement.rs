@@ -29,9 +29,9 @@ pub fn placement_of(plan: &LogicalPlan, keys: &[String]) -> QueryPlacement {
     }
     match kept_columns(plan, keys) {
         Err(why) => QueryPlacement::One(why),
-        Ok(held) => {
+        Ok(columns_by_key) => {
             let index = |columns: &Vec<Column>| columns.iter().find_map(|column| index_of(plan.schema(), column));
-            match held.iter().map(index).collect::<Option<Vec<_>>>() {
+            match columns_by_key.iter().map(index).collect::<Option<Vec<_>>>() {
                 Some(indexes) => QueryPlacement::ByKey(indexes),
                 None => QueryPlacement::One(format!("its rows do not hold the key `{}`", keys.join(", "))),
             }
@@ -142,24 +142,24 @@ fn is_held(expression: &Expr, columns: &[Column]) -> bool {
     }
 }
 
-fn of_expressions(held: &PartitionColumns, expressions: &[Expr], schema: &DFSchema) -> PartitionColumns {
+fn of_expressions(columns_by_key: &PartitionColumns, expressions: &[Expr], schema: &DFSchema) -> PartitionColumns {
     let names = schema.columns();
     let of = |columns: &Vec<Column>| {
         let made = expressions.iter().zip(&names).filter(|(expression, _)| is_held(expression, columns));
         made.map(|(_, name)| name.clone()).collect()
     };
-    held.iter().map(of).collect()
+    columns_by_key.iter().map(of).collect()
 }
 
-fn at_index(held: &PartitionColumns, from: &DFSchema, to: &DFSchema) -> PartitionColumns {
+fn at_index(columns_by_key: &PartitionColumns, from: &DFSchema, to: &DFSchema) -> PartitionColumns {
     let names = to.columns();
     let existing = |column: &Column| index_of(from, column).and_then(|index| names.get(index).cloned());
-    held.iter().map(|columns| columns.iter().filter_map(existing).collect()).collect()
+    columns_by_key.iter().map(|columns| columns.iter().filter_map(existing).collect()).collect()
 }
 
 fn of_aggregate(aggregate: &Aggregate, keys: &[String]) -> Result<PartitionColumns, String> {
-    let held = kept_columns(&aggregate.input, keys)?;
-    for (columns, key) in held.iter().zip(keys) {
+    let columns_by_key = kept_columns(&aggregate.input, keys)?;
+    for (columns, key) in columns_by_key.iter().zip(keys) {
         if !aggregate.group_expr.iter().any(|group| is_held(group, columns)) {
             return Err(match aggregate.group_expr.is_empty() {
                 true => "it aggregates all rows".into(),
@@ -167,11 +167,11 @@ fn of_aggregate(aggregate: &Aggregate, keys: &[String]) -> Result<PartitionColum
             });
         }
     }
-    Ok(of_expressions(&held, &aggregate.group_expr, &aggregate.schema))
+    Ok(of_expressions(&columns_by_key, &aggregate.group_expr, &aggregate.schema))
 }
 
 fn of_window(window: &Window, keys: &[String]) -> Result<PartitionColumns, String> {
-    let held = kept_columns(&window.input, keys)?;
+    let columns_by_key = kept_columns(&window.input, keys)?;
     for expression in &window.window_expr {
         let function = match expression {
             Expr::Alias(alias) => &alias.expr,
@@ -179,12 +179,12 @@ fn of_window(window: &Window, keys: &[String]) -> Result<PartitionColumns, Strin
         };
         let Expr::WindowFunction(function) = function else { return Err("it has window functions".into()) };
         let by = &function.params.partition_by;
-        let missing = held.iter().zip(keys).find(|(columns, _)| !by.iter().any(|by| is_held(by, columns)));
+        let missing = columns_by_key.iter().zip(keys).find(|(columns, _)| !by.iter().any(|by| is_held(by, columns)));
         if let Some((_, key)) = missing {
             return Err(format!("a window function is not partitioned by the key `{key}`"));
         }
     }
-    Ok(held)
+    Ok(columns_by_key)
 }
 
 fn of_join(join: &Join, keys: &[String]) -> Result<PartitionColumns, String> {

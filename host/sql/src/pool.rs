@@ -8,7 +8,7 @@ use millstream_base::memory::{self, Holder};
 use std::fmt;
 
 /// Smaller pieces are not requested one by one: the budget checks them when the allocator does.
-const ASK_BYTES_MIN: usize = 1 << 20;
+const RESERVE_BYTES_MIN: usize = 1 << 20;
 
 /// DataFusion's memory pool, backed by the budget of the job.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl MemoryPool for SharedPool {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        if additional >= ASK_BYTES_MIN {
-            memory::ask(additional as u64).map_err(|error| DataFusionError::External(Box::new(error)))?;
+        if additional >= RESERVE_BYTES_MIN {
+            memory::charge(additional as u64).map_err(|error| DataFusionError::External(Box::new(error)))?;
         }
         self.own.try_grow(reservation, additional)?;
         self.report_reserved();

@@ -17,7 +17,7 @@ use super::plan_thread::planned;
 use super::rewrite::rewrite;
 use super::session::{VisibleNames, parser_options, state, task};
 use super::sql_error::{self, error_at, to_error, word_span};
-use super::types::{KeptTypes, convert, to_job_type};
+use super::types::{PreservedTypes, convert, to_job_type};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -73,7 +73,7 @@ impl Query {
             let physical = physical(&logical).map_err(|error| to_error(&owned, &names, &error))?;
             Ok((placement_of(&logical, &keys), physical, NormalQuery::new(&logical, &tables)))
         })?;
-        let kept = KeptTypes::new(inputs.iter().map(|(_, schema)| schema.as_ref()));
+        let kept = PreservedTypes::new(inputs.iter().map(|(_, schema)| schema.as_ref()));
         let field = |field: &Arc<Field>| Field::new(field.name(), to_job_type(field.data_type(), kept), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
         Ok(Query { text: text.into(), inputs: inputs.into(), output, placement, normal: normal.into() })
@@ -168,7 +168,7 @@ fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Visib
     (VisibleNames::new(tables, functions), slots)
 }
 
-/// Parses the single query of a text, and plans it.
+/// Parses the single query of a string, and plans it.
 fn logical(text: &str, names: &VisibleNames) -> Result<LogicalPlan> {
     let wrong = |error: DataFusionError| to_error(text, names, &error);
     let mut statements = parser(text).and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;

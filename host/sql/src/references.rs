@@ -110,7 +110,7 @@ pub struct ReferringText {
 }
 
 impl ReferringText {
-    /// Finds the references of a text. `steps` are the names of the steps that may have rows in a match.
+    /// Finds the references of a string. `steps` are the names of the steps that may have rows in a match.
     pub fn new(text: &str, steps: &[String]) -> Result<ReferringText> {
         let (text, steps) = (text.to_owned(), steps.to_vec());
         planned(move || ReferringText::parse(&text, &steps))

@@ -154,7 +154,7 @@ pub fn parser_options() -> ParserOptions {
     }
 }
 
-/// The tables and functions that are visible to a text.
+/// The tables and functions that are visible to a string.
 pub struct VisibleNames {
     /// Tables by name.
     tables: BTreeMap<String, Arc<dyn TableSource>>,

@@ -44,7 +44,7 @@ impl WindowUDFImpl for Shift {
     fn partition_evaluator(&self, arguments: PartitionEvaluatorArgs) -> Result<Box<dyn PartitionEvaluator>> {
         let complete = arguments.ignore_nulls();
         let plain = self.plain.partition_evaluator_factory(arguments)?;
-        Ok(if complete { Box::new(WholePartition { plain }) } else { plain })
+        Ok(if complete { Box::new(FullPartition { plain }) } else { plain })
     }
 
     fn field(&self, arguments: WindowUDFFieldArgs) -> Result<FieldRef> {
@@ -77,11 +77,11 @@ impl WindowUDFImpl for Shift {
 
 /// Evaluates a complete partition.
 #[derive(Debug)]
-struct WholePartition {
+struct FullPartition {
     plain: Box<dyn PartitionEvaluator>,
 }
 
-impl PartitionEvaluator for WholePartition {
+impl PartitionEvaluator for FullPartition {
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
         self.plain.evaluate_all(values, rows)
     }

@@ -22,9 +22,9 @@ pub fn to_error(text: &str, names: &VisibleNames, error: &DataFusionError) -> Er
     }
     let first = error.iter().next().unwrap_or(error);
     let (raw_message, found) = error_message(first, names);
-    let span = first.diagnostic().and_then(|told| {
-        let notes = told.notes.iter().map(|note| note.span);
-        told.span.or_else(|| notes.flatten().next())
+    let span = first.diagnostic().and_then(|diagnostic_span| {
+        let notes = diagnostic_span.notes.iter().map(|note| note.span);
+        diagnostic_span.span.or_else(|| notes.flatten().next())
     });
     let span = found.or(span).or_else(|| call_span(text, &raw_message)).or_else(|| end_span(text, &raw_message));
     error_at(text, &raw_message, span)

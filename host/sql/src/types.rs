@@ -7,15 +7,15 @@ use arrow::error::ArrowError;
 
 /// Types that a query keeps because its input has columns of them. Otherwise decimals become floats, and dates become timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeptTypes {
+pub struct PreservedTypes {
     decimals: bool,
     dates: bool,
 }
 
-impl KeptTypes {
+impl PreservedTypes {
     /// Collects those of these columns.
-    pub fn new<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> KeptTypes {
-        let mut kept = KeptTypes::default();
+    pub fn new<'a>(schemas: impl IntoIterator<Item = &'a Schema>) -> PreservedTypes {
+        let mut kept = PreservedTypes::default();
         for field in schemas.into_iter().flat_map(|schema| schema.fields()) {
             kept.add_type(field.data_type());
         }
@@ -34,7 +34,7 @@ impl KeptTypes {
 }
 
 /// Returns our type for the values of an Arrow type; the type itself if there is none.
-pub fn to_job_type(kind: &DataType, kept: KeptTypes) -> DataType {
+pub fn to_job_type(kind: &DataType, kept: PreservedTypes) -> DataType {
     match kind {
         DataType::Decimal128(..) if kept.decimals => kind.clone(),
         DataType::Date32 if kept.dates => kind.clone(),

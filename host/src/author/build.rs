@@ -35,16 +35,16 @@ pub fn build(dir: &Path) -> Result<PathBuf> {
 pub fn build_all(dirs: &[PathBuf], mut built: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let projects = dirs.iter().map(|dir| Project::read(dir)).collect::<Result<Vec<_>>>()?;
     rust::compile_together(&projects)?;
-    let place =
+    let number =
         |at: usize| if projects.len() > 1 { format!(" ({} of {})", at + 1, projects.len()) } else { String::new() };
-    projects.iter().enumerate().try_for_each(|(at, project)| built(&build_project(project, &place(at))?))
+    projects.iter().enumerate().try_for_each(|(at, project)| built(&build_project(project, &number(at))?))
 }
 
-/// `place`: the position among several projects, for the progress display.
-fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
+/// `number`: the position among several projects, for the progress display.
+fn build_project(project: &Project, number: &str) -> Result<PathBuf> {
     let work = tempfile::tempdir()
         .map_err(|error| Error::environment(format!("cannot create a temporary directory: {error}")))?;
-    let doing = |what: &str| progress::start(&format!("building {}{place}: {what}", project.about.name));
+    let doing = |what: &str| progress::start(&format!("building {}{number}: {what}", project.about.name));
     // cargo shows its own progress.
     let shown = match project.code {
         Code::Rust { .. } => None,
@@ -73,7 +73,7 @@ fn build_project(project: &Project, place: &str) -> Result<PathBuf> {
     }
     let file = format!("{}.wasm", project.about.name);
     check(&component, project, Path::new(&file))?;
-    let description = described::ask(&component, project, work.path())?;
+    let description = described::describe_all(&component, project, work.path())?;
     let component = metadata::embed(&component, project, &description).map_err(named)?;
     write_atomic(&project.dir, &file, &component)
 }
@@ -90,7 +90,7 @@ fn older_sdk(project: &Project) -> Option<String> {
 fn check(component: &[u8], project: &Project, file: &Path) -> Result<()> {
     let language = project.language();
     let is = check_component(file, component).map_err(|error| {
-        let what_to_do = format!("Compare it with a new project: `millstream new NAME --lang {}`.", language.word());
+        let what_to_do = format!("Compare it with a new project: `millstream new NAME --lang {}`.", language.keyword());
         Error { kind: error.kind, message: format!("{}\n  {what_to_do}", error.message) }
     })?;
     match project.world {

@@ -112,7 +112,7 @@ pub fn run(dir: &Path, accepts: bool) -> Result<CasesReport> {
     run_with(dir, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
         let spec =
-            millstream_base::job::of_plugin_case(&job.text, kinds::all(), of, &job.dir, |path| job.places(path))?;
+            millstream_base::job::of_plugin_case(&job.text, kinds::all(), of, &job.dir, |path| job.paths_in_job(path))?;
         let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = millstream_runtime::Job::new(spec, options);
         job.start()?;
@@ -139,7 +139,7 @@ struct CaseJob {
 
 impl CaseJob {
     /// Returns the paths in the job that correspond to a path in `case.toml`.
-    fn places(&self, path: &str) -> Vec<String> {
+    fn paths_in_job(&self, path: &str) -> Vec<String> {
         let (first, rest) = path.split_once('.').unwrap_or((path, ""));
         let of_sources = |below: &str| self.inputs.iter().map(|name| format!("sources.{name}{below}")).collect();
         match (first, rest) {

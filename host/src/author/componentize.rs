@@ -17,8 +17,8 @@ static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 /// `Plugin`: the module lacks an export of the world, or has one with another type, or has an unknown import.
 pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
     let files = WIT.files().filter(|file| file.path().extension().is_some_and(|ending| ending == "wit"));
-    let texts = files.filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
-    preview1::describe(&mut core, texts, world)?;
+    let strings = files.filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
+    preview1::describe(&mut core, strings, world)?;
     preview1::component(&core)
 }
 

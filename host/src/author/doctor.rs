@@ -125,7 +125,7 @@ impl Display for DoctorReport {
             }
         }
         let languages = Language::ALL.into_iter().filter(|language| self.can_install(*language));
-        let names: Vec<&str> = languages.map(Language::word).collect();
+        let names: Vec<&str> = languages.map(Language::keyword).collect();
         if names.is_empty() { Ok(()) } else { writeln!(f, "  millstream doctor --install {}", names.join(" ")) }
     }
 }

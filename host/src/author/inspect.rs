@@ -25,7 +25,7 @@ struct Inspected {
     /// Its responses, in the form of [`PackageFacts::schemas`].
     responses: Vec<Value>,
     /// Why it did not respond to a query without config and columns. Empty if it did, or was not queried now.
-    refusal: String,
+    unknown_reason: String,
     /// Whether it was compiled before this query. `None` if it was not queried.
     cached: Option<bool>,
 }
@@ -44,7 +44,7 @@ pub fn as_json(path: &Path) -> Result<Value> {
 pub fn component(bytes: &[u8], shown: &str) -> Result<String> {
     let mut inspected = Inspected::from_component(bytes, shown.into())?;
     if !inspected.facts.is_described {
-        inspected.refusal = "nothing, because it is not run".into();
+        inspected.unknown_reason = "nothing, because it is not run".into();
     }
     Ok(text::render(&inspected))
 }
@@ -69,7 +69,7 @@ impl Inspected {
         if !inspected.facts.is_described {
             // Everything that a job could grant may be imported. Nothing of it is provided.
             let options = LoadOptions { http: true, ..LoadOptions::default() };
-            inspected.ask(&PluginHost::new()?.load(&inspected.file, &options)?)?;
+            inspected.add_description(&PluginHost::new()?.load(&inspected.file, &options)?)?;
         }
         Ok(inspected)
     }
@@ -81,7 +81,7 @@ impl Inspected {
             bytes: component.len(),
             digest: Digest::compute(component),
             responses: facts.schemas.clone(),
-            refusal: String::new(),
+            unknown_reason: String::new(),
             cached: None,
             facts,
             file,
@@ -89,19 +89,19 @@ impl Inspected {
     }
 
     /// Queries the plugin without a config and an input.
-    fn ask(&mut self, plugin: &Plugin) -> Result<()> {
+    fn add_description(&mut self, plugin: &Plugin) -> Result<()> {
         self.cached = Some(plugin.was_cached());
         match plugin.describe("{}", &Schema::empty(), &Schema::empty()) {
-            Ok(said) => {
-                if !said.config_schema.is_empty() {
-                    let message = Value::String(said.config_schema.clone());
-                    self.facts.config_schema = serde_json::from_str(&said.config_schema).unwrap_or(message);
+            Ok(metadata) => {
+                if !metadata.config_schema.is_empty() {
+                    let message = Value::String(metadata.config_schema.clone());
+                    self.facts.config_schema = serde_json::from_str(&metadata.config_schema).unwrap_or(message);
                 }
-                self.responses = vec![described::entry(&DescribeQuestion::default(), &said)];
+                self.responses = vec![described::entry(&DescribeQuestion::default(), &metadata)];
             }
-            Err(refusal) if refusal.kind == Kind::Job => {
-                self.refusal =
-                    refusal.message.rsplit_once("`describe`: ").map_or("", |(_, message)| message).to_owned();
+            Err(unknown_reason) if unknown_reason.kind == Kind::Job => {
+                self.unknown_reason =
+                    unknown_reason.message.rsplit_once("`describe`: ").map_or("", |(_, message)| message).to_owned();
             }
             Err(error) => return Err(error),
         }
@@ -118,7 +118,7 @@ impl Inspected {
         self.responses.iter().find(|response| is_empty(&response["config"]) && is_empty(&response["given"]))
     }
 
-    /// Returns the JSON object. Values that need a config or an input are null, and `refusal` says why.
+    /// Returns the JSON object. Values that need a config or an input are null, and `unknown_reason` says why.
     fn as_json(&self) -> Result<Value> {
         let facts = &self.facts;
         let (functions, modules) = facts.functions_and_modules;
@@ -127,14 +127,14 @@ impl Inspected {
             "interface_version": facts.interface,
             "migrates": facts.migrates,
             "imports": facts.imports,
-            "asks": facts.asks,
+            "asks": facts.permissions,
             "grants": facts.grants,
             "file": self.file.display().to_string(),
             "bytes": self.bytes,
             "functions": functions,
             "modules": modules,
             "digest": self.digest,
-            "package": facts.said,
+            "package": facts.metadata,
             "schemas": self.responses,
             "config_schema": facts.config_schema,
         });
@@ -149,7 +149,7 @@ impl Inspected {
                 let or_null = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
                 set("name", or_null(&facts.name));
                 set("version", or_null(&facts.version));
-                set("refused", self.refusal.clone().into());
+                set("refused", self.unknown_reason.clone().into());
             }
         }
         Ok(object)
@@ -166,11 +166,11 @@ pub fn of_loaded(plugin: &Plugin) -> Result<(String, Value)> {
         bytes: component.len(),
         digest: Digest::compute(&component),
         responses: Vec::new(),
-        refusal: String::new(),
+        unknown_reason: String::new(),
         cached: None,
         facts,
     };
-    inspected.ask(plugin)?;
+    inspected.add_description(plugin)?;
     Ok((text::render(&inspected), inspected.as_json()?))
 }
 

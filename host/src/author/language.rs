@@ -23,7 +23,7 @@ impl Language {
     pub const ALL: [Language; 5] = [Language::Rust, Language::Python, Language::JavaScript, Language::Go, Language::C];
 
     /// Returns its name on the command line and in `plugin.toml`, which is also the name of its directory in `sdk/`.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Language::Rust => "rust",
             Language::Python => "python",
@@ -43,8 +43,8 @@ impl Language {
             "ts" | "typescript" | "javascript" => return Ok(Language::JavaScript),
             _ => {}
         }
-        Language::ALL.into_iter().find(|language| language.word() == word).ok_or_else(|| {
-            let names: Vec<&str> = Language::ALL.iter().map(|language| language.word()).collect();
+        Language::ALL.into_iter().find(|language| language.keyword() == word).ok_or_else(|| {
+            let names: Vec<&str> = Language::ALL.iter().map(|language| language.keyword()).collect();
             Error::job(format!(
                 "no SDK for `{word}`; languages are {}. docs/how-to/write-plugins-in-other-languages.md describes plugins \
                  without an SDK",

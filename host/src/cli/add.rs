@@ -19,7 +19,7 @@ use std::path::PathBuf;
                         pinned. Pin another version in the same way."
 )]
 pub struct AddArguments {
-    /// Package: `split-words` (newest version) or `split-words@0.2.0`
+    /// Package: `split-names` (newest version) or `split-names@0.2.0`
     package: PackageRequest,
     /// Registry: `oci://host/path`, or a directory
     ///
@@ -86,19 +86,19 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
 }
 
 fn lines(differences: &[Difference]) -> String {
-    differences.iter().map(|difference| format!("  {}\n", difference.words)).collect()
+    differences.iter().map(|difference| format!("  {}\n", difference.message)).collect()
 }
 
 /// Describes a package by its content and its signatures.
 pub(super) fn describe(Obtained { pin, facts, signers }: &Obtained) -> String {
-    let PackageFacts { name, version, world, interface, asks, grants, .. } = facts;
-    let list = |words: &[String], none: &str| if words.is_empty() { none.to_owned() } else { words.join(", ") };
+    let PackageFacts { name, version, world, interface, permissions, grants, .. } = facts;
+    let list = |names: &[String], none: &str| if names.is_empty() { none.to_owned() } else { names.join(", ") };
     let mut text = format!("{name} {version} from {}\n", pin.registry);
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<11}{value}");
     };
     line("world", &format!("{world} of millstream:plugin@{interface}"));
-    line("grants", &list(asks, "nothing"));
+    line("grants", &list(permissions, "nothing"));
     if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         line("grant", &grants.to_string());
     }

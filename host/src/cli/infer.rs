@@ -111,7 +111,7 @@ fn lines(source: &SourceSpec, path: &Path) -> Result<String> {
         "[sources.{}]\nkind = \"file\"\npath = {}\nformat = \"{}\"\n",
         source.name,
         value(path),
-        source.format.word()
+        source.format.keyword()
     );
     if let Format::Csv { header, separator } = source.format {
         if !header {

@@ -107,14 +107,14 @@ fn job(path: &Path, json: bool) -> Result<String> {
         let streams: std::collections::BTreeMap<_, _> = streams.collect();
         return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
     }
-    let told = match (&facts, &graph.spec.checkpoint) {
+    let state_text = match (&facts, &graph.spec.checkpoint) {
         (Some(facts), _) => text::render(facts),
         (None, Some(checkpoint)) => {
             format!("no checkpoint in {} yet\n", harmless(&checkpoint.dir, usize::MAX))
         }
         (None, None) => "the job keeps no checkpoint\n".into(),
     };
-    Ok(format!("{}\n{told}", graph.summary()))
+    Ok(format!("{}\n{state_text}", graph.summary()))
 }
 
 fn as_json(facts: &impl serde::Serialize) -> Result<String> {

@@ -17,7 +17,7 @@ pub struct KeyArguments {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Create a key to sign packages with
+    /// Create a key that signs packages
     ///
     /// `millstream push --sign NAME` signs with it.
     New {

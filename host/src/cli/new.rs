@@ -30,7 +30,7 @@ pub fn new(arguments: &NewArguments) -> Result<String> {
     let dir = dir.strip_prefix(".").unwrap_or(&dir).display().to_string();
     let mut text = format!("created {dir}\n\nnext:\n");
     if tools::Tool::for_language(language).any(|tool| tools::look(tool, Path::new(&dir)).is_err()) {
-        let _ = writeln!(text, "  millstream doctor --install {}", language.word());
+        let _ = writeln!(text, "  millstream doctor --install {}", language.keyword());
     }
     let _ = write!(
         text,

@@ -5,9 +5,9 @@ use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
-use millstream_packages::lock::place::registry;
+use millstream_packages::lock::location::registry;
 use millstream_packages::package::facts::PackageFacts;
-use millstream_packages::package::manifest::PackedPackage;
+use millstream_packages::package::manifest::EncodedPackage;
 use millstream_packages::trust::key::SecretKey;
 use millstream_packages::trust::signature;
 use millstream_plugins::plugin::{component_file, read_component};
@@ -52,7 +52,7 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let within = |error: Error| error.within(format!("plugin {shown}"));
     let name: PackageName = facts.name.parse().map_err(within)?;
     let version = package_name::version(&facts.version).map_err(within)?;
-    let made = PackedPackage::pack(component, &facts)?;
+    let made = EncodedPackage::pack(component, &facts)?;
     let digest = made.digest();
     // Without the key, nothing is pushed.
     let key = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;

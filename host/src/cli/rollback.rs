@@ -21,7 +21,9 @@ use millstream_engine::running::Options;
 use millstream_engine::running::upgrade::UpgradeStatus;
 use millstream_packages::lock::{LockFile, PreviousVersion, edit};
 use millstream_plugins::plugin::{PluginHost, component_file};
-use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, ask, put};
+use millstream_runtime::control::{
+    ControlQuestion, ControlResponse, ProcessResponse, RunningMark, query_status, send_question,
+};
 use millstream_runtime::recover;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 /// How often the status is checked while the job restarts.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum time without a response of any process, between the end of the job and its restart.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How many times a start is checked before the job is stopped.
 const CHECKS_MAX: usize = 5;
@@ -70,7 +72,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         )));
     };
     check(&spec, &before)?;
-    let runs = !ask(job)?.answered.is_empty();
+    let runs = !query_status(job)?.responded.is_empty();
     let as_of = if *keep_state { None } else { as_of(&spec, &before, runs)? };
     if !runs && RunningMark::is_held(job)? {
         return Err(Error::environment(
@@ -102,7 +104,7 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
     let (Some(checkpoint), Some(batch)) = (&spec.checkpoint, before.batch) else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &spec.origin.dir)?;
     let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
-    let told = |error: Error| {
+    let statuses = |error: Error| {
         Error::job(format!(
             "{}: {} says that it had {} before its last upgrade, after batch {batch}, which is wrong: {}; nothing was \
              changed",
@@ -112,8 +114,8 @@ fn check(spec: &JobSpec, before: &PreviousVersion) -> Result<()> {
             error.message
         ))
     };
-    let Some(ran) =
-        record::ran_before(&*store, &manifest.starts, BatchId(batch), (&before.stage, &before.plugin)).map_err(told)?
+    let Some(ran) = record::ran_before(&*store, &manifest.starts, BatchId(batch), (&before.stage, &before.plugin))
+        .map_err(statuses)?
     else {
         return Ok(());
     };
@@ -288,17 +290,17 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
     let since = newest_start(job)?;
     let (undo, batch) = restore_with_state(job, store, before, batch)?;
     fault::point("rollback.written");
-    if let Err(error) = ask_to_restart(&running, batch) {
+    if let Err(error) = request_restart(&running, batch) {
         undo.undo(job)?;
         Rollback::remove(store, &before.stage)?;
         return Err(error);
     }
     let mut last_response = Instant::now();
     while newest_start(job)? <= since {
-        if !ask(job)?.answered.is_empty() {
+        if !query_status(job)?.responded.is_empty() {
             last_response = Instant::now();
         }
-        if last_response.elapsed() > SILENCE_MAX {
+        if last_response.elapsed() > TIMEOUT {
             return Err(Error::environment(format!(
                 "the job stopped to go back to batch {batch} and did not restart; its log shows why; the job file has \
                  {} again; start it with: millstream run {} --replay-from {batch}",
@@ -317,21 +319,21 @@ fn restart(job: &Path, store: &dyn Store, before: &PreviousVersion, batch: u64) 
 
 /// Returns when the job of this file was started, if all of its processes respond, otherwise 0.
 fn newest_start(job: &Path) -> Result<i64> {
-    let told = ask(job)?.answered;
-    let all = told.first().is_some_and(|first| told.len() >= first.status.processes);
-    Ok(told.iter().map(|told| told.status.since_us).min().filter(|_| all).unwrap_or_default())
+    let statuses = query_status(job)?.responded;
+    let all = statuses.first().is_some_and(|first| statuses.len() >= first.status.processes);
+    Ok(statuses.iter().map(|statuses| statuses.status.since_us).min().filter(|_| all).unwrap_or_default())
 }
 
-fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
+fn request_restart(running: &RunningJob, batch: u64) -> Result<()> {
     let question = ControlQuestion::Restart { replay_from: BatchId(batch) };
-    for ProcessAnswer { process, answer } in put(&running.file, &question, |_| true)? {
-        match answer {
-            Ok(ControlAnswer::Done(_)) => {}
-            Ok(ControlAnswer::Refused(message)) => return Err(Error::job(message)),
-            Ok(ControlAnswer::Error(message)) | Err(message) => {
+    for ProcessResponse { process, response } in send_question(&running.file, &question, |_| true)? {
+        match response {
+            Ok(ControlResponse::Done(_)) => {}
+            Ok(ControlResponse::Refused(message)) => return Err(Error::job(message)),
+            Ok(ControlResponse::Error(message)) | Err(message) => {
                 return Err(Error::environment(format!("process {process} of the job: {message}")));
             }
-            Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Upgrade(_)) => {
+            Ok(ControlResponse::Status(_) | ControlResponse::View(_) | ControlResponse::Upgrade(_)) => {
                 return Err(Error::environment(format!("process {process} of the job sent an unexpected response")));
             }
         }

@@ -55,7 +55,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
         terminal::mute();
     }
     if let Some(reporter) = Reporter::of_this_process()? {
-        terminal::share(true);
+        terminal::share_output(true);
         let result = run_here(arguments, Some(&reporter), None);
         reporter.report_ended(&result);
         return result;
@@ -90,7 +90,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     if !supervised {
         return run_here(arguments, None, page.as_ref());
     }
-    terminal::share(false);
+    terminal::share_output(false);
     let mut ports = None;
     let (numbers, key) = match (arguments.processes, arguments.number()) {
         (Some(processes @ 2..), None) => {
@@ -196,8 +196,8 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
     }
     if let (Some(reporter), true) = (reporter, stands_by) {
         // A process that joins has no predecessor to wait for.
-        let go = |time| reporter.takes_over_within(time) || arguments.stand_by;
-        job.stand_by(&arguments.job, |news| reporter.report_standby(news), go).inspect_err(elsewhere)?;
+        let go = |time| reporter.has_taken_over_within(time) || arguments.stand_by;
+        job.stand_by(&arguments.job, |event| reporter.report_standby(event), go).inspect_err(elsewhere)?;
     }
     job.start().inspect_err(elsewhere)?;
     if let Some(page) = page {
@@ -220,7 +220,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>, page: Option<&
         true => show_line(&arguments.job, page.map(|page| page.jobs.clone())),
         false => None,
     };
-    // The start used part of the time.
+    // The startup used part of the time.
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let timed_out = !stopper.await_termination(left)?;
     if timed_out {
@@ -318,12 +318,15 @@ fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
             tracing::info!("`{name}` counted {counter} = {value}");
         }
     }
-    let held = counts.iter().filter(|(_, count)| count.held > 0);
-    let held: Vec<String> = held.map(|(name, count)| format!("{name} {}", count.held)).collect();
-    if !held.is_empty() {
+    let with_state = counts.iter().filter(|(_, count)| count.held > 0);
+    let with_state: Vec<String> = with_state.map(|(name, count)| format!("{name} {}", count.held)).collect();
+    if !with_state.is_empty() {
         let becomes =
             if keeps_checkpoints { "stay in the checkpoint" } else { "are lost, as the job keeps no checkpoints" };
-        tracing::info!("left in state (keys, open windows, waiting rows, timers): {}; they {becomes}", held.join(", "));
+        tracing::info!(
+            "left in state (keys, open windows, waiting rows, timers): {}; they {becomes}",
+            with_state.join(", ")
+        );
     }
     let rows: Vec<String> = counts.iter().map(|(name, count)| describe_rows(name, count)).collect();
     let plural = if batches == 1 { "" } else { "es" };

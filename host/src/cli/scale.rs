@@ -6,7 +6,7 @@ use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::WORKERS_MAX;
 use millstream_runtime::control::{
-    RunningMark, ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep, ask, ask_supervisor,
+    RunningMark, ScaleQuestion, ScaleResponse, ScaleStatus, ScaleStep, query_status, query_supervisor,
 };
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -53,12 +53,12 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
     let question = ScaleQuestion::Scale { workers: *workers, processes: *processes, hosts };
     let mut status = begin(job, &question)?;
     let shown = job.display();
-    let mut said = String::new();
+    let mut last_line = String::new();
     loop {
         let line = describe(&status.step);
-        if line != said {
+        if line != last_line {
             show(&format!("{shown}: {line}\n"))?;
-            said = line;
+            last_line = line;
         }
         match status.step {
             ScaleStep::Done { .. } => return Ok(()),
@@ -74,11 +74,11 @@ pub fn scale(arguments: &ScaleArguments) -> Result<()> {
 }
 
 fn request(job: &Path, question: &ScaleQuestion) -> Result<Option<ScaleStatus>> {
-    match ask_supervisor(job, question)? {
-        Some(ScaleAnswer::Scaling(status)) => Ok(Some(status)),
-        Some(ScaleAnswer::Refused(why)) => Err(Error::job(why)),
+    match query_supervisor(job, question)? {
+        Some(ScaleResponse::Scaling(status)) => Ok(Some(status)),
+        Some(ScaleResponse::Refused(why)) => Err(Error::job(why)),
         // This is another supervisor than before.
-        Some(ScaleAnswer::Unknown) | None => Ok(None),
+        Some(ScaleResponse::Unknown) | None => Ok(None),
     }
 }
 
@@ -90,8 +90,8 @@ fn begin(job: &Path, question: &ScaleQuestion) -> Result<ScaleStatus> {
             return Ok(status);
         }
         let is_supervised = RunningMark::is_held(job)?;
-        let said = ask(job)?;
-        if !is_supervised && said.answered.is_empty() && said.silent.is_empty() {
+        let last_line = query_status(job)?;
+        if !is_supervised && last_line.responded.is_empty() && last_line.unresponsive.is_empty() {
             return Err(Error::environment(format!(
                 "the job {shown} is not running (no process of yours responds); start it with `millstream run {shown} --workers N`"
             )));

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use millstream_base::error::Result;
-use millstream_packages::lock::place::registry;
+use millstream_packages::lock::location::registry;
 use millstream_packages::registry::found::SearchHit;
 use std::fmt::Write as _;
 

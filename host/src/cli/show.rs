@@ -5,7 +5,7 @@ use crate::author::inspect;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageRequest;
-use millstream_packages::lock::place::registry;
+use millstream_packages::lock::location::registry;
 use millstream_packages::package::facts::PackageFacts;
 use millstream_packages::registry::Registry;
 use millstream_packages::trust::policy::Policy;
@@ -43,7 +43,7 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
         )));
     }
     if *readme {
-        return match facts.said.readme.trim_end() {
+        return match facts.metadata.readme.trim_end() {
             "" => Err(Error::job(format!("{reference} has no README"))),
             text => Ok(format!("{text}\n")),
         };
@@ -52,14 +52,14 @@ pub fn show(arguments: &ShowArguments) -> Result<String> {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
     };
-    let place = if matches!(registry, Registry::Dir(_)) { "directory" } else { "registry" };
-    line(place, &registry.to_string());
+    let location = if matches!(registry, Registry::Dir(_)) { "directory" } else { "registry" };
+    line(location, &registry.to_string());
     line("manifest", &digest.to_string());
     let signatures = registry.signatures(&wanted.name, &digest)?;
     match policy.check(&registry.to_string(), &wanted.name, &version, &digest, &signatures) {
         Ok(signers) if signers.is_empty() => line("signed by", "no trusted key"),
         Ok(signers) => line("signed by", &signers.join(", ")),
-        Err(refused) => line("refused", &refused.message.replace('\n', "\n               ")),
+        Err(untrusted) => line("refused", &untrusted.message.replace('\n', "\n               ")),
     }
     Ok(text)
 }

@@ -70,7 +70,7 @@ pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
     let (checkpoint, mut tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
     show_results(&job, &checkpoint, &mut tables)?;
     match &arguments.sql {
-        Some(sql) => query::answer(&tables, sql, arguments.json, show),
+        Some(sql) => query::run_query(&tables, sql, arguments.json, show),
         None => show(&list(&checkpoint, &tables, arguments.json)?),
     }
 }

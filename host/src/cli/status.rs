@@ -4,7 +4,7 @@ pub(super) mod text;
 
 use clap::Args;
 use millstream_base::error::{Error, Result};
-use millstream_runtime::control::{JobStatus, RunningMark, StatusAnswers, ask_everywhere};
+use millstream_runtime::control::{JobStatus, RunningMark, StatusResponses, query_all};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,36 +37,38 @@ pub fn status(arguments: &StatusArguments) -> Result<String> {
 pub fn query(file: &Path) -> Result<JobStatus> {
     let responses = responses(file)?;
     let job = file.display();
-    let silent =
-        responses.silent.iter().map(|(process, message)| format!("process {process} does not respond: {message}"));
-    let silent: Vec<String> = silent.collect();
+    let unresponsive = responses
+        .unresponsive
+        .iter()
+        .map(|(process, message)| format!("process {process} does not respond: {message}"));
+    let unresponsive: Vec<String> = unresponsive.collect();
     let Some(status) = sum(responses) else {
-        return Err(Error::environment(match silent.is_empty() {
+        return Err(Error::environment(match unresponsive.is_empty() {
             true => format!(
                 "the job {job} is not running (no process of yours responds); start it with `millstream run {job}`"
             ),
-            false => format!("the job {job} is running but does not respond\n  {}", silent.join("\n  ")),
+            false => format!("the job {job} is running but does not respond\n  {}", unresponsive.join("\n  ")),
         }));
     };
-    silent.iter().for_each(|message| tracing::warn!("{message}"));
+    unresponsive.iter().for_each(|message| tracing::warn!("{message}"));
     Ok(status)
 }
 
 /// Returns the responses of the job's processes. Waits some time for a job that is restarting or being taken over.
-fn responses(file: &Path) -> Result<StatusAnswers> {
+fn responses(file: &Path) -> Result<StatusResponses> {
     let began = Instant::now();
     loop {
-        let responses = ask_everywhere(file)?;
-        let is_silent = responses.answered.is_empty() && responses.silent.is_empty();
-        if !is_silent || began.elapsed() >= STARTING_MAX || !RunningMark::is_held(file)? {
+        let responses = query_all(file)?;
+        let is_unresponsive = responses.responded.is_empty() && responses.unresponsive.is_empty();
+        if !is_unresponsive || began.elapsed() >= STARTING_MAX || !RunningMark::is_held(file)? {
             return Ok(responses);
         }
         thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn sum(responses: StatusAnswers) -> Option<JobStatus> {
-    let statuses = responses.answered.into_iter().map(|process| process.status);
+fn sum(responses: StatusResponses) -> Option<JobStatus> {
+    let statuses = responses.responded.into_iter().map(|process| process.status);
     statuses.reduce(|mut sum, more| {
         sum.add(more);
         sum

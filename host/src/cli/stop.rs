@@ -3,7 +3,7 @@
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::units;
-use millstream_runtime::control::{ControlAnswer, ControlQuestion, RunningMark, put};
+use millstream_runtime::control::{ControlQuestion, ControlResponse, RunningMark, send_question};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// If no process of a job responds for this long, the job fails each time before one can. Then its supervisor is
 /// stopped.
-const SILENT_MAX: Duration = Duration::from_secs(2);
+const UNRESPONSIVE_MAX: Duration = Duration::from_secs(2);
 
 /// The arguments of `millstream stop`.
 #[derive(Args)]
@@ -38,11 +38,11 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
     let mut is_received = false;
     loop {
         // Sent repeatedly: if the job fails while it stops, its supervisor restarts it.
-        let said = put(&arguments.job, &ControlQuestion::Stop, |_| true)?;
-        let responds = said.iter().any(|said| matches!(said.answer, Ok(ControlAnswer::Done(_))));
+        let responses = send_question(&arguments.job, &ControlQuestion::Stop, |_| true)?;
+        let responds = responses.iter().any(|responses| matches!(responses.response, Ok(ControlResponse::Done(_))));
         is_received |= responds;
         let holders = RunningMark::holders(&arguments.job)?;
-        match (said.is_empty(), is_received) {
+        match (responses.is_empty(), is_received) {
             // Its supervisor restarts it, and no process would receive a request now.
             (true, _) if !holders.is_empty() => {}
             (true, true) => return Ok(format!("{job}: stopped\n")),
@@ -53,9 +53,11 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
                 return Err(Error::environment(message));
             }
             (false, false) => {
-                let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
+                let unresponsive_since = responses
+                    .iter()
+                    .filter_map(|responses| Some((responses.process, responses.response.as_ref().err()?)));
                 let causes: String =
-                    silent.map(|(process, message)| format!("\n  process {process}: {message}")).collect();
+                    unresponsive_since.map(|(process, message)| format!("\n  process {process}: {message}")).collect();
                 return Err(Error::environment(format!("the job {job} is running but does not respond{causes}")));
             }
             (false, true) => {}
@@ -77,7 +79,7 @@ pub fn stop(arguments: &StopArguments) -> Result<String> {
 struct Supervisors {
     is_signaled: bool,
     /// Since when no process of the job responds.
-    silent: Option<Instant>,
+    unresponsive_since: Option<Instant>,
     /// Whether a process of the job received the request, and has exited.
     has_exited: bool,
     is_received: bool,
@@ -90,9 +92,12 @@ impl Supervisors {
         let came_back = responds && self.has_exited;
         self.has_exited |= self.is_received && !responds;
         self.is_received |= responds;
-        let silent = if responds { None } else { Some(self.silent.unwrap_or_else(Instant::now)) };
-        self.silent = silent;
-        if !self.is_signaled && (came_back || silent.is_some_and(|since| since.elapsed() >= SILENT_MAX)) {
+        let unresponsive_since =
+            if responds { None } else { Some(self.unresponsive_since.unwrap_or_else(Instant::now)) };
+        self.unresponsive_since = unresponsive_since;
+        if !self.is_signaled
+            && (came_back || unresponsive_since.is_some_and(|since| since.elapsed() >= UNRESPONSIVE_MAX))
+        {
             for process in holders.iter().filter_map(|process| i32::try_from(*process).ok()) {
                 // SAFETY: the call touches no memory. It is a process of this user, as the directory of marks is.
                 unsafe { libc::kill(process, libc::SIGTERM) };

@@ -7,7 +7,7 @@ use millstream_base::job;
 use millstream_base::job::spec::JobSpec;
 use millstream_connectors::kinds;
 use millstream_packages::lock::store::{PackageStore, gc};
-use millstream_packages::lock::{self, LockFile, Pin, edit, obtain, place};
+use millstream_packages::lock::{self, LockFile, Pin, edit, location, obtain};
 use millstream_packages::trust::policy::Policy;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ pub fn gc() -> Result<String> {
     let store = PackageStore::of_user()?;
     let swept = gc::gc(&store)?;
     let mut text = String::new();
-    for gone in &swept.gone {
-        let _ = writeln!(text, "{} no longer exists", gone.display());
+    for deleted in &swept.deleted {
+        let _ = writeln!(text, "{} no longer exists", deleted.display());
     }
     let _ = writeln!(
         text,
@@ -97,8 +97,8 @@ impl StoreReport {
     }
 
     fn check_pin(&self, pin: &Pin, dir: &Path) -> Result<bool> {
-        let registry = place::of_lock(&pin.registry, dir)?;
-        Ok(obtain::kept(&registry, pin, &self.policy, &self.store)?.is_some())
+        let registry = location::of_lock(&pin.registry, dir)?;
+        Ok(obtain::find_in_store(&registry, pin, &self.policy, &self.store)?.is_some())
     }
 
     /// Reports packages that a job names but its lock file does not.

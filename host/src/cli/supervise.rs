@@ -83,7 +83,7 @@ struct Supervisor<'a> {
     stopping: bool,
     ran: bool,
     progress: bool,
-    /// The furthest batch that children have reported, over all starts.
+    /// The furthest batch that children have reported, over all startups.
     furthest: BatchId,
     /// `--replay-from` for the next children, until their job runs.
     replay_from: Option<u64>,
@@ -106,7 +106,7 @@ pub fn supervise(arguments: &RunArguments, layout: Layout, page: Option<&ServedP
     let (desk, scales) = (ScaleDesk::default(), sender.clone());
     let handler_desk = desk.clone();
     let _control = SupervisorControl::listen(&arguments.job, arguments.number().unwrap_or(0), move |question| {
-        handler_desk.answer(question, |request| drop(scales.send(SupervisorEvent::Scale(request))))
+        handler_desk.handle(question, |request| drop(scales.send(SupervisorEvent::Scale(request))))
     });
     let (round, rounds, handed, stopping, ran, progress) = (0, 0, false, false, false, false);
     let (handover, wanted, elsewhere, replay_from) = (None, None, None, arguments.replay_from);
@@ -194,9 +194,9 @@ impl Supervisor<'_> {
         let mut children: Vec<WorkerProcess> = Vec::new();
         for (number, process) in layout.numbers.iter().enumerate() {
             let (round, sender) = (self.round, self.sender.clone());
-            let say = move |said: Option<WorkerReport>| {
+            let say = move |worker_report: Option<WorkerReport>| {
                 // The receiver is dropped when the supervisor ends.
-                let _ = sender.send(match said {
+                let _ = sender.send(match worker_report {
                     Some(report) => SupervisorEvent::Said { round, child: number, report },
                     None => SupervisorEvent::Closed { round, child: number },
                 });
@@ -368,7 +368,7 @@ fn grace(end: WorkerEnd) -> Option<Duration> {
         WorkerExit::Done(_) | WorkerExit::Back(_) if end.child == 0 => Some(ENDING_MAX),
         WorkerExit::Done(_) | WorkerExit::Back(_) => None,
         // timely aborts if a peer has exited with an error of its own.
-        WorkerExit::Failed(..) | WorkerExit::Silent(_) | WorkerExit::Died(libc::SIGABRT) => Some(FAILING_MAX),
+        WorkerExit::Failed(..) | WorkerExit::Unreported(_) | WorkerExit::Died(libc::SIGABRT) => Some(FAILING_MAX),
         WorkerExit::Died(_) | WorkerExit::Hung | WorkerExit::Followed => Some(Duration::ZERO),
     }
 }

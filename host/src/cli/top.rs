@@ -35,7 +35,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long to wait for the first response.
 const FIRST_MAX: Duration = Duration::from_secs(6);
 /// The poller has a response, or knows that there is none, within a few seconds.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of rejected rows shown.
 const REFUSED_MAX: usize = 100;
 
@@ -87,7 +87,7 @@ fn watch(screen: &mut Screen, jobs: &Jobs, view_state: &mut ViewState, ended: &A
     let ink = Ink::of_environment();
     let (mut polls, mut size, mut changed) = (None, None, true);
     // The time without a response. Time in which this process was suspended is not counted.
-    let mut silence = Duration::ZERO;
+    let mut unresponsive_time = Duration::ZERO;
     while !ended.load(Ordering::Acquire) {
         let looked = Instant::now();
         jobs.mark_active();
@@ -95,10 +95,10 @@ fn watch(screen: &mut Screen, jobs: &Jobs, view_state: &mut ViewState, ended: &A
         if polls.replace(now) != Some(now) {
             fault::thread("millstream-top");
             view_state.take(shown_job(jobs));
-            silence = Duration::ZERO;
+            unresponsive_time = Duration::ZERO;
             changed = true;
         }
-        if silence > SILENCE_MAX {
+        if unresponsive_time > TIMEOUT {
             return Err(Error::bug("the thread that polls the job has ended; start `millstream top` again"));
         }
         if std::mem::take(&mut changed) {
@@ -116,16 +116,16 @@ fn watch(screen: &mut Screen, jobs: &Jobs, view_state: &mut ViewState, ended: &A
         }
         let now = screen.terminal.size().map_err(failed)?;
         changed |= size.replace(now) != Some(now);
-        silence += looked.elapsed().min(2 * CHECK_INTERVAL);
+        unresponsive_time += looked.elapsed().min(2 * CHECK_INTERVAL);
     }
     Ok(())
 }
 
 fn shown_job(jobs: &Jobs) -> ShownJob {
-    let shown_job = jobs.only(|record| ShownJob {
+    let shown_job = jobs.read_latest(|record| ShownJob {
         view: record.view.clone(),
         last: record.batches.last().cloned(),
-        refused: record.refused.after(0, REFUSED_MAX).into_iter().map(|row| row.what).collect(),
+        rejects: record.refused.after(0, REFUSED_MAX).into_iter().map(|row| row.what).collect(),
     });
     shown_job.unwrap_or_default()
 }

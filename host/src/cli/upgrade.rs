@@ -68,7 +68,7 @@ pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
             return Err(Error::job(format!(
                 "{part}: a {} cannot have a shadow, as both versions would {}; upgrade it without --shadow, and test the new \
                  version with millstream test or in a separate job",
-                part.word(),
+                part.keyword(),
                 if matches!(part, PluginPart::Source(_)) { "read" } else { "write" }
             )));
         }
@@ -199,7 +199,7 @@ impl NextVersion {
 
     /// Describes the differences. Fails if one of them must be accepted and is not.
     pub fn accepted(&self, stage: &str, accept: bool) -> Result<String> {
-        let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
+        let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.message)).collect();
         if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
             return Err(Error::job(format!(
                 "{} differs from the current plugin of {}:\n{lines}nothing was changed; add --accept to accept it",
@@ -218,7 +218,7 @@ fn package(to: &str, before: &str, part: PluginPart<'_>) -> Result<Option<Packag
             return Err(Error::job(format!(
                 "the {} has `{before}`, which is not a package, so `{to}` does not name a plugin; write NAME@{to} or \
                  a path",
-                part.word()
+                part.keyword()
             )));
         };
         return Ok(Some(PackageRequest { name, version: Some(version) }));
@@ -248,7 +248,7 @@ pub fn promote(
 ) -> Result<UpgradeStatus> {
     let spec = job::load(&running.file, kinds::all(), &[])?;
     let dir = edit::dir_of(&running.file);
-    let held = LockFile::read(dir)?.before(&spec.name, stage).cloned();
+    let previous_pin = LockFile::read(dir)?.before(&spec.name, stage).cloned();
     let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
     let write = |batch: Option<u64>| {
         let before = PreviousVersion { batch, ..before.clone() };
@@ -273,7 +273,7 @@ pub fn promote(
             edit::set_plugin(&running.file, stage, &next.before)?;
             LockFile::change(dir, |lock| {
                 lock.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
-                lock.before.extend(held);
+                lock.before.extend(previous_pin);
                 Ok(())
             })?;
             Err(Error::environment(format!("{} still runs {}: {why}", PluginPart::parse(stage), from.0)))

@@ -19,7 +19,7 @@ pub enum Entry {
     /// The address contains the token. The response sets this cookie and redirects to an address without the token.
     Cookie(String),
     /// It is rejected for this reason.
-    Refused(StatusCode, &'static str),
+    Denied(StatusCode, &'static str),
 }
 
 /// The access rules of a server.
@@ -46,12 +46,12 @@ impl Access {
     pub fn entry(&self, request: &Parts, open: bool) -> Entry {
         let Some(host) = single_header(&request.headers, &HOST).filter(|host| self.is_own(host)) else {
             let reason = "this server does not have that host name; use the address that it printed";
-            return Entry::Refused(StatusCode::MISDIRECTED_REQUEST, reason);
+            return Entry::Denied(StatusCode::MISDIRECTED_REQUEST, reason);
         };
         let origin = single_header(&request.headers, &ORIGIN);
         let foreign = request.headers.contains_key(ORIGIN) && origin != Some(&format!("{}://{host}", self.scheme()));
         if foreign || (origin.is_none() && request.method != Method::GET && request.method != Method::HEAD) {
-            return Entry::Refused(StatusCode::FORBIDDEN, "requests from pages of other sites are rejected");
+            return Entry::Denied(StatusCode::FORBIDDEN, "requests from pages of other sites are rejected");
         }
         if open || self.is_shown(&request.headers) {
             return Entry::Granted;
@@ -65,7 +65,7 @@ impl Access {
         }
         let reason = "a token is required; open the address that the command printed; programs send it as \
                      `Authorization: Bearer TOKEN`";
-        Entry::Refused(StatusCode::UNAUTHORIZED, reason)
+        Entry::Denied(StatusCode::UNAUTHORIZED, reason)
     }
 
     /// Returns whether a request contains the token, or the cookie for it.
@@ -143,8 +143,8 @@ mod tests {
     fn a_token_opens_and_a_cookie_after_it() {
         let access = Access::new("secret".into(), "127.0.0.1", "127.0.0.1:8080".parse().unwrap(), false);
         let host = ("host", "127.0.0.1:8080");
-        assert!(matches!(entry(&access, "/", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
-        assert!(matches!(entry(&access, "/?token=secre", &[host]), Entry::Refused(StatusCode::UNAUTHORIZED, _)));
+        assert!(matches!(entry(&access, "/", &[host]), Entry::Denied(StatusCode::UNAUTHORIZED, _)));
+        assert!(matches!(entry(&access, "/?token=secre", &[host]), Entry::Denied(StatusCode::UNAUTHORIZED, _)));
         let Entry::Cookie(cookie) = entry(&access, "/?token=secret", &[host]) else { panic!("no cookie") };
         assert!(cookie.starts_with("millstream_8080=") && cookie.ends_with("; HttpOnly; SameSite=Strict"), "{cookie}");
         let pair = format!("other=1; {}", cookie.split(';').next().unwrap());
@@ -160,7 +160,7 @@ mod tests {
             ["evil.example:8080", "127.0.0.1:8081", "127.0.0.1", "127.0.0.1.evil.example:8080", "10.0.0.1:8080", ""]
         {
             let rejected = entry(&access, "/", &[("host", host), token]);
-            assert!(matches!(rejected, Entry::Refused(StatusCode::MISDIRECTED_REQUEST, _)), "{host}");
+            assert!(matches!(rejected, Entry::Denied(StatusCode::MISDIRECTED_REQUEST, _)), "{host}");
         }
         for host in ["localhost:8080", "[::1]:8080", "127.0.0.1:8080"] {
             assert_eq!(entry(&access, "/", &[("host", host), token]), Entry::Granted, "{host}");
@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(entry(&access, "/", &[("host", host), token, ("origin", &own)]), Entry::Granted, "{host}");
             for origin in ["http://evil.example", "null", "http://127.0.0.1:9"] {
                 let rejected = entry(&access, "/", &[("host", host), token, ("origin", origin)]);
-                assert!(matches!(rejected, Entry::Refused(StatusCode::FORBIDDEN, _)), "{origin}");
+                assert!(matches!(rejected, Entry::Denied(StatusCode::FORBIDDEN, _)), "{origin}");
             }
         }
         let open = Access::new("secret".into(), "stream.example", "0.0.0.0:80".parse().unwrap(), false);

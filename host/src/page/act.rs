@@ -4,7 +4,7 @@
 //! errors as in a terminal. It continues if the client disconnects, and its outcome is part of the job's view
 //! ([`ActionRequest`]). Actions that need confirmation are rejected, and the command that confirms is shown.
 
-use super::body::{self, Answer};
+use super::body::{self, PageResponse};
 use super::command::{self, Order};
 use super::parameters::{number, text};
 use super::poll::Jobs;
@@ -17,7 +17,7 @@ use millstream_base::limits::SHADOW_BATCHES_MAX;
 use millstream_base::package_name::version;
 use millstream_base::time;
 use millstream_engine::operators::plugin::shadow::rule::ShadowRule;
-use millstream_runtime::control::{ControlAnswer, ControlQuestion, ProcessAnswer, put};
+use millstream_runtime::control::{ControlQuestion, ControlResponse, ProcessResponse, send_question};
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn reject<T>(status: StatusCode, message: impl Into<String>) -> Result<T, Action
 }
 
 /// Handles an action request.
-pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
+pub async fn act(site: &Arc<Site>, path: &[&str], query: &str) -> PageResponse {
     let [id, what @ ("stop" | "retry" | "upgrade" | "drop")] = path else {
         return body::error(StatusCode::NOT_FOUND, "no such action; use stop, retry, upgrade or drop");
     };
@@ -64,16 +64,17 @@ async fn send(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefu
         "action from the page: {}",
         if matches!(question, ControlQuestion::Stop) { "stop the job" } else { "cancel an upgrade" }
     );
-    let hears = |said: &ProcessAnswer| matches!(said.answer, Ok(ControlAnswer::Done(_) | ControlAnswer::Upgrade(_)));
-    match tokio::task::spawn_blocking(move || put(&file, &question, |_| true)).await {
-        Ok(Ok(said)) if said.iter().any(hears) => Ok(()),
-        Ok(Ok(said)) => {
-            let message = said.into_iter().find_map(|said| match said.answer {
-                Ok(ControlAnswer::Refused(message) | ControlAnswer::Error(message)) => Some(message),
+    let is_received =
+        |own: &ProcessResponse| matches!(own.response, Ok(ControlResponse::Done(_) | ControlResponse::Upgrade(_)));
+    match tokio::task::spawn_blocking(move || send_question(&file, &question, |_| true)).await {
+        Ok(Ok(responses)) if responses.iter().any(is_received) => Ok(()),
+        Ok(Ok(responses)) => {
+            let message = responses.into_iter().find_map(|own| match own.response {
+                Ok(ControlResponse::Refused(message) | ControlResponse::Error(message)) => Some(message),
                 _ => None,
             });
-            let unheard = || "no process of the job responds; retry when it is running".to_owned();
-            reject(StatusCode::SERVICE_UNAVAILABLE, message.unwrap_or_else(unheard))
+            let unanswered = || "no process of the job responds; retry when it is running".to_owned();
+            reject(StatusCode::SERVICE_UNAVAILABLE, message.unwrap_or_else(unanswered))
         }
         Ok(Err(error)) => reject(StatusCode::SERVICE_UNAVAILABLE, error.message),
         Err(_) => reject(StatusCode::INTERNAL_SERVER_ERROR, "the request to the job panicked"),
@@ -81,7 +82,7 @@ async fn send(file: PathBuf, question: ControlQuestion) -> Result<(), ActionRefu
 }
 
 /// Cancels an upgrade that has not taken place. The job notifies its command.
-async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
+async fn drop_upgrade(file: PathBuf, query: &str) -> Result<PageResponse, ActionRefusal> {
     let Some(id) = number(query, "upgrade") else {
         return reject(StatusCode::BAD_REQUEST, "no upgrade to cancel; add upgrade=ID");
     };
@@ -89,7 +90,7 @@ async fn drop_upgrade(file: PathBuf, query: &str) -> Result<Answer, ActionRefusa
     Ok(body::json(&json!({ "dropped": id })))
 }
 
-fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
+fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<PageResponse, ActionRefusal> {
     let stage = stage_of(jobs, id, query)?;
     let mut arguments: Vec<OsString> = vec!["retry".into()];
     arguments.extend(jobs.sets());
@@ -97,7 +98,7 @@ fn retry(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answe
     begin(jobs, id, ActionRequest { what: "retry", stage, ..ActionRequest::default() }, arguments, RETRY_TIME_MAX)
 }
 
-fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<Answer, ActionRefusal> {
+fn upgrade(jobs: &Arc<Jobs>, id: &str, file: PathBuf, query: &str) -> Result<PageResponse, ActionRefusal> {
     let stage = plugin_part_of(jobs, id, query)?;
     let to = text(query, "to").filter(|to| !to.is_empty() && to.chars().count() <= PLUGIN_CHARS_MAX);
     let Some(to) = to else {
@@ -171,7 +172,7 @@ fn begin(
     request: ActionRequest,
     arguments: Vec<OsString>,
     time_max: Duration,
-) -> Result<Answer, ActionRefusal> {
+) -> Result<PageResponse, ActionRefusal> {
     let message = arguments.iter().map(|word| display_argument(&word.to_string_lossy())).filter(|word| word != "--");
     let command = format!("millstream {}", message.collect::<Vec<_>>().join(" "));
     let request = ActionRequest { begun_us: time::now().0, command, ..request };

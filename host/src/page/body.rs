@@ -13,9 +13,9 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc::Receiver;
 
 /// The body of a response.
-pub type AnswerBody = BoxBody<Bytes, Infallible>;
+pub type ResponseBody = BoxBody<Bytes, Infallible>;
 /// A response.
-pub type Answer = Response<AnswerBody>;
+pub type PageResponse = Response<ResponseBody>;
 
 /// Nothing is loaded from other sites, no page contains inline scripts, and no other site may embed or read a page.
 const HEADERS: [(&str, &str); 7] = [
@@ -33,17 +33,17 @@ const HEADERS: [(&str, &str); 7] = [
 ];
 
 /// Returns a response of this type.
-pub fn response(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Answer {
+pub fn response(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> PageResponse {
     with(status, kind, Full::new(text.into()).boxed())
 }
 
 /// Returns a plain text response.
-pub fn plain_text(status: StatusCode, text: &str) -> Answer {
+pub fn plain_text(status: StatusCode, text: &str) -> PageResponse {
     response(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
 /// Returns a value as JSON.
-pub fn json(value: &impl Serialize) -> Answer {
+pub fn json(value: &impl Serialize) -> PageResponse {
     match serde_json::to_vec(value) {
         Ok(text) => response(StatusCode::OK, "application/json", text),
         Err(error) => plain_text(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
@@ -51,18 +51,18 @@ pub fn json(value: &impl Serialize) -> Answer {
 }
 
 /// Returns an error as JSON.
-pub fn error(status: StatusCode, text: &str) -> Answer {
+pub fn error(status: StatusCode, text: &str) -> PageResponse {
     let mut response = json(&serde_json::json!({ "error": text }));
     *response.status_mut() = status;
     response
 }
 
 /// Returns a streaming response.
-pub fn events(events: Receiver<Bytes>) -> Answer {
+pub fn events(events: Receiver<Bytes>) -> PageResponse {
     with(StatusCode::OK, "text/event-stream", Events(events).boxed())
 }
 
-fn with(status: StatusCode, kind: &'static str, body: AnswerBody) -> Answer {
+fn with(status: StatusCode, kind: &'static str, body: ResponseBody) -> PageResponse {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -203,6 +203,6 @@ fn wait_target(kind: &str) -> &'static str {
 }
 
 fn capitalize(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+    let mut remaining = word.chars();
+    remaining.next().map_or_else(String::new, |first| first.to_uppercase().chain(remaining).collect())
 }

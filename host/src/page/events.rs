@@ -1,7 +1,7 @@
-//! Sends the news of a job once per second while a client reads them. Most clients have received the same news before,
+//! Sends the updates of a job once per second while a client reads them. Most clients have received the same updates before,
 //! so new data is serialized once.
 
-use super::body::{self, Answer};
+use super::body::{self, PageResponse};
 use super::last_event::SentNumbers;
 use super::newest::Numbered;
 use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Record};
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use millstream_base::log_lines::LogLine;
 use millstream_metrics::batch_facts::BatchFacts;
-use millstream_metrics::refused::RejectedRow;
+use millstream_metrics::rejected_rows::RejectedRow;
 use serde::Serialize;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -25,7 +25,7 @@ const FIRST_BATCHES: usize = 240;
 const FIRST_PART_TIMES: usize = 1_000;
 
 /// Returns the event stream of a job.
-pub fn stream(site: &Arc<Site>, id: &str) -> Answer {
+pub fn stream(site: &Arc<Site>, id: &str) -> PageResponse {
     let Ok(permit) = STREAMS.try_acquire() else {
         return body::error(StatusCode::SERVICE_UNAVAILABLE, "too many open pages; close one");
     };
@@ -46,7 +46,7 @@ async fn send_events(site: &Site, id: &str, sender: Sender<Bytes>) {
     let mut sent = SentNumbers::default();
     loop {
         site.jobs.mark_active();
-        let result = site.jobs.with(id, |record| news(record, site.jobs.polls(), sent)).await;
+        let result = site.jobs.with(id, |record| changes(record, site.jobs.polls(), sent)).await;
         let Some(Some((text, after))) = result else { return };
         sent = after;
         polled.mark_unchanged();
@@ -60,37 +60,37 @@ async fn send_events(site: &Site, id: &str, sender: Sender<Bytes>) {
     }
 }
 
-/// Returns the news for clients that have received this much.
-fn news(record: &Record, polls: u64, before: SentNumbers) -> Option<(Bytes, SentNumbers)> {
+/// Returns the updates for clients that have received this much.
+fn changes(record: &Record, polls: u64, before: SentNumbers) -> Option<(Bytes, SentNumbers)> {
     record.shared.event(polls, before, || {
-        let text = Bytes::from(News::after(record, before).event()?);
+        let text = Bytes::from(PageChanges::after(record, before).event()?);
         let (batches, log, refused) = (record.batches.count(), record.log.count(), record.refused.count());
         Some((text, SentNumbers { batches, log, refused }))
     })
 }
 
-/// The news of a job.
+/// The updates of a job.
 #[derive(Serialize)]
-struct News<'a> {
+struct PageChanges<'a> {
     view: &'a JobView,
     batches: Vec<Numbered<BatchFacts>>,
     log: Vec<Numbered<LogLine>>,
     refused: Vec<Numbered<RejectedRow>>,
 }
 
-impl News<'_> {
-    fn after(record: &Record, sent: SentNumbers) -> News<'_> {
+impl PageChanges<'_> {
+    fn after(record: &Record, sent: SentNumbers) -> PageChanges<'_> {
         let first = sent.batches == 0;
-        let mut news = News {
+        let mut changes = PageChanges {
             view: &record.view,
             batches: record.batches.after(sent.batches, if first { FIRST_BATCHES } else { BATCHES_MAX }),
             log: record.log.after(sent.log, LOG_MAX),
             refused: record.refused.after(sent.refused, REFUSED_MAX),
         };
         if first {
-            news.drop_old_parts();
+            changes.drop_old_parts();
         }
-        news
+        changes
     }
 
     fn drop_old_parts(&mut self) {
@@ -123,13 +123,13 @@ mod tests {
     fn who_has_heard_the_same_shares_the_words_and_nobody_misses_any() {
         let mut record = Record::new("id", "file", false);
         record.add_own_line(line("first"));
-        let (text, after) = news(&record, 1, SentNumbers::default()).unwrap();
+        let (text, after) = changes(&record, 1, SentNumbers::default()).unwrap();
         assert!(text.starts_with(b"event: news\ndata: {") && text.ends_with(b"}\n\n"));
-        let (same, _) = news(&record, 1, SentNumbers::default()).unwrap();
+        let (same, _) = changes(&record, 1, SentNumbers::default()).unwrap();
         assert_eq!(text.as_ptr(), same.as_ptr(), "put into words once");
         record.add_own_line(line("second"));
         let result = |sent, polls| {
-            let (text, after) = news(&record, polls, sent).unwrap();
+            let (text, after) = changes(&record, polls, sent).unwrap();
             let text = String::from_utf8(text.to_vec()).unwrap();
             (text.contains("first"), text.contains("second"), after)
         };

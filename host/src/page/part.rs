@@ -50,9 +50,9 @@ pub fn all(view: &JobView) -> Vec<PartNow<'_>> {
 /// Returns the rows per second of the sources in the job file, and of the sinks.
 pub fn rates(view: &JobView) -> (u64, u64) {
     let written = view.status.sources.iter().zip(&view.graph.parts).filter(|(_, part)| !part.hidden);
-    let come = written.map(|(source, _)| source.counts.rows_per_second).fold(0, u64::saturating_add);
-    let gone = view.status.sinks.iter().map(|sink| sink.counts.rows_per_second).fold(0, u64::saturating_add);
-    (come, gone)
+    let rows_in = written.map(|(source, _)| source.counts.rows_per_second).fold(0, u64::saturating_add);
+    let rows_out = view.status.sinks.iter().map(|sink| sink.counts.rows_per_second).fold(0, u64::saturating_add);
+    (rows_in, rows_out)
 }
 
 /// Returns how long after its time a batch was committed: the maximum that a row has waited after its batch was due.

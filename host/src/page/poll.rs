@@ -7,7 +7,7 @@ use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::log_lines;
 use millstream_base::threads;
 use millstream_base::time;
-use millstream_runtime::control::{ControlAnswer, job_id, jobs, view};
+use millstream_runtime::control::{ControlResponse, job_id, jobs, view};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ const JOBS_MAX: usize = 200;
 
 /// The jobs that a page shows.
 pub struct Jobs {
-    held: Mutex<PollState>,
+    poll_state: Mutex<PollState>,
     kicked: Condvar,
     polled: watch::Sender<u64>,
 }
@@ -42,7 +42,7 @@ struct PollState {
     looked: Instant,
     polled: Option<Instant>,
     /// Whether jobs are being polled, so that another poll is not needed.
-    asking: bool,
+    requesting: bool,
     kick: bool,
     actions: bool,
     /// Values that replace those of job files, as arguments.
@@ -69,18 +69,18 @@ impl Jobs {
     fn new(records: BTreeMap<String, Record>, all: bool, own_log: bool) -> Arc<Jobs> {
         let own_log = own_log.then_some(0);
         let looked = Instant::now();
-        let held = PollState {
+        let poll_state = PollState {
             records,
             all,
             own_log,
             looked,
             polled: None,
-            asking: false,
+            requesting: false,
             kick: false,
             actions: false,
             sets: Vec::new(),
         };
-        Arc::new(Jobs { held: Mutex::new(held), kicked: Condvar::new(), polled: watch::Sender::new(0) })
+        Arc::new(Jobs { poll_state: Mutex::new(poll_state), kicked: Condvar::new(), polled: watch::Sender::new(0) })
     }
 
     /// Returns whether the page shows all jobs of a user.
@@ -106,7 +106,7 @@ impl Jobs {
         let failed = |error| tracing::warn!("the page is no longer updated: {error}");
         threads::start("millstream-page-poll", "the thread that requests the page", failed, move || {
             loop {
-                jobs.ask_all();
+                jobs.request_all();
                 jobs.wait();
             }
         })
@@ -126,7 +126,7 @@ impl Jobs {
     }
 
     /// Returns a value from the current record of the job of a file, however old it is.
-    pub fn only<T>(&self, what: impl FnOnce(&Record) -> T) -> Option<T> {
+    pub fn read_latest<T>(&self, what: impl FnOnce(&Record) -> T) -> Option<T> {
         self.lock().records.values().next().map(what)
     }
 
@@ -147,14 +147,14 @@ impl Jobs {
 
     /// Returns whether a job has responded and has this part.
     pub fn has_part(&self, id: &str, part: PluginPart<'_>) -> bool {
-        let held = self.lock();
-        let parts = held.records.get(id).map(|record| record.view.graph.parts.iter());
-        parts.is_some_and(|mut parts| parts.any(|known| known.role == part.word() && known.name == part.name()))
+        let state = self.lock();
+        let parts = state.records.get(id).map(|record| record.view.graph.parts.iter());
+        parts.is_some_and(|mut parts| parts.any(|known| known.role == part.keyword() && known.name == part.name()))
     }
 
     /// Records the start of an action on a job. Returns its number, unless another action is running.
-    pub fn begin(&self, id: &str, asked: ActionRequest) -> Option<u64> {
-        let number = self.lock().records.get_mut(id)?.begin(asked)?;
+    pub fn begin(&self, id: &str, action: ActionRequest) -> Option<u64> {
+        let number = self.lock().records.get_mut(id)?.begin(action)?;
         self.poll_now();
         Some(number)
     }
@@ -180,11 +180,11 @@ impl Jobs {
     /// Records that a client is active or about to be, as it has requested the page itself. Polls if the record is old,
     /// and returns whether it is.
     pub fn expect_look(&self) -> bool {
-        let mut held = self.lock();
-        held.looked = Instant::now();
-        let old = held.polled.is_none_or(|polled| polled.elapsed() > AGE_MAX);
-        if old && !held.asking {
-            held.kick = true;
+        let mut state = self.lock();
+        state.looked = Instant::now();
+        let old = state.polled.is_none_or(|polled| polled.elapsed() > AGE_MAX);
+        if old && !state.requesting {
+            state.kick = true;
             self.kicked.notify_all();
         }
         old
@@ -206,33 +206,33 @@ impl Jobs {
     }
 
     fn wait(&self) {
-        let mut held = self.lock();
+        let mut state = self.lock();
         let began = Instant::now();
         loop {
-            let every = if held.looked.elapsed() < ACTIVE_TIME { ACTIVE_POLL_INTERVAL } else { IDLE_POLL_INTERVAL };
+            let every = if state.looked.elapsed() < ACTIVE_TIME { ACTIVE_POLL_INTERVAL } else { IDLE_POLL_INTERVAL };
             let left = every.saturating_sub(began.elapsed());
-            if std::mem::take(&mut held.kick) || left.is_zero() {
+            if std::mem::take(&mut state.kick) || left.is_zero() {
                 return;
             }
-            held = self.kicked.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.kicked.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn ask_all(&self) {
-        self.lock().asking = true;
+    fn request_all(&self) {
+        self.lock().requesting = true;
         if self.shows_all() {
             self.look_for_jobs();
         }
         let files: Vec<(String, PathBuf)> = {
-            let held = self.lock();
-            held.records.iter().map(|(id, record)| (id.clone(), PathBuf::from(&record.view.file))).collect()
+            let state = self.lock();
+            state.records.iter().map(|(id, record)| (id.clone(), PathBuf::from(&record.view.file))).collect()
         };
         for (id, file) in files {
-            self.ask(&id, &file);
+            self.request(&id, &file);
         }
         {
-            let mut held = self.lock();
-            (held.polled, held.asking) = (Some(Instant::now()), false);
+            let mut state = self.lock();
+            (state.polled, state.requesting) = (Some(Instant::now()), false);
         }
         self.polled.send_modify(|count| *count += 1);
     }
@@ -242,34 +242,35 @@ impl Jobs {
             Ok(found) => found,
             Err(error) => return tracing::debug!("cannot look for jobs: {error}"),
         };
-        let mut held = self.lock();
+        let mut state = self.lock();
         for status in found {
             let file = PathBuf::from(&status.file);
-            if let (Ok(id), true) = (job_id(&file), held.records.len() < JOBS_MAX) {
-                held.records.entry(id.clone()).or_insert_with(|| Record::new(&id, &status.file, false));
+            if let (Ok(id), true) = (job_id(&file), state.records.len() < JOBS_MAX) {
+                state.records.entry(id.clone()).or_insert_with(|| Record::new(&id, &status.file, false));
             }
         }
     }
 
-    fn ask(&self, id: &str, file: &Path) {
-        let known = |process| self.lock().records.get(id).map(|record| record.known(process)).unwrap_or_default();
-        let (mut views, mut silent) = (Vec::new(), Vec::new());
+    fn request(&self, id: &str, file: &Path) {
+        let known =
+            |process| self.lock().records.get(id).map(|record| record.known_numbers(process)).unwrap_or_default();
+        let (mut views, mut errors) = (Vec::new(), Vec::new());
         match view(file, known) {
             Ok(responses) => {
-                for said in responses {
-                    match said.answer {
-                        Ok(ControlAnswer::View(view)) => views.push(*view),
-                        Ok(ControlAnswer::Error(message) | ControlAnswer::Refused(message)) | Err(message) => {
-                            silent.push(format!("process {}: {message}", said.process));
+                for reply in responses {
+                    match reply.response {
+                        Ok(ControlResponse::View(view)) => views.push(*view),
+                        Ok(ControlResponse::Error(message) | ControlResponse::Refused(message)) | Err(message) => {
+                            errors.push(format!("process {}: {message}", reply.process));
                         }
-                        Ok(_) => silent.push(format!("process {} sent an unexpected response", said.process)),
+                        Ok(_) => errors.push(format!("process {} sent an unexpected response", reply.process)),
                     }
                 }
             }
-            Err(error) => silent.push(error.to_string()),
+            Err(error) => errors.push(error.to_string()),
         }
-        let mut held = self.lock();
-        let PollState { records, own_log, actions, all, .. } = &mut *held;
+        let mut guard = self.lock();
+        let PollState { records, own_log, actions, all, .. } = &mut *guard;
         let Some(record) = records.get_mut(id) else { return };
         record.view.actions = *actions;
         if let Some(last) = own_log {
@@ -278,7 +279,7 @@ impl Jobs {
                 record.add_own_line(line);
             }
         }
-        record.update(time::now().0, views, silent);
+        record.update(time::now().0, views, errors);
         // A job that has ended is removed from the list of all.
         if *all && record.view.state == JobState::Silent && record.view.trouble.is_none() {
             records.remove(id);
@@ -286,6 +287,6 @@ impl Jobs {
     }
 
     fn lock(&self) -> MutexGuard<'_, PollState> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.poll_state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,14 +26,14 @@ pub async fn state(job: PathBuf, sets: Vec<OsString>, sql: String) -> Result<Str
     };
     let queried = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        ask(&job, sets, &sql)
+        query_socket(&job, sets, &sql)
     });
     queried.await.map_err(Error::environment)?
 }
 
 /// Returns the body of a response with these JSON lines as `rows`, and the names of their columns in the query's order
 /// as `columns`. The lines are copied and not parsed, so numbers keep all their digits.
-pub fn answer(lines: &str) -> String {
+pub fn to_json(lines: &str) -> String {
     let names = lines
         .lines()
         .next()
@@ -71,7 +71,7 @@ impl<'de> Visitor<'de> for NamesVisitor {
     }
 }
 
-fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
+fn query_socket(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
     let sql = OsString::from(format!("--sql={sql}"));
     let mut arguments: Vec<OsString> = vec!["state".into(), "--json".into(), sql];
     arguments.extend(sets);
@@ -90,13 +90,13 @@ fn ask(job: &Path, sets: Vec<OsString>, sql: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::answer;
+    use super::to_json;
 
     #[test]
     fn an_answer_keeps_the_order_of_columns_and_all_digits() {
         let lines = "{\"z\":1234567890123456789,\"a\\\"b\":0.10}\n{\"z\":null,\"a\\\"b\":2}\n";
         let expected = r#"{"columns":["z","a\"b"],"rows":[{"z":1234567890123456789,"a\"b":0.10},{"z":null,"a\"b":2}]}"#;
-        assert_eq!(answer(lines), expected);
-        assert_eq!(answer(""), r#"{"columns":[],"rows":[]}"#);
+        assert_eq!(to_json(lines), expected);
+        assert_eq!(to_json(""), r#"{"columns":[],"rows":[]}"#);
     }
 }

@@ -8,7 +8,7 @@ use millstream_base::ids::BatchId;
 use millstream_base::log_lines::LogLine;
 use millstream_base::time;
 use millstream_metrics::batch_facts::BatchFacts;
-use millstream_metrics::refused::RejectedRow;
+use millstream_metrics::rejected_rows::RejectedRow;
 use millstream_runtime::control::{KnownNumbers, ProcessView};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Record {
     }
 
     /// Returns what a process has already reported.
-    pub fn known(&self, process: usize) -> KnownNumbers {
+    pub fn known_numbers(&self, process: usize) -> KnownNumbers {
         self.known.get(&process).map(|(_, known)| *known).unwrap_or_default()
     }
 
@@ -68,37 +68,37 @@ impl Record {
     }
 
     /// Records the start of an action. Returns its number, unless another action is running.
-    pub fn begin(&mut self, asked: ActionRequest) -> Option<u64> {
+    pub fn begin(&mut self, action: ActionRequest) -> Option<u64> {
         let all = &mut self.view.asked;
-        if all.iter().any(|asked| asked.ended_us.is_none()) {
+        if all.iter().any(|action| action.ended_us.is_none()) {
             return None;
         }
         let number = all.last().map_or(1, |last| last.number + 1);
-        all.push(ActionRequest { number, ..asked });
+        all.push(ActionRequest { number, ..action });
         all.drain(..all.len().saturating_sub(ASKED_MAX));
         Some(number)
     }
 
     /// Records the end of an action.
     pub fn ended(&mut self, number: u64, failed: bool, message: String) {
-        if let Some(asked) = self.view.asked.iter_mut().find(|asked| asked.number == number) {
-            (asked.ended_us, asked.failed, asked.words) = (Some(time::now().0), failed, message);
+        if let Some(action) = self.view.asked.iter_mut().find(|action| action.number == number) {
+            (action.ended_us, action.failed, action.words) = (Some(time::now().0), failed, message);
         }
     }
 
-    /// Merges the current reports of the processes. `silent`: messages about those that did not respond.
-    pub fn update(&mut self, now_us: i64, views: Vec<ProcessView>, silent: Vec<String>) {
+    /// Merges the current reports of the processes. `errors`: messages about those that did not respond.
+    pub fn update(&mut self, now_us: i64, views: Vec<ProcessView>, errors: Vec<String>) {
         self.view.now_us = now_us;
-        self.view.trouble = (!silent.is_empty()).then(|| silent.join("; "));
+        self.view.trouble = (!errors.is_empty()).then(|| errors.join("; "));
         let mut sum: Option<ProcessView> = None;
         let mut pids = Vec::new();
         for mut view in views {
             let (process, pid) = (view.process.process, view.process.pid);
             if self.known.get(&process).is_some_and(|(known, _)| *known != pid) {
-                // The process was asked for news after those of a previous process. It is asked again from the start.
+                // The request was relative to the numbers of a previous process. Request everything from the start.
                 self.known.insert(process, (pid, KnownNumbers::default()));
             } else {
-                self.add_news(process, pid, &mut view);
+                self.merge_view(process, pid, &mut view);
             }
             view.batches.committed.clear();
             view.batches.refused.clear();
@@ -118,8 +118,8 @@ impl Record {
     }
 
     /// Adds batches, rows and lines that the process has not reported before.
-    fn add_news(&mut self, process: usize, pid: u32, view: &mut ProcessView) {
-        let known = view.known(self.known(process));
+    fn merge_view(&mut self, process: usize, pid: u32, view: &mut ProcessView) {
+        let known = view.known_numbers(self.known_numbers(process));
         view.batches.committed.drain(..).for_each(|batch| self.batches.add(pid, batch));
         view.batches.refused.drain(..).for_each(|row| self.refused.add(pid, row));
         view.log.drain(..).for_each(|line| self.log.add(pid, line));

@@ -2,7 +2,7 @@
 //! `docs/reference/http-api.md`.
 
 use super::access::Entry;
-use super::body::{self, Answer};
+use super::body::{self, PageResponse};
 use super::parameters::{number, text};
 use super::record::{BATCHES_MAX, LOG_MAX, REFUSED_MAX, Record};
 use super::site::Site;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Returns the response to a request.
-pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
+pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> PageResponse {
     let (request, _) = request.into_parts();
     let path = request.uri.path().to_owned();
     if let Some(text) = repeated(&request.headers) {
@@ -29,7 +29,7 @@ pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
             site.jobs.expect_look();
             return redirect(&cookie);
         }
-        Entry::Refused(status, text) => return body::plain_text(status, text),
+        Entry::Denied(status, text) => return body::plain_text(status, text),
     }
     let query = request.uri.query().unwrap_or_default();
     match (&request.method, path.as_str()) {
@@ -56,7 +56,7 @@ pub async fn response(site: &Arc<Site>, request: Request<Incoming>) -> Answer {
 }
 
 /// Redirects to the page itself, with a cookie that replaces the token.
-fn redirect(cookie: &str) -> Answer {
+fn redirect(cookie: &str) -> PageResponse {
     let mut response = body::plain_text(StatusCode::SEE_OTHER, "");
     let headers = response.headers_mut();
     headers.insert(LOCATION, HeaderValue::from_static("/"));
@@ -67,7 +67,7 @@ fn redirect(cookie: &str) -> Answer {
 }
 
 /// Responds whether all processes of the jobs respond.
-async fn ready(site: &Site) -> Answer {
+async fn ready(site: &Site) -> PageResponse {
     let states = site.jobs.each(|record| record.view.state).await;
     match !states.is_empty() && states.iter().all(|state| *state == JobState::Running) {
         true => body::plain_text(StatusCode::OK, "ready"),
@@ -75,7 +75,7 @@ async fn ready(site: &Site) -> Answer {
     }
 }
 
-async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> Answer {
+async fn api(site: &Arc<Site>, path: &[&str], query: &str) -> PageResponse {
     let after = number(query, "after").unwrap_or(0);
     let limit =
         |most: usize| number(query, "limit").map_or(most, |wanted| usize::try_from(wanted).unwrap_or(most).min(most));
@@ -114,7 +114,7 @@ fn listed(record: &Record) -> Value {
 }
 
 /// Returns the state in the job's checkpoint: of all stages, or the result of a query.
-async fn state(site: &Site, id: &str, query: &str) -> Answer {
+async fn state(site: &Site, id: &str, query: &str) -> PageResponse {
     let Some(file) = site.jobs.file(id) else { return body::error(StatusCode::NOT_FOUND, "job not found") };
     let sql = text(query, "sql").unwrap_or_default();
     if sql.trim().is_empty() || sql.len() > query::SQL_BYTES_MAX {
@@ -124,7 +124,7 @@ async fn state(site: &Site, id: &str, query: &str) -> Answer {
         );
     }
     match query::state(file, site.jobs.sets(), sql).await {
-        Ok(rows) => body::response(StatusCode::OK, "application/json", query::answer(&rows)),
+        Ok(rows) => body::response(StatusCode::OK, "application/json", query::to_json(&rows)),
         Err(error) => body::error(StatusCode::BAD_REQUEST, &error.message),
     }
 }

@@ -15,7 +15,7 @@ use millstream_base::threads;
 use millstream_connect::http1::certificate::Certificate;
 use millstream_connect::http1::heads::CheckedHeads;
 use millstream_connect::http1::listener::accept_all;
-use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::slots::{Slot, TrustLevel};
 use millstream_connect::http1::write_deadline::WriteDeadline;
 use std::convert::Infallible;
 use std::net::TcpListener;
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 const CONNECTIONS_MAX: u64 = 128;
 /// The time limit for the first byte of a connection. Browsers connect before they send a request, and on a busy
 /// machine that may take long. A browser whose connection was closed does not retry, and its page stays empty.
-const SILENT_TIME_MAX: Duration = Duration::from_secs(60);
+const IDLE_TIME_MAX: Duration = Duration::from_secs(60);
 /// The time limit for the rest of a head, and between two requests.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -62,7 +62,7 @@ async fn serve(listener: tokio::net::TcpListener, certificate: Option<Arc<Certif
 
 /// Serves a connection as soon as it sends data, with TLS if there is a certificate.
 async fn greet(stream: TcpStream, slot: Arc<Slot>, certificate: Option<Arc<Certificate>>, site: Arc<Site>) {
-    let Ok(Ok(1)) = timeout(SILENT_TIME_MAX, stream.peek(&mut [0])).await else { return };
+    let Ok(Ok(1)) = timeout(IDLE_TIME_MAX, stream.peek(&mut [0])).await else { return };
     let stream = WriteDeadline::new(stream);
     let Some(certificate) = certificate else { return connection(stream, slot, site).await };
     let acceptor = match certificate.acceptor("the page") {
@@ -81,17 +81,17 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     let service = service_fn(|request: Request<Incoming>| {
         let (site, acts) = (site.clone(), request.method() == Method::POST);
         if site.access.is_shown(request.headers()) {
-            slot.set_standing(Standing::Known);
+            slot.set_trust_level(TrustLevel::Known);
         }
         if acts {
             acted.get_or_init(|| site.unanswered.begin());
         }
         async move {
-            let mut answer = routes::response(&site, request).await;
+            let mut response = routes::response(&site, request).await;
             if acts {
-                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(response)
         }
     });
     let mut server = http1::Builder::new();

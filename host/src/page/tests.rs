@@ -71,9 +71,9 @@ fn what_is_lost_or_silent_is_said() {
     let mut view = job([0, 0, 0]);
     view.status.stages[0].counts =
         Snapshot { rows: 10, rejected: 3, unread_rejected: 2, late: 1, ..Snapshot::default() };
-    let texts: Vec<String> = diagnosis::diagnose(&view).sentences.into_iter().map(|sentence| sentence.text).collect();
-    assert!(texts[0].starts_with("`s` has rejected 2 rows that no sink reads"), "{texts:?}");
-    assert!(texts.contains(&"1 row came too late for `s`.".to_owned()), "{texts:?}");
+    let strings: Vec<String> = diagnosis::diagnose(&view).sentences.into_iter().map(|sentence| sentence.text).collect();
+    assert!(strings[0].starts_with("`s` has rejected 2 rows that no sink reads"), "{strings:?}");
+    assert!(strings.contains(&"1 row came too late for `s`.".to_owned()), "{strings:?}");
     view.state = JobState::Silent;
     view.answered_us = 95_000_000;
     let diagnosed = diagnosis::diagnose(&view);

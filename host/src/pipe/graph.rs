@@ -50,7 +50,7 @@ impl PipeGraph {
         check_worlds(&spec, &host)?;
         let graph = Graph::resolve(spec, kinds::all(), &host, false, StartupRetry::No)?;
         let pipe = PipeGraph(graph);
-        pipe.whole_query()?;
+        pipe.combined_query()?;
         Ok(pipe)
     }
 
@@ -85,7 +85,7 @@ impl PipeGraph {
     }
 
     /// Returns the query if it processes all rows together, prepared for one thread.
-    pub fn whole_query(&self) -> Result<Option<Prepared>> {
+    pub fn combined_query(&self) -> Result<Option<Prepared>> {
         let Some(query) = self.query(false)? else { return Ok(None) };
         if query.reads_once() {
             return Ok(Some(query));
@@ -117,7 +117,7 @@ fn text(options: &Options, sample: &Sample) -> Result<(String, Vec<(String, Stri
     source.insert("path".into(), "/dev/null".into());
     // Arrow rows are not decoded, so only their columns matter.
     let format = if options.from == PipeFormat::Arrow { PipeFormat::Json } else { options.from };
-    source.insert("format".into(), format.word().into());
+    source.insert("format".into(), format.keyword().into());
     if !sample.schema.is_empty() {
         source.insert("schema".into(), sample.schema.clone().into());
     }

@@ -39,7 +39,7 @@ impl PipeFormat {
     }
 
     /// Returns its name.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             PipeFormat::Text => "text",
             PipeFormat::Json => "json",
@@ -133,7 +133,7 @@ fn unsupported(form: PipeFormat, columns: &SchemaRef, cause: &str) -> Error {
              for example --sql 'select cast(n as text) as value from rows'"
         ),
         PipeFormat::Csv => format!("--to csv: needs plain values, but the rows have {have}; write --to json"),
-        PipeFormat::Json | PipeFormat::Arrow => format!("--to {}: {cause}", form.word()),
+        PipeFormat::Json | PipeFormat::Arrow => format!("--to {}: {cause}", form.keyword()),
     })
 }
 

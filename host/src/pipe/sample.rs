@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use toml::Table;
 
-/// After this time without the needed input, the user is told what is waited for.
+/// After this time without the needed input, the user is shown what it waits for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The columns of the input, and the stream that was begun.
@@ -124,22 +124,22 @@ fn infer_columns(input: &mut Input, from: PipeFormat) -> Result<Option<Table>> {
         counted = (bytes.len(), count + lines(bytes.get(at..).unwrap_or_default()));
         Ok(counted.1 < PIPE_SAMPLE_ROWS + 1 && (bytes.len() as u64) < PIPE_SAMPLE_BYTES_MAX)
     };
-    let whole = input.look_ahead(wanted, (PATIENCE, late))?;
+    let complete = input.look_ahead(wanted, (PATIENCE, late))?;
     // How much was read beyond the limit depends on the writer, and must not affect the result.
     let bytes = input.ahead();
     let bytes = bytes.get(..PIPE_SAMPLE_BYTES_MAX as usize).unwrap_or(bytes);
-    let whole = whole && bytes.len() == input.ahead().len();
-    if whole && bytes.iter().all(u8::is_ascii_whitespace) {
+    let complete = complete && bytes.len() == input.ahead().len();
+    if complete && bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     let sample = infer::Sample {
-        format: Some(from.word().to_owned()),
+        format: Some(from.keyword().to_owned()),
         header: Some(true),
         separator: Some(b','),
         rows_max: PIPE_SAMPLE_ROWS,
         bytes_max: PIPE_SAMPLE_BYTES_MAX,
     };
-    let inferred = infer::of_bytes("input", Path::new("standard input"), bytes, whole, &sample)?;
+    let inferred = infer::of_bytes("input", Path::new("standard input"), bytes, complete, &sample)?;
     Ok(Some(table(&inferred.source.schema)))
 }
 

@@ -2,7 +2,7 @@
 
 use super::graph::{PipeGraph, PipeStage};
 use super::options::Options;
-use super::refused::PortionRefusals;
+use super::rejections::PortionRefusals;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::chunk::Chunk;
@@ -44,7 +44,7 @@ pub struct StepsResult {
     /// The rows.
     pub rows: Vec<RecordBatch>,
     /// Rows that were rejected by the steps, if rejected rows are skipped.
-    pub refused: Vec<PortionRefusals>,
+    pub rejection_list: Vec<PortionRefusals>,
     /// The error that ends the pipe after these rows.
     pub failed: Option<Error>,
 }
@@ -70,15 +70,15 @@ impl Steps {
     pub fn chunk(&mut self, context: BatchContext, chunk: Chunk, line: u64) -> Result<StepsResult> {
         let decoded = self.decoder.decode(&chunk);
         let Some(rejected) = decoded.rejected else { return self.rows(context, decoded.rows) };
-        let refused = PortionRefusals { stage: None, rows: rejected, reason_at: 1 };
+        let rejection_list = PortionRefusals { stage: None, rows: rejected, reason_at: 1 };
         if self.rejects {
             let mut worked = self.rows(context, decoded.rows)?;
-            worked.refused.insert(0, refused);
+            worked.rejection_list.insert(0, rejection_list);
             return Ok(worked);
         }
         let (before, line) = self.rows_before_first_rejected(chunk, line);
         let mut worked = self.rows(context, before)?;
-        worked.failed = Some(refused.error(Some(line)));
+        worked.failed = Some(rejection_list.error(Some(line)));
         Ok(worked)
     }
 
@@ -110,9 +110,9 @@ impl Steps {
         }
         worked.rows.retain(|rows| rows.num_rows() > 0);
         if !self.rejects
-            && let Some(refused) = worked.refused.first()
+            && let Some(rejection_list) = worked.rejection_list.first()
         {
-            return Err(refused.error(None));
+            return Err(rejection_list.error(None));
         }
         Ok(worked)
     }
@@ -128,11 +128,11 @@ impl PluginStep {
             let called = self.caller.process(context.call(), &read);
             let Processed { rows: made, rejections } = called?;
             worked.rows.push(made);
-            let refused = merge_rejections(nulls, rejections);
-            if !refused.is_empty() {
+            let rejection_list = merge_rejections(nulls, rejections);
+            if !rejection_list.is_empty() {
                 let reason_at = self.rejected.reason_at();
-                let rows = self.rejected.rows(context.id, "", &rows, &refused)?;
-                worked.refused.push(PortionRefusals { stage: Some(self.stage.clone()), rows, reason_at });
+                let rows = self.rejected.rows(context.id, "", &rows, &rejection_list)?;
+                worked.rejection_list.push(PortionRefusals { stage: Some(self.stage.clone()), rows, reason_at });
             }
         }
         Ok(())

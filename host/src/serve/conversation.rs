@@ -62,10 +62,10 @@ impl<'a> Conversation<'a> {
 
     /// Reads the hello and loads the plugin. `None` if the client has disconnected.
     fn begin(&self) -> Result<Option<OpenConversation>> {
-        let said =
+        let greeting =
             Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), Some(HELLO_TIME_MAX))
                 .and_then(|frame| ClientMessage::parse(frame.header()));
-        let hello = match said {
+        let hello = match greeting {
             Ok(ClientMessage::Hello(hello)) => *hello,
             Ok(ClientMessage::Call(_)) => {
                 return Err(Error::job("a call comes before the hello, which names the plugin"));
@@ -96,8 +96,8 @@ impl<'a> Conversation<'a> {
     /// Reads and answers the next call. Returns whether there may be another one.
     fn serve_call(&self, called: &OpenConversation) -> bool {
         let frame = Frame::read(&self.stream, self.served.frame_bytes_max, self.served.rooms.room(), None);
-        let said = frame.and_then(|frame| ClientMessage::parse(frame.header()).map(|said| (said, frame)));
-        let (call, frame) = match said {
+        let greeting = frame.and_then(|frame| ClientMessage::parse(frame.header()).map(|greeting| (greeting, frame)));
+        let (call, frame) = match greeting {
             Ok((ClientMessage::Call(call), frame)) => (call, frame),
             Ok((ClientMessage::Hello(_), _)) => {
                 self.send_error(&Error::job(
@@ -145,9 +145,9 @@ impl<'a> Conversation<'a> {
             let bytes = usize::try_from(needed).unwrap_or(usize::MAX);
             let larger = thread::Builder::new().name("millstream-serve-calls".into()).stack_size(bytes);
             if let Err(error) = larger.spawn_scoped(scope, work) {
-                let words =
+                let message =
                     format!("cannot start a thread with a stack of {bytes} bytes: {error}{}", addresses::advice());
-                self.send_error(&Error::environment(words));
+                self.send_error(&Error::environment(message));
             }
         });
     }

@@ -31,28 +31,28 @@ pub struct Frame {
 
 /// Why there is no frame.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoFrame {
+pub enum FrameError {
     /// The other end has disconnected, or is unreachable.
-    Gone,
+    Disconnected,
     /// The received data is not a frame.
-    Wrong(String),
+    Invalid(String),
     /// There is not enough memory for it.
     NoRoom(String),
 }
 
-impl NoFrame {
+impl FrameError {
     /// Returns the error for the other end, if it is still connected.
     pub fn into_error(self) -> Option<Error> {
         match self {
-            NoFrame::Gone => None,
-            NoFrame::Wrong(message) => Some(Error::job(message)),
-            NoFrame::NoRoom(message) => Some(Error::environment(message)),
+            FrameError::Disconnected => None,
+            FrameError::Invalid(message) => Some(Error::job(message)),
+            FrameError::NoRoom(message) => Some(Error::environment(message)),
         }
     }
 }
 
-fn invalid<T>(message: impl Into<String>) -> Result<T, NoFrame> {
-    Err(NoFrame::Wrong(message.into()))
+fn invalid<T>(message: impl Into<String>) -> Result<T, FrameError> {
+    Err(FrameError::Invalid(message.into()))
 }
 
 impl Frame {
@@ -63,13 +63,13 @@ impl Frame {
         bytes_max: usize,
         mut room: FrameRoom,
         retry: Option<Duration>,
-    ) -> Result<Frame, NoFrame> {
+    ) -> Result<Frame, FrameError> {
         let mut length = [0; LENGTH_BYTES];
         let (first, rest) = length.split_at_mut(1);
         read_exact_until(stream, first, retry.map(|retry| Instant::now() + retry))?;
         let deadline = Some(Instant::now() + FRAME_TIME_MAX);
         match read_exact_until(stream, rest, deadline) {
-            Err(NoFrame::Gone) => return invalid("a frame is incomplete"),
+            Err(FrameError::Disconnected) => return invalid("a frame is incomplete"),
             read => read?,
         }
         let length = u32::from_be_bytes(length) as usize;
@@ -81,10 +81,10 @@ impl Frame {
         let mut bytes = Vec::new();
         while bytes.len() < length {
             let begin = bytes.len();
-            room.grow(READ_BYTES.min(length - begin)).map_err(NoFrame::NoRoom)?;
+            room.grow(READ_BYTES.min(length - begin)).map_err(FrameError::NoRoom)?;
             bytes.resize(length.min(begin + READ_BYTES), 0);
             match read_exact_until(stream, bytes.get_mut(begin..).unwrap_or_default(), deadline) {
-                Err(NoFrame::Gone) => return invalid("a frame is incomplete"),
+                Err(FrameError::Disconnected) => return invalid("a frame is incomplete"),
                 read => read?,
             }
         }
@@ -92,7 +92,7 @@ impl Frame {
     }
 
     /// Parses the bytes after a frame's length.
-    pub fn parse(bytes: Vec<u8>) -> Result<Frame, NoFrame> {
+    pub fn parse(bytes: Vec<u8>) -> Result<Frame, FrameError> {
         let header = part(&bytes, 0)?;
         if header.len() > HEADER_BYTES_MAX {
             return invalid(format!("a header of {} bytes; the maximum is {HEADER_BYTES_MAX}", header.len()));
@@ -121,7 +121,7 @@ impl Frame {
 }
 
 /// Returns the range of a part whose length is at this position.
-fn part(bytes: &[u8], at: usize) -> Result<Range<usize>, NoFrame> {
+fn part(bytes: &[u8], at: usize) -> Result<Range<usize>, FrameError> {
     let length = bytes.get(at..).and_then(|rest| rest.first_chunk::<LENGTH_BYTES>());
     let Some(length) = length else { return invalid("a frame that ends within a length") };
     let begin = at + LENGTH_BYTES;
@@ -131,18 +131,18 @@ fn part(bytes: &[u8], at: usize) -> Result<Range<usize>, NoFrame> {
     }
 }
 
-fn read_exact_until(mut stream: &UnixStream, mut to: &mut [u8], deadline: Option<Instant>) -> Result<(), NoFrame> {
+fn read_exact_until(mut stream: &UnixStream, mut to: &mut [u8], deadline: Option<Instant>) -> Result<(), FrameError> {
     while !to.is_empty() {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
             return invalid("a frame takes too long to arrive");
         }
-        stream.set_read_timeout(left).map_err(|_| NoFrame::Gone)?;
+        stream.set_read_timeout(left).map_err(|_| FrameError::Disconnected)?;
         match stream.read(to) {
-            Ok(0) => return Err(NoFrame::Gone),
+            Ok(0) => return Err(FrameError::Disconnected),
             Ok(count) => to = to.get_mut(count..).unwrap_or_default(),
             Err(error) if is_retryable(&error) => {}
-            Err(_) => return Err(NoFrame::Gone),
+            Err(_) => return Err(FrameError::Disconnected),
         }
     }
     Ok(())
@@ -203,11 +203,11 @@ mod tests {
     #[test]
     fn what_a_frame_says_of_lengths_is_checked() {
         let of = |bytes: &[u8]| Frame::parse(bytes.to_vec()).map(|_| ()).unwrap_err();
-        assert_eq!(of(&[]), NoFrame::Wrong("a frame that ends within a length".into()));
-        assert_eq!(of(&[0, 0, 0, 9, 1]), NoFrame::Wrong("a part of a frame that is longer than the frame".into()));
-        assert_eq!(of(&[0xff; 8]), NoFrame::Wrong("a part of a frame that is longer than the frame".into()));
-        assert_eq!(of(&[0, 0, 0, 0, 7]), NoFrame::Wrong("a frame that ends within a length".into()));
+        assert_eq!(of(&[]), FrameError::Invalid("a frame that ends within a length".into()));
+        assert_eq!(of(&[0, 0, 0, 9, 1]), FrameError::Invalid("a part of a frame that is longer than the frame".into()));
+        assert_eq!(of(&[0xff; 8]), FrameError::Invalid("a part of a frame that is longer than the frame".into()));
+        assert_eq!(of(&[0, 0, 0, 0, 7]), FrameError::Invalid("a frame that ends within a length".into()));
         let many = [vec![0; 4 * (TABLES_MAX + 2)]].concat();
-        assert_eq!(of(&many), NoFrame::Wrong("a frame with more than 64 tables".into()));
+        assert_eq!(of(&many), FrameError::Invalid("a frame with more than 64 tables".into()));
     }
 }

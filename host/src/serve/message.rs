@@ -1,6 +1,6 @@
 //! The headers of frames.
 
-use super::frame::NoFrame;
+use super::frame::FrameError;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::job::spec::PluginSpec;
 use millstream_hosting::Settings;
@@ -88,8 +88,8 @@ pub enum KeysCalled {
 
 impl ClientMessage {
     /// Parses a header.
-    pub fn parse(header: &[u8]) -> Result<ClientMessage, NoFrame> {
-        serde_json::from_slice(header).map_err(|error| NoFrame::Wrong(format!("the header of a frame: {error}")))
+    pub fn parse(header: &[u8]) -> Result<ClientMessage, FrameError> {
+        serde_json::from_slice(header).map_err(|error| FrameError::Invalid(format!("the header of a frame: {error}")))
     }
 }
 
@@ -147,8 +147,8 @@ impl Hello {
 fn name_of(plugin: &str) -> String {
     let last = plugin.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let stem = last.split('@').next().unwrap_or_default().trim_end_matches(".wasm");
-    let letter = |letter: char| if letter.is_ascii_alphanumeric() || "_-".contains(letter) { letter } else { '-' };
-    let name: String = stem.chars().map(letter).take(NAME_CHARS_MAX).collect();
+    let c = |c: char| if c.is_ascii_alphanumeric() || "_-".contains(c) { c } else { '-' };
+    let name: String = stem.chars().map(c).take(NAME_CHARS_MAX).collect();
     match name.as_str() {
         "table" | "nothing" | "rejected" | "late" => format!("{name}-2"),
         _ if name.starts_with(|first: char| first.is_ascii_alphabetic()) => name,

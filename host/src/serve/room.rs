@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Rooms {
     bytes_max: u64,
     taken: Mutex<u64>,
-    given_back: Condvar,
+    returned: Condvar,
 }
 
 /// The memory of a frame. Dropping it returns the memory.
@@ -35,7 +35,7 @@ impl Rooms {
     }
 
     fn with_bytes_max(bytes_max: u64) -> Arc<Rooms> {
-        Arc::new(Rooms { bytes_max, taken: Mutex::new(0), given_back: Condvar::new() })
+        Arc::new(Rooms { bytes_max, taken: Mutex::new(0), returned: Condvar::new() })
     }
 
     /// Returns empty memory for a frame that begins to arrive.
@@ -62,7 +62,7 @@ impl FrameRoom {
                     *taken, rooms.bytes_max
                 ));
             }
-            taken = rooms.given_back.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+            taken = rooms.returned.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         *taken += bytes as u64;
         self.bytes += bytes as u64;
@@ -74,7 +74,7 @@ impl Drop for FrameRoom {
     fn drop(&mut self) {
         let mut taken = self.rooms.taken.lock().unwrap_or_else(PoisonError::into_inner);
         *taken = taken.saturating_sub(self.bytes);
-        self.rooms.given_back.notify_all();
+        self.rooms.returned.notify_all();
     }
 }
 

@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::ops::Deref;
 use std::time::Duration;
 
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A cluster of brokers, each of which may be killed and restarted. Topics are managed by the brokers that run.
 pub struct Cluster(Vec<Broker>);
@@ -104,7 +104,7 @@ impl Cluster {
     /// Returns the number of brokers, and the leader and the number of in-sync replicas of each partition of a topic.
     fn known(&self, topic: Option<&str>) -> Option<(usize, Vec<(i32, usize)>)> {
         let client: BaseConsumer = self.client().create().expect("the settings of a client are right");
-        let known = client.fetch_metadata(topic, ANSWER_TIME_MAX).ok()?;
+        let known = client.fetch_metadata(topic, RESPONSE_TIME_MAX).ok()?;
         let mut partitions: Vec<_> = known
             .topics()
             .iter()

@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// The limit for a single response of the broker.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long one attempt waits if others follow.
 const ATTEMPT_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -91,7 +91,7 @@ impl Broker {
     /// The number of partitions of a topic; 0 if it does not exist.
     pub fn partitions(&self, topic: &str) -> i32 {
         let consumer: BaseConsumer = self.client().create().expect("the settings of a client are right");
-        let known = consumer.fetch_metadata(None, ANSWER_TIME_MAX).expect("the broker answers");
+        let known = consumer.fetch_metadata(None, RESPONSE_TIME_MAX).expect("the broker answers");
         let found = known.topics().iter().find(|known| known.name() == topic);
         found.map_or(0, |found| found.partitions().len() as i32)
     }
@@ -129,7 +129,7 @@ impl Broker {
         let producer: BaseProducer<Refused> =
             config.create_with_context(Refused::default()).expect("the settings of a client are right");
         send(&producer, topic, records);
-        producer.flush(ANSWER_TIME_MAX).expect("the broker takes the records");
+        producer.flush(RESPONSE_TIME_MAX).expect("the broker takes the records");
         let refused = producer.context().0.lock().expect("nobody panics with it").clone();
         assert_eq!(refused, Vec::<String>::new(), "{topic}");
     }
@@ -149,10 +149,10 @@ impl Broker {
         config.set("message.timeout.ms", timeout.as_millis().to_string());
         let producer: BaseProducer<Refused> =
             config.create_with_context(Refused::default()).expect("the settings of a client are right");
-        producer.init_transactions(ANSWER_TIME_MAX).expect("the broker knows transactions");
+        producer.init_transactions(RESPONSE_TIME_MAX).expect("the broker knows transactions");
         producer.begin_transaction().expect("it can begin");
         send(&producer, topic, records);
-        producer.flush(ANSWER_TIME_MAX).expect("the broker takes the records");
+        producer.flush(RESPONSE_TIME_MAX).expect("the broker takes the records");
         OpenTransaction(producer)
     }
 
@@ -167,7 +167,7 @@ impl Broker {
     }
 
     /// The values of all committed records of a topic, as text, partition by partition.
-    pub fn texts(&self, topic: &str) -> Vec<String> {
+    pub fn strings(&self, topic: &str) -> Vec<String> {
         self.read(topic).iter().map(Record::text).collect()
     }
 
@@ -181,7 +181,7 @@ impl Broker {
         let mut config = self.client();
         config.set("isolation.level", "read_uncommitted");
         let consumer: BaseConsumer = config.create().expect("the settings of a client are right");
-        consumer.fetch_watermarks(topic, partition, ANSWER_TIME_MAX).expect("the broker answers").1
+        consumer.fetch_watermarks(topic, partition, RESPONSE_TIME_MAX).expect("the broker answers").1
     }
 
     /// A setting of a topic.
@@ -212,7 +212,7 @@ impl Broker {
         let (consumer, mut left) = self.reader(topic, isolation);
         let mut records = Vec::new();
         while !left.is_empty() {
-            match consumer.poll(ANSWER_TIME_MAX) {
+            match consumer.poll(RESPONSE_TIME_MAX) {
                 Some(Ok(message)) => records.push(record(&message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
                 // Another broker of the cluster has the partition.
@@ -230,7 +230,7 @@ impl Broker {
         work: impl FnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> Result<T, KafkaError>,
     ) -> T {
         let admin = AdminClient::from_config(&self.client()).expect("the settings of a client are right");
-        let options = AdminOptions::new().operation_timeout(Some(ANSWER_TIME_MAX));
+        let options = AdminOptions::new().operation_timeout(Some(RESPONSE_TIME_MAX));
         work(&admin, &options).expect("the broker answers")
     }
 }
@@ -267,12 +267,12 @@ pub struct OpenTransaction(BaseProducer<Refused>);
 impl OpenTransaction {
     /// Commits it.
     pub fn commit(self) {
-        self.0.commit_transaction(ANSWER_TIME_MAX).expect("it can be committed");
+        self.0.commit_transaction(RESPONSE_TIME_MAX).expect("it can be committed");
     }
 
     /// Aborts it.
     pub fn abort(self) {
-        self.0.abort_transaction(ANSWER_TIME_MAX).expect("it can be aborted");
+        self.0.abort_transaction(RESPONSE_TIME_MAX).expect("it can be aborted");
     }
 }
 

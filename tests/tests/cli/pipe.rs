@@ -151,8 +151,8 @@ writer.close()
     // Some of the columns, as text.
     let rows = read(&["--from", "arrow", "--schema", "n=text", "--to", "text"], "in.arrows");
     assert_eq!(rows.stdout, "1\n\n-3\n", "{}", rows.stderr);
-    let texts = ["--from", "arrow", "{split-words}", "--to", "arrow", "--on-error", "reject"];
-    let mut child = command(trial.dir(), &texts);
+    let strings = ["--from", "arrow", "{split-words}", "--to", "arrow", "--on-error", "reject"];
+    let mut child = command(trial.dir(), &strings);
     let out = child.stdin(File::open(trial.path("in.arrows")).unwrap()).output().unwrap();
     trial.write("out.arrows", &out.stdout);
     let message = String::from_utf8_lossy(&out.stderr);

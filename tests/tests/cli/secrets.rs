@@ -78,7 +78,7 @@ fn files_with_values(dir: &Path, found: &mut Vec<String>) {
 #[test]
 fn values_of_variables_are_visible_only_to_the_job() {
     let (trial, port) = (job(), free_port());
-    let mut texts = Vec::new();
+    let mut strings = Vec::new();
     for (round, token) in [TOKEN, "another value"].into_iter().enumerate() {
         let host = Process::nc(port);
         let mut process =
@@ -96,21 +96,21 @@ fn values_of_variables_are_visible_only_to_the_job() {
         ] {
             let output = Process::start(&mut command(&trial, arguments, token, port)).wait();
             assert_eq!(output.code, Some(0), "{arguments:?}: {}", output.stderr);
-            texts.extend([output.stdout, output.stderr]);
+            strings.extend([output.stdout, output.stderr]);
         }
         for id in process.children().into_iter().chain([process.id()]) {
-            texts.push(fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap());
+            strings.push(fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap());
         }
-        texts.push(process.stop());
+        strings.push(process.stop());
         host.kill();
     }
     let rows = trial.rows("out.jsonl");
     let is = |row: usize, key: &str| rows[row][key].as_bool().unwrap();
     assert!(is(0, "is_token") && is(1, "is_file") && is(3, "is_token") && !is(2, "is_token"), "{rows:?}");
     assert!(rows.iter().all(|row| row["text"] == "${TOKEN}" && row["other"] == "none"), "{rows:?}");
-    let second = texts.last().unwrap();
+    let second = strings.last().unwrap();
     assert!(!second.contains("was changed") && second.contains("reading"), "another value is no other job: {second}");
-    for text in &texts {
+    for text in &strings {
         assert!(!holds(text.as_bytes()), "{text}");
     }
     // The rows are data, and the directory is at its path.

@@ -1,6 +1,6 @@
 //! The status of a job on several machines, requested on any of them: a process requests what it does not know from the others.
 
-use millstream_tests::page::Seen;
+use millstream_tests::page::PageAddress;
 use millstream_tests::{DEADLINE, Process, Trial, holds_within, hosts};
 use serde_json::Value;
 use std::fs;
@@ -72,7 +72,7 @@ fn every_machine_shows_the_complete_job_and_can_stop_it() {
         assert!(text.stdout.contains("3 workers in 3 processes"), "{}", text.stdout);
     }
     // The page of a process that is not the first shows the same, and lines of the log of all.
-    let page = Seen::of(&mut second);
+    let page = PageAddress::of(&mut second);
     let came = holds_within(DEADLINE, || page.get_json("")["status"]["answered"] == 3);
     assert!(came, "{}", page.get_json(""));
     let view = page.get_json("");
@@ -81,7 +81,7 @@ fn every_machine_shows_the_complete_job_and_can_stop_it() {
     assert!(!third.stderr().contains("page: "), "{}", third.stderr());
     // The page of all jobs of a machine knows it where process 0 is elsewhere.
     let mut ui = Process::start(&mut command(&trial, 2, &["ui"]));
-    let all = Seen::of(&mut ui);
+    let all = PageAddress::of(&mut ui);
     assert!(
         holds_within(DEADLINE, || all.get("/api/v1/jobs").body.contains("\"shared\"")),
         "{:?}",

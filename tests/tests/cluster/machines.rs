@@ -220,8 +220,8 @@ fn the_commands_of_the_page_work() {
     let manifest = fs::read_to_string(root().join(MANIFEST)).unwrap();
     for block in PAGES.into_iter().flat_map(blocks) {
         for line in block.text.lines() {
-            let texts: Vec<&str> = line.split_whitespace().collect();
-            match texts[..] {
+            let strings: Vec<&str> = line.split_whitespace().collect();
+            match strings[..] {
                 ["millstream", "run", ..] => {}
                 ["(umask", ..] => assert!(line.starts_with("(umask 077; openssl rand -hex 32 > cluster.key)")),
                 // The head of the manifest has the same.
@@ -247,8 +247,8 @@ fn the_commands_of_the_page_work() {
         let line = line
             .replace("a.example:2101,b.example:2101", addresses)
             .replace("--process 0", &format!("--process {number}"));
-        let texts: Vec<&str> = line.split_whitespace().skip(1).collect();
-        Process::start(&mut trial.command(&texts))
+        let strings: Vec<&str> = line.split_whitespace().skip(1).collect();
+        Process::start(&mut trial.command(&strings))
     };
     let both = |line: &str, addresses: &str| {
         for process in [run(line, addresses, "0"), run(line, addresses, "1")] {
@@ -278,7 +278,7 @@ mod long {
     /// needed for them.
     #[test]
     fn confirmed_rows_are_output_once_after_the_loss_of_the_machines_that_confirmed_them() {
-        const ANSWERED_EACH: usize = 12;
+        const REQUESTS_EACH: usize = 12;
         let store = S3Server::start();
         let outside = Trial::new("");
         let (port, hosts) = (free_port(), hosts(2));
@@ -310,7 +310,7 @@ mod long {
         let mut answered = BTreeSet::new();
         let mut posts = 0..;
         for lost in [&[1][..], &[0], &[0, 1], &[1]] {
-            let enough = answered.len() + ANSWERED_EACH;
+            let enough = answered.len() + REQUESTS_EACH;
             // Each on its own connection, to either machine. Requests without a response are abandoned, and may arrive or not.
             wait_until("enough is answered", || {
                 let post: usize = posts.next().unwrap();

@@ -139,13 +139,13 @@ fn a_running_job_is_rescaled() {
     for (arguments, status) in steps {
         let ended = scale(&trial, arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}\n{}", ended.stderr, job.stderr());
-        for texts in [
+        for strings in [
             "job.toml: new workers start next to the old ones",
             "job.toml: the new workers take over\n",
             "job.toml: batches continue after a pause of ",
         ] {
-            let is_last_but_quick = texts.contains("take over") && !ended.stdout.contains(texts);
-            assert!(is_last_but_quick || ended.stdout.contains(texts), "{texts}: {}", ended.stdout);
+            let is_last_but_quick = strings.contains("take over") && !ended.stdout.contains(strings);
+            assert!(is_last_but_quick || ended.stdout.contains(strings), "{strings}: {}", ended.stdout);
         }
         let output = trial.run_command_ok(&["status", "job.toml"]);
         assert!(output.contains(status), "{output}");
@@ -287,8 +287,8 @@ fn the_examples_of_the_page_are_true() {
         .lines()
         .zip(["4 workers in 1 process", "6 workers in 2 processes"])
     {
-        let texts: Vec<&str> = line.split_whitespace().skip(1).collect();
-        let output = trial.run_command_ok(&texts);
+        let strings: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let output = trial.run_command_ok(&strings);
         let plain = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "");
         let mut said: Vec<String> = output.lines().map(plain).collect();
         // Each checkpoint that they load is logged.
@@ -310,13 +310,13 @@ fn a_job_that_cannot_be_rescaled_says_what_to_do() {
     let output = scale(&trial, &["--workers", "2"]);
     assert_eq!(output.code, Some(1));
     assert!(output.stderr.contains("is not running"), "{}", output.stderr);
-    for (arguments, texts) in [
+    for (arguments, strings) in [
         (&["--workers", "0"][..], "--workers is 0"),
         (&["--processes", "2", "--hosts", "a:1,b:2"], "cannot be used with"),
         (&[], "--workers"),
     ] {
         let output = scale(&trial, arguments);
-        assert!(output.code == Some(2) && output.stderr.contains(texts), "{arguments:?}: {}", output.stderr);
+        assert!(output.code == Some(2) && output.stderr.contains(strings), "{arguments:?}: {}", output.stderr);
     }
     let forever = "name = \"a\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n\
                    [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n";

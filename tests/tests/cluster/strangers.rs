@@ -306,8 +306,8 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
     }
     // Junk, the beginning of a handshake followed by junk, and a replay of another process.
     let junk = vec![0x55; 1 << 20];
-    let texts = [junk.clone(), [&begun[..100], &junk].concat(), [&[0x16, 3, 1, 0x3f, 0xff][..], &junk].concat()];
-    for text in texts.into_iter().chain(replayed) {
+    let strings = [junk.clone(), [&begun[..100], &junk].concat(), [&[0x16, 3, 1, 0x3f, 0xff][..], &junk].concat()];
+    for text in strings.into_iter().chain(replayed) {
         let stop = stop.clone();
         crowd.push(thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
@@ -319,13 +319,13 @@ fn strangers_neither_hold_up_a_start_nor_fill_memory() {
         }));
     }
     // After the handshake, which anyone can do: a valid hello followed by junk, and one with an invalid proof.
-    let texts = [
+    let strings = [
         junk.clone(),
         [&hello[..], &junk].concat(),
         [&MAGIC[..], &junk].concat(),
         [&hello[..], &[0; 32], &junk].concat(),
     ];
-    for text in texts {
+    for text in strings {
         let stop = stop.clone();
         crowd.push(thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {

@@ -27,8 +27,8 @@ fn job() -> Trial {
         path = "out.jsonl"
         "#,
     );
-    let texts: Vec<String> = (0..200).map(|word| format!("\"a-secret-{word}\"")).collect();
-    trial.write("input.jsonl", format!("[{}]\n", texts.join(",")));
+    let strings: Vec<String> = (0..200).map(|word| format!("\"a-secret-{word}\"")).collect();
+    trial.write("input.jsonl", format!("[{}]\n", strings.join(",")));
     trial
 }
 
@@ -153,7 +153,8 @@ fn clients_without_a_certificate_of_the_job_are_rejected_with_the_reason() {
             "(it requires certificates, but this process has none; start all with the same --cluster-tls, or none)",
         ),
     ] {
-        let filled = |texts: &str| texts.replace("{port}", &port.to_string()).replace("{second}", &second.to_string());
+        let filled =
+            |strings: &str| strings.replace("{port}", &port.to_string()).replace("{second}", &second.to_string());
         let mut first = first();
         let mut stranger = start(&trial, 1, hosts, arguments);
         stranger.wait_for_stderr(&filled(received));

@@ -1,4 +1,4 @@
-"""Reads and writes Delta tables with deltalake, for tests/tests/connectors/delta.rs. What it is asked stands in its arguments; it prints JSON."""
+"""Reads and writes Delta tables with deltalake, for tests/tests/connectors/delta.rs. The arguments are the request; prints JSON."""
 
 import json
 import os
@@ -15,7 +15,7 @@ options["allow_http"] = "true"
 
 def appended(numbers):
     rows = pa.table({"n": pa.array(numbers, pa.int64()), "day": pa.array(["other"] * len(numbers))})
-    # It gives up when others were first fifteen times, as a job that commits very often is.
+    # deltalake gives up after fifteen conflicts, which a job with frequent commits causes.
     for tries_left in reversed(range(20)):
         try:
             return write_deltalake(path, rows, mode="append", storage_options=options)
@@ -25,11 +25,11 @@ def appended(numbers):
 
 
 if what == "read":
-    # Every number, how often it was committed and in how many files, and what the log says.
+    # Every number, how often it was committed and in how many files, and the content of the log.
     table = DeltaTable(path, storage_options=options)
     rows = table.to_pyarrow_table()
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
-    told = {
+    report = {
         "columns": {field.name: str(field.type) for field in rows.schema},
         "rows": sorted(rows.to_pylist(), key=lambda row: row["n"]) if len(sys.argv) > 3 else [],
         "numbers": sorted(rows["n"].to_pylist()),
@@ -39,9 +39,9 @@ if what == "read":
         "version": table.version(),
         "partitions": table.metadata().partition_columns,
     }
-    print(json.dumps(told, default=str))
+    print(json.dumps(report, default=str))
 elif what == "append":
-    # One commit for each number.
+    # One commit per number.
     for n in range(int(sys.argv[3]), int(sys.argv[4])):
         appended([n])
 elif what == "compact":
@@ -52,7 +52,7 @@ elif what == "compact":
 elif what == "property":
     DeltaTable(path).alter.set_table_properties({sys.argv[3]: sys.argv[4]}, raise_if_not_exists=False)
 elif what == "delete":
-    # Rows, and then small files, without a checkpoint of its own.
+    # Rows in small files, without a checkpoint in the table.
     from deltalake import PostCommitHookProperties
 
     table, no_checkpoint = DeltaTable(path, storage_options=options), PostCommitHookProperties(create_checkpoint=False)
@@ -69,6 +69,6 @@ elif what == "widen":
 
     DeltaTable(path).alter.add_columns([Field("extra", PrimitiveType("string"))])
 
-# The libraries do not always end in order.
+# The libraries may crash at exit, so flush before.
 sys.stdout.flush()
 os._exit(0)

@@ -304,18 +304,18 @@ fn an_unreachable_server_is_waited_for_and_its_errors_are_reported() {
         assert!(!matches!(ended.code, Some(0) | None), "{}", ended.stderr);
         ended.stderr
     };
-    let texts = message("s3://bucket/out", &settings);
-    assert!(texts.contains("s3://bucket/out belongs to another job"), "{texts}");
+    let strings = message("s3://bucket/out", &settings);
+    assert!(strings.contains("s3://bucket/out belongs to another job"), "{strings}");
     let mut wrong = settings.clone();
     wrong.retain(|(name, _)| name != "AWS_SECRET_ACCESS_KEY");
     wrong.push(("AWS_SECRET_ACCESS_KEY".into(), "another".into()));
-    let texts = message("s3://bucket/other", &wrong);
-    assert!(texts.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{texts}");
-    let texts = message("s3://no-such-bucket/out", &settings);
-    assert!(texts.contains("create the bucket first"), "{texts}");
+    let strings = message("s3://bucket/other", &wrong);
+    assert!(strings.contains("check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{strings}");
+    let strings = message("s3://no-such-bucket/out", &settings);
+    assert!(strings.contains("create the bucket first"), "{strings}");
     server.put("taken/day=x/part-0000000001.jsonl", "{}\n");
-    let texts = message("s3://bucket/taken", &settings);
-    assert!(texts.contains("holds parts of an earlier run (day=x/part-0000000001.jsonl)"), "{texts}");
+    let strings = message("s3://bucket/taken", &settings);
+    assert!(strings.contains("holds parts of an earlier run (day=x/part-0000000001.jsonl)"), "{strings}");
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 use millstream_tests::kafka::Record;
 use millstream_tests::{
-    Answer, Broker, Expected, HttpClient, LyingRegistry, Process, Trial, free_port, millstream, passing, queue_sink,
-    root, shown_block, wait_until,
+    Broker, Expected, HttpClient, LyingRegistry, LyingResponse, Process, Trial, free_port, millstream, passing,
+    queue_sink, root, shown_block, wait_until,
 };
 use serde_json::{Value, json};
 use std::io::Write;
@@ -157,8 +157,8 @@ impl Sender {
     }
 }
 
-fn answer(schema: &str) -> Answer {
-    Answer::new(200, "application/json", json!({ "schema": schema }).to_string().as_bytes())
+fn answer(schema: &str) -> LyingResponse {
+    LyingResponse::new(200, "application/json", json!({ "schema": schema }).to_string().as_bytes())
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn a_registry_may_be_unreachable_and_schemas_may_change_while_the_job_runs() {
     let left = failures.clone();
     let registry = LyingRegistry::start(move |requested| {
         if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-            return Answer::new(503, "text/plain", b"later");
+            return LyingResponse::new(503, "text/plain", b"later");
         }
         assert!(
             requested.head.to_lowercase().contains("authorization: basic cmVhZGVyOnNlY3JldA==".to_lowercase().as_str())
@@ -179,7 +179,7 @@ fn a_registry_may_be_unreachable_and_schemas_may_change_while_the_job_runs() {
             "/schemas/ids/1" => answer(one),
             "/schemas/ids/2" => answer(two),
             "/schemas/ids/3" => answer(three),
-            _ => Answer::missing(),
+            _ => LyingResponse::missing(),
         }
     });
     let mut sender = Sender::new();
@@ -223,7 +223,7 @@ fn a_registry_may_be_unreachable_and_schemas_may_change_while_the_job_runs() {
 
 #[test]
 fn a_registry_that_rejects_the_login_ends_the_job_after_its_timeout() {
-    let registry = LyingRegistry::start(|_| Answer::new(401, "application/json", b"{}"));
+    let registry = LyingRegistry::start(|_| LyingResponse::new(401, "application/json", b"{}"));
     let mut sender = Sender::new();
     let source = format!(
         "kind = \"raw-socket\"\naddress = \"127.0.0.1:{}\"\nformat = \"avro\"\nschema = {{ n = \"int64\" }}\n\
@@ -375,7 +375,7 @@ fn records_of_a_topic_use_registry_schemas_also_when_replayed() {
         "/schemas/ids/1" => answer(one),
         "/schemas/ids/2" => answer(two),
         "/schemas/ids/9" if later.load(Ordering::Relaxed) > 0 => answer(one),
-        _ => Answer::missing(),
+        _ => LyingResponse::missing(),
     });
     let (broker, topic) = (Broker::shared(), "avro-by-registry");
     broker.topic(topic, 1, &[]);

@@ -1,6 +1,6 @@
 //! Source and sink `kinesis`, with a server that speaks its protocol.
 
-use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, block, packed, wait_until};
+use millstream_tests::{DEADLINE, HttpServer, Kinesis, Process, Random, Trial, aggregated, block, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +61,7 @@ fn fails(trial: &Trial, port: u16, code: i32) -> String {
     ended.stderr
 }
 
-fn texts<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
+fn strings<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
     values.iter().map(|value| ("k", *value)).collect()
 }
 
@@ -69,12 +69,12 @@ fn texts<'a>(values: &[&'a str]) -> Vec<(&'a str, &'a str)> {
 fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let server = Kinesis::start();
     server.create("orders", 1);
-    server.put("orders", &texts(&["one", "two"]));
+    server.put("orders", &strings(&["one", "two"]));
     // The server counts milliseconds.
     std::thread::sleep(Duration::from_millis(20));
     let at = now();
     std::thread::sleep(Duration::from_millis(20));
-    server.put("orders", &texts(&["three"]));
+    server.put("orders", &strings(&["three"]));
     let of = |start: &str| job(&format!("start = \"{start}\""));
     let (earliest, by_time, latest) = (of("earliest"), of(&at), of("latest"));
     run_to_idle(&earliest, server.port());
@@ -86,12 +86,12 @@ fn a_job_begins_at_the_configured_position_and_then_resumes() {
     let mut number = 0;
     wait_until("a row came", || {
         number += 1;
-        server.put("orders", &texts(&[&format!("more {number}")]));
+        server.put("orders", &strings(&[&format!("more {number}")]));
         std::thread::sleep(Duration::from_millis(200));
         !latest.rows("out.jsonl").is_empty()
     });
     running.stop();
-    server.put("orders", &texts(&["last"]));
+    server.put("orders", &strings(&["last"]));
     for trial in [&earliest, &by_time, &latest] {
         run_to_idle(trial, server.port());
     }
@@ -116,7 +116,7 @@ const COLUMNS: &str = "format = \"json\"\n[sources.in.schema]\nn = \"int64\"\nk 
 fn metadata_of_records_are_columns_and_aggregated_records_are_rows() {
     let server = Kinesis::start();
     server.create("orders", 1);
-    let several = packed(&[("a", "{\"n\":2}"), ("ü", "{\"n\":3}"), ("c", "no json"), ("a", "{\"n\":4}")]);
+    let several = aggregated(&[("a", "{\"n\":2}"), ("ü", "{\"n\":3}"), ("c", "no json"), ("a", "{\"n\":4}")]);
     // A record with a wrong digest is treated as a plain record.
     let mut broken = several.clone();
     *broken.last_mut().unwrap() ^= 1;
@@ -281,12 +281,12 @@ fn a_hanging_or_unreachable_server_is_waited_for() {
             Some((reply.status, String::new(), reply.body))
         }
     });
-    server.put("orders", &texts(&["one"]));
+    server.put("orders", &strings(&["one"]));
     wait_until("it has come", || trial.values("out.jsonl") == ["one"]);
     server.suspend();
     std::thread::sleep(Duration::from_millis(500));
     server.resume();
-    server.put("orders", &texts(&["two"]));
+    server.put("orders", &strings(&["two"]));
     wait_until("it has come as well", || trial.values("out.jsonl") == ["one", "two"]);
     running.stop();
 }
@@ -295,7 +295,7 @@ fn a_hanging_or_unreachable_server_is_waited_for() {
 fn a_recreated_stream_is_not_read() {
     let server = Kinesis::start();
     server.create("orders", 1);
-    server.put("orders", &texts(&["one"]));
+    server.put("orders", &strings(&["one"]));
     let trial = job("");
     run_to_idle(&trial, server.port());
     server.delete("orders");
@@ -469,7 +469,7 @@ mod long {
         let data: Vec<String> = (0..90).map(|n| format!("{{\"n\":{n}}}")).collect();
         for some in data.chunks(30) {
             let records: Vec<_> = some.iter().map(|data| ("k", data.as_str())).collect();
-            server.put("orders", &[("p", packed(&records))]);
+            server.put("orders", &[("p", aggregated(&records))]);
         }
         for step in ["plan.durable:4", "commit.written:6", "commit.after:9"] {
             let trial = job(&format!("rows_per_batch_max = 7\n{COLUMNS}"));
@@ -485,7 +485,7 @@ mod long {
     fn records_that_were_deleted_before_they_were_read_end_the_job() {
         let server = Kinesis::start();
         server.create("orders", 1);
-        server.put("orders", &texts(&["one"]));
+        server.put("orders", &strings(&["one"]));
         let trial = job("");
         run_to_idle(&trial, server.port());
         let forgets = |record_is_there: bool| {
@@ -501,7 +501,7 @@ mod long {
                 (status, message)
             })
         };
-        server.put("orders", &texts(&["two"]));
+        server.put("orders", &strings(&["two"]));
         // The stream may have deleted what came long ago, but has not.
         let there = forgets(true);
         run_to_idle(&trial, there.port());

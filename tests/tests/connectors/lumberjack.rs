@@ -61,11 +61,11 @@ fn event(number: u32, json: &str) -> Vec<u8> {
     [b"2J", &number.to_be_bytes()[..], &(json.len() as u32).to_be_bytes(), json.as_bytes()].concat()
 }
 
-fn packed(frames: &[u8]) -> Vec<u8> {
+fn compressed(frames: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(frames).unwrap();
-    let packed = encoder.finish().unwrap();
-    [b"2C", &(packed.len() as u32).to_be_bytes()[..], &packed].concat()
+    let compressed = encoder.finish().unwrap();
+    [b"2C", &(compressed.len() as u32).to_be_bytes()[..], &compressed].concat()
 }
 
 /// The number of the next acknowledgement; `None`: the connection has ended.
@@ -100,7 +100,7 @@ fn events_of_filebeat_become_rows() {
     let running = start(&trial);
     let mut socket = connect(port);
     let frames =
-        [event(1, "{\"number\":1}"), event(2, "none"), packed(&event(3, "{\n\"number\" : 3}")), event(9, "{}")];
+        [event(1, "{\"number\":1}"), event(2, "none"), compressed(&event(3, "{\n\"number\" : 3}")), event(9, "{}")];
     socket.write_all(&[window(4), frames.concat()].concat()).unwrap();
     assert_eq!(answer(&mut socket), Some(9), "the number of the last event");
     wait_until("all of it came", || trial.rows("out.jsonl").len() == 503 && trial.rows("bad.jsonl").len() == 1);
@@ -194,7 +194,7 @@ fn strangers_neither_delay_senders_nor_fill_memory() {
     );
     let mut running = start(&trial);
     // A hundred times the limit, compressed to little.
-    let bomb = packed(&event(1, &" ".repeat(200 << 20)));
+    let bomb = compressed(&event(1, &" ".repeat(200 << 20)));
     let large = [window(1), event(1, &" ".repeat(3 << 20))].concat();
     for (bytes, output) in [
         (b"GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_vec(), "it does not speak the protocol of Beats"),

@@ -28,8 +28,8 @@ fn run(trial: &Trial, arguments: &[&str], variables: &[(&str, &Path)]) -> Ended 
 }
 
 #[track_caller]
-fn check_output(ended: &Ended, texts: &[&str]) {
-    for word in texts {
+fn check_output(ended: &Ended, strings: &[&str]) {
+    for word in strings {
         assert!(ended.code != Some(0) && ended.stderr.contains(word), "{word}: {ended:?}");
     }
 }
@@ -83,7 +83,7 @@ fn a_helper_that_never_stops_is_killed() {
     let (trial, _) = trial(ROWS, NOTHING);
     trial.write("docker/config.json", r#"{"credsStore":"bad"}"#);
     let path = format!("{}:{}", trial.path("bin").display(), std::env::var("PATH").unwrap());
-    for (script, texts) in [
+    for (script, strings) in [
         ("sleep 1000", "docker-credential-bad did not respond within 1 s and was stopped"),
         ("sleep 1000 & echo $! >started; wait", "docker-credential-bad did not respond within 1 s and was stopped"),
         ("yes", "docker-credential-bad replied with more than 64 KiB"),
@@ -98,7 +98,7 @@ fn a_helper_that_never_stops_is_killed() {
         ];
         let variables: Vec<(&str, &Path)> = variables.iter().map(|(name, value)| (*name, value.as_path())).collect();
         let began = Instant::now();
-        check_output(&run(&trial, &SEARCH, &variables), &[texts]);
+        check_output(&run(&trial, &SEARCH, &variables), &[strings]);
         assert!(began.elapsed() < Duration::from_secs(20), "{script}");
     }
     // Its child process has exited, too.

@@ -65,7 +65,7 @@ fn expected(numbers: impl Iterator<Item = u32>) -> Vec<String> {
     numbers.map(|number| format!("line {number}")).collect()
 }
 
-fn packed(text: &str) -> Vec<u8> {
+fn compressed(text: &str) -> Vec<u8> {
     let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(text.as_bytes()).and_then(|()| packer.finish()).expect("memory takes it")
 }
@@ -92,7 +92,7 @@ fn words_are_counted_in_objects_that_arrive_while_the_job_runs() {
     server.put("in/empty.txt", "");
     let mut job = start(&trial, &[], &server);
     job.wait_until("the first object is read", |_| count("b") == 2);
-    server.put("in/c.txt.gz", packed("b c\n"));
+    server.put("in/c.txt.gz", compressed("b c\n"));
     job.wait_until("one behind it is read", |_| count("b") == 3);
     server.put("in/a.txt", "a\n");
     job.wait_until("one before it is read", |_| count("a") == 2);
@@ -117,7 +117,7 @@ fn a_large_object_is_read_completely_in_pieces() {
     let text: String = (0..9000).map(|number| line(number) + "\n").collect();
     assert!(text.len() > 12 << 20);
     server.put("in/large.txt", &text);
-    server.put("in/packed.txt.gz", packed(&text));
+    server.put("in/packed.txt.gz", compressed(&text));
     let trial = copying("bytes_per_batch_max = \"700KiB\"");
     killed(&trial, &server, "commit.after:9");
     run(&trial, &server);
@@ -133,7 +133,7 @@ const STEPS: [&str; 3] = ["plan.durable:5", "commit.written:5", "commit.after:7"
 fn objects_are_read_exactly_once() {
     let server = WeedServer::start();
     server.put("in/1.txt", lines(0..30));
-    server.put("in/2.txt.gz", packed(&lines(30..60)));
+    server.put("in/2.txt.gz", compressed(&lines(30..60)));
     for step in STEPS {
         let trial = copying("rows_per_batch_max = 7");
         killed(&trial, &server, step);

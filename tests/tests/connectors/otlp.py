@@ -1,4 +1,4 @@
-"""Sends logs, metrics and traces with the exporters of OpenTelemetry, for tests/tests/connectors/otlp.rs: where to, and how it is compressed."""
+"""Sends logs, metrics and traces with OpenTelemetry exporters, for tests/tests/connectors/otlp.rs. Arguments: endpoint and compression."""
 
 import sys
 

@@ -148,9 +148,9 @@ fn a_schema_reads_attributes_and_keeps_all_digits() {
 
 /// A body as gzip packs it.
 fn gzip(body: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    packed.write_all(body).unwrap();
-    packed.finish().unwrap()
+    let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    compressed.write_all(body).unwrap();
+    compressed.finish().unwrap()
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn invalid_requests_are_rejected_with_a_reason() {
     let port = free_port();
     let trial = job(port, "request_bytes_max = \"64KiB\"\nbytes_per_batch_max = \"64KiB\"\nrows_per_batch_max = 100");
     let running = start(&trial);
-    let packed = format!("{JSON}Content-Encoding: gzip\r\n");
+    let compressed = format!("{JSON}Content-Encoding: gzip\r\n");
     let output = |path: &str, headers: &str, body: &[u8]| {
         let reply = post(port, path, headers, body).expect("an answer");
         (reply.status, reply.body)
@@ -197,8 +197,8 @@ fn invalid_requests_are_rejected_with_a_reason() {
         ("/v1/logs", "Content-Type: application/grpc\r\n", b"x", 415, "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"),
         ("/v1/logs", &format!("{JSON}Content-Encoding: zstd\r\n"), b"x", 415, "gzip"),
         ("/v1/other", JSON, b"{}", 404, "/v1/logs, /v1/metrics, /v1/traces"),
-        ("/v1/logs", &packed, b"no gzip", 400, "cannot be decompressed"),
-        ("/v1/logs", &packed, &bomb, 413, "`request_bytes_max`"),
+        ("/v1/logs", &compressed, b"no gzip", 400, "cannot be decompressed"),
+        ("/v1/logs", &compressed, &bomb, 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, &vec![b' '; 70_000], 413, "`request_bytes_max`"),
         ("/v1/logs", JSON, many.as_bytes(), 413, "100"),
         ("/v1/logs", JSON, wide.as_bytes(), 413, "`bytes_per_batch_max`"),
@@ -234,7 +234,7 @@ fn invalid_requests_are_rejected_with_a_reason() {
     assert_eq!(output("/v1/logs", JSON, b"{}"), (200, "{}".into()));
     // A byte order mark is not part of a body.
     assert_eq!(output("/v1/logs", JSON, b"\xef\xbb\xbf{}"), (200, "{}".into()));
-    assert_eq!(output("/v1/logs", &packed, &gzip(b"\xef\xbb\xbf{}")), (200, "{}".into()));
+    assert_eq!(output("/v1/logs", &compressed, &gzip(b"\xef\xbb\xbf{}")), (200, "{}".into()));
     assert_eq!(output("/v1/traces", PROTOBUF, b""), (200, String::new()));
     assert!(trial.rows("out.jsonl").is_empty());
     running.stop();
@@ -255,8 +255,8 @@ fn a_count_out_of_range_is_a_rejected_row() {
         let within = |number: u8, inner: &[u8]| [&[number << 3 | 2, inner.len() as u8], inner].concat();
         let point = [&[4 << 3 | 1], &count.to_le_bytes()[..]].concat();
         let metric = [within(1, b"protobuf"), within(11, &within(1, &point))].concat();
-        let packed = within(1, &within(2, &within(2, &metric)));
-        for (headers, body) in [(JSON, body.as_bytes()), (PROTOBUF, &packed)] {
+        let compressed = within(1, &within(2, &within(2, &metric)));
+        for (headers, body) in [(JSON, body.as_bytes()), (PROTOBUF, &compressed)] {
             assert_eq!(post(port, "/v1/metrics", headers, body).expect("an answer").status, 200);
         }
     }
@@ -291,8 +291,8 @@ fn confirmed_rows_survive_a_kill_of_the_job() {
         let mut requests = 0;
         loop {
             requests += 1;
-            let packed = format!("{JSON}Content-Encoding: gzip\r\n");
-            if post(port, "/v1/logs", &packed, &body).is_some_and(|reply| reply.status == 200) {
+            let compressed = format!("{JSON}Content-Encoding: gzip\r\n");
+            if post(port, "/v1/logs", &compressed, &body).is_some_and(|reply| reply.status == 200) {
                 break;
             }
             if running.has_ended() {

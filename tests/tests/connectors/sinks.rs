@@ -193,9 +193,9 @@ fn csv_survives_a_round_trip() {
             "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\n{schema}\n\
              [sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\nformat = \"csv\"\n"
         ));
-        let texts = ["null", "\"\"", "\" \"", "\"a,\\\"b\\\"\\nc\"", "\"null\"", "null"];
+        let strings = ["null", "\"\"", "\" \"", "\"a,\\\"b\\\"\\nc\"", "\"null\"", "null"];
         let row = |text: &&str| if one { format!("[{text}]") } else { format!("[{text},null,\"\"]") };
-        let rows: Vec<String> = texts.iter().map(row).collect();
+        let rows: Vec<String> = strings.iter().map(row).collect();
         write.write("input.jsonl", format!("[{}]\n", rows.join(",")));
         write.run_ok(&[]);
         let read = Trial::new(&format!(

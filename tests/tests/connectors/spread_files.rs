@@ -64,7 +64,7 @@ fn by_file(trial: &Trial) -> BTreeMap<u64, Vec<u64>> {
 type Put<'a> = Box<dyn Fn(&Trial, &str, String) + 'a>;
 
 /// Where a job's files are, and the settings to reach them.
-struct FilesPlace<'a> {
+struct SpreadDir<'a> {
     /// As in the job file.
     path: String,
     settings: Vec<(String, String)>,
@@ -75,7 +75,7 @@ struct FilesPlace<'a> {
 fn files_move_between_processes_and_each_row_arrives_once_and_in_order() {
     // Directories are listed while files appear and disappear.
     let put = |trial: &Trial, name: &str, content| trial.move_in(&format!("in/{name}"), content);
-    check_moves(&FilesPlace { path: "in".into(), settings: Vec::new(), put: Box::new(put) }, 9);
+    check_moves(&SpreadDir { path: "in".into(), settings: Vec::new(), put: Box::new(put) }, 9);
 }
 
 #[test]
@@ -83,17 +83,17 @@ fn objects_of_a_bucket_move_between_processes() {
     let server = WeedServer::start();
     let put = |_: &Trial, name: &str, content| server.put(&format!("spread/{name}"), content);
     let (path, settings) = ("s3://bucket/spread".to_owned(), server.settings());
-    check_moves(&FilesPlace { path, settings, put: Box::new(put) }, 5);
+    check_moves(&SpreadDir { path, settings, put: Box::new(put) }, 5);
 }
 
 /// Files arrive while processes die, and the job continues with others.
-fn check_moves(place: &FilesPlace<'_>, rounds: u64) {
+fn check_moves(dir: &SpreadDir<'_>, rounds: u64) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut random = Random::new(seed);
     // Files are read in several batches.
     let trial = reading("rows_per_batch_max = 40\nbytes_per_batch_max = 2000\n");
-    if place.path != "in" {
-        trial.change("path = \"in\"", &format!("path = \"{}\"", place.path));
+    if dir.path != "in" {
+        trial.change("path = \"in\"", &format!("path = \"{}\"", dir.path));
         // An object is complete from the start.
         trial.change("settle = \"0s\"\n", "");
     }
@@ -104,7 +104,7 @@ fn check_moves(place: &FilesPlace<'_>, rounds: u64) {
         if processes > 1 {
             command.args(["--processes", &number, "--hosts", &addresses]);
         }
-        let mut job = Process::start(command.envs(place.settings.iter().cloned()));
+        let mut job = Process::start(command.envs(dir.settings.iter().cloned()));
         begun(&mut job);
         job
     };
@@ -113,7 +113,7 @@ fn check_moves(place: &FilesPlace<'_>, rounds: u64) {
     let mut put = |round: u64, random: &mut Random| {
         for file in 0..random.from(1, 6) {
             let (file, count) = (round * 10 + file, random.from(0, 300));
-            (place.put)(&trial, &format!("part-{file}.jsonl"), rows(file, 0..count));
+            (dir.put)(&trial, &format!("part-{file}.jsonl"), rows(file, 0..count));
             expected.insert(file, (0..count).collect());
             all += count as usize;
         }
@@ -284,7 +284,7 @@ mod long {
     fn files_of_hdfs_move_between_processes() {
         let hdfs = Hdfs::start();
         let put = |_: &Trial, name: &str, content| hdfs.put(&format!("/spread/{name}"), content);
-        check_moves(&FilesPlace { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
+        check_moves(&SpreadDir { path: hdfs.url("/spread"), settings: Vec::new(), put: Box::new(put) }, 5);
     }
 
     /// Files may have the names that positions of other sources have.

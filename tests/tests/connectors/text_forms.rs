@@ -182,7 +182,7 @@ fn damage_within_a_header_is_a_rejected_row() {
 fn bytes_are_read_and_written_in_the_configured_encoding() {
     let column = |encoding: &str| format!("schema = {{ b = {{ type = \"binary\", encoding = \"{encoding}\" }} }}");
     let json = |encoding: &str| format!("format = \"json\"\n{}", column(encoding));
-    let lines = |texts: &[&str]| texts.iter().map(|text| format!("{{\"b\":\"{text}\"}}\n")).collect::<String>();
+    let lines = |strings: &[&str]| strings.iter().map(|text| format!("{{\"b\":\"{text}\"}}\n")).collect::<String>();
     for (encoding, content, expected) in [
         ("hex", lines(&["00FF", "0ff"]), vec!["00ff"]),
         ("base64", lines(&["AP/+", "AP_-", "AA", "AA==", "A"]), vec!["00fffe", "00fffe", "00", "00"]),

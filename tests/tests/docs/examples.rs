@@ -80,11 +80,11 @@ fn word_count_from_a_dir() {
     let dir = copy_of("word-count-folder/in");
     let values = [("sources.lines.path", dir.path("in").display().to_string())];
     let mut job = run("word-count-folder/job.toml", &values, &[]);
-    let texts = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
+    let strings = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
                  umbrella 1";
-    let texts: Vec<&str> = texts.split(' ').collect();
+    let strings: Vec<&str> = strings.split(' ').collect();
     let mut expected: BTreeMap<String, i64> =
-        texts.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
+        strings.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
     job.wait_until("both files are counted", |job| shown_table(job, &["word", "n"]) == expected);
     dir.move_in("in/more.txt", "More rain\n");
     expected.insert("more".into(), 1);

@@ -170,8 +170,8 @@ fn changes_of_a_database_reach_a_page_and_survive_a_kill() {
     job.wait_until("the rows that there were are counted", |job| job.stdout().contains(&table));
 
     let serve = here(page.next("sh", "python3 -m http.server"));
-    let texts: Vec<&str> = serve.split_whitespace().collect();
-    let _pages = Process::start(Command::new(texts[0]).args(&texts[1..]).current_dir(trial.dir()));
+    let strings: Vec<&str> = serve.split_whitespace().collect();
+    let _pages = Process::start(Command::new(strings[0]).args(&strings[1..]).current_dir(trial.dir()));
     assert!(holds_within(DEADLINE, || std::net::TcpStream::connect(("127.0.0.1", served)).is_ok()));
     let mut browser = Browser::start();
     browser.send_command("visit", json!({ "url": format!("http://127.0.0.1:{served}/") }));

@@ -176,8 +176,8 @@ fn the_layouts_are_those_of_the_page() {
     let mut message = Vec::new();
     for row in table("| record | bytes |") {
         let [record, bytes, alignment, fields] = &row[..] else { panic!("{row:?}") };
-        let texts = quoted(record);
-        let interface = match (texts[0], texts.get(1).copied()) {
+        let strings = quoted(record);
+        let interface = match (strings[0], strings.get(1).copied()) {
             (_, Some("transform")) => "transformer",
             ("groups", Some("update")) | ("updated", None) => "updater",
             ("due-times", None) => "timers",
@@ -189,7 +189,7 @@ fn the_layouts_are_those_of_the_page() {
         };
         let is_it = |(_, interface_of): &(_, &wit_parser::Interface)| interface_of.name.as_deref() == Some(interface);
         let (_, found) = resolve.interfaces.iter().find(is_it).expect(interface);
-        let id = found.types[texts[0]];
+        let id = found.types[strings[0]];
         let TypeDefKind::Record(of) = &resolve.types[id].kind else { panic!("{record} is no record") };
         let ty = Type::Id(id);
         assert_eq!(sizes.size(&ty).size_wasm32().to_string(), *bytes, "{record}");
@@ -198,7 +198,7 @@ fn the_layouts_are_those_of_the_page() {
         let places =
             of.fields.iter().zip(places).map(|(field, (at, _))| format!("`{}` {}", field.name, at.size_wasm32()));
         assert_eq!(places.collect::<Vec<_>>().join(", "), *fields, "{record}");
-        message.push(format!("{interface} {}", texts[0]));
+        message.push(format!("{interface} {}", strings[0]));
     }
     for (_, interface) in &resolve.interfaces {
         for (name, id) in &interface.types {
@@ -216,13 +216,13 @@ fn other_modules_are_rejected() {
     trial.write("empty.wat", "(module)");
     trial.write("broken.wat", "(module\n  (func (export \"a\") (result i32) i64.const 1 nonsense))");
     trial.write("component.wat", "(component)");
-    for (file, texts) in [
+    for (file, strings) in [
         ("empty.wat", "describe"),
         ("broken.wat", "broken.wat:2:47"),
         ("component.wat", "is not a core WebAssembly module"),
         ("missing.wat", "cannot read missing.wat"),
     ] {
         let message = rejection(&trial, file, "transform");
-        assert!(message.contains(file) && message.contains(texts), "{file}: {message}");
+        assert!(message.contains(file) && message.contains(strings), "{file}: {message}");
     }
 }

@@ -73,7 +73,7 @@ impl Server {
     #[track_caller]
     fn works(&self) {
         let mut stream = self.hello("split-words", json!({}));
-        let (header, tables) = call(&mut stream, json!({}), &[texts("value", &["a b"])]);
+        let (header, tables) = call(&mut stream, json!({}), &[strings("value", &["a b"])]);
         assert_eq!(header, json!({ "made": {} }));
         assert_eq!(rows(&tables[0]), [["a"], ["b"]]);
     }
@@ -117,16 +117,16 @@ fn table(batch: &RecordBatch) -> Vec<u8> {
     writer.into_inner().unwrap()
 }
 
-fn texts(name: &str, values: &[&str]) -> Vec<u8> {
+fn strings(name: &str, values: &[&str]) -> Vec<u8> {
     let schema = Schema::new(vec![Field::new(name, DataType::Utf8, true)]);
     table(&RecordBatch::try_new(Arc::new(schema), vec![Arc::new(StringArray::from(values.to_vec()))]).unwrap())
 }
 
 fn with_numbers((text, number): (&str, &str), values: &[(&str, i64)]) -> Vec<u8> {
     let schema = Schema::new(vec![Field::new(text, DataType::Utf8, true), Field::new(number, DataType::Int64, true)]);
-    let texts = StringArray::from_iter_values(values.iter().map(|(text, _)| *text));
+    let strings = StringArray::from_iter_values(values.iter().map(|(text, _)| *text));
     let numbers = Int64Array::from_iter_values(values.iter().map(|(_, number)| *number));
-    table(&RecordBatch::try_new(Arc::new(schema), vec![Arc::new(texts), Arc::new(numbers)]).unwrap())
+    table(&RecordBatch::try_new(Arc::new(schema), vec![Arc::new(strings), Arc::new(numbers)]).unwrap())
 }
 
 /// The values of a table as strings.
@@ -158,7 +158,7 @@ fn error(response: &(Value, Vec<Vec<u8>>), kind: &str, phrase: &str) {
 fn plugins_of_all_worlds_are_called() {
     let server = Server::start(&[]);
     let mut split = server.hello("split-words", json!({ "config": { "lowercase": true }, "function": "process" }));
-    let (_, made) = call(&mut split, json!({}), &[texts("value", &["To be", "OR"])]);
+    let (_, made) = call(&mut split, json!({}), &[strings("value", &["To be", "OR"])]);
     assert_eq!((rows(&made[0]), made.len()), (vec![vec!["be".into()], vec!["or".into()], vec!["to".into()]], 2));
 
     let mut sum = server.hello("sum", json!({ "config": { "column": "n" }, "key": ["shop"] }));
@@ -168,15 +168,15 @@ fn plugins_of_all_worlds_are_called() {
     // The states of keys, as columns or as bytes, are kept by the caller.
     for states in ["columns", "bytes"] {
         let mut count = server.hello("running-count", json!({ "key": ["word"], "states": states }));
-        let (_, made) = call(&mut count, json!({}), &[texts("word", &["to", "be", "to"])]);
+        let (_, made) = call(&mut count, json!({}), &[strings("word", &["to", "be", "to"])]);
         assert_eq!(rows(&made[0]), [["be", "1"], ["to", "2"]]);
         let state = if states == "bytes" { "Binary" } else { "2" };
         assert_eq!(rows(&made[2])[1], ["to", state]);
-        let again = [texts("word", &["to"]), made[2].clone(), made[3].clone()];
+        let again = [strings("word", &["to"]), made[2].clone(), made[3].clone()];
         let (_, made) = call(&mut count, json!({}), &again);
         assert_eq!((rows(&made[0]), rows(&made[2]).len()), (vec![vec!["to".into(), "3".into()]], 2));
         // Without the kept state it starts from scratch.
-        let (_, made) = call(&mut count, json!({}), &[texts("word", &["to"]), Vec::new(), Vec::new()]);
+        let (_, made) = call(&mut count, json!({}), &[strings("word", &["to"]), Vec::new(), Vec::new()]);
         assert_eq!(rows(&made[0]), [["to", "1"]]);
     }
 }
@@ -185,19 +185,19 @@ fn plugins_of_all_worlds_are_called() {
 fn errors_of_plugins_and_calls_have_a_kind() {
     let server = Server::start(&[]);
     let mut poison = server.hello("poison", json!({ "limits": { "time": "1s" } }));
-    let failed = call(&mut poison, json!({}), &[texts("value", &["a", "panic", "b"])]);
+    let failed = call(&mut poison, json!({}), &[strings("value", &["a", "panic", "b"])]);
     error(&failed, "plugin", "stage `poison`: plugin poison 0.1.0");
-    error(&call(&mut poison, json!({}), &[texts("value", &["loop"])]), "plugin", "time limit of 1s");
+    error(&call(&mut poison, json!({}), &[strings("value", &["loop"])]), "plugin", "time limit of 1s");
     // The connection stays usable.
-    assert_eq!(rows(&call(&mut poison, json!({}), &[texts("value", &["b"])]).1[0]), [["b"]]);
+    assert_eq!(rows(&call(&mut poison, json!({}), &[strings("value", &["b"])]).1[0]), [["b"]]);
     let mut rejecting = server.hello("poison", json!({ "on_error": "reject" }));
-    let (_, made) = call(&mut rejecting, json!({}), &[texts("value", &["a", "panic", "b"])]);
+    let (_, made) = call(&mut rejecting, json!({}), &[strings("value", &["a", "panic", "b"])]);
     assert_eq!((rows(&made[0]).len(), &*rows(&made[1])[0][0]), (2, "panic"));
 
-    error(&call(&mut poison, json!({}), &[texts("word", &["a"])]), "usage", "reads a column `value`");
+    error(&call(&mut poison, json!({}), &[strings("word", &["a"])]), "usage", "reads a column `value`");
     error(&call(&mut poison, json!({}), &[]), "usage", "0 tables, but one is required");
     error(&call(&mut poison, json!({}), &[b"no table".to_vec()]), "usage", "not an Arrow IPC stream");
-    let whole = texts("value", &["a"]);
+    let whole = strings("value", &["a"]);
     error(&call(&mut poison, json!({}), &[whole[..whole.len() - 9].to_vec()]), "usage", "breaks off");
     for (name, more, kind, phrase) in [
         ("split-words", json!({ "plugin": "plugins/there-is-none" }), "usage", "plugin not found"),
@@ -212,12 +212,12 @@ fn errors_of_plugins_and_calls_have_a_kind() {
         let mut response = (server.say_hello(&mut stream, name, more), Vec::new());
         // An invalid config is detected when rows arrive.
         if response.0.get("ready").is_some() {
-            response = call(&mut stream, json!({}), &[texts("value", &["a"])]);
+            response = call(&mut stream, json!({}), &[strings("value", &["a"])]);
         }
         error(&response, kind, phrase);
     }
     let mut count = server.hello("running-count", json!({ "key": ["word"], "states": "bytes" }));
-    let states = [texts("word", &["a"]), with_numbers(("word", "state"), &[("a", 1)])];
+    let states = [strings("word", &["a"]), with_numbers(("word", "state"), &[("a", 1)])];
     error(&call(&mut count, json!({}), &states), "usage", "no binary column `state`");
     server.works();
 }
@@ -260,16 +260,16 @@ fn strangers_do_no_harm() {
     // One client that sends nothing, one that disconnects in the middle, one that does not read its response.
     let silent = server.connect();
     let mut broken = server.hello("split-words", json!({}));
-    broken.write_all(&frame(&json!({ "call": {} }), &[texts("value", &["a"])])[..40]).unwrap();
+    broken.write_all(&frame(&json!({ "call": {} }), &[strings("value", &["a"])])[..40]).unwrap();
     drop(broken);
     let mut deaf = server.hello("split-words", json!({}));
-    let large = texts("value", &[&"a ".repeat(100_000)]);
+    let large = strings("value", &[&"a ".repeat(100_000)]);
     deaf.write_all(&frame(&json!({ "call": {} }), &[large])).unwrap();
     server.works();
     drop((silent, deaf));
     // Responses have the same limit as calls.
     let mut stream = server.hello("split-words", json!({}));
-    let many = texts("value", &[&"a ".repeat(400_000)]);
+    let many = strings("value", &[&"a ".repeat(400_000)]);
     error(&call(&mut stream, json!({}), &[many]), "usage", "send fewer rows at a time");
     // No more connections than configured.
     let mut held = Vec::new();
@@ -328,7 +328,7 @@ fn incomplete_frames_share_a_memory_limit() {
 fn work_for_a_disconnected_client_is_canceled() {
     let server = Server::start(&[]);
     let mut poison = server.hello("poison", json!({ "limits": { "time": "10m" } }));
-    poison.write_all(&frame(&json!({ "call": {} }), &[texts("value", &["loop"])])).unwrap();
+    poison.write_all(&frame(&json!({ "call": {} }), &[strings("value", &["loop"])])).unwrap();
     // Another one does not wait for it.
     server.works();
     drop(poison);

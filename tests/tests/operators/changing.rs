@@ -279,7 +279,7 @@ fn numbers(rows: &[Row], column: usize) -> Vec<i64> {
     rows.iter().filter_map(|row| row[column].as_i64()).collect()
 }
 
-fn texts(rows: &[Row], column: usize) -> BTreeSet<String> {
+fn strings(rows: &[Row], column: usize) -> BTreeSet<String> {
     rows.iter().filter_map(|row| row[column].as_str().map(str::to_owned)).collect()
 }
 
@@ -299,7 +299,7 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
         let high = rows.iter().filter(|row| row[2].as_i64() > Some(2)).filter_map(|row| row[3].as_i64()).max();
         let sum = (!v.is_empty()).then(|| v.iter().sum::<i64>());
         let mean = (!c.is_empty()).then(|| c.iter().sum::<i64>() as f64 / c.len() as f64);
-        let w = texts(rows, 0);
+        let w = strings(rows, 0);
         vec![
             rows[0][1].clone(),
             json!(rows.len()),
@@ -333,7 +333,7 @@ fn expected(inputs: &Inputs) -> BTreeMap<&'static str, Table> {
     };
     tables.insert("counts", Table(by(&tables["full"].0, 0).values().map(count).collect()));
     let inner = &tables["inner"].0;
-    let (least, maximum) = (texts(inner, 2).first().cloned(), numbers(inner, 1).into_iter().max());
+    let (least, maximum) = (strings(inner, 2).first().cloned(), numbers(inner, 1).into_iter().max());
     tables.insert("whole", Table(vec![vec![json!(inner.len()), json!(least), json!(maximum)]]));
     let (latest, by_time): (Vec<Row>, Vec<Row>) =
         (inputs.latest.values().cloned().collect(), inputs.by_time.values().cloned().collect());
@@ -355,11 +355,11 @@ fn query_results(behind: &[Row]) -> (Vec<Row>, Vec<Row>, Vec<Row>) {
         let v = numbers(&rows, 2);
         let some: Vec<Row> = rows.iter().filter(|row| row[2].as_i64() > Some(1)).cloned().collect();
         let sum = (!v.is_empty()).then(|| v.iter().sum::<i64>());
-        asked.push(vec![json!(part), json!(rows.len()), json!(sum), json!(texts(&some, 0).first())]);
+        asked.push(vec![json!(part), json!(rows.len()), json!(sum), json!(strings(&some, 0).first())]);
     }
     let counts: BTreeSet<u64> = asked.iter().filter_map(|row| row[1].as_u64()).collect();
     let first = counts.into_iter().rev().take(2).map(|n| vec![json!(n)]).collect();
-    let whole = (!behind.is_empty()).then(|| vec![json!(behind.len() + 1), json!(texts(behind, 0).last())]);
+    let whole = (!behind.is_empty()).then(|| vec![json!(behind.len() + 1), json!(strings(behind, 0).last())]);
     (asked, first, whole.into_iter().collect())
 }
 

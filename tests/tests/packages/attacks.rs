@@ -9,7 +9,7 @@ mod goods;
 mod kept;
 mod signatures;
 
-use case::{Place, WAYS, Way};
+use case::{WAYS, Way, Workspace};
 use goods::Goods;
 use millstream_tests::LyingRegistry;
 
@@ -21,15 +21,15 @@ fn without_a_lie_everything_succeeds() {
     let registry = LyingRegistry::start(move |requests| served.answer(requests));
     let address = format!("oci://{}/team", registry.host());
     for way in WAYS {
-        Place::new("").attempt(way, &address, &goods).check_ok();
+        Workspace::new("").attempt(way, &address, &goods).check_ok();
     }
-    let place = Place::new("");
-    place.attempt(Way::Add, &address, &goods).check_ok();
+    let workspace = Workspace::new("");
+    workspace.attempt(Way::Add, &address, &goods).check_ok();
     drop(registry);
-    place.run(&["run", "job.toml"]).check_ok();
-    assert_eq!(place.trial.rows("out.jsonl").len(), 3);
+    workspace.run(&["run", "job.toml"]).check_ok();
+    assert_eq!(workspace.trial.rows("out.jsonl").len(), 3);
 
-    let dir = Place::new("");
+    let dir = Workspace::new("");
     goods.write(&dir.trial.path("registry"));
     for way in WAYS {
         dir.attempt(way, &dir.trial.path("registry").display().to_string(), &goods).check_ok();

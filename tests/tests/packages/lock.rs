@@ -1,7 +1,7 @@
 //! Packages in jobs: what `millstream add` pins is what runs, wherever the bytes are fetched from, and nothing else.
 
 use millstream::internals::package::facts::PackageFacts;
-use millstream::internals::package::manifest::PackedPackage;
+use millstream::internals::package::manifest::EncodedPackage;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
 use millstream_tests::{Ended, Feeder, Process, RegistryServer, Trial, plugin, root, wait_until};
 use serde_json::{Value, json};
@@ -392,7 +392,7 @@ fn a_remote_registry_is_needed_once() {
     // The tag is moved: it gets the manifest of another version.
     let component = as_version("split-words", "0.8.0");
     let facts = PackageFacts::read(&component, "0.8.0").expect("it is a component");
-    let manifest = PackedPackage::pack(component, &facts).expect("it is a package").manifest;
+    let manifest = EncodedPackage::pack(component, &facts).expect("it is a package").manifest;
     put_manifest(&server.host(), "/v2/team/split-words/manifests/0.7.0", &manifest);
     check_rejected(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
     let another = trial.path("another");

@@ -2,10 +2,11 @@
 
 use millstream::internals::digest::Digest;
 use millstream::internals::package::facts::PackageFacts;
-use millstream::internals::package::manifest::PackedPackage;
+use millstream::internals::package::manifest::EncodedPackage;
 use millstream::internals::registry::Registry;
 use millstream_tests::{
-    Answer, Asked, Ended, LyingRegistry, Process, RegistryOptions, RegistryServer, Then, Trial, plugin, root,
+    Ended, LyingRegistry, LyingRequest, LyingResponse, Process, RegistryOptions, RegistryServer, Then, Trial, plugin,
+    root,
 };
 use oci_client::Reference;
 use oci_client::client::{ClientConfig, ClientProtocol};
@@ -46,9 +47,10 @@ fn run_failing(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) ->
 }
 
 /// A built plugin of the project, as a component and as it is pushed.
-fn split_words() -> (Vec<u8>, PackedPackage) {
+fn split_words() -> (Vec<u8>, EncodedPackage) {
     let component = std::fs::read(plugin("split-words").join("split-words.wasm")).unwrap();
-    let made = PackedPackage::pack(component.clone(), &PackageFacts::read(&component, "split-words").unwrap()).unwrap();
+    let made =
+        EncodedPackage::pack(component.clone(), &PackageFacts::read(&component, "split-words").unwrap()).unwrap();
     (component, made)
 }
 
@@ -240,7 +242,7 @@ fn a_directory_of_built_plugins_is_a_registry() {
 }
 
 /// The value of a header of a request.
-fn header<'a>(request: &'a Asked, name: &str) -> &'a str {
+fn header<'a>(request: &'a LyingRequest, name: &str) -> &'a str {
     let lines = request.head.lines().filter_map(|line| line.split_once(": "));
     lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
 }
@@ -250,14 +252,15 @@ fn with_tokens(token: &'static str) -> LyingRegistry {
     LyingRegistry::start(move |request| {
         let host = header(request, "host");
         let is_alice = header(request, "authorization") == "Basic YWxpY2U6c2VjcmV0";
-        let denied = |challenge: &str| Answer::new(401, "application/json", b"{}").with("WWW-Authenticate", challenge);
+        let denied =
+            |challenge: &str| LyingResponse::new(401, "application/json", b"{}").with("WWW-Authenticate", challenge);
         match request.path.split('?').next().unwrap_or_default() {
             "/token" if is_alice => {
-                Answer::new(200, "application/json", format!(r#"{{"token":"{token}"}}"#).as_bytes())
+                LyingResponse::new(200, "application/json", format!(r#"{{"token":"{token}"}}"#).as_bytes())
             }
             "/token" => denied("Basic"),
             "/v2/_catalog" if header(request, "authorization") == format!("Bearer {token}") => {
-                Answer::new(200, "application/json", br#"{"repositories":[]}"#)
+                LyingResponse::new(200, "application/json", br#"{"repositories":[]}"#)
             }
             _ => denied(&format!(r#"Bearer realm="http://{host}/token",service="tests""#)),
         }
@@ -297,7 +300,7 @@ fn a_login_goes_to_its_registry_only() {
         let seen = heads.clone();
         let elsewhere = LyingRegistry::start(move |request| {
             seen.lock().unwrap().push(request.head.clone());
-            Answer::new(201, "text/plain", b"").with("Location", "/done")
+            LyingResponse::new(201, "text/plain", b"").with("Location", "/done")
         });
         // The same host by another name is another origin, as in a browser.
         for other in [elsewhere.host(), elsewhere.host().replace("127.0.0.1", "localhost")] {
@@ -306,11 +309,13 @@ fn a_login_goes_to_its_registry_only() {
                 let host = header(request, "host");
                 let path = request.path.split('?').next().unwrap_or_default();
                 match (request.method.as_str(), path) {
-                    (_, "/token") => Answer::new(200, "application/json", br#"{"token":"t0ken"}"#),
-                    _ if header(request, "authorization") != known => Answer::new(401, "application/json", b"{}")
-                        .with("WWW-Authenticate", &challenge.replace("HOST", host)),
-                    ("POST", _) => Answer::new(202, "text/plain", b"").with("Location", &away),
-                    _ => Answer::missing(),
+                    (_, "/token") => LyingResponse::new(200, "application/json", br#"{"token":"t0ken"}"#),
+                    _ if header(request, "authorization") != known => {
+                        LyingResponse::new(401, "application/json", b"{}")
+                            .with("WWW-Authenticate", &challenge.replace("HOST", host))
+                    }
+                    ("POST", _) => LyingResponse::new(202, "text/plain", b"").with("Location", &away),
+                    _ => LyingResponse::missing(),
                 }
             });
             let trial = Trial::new("");
@@ -332,21 +337,21 @@ fn a_login_goes_to_its_registry_only() {
 #[test]
 fn registries_that_flood_stall_or_redirect_are_abandoned() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
-    let cases: [(Answer, &str); 5] = [
-        (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent too much"),
-        (Answer::raw(HEAD).then(Then::Stall), " seconds"),
+    let cases: [(LyingResponse, &str); 5] = [
+        (LyingResponse::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent too much"),
+        (LyingResponse::raw(HEAD).then(Then::Stall), " seconds"),
         (
-            Answer::redirect("http://192.0.2.1/x"),
+            LyingResponse::redirect("http://192.0.2.1/x"),
             "redirects to an address without TLS (http://), which is not followed",
         ),
-        (Answer::redirect("file:///etc/passwd"), "replied with HTTP status 307\n"),
-        (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
+        (LyingResponse::redirect("file:///etc/passwd"), "replied with HTTP status 307\n"),
+        (LyingResponse::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
     ];
     for (response, expected) in cases {
         let trial = Trial::new("");
         let server = LyingRegistry::start(move |request| match request.path.contains("/manifests/") {
             true => response.clone(),
-            false => Answer::new(200, "application/json", b"{}"),
+            false => LyingResponse::new(200, "application/json", b"{}"),
         });
         let registry = format!("oci://{}/team", server.host());
         let settings = [("MILLSTREAM_REGISTRY_SECONDS", Path::new("20"))];
@@ -359,7 +364,7 @@ fn registries_that_flood_stall_or_redirect_are_abandoned() {
 
 /// A registry that lists the referrers of a package itself: `count` signatures of that package, one of another package, and
 /// something that is not a signature.
-fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
+fn with_referrers(package: &EncodedPackage, count: usize) -> LyingRegistry {
     const KIND: &str = "application/vnd.millstream.signature.v1+json";
     const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     let descriptor = |kind: &str, content: &[u8]| json!({ "mediaType": kind, "digest": Digest::compute(content), "size": content.len() });
@@ -390,10 +395,10 @@ fn with_referrers(package: &PackedPackage, count: usize) -> LyingRegistry {
         let path = request.path.split('?').next().unwrap_or_default();
         let file = files.iter().find(|(digest, _)| path.ends_with(&digest.to_string()));
         match file {
-            _ if path == "/v2/" => Answer::new(200, "application/json", b"{}"),
-            _ if path == listed => Answer::new(200, "application/json", index.to_string().as_bytes()),
-            Some((_, content)) => Answer::new(200, MANIFEST, content),
-            None => Answer::missing(),
+            _ if path == "/v2/" => LyingResponse::new(200, "application/json", b"{}"),
+            _ if path == listed => LyingResponse::new(200, "application/json", index.to_string().as_bytes()),
+            Some((_, content)) => LyingResponse::new(200, MANIFEST, content),
+            None => LyingResponse::missing(),
         }
     })
 }

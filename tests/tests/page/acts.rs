@@ -1,6 +1,6 @@
 //! Actions of the page on a job: retry rejected rows, and replace the version of a plugin.
 
-use millstream_tests::page::Seen;
+use millstream_tests::page::PageAddress;
 use millstream_tests::{Feeder, Process, Trial, plugin, write_varied};
 use serde_json::Value;
 
@@ -38,21 +38,21 @@ fn picking(kept: &str) -> Trial {
 }
 
 /// Waits until the last action is over; returns it.
-fn wait_for_action(page: &Seen, number: u64) -> Value {
+fn wait_for_action(page: &PageAddress, number: u64) -> Value {
     let requests = |view: &Value| view["asked"].as_array().unwrap().iter().find(|one| one["number"] == number).cloned();
     let view = page.wait_for_json("", |view| requests(view).is_some_and(|one| one["ended_us"].is_i64()));
     requests(&view).unwrap()
 }
 
 /// Requests an action, and waits until it is over.
-fn run_action(page: &Seen, path: &str) -> Value {
+fn run_action(page: &PageAddress, path: &str) -> Value {
     let reply = page.post(path);
     assert_eq!(reply.status, 200, "{path}: {reply:?}");
     let output: Value = serde_json::from_str(&reply.body).unwrap();
     wait_for_action(page, output["asked"].as_u64().unwrap())
 }
 
-fn check_rejected(page: &Seen, path: &str, status: u16, message: &str) {
+fn check_rejected(page: &PageAddress, path: &str, status: u16, message: &str) {
     let reply = page.post(path);
     assert!(reply.status == status && reply.body.contains(message), "{path}: {reply:?}");
 }
@@ -65,7 +65,7 @@ fn part<'a>(view: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn rejected_rows_are_retried_from_the_page() {
     let trial = picking("[sinks.kept]\nfrom = \"pick.rejected\"\nkind = \"files\"\npath = \"kept\"\nformat = \"json\"");
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     let rejected = |view: &Value| view["status"]["stages"][0]["rejected"].as_u64();
     let view = page.wait_for_json("", |view| rejected(view) == Some(1) && view["status"]["sinks"][1]["rows"] == 1);
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!(["kept"]));
@@ -92,7 +92,7 @@ fn rejected_rows_are_retried_from_the_page() {
 #[test]
 fn rows_that_no_sink_keeps_as_files_cannot_be_retried_and_the_page_says_so() {
     let trial = picking("");
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     let view = page.wait_for_json("", |view| view["status"]["stages"][0]["rejected"] == 1);
     assert_eq!(part(&view, "pick")["retries_from"], serde_json::json!([]));
     let output = run_action(&page, "/retry?stage=pick");
@@ -102,7 +102,7 @@ fn rows_that_no_sink_keeps_as_files_cannot_be_retried_and_the_page_says_so() {
         "{output}"
     );
     job.stop();
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     page.wait_for_json("", |view| view["state"] == "running");
     for path in ["/retry?stage=pick", "/upgrade?stage=pick&to=0.2.0", "/drop?upgrade=1"] {
         check_rejected(&page, path, 403, "--ui-actions");
@@ -152,7 +152,7 @@ fn an_upgrade_with_a_shadow_is_requested_and_shown_on_the_page() {
     let feeder = Feeder::start(line);
     let trial = job_with_stage(feeder.port());
     write_varied("varied", "plus", &trial.path("new.wasm"));
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
 
     // The progress of both is visible.
@@ -197,7 +197,7 @@ fn upgrades_that_need_consent_or_a_path_elsewhere_are_rejected_with_the_command(
     let trial = job_with_stage(feeder.port());
     std::fs::copy(plugin("picky").join("picky.wasm"), trial.path("other.wasm")).unwrap();
     write_varied("varied", "plus", &elsewhere.path("new.wasm"));
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
     let output = run_action(&page, "/upgrade?stage=made&to=other.wasm");
     assert_eq!(output["failed"], true);
@@ -243,7 +243,7 @@ fn a_source_is_upgraded_from_the_page() {
     trial.write("old.wasm", &component);
     // A section without effect: other bytes, the same functions.
     trial.write("new.wasm", [component.as_slice(), &[0, 5, 4, b'n', b'o', b't', 1]].concat());
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
     check_rejected(&page, "/upgrade?stage=n&to=new.wasm", 404, "the job has no stage `n`");
     check_rejected(&page, "/upgrade?stage=sinks.n&to=new.wasm", 404, "the job has no sink `n`");

@@ -3,7 +3,7 @@
 mod browser;
 mod prometheus;
 
-use millstream_tests::page::{Seen, head, news};
+use millstream_tests::page::{PageAddress, head, news};
 use millstream_tests::{DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, root, signal};
 use regex::Regex;
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn simple(more: &str) -> Trial {
 #[test]
 fn the_page_requires_the_token_and_its_own_host_name() {
     let trial = simple("");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let (host, bearer) = (page.host(), page.bearer());
     assert_eq!(page.send_request("GET", "/", &host, &[]).status, 401);
     assert_eq!(page.send_request("GET", "/?token=0123456789abcdef", &host, &[]).status, 401);
@@ -114,7 +114,7 @@ fn a_page_can_be_disabled_and_other_machines_need_a_chosen_token() {
     let mut job = Process::start(&mut trial.isolated_command(&arguments));
     job.wait_for_stderr("page: http://0.0.0.0:");
     assert!(!job.stderr().contains("0123456789abcdefgh"), "{}", job.stderr());
-    let page = Seen { port, token: "0123456789abcdefgh".into() };
+    let page = PageAddress { port, token: "0123456789abcdefgh".into() };
     assert_eq!(page.get("/metrics").status, 200);
     assert_eq!(page.send_request("GET", "/metrics", "evil.example", &[&page.bearer()]).status, 421);
     job.stop();
@@ -124,7 +124,7 @@ fn a_page_can_be_disabled_and_other_machines_need_a_chosen_token() {
 fn the_api_follows_the_rows() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\n{\"name\":\"b\",\"n\":2}\n");
     let view = page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(2));
     assert_eq!(
@@ -191,7 +191,7 @@ fn the_hottest_keys_and_the_largest_key_groups_are_shown() {
         format!("{{\"name\":\"{name}\",\"n\":1}}")
     });
     let trial = job(feeder.port(), "");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let parts = |view: &Value| view["graph"]["parts"].as_array().unwrap().clone();
     let totals = |view: &Value| {
         let place = parts(view).iter().position(|part| part["name"] == "totals");
@@ -222,7 +222,7 @@ fn the_hottest_keys_and_the_largest_key_groups_are_shown() {
 fn an_open_page_continues_when_the_job_is_killed() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
-    let (mut job, page) = Seen::start(&trial, &[]);
+    let (mut job, page) = PageAddress::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\n");
     page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() >= Some(1));
     let path = format!("/api/v1/jobs/{}/events", page.id());
@@ -254,7 +254,7 @@ fn an_open_page_continues_when_the_job_is_killed() {
 #[test]
 fn a_connection_may_be_idle_for_a_while_but_a_head_must_not_take_long() {
     let trial = simple("");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let connect = || {
         let stream = TcpStream::connect(page.host()).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -274,7 +274,7 @@ fn a_connection_may_be_idle_for_a_while_but_a_head_must_not_take_long() {
 fn the_content_of_a_row_stays_text() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let hostile = "</script><script>alert(1)</script> \\u202e \\u0007 \\u001b[31m data:\\n\\nevent: x";
     nc.say(&format!("{{\"name\":\"{hostile}\",\"n\":\"{hostile}\"}}\n"));
     let refused = page.wait_for_json("/refused", |rows| rows[0].is_object());
@@ -294,13 +294,13 @@ fn the_content_of_a_row_stays_text() {
 #[test]
 fn a_job_is_stopped_from_the_page_only_if_permitted() {
     let trial = simple("");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let path = format!("/api/v1/jobs/{}/stop", page.id());
     let own = format!("Origin: http://{}", page.host());
     let reply = page.send_request("POST", &path, &page.host(), &[&page.bearer(), &own]);
     assert!(reply.status == 403 && reply.body.contains("--ui-actions"), "{reply:?}");
     job.stop();
-    let (job, page) = Seen::start(&trial, &["--ui-actions"]);
+    let (job, page) = PageAddress::start(&trial, &["--ui-actions"]);
     page.wait_for_json("", |view| view["status"]["sinks"][0]["rows"].as_u64() > Some(0));
     for (headers, status) in [(vec![own.as_str()], 403), (vec![page.bearer().as_str()], 403)] {
         assert_eq!(page.send_request("POST", &path, &page.host(), &headers).status, status, "{headers:?}");
@@ -315,13 +315,13 @@ fn a_job_is_stopped_from_the_page_only_if_permitted() {
 #[test]
 fn one_page_shows_all_jobs_of_a_user() {
     let (trial, other) = (simple(""), simple(""));
-    let (first, _) = Seen::start(&trial, &[]);
+    let (first, _) = PageAddress::start(&trial, &[]);
     let mut command = other.command(&["run", "job.toml", "--no-ui"]);
     let mut second = Process::start(command.env("XDG_RUNTIME_DIR", trial.dir()));
     second.wait_until("it runs", |second| second.stderr().contains("the job keeps no checkpoints"));
     // Jobs of other tests have their sockets in the common directory.
     let mut ui = Process::start(trial.isolated_command(&["ui"]).env("TMPDIR", trial.dir()));
-    let page = Seen::of(&mut ui);
+    let page = PageAddress::of(&mut ui);
     let list = || -> Value { serde_json::from_str(&page.get("/api/v1/jobs").body).unwrap() };
     let both = holds_within(DEADLINE, || list()["jobs"].as_array().unwrap().len() == 2);
     assert!(both, "{}", list());
@@ -355,7 +355,7 @@ fn logs_are_json_if_requested() {
 }
 
 /// The `/metrics` of a job with all features.
-fn metrics(page: &Seen) -> String {
+fn metrics(page: &PageAddress) -> String {
     let reply = page.get("/metrics");
     assert!(reply.header("content-type").unwrap().starts_with("application/openmetrics-text"), "{reply:?}");
     reply.body
@@ -365,7 +365,7 @@ fn metrics(page: &Seen) -> String {
 fn every_metric_of_dashboard_and_alerts_exists() {
     let port = free_port();
     let (mut nc, trial) = (Process::nc(port), job(port, ""));
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     nc.say("{\"name\":\"a\",\"n\":1}\nno json\n");
     page.wait_for_json("", |view| {
         view["checkpoints"][0].is_object() && view["status"]["sinks"][0]["rows"].as_u64() >= Some(1)

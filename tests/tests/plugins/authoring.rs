@@ -535,7 +535,7 @@ mod long {
         assert!(failed.stderr.contains(output), "{}", failed.stderr);
         assert_eq!(made(), 1, "{}", fs::read_to_string(&calls).unwrap());
         change("a/a.py", "import nowhere\n", "");
-        change("a/sdk/millstream/log.py", "Words for the operator.", "Words for operators.");
+        change("a/sdk/millstream/log.py", "Log messages for operators.", "Log messages for all operators.");
         runs(&trial, &["build", "a"]);
         assert_eq!(made(), 2, "the SDK is another");
     }

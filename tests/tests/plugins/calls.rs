@@ -72,7 +72,7 @@ pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, row
             outcome.batches.push((cogrouped.rows, description.output.clone()));
         }
         World::Aggregate => {
-            let refusals = caller.refused(CONTEXT, rows)?;
+            let refusals = caller.find_rejected(CONTEXT, rows)?;
             outcome.refused = refused(&refusals);
             let keep: BooleanArray =
                 (0..rows.num_rows() as u32).map(|row| Some(!outcome.refused.contains(&row))).collect();

@@ -16,8 +16,8 @@ fn names_in(dir: &Path) -> BTreeSet<String> {
 /// The worlds of a released version, from its WIT.
 fn worlds(version: &str) -> BTreeSet<String> {
     let dir = root().join("wit/released").join(version);
-    let texts = names_in(&dir).into_iter().map(|name| fs::read_to_string(dir.join(name)).unwrap());
-    let all: String = texts.collect();
+    let strings = names_in(&dir).into_iter().map(|name| fs::read_to_string(dir.join(name)).unwrap());
+    let all: String = strings.collect();
     let worlds = all.lines().filter_map(|line| line.strip_prefix("world ")?.strip_suffix(" {"));
     worlds.map(String::from).collect()
 }

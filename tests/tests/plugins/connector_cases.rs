@@ -177,7 +177,7 @@ fn errors_of_a_sink_are_found() {
     again("> BEGIN {_}\n", "");
     fails(&trial, &[], "peer `server`: no rule of server.txt matches what the plugin sent: BEGIN 1");
     again("> COMMIT {last}\n< LAST {last}", "> COMMIT {_}\n< WHAT");
-    fails(&trial, &[], "the server says `WHAT` (3 more times, without a batch in between)");
+    fails(&trial, &[], "the server replied `WHAT` (3 more times, without a batch in between)");
     // A sink that drops its data: only a plugin that is opened again notices it.
     again("> COMMIT {last}\n< LAST {last}", "> COMMIT {batch}\n< LAST {batch}");
     fails(

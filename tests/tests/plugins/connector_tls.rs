@@ -49,8 +49,8 @@ fn a_plugin_reads_and_writes_plain_text_inside_tls() {
     server.say("2 or\nEND\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let texts: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["text"].as_str().unwrap().into()).collect();
-    assert_eq!(texts, ["to", "be", "or"]);
+    let strings: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["text"].as_str().unwrap().into()).collect();
+    assert_eq!(strings, ["to", "be", "or"]);
 }
 
 #[test]

@@ -145,14 +145,18 @@ fn entries_are_stored_once_in_an_upgraded_sink() {
 /// Requests upgrades that are rejected with these messages; the job continues unchanged.
 fn check_rejected(trial: &Trial, section: &str, part: &str, cases: &[(Vec<u8>, &[&str], &[&str])]) {
     let (text, before) = (trial.text("job.toml"), digest(trial, section, part));
-    for (component, more, texts) in cases {
+    for (component, more, strings) in cases {
         trial.write("next.wasm", component);
         let ended = trial.run_command(&[&["upgrade", "job.toml", part, "next.wasm"], *more].concat());
-        assert_ne!(ended.code, Some(0), "{texts:?}: {}", ended.stdout);
-        for texts in *texts {
-            assert!(ended.stderr.contains(texts), "no {texts:?}: {}", ended.stderr);
+        assert_ne!(ended.code, Some(0), "{strings:?}: {}", ended.stdout);
+        for strings in *strings {
+            assert!(ended.stderr.contains(strings), "no {strings:?}: {}", ended.stderr);
         }
-        assert_eq!((trial.text("job.toml"), digest(trial, section, part)), (text.clone(), before.clone()), "{texts:?}");
+        assert_eq!(
+            (trial.text("job.toml"), digest(trial, section, part)),
+            (text.clone(), before.clone()),
+            "{strings:?}"
+        );
     }
 }
 
@@ -258,10 +262,10 @@ fn a_source_with_other_columns_is_rejected() {
     let _server = Lines::start(port, 100_000, 100, None);
     let mut job = start(&trial, &[]);
     job.wait_until("lines come", |_| trial.rows("out.jsonl").len() > 10);
-    let texts: &[&str] = &["source `lines`: ", "its rows had ", "half int64", "stop the job"];
+    let strings: &[&str] = &["source `lines`: ", "its rows had ", "half int64", "stop the job"];
     // It takes the same config.
     let other = root().join("tests/conformance/lines/rust/conformance-lines.wasm");
-    check_rejected(&trial, "sources", "lines", &[(std::fs::read(other).unwrap(), &["--accept"], texts)]);
+    check_rejected(&trial, "sources", "lines", &[(std::fs::read(other).unwrap(), &["--accept"], strings)]);
     job.kill();
 }
 

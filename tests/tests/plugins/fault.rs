@@ -1,7 +1,7 @@
 //! Hostile components (`fault/*.wat`) in the program: whatever they do, it lives, reports the component and the cause, and loses
 //! no row.
 
-use millstream_tests::fault::{Case, Place, Rejects, cases};
+use millstream_tests::fault::{Case, FailurePoint, Rejects, cases};
 use millstream_tests::{Ended, Process, Trial};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -126,8 +126,8 @@ fn check_stopped(case: &Case, says: &str, ended: &Ended, trial: &Trial) -> Resul
     }
     let file = format!("{}.wasm", case.name);
     let named = output.contains("stage `bad`") || output.contains(&file);
-    let placed = match case.place {
-        Place::Call => output.contains("in batch 1"),
+    let placed = match case.point {
+        FailurePoint::Call => output.contains("in batch 1"),
         _ => true,
     };
     if !output.contains(says) || !named || !placed {
@@ -169,7 +169,7 @@ fn check_rows(case: &Case, ended: &Ended, trial: &Trial) -> Result<(), String> {
     }
     let reasons: Vec<&str> = refused.iter().filter_map(|row| row["reason"].as_str()).collect();
     match reasons.iter().find(|reason| !reason.contains(&case.says_with_fuel)) {
-        Some(wrong) if case.place == Place::Call => {
+        Some(wrong) if case.point == FailurePoint::Call => {
             Err(format!("the reason must say {:?}: {wrong}", case.says_with_fuel))
         }
         _ => Ok(()),
@@ -186,8 +186,8 @@ fn value(row: &Value) -> String {
 fn a_hostile_plugin_stops_the_job_with_a_report() {
     check_all(|case, dir| {
         let (ended, trial) = run(case, dir, "fail")?;
-        match case.place {
-            Place::Nowhere => check_rows(case, &ended, &trial),
+        match case.point {
+            FailurePoint::Nowhere => check_rows(case, &ended, &trial),
             _ => check_stopped(case, &case.says, &ended, &trial),
         }
     });

@@ -43,11 +43,11 @@ path = "out.jsonl"
     trial.write("people.jsonl", queue((0..KEYS).map(|k| json!([k, k.to_string()]))));
     trial.write("orders.jsonl", queue((0..KEYS).map(|n| json!([-1, n]))));
     trial.write("clicks.jsonl", queue((0..KEYS).step_by(3).map(|k| json!([k, "/"]))));
-    let texts = ["1", "2"].map(|workers| {
+    let strings = ["1", "2"].map(|workers| {
         trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
-    assert!(texts[0] == texts[1], "one worker and two");
+    assert!(strings[0] == strings[1], "one worker and two");
     let mut found: BTreeMap<i64, [String; 3]> = BTreeMap::new();
     for row in trial.rows("out.jsonl") {
         let text = |name: &str| row[name].as_str().unwrap().to_owned();
@@ -85,11 +85,11 @@ path = "out.jsonl"
     let trial = Trial::new(&job);
     let twice = (0..KEYS).flat_map(|k| [json!([k, "set", 3]), json!([k, "set", k % 2 + 2])]);
     trial.write("orders.jsonl", format!("{}[]\n[]\n[]\n", queue(twice)));
-    let texts = ["1", "2"].map(|workers| {
+    let strings = ["1", "2"].map(|workers| {
         trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
-    assert!(texts[0] == texts[1], "one worker and two");
+    assert!(strings[0] == strings[1], "one worker and two");
     for batch in trial.batches("out.jsonl") {
         let number = batch["batch"].as_i64().unwrap();
         let mut keys = Vec::new();
@@ -136,11 +136,11 @@ path = "out.jsonl"
     trial.write("states.jsonl", (0..KEYS).map(|k| state(k) + "\n").collect::<String>());
     let rows = |n: i64| queue((0..KEYS).map(move |k| json!([k, n])));
     trial.write("numbers.jsonl", format!("{}{}", rows(1), rows(2)));
-    let texts = ["1", "2"].map(|workers| {
+    let strings = ["1", "2"].map(|workers| {
         trial.run_ok(&["--workers", workers]);
         trial.text("out.jsonl")
     });
-    assert!(texts[0] == texts[1], "one worker and two");
+    assert!(strings[0] == strings[1], "one worker and two");
     let rows = trial.rows("out.jsonl");
     assert_eq!(rows.len() as i64, 2 * KEYS);
     assert!(

@@ -287,10 +287,10 @@ mod long {
             ("memory", "", "failed in `migrate`: it needs more memory than its limit of 256 MiB"),
             ("output", output, "failed in `migrate`: it returned more than its output limit of 1 MiB"),
         ];
-        for (how, limits, texts) in cases {
+        for (how, limits, strings) in cases {
             let (trial, message) = wrong(how, limits);
             assert!(message.contains("stage `accounts`: plugin ledger-bad 0.4.0"), "{how}: {message}");
-            assert!(message.contains(texts), "{how}: no {texts:?} in\n{message}");
+            assert!(message.contains(strings), "{how}: no {strings:?} in\n{message}");
             // The previous version resumes as if nothing had happened.
             trial.write("job.toml", job("ledger"));
             trial.run_ok(&[]);

@@ -70,7 +70,7 @@ fn each_row_is_posted_after_any_kill() {
     }
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the webhook answers 429 (Retry-After: 1); the job waits"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the webhook replied with 429 (Retry-After: 1); the job waits"), "{}", ended.stderr);
     let requested = server.requests();
     let (mut messages, mut lines) = (BTreeMap::new(), BTreeSet::new());
     for request in &requested {
@@ -145,7 +145,7 @@ fn errors_of_the_chat_are_reported() {
     });
     let rejecting = posting(server.port(), 10, "", "on_error = \"reject\"");
     let ended = rejecting.run_ok(&[]);
-    let message = "its plugin rejected 1 of 10 rows: row 3 of the batch: the webhook answers 400: invalid";
+    let message = "its plugin rejected 1 of 10 rows: row 3 of the batch: the webhook replied with 400: invalid";
     assert!(ended.stderr.contains(message) && !ended.stderr.contains('\u{1b}'), "{}", ended.stderr);
     let taken: BTreeSet<String> = server.requests().iter().map(text).filter(|text| text.lines().count() == 1).collect();
     assert_eq!(taken, (0..10).map(line).collect(), "each row of the message comes by itself");
@@ -158,7 +158,7 @@ fn errors_of_the_chat_are_reported() {
     gone.change("/services/T0", "/gone/secret");
     let ended = gone.run(&[]);
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    assert!(ended.stderr.contains("the webhook answers 404: is `url` right, and still in use?"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the webhook replied with 404; check `url`"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
 }
 
@@ -168,7 +168,7 @@ fn errors_of_the_job_are_reported() {
     for (from, to, message) in [
         ("{user}", "{name}", "the input has no column `name`; it has: user, amount"),
         ("{user}", "{user", "`template`: a single `{`"),
-        ("url = \"http://", "url = \"ftp://", "`url` is no address of http or https"),
+        ("url = \"http://", "url = \"ftp://", "`url` is not an HTTP or HTTPS URL"),
         ("template", "tempalte", "unknown field `tempalte`"),
     ] {
         let trial = posting(1, 1, "", "");

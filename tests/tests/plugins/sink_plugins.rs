@@ -127,7 +127,7 @@ fn disturbed(seed: u64, processes: usize) {
 #[test]
 fn without_exactly_once_rows_may_be_duplicated_and_none_is_missing() {
     let (count, server) = (1000, Ledger::start(free_port(), None));
-    server.state().silent = 2;
+    server.state().unresponsive = 2;
     let trial = writing(server.port, count, &["out"], ", loose = true");
     let mut job = trial.start(&[]);
     wait_until("some is there", || server.loose().len() > 300);
@@ -183,7 +183,7 @@ fn a_replaced_start_ends() {
     let mut job = trial.start(&[]);
     wait_until("some is there", || server.sinks().values().any(|sink| sink.batches.len() > 3));
     server.overtake();
-    job.wait_until("it has ended", |job| job.stderr().contains("a later start of the job has taken the sink over"));
+    job.wait_until("it has ended", |job| job.stderr().contains("a later start of the job has taken over the sink"));
     let ended = job.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
     assert_eq!(server.sinks().values().next().unwrap().opened.len(), 1, "it was not started again");
@@ -315,7 +315,7 @@ fn a_failing_sink_ends_the_job_with_a_report() {
         ),
         ("fault = \"panic\"", "", 1, &["batch 1 is too much for me", "Fix the plugin; "]),
         ("fault = \"memory\"", "", 1, &["more memory than its limit of 256 MiB", "`limits.memory` of the sink"]),
-        ("fault = \"input-in-write\"", "", 2, &["rejects its input in batch 1: such rows nobody takes"]),
+        ("fault = \"input-in-write\"", "", 2, &["rejects its input in batch 1: the rows do not fit"]),
         ("fault = \"refuses-behind\"", "", 1, &["row 20 is rejected, but only 20 rows were given"]),
         ("fault = \"refuses-twice\"", "", 1, &["row 0 is rejected twice"]),
         ("fault = \"config-in-commit\"", "", 2, &["rejects its config in batch 1: the config does not fit"]),

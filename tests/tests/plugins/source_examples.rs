@@ -56,7 +56,7 @@ fn killed(trial: &Trial, mut job: Process, seed: u64, times: usize) -> Process {
     job
 }
 
-fn texts(rows: &[Value], column: &str) -> Vec<String> {
+fn strings(rows: &[Value], column: &str) -> Vec<String> {
     rows.iter().map(|row| row[column].as_str().unwrap_or_default().to_owned()).collect()
 }
 
@@ -101,7 +101,7 @@ fn entries_of_a_feed_are_rows_once() {
     let rows = trial.rows("out.jsonl");
     let expected: Vec<String> = (0..ENTRIES).map(|n| format!("urn:{n}")).collect();
     // In their order, oldest first.
-    assert_eq!(texts(&rows, "id"), expected);
+    assert_eq!(strings(&rows, "id"), expected);
     assert!(rows.iter().all(|row| row["feed"] == url.as_str()), "{:?}", rows.first());
     assert_eq!(rows[5]["title"], "entry 5");
 }
@@ -119,7 +119,7 @@ fn other_documents_are_rejected_and_other_servers_are_not_reached() {
     running.stop();
     let bad = trial.rows("bad.jsonl");
     assert_eq!(bad.len(), 1, "once, however often it comes");
-    assert!(bad[0]["reason"].as_str().unwrap().contains("is no feed: it is a document `html`"), "{bad:?}");
+    assert!(bad[0]["reason"].as_str().unwrap().contains("is not a feed: it is a document `html`"), "{bad:?}");
     let other = job("feed", &format!("{config}grant = {{ http = {{ hosts = [\"example.com\"] }} }}"));
     let mut running = other.start(&[]);
     running.wait_for_stderr("http request denied");

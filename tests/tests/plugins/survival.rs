@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use millstream::error::{Error, Result};
 use millstream::internals::plugin::{Caller, PluginHost, StageUse};
 use millstream::job::spec::{OnError, PluginLimits};
-use millstream_tests::fault::{Case, Place, Rejects, cases, good_plugin};
+use millstream_tests::fault::{Case, FailurePoint, Rejects, cases, good_plugin};
 use millstream_tests::{Process, alone, is_alone, resident_bytes, threads};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,8 +36,8 @@ fn survive() {
         let begun = Instant::now();
         let on_error = if round % 2 == 0 { OnError::Reject } else { OnError::Fail };
         for case in &cases {
-            if let Err(texts) = check(&host, case, dir.path(), on_error) {
-                failed.push(format!("=== {}, round {round}: {texts}", case.name));
+            if let Err(strings) = check(&host, case, dir.path(), on_error) {
+                failed.push(format!("=== {}, round {round}: {strings}", case.name));
             }
             well.check(&case.name);
         }
@@ -83,10 +83,10 @@ impl Well {
 /// Loads, describes and calls, and compares what came of it with what must.
 fn check(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) -> Result<(), String> {
     let says = if on_error == OnError::Reject { &case.says_with_fuel } else { &case.says };
-    let expected = match (case.place, case.rejects, on_error) {
-        (Place::Nowhere, Rejects::Poison, _) | (_, Rejects::Poison, OnError::Reject) => Ok(vec![1]),
+    let expected = match (case.point, case.rejects, on_error) {
+        (FailurePoint::Nowhere, Rejects::Poison, _) | (_, Rejects::Poison, OnError::Reject) => Ok(vec![1]),
         (_, Rejects::All, OnError::Reject) => Ok(vec![0, 1, 2, 3]),
-        (Place::Nowhere, ..) => Ok(vec![]),
+        (FailurePoint::Nowhere, ..) => Ok(vec![]),
         _ => Err(()),
     };
     match (call_plugin(host, case, dir, on_error), expected) {
@@ -111,7 +111,7 @@ fn call_plugin(host: &PluginHost, case: &Case, dir: &Path, on_error: OnError) ->
 
 /// The failed calls must be counted under the word that the case has for them.
 fn check_traps(case: &Case, on_error: OnError, found: &BTreeMap<String, u64>) -> Result<()> {
-    let Some(word) = case.trap.as_deref().filter(|_| case.place == Place::Call) else { return Ok(()) };
+    let Some(word) = case.trap.as_deref().filter(|_| case.point == FailurePoint::Call) else { return Ok(()) };
     let word = if on_error == OnError::Reject && word == "time" { "fuel" } else { word };
     match found.contains_key(word) {
         true => Ok(()),

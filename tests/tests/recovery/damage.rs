@@ -13,7 +13,7 @@ use std::path::Path;
 
 const INPUT: &str = "[[\"a\"],[\"b\"],[\"a\"]]\n[[\"b\"]]\n[]\n[[\"c\"],[\"a\"]]\n[[\"a\"],[\"b\"]]\n[[\"c\"]]\n[[\"a\"]]\n[[\"d\"],[\"b\"]]\n";
 /// Larger files are damaged here and there.
-const WHOLE_BYTES_MAX: usize = 16 << 10;
+const COMPLETE_BYTES_MAX: usize = 16 << 10;
 
 /// A job with virtual time that counts words, with a checkpoint every second batch.
 fn trial() -> Trial {
@@ -90,7 +90,7 @@ type Damage = (String, Option<Vec<u8>>);
 
 /// Every truncation and every flipped bit of a small file, many of a large one.
 fn damages(bytes: &[u8]) -> Vec<Damage> {
-    let small = bytes.len() <= WHOLE_BYTES_MAX;
+    let small = bytes.len() <= COMPLETE_BYTES_MAX;
     let step = if small { 1 } else { bytes.len() / 64 };
     let bits = if small { 8 } else { 1 };
     let mut damages = vec![("is gone".to_owned(), None)];

@@ -1,7 +1,7 @@
-//! The files of a crate do not use each other in cycles: a file never needs one that needs it.
+//! Cycles among the files of a crate do not grow: none is larger than [`LARGEST`] permits.
 //!
-//! A file uses another one if it names it, or something in it. A module and its submodules are *kin* and may need each other, in
-//! cycles no larger than today.
+//! A file uses another one if it names it, or something in it. A cycle is a set of files that all use each other, directly or not. A
+//! module and its submodules are *kin*: cycles through them have a limit of their own.
 
 use super::layers::{CRATES, HOST, STATEMENT, files, leaves};
 use regex::Regex;

@@ -22,14 +22,12 @@ const WORDS: [&str; 4] =
     ["src/cli/inspect/text.rs", "src/author/new/names.rs", "src/cli/version.rs", "src/page/diagnosis.rs"];
 /// Text that does not name a connector: batches in flight, a response header named after a server, features named after a kind, and help
 /// for users.
-const OTHERS: &str =
-    r#"in flight|x-clickhouse-exception-code|feature = "\w+"|absent\("[^"]*", "\w+"\)|`kafka` (has no `name`|sink)"#;
+const OTHERS: &str = r#"in flight|x-clickhouse-exception-code|feature = "\w+"|absent\("[^"]*", "\w+"\)|`kafka` sink"#;
 
 /// The connectors in the text of the list: kind and module.
 fn declared(list: &str) -> Vec<(String, String)> {
-    let line = Regex::new(
-        r#"(?:declared!\("\w+", "([\w-]+)", |\b(?:Declared|General)\(&)crate::(\w+)::(?:source::)?declaration::"#,
-    );
+    let line =
+        Regex::new(r#"(?:declared!\("\w+", "([\w-]+)", |\bDeclared\(&)crate::(\w+)::(?:source::)?declaration::"#);
     let of = |found: regex::Captures<'_>| {
         let module = found[2].to_owned();
         (found.get(1).map_or_else(|| module.clone(), |kind| kind.as_str().to_owned()), module)

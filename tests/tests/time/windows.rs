@@ -99,8 +99,8 @@ fn check_job(seed: u64) {
             compare(&output, what, &trial.batches(&format!("{what}{place}.jsonl")), &expected);
         }
     }
-    let texts = || (0..STAGES).map(|place| trial.text(&format!("s{place}.jsonl"))).collect::<Vec<_>>();
-    let first = texts();
+    let strings = || (0..STAGES).map(|place| trial.text(&format!("s{place}.jsonl"))).collect::<Vec<_>>();
+    let first = strings();
     for place in 0..STAGES {
         for what in ["s", "late"] {
             let _ = std::fs::remove_file(trial.path(&format!("{what}{place}.jsonl")));
@@ -108,7 +108,7 @@ fn check_job(seed: u64) {
     }
     let others = workers % 3 + 1;
     trial.run_ok(&[&["--workers", &others.to_string()], sets].concat());
-    assert!(first == texts(), "job {seed}: {workers} workers put out something else than {others}");
+    assert!(first == strings(), "job {seed}: {workers} workers put out something else than {others}");
 }
 
 /// Compares batch by batch; that the order of rows is one and the same is looked at with other numbers of workers.

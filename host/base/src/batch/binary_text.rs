@@ -26,7 +26,7 @@ pub enum BinaryEncoding {
 
 impl BinaryEncoding {
     /// The names in job files.
-    pub const WORDS: [&'static str; 3] = ["utf8", "hex", "base64"];
+    pub const NAMES: [&'static str; 3] = ["utf8", "hex", "base64"];
 
     /// Returns the encoding with this name in job files.
     pub fn parse(word: &str) -> Option<BinaryEncoding> {
@@ -39,7 +39,7 @@ impl BinaryEncoding {
     }
 
     /// Returns the name in job files.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             BinaryEncoding::Utf8 => "utf8",
             BinaryEncoding::Hex => "hex",
@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(decode_base64(""), Some(Vec::new()));
         assert_eq!(BinaryEncoding::Utf8.decode("ä").unwrap().as_ref(), "ä".as_bytes());
         assert_eq!(BinaryEncoding::Utf8.write(b"a\xff", &mut String::new()), Err("not UTF-8 at byte 1".into()));
-        for word in BinaryEncoding::WORDS {
-            assert_eq!(BinaryEncoding::parse(word).unwrap().word(), word);
+        for word in BinaryEncoding::NAMES {
+            assert_eq!(BinaryEncoding::parse(word).unwrap().keyword(), word);
         }
     }
 }

@@ -13,7 +13,7 @@ pub const FRAME_PREFIX_BYTES: usize = 4;
 pub const UNCLOSED: &str = "a quote opens here and is not closed before the end or within record_bytes_max; reading \
                             continues after this line";
 
-/// First byte of the header of chunks for which [`Chunk::must_be_kept`] is true. No text begins with it.
+/// First byte of the header of chunks for which [`Chunk::needs_plan_copy`] is true. No text begins with it.
 pub const KEPT: u8 = 1;
 
 /// Complete records, not decoded, or rows that need no decoding. A receiver produces chunks; they are exchanged to a worker and decoded there. At
@@ -136,7 +136,7 @@ impl Chunk {
 
     /// Returns whether a plan must hold the chunk itself even if its source can be read again. True if a server's response decided about the
     /// records, as that may differ the next time.
-    pub fn must_be_kept(&self) -> bool {
+    pub fn needs_plan_copy(&self) -> bool {
         self.header.first() == Some(&KEPT)
     }
 

@@ -55,7 +55,7 @@ pub enum ColumnSource {
 
 impl ColumnSource {
     /// The names in job files.
-    pub const WORDS: [&'static str; 11] =
+    pub const NAMES: [&'static str; 11] =
         ["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME", "event", "id", "op", "table"];
 
     /// Returns the part with this name in job files.
@@ -92,7 +92,7 @@ impl ColumnSource {
     }
 
     /// Returns the name in job files.
-    pub fn word(&self) -> String {
+    pub fn keyword(&self) -> String {
         match self {
             ColumnSource::Value => "value".into(),
             ColumnSource::Key => "key".into(),
@@ -247,9 +247,9 @@ impl ColumnSpec {
             table.insert("path".into(), self.path.iter().cloned().map(toml::Value::String).collect::<Vec<_>>().into());
         }
         if !of_value {
-            table.insert("from".into(), self.from.word().into());
+            table.insert("from".into(), self.from.keyword().into());
         }
-        table.extend(self.encoding.map(|encoding| ("encoding".to_owned(), encoding.word().into())));
+        table.extend(self.encoding.map(|encoding| ("encoding".to_owned(), encoding.keyword().into())));
         table.extend(self.zone.map(|zone| ("zone".to_owned(), toml::Value::String(zone.to_string()))));
         table.into()
     }

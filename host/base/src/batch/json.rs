@@ -115,23 +115,23 @@ pub fn as_text(rows: RecordBatch) -> io::Result<RecordBatch> {
 /// Returns a column as text: structs and lists as JSON, decimals and dates as written elsewhere; nulls stay null.
 pub fn written_out(field: &FieldRef, array: &ArrayRef) -> io::Result<StringArray> {
     let mut column = JsonColumn::new(field, array)?;
-    let (mut texts, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
+    let (mut strings, mut scratch, mut text) = (StringBuilder::new(), String::new(), Vec::new());
     for row in 0..array.len() {
         if array.is_null(row) {
-            texts.append_null();
+            strings.append_null();
             continue;
         }
         text.clear();
         if let Cells::Date(dates) = &column.cells {
             scratch.clear();
             cell::write_date(&mut scratch, dates.value(row));
-            texts.append_value(&scratch);
+            strings.append_value(&scratch);
             continue;
         }
         column.write(row, &mut scratch, &mut text)?;
-        texts.append_value(std::str::from_utf8(&text).map_err(io::Error::other)?);
+        strings.append_value(std::str::from_utf8(&text).map_err(io::Error::other)?);
     }
-    Ok(texts.finish())
+    Ok(strings.finish())
 }
 
 struct JsonColumn<'a> {

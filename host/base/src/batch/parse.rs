@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use chrono::{NaiveDateTime, Offset as _, TimeZone as _};
 use std::borrow::Cow;
 
-/// Why a text is not a value of a type.
+/// Why a string is not a value of a type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ValueParseError {
     /// The syntax is wrong.

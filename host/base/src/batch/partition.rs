@@ -226,6 +226,6 @@ mod tests {
         assert_eq!(names, ["in#0", "in", "in"]);
         assert!(names.iter().all(|name| source_of(name) == "in"));
         assert_ne!(clock_of(1, "a/0"), clock_of(1, "a/1"));
-        assert_eq!(clock_of(1, "a/0").whole(), ClockId::for_stream(1));
+        assert_eq!(clock_of(1, "a/0").without_partition(), ClockId::for_stream(1));
     }
 }

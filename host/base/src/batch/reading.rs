@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Reads a partition.
 pub trait ReadPartition: Send {
     /// Receives the positions of earlier runs, by partition. Called once on the reader that lists the partitions, before that.
-    fn known(&mut self, positions: &[(String, Vec<u8>)]) {
+    fn set_positions(&mut self, positions: &[(String, Vec<u8>)]) {
         let _ = positions;
     }
     /// Receives partitions that were read to their ends, here or in another process, and whose rows are in earlier batches than all that is read

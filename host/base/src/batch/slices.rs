@@ -126,14 +126,15 @@ mod tests {
     use arrow::datatypes::{Field, Int64Type};
     use std::sync::Arc;
 
-    fn texts(lengths: &[usize]) -> RecordBatch {
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
-        RecordBatch::try_from_iter([("text", texts)]).unwrap()
+    fn strings(lengths: &[usize]) -> RecordBatch {
+        let strings: ArrayRef =
+            Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
+        RecordBatch::try_from_iter([("text", strings)]).unwrap()
     }
 
     #[test]
     fn slices_hold_no_more_than_they_may_but_a_row() {
-        let rows = texts(&[6, 6, 16, 1, 1, 1, 1, 100, 3]);
+        let rows = strings(&[6, 6, 16, 1, 1, 1, 1, 100, 3]);
         let bytes = RowBytes::measure([&rows]);
         let slices = |rows: usize, max: usize| bytes.slices(9, SliceMax { rows, bytes: max });
         assert_eq!(slices(100, 20), [0..2, 2..3, 3..7, 7..8, 8..9]);
@@ -145,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_table_counts_as_its_own_rows() {
-        let all = texts(&[1000, 2, 3, 1000]);
+        let all = strings(&[1000, 2, 3, 1000]);
         let part = all.slice(1, 2);
         assert_eq!(RowBytes::measure([&part]).of_range(&(0..2)), 5 + 8);
         assert_eq!(RowBytes::measure([&part, &part]).of_range(&(1..2)), 2 * (3 + 4));

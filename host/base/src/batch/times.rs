@@ -21,7 +21,7 @@ enum TimeFormKind {
     Pattern(String, Vec<Item<'static>>),
 }
 
-/// Why a text is not a time of a column.
+/// Why a string is not a time of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TimeParseError {
     /// The syntax is wrong.

@@ -17,7 +17,7 @@ impl SourceConfig for Bounded {
     }
 
     /// As for sources whose records are values.
-    fn takes_values(&self) -> bool {
+    fn accepts_values(&self) -> bool {
         self.0 == RecordBounds::Ends
     }
 

@@ -193,8 +193,8 @@ impl ColumnBuilders {
         self.columns.get(column).is_some_and(|column| column.kind == ColumnType::Float64)
     }
 
-    /// Returns whether a column stores the bytes of a text unchanged.
-    pub fn holds_bytes_of_text(&self, column: usize) -> bool {
+    /// Returns whether a column stores the bytes of a string unchanged.
+    pub fn stores_text_bytes(&self, column: usize) -> bool {
         self.columns.get(column).is_some_and(|column| column.encoding == BinaryEncoding::Utf8)
     }
 

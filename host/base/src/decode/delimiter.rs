@@ -37,7 +37,7 @@ impl Delimiter {
         }
     }
 
-    /// Returns whether records are lines; otherwise each is a text of its own.
+    /// Returns whether records are lines; otherwise each is a string of its own.
     pub fn is_line(self) -> bool {
         matches!(self, Delimiter::Line | Delimiter::CsvLine)
     }

@@ -67,11 +67,11 @@ struct InferredValues {
     large: Class,
     text: Class,
     nested: Class,
-    /// Which patterns of times match all texts; empty before the first text.
+    /// Which patterns of times match all strings; empty before the first text.
     times: Vec<bool>,
     /// Some text is not a date such as 2026-11-20.
     not_days: bool,
-    /// Texts that look like amounts of money, or numbers with separators.
+    /// Strings that look like amounts of money, or numbers with separators.
     amounts: u64,
     /// Some time has no offset.
     local: bool,
@@ -342,8 +342,8 @@ impl InferredValues {
         self.not_days |= !patterns::is_day(trimmed);
         self.amounts += u64::from(looks_like_amount(trimmed));
         if self.times.first() == Some(&true) {
-            let clock = trimmed.get(10..).unwrap_or_default();
-            self.local |= !clock.ends_with(['Z', 'z']) && !clock.contains(['+', '-']);
+            let time_of_day = trimmed.get(10..).unwrap_or_default();
+            self.local |= !time_of_day.ends_with(['Z', 'z']) && !time_of_day.contains(['+', '-']);
         }
     }
 
@@ -397,13 +397,13 @@ impl InferredValues {
         plain(ColumnType::Text)
     }
 
-    /// Returns the pattern that matches all texts, if there is one. If several orders of day, month and year match, none is chosen.
+    /// Returns the pattern that matches all strings, if there is one. If several orders of day, month and year match, none is chosen.
     fn time(&self, guess: &Guess, notes: &mut Vec<String>) -> Option<(ColumnType, TimeForm)> {
         let fitting = || self.times.iter().zip(&guess.times).filter(|(alive, _)| **alive).map(|(_, pattern)| pattern);
         let first = fitting().next()?;
         if let Some(order) = first.order {
             let patterns_left: Vec<String> =
-                fitting().filter(|other| other.order == Some(order)).map(TimePattern::word).collect();
+                fitting().filter(|other| other.order == Some(order)).map(TimePattern::keyword).collect();
             if patterns_left.len() > 1 {
                 let first = self.text.first.as_ref().map_or("", |(_, value)| value.as_str());
                 notes.push(format!(

@@ -352,7 +352,7 @@ fn found<'a>(text: &'a str, path: &[String]) -> Result<Option<&'a str>, String> 
     }
 }
 
-/// Returns whether a text is exactly one JSON value.
+/// Returns whether a string is exactly one JSON value.
 pub fn is_one_value(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     scanner.peek().is_some() && scanner.skip(0).is_ok() && scanner.end().is_ok()

@@ -19,7 +19,7 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
     for end in &chunk.ends {
         let end = *end as usize;
         let record = delimiter.strip(chunk.bytes.get(start..end)?);
-        // A message is a text of its own; for a stream, the receiver has skipped the mark.
+        // A message is a string of its own; for a stream, the receiver has skipped the mark.
         let record = if delimiter.is_line() { record } else { record.strip_prefix(UTF_8).unwrap_or(record) };
         bytes.extend_from_slice(record);
         offsets.push(bytes.len() as i32);
@@ -33,8 +33,8 @@ pub fn decode(chunk: &Chunk, delimiter: Delimiter) -> Option<ArrayRef> {
 pub fn text_array(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> Option<ArrayRef> {
     let text = simdutf8::basic::from_utf8(&bytes).ok()?;
     let are_valid = ends.iter().all(|end| usize::try_from(*end).is_ok_and(|end| text.is_char_boundary(end)));
-    let texts = ends.len().checked_sub(1)?;
-    if !are_valid || nulls.as_ref().is_some_and(|nulls| nulls.len() != texts) {
+    let strings = ends.len().checked_sub(1)?;
+    if !are_valid || nulls.as_ref().is_some_and(|nulls| nulls.len() != strings) {
         return None;
     }
     let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));

@@ -61,11 +61,11 @@ impl<'a> TargetType<'a> {
     }
 
     /// Returns whether an empty text is a value.
-    pub fn takes_empty_text(self) -> bool {
+    pub fn accepts_empty_text(self) -> bool {
         matches!(self.kind, None | Some(DataType::Utf8 | DataType::Binary))
     }
 
-    /// Writes a text.
+    /// Writes a string.
     pub fn text(self, text: &str, out: &mut String) {
         match self.kind {
             Some(DataType::Binary) => quoted(&crate::hex::encode(text.as_bytes()), out),
@@ -96,7 +96,7 @@ impl<'a> TargetType<'a> {
         Ok(())
     }
 
-    /// Writes a float. A number equals the value in a top-level column; a text has no more digits than the float.
+    /// Writes a float. A number equals the value in a top-level column; a string has no more digits than the float.
     pub fn float32(self, value: f32, out: &mut String) {
         let text = match self.kind {
             None | Some(DataType::Utf8) => cell::float32_text(value),

@@ -7,19 +7,19 @@ use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 
-/// Parses the column that these texts represent; rows for which `counts` is false are ignored. The error names row and column if a text is not a
+/// Parses the column that these strings represent; rows for which `counts` is false are ignored. The error names row and column if a string is not a
 /// value of the field's type, or has digits that the type cannot hold.
-pub fn read(field: &Field, texts: &StringArray, counts: impl Fn(usize) -> bool) -> Result<ArrayRef, String> {
+pub fn read(field: &Field, strings: &StringArray, counts: impl Fn(usize) -> bool) -> Result<ArrayRef, String> {
     let schema = Arc::new(Schema::new(vec![field.clone().with_nullable(true)]));
     let mut columns = ColumnBuilders::new(schema, &[]).with_hex();
-    columns.reserve(texts.len());
+    columns.reserve(strings.len());
     let nothing = match field.data_type() {
         DataType::List(_) => "[]",
         DataType::Struct(_) => "{}",
         DataType::Date32 => "1970-01-01",
         _ => "0",
     };
-    for (row, text) in texts.iter().enumerate() {
+    for (row, text) in strings.iter().enumerate() {
         if let Some(text) = text {
             let text = if counts(row) { text } else { nothing };
             if text.trim_ascii() == "null" {
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn what_is_written_out_is_read_again() {
-        for (kind, texts) in [
+        for (kind, strings) in [
             ("decimal(12,2)", vec![Some("12.50"), None, Some("-0.01"), Some("0.00"), Some("9999999999.99")]),
             ("decimal(38,0)", vec![Some("99999999999999999999999999999999999999")]),
             ("date", vec![Some("2026-11-20"), Some("1969-12-31"), None, Some("+10000-01-01"), Some("-0001-12-31")]),
@@ -61,11 +61,11 @@ mod tests {
                 ],
             ),
         ] {
-            let texts = StringArray::from(texts);
+            let strings = StringArray::from(strings);
             let field = field(kind);
-            let column = read(&field, &texts, |_| true).unwrap();
+            let column = read(&field, &strings, |_| true).unwrap();
             assert_eq!(column.data_type(), field.data_type());
-            assert_eq!(written_out(&Arc::new(field), &column).unwrap(), texts, "{kind}");
+            assert_eq!(written_out(&Arc::new(field), &column).unwrap(), strings, "{kind}");
         }
     }
 

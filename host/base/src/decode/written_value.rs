@@ -11,6 +11,6 @@ pub enum WrittenValue<'a> {
     Number(&'a str),
     /// Text that may represent a value of any type.
     Text(&'a str),
-    /// A JSON object or array: a text or binary column takes it unchanged, a struct or a list by its content.
+    /// A JSON object or array: a string or binary column takes it unchanged, a struct or a list by its content.
     Nested(&'a str),
 }

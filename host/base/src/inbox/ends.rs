@@ -61,7 +61,7 @@ impl PartitionEnd {
 }
 
 impl PartitionEnds {
-    /// Continues from the positions of an earlier start. `idle`: how long a partition must be idle.
+    /// Continues from the positions of an earlier startup. `idle`: how long a partition must be idle.
     fn new(from: &Positions, share: Share, idle: Duration) -> PartitionEnds {
         let of_partitions = from.iter().filter(|(name, _)| topic::is_name(name));
         let known = |position: &Position| PartitionEnd { position: *position, ..PartitionEnd::default() };
@@ -123,8 +123,8 @@ impl Inbox {
 
     /// Receiver: reports that partitions went up to these offsets when the server was queried.
     pub fn report_ends(&self, requested_at: Instant, ends: &[(String, u64)]) {
-        let mut held = self.lock();
-        let Some(own) = &mut held.ends else { return };
+        let mut contents = self.lock();
+        let Some(own) = &mut contents.ends else { return };
         own.response_time = requested_at.elapsed();
         for (name, end) in ends {
             if let Some(partition) = own.partitions.get_mut(name) {
@@ -142,10 +142,10 @@ impl Inbox {
 
     /// Worker: this batch takes nothing, whatever waits.
     pub fn pass(&self, batch: BatchId) -> TakenRecords {
-        let mut held = self.lock();
-        held.cut = batch;
+        let mut contents = self.lock();
+        contents.cut = batch;
         let mut moved = Positions::new();
-        held.add_ends(&mut moved, false);
+        contents.add_ends(&mut moved, false);
         TakenRecords { chunks: Vec::new(), moved: moved.into_iter().collect() }
     }
 }

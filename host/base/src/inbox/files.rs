@@ -75,9 +75,9 @@ impl Inbox {
 
     /// Lister: orders these files to be read, each by its owner. `false`: the inbox is closed.
     pub fn order_files(&self, names: Vec<String>) -> bool {
-        self.add_now(|held| {
-            held.push_moves([(FILE_CLOCK_PREFIX.to_owned(), CLOCK)]);
-            let Some(files) = &mut held.files else { return };
+        self.add_now(|contents| {
+            contents.push_moves([(FILE_CLOCK_PREFIX.to_owned(), CLOCK)]);
+            let Some(files) = &mut contents.files else { return };
             let (own, peers) = names.into_iter().partition(|name| files.share.owns(name));
             files.own.orders.to_read.extend::<Vec<String>>(own);
             files.held_back.push_back(peers);
@@ -90,7 +90,7 @@ impl Inbox {
     }
 
     /// Lister: drops what is known of these files. `false`: the inbox is closed.
-    pub fn forget_files(&self, names: Vec<String>) -> bool {
+    pub fn drop_peer_files(&self, names: Vec<String>) -> bool {
         if let Some(files) = &mut self.lock().files {
             let (own, peers) = names.into_iter().partition(|name| files.share.owns(name));
             files.own.orders.to_forget.extend::<Vec<String>>(own);
@@ -102,9 +102,10 @@ impl Inbox {
 
     /// Lister: returns the reports of all processes since the last call.
     pub fn file_reports(&self) -> FileReports {
-        let mut held = self.lock();
-        let received = held.received_messages(true);
-        let mut reports = held.files.as_mut().map(|files| std::mem::take(&mut files.own.reports)).unwrap_or_default();
+        let mut contents = self.lock();
+        let received = contents.received_messages(true);
+        let mut reports =
+            contents.files.as_mut().map(|files| std::mem::take(&mut files.own.reports)).unwrap_or_default();
         for news in received {
             reports.begun.extend(news.reports.begun);
             reports.ended.extend(news.reports.ended);
@@ -115,9 +116,9 @@ impl Inbox {
 
     /// Reader: returns the orders for this process since the last call.
     pub fn file_orders(&self) -> FileOrders {
-        let mut held = self.lock();
-        let received = held.received_messages(false);
-        let mut orders = held.files.as_mut().map(|files| std::mem::take(&mut files.own.orders)).unwrap_or_default();
+        let mut contents = self.lock();
+        let received = contents.received_messages(false);
+        let mut orders = contents.files.as_mut().map(|files| std::mem::take(&mut files.own.orders)).unwrap_or_default();
         for news in received {
             orders.to_read.extend(news.orders.to_read);
             orders.to_forget.extend(news.orders.to_forget);
@@ -147,9 +148,9 @@ impl Inbox {
     /// Removes the clock of this file or, without a name, that of the files that were not begun. Causes a batch, as results may have waited for it.
     /// `false`: the inbox is closed.
     fn remove_clock(&self, name: &str) -> bool {
-        self.add_now(|held| {
-            held.push_moves([(file_clock_name(name), Position::GONE)]);
-            held.begin_batch_for_moves();
+        self.add_now(|contents| {
+            contents.push_moves([(file_clock_name(name), Position::GONE)]);
+            contents.begin_batch_for_moves();
         })
     }
 }
@@ -312,7 +313,7 @@ mod tests {
         assert!(lists.report_all_files_begun());
         assert_eq!(names(take(&lists, 7)), [hold(true)]);
         // A file that does not exist, and one to drop.
-        assert!(reads.report_missing_file(other.clone()) && lists.forget_files(vec![other.clone(), own.clone()]));
+        assert!(reads.report_missing_file(other.clone()) && lists.drop_peer_files(vec![other.clone(), own.clone()]));
         deliver(&reads, &lists);
         deliver(&lists, &reads);
         take(&lists, 8);

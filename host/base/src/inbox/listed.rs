@@ -10,7 +10,7 @@ impl Inbox {
     /// Receiver: reports these partitions, each with its own clock; called in the process that reports clocks (`Share::reports_clocks`). It comes
     /// before all that waits, with the first batch that is cut.
     pub fn report_listed_partitions<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        self.add_now(|held| names.for_each(|name| held.push_first(clock_name(name), Position::default())));
+        self.add_now(|contents| names.for_each(|name| contents.push_first(clock_name(name), Position::default())));
     }
 
     /// Receiver: rows of several partitions arrive interleaved. A batch groups those of each partition, as a chunk for every few of them would cost

@@ -24,7 +24,7 @@ pub struct PartitionReport {
 /// The combined reports of the other processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeersState {
-    /// Some have rows that an earlier start received, or have not reported that they have none.
+    /// Some have rows that an earlier startup received, or have not reported that they have none.
     pub leftover: bool,
     /// All of them have nothing more, and nothing that waits.
     pub finished: bool,
@@ -41,7 +41,7 @@ pub(super) struct PeerReaders {
     read: BTreeSet<String>,
     /// Partitions that they have read to their ends, with the batch that this is true for.
     ended: Vec<(BatchId, String)>,
-    /// All rows of earlier starts are in batches.
+    /// All rows of earlier startups are in batches.
     may_begin: bool,
     /// They have nothing more.
     finished: bool,
@@ -55,7 +55,8 @@ impl Inbox {
         self
     }
 
-    /// Receiver: returns whether all rows that earlier starts left to other processes are in batches, so that nothing that follows them comes first.
+    /// Receiver: returns whether all rows that earlier startups left to other processes are in batches, so that nothing that follows them comes
+    /// first.
     pub fn may_begin(&self) -> bool {
         self.lock().peers.as_ref().is_none_or(|peers| peers.may_begin)
     }
@@ -78,14 +79,14 @@ impl Inbox {
     /// Receiver: returns whether others have read partitions to their ends that were not returned yet. Their last rows are in a batch that this
     /// process has cut as well.
     pub fn any_ended_elsewhere(&self) -> bool {
-        let held = self.lock();
-        held.peers.iter().flat_map(|peers| &peers.ended).any(|(cut, _)| *cut <= held.cut)
+        let contents = self.lock();
+        contents.peers.iter().flat_map(|peers| &peers.ended).any(|(cut, _)| *cut <= contents.cut)
     }
 
     /// Receiver: returns these partitions, each once.
     pub fn ended_elsewhere(&self) -> Vec<String> {
-        let mut held = self.lock();
-        let InboxContents { peers: Some(peers), cut: own, .. } = &mut *held else { return Vec::new() };
+        let mut contents = self.lock();
+        let InboxContents { peers: Some(peers), cut: own, .. } = &mut *contents else { return Vec::new() };
         let ended: Vec<String> = peers.ended.extract_if(.., |(cut, _)| *cut <= *own).map(|(_, name)| name).collect();
         peers.read.retain(|name| !ended.contains(name));
         ended
@@ -93,8 +94,8 @@ impl Inbox {
 
     /// Receiver: returns whether another process reads this partition, or any.
     pub fn is_read_elsewhere(&self, partition: Option<&str>) -> bool {
-        let held = self.lock();
-        let Some(peers) = &held.peers else { return false };
+        let contents = self.lock();
+        let Some(peers) = &contents.peers else { return false };
         partition.map_or(!peers.read.is_empty(), |partition| peers.read.contains(partition))
     }
 
@@ -111,28 +112,28 @@ impl Inbox {
 
     /// Worker: takes what must be sent to the other processes.
     pub fn take_peer_report(&self) -> Option<PartitionReport> {
-        let mut held = self.lock();
-        let cut = held.cut.0;
-        let news = std::mem::take(&mut held.peers.as_mut()?.news);
-        let files = held.files.as_mut().map(|files| std::mem::take(&mut files.news)).unwrap_or_default();
+        let mut contents = self.lock();
+        let cut = contents.cut.0;
+        let news = std::mem::take(&mut contents.peers.as_mut()?.news);
+        let files = contents.files.as_mut().map(|files| std::mem::take(&mut files.news)).unwrap_or_default();
         let is_some = !news.read.is_empty() || !news.ended.is_empty() || !files.is_empty();
         is_some.then_some(PartitionReport { cut, files, ..news })
     }
 
     /// Worker: applies the report of another process.
     pub fn apply_peer_report(&self, news: PartitionReport) {
-        let mut held = self.lock();
-        held.files.iter_mut().for_each(|files| files.receive(BatchId(news.cut), news.files.clone()));
-        let Some(peers) = &mut held.peers else { return };
+        let mut contents = self.lock();
+        contents.files.iter_mut().for_each(|files| files.receive(BatchId(news.cut), news.files.clone()));
+        let Some(peers) = &mut contents.peers else { return };
         peers.read.extend(news.read);
         peers.ended.extend(news.ended.into_iter().map(|name| (BatchId(news.cut), name)));
     }
 
     /// Worker: applies the combined reports of all others.
     pub fn set_peers_state(&self, state: PeersState) {
-        let mut held = self.lock();
-        let is_known = state.cut <= held.cut;
-        let Some(peers) = &mut held.peers else { return };
+        let mut contents = self.lock();
+        let is_known = state.cut <= contents.cut;
+        let Some(peers) = &mut contents.peers else { return };
         peers.may_begin |= is_known && !state.leftover;
         // Reports about a batch that is not cut here are not new: they were sent before.
         peers.finished = state.finished && (is_known || peers.finished);

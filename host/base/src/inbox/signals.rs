@@ -61,7 +61,7 @@ impl Signals {
     }
 
     /// Stores the number of rows taken up to a batch, which may have taken none.
-    pub fn taken(&self, batch: BatchId, taken_rows: u64) {
+    pub fn record_batch(&self, batch: BatchId, taken_rows: u64) {
         self.batches().planning.push_back((batch, taken_rows));
     }
 }
@@ -83,12 +83,12 @@ impl Inbox {
             None => return OfferResult::Full,
         }
         let mut ticket = Ticket(0);
-        let added = self.add_now(|held| {
+        let added = self.add_now(|contents| {
             match end {
-                Some(end) => held.push_request(AtomicRequest::new(chunks, vec![end])),
-                None => chunks.into_iter().for_each(|chunk| held.join(chunk)),
+                Some(end) => contents.push_request(AtomicRequest::new(chunks, vec![end])),
+                None => chunks.into_iter().for_each(|chunk| contents.join(chunk)),
             }
-            ticket = held.ticket();
+            ticket = contents.ticket();
         });
         if added { OfferResult::Taken(ticket) } else { OfferResult::Closed }
     }
@@ -111,7 +111,7 @@ impl Inbox {
         self.signals.durable.borrow().is_none()
     }
 
-    /// Receiver: returns the changing positions of the source in the last published checkpoint of this start.
+    /// Receiver: returns the changing positions of the source in the last published checkpoint of this startup.
     pub fn published(&self) -> watch::Receiver<Positions> {
         self.signals.published.subscribe()
     }

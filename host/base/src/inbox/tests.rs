@@ -140,8 +140,8 @@ async fn ends_of_files_go_with_their_last_rows_and_alone_make_no_batch() {
     assert_eq!(second, TakenRecords { chunks: vec![of_file("a", 13, lines(1, "y"))], moved: expected });
     assert_eq!(inbox.take(BatchId(3), TakeLimits::new(9, 9)).moved, [moved("b", 2, 0)]);
     assert!(!inbox.state().ready);
-    let held = inbox.lock();
-    assert_eq!((held.bytes, held.file_ends), (0, 0));
+    let contents = inbox.lock();
+    assert_eq!((contents.bytes, contents.file_ends), (0, 0));
 }
 
 #[tokio::test]

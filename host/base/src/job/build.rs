@@ -269,7 +269,7 @@ impl SourceSpec {
 
 impl Format {
     /// The format as a job file names it.
-    pub fn word(&self) -> &'static str {
+    pub fn keyword(&self) -> &'static str {
         match self {
             Format::Text => "text",
             Format::Json => "json",
@@ -295,10 +295,10 @@ impl SinkSpec {
         from: impl IntoIterator<Item = S>,
         kind: impl Into<SinkKind>,
     ) -> SinkSpec {
-        SinkSpec { name: name.into(), from: texts(from), kind: kind.into(), wants_changes: false, encoding: None }
+        SinkSpec { name: name.into(), from: strings(from), kind: kind.into(), wants_changes: false, encoding: None }
     }
 }
 
-fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
-    texts.into_iter().map(Into::into).collect()
+fn strings<S: Into<String>>(strings: impl IntoIterator<Item = S>) -> Vec<String> {
+    strings.into_iter().map(Into::into).collect()
 }

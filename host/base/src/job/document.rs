@@ -23,7 +23,7 @@ pub(super) struct Document {
     pub lines: BTreeMap<String, usize>,
     /// The dotted paths that `--set` changed.
     pub sets: BTreeSet<String>,
-    /// The texts in which variables were replaced.
+    /// The strings in which variables were replaced.
     pub written: Vec<ExpandedText>,
 }
 
@@ -147,7 +147,7 @@ impl Document {
 }
 
 impl Document {
-    /// Replaces environment variables and secret files in all texts.
+    /// Replaces environment variables and secret files in all strings.
     pub fn put_values(&mut self, file: &Path, dir: &Path) -> Result<()> {
         let wrong = match variables::expand(&mut self.table, dir) {
             Ok(written) => {

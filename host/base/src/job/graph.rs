@@ -188,12 +188,12 @@ fn clock(job: &JobSpec, errors: &JobErrors) {
     if job.clock != ClockSpec::Manual {
         return;
     }
-    for source in job.sources.iter().filter(|s| !s.kind.gives_batches()) {
+    for source in job.sources.iter().filter(|s| !s.kind.is_batch_source()) {
         let path = format!("sources.{}.kind", source.name);
         let message = format!(
             "clock = \"manual\" works with `queue` sources only, but this is kind `{}`; remove `clock`, or make it \
              a queue",
-            source.kind.word()
+            source.kind.keyword()
         );
         errors.add_new(path, &format!("source `{}`: ", source.name), message);
     }

@@ -1,12 +1,12 @@
-//! Every key of a job file: its purpose and its values. Unknown keys are found with these tables, and the JSON Schema for editors is generated from
-//! them.
+//! The keys of a job file, except those of a single connector: their descriptions and values. Unknown keys are found with these tables, and the JSON
+//! Schema for editors is generated from them.
 
 mod sink;
 mod source;
 mod stage;
 
-pub(super) use sink::*;
-pub(super) use source::*;
+pub use sink::*;
+pub use source::*;
 pub(super) use stage::*;
 
 use crate::limits;
@@ -16,10 +16,10 @@ use crate::limits;
 pub struct TableKey {
     /// The key's name.
     pub name: &'static str,
-    /// The kinds of sources or sinks that have it; empty: all.
-    pub kinds: &'static [&'static str],
-    /// The kinds (or, without kinds, the table itself, as `""`) that require it.
-    pub needed: &'static [&'static str],
+    /// The kind of source or sink that has it; `None`: all. Each kind may have its own key of a name.
+    pub kind: Option<&'static str>,
+    /// Whether its table requires it.
+    pub is_required: bool,
     /// The shape of its values.
     pub shape: KeyShape,
     /// Description of the key.
@@ -58,11 +58,12 @@ pub enum KeyShape {
     /// `"10s"`, or from and to, for example `["-5s", "10s"]`.
     Within,
     /// A string or a list of strings.
-    Texts,
+    TextList,
     /// Anything.
     Any,
-    /// Columns: name = type, or a table with `type`, `path` and `zone`.
-    Columns,
+    /// Columns: name = type, or a table with `type`, `path`, `zone` and so on. The names are those of the parts of a record, other than its value,
+    /// that a column may hold.
+    Columns(&'static [&'static str]),
     /// The type of a column.
     Type,
     /// Values of one shape by free names.
@@ -84,32 +85,29 @@ pub enum KeyShape {
 impl TableKey {
     /// Returns whether this kind has it.
     pub fn fits(&self, kind: &str) -> bool {
-        self.kinds.is_empty() || self.kinds.contains(&kind)
+        self.kind.is_none_or(|own| own == kind)
+    }
+
+    /// Makes the key required.
+    pub const fn required(mut self) -> TableKey {
+        self.is_required = true;
+        self
     }
 }
 
 /// Creates an optional key of any kind.
 pub const fn key(name: &'static str, shape: KeyShape, doc: &'static str) -> TableKey {
-    TableKey { name, kinds: &[], needed: &[], shape, doc }
+    TableKey { name, kind: None, is_required: false, shape, doc }
 }
 
-impl TableKey {
-    const fn for_kinds(mut self, kinds: &'static [&'static str]) -> TableKey {
-        self.kinds = kinds;
-        self
-    }
-    /// Makes the key required by the declaration's kind.
-    pub const fn required(self) -> TableKey {
-        self.needed(&[""])
-    }
-    const fn needed(mut self, kinds: &'static [&'static str]) -> TableKey {
-        self.needed = kinds;
-        self
+/// Returns the names of the kinds, in the order of their list. Only the keys of sources, and of sinks, have kinds.
+pub(super) fn kinds(keys: &[TableKey]) -> &'static [&'static str] {
+    match keys.iter().find(|key| key.name == "kind").map(|key| key.shape) {
+        Some(KeyShape::Word(kinds)) => kinds,
+        _ => &[],
     }
 }
 
-/// The kinds of sources of the language itself, and where their records come from.
-pub(super) const SOURCE_KINDS: &[(&str, &str)] = &[("plugin", "what your plugin reads")];
 /// Description of the key `kind` of a source.
 pub(super) const SOURCE_KIND_DOC: &str = "Origin of the records";
 /// Kinds of sources of later versions.
@@ -118,8 +116,6 @@ pub(super) const SOURCE_KINDS_LATER: &[&str] = &["s3"];
 pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary", "parquet", "avro", "protobuf"];
 /// Formats of sources of later versions.
 pub(super) const FORMATS_LATER: &[&str] = &["arrow", "orc"];
-/// The kinds of sinks of the language itself, and where rows go.
-pub(super) const SINK_KINDS: &[(&str, &str)] = &[("plugin", "where your plugin writes them")];
 /// Description of the key `kind` of a sink.
 pub(super) const SINK_KIND_DOC: &str = "Destination of the rows";
 /// Kinds of sinks of later versions.
@@ -177,9 +173,9 @@ pub(super) const JOB: &[TableKey] = &[
         KeyShape::Table(CHECKPOINT),
         "Where the job stores what it needs to resume after a crash. Without it, a restarted job starts from scratch.",
     ),
-    key("sources", KeyShape::Sources, "Inputs of the job, by name.").needed(&[""]),
+    key("sources", KeyShape::Sources, "Inputs of the job, by name.").required(),
     key("stages", KeyShape::Parts(STAGE), "Operators of the job, by name, in any order."),
-    key("sinks", KeyShape::Sinks, "Outputs of the job, by name.").needed(&[""]),
+    key("sinks", KeyShape::Sinks, "Outputs of the job, by name.").required(),
 ];
 
 /// `state`
@@ -189,7 +185,7 @@ pub(super) const STATE: &[TableKey] = &[
         KeyShape::Size,
         "Memory for the state of all stages in each process of the job, for example \"2GiB\".",
     )
-    .needed(&[""]),
+    .required(),
     key(
         "folder",
         KeyShape::Text,
@@ -206,7 +202,7 @@ pub(super) const CHECKPOINT: &[TableKey] = &[
         "Directory of the checkpoint: a path relative to the job file, s3://bucket/prefix, or hdfs://namenode:8020/dir. Use one \
          per job.",
     )
-    .needed(&[""]),
+    .required(),
     key(
         "every",
         KeyShape::Every,

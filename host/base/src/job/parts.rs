@@ -144,7 +144,7 @@ fn columns(spec: &SourceSpec, part: &PartErrors<'_>) -> bool {
             let (types, more) = (ColumnType::NAMES.join(", "), ColumnType::MORE_NAMES);
             Some(format!("column `{name}` is {}, which no format gives; write one of {types}, {more}", column.kind))
         } else if !has_paths(&spec.format) && column.path != [column.name.as_str()] {
-            let word = spec.format.word();
+            let word = spec.format.keyword();
             Some(format!(
                 "column `{name}` has a `path`, which is for formats `json`, `avro` and `protobuf` and not for `{word}`; remove it"
             ))
@@ -189,7 +189,7 @@ fn times(column: &ColumnSpec) -> Option<String> {
 /// Returns an error unless an encoding is of a binary column in a text format.
 fn encoding(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
     column.encoding?;
-    let (name, word) = (column.name.escape_debug(), spec.format.word());
+    let (name, word) = (column.name.escape_debug(), spec.format.keyword());
     if !column.kind.to_string().contains("binary") {
         let kind = &column.kind;
         return Some(format!(
@@ -234,7 +234,7 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
         (_, Format::Json | Format::Csv { .. } | Format::Parquet | Format::Avro(_) | Format::Protobuf(_))
             if spec.schema.is_empty() =>
         {
-            let word = spec.format.word();
+            let word = spec.format.keyword();
             let message = format!(
                 "format `{word}` needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}"
             );
@@ -264,13 +264,14 @@ fn format(spec: &SourceSpec, part: &PartErrors<'_>) {
 fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     use RecordBounds::{Body, Envelope, Prefix};
     let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
-    let whole_record = matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
+    let complete_record =
+        matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
     let widths = SourceSpec::fixed_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
     if spec.schema.is_empty() {
         return part.wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or remove it");
     }
-    if let Some(column) = loose.filter(|_| !whole_record) {
+    if let Some(column) = loose.filter(|_| !complete_record) {
         let message = format!(
             "column `{}` is {}, which has no fixed width: several columns of a binary record are of bool (1 \
              byte), int64, float64 and timestamp (8 bytes); write one of these, or a single binary column",
@@ -368,11 +369,11 @@ pub(super) fn mode(mode: &TableMode, part: &PartErrors<'_>) {
     if key.is_empty() {
         part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
     }
-    twice("key", key, part);
+    check_duplicates("key", key, part);
 }
 
 /// Checks column names for duplicates.
-pub fn twice(key: &str, names: &[String], part: &PartErrors<'_>) {
+pub fn check_duplicates(key: &str, names: &[String], part: &PartErrors<'_>) {
     let mut seen = BTreeSet::new();
     for name in names {
         if name.is_empty() {

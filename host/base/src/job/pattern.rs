@@ -11,7 +11,7 @@ use super::spec::{PatternNots, PatternSkip, PatternStep, PatternSteps};
 use crate::limits::{NAME_BYTES_MAX, PATTERN_REPEATS_MAX, PATTERN_STEPS_MAX};
 
 /// Reserved words of `steps` and of conditions, which cannot be names.
-const WORDS: [&str; 10] = ["next", "followed", "by", "not", "with", "gaps", "without", "prev", "first", "last"];
+const RESERVED: [&str; 10] = ["next", "followed", "by", "not", "with", "gaps", "without", "prev", "first", "last"];
 
 /// An example for messages.
 const EXAMPLE: &str = "steps = \"small{3} followed by large\"";
@@ -31,7 +31,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
     let mut first = true;
     while !tokens.is_at_end() {
         let relaxed = link(&mut tokens, first)?;
-        let negated = tokens.word("not");
+        let negated = tokens.take_keyword("not");
         let name = name(&mut tokens)?;
         if negated {
             negated_names.push(name.clone());
@@ -61,15 +61,15 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
                 ));
             }
             let (least, most, reluctant) = quantifier(&mut tokens)?;
-            let gaps = tokens.word("with");
-            if gaps && !tokens.word("gaps") {
+            let gaps = tokens.take_keyword("with");
+            if gaps && !tokens.take_keyword("gaps") {
                 return Err(format!("`with` after `{name}` needs `gaps`; write `with gaps`"));
             }
             if gaps && most == Some(1) {
                 return Err(format!("`{name} with gaps` takes one row, which has no gaps; remove `with gaps`"));
             }
             let mut gap_nots = Vec::new();
-            while tokens.word("without") {
+            while tokens.take_keyword("without") {
                 if !gaps {
                     return Err(format!(
                         "`without` follows `{name}`, whose rows have no gaps; write `with gaps without …`"
@@ -114,11 +114,11 @@ pub fn skip(text: &str) -> Option<PatternSkip> {
 
 /// Reads the link to a step; returns whether it is `followed by`.
 fn link(tokens: &mut Tokens, first: bool) -> Result<bool, String> {
-    let relaxed = tokens.word("followed");
-    if relaxed && !tokens.word("by") {
+    let relaxed = tokens.take_keyword("followed");
+    if relaxed && !tokens.take_keyword("by") {
         return Err("there is `followed` without `by`; write `followed by`".into());
     }
-    let linked = relaxed || tokens.word("next");
+    let linked = relaxed || tokens.take_keyword("next");
     if linked && first {
         return Err(format!("it begins with a separator of steps; write {EXAMPLE}"));
     }
@@ -131,7 +131,7 @@ fn name(tokens: &mut Tokens) -> Result<String, String> {
         Some(other) => return Err(format!("expected the name of a step, found `{other}`; write {EXAMPLE}")),
         None => return Err(format!("it ends before the name of a step; write {EXAMPLE}")),
     };
-    if WORDS.contains(&word.to_lowercase().as_str()) {
+    if RESERVED.contains(&word.to_lowercase().as_str()) {
         return Err(format!("`{word}` is reserved and cannot be the name of a step; choose another name"));
     }
     if word.len() > NAME_BYTES_MAX {
@@ -200,7 +200,7 @@ impl Tokens {
     }
 
     /// Reads this word, if it is next.
-    fn word(&mut self, word: &str) -> bool {
+    fn take_keyword(&mut self, word: &str) -> bool {
         let found = matches!(self.peek(), Some(Token::Word(here)) if here.eq_ignore_ascii_case(word));
         self.at += usize::from(found);
         found

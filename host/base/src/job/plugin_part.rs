@@ -42,7 +42,7 @@ impl<'a> PluginPart<'a> {
     }
 
     /// Returns what it is.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             PluginPart::Stage(_) => "stage",
             PluginPart::Source(_) => "source",
@@ -67,7 +67,7 @@ impl<'a> PluginPart<'a> {
 /// The form in messages.
 impl Display for PluginPart<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "{} `{}`", self.word(), self.name())
+        write!(f, "{} `{}`", self.keyword(), self.name())
     }
 }
 

@@ -10,6 +10,7 @@ mod tls;
 mod unread;
 
 pub(super) use source::poll_fits;
+pub(super) use stage::plugin::bare as plugin;
 pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
@@ -17,7 +18,7 @@ use super::document::Document;
 use super::errors::JobErrors;
 use super::keys;
 use super::names;
-use super::spec::{AtEnd, ClockSpec, JobSpec, Origin, SinkKind, SourceKind, StateSpec, Texts};
+use super::spec::{AtEnd, ClockSpec, ExpandedTexts, JobSpec, Origin, SinkKind, SourceKind, StateSpec};
 use super::table::Reader;
 use std::path::Path;
 
@@ -41,7 +42,7 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, e
     job.origin =
         Origin { file: Some(file.into()), dir: dir.into(), lines: document.lines.clone(), ..Origin::default() };
     job.origin.text = document.text.clone();
-    job.origin.written = Texts(document.written.clone());
+    job.origin.written = ExpandedTexts(document.written.clone());
     if let Some(name) = top.text("name", "name = \"word-count\"") {
         job.name = name.into();
     }

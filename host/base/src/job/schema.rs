@@ -7,6 +7,7 @@ use crate::batch::types::ColumnType;
 use crate::limits;
 use crate::units;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 
 /// `${NAME}`, `${NAME:-default}` or `${file:path}` anywhere in a string, as a regular expression.
 const VARIABLE: &str = r"\$\{[^}]+\}";
@@ -33,18 +34,17 @@ fn table(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = Map::new();
     let mut properties = Map::new();
     for key in keys {
-        let property = match properties.remove(key.name) {
-            Some(other) => either(other, property(key)),
-            None => property(key),
-        };
-        properties.insert(key.name.into(), property);
+        if !properties.contains_key(key.name) {
+            let same: Vec<&TableKey> = keys.iter().filter(|other| other.name == key.name).collect();
+            properties.insert(key.name.into(), property(&same));
+        }
     }
     schema.insert("type".into(), json!("object"));
     schema.insert("properties".into(), Value::Object(properties));
     schema.insert("additionalProperties".into(), json!(false));
-    let needed = names_of(keys, |key| key.needed.contains(&""));
-    if !needed.is_empty() {
-        schema.insert("required".into(), json!(needed));
+    let required = names_of(keys, |key| key.is_required && key.kind.is_none());
+    if !required.is_empty() {
+        schema.insert("required".into(), json!(required));
     }
     let rules = kind_rules(keys);
     if !rules.is_empty() {
@@ -69,7 +69,13 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
         let mut needs: Map<String, Value> = of_plugins.map(|key| (key.to_string(), json!(["plugin"]))).collect();
         let either = json!({ "anyOf": [{ "required": ["plugin"] }, { "required": ["sql"] }] });
-        schema.insert("dependentSchemas".into(), json!({ "limits": either }));
+        let described = |(operator, docs): &(&str, &[(&str, &str)])| {
+            let docs = docs.iter().map(|(key, doc)| ((*key).to_owned(), json!({ "description": doc })));
+            ((*operator).to_owned(), json!({ "properties": docs.collect::<Map<_, _>>() }))
+        };
+        let mut dependent: Map<String, Value> = keys::OPERATOR_DOCS.iter().map(described).collect();
+        dependent.insert("limits".into(), either);
+        schema.insert("dependentSchemas".into(), Value::Object(dependent));
         needs.insert("cogroup".into(), json!(["plugin", "key"]));
         needs.insert("deduplicate".into(), json!(["key"]));
         needs.insert("pattern".into(), json!(["time"]));
@@ -97,57 +103,81 @@ fn emitting() -> Value {
     json!({ "anyOf": [{ "required": ["plugin"] }, changes] })
 }
 
-/// Returns for each kind the keys that it requires, and the keys that it does not have.
+/// Returns for each kind the keys that it requires, the keys that it does not have, and the keys that it describes unlike other kinds.
 fn kind_rules(keys: &[TableKey]) -> Vec<Value> {
-    let kinds = match keys.iter().find(|key| key.name == "kind").map(|key| &key.shape) {
-        Some(KeyShape::Word(kinds)) => *kinds,
-        _ => &[],
-    };
+    let kinds = keys::kinds(keys);
+    if kinds.is_empty() {
+        return Vec::new();
+    }
+    let all: Vec<(&TableKey, Value)> = keys.iter().map(|key| (key, of_kind(key))).collect();
+    let names: BTreeSet<&str> = keys.iter().map(|key| key.name).collect();
     let rule = |kind: &&str| {
-        let own = names_of(keys, |key| key.fits(kind));
-        let foreign = keys.iter().map(|key| key.name).filter(|name| !own.contains(name));
-        let foreign: Map<String, Value> = foreign.map(|name| (name.to_string(), json!(false))).collect();
-        let needed = names_of(keys, |key| key.needed.contains(kind));
+        let mut properties = Map::new();
+        for name in &names {
+            let same = || all.iter().filter(|(key, _)| key.name == *name);
+            let own = same().find(|(key, _)| key.fits(kind)).map(|(_, own)| own);
+            if own.is_none() || same().any(|(_, other)| Some(other) != own) {
+                properties.insert((*name).into(), own.cloned().unwrap_or(json!(false)));
+            }
+        }
+        let required = names_of(keys, |key| key.is_required && key.kind == Some(*kind));
         json!({
             "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
-            "then": { "properties": foreign, "required": needed },
+            "then": { "properties": properties, "required": required },
         })
     };
     kinds.iter().map(rule).collect()
 }
 
-/// Returns the schema of a key that has different meanings for kinds of sources, or of sinks.
-fn either(one: Value, other: Value) -> Value {
-    let doc = |key: &Value| key["description"].as_str().unwrap_or_default().to_owned();
-    let description = format!("{} {}", doc(&one), doc(&other));
-    let bare = |mut key: Value| {
-        key.as_object_mut().map(|key| key.remove("description"));
-        key
+/// Returns what the schema of a key adds for a kind: its description, its values, and the parts of a record that its columns may hold.
+fn of_kind(key: &TableKey) -> Value {
+    let mut own = match key.shape {
+        KeyShape::Columns(parts) => {
+            let parts: Vec<String> = parts.iter().map(|part| format!("\"{part}\"")).collect();
+            let from = match &*parts {
+                [] => json!(false),
+                parts => json!({
+                    "description":
+                        format!("Part of the record that holds the column, if that is not the value: {}.", parts.join(", ")),
+                }),
+            };
+            json!({ "additionalProperties": { "properties": { "from": from } } })
+        }
+        shape => self::shape(&shape),
     };
-    let (mut one, other) = (bare(one), bare(other));
-    if one != other {
-        one = json!({ "anyOf": [one, other] });
+    own["description"] = json!(key.doc);
+    own
+}
+
+fn names_of(keys: &[TableKey], fits: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {
+    keys.iter().filter(|key| fits(key)).map(|key| key.name).collect()
+}
+
+/// Returns the schema of a key: its values and descriptions, which may differ between kinds.
+fn property(keys: &[&TableKey]) -> Value {
+    let mut shapes: Vec<Value> = Vec::new();
+    let mut docs: Vec<(&str, Vec<&str>)> = Vec::new();
+    for key in keys {
+        let shape = shape(&key.shape);
+        if !shapes.contains(&shape) {
+            shapes.push(shape);
+        }
+        match docs.iter_mut().find(|(doc, _)| *doc == key.doc) {
+            Some((_, kinds)) => kinds.extend(key.kind),
+            None => docs.push((key.doc, key.kind.into_iter().collect())),
+        }
     }
-    one["description"] = json!(description);
-    one
-}
-
-fn names_of(keys: &[TableKey], kinds_having: impl Fn(&TableKey) -> bool) -> Vec<&'static str> {
-    keys.iter().filter(|key| kinds_having(key)).map(|key| key.name).collect()
-}
-
-/// Returns the schema of a key's values, with its description.
-fn property(key: &TableKey) -> Value {
-    let mut schema = match shape(&key.shape) {
-        Value::Object(schema) => schema,
-        _ => Map::new(),
+    let describe = |(doc, kinds): &(&str, Vec<&str>)| match kinds.is_empty() {
+        true => (*doc).to_owned(),
+        false => format!("{doc} For kind {}.", kinds.join(", ")),
     };
-    let kinds = match key.kinds {
-        [] => String::new(),
-        kinds => format!(" For kind {}.", kinds.join(", ")),
+    let description: Vec<String> = docs.iter().map(describe).collect();
+    let mut schema = match shapes.len() {
+        1 => shapes.remove(0),
+        _ => json!({ "anyOf": shapes }),
     };
-    schema.insert("description".into(), json!(format!("{}{kinds}", key.doc)));
-    Value::Object(schema)
+    schema["description"] = json!(description.join(" "));
+    schema
 }
 
 /// Returns a string with this pattern, or one with a variable: its value is known only where the job runs.
@@ -185,11 +215,11 @@ fn shape(shape: &KeyShape) -> Value {
             "anyOf": [{ "type": "integer", "minimum": 1 }, pattern(units::SIZE_PATTERN)],
         }),
         KeyShape::Word(choices) => json!({ "anyOf": [{ "type": "string", "enum": choices }, with_variable()] }),
-        KeyShape::Texts => json!({
+        KeyShape::TextList => json!({
             "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
         }),
         KeyShape::Any => json!({}),
-        KeyShape::Columns => json!({
+        KeyShape::Columns(_) => json!({
             "type": "object",
             "minProperties": 1,
             "additionalProperties": { "anyOf": [self::shape(&KeyShape::Type), table(COLUMN)] },

@@ -121,22 +121,22 @@ pub struct Origin {
     pub dir: PathBuf,
     /// Line (from 1) of each key by its dotted path, for example `stages.words.from`.
     pub lines: BTreeMap<String, usize>,
-    /// The texts that contain `${NAME}`, and their values.
-    pub written: Texts,
+    /// The strings that contain `${NAME}`, and their values.
+    pub written: ExpandedTexts,
 }
 
-/// The texts of a job file that contain `${NAME}`.
+/// The strings of a job file that contain `${NAME}`.
 #[derive(Clone, Default)]
-pub struct Texts(pub(super) Vec<ExpandedText>);
+pub struct ExpandedTexts(pub(super) Vec<ExpandedText>);
 
-impl std::fmt::Debug for Texts {
-    /// Shows paths and texts, not values, which may be secret.
+impl std::fmt::Debug for ExpandedTexts {
+    /// Shows paths and strings, not values, which may be secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.0.iter().map(|written| (&written.path, &written.text))).finish()
     }
 }
 
-impl Texts {
+impl ExpandedTexts {
     /// Returns whether no text contains a variable.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -153,11 +153,11 @@ impl Texts {
         found.next().map(|written| written.text.as_str())
     }
 
-    /// Returns the texts with this value; if no text has it, the value itself.
+    /// Returns the strings with this value; if no text has it, the value itself.
     pub fn with_value(&self, value: &str) -> Vec<String> {
-        let texts = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
-        let texts: Vec<String> = texts.collect();
-        if texts.is_empty() { vec![value.to_owned()] } else { texts }
+        let strings = self.0.iter().filter(|written| written.value == value).map(|written| written.text.clone());
+        let strings: Vec<String> = strings.collect();
+        if strings.is_empty() { vec![value.to_owned()] } else { strings }
     }
 }
 
@@ -228,6 +228,13 @@ pub enum SourceKind {
     Table(Box<EnrichSpec>),
 }
 
+impl<C: SourceConfig> From<C> for SourceKind {
+    /// Converts the settings of a connector.
+    fn from(config: C) -> SourceKind {
+        SourceKind::Declared(Arc::new(config))
+    }
+}
+
 /// URL schemes of object stores.
 pub const OBJECT_SCHEMES: [&str; 4] = ["s3://", "gs://", "az://", "hdfs://"];
 
@@ -267,8 +274,8 @@ impl SourceKind {
     }
 
     /// Returns whether the source determines which rows form a batch.
-    pub fn gives_batches(&self) -> bool {
-        self.declared().is_some_and(SourceConfig::gives_batches)
+    pub fn is_batch_source(&self) -> bool {
+        self.declared().is_some_and(SourceConfig::is_batch_source)
     }
 
     /// Returns how records are delimited in chunks.
@@ -284,9 +291,9 @@ impl SourceKind {
         self.declared().is_some_and(SourceConfig::names_files)
     }
 
-    /// See [`SourceConfig::knows_ends`].
-    pub fn knows_ends(&self) -> bool {
-        self.declared().is_some_and(SourceConfig::knows_ends)
+    /// See [`SourceConfig::can_report_ends`].
+    pub fn can_report_ends(&self) -> bool {
+        self.declared().is_some_and(SourceConfig::can_report_ends)
     }
 
     /// Returns the share of a process in a source with this number; `None`: it reads nothing. A source that is not distributed is
@@ -467,7 +474,7 @@ impl<C: SinkConfig> From<C> for SinkKind {
 
 /// The writer of the files, records or table rows of a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PartsBy {
+pub enum PartWriter {
     /// Worker 0: one file, or transaction, per batch, with its rows in order.
     #[default]
     Batch,

@@ -20,13 +20,13 @@ pub fn each_part<B>(expression: &mut Expr, mut each: impl FnMut(Part<'_>) -> Con
 }
 
 /// Not generic, so that it is compiled once: traversing all of SQL is a hundred kilobytes of code per visitor type.
-fn walk(expression: &mut Expr, each: Each<'_>) -> ControlFlow<()> {
+fn walk(expression: &mut Expr, each: VisitPart<'_>) -> ControlFlow<()> {
     expression.visit(&mut Walk(each))
 }
 
-type Each<'a> = &'a mut dyn FnMut(Part<'_>) -> ControlFlow<()>;
+type VisitPart<'a> = &'a mut dyn FnMut(Part<'_>) -> ControlFlow<()>;
 
-struct Walk<'a>(Each<'a>);
+struct Walk<'a>(VisitPart<'a>);
 
 impl VisitorMut for Walk<'_> {
     type Break = ();

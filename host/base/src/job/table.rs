@@ -65,13 +65,14 @@ impl<'a> Reader<'a> {
     /// Adds an error for every key that is unknown, not for this `kind` of part, or of a later version. No `kind`: the table has none, or an unknown
     /// one.
     pub fn check_keys(&self, keys: &[TableKey], later: &[&str], kind: Option<&str>) {
-        let has_kinds = keys.iter().any(|key| !key.kinds.is_empty());
+        let kinds = keys::kinds(keys);
         for key in self.table.keys() {
             // Several kinds may have a key of the same name with different meanings.
             let known: Vec<&TableKey> = keys.iter().filter(|k| k.name == key).collect();
             if !known.is_empty() {
                 if let Some(kind) = kind.filter(|kind| !known.iter().any(|known| known.fits(kind))) {
-                    let kinds = suggest::list(known.iter().flat_map(|known| known.kinds.iter().copied()));
+                    let fitting = |kind: &&str| known.iter().any(|known| known.fits(kind));
+                    let kinds = suggest::list(kinds.iter().copied().filter(fitting));
                     let message = format!("`{key}` is not for kind `{kind}` but for {kinds}; remove it");
                     self.wrong(key, message);
                 }
@@ -87,7 +88,9 @@ impl<'a> Reader<'a> {
                     Some(near) => format!("; did you mean `{near}`, which is already set?"),
                     None if names.is_empty() => "; remove it".into(),
                     // A list of the names of all kinds would be too long.
-                    None if kind.is_none() && has_kinds && meant(&names).is_none() => ", which no kind has".into(),
+                    None if kind.is_none() && !kinds.is_empty() && meant(&names).is_none() => {
+                        ", which no kind has".into()
+                    }
                     None => suggest::hint(key, names.iter().copied(), "these keys fit"),
                 };
                 self.wrong(key, format!("unknown key `{}{key}`{hint}", self.inside));
@@ -255,15 +258,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a string or a list of strings, none of them empty.
-    pub fn texts(&self, key: &str, example: &str) -> Option<Vec<String>> {
+    pub fn strings(&self, key: &str, example: &str) -> Option<Vec<String>> {
         let value = self.table.get(key)?;
-        let texts: Option<Vec<String>> = match value {
+        let strings: Option<Vec<String>> = match value {
             Value::String(text) => Some(vec![text.clone()]),
             Value::Array(values) => values.iter().map(|v| v.as_str().map(String::from)).collect(),
             _ => None,
         };
-        match texts {
-            Some(texts) if texts.iter().all(|t| !t.is_empty()) && !texts.is_empty() => Some(texts),
+        match strings {
+            Some(strings) if strings.iter().all(|t| !t.is_empty()) && !strings.is_empty() => Some(strings),
             Some(_) => {
                 self.wrong(key, format!("`{}{key}` is empty; write {example}", self.inside));
                 None

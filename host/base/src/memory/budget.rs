@@ -3,12 +3,12 @@
 //! | resident | what happens |
 //! |---|---|
 //! | above [`TIGHT`] | freed memory is returned to the system; if that does not help, the job takes in less |
-//! | above the budget | [`check`] and [`ask`] return errors, and the job fails with the first |
+//! | above the budget | [`check`] and [`charge`] return errors, and the job fails with the first |
 //! | above [`LAST`] | the process exits immediately, with a report and [`MEMORY_EXIT_CODE`] |
 //!
 //! Each limit is checked again after returning freed memory to the system, as the C library keeps much of it.
 
-use super::{give_back, holders, kept, resident};
+use super::{give_back, holders, resident, unspillable};
 use crate::error::{Error, MEMORY_EXIT_CODE, Result};
 use crate::terminal;
 use crate::units::mib;
@@ -88,12 +88,12 @@ pub fn batch_bytes_max(wanted: u64) -> u64 {
 /// Returns an error if the budget is exceeded: the job must fail with it.
 #[inline]
 pub fn check() -> Result<()> {
-    kept::check()?;
+    unspillable::check()?;
     if IS_OVER.load(Ordering::Relaxed) { confirm(0) } else { Ok(()) }
 }
 
 /// Returns an error if `bytes` more bytes would exceed the budget.
-pub fn ask(bytes: u64) -> Result<()> {
+pub fn charge(bytes: u64) -> Result<()> {
     let max = MAX.load(Ordering::Relaxed);
     if max == 0 || claim(bytes, max) { Ok(()) } else { confirm(bytes) }
 }
@@ -167,7 +167,7 @@ pub(super) fn confirm(more: u64) -> Result<()> {
     let over = max > 0 && now > max;
     IS_OVER.store(over, Ordering::Relaxed);
     if over || (max > 0 && now.saturating_add(more) > max) {
-        return Err(Error::memory(story(now, more, max)));
+        return Err(Error::memory(over_budget_message(now, more, max)));
     }
     Ok(())
 }
@@ -232,7 +232,7 @@ fn last_resort(more: u64, max: u64, last: u64) {
     give_back();
     let now = resident::bytes();
     if now.saturating_add(more) > last {
-        let line = format!("error: {}\n", Error::memory(story(now, more, max)));
+        let line = format!("error: {}\n", Error::memory(over_budget_message(now, more, max)));
         terminal::wipe_at_once();
         // SAFETY: the length matches the bytes. Whether they are written or not, the process exits: no exit handlers may run, as locks may be held.
         unsafe {
@@ -245,14 +245,14 @@ fn last_resort(more: u64, max: u64, last: u64) {
     ENDING.store(false, Ordering::Release);
 }
 
-fn story(now: u64, more: u64, max: u64) -> String {
+fn over_budget_message(now: u64, more: u64, max: u64) -> String {
     let wanted = match more {
         0 => String::new(),
         more => format!(", and {} more are needed", mib(more)),
     };
     let busy = holders::busy_operators();
     let busy = if busy.is_empty() { busy } else { format!("\n  Busy: {busy}.") };
-    let largest = holders::largest();
+    let largest = holders::describe_largest();
     let largest = match largest.is_empty() {
         true => {
             "\n  State kept between batches is small; most of the memory holds the rows of batches and their results."
@@ -279,12 +279,12 @@ mod tests {
     fn the_budget_is_told_when_it_is_over() {
         resident::open().unwrap();
         set(0);
-        assert!(check().is_ok() && ask(u64::MAX).is_ok() && batch_bytes_max(7 << 30) == 7 << 30);
+        assert!(check().is_ok() && charge(u64::MAX).is_ok() && batch_bytes_max(7 << 30) == 7 << 30);
         // Far more than other tests need at the same time.
         let max = resident::bytes() + (8 << 30);
         set(max);
-        assert!(ask(1 << 20).is_ok() && check().is_ok() && !note_tight() && !tight());
-        let error = ask(16 << 30).unwrap_err();
+        assert!(charge(1 << 20).is_ok() && check().is_ok() && !note_tight() && !tight());
+        let error = charge(16 << 30).unwrap_err();
         assert_eq!(error.exit_code(), MEMORY_EXIT_CODE);
         assert!(error.message.contains("and 16384 MiB more are needed, and the budget of this process is"), "{error}");
         assert!(check().is_ok(), "what was refused does not count");

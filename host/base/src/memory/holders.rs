@@ -28,11 +28,11 @@ struct HolderEntry {
 impl Holder {
     /// Creates a holder of nothing. `what` is for people, for example "the state of stage `x`".
     pub fn new(what: impl Into<String>) -> Holder {
-        let held = Arc::new(HolderEntry { what: what.into(), bytes: AtomicU64::new(0) });
+        let holder_entry = Arc::new(HolderEntry { what: what.into(), bytes: AtomicU64::new(0) });
         let mut holders = HOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
         holders.retain(|holder| holder.strong_count() > 0);
-        holders.push(Arc::downgrade(&held));
-        Holder(held)
+        holders.push(Arc::downgrade(&holder_entry));
+        Holder(holder_entry)
     }
 
     /// Creates another holder of the same name.
@@ -55,7 +55,7 @@ impl Holder {
 }
 
 /// Returns the largest holders, one per line; empty if the list is locked, as this thread may hold the lock.
-pub fn largest() -> String {
+pub fn describe_largest() -> String {
     let mut text = String::new();
     let holders = match HOLDERS.try_lock() {
         Ok(holders) => holders,
@@ -63,9 +63,9 @@ pub fn largest() -> String {
         Err(TryLockError::WouldBlock) => return text,
     };
     let mut sums = BTreeMap::<String, u64>::new();
-    for held in holders.iter().filter_map(Weak::upgrade) {
-        let sum = sums.entry(held.what.clone()).or_default();
-        *sum = sum.saturating_add(held.bytes.load(Ordering::Relaxed));
+    for holder_entry in holders.iter().filter_map(Weak::upgrade) {
+        let sum = sums.entry(holder_entry.what.clone()).or_default();
+        *sum = sum.saturating_add(holder_entry.bytes.load(Ordering::Relaxed));
     }
     drop(holders);
     let mut sums: Vec<_> = sums.into_iter().filter(|(_, bytes)| *bytes >= NAMED_BYTES_MIN).collect();
@@ -130,11 +130,11 @@ mod tests {
         a.set(3 << 40);
         b.set(5 << 40);
         c.change(4 << 40, 1 << 40);
-        let text = largest();
+        let text = describe_largest();
         let (first, second) = (text.find("holder a"), text.find("holder b"));
         assert!(first.is_some() && first < second, "{text}");
         drop((a, b, c));
-        assert!(!largest().contains("holder"));
+        assert!(!describe_largest().contains("holder"));
     }
 
     #[test]

@@ -158,10 +158,10 @@ mod tests {
     fn a_lock_file_is_this_users_alone_and_held_by_one() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = lock(&path, Duration::ZERO).unwrap();
+        let file_lock = lock(&path, Duration::ZERO).unwrap();
         assert_eq!(mode(&path), 0o600);
         assert!(matches!(lock(&path, Duration::from_millis(30)), Err(LockError::Held)));
-        drop(held);
+        drop(file_lock);
         lock(&path, Duration::ZERO).unwrap();
     }
 
@@ -173,10 +173,10 @@ mod tests {
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         // Another process has it open, and locks it as soon as it is free.
         let open = File::open(&path).unwrap();
-        let held = lock(&path, Duration::ZERO).unwrap();
+        let file_lock = lock(&path, Duration::ZERO).unwrap();
         assert_eq!(mode(&path), 0o600);
         open.try_lock().expect("it is another file by now");
-        drop(held);
+        drop(file_lock);
         lock(&path, Duration::ZERO).expect("that one does not count");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
     }

@@ -14,7 +14,7 @@ const STRANGER_TIME_MIN: Duration = Duration::from_millis(200);
 
 /// What a connection has shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum TrustLevel {
     /// Nothing yet, or it is idle. It is closed for any other connection.
     Stranger,
     /// It speaks the protocol, without a token. It is closed only for an address that has fewer, also with the new one.
@@ -26,13 +26,13 @@ pub enum Standing {
 /// All slots of a listener.
 pub struct Slots {
     max: usize,
-    held: Mutex<HeldSlots>,
+    slot_table: Mutex<SlotTable>,
     freed: Notify,
 }
 
 #[derive(Default)]
-struct HeldSlots {
-    by_id: BTreeMap<u64, HeldSlot>,
+struct SlotTable {
+    by_id: BTreeMap<u64, SlotEntry>,
     last: u64,
     closed: ClosedConnections,
 }
@@ -46,9 +46,9 @@ pub struct ClosedConnections {
     pub last: Option<IpAddr>,
 }
 
-struct HeldSlot {
+struct SlotEntry {
     from: IpAddr,
-    standing: Standing,
+    trust_level: TrustLevel,
     since: Instant,
     /// Notifies the connection that it must end.
     end: watch::Sender<bool>,
@@ -65,23 +65,23 @@ impl Slots {
     /// Creates slots for at most `max` connections.
     pub fn new(max: u64) -> Arc<Slots> {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
-        Arc::new(Slots { max, held: Mutex::default(), freed: Notify::new() })
+        Arc::new(Slots { max, slot_table: Mutex::default(), freed: Notify::new() })
     }
 
     /// Returns a slot for a connection from this address, if one is free or can be freed.
     pub fn take(self: &Arc<Self>, from: IpAddr) -> Option<Slot> {
         let from = sender(from);
-        let mut held = self.lock_slots();
-        if held.by_id.len() >= self.max {
-            let id = held.slot_to_free(from)?;
-            if let Some(slot) = held.by_id.remove(&id) {
+        let mut slot_table = self.lock_slots();
+        if slot_table.by_id.len() >= self.max {
+            let id = slot_table.slot_to_free(from)?;
+            if let Some(slot) = slot_table.by_id.remove(&id) {
                 slot.end.send_replace(true);
-                held.closed = ClosedConnections { count: held.closed.count + 1, last: Some(slot.from) };
+                slot_table.closed = ClosedConnections { count: slot_table.closed.count + 1, last: Some(slot.from) };
             }
         }
-        held.last += 1;
-        let (id, (end, ended)) = (held.last, watch::channel(false));
-        held.by_id.insert(id, HeldSlot { from, standing: Standing::Stranger, since: Instant::now(), end });
+        slot_table.last += 1;
+        let (id, (end, ended)) = (slot_table.last, watch::channel(false));
+        slot_table.by_id.insert(id, SlotEntry { from, trust_level: TrustLevel::Stranger, since: Instant::now(), end });
         Some(Slot { slots: self.clone(), id, ended })
     }
 
@@ -101,34 +101,35 @@ impl Slots {
         self.freed.notified().await;
     }
 
-    fn lock_slots(&self) -> MutexGuard<'_, HeldSlots> {
+    fn lock_slots(&self) -> MutexGuard<'_, SlotTable> {
         // No operation under the lock can leave the state inconsistent.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slot_table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl HeldSlots {
+impl SlotTable {
     /// Returns the connection to close for one from this address.
     fn slot_to_free(&self, from: IpAddr) -> Option<u64> {
         let mut counts: BTreeMap<IpAddr, usize> = BTreeMap::new();
         self.by_id.values().for_each(|slot| *counts.entry(slot.from).or_default() += 1);
-        let count = |slot: &HeldSlot| counts.get(&slot.from).copied().unwrap_or_default();
-        let first = |may: &dyn Fn(&HeldSlot) -> bool| {
+        let count = |slot: &SlotEntry| counts.get(&slot.from).copied().unwrap_or_default();
+        let first = |may: &dyn Fn(&SlotEntry) -> bool| {
             let may = self.by_id.iter().filter(|(_, slot)| may(slot));
             may.max_by_key(|(_, slot)| (count(slot), Reverse(slot.since))).map(|(id, _)| *id)
         };
-        let stranger = first(&|slot| slot.standing == Standing::Stranger && slot.since.elapsed() >= STRANGER_TIME_MIN);
+        let stranger =
+            first(&|slot| slot.trust_level == TrustLevel::Stranger && slot.since.elapsed() >= STRANGER_TIME_MIN);
         let own = counts.get(&from).copied().unwrap_or_default();
         // An address without a slot gets its share even if many addresses hold all slots. No connection is closed for an equal one.
-        stranger.or_else(|| first(&|slot| slot.standing == Standing::Guest && count(slot) > own + 1))
+        stranger.or_else(|| first(&|slot| slot.trust_level == TrustLevel::Guest && count(slot) > own + 1))
     }
 }
 
 impl Slot {
     /// Sets what the connection has shown, and counts its idle time from now.
-    pub fn set_standing(&self, standing: Standing) {
+    pub fn set_trust_level(&self, trust_level: TrustLevel) {
         if let Some(slot) = self.slots.lock_slots().by_id.get_mut(&self.id) {
-            (slot.standing, slot.since) = (standing, Instant::now());
+            (slot.trust_level, slot.since) = (trust_level, Instant::now());
         }
     }
 
@@ -176,12 +177,12 @@ mod tests {
         let slots = Slots::new(3);
         let all: Vec<Slot> = (0..3).map(|_| slots.take(ip("10.0.0.1")).unwrap()).collect();
         assert!(slots.take(ip("10.0.0.1")).is_none(), "they have time to say who they are");
-        all[0].set_standing(Standing::Known);
+        all[0].set_trust_level(TrustLevel::Known);
         age(&slots, STRANGER_TIME_MIN);
         let next = slots.take(ip("10.0.0.1")).unwrap();
         assert_eq!(all.iter().map(is_ended).collect::<Vec<_>>(), [false, true, false]);
-        next.set_standing(Standing::Known);
-        all[2].set_standing(Standing::Known);
+        next.set_trust_level(TrustLevel::Known);
+        all[2].set_trust_level(TrustLevel::Known);
         age(&slots, STRANGER_TIME_MIN);
         assert!(slots.take(ip("10.0.0.2")).is_none());
         drop(all);
@@ -205,13 +206,13 @@ mod tests {
     fn guests_make_room_where_their_address_has_more_places() {
         let slots = Slots::new(4);
         let guests: Vec<Slot> = (0..4).map(|_| slots.take(ip("10.0.0.1")).unwrap()).collect();
-        guests.iter().for_each(|guest| guest.set_standing(Standing::Guest));
+        guests.iter().for_each(|guest| guest.set_trust_level(TrustLevel::Guest));
         assert!(slots.take(ip("10.0.0.1")).is_none());
         let other = slots.take(ip("10.0.0.2")).unwrap();
-        other.set_standing(Standing::Guest);
+        other.set_trust_level(TrustLevel::Guest);
         assert!(is_ended(&guests[0]) && !is_ended(&guests[1]));
         let second = slots.take(ip("10.0.0.2")).unwrap();
-        second.set_standing(Standing::Guest);
+        second.set_trust_level(TrustLevel::Guest);
         assert!(is_ended(&guests[1]) && !is_ended(&guests[2]));
         assert!(slots.take(ip("10.0.0.2")).is_none(), "its share is no smaller");
         assert!(slots.take(ip("10.0.0.1")).is_none(), "nor is that one's");
@@ -227,9 +228,9 @@ mod tests {
             let slots = Slots::new(60);
             let crowd: Vec<Slot> =
                 (0..60).map(|n| slots.take(IpAddr::from([10, 0, 0, n % addresses])).unwrap()).collect();
-            crowd.iter().for_each(|guest| guest.set_standing(Standing::Guest));
+            crowd.iter().for_each(|guest| guest.set_trust_level(TrustLevel::Guest));
             let other = slots.take(ip("10.0.1.1")).unwrap();
-            other.set_standing(Standing::Guest);
+            other.set_trust_level(TrustLevel::Guest);
             assert!(slots.take(ip("10.0.0.1")).is_none() && !is_ended(&other), "{addresses}");
         }
     }

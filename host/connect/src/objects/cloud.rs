@@ -34,19 +34,19 @@ pub enum Cloud {
 }
 
 /// Why there is no client.
-pub enum NoClient {
+pub enum CloudSetupError {
     /// A user has to change a setting.
     Job(Error),
     /// The library cannot create it.
     Client(ClientError),
 }
 
-impl NoClient {
+impl CloudSetupError {
     /// Returns the error for the client of this URL.
     pub fn into_error(self, what: &str) -> Error {
         match self {
-            NoClient::Job(error) => error,
-            NoClient::Client(error) => {
+            CloudSetupError::Job(error) => error,
+            CloudSetupError::Client(error) => {
                 Error::environment(format!("cannot use {what}: {}", error_response::describe(&error)))
             }
         }
@@ -115,14 +115,14 @@ impl Cloud {
         settings: &[(String, String)],
         retry: RetryConfig,
         handle: &Handle,
-    ) -> Result<Arc<dyn Client>, NoClient> {
+    ) -> Result<Arc<dyn Client>, CloudSetupError> {
         Ok(match self {
             Cloud::S3 => {
                 let builder = amazon(settings);
                 let value = |key| builder.get_config_value(&key);
                 let endpoints = [value(AmazonS3ConfigKey::S3Endpoint), value(AmazonS3ConfigKey::Endpoint)];
                 check_http("AWS_ALLOW_HTTP", endpoints, value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)))?;
-                Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build().map_err(NoClient::Client)?)
+                Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build().map_err(CloudSetupError::Client)?)
             }
             Cloud::Google => {
                 let with = |builder: GoogleCloudStorageBuilder, (key, value)| builder.with_config(key, value);
@@ -130,7 +130,7 @@ impl Cloud {
                 let allowed = settings.iter().find(|(name, _)| name == "GOOGLE_ALLOW_HTTP");
                 let endpoint = builder.get_config_value(&GoogleConfigKey::BaseUrl);
                 check_http("GOOGLE_ALLOW_HTTP", [endpoint], allowed.map(|(_, value)| value.clone()))?;
-                Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build().map_err(NoClient::Client)?)
+                Arc::new(builder.with_bucket_name(bucket).with_retry(retry).build().map_err(CloudSetupError::Client)?)
             }
             Cloud::Azure => {
                 let with = |builder: MicrosoftAzureBuilder, (key, value)| builder.with_config(key, value);
@@ -138,15 +138,17 @@ impl Cloud {
                 let value = |key| builder.get_config_value(&key);
                 let allowed = value(AzureConfigKey::Client(ClientConfigKey::AllowHttp));
                 check_http("AZURE_ALLOW_HTTP", [value(AzureConfigKey::Endpoint)], allowed)?;
-                Arc::new(builder.with_container_name(bucket).with_retry(retry).build().map_err(NoClient::Client)?)
+                Arc::new(
+                    builder.with_container_name(bucket).with_retry(retry).build().map_err(CloudSetupError::Client)?,
+                )
             }
             #[cfg(not(feature = "hdfs"))]
             Cloud::Hdfs => {
                 let _ = handle;
-                return Err(NoClient::Client(super::hdfs::absent()));
+                return Err(CloudSetupError::Client(super::hdfs::absent()));
             }
             #[cfg(feature = "hdfs")]
-            Cloud::Hdfs => Arc::new(Hdfs::open(bucket, settings, handle.clone()).map_err(NoClient::Client)?),
+            Cloud::Hdfs => Arc::new(Hdfs::open(bucket, settings, handle.clone()).map_err(CloudSetupError::Client)?),
         })
     }
 }
@@ -158,7 +160,7 @@ pub fn amazon(settings: &[(String, String)]) -> AmazonS3Builder {
 }
 
 /// Checks that settings allow an Amazon endpoint without TLS.
-pub fn check_amazon_http(endpoint: &str, settings: &[(String, String)]) -> Result<(), NoClient> {
+pub fn check_amazon_http(endpoint: &str, settings: &[(String, String)]) -> Result<(), CloudSetupError> {
     let allowed = amazon(settings).get_config_value(&AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
     check_http("AWS_ALLOW_HTTP", [Some(endpoint.to_owned())], allowed)
 }
@@ -174,10 +176,10 @@ fn check_http(
     name: &str,
     endpoints: impl IntoIterator<Item = Option<String>>,
     allowed: Option<String>,
-) -> Result<(), NoClient> {
+) -> Result<(), CloudSetupError> {
     let allowed = allowed.and_then(|allowed| allowed.parse().ok()).unwrap_or(false);
     match endpoints.into_iter().flatten().find(|endpoint| endpoint.starts_with("http://")) {
-        Some(endpoint) if !allowed => Err(NoClient::Job(Error::job(format!(
+        Some(endpoint) if !allowed => Err(CloudSetupError::Job(Error::job(format!(
             "the endpoint {endpoint} is not https; set {name}=true in the environment to allow that"
         )))),
         _ => Ok(()),

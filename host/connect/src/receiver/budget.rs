@@ -23,8 +23,8 @@ impl Budget {
 
     /// Extends `room` to `bytes` in total. Returns false if the budget is used up.
     pub fn grow(&self, room: &mut BudgetPermit, bytes: u64) -> bool {
-        let held = room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
-        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(held);
+        let acquired = room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) as u64;
+        let more = bytes.div_ceil(UNIT_BYTES).saturating_sub(acquired);
         let Ok(more) = u32::try_from(more) else { return false };
         if more == 0 {
             return true;

@@ -69,7 +69,7 @@ fn unreadable(source: &SourceSpec, origin: &Origin, (key, message): (&str, Strin
 }
 
 /// Returns a field of a position whose fields are separated by spaces. If there is no such field, returns the complete position.
-pub fn word(position: &str, number: usize) -> &str {
+pub fn position_field(position: &str, number: usize) -> &str {
     position.split(' ').nth(number).unwrap_or(position)
 }
 
@@ -89,7 +89,7 @@ pub fn start(SourceStart { source, inbox, runtime, from, share, .. }: SourceStar
             rows,
             started: BTreeSet::new(),
             ended_elsewhere: BTreeSet::new(),
-            clocks: Clocks::restore(&from),
+            partition_clocks: PartitionClocks::restore(&from),
             left: Arc::default(),
             busy: Arc::default(),
         };
@@ -113,7 +113,7 @@ struct Partitions<'a> {
     started: BTreeSet<String>,
     /// Partitions that other processes have read to their end.
     ended_elsewhere: BTreeSet<String>,
-    clocks: Clocks,
+    partition_clocks: PartitionClocks,
     /// Number of partitions that have not ended.
     left: Arc<AtomicUsize>,
     /// Number of partitions that probably have something to read.
@@ -124,7 +124,7 @@ impl Partitions<'_> {
     /// Lists the partitions periodically and starts those that are new.
     fn follow(&mut self) -> Result<()> {
         let mut lister = (self.make)()?;
-        lister.known(&PartitionPosition::all(self.from));
+        lister.set_positions(&PartitionPosition::all(self.from));
         let mut retry = RetryPause::new(format!("source `{}`", self.source.name));
         while !self.inbox.may_begin() {
             if self.inbox.closed_within(self.runtime, STATUS_INTERVAL) {
@@ -135,9 +135,9 @@ impl Partitions<'_> {
             // This must precede the listing, which then includes the partitions that follow those that ended. Stages are not notified about the last
             // partitions that end, because the time of the complete source ends then.
             let elsewhere = self.inbox.ended_elsewhere();
-            self.clocks.update(&elsewhere);
+            self.partition_clocks.update(&elsewhere);
             self.ended_elsewhere.extend(elsewhere);
-            lister.ended(&self.clocks.gone);
+            lister.ended(&self.partition_clocks.gone);
             let any_started = !self.started.is_empty() || !self.ended_elsewhere.is_empty();
             let all_ended =
                 any_started && self.left.load(Ordering::Acquire) == 0 && !self.inbox.is_read_elsewhere(None);
@@ -182,7 +182,7 @@ impl Partitions<'_> {
             if self.inbox.closed_within(self.runtime, STATUS_INTERVAL) {
                 return true;
             }
-            if self.clocks.some_ended()
+            if self.partition_clocks.some_ended()
                 || self.inbox.any_ended_elsewhere()
                 || self.inbox.peers_have_finished() != had_finished
             {
@@ -215,9 +215,9 @@ impl Partitions<'_> {
             let is_there = |name: &str| {
                 listed.contains(name) || self.started.contains(name) || self.inbox.is_read_elsewhere(Some(name))
             };
-            self.clocks.announce(with_clocks, is_there, self.inbox);
+            self.partition_clocks.announce(with_clocks, is_there, self.inbox);
         } else {
-            self.clocks.gone.clear();
+            self.partition_clocks.gone.clear();
         }
         for partition in new {
             // Reported before the partition can end.
@@ -231,7 +231,7 @@ impl Partitions<'_> {
     fn begin(&self, partition: &str) -> Result<()> {
         let position = PartitionPosition::restore(partition, self.from);
         let reader = (self.make)()?;
-        let left = OpenPartition::new(&self.left, partition, &self.clocks.ended);
+        let left = OpenPartition::new(&self.left, partition, &self.partition_clocks.ended);
         let rows = match self.source.kind.is_spread() {
             true => SharedRows::for_partition(partition, self.from),
             false => self.rows.clone(),
@@ -258,7 +258,7 @@ impl Partitions<'_> {
 }
 
 /// The partitions that were announced to the stages because each has its own watermark.
-struct Clocks {
+struct PartitionClocks {
     announced: BTreeSet<String>,
     /// Partitions that have ended, as reported by their threads.
     ended: Arc<Mutex<Vec<String>>>,
@@ -266,11 +266,11 @@ struct Clocks {
     gone: Vec<String>,
 }
 
-impl Clocks {
+impl PartitionClocks {
     /// Restores the announced partitions from saved positions.
-    fn restore(from: &Positions) -> Clocks {
+    fn restore(from: &Positions) -> PartitionClocks {
         let announced = from.keys().filter_map(|name| name.strip_prefix(CLOCK_PREFIX)).filter(|name| !name.is_empty());
-        Clocks { announced: announced.map(str::to_owned).collect(), ended: Arc::default(), gone: Vec::new() }
+        PartitionClocks { announced: announced.map(str::to_owned).collect(), ended: Arc::default(), gone: Vec::new() }
     }
 
     /// Collects the partitions that have ended. Rows of other processes may have announced theirs to the stages.

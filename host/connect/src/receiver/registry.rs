@@ -69,7 +69,7 @@ impl Schemas {
 
     /// Adds the schemas of its records to a chunk. Waits up to `wait` while the registry is unreachable, then fails.
     pub async fn attach(&mut self, chunk: &mut Chunk) -> Result<(), Error> {
-        let rejected: BTreeSet<u32> = chunk.rejected.iter().map(|refusal| refusal.row).collect();
+        let rejected: BTreeSet<u32> = chunk.rejected.iter().map(|rejection| rejection.row).collect();
         let records = (0..chunk.rows()).filter(|row| !rejected.contains(&(*row as u32)));
         // The decoder rejects a record without an ID.
         let id = |row| {

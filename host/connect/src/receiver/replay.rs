@@ -78,7 +78,7 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Posit
 pub const NOT_A_FILE: &str = "it is not a regular file, so it cannot be read again";
 
 /// Recreates the rows of a planned chunk, for a source that generates them from their numbers.
-pub fn made(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
+pub fn recreate(planned: &PlannedChunk, rows: impl FnOnce(std::ops::Range<u64>) -> Chunk) -> Result<Chunk, String> {
     let first = planned.extent.row;
     let end = first.checked_add(u64::from(planned.rows)).filter(|_| planned.rows as usize <= PART_ROWS_MAX);
     let end = end.ok_or("its plan lists more rows than a chunk can have")?;
@@ -101,13 +101,13 @@ pub fn changed(planned: &PlannedChunk, found: usize) -> String {
 
 /// Returns a chunk that the plan itself holds.
 fn of_plan(kept: &Chunk, planned: &PlannedChunk) -> Result<Chunk, String> {
-    match (kept.ready.is_some() || is_whole(kept)) && kept.rows() == planned.rows as usize {
+    match (kept.ready.is_some() || is_complete(kept)) && kept.rows() == planned.rows as usize {
         true => Ok(kept.clone()),
         false => Err("the rows that its plan holds are damaged".into()),
     }
 }
 
 /// Returns whether the ends of a chunk are ends of records.
-fn is_whole(chunk: &Chunk) -> bool {
+fn is_complete(chunk: &Chunk) -> bool {
     chunk.ends.is_sorted() && chunk.ends.last().map_or(0, |end| *end as usize) == chunk.bytes.len()
 }

@@ -186,11 +186,11 @@ fn digest(content: &[u8]) -> i64 {
 }
 
 fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
-    let (shown, whole) = (path.display(), origin.dir.join(path));
-    if whole.is_dir() {
+    let (shown, full_path) = (path.display(), origin.dir.join(path));
+    if full_path.is_dir() {
         return Err(format!("`{shown}` is a directory; write the path of a csv, JSON lines or parquet file"));
     }
-    millstream_base::regular::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+    millstream_base::regular::open(full_path).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
 
 fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {

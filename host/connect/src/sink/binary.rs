@@ -33,7 +33,7 @@ pub fn encode_rows(spec: &SinkSpec, rows: &RecordBatch) -> Result<RecordBatch> {
     let Some(encoding) = spec.encoding else { return Ok(rows.clone()) };
     let schema = rows.schema();
     let column = |(field, column): (&Arc<Field>, &ArrayRef)| match is_encoded(spec, field) {
-        true => texts(spec, field, column, encoding),
+        true => strings(spec, field, column, encoding),
         false => Ok(column.clone()),
     };
     let columns: Vec<ArrayRef> = schema.fields().iter().zip(rows.columns()).map(column).collect::<Result<_>>()?;
@@ -46,13 +46,13 @@ fn is_encoded(spec: &SinkSpec, field: &Field) -> bool {
     *field.data_type() == DataType::Binary && !spec.kind.keeps_bytes(field.name())
 }
 
-fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEncoding) -> Result<ArrayRef> {
+fn strings(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEncoding) -> Result<ArrayRef> {
     let values = column.as_binary_opt::<i32>().ok_or_else(|| Error::bug("a column of bytes is missing"))?;
-    let mut texts = StringBuilder::with_capacity(values.len(), values.value_data().len());
+    let mut strings = StringBuilder::with_capacity(values.len(), values.value_data().len());
     let mut text = String::new();
     for row in 0..values.len() {
         if values.is_null(row) {
-            texts.append_null();
+            strings.append_null();
             continue;
         }
         text.clear();
@@ -61,12 +61,12 @@ fn texts(spec: &SinkSpec, field: &Field, column: &ArrayRef, encoding: BinaryEnco
                 "sink `{}`: column `{}`: a value is {why}, and `encoding` is \"{}\"; write encoding = \"base64\" or \"hex\"",
                 spec.name,
                 field.name(),
-                encoding.word()
+                encoding.keyword()
             ))
         })?;
-        texts.append_value(&text);
+        strings.append_value(&text);
     }
-    Ok(Arc::new(texts.finish()))
+    Ok(Arc::new(strings.finish()))
 }
 
 /// Wraps a sink so that rows with these columns are encoded as its `encoding` says.

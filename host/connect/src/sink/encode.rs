@@ -31,7 +31,7 @@ pub fn extension(format: FileFormat) -> &'static str {
 /// Returns the format's name in a marker: its extension, and after a `+` its compression, if that is not the default.
 pub fn marker_name(format: FileFormat) -> String {
     match format {
-        FileFormat::Parquet(by) if by != Compression::Snappy => format!("{}+{}", extension(format), by.word()),
+        FileFormat::Parquet(by) if by != Compression::Snappy => format!("{}+{}", extension(format), by.keyword()),
         _ => extension(format).to_owned(),
     }
 }

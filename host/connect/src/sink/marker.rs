@@ -31,7 +31,7 @@ pub struct Marker {
     pub job: String,
     /// The job's id.
     pub job_id: String,
-    /// The last start of the job that opened the sink.
+    /// The last startup of the job that opened the sink.
     pub generation: Generation,
     /// The last committed batch with rows, if the marker decides about commits.
     pub batch: Option<BatchId>,

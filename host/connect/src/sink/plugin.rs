@@ -66,9 +66,9 @@ pub fn open(
     let own = || Owner { job: job.to_owned(), job_id: half() + &half(), generation: Generation(1) };
     let owner = owner.cloned().unwrap_or_else(own);
     let PluginWriter { mut writer, exactly_once } = writer;
-    let held = run_blocking(|| retry_at_start(&name, of, until, failure, || writer.open(&owner)))?;
+    let writer_batch = run_blocking(|| retry_at_start(&name, of, until, failure, || writer.open(&owner)))?;
     fault::point("start.sink");
-    let (spec, failure, committed) = (of.clone(), failure.clone(), held.filter(|_| exactly_once));
+    let (spec, failure, committed) = (of.clone(), failure.clone(), writer_batch.filter(|_| exactly_once));
     let writer = PluginWriter { writer, exactly_once };
     Ok(Box::new(PluginSink { name, spec, writer, owner, failure, committed }))
 }
@@ -182,13 +182,13 @@ impl PluginSink {
     /// Passes the batch to the writer once, unless the writer already holds it.
     fn attempt(&mut self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<(), WriteError> {
         if !self.writer.writer.is_open() {
-            let held = self.writer.writer.open(&self.owner)?;
+            let writer_batch = self.writer.writer.open(&self.owner)?;
             if self.writer.exactly_once {
-                if held < self.committed {
-                    let lost = self.lost_error(batch, held);
+                if writer_batch < self.committed {
+                    let lost = self.lost_error(batch, writer_batch);
                     return Err(self.writer.writer.fails(lost));
                 }
-                if held.is_some_and(|held| held >= batch) {
+                if writer_batch.is_some_and(|writer_batch| writer_batch >= batch) {
                     return Ok(());
                 }
             }
@@ -218,12 +218,12 @@ impl PluginSink {
     }
 
     /// Returns the error if the writer has lost what it held.
-    fn lost_error(&self, batch: BatchId, held: Option<BatchId>) -> Error {
+    fn lost_error(&self, batch: BatchId, writer_batch: Option<BatchId>) -> Error {
         let name = &self.name;
-        let [held, had] = [held, self.committed].map(Option::unwrap_or_default);
+        let [writer_batch, had] = [writer_batch, self.committed].map(Option::unwrap_or_default);
         Error::environment(format!(
             "sink `{name}`: batch {batch}: its plugin reported batches up to {had}, and now reports batches up to \
-             {held}: its target was replaced, emptied or reset"
+             {writer_batch}: its target was replaced, emptied or reset"
         ))
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// File names in the directory, as in a TLS secret that cert-manager creates for Kubernetes.
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-const ISSUERS: &str = "ca.crt";
+const CA_FILE: &str = "ca.crt";
 
 /// The certificate that a process presents, and the CAs it trusts.
 #[derive(Clone)]
@@ -42,13 +42,13 @@ impl Peers {
     /// Reads the files of a directory, for the process that others reach under `name`. The certificate is verified as the other processes will, so
     /// that problems are reported at startup.
     pub fn read(dir: &Path, name: &str) -> Result<Peers, TlsError> {
-        let [certificate, key, issuers] = [CERTIFICATE, KEY, ISSUERS].map(|file| dir.join(file));
+        let [certificate, key, ca_file] = [CERTIFICATE, KEY, CA_FILE].map(|file| dir.join(file));
         let chain = certificates(&certificate)?;
         let bytes = private::read_secret(&key, PEM_BYTES_MAX)
             .map_err(|error| TlsError(format!("`{}` cannot be read: {error}", key.display())))?;
         let secret = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unusable(&key, &error, "a private key"))?;
-        let (roots, provider) = (Arc::new(roots_in(&issuers)?), Arc::new(ring::default_provider()));
-        let failed = |error: &dyn fmt::Display| TlsError(format!("`{}` cannot be used: {error}", issuers.display()));
+        let (roots, provider) = (Arc::new(roots_in(&ca_file)?), Arc::new(ring::default_provider()));
+        let failed = |error: &dyn fmt::Display| TlsError(format!("`{}` cannot be used: {error}", ca_file.display()));
         let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
         let servers = servers.map_err(|error| failed(&error))?;
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
@@ -118,7 +118,7 @@ impl Peers {
     }
 
     /// Describes a TLS error of the peer, and what to do.
-    pub fn refused(&self, error: &io::Error) -> Option<String> {
+    pub fn rejection_reason(&self, error: &io::Error) -> Option<String> {
         cause(error).map(if self.certified { describe_peer_error } else { raw_keys::describe_peer_error })
     }
 }
@@ -189,7 +189,7 @@ fn describe_peer_error(error: &rustls::Error) -> String {
 
 fn describe_own_error(error: &rustls::Error, dir: &Path, name: &str) -> String {
     use CertificateError as Wrong;
-    let (own, issuers) = (dir.join(CERTIFICATE), dir.join(ISSUERS));
+    let (own, ca_file) = (dir.join(CERTIFICATE), dir.join(CA_FILE));
     let own = own.display();
     match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
@@ -210,7 +210,7 @@ fn describe_own_error(error: &rustls::Error, dir: &Path, name: &str) -> String {
             Wrong::UnknownIssuer | Wrong::BadSignature => {
                 format!(
                     "`{own}` was not issued by a CA in `{}`, by which the processes identify each other",
-                    issuers.display()
+                    ca_file.display()
                 )
             }
             Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => format!(

@@ -8,7 +8,7 @@ use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{SinkDeclaration, TLS, WAIT};
+use millstream_base::job::connector::{SinkDeclaration, TLS_OF_HOST, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
@@ -43,8 +43,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
         key("timeout", KeyShape::Time, "Timeout for a response, 30s by default."),
     ],
-    shared: &[TLS, WAIT],
-    read: |r| Arc::new(ClickhouseWrites::read(r)),
+    shared: &[TLS_OF_HOST, WAIT],
+    read: |r| ClickhouseWrites::read(r).into(),
 };
 
 impl ClickhouseWrites {

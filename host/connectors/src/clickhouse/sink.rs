@@ -23,7 +23,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use window::{Table, Window};
 
 /// Maximum bytes of a response about a table, whose definition may be long.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
 const SHOWN_BYTES_MAX: usize = 400;
 
 /// Checks what can be checked without a request to the server.
@@ -144,7 +144,7 @@ impl TableClient<'_> {
             let path = self.client.server().path().split('?').next().unwrap_or("/").to_owned();
             let (headers, body) = (self.headers.clone(), query.to_owned().into());
             let request = HttpRequest { method: Method::POST, path, headers, body };
-            let reply = self.client.request_reply(&request, self.writes.requests.timeout, ANSWER_BYTES_MAX);
+            let reply = self.client.request_reply(&request, self.writes.requests.timeout, RESPONSE_BYTES_MAX);
             let ended = || ServerFault::Permanent(Error::environment(format!("sink `{name}`: the job has ended")));
             let reply = match await_or_end(&runtime, &failure, reply).ok_or_else(ended)? {
                 Ok(reply) => reply,

@@ -10,10 +10,10 @@ use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{CHANGES, COMPRESSIONS, ENCODING, PARTS, SinkDeclaration, TABLE};
+use millstream_base::job::connector::{CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, SinkDeclaration, TABLE};
 use millstream_base::job::keys::{KeyShape, TableKey, key};
 use millstream_base::job::spec::{
-    Compression, FileFormat, PartsBy, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url,
+    Compression, FileFormat, PartWriter, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url,
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
@@ -34,7 +34,7 @@ const PATH: TableKey = key(
 .required();
 const PARTITION_BY: TableKey = key(
     "partition_by",
-    KeyShape::Texts,
+    KeyShape::TextList,
     "Columns that partition the files into directories, as in Hive (`day=2026-11-21/part-….parquet`); the files do not contain \
      these columns.",
 );
@@ -50,6 +50,12 @@ const OPEN_PARTS_MAX: TableKey = key(
     "Maximum files that grow at the same time, 100 by default; with more, the file that has been idle longest is \
      completed.",
 );
+const PARTS: TableKey = key(
+    "parts",
+    PARTS_SHAPE,
+    "Files of a batch: one, with its rows in order (`batch`), or one per worker that has rows (`worker`). With `worker`, workers write \
+     at the same time, each with its own marker. `batch` by default.",
+);
 const ROLL_KEYS: &[TableKey] = &[
     key("size", KeyShape::Size, "Size from which a file is complete, 128MiB by default."),
     key("time", KeyShape::Time, "Time after its first batch at which a file is complete, 5m by default."),
@@ -64,15 +70,16 @@ pub const FILES: SinkDeclaration = SinkDeclaration {
         key(
             "format",
             KeyShape::Word(&["text", "json", "csv", "parquet", "avro"]),
-            "Format of the files, json by default.",
+            "Format of the files, `json` by default.",
         ),
+        PARTS,
         PARTITION_BY,
         ROLL,
         OPEN_PARTS_MAX,
-        key("compression", COMPRESSIONS, "Compression of Parquet pages, snappy by default."),
+        key("compression", COMPRESSIONS, "Compression of Parquet pages, `snappy` by default."),
     ],
-    shared: &[PARTS, CHANGES, ENCODING],
-    read: |r| Arc::new(FileWrites::of_files(r)),
+    shared: &[CHANGES, ENCODING],
+    read: |r| FileWrites::of_files(r).into(),
 };
 
 /// Sinks of kind `delta`, which write a Delta table.
@@ -81,13 +88,14 @@ pub const DELTA: SinkDeclaration = SinkDeclaration {
     doc: "a Delta table",
     keys: &[
         PATH,
+        PARTS,
         PARTITION_BY,
         ROLL,
         OPEN_PARTS_MAX,
-        key("compression", COMPRESSIONS, "Compression of Parquet pages, snappy by default."),
+        key("compression", COMPRESSIONS, "Compression of Parquet pages, `snappy` by default."),
     ],
-    shared: &[PARTS, TABLE],
-    read: |r| Arc::new(FileWrites::of_delta(r)),
+    shared: &[TABLE],
+    read: |r| FileWrites::of_delta(r).into(),
 };
 
 impl FileWrites {
@@ -180,7 +188,7 @@ impl SinkConfig for FileWrites {
             Some(url) => parts::url_of_bucket(url, part),
             None => parts::file_path("path", &self.path, part),
         }
-        parts::twice("partition_by", &self.layout.partition_by, part);
+        parts::check_duplicates("partition_by", &self.layout.partition_by, part);
         part.table_mode(&self.layout.mode);
         let keyed = matches!(self.layout.mode, TableMode::Upsert { .. });
         if keyed && !self.layout.partition_by.is_empty() {
@@ -226,7 +234,7 @@ impl SinkConfig for FileWrites {
     }
 
     fn by_worker(&self) -> bool {
-        self.parts == PartsBy::Worker
+        self.parts == PartWriter::Worker
     }
 
     fn path(&self) -> Option<WrittenPath<'_>> {

@@ -1,7 +1,7 @@
 //! Settings of the `files` and `delta` sinks.
 
 use crate::limits;
-use millstream_base::job::spec::{FileFormat, PartsBy, TableMode};
+use millstream_base::job::spec::{FileFormat, PartWriter, TableMode};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct FileWrites {
     /// The format of the files.
     pub format: FileFormat,
     /// Which processes write parts.
-    pub parts: PartsBy,
+    pub parts: PartWriter,
     /// How rows are distributed over files.
     pub layout: FilesLayout,
 }
@@ -21,7 +21,7 @@ pub struct FileWrites {
 impl FileWrites {
     /// Returns settings that write one file per batch into this directory.
     pub fn new(path: impl Into<PathBuf>, format: FileFormat) -> FileWrites {
-        FileWrites { path: path.into(), format, parts: PartsBy::default(), layout: FilesLayout::default() }
+        FileWrites { path: path.into(), format, parts: PartWriter::default(), layout: FilesLayout::default() }
     }
 }
 

@@ -63,7 +63,7 @@ fn every_type() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(names.into_iter().zip(columns).map(|(n, c)| (n, c, true))).unwrap()
 }
 
-fn texts(values: &[Option<&str>]) -> RecordBatch {
+fn strings(values: &[Option<&str>]) -> RecordBatch {
     let schema = schema_of(&[("value".into(), ColumnType::Text)]);
     RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(values.to_vec()))]).unwrap()
 }
@@ -112,8 +112,8 @@ fn text_formats_hold_every_type() {
          true,9223372036854775807,0.1,\"a \"\"b\"\",\nc\u{1}ü\",00ff,2026-11-20T08:30:01.000001Z\n\
          ,,,,,\n"
     );
-    let lines = texts(&[Some("one"), None, Some("")]);
-    assert_eq!(written(FileFormat::Text, vec![lines.clone(), texts(&[Some("zwölf")])]), "one\n\n\nzwölf\n");
+    let lines = strings(&[Some("one"), None, Some("")]);
+    assert_eq!(written(FileFormat::Text, vec![lines.clone(), strings(&[Some("zwölf")])]), "one\n\n\nzwölf\n");
     assert_eq!(written(FileFormat::Csv, vec![lines]), "value\none\n\n\"\"\n");
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![f64::NAN, f64::NEG_INFINITY, 1e21]));
     let list: ArrayRef =
@@ -184,12 +184,12 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     for name in [".part-0000000003.csv.tmp", "notes.txt", ".hidden.tmp", "part-1.csv"] {
         fs::write(out.join(name), "x").unwrap();
     }
-    let (spec, origin, row) = (files("out", FileFormat::Text), origin(dir.path()), texts(&[Some("x")]));
+    let (spec, origin, row) = (files("out", FileFormat::Text), origin(dir.path()), strings(&[Some("x")]));
     check(&spec, &row.schema(), &origin, false, None, StartupRetry::No).unwrap();
     let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default(), StartupRetry::No).unwrap();
     assert_eq!(names(&out), [".hidden.tmp", "notes.txt", "part-1.csv"], "only our unfinished parts are removed");
     sink.commit(BatchId(1), BatchTime(0), vec![]).unwrap();
-    sink.commit(BatchId(2), BatchTime(0), vec![texts(&[])]).unwrap();
+    sink.commit(BatchId(2), BatchTime(0), vec![strings(&[])]).unwrap();
     sink.commit(BatchId(3), BatchTime(0), vec![row.clone()]).unwrap();
     let kept = [".hidden.tmp", "notes.txt", "part-0000000003.txt", "part-1.csv"];
     assert_eq!(names(&out), kept, "no part for an empty batch");
@@ -210,7 +210,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
 #[test]
 fn a_dir_that_is_gone_is_an_error_of_the_batch() {
     let dir = TempDir::new().unwrap();
-    let row = texts(&[Some("x")]);
+    let row = strings(&[Some("x")]);
     let mut sink = open(
         &files("out", FileFormat::Text),
         row.schema(),
@@ -232,7 +232,7 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
     let path = dir.path().join("out.jsonl");
     fs::write(&path, "old").unwrap();
     let (spec, origin) = (queue("out.jsonl"), origin(dir.path()));
-    let parts = vec![texts(&[Some("a"), None]), texts(&[]), texts(&[Some("b")])];
+    let parts = vec![strings(&[Some("a"), None]), strings(&[]), strings(&[Some("b")])];
     check(&spec, &parts[0].schema(), &origin, false, None, StartupRetry::No).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a check changes nothing");
     let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default(), StartupRetry::No).unwrap();
@@ -249,7 +249,7 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
 fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    let one = texts(&[]).schema();
+    let one = strings(&[]).schema();
     let all = every_type().schema();
     let nested = arrow::datatypes::Field::new_list_field(arrow::datatypes::DataType::Int32, true);
     let list = schema_of(&[("l".into(), ColumnType::Arrow(arrow::datatypes::DataType::List(nested.into())))]);

@@ -8,7 +8,7 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::connector::{ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::keys::{JSON_FORMAT, KeyShape, TableKey, key};
 use millstream_base::job::spec::{Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
@@ -44,17 +44,16 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         URL,
         key(
             "path",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Path of the stream on the server: \"orders\" or [\"shop\", \"orders\"]. `command` selects a stream instead.",
         ),
         key("command", KeyShape::Text, "Command that selects the stream, such as a query that the server supports."),
         TOKEN,
         key(
             "locations",
-            KeyShape::Texts,
-            "Further servers that the server may refer to for rows, for example \"grpc+tls://worker-*.example.org:8815\", or a \
-             list; `*` matches any characters. They receive the credentials. By default all rows must come from the server \
-             itself.",
+            KeyShape::TextList,
+            "Other servers from which rows may come, for example \"grpc+tls://worker-*.example.org:8815\", or a list; `*` matches \
+             any characters. They receive the credentials. By default all rows must come from the server of `url`.",
         ),
         key(
             "message_bytes_max",
@@ -67,10 +66,11 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "How long the server may send nothing while the source waits for rows, 5m by default; then the source sends the \
              request again.",
         ),
-        key("schema", KeyShape::Columns, "Columns of the stream to read: name = \"type\".").required(),
+        key("format", JSON_FORMAT, "Not needed, because a stream has columns. Only `json` is allowed."),
+        key("schema", KeyShape::Columns(&[]), "Columns of the stream to read: name = \"type\".").required(),
     ],
     shared: &[ROWS, TLS],
-    read: |r| Arc::new(FlightReads::read(r)),
+    read: |r| FlightReads::read(r).into(),
 };
 
 /// Sinks of kind `flight`.
@@ -81,7 +81,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         URL,
         key(
             "path",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Path of the stream on the server: \"orders\" or [\"shop\", \"orders\"]. `command` selects a stream instead.",
         ),
         key("command", KeyShape::Text, "Command that the server receives with the rows."),
@@ -93,7 +93,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
     ],
     shared: &[TLS, WAIT],
-    read: |r| Arc::new(FlightWrites::read(r)),
+    read: |r| FlightWrites::read(r).into(),
 };
 
 impl FlightReads {
@@ -176,7 +176,7 @@ impl SourceConfig for FlightReads {
             part.wrong("stall", "`stall` is 0s, so no server could respond; write a time, for example \"5m\"");
         }
         if source.format != Format::Json {
-            let word = source.format.word();
+            let word = source.format.keyword();
             part.wrong(
                 "format",
                 format!("Flight streams have columns and no format, and `format` is `{word}`; remove `format`"),

@@ -6,7 +6,7 @@
 use super::settings::FlightWrites;
 use crate::flight::grpc::{Connection, framed, outgoing};
 use crate::flight::messages::Data;
-use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
+use crate::flight::{self, CallRefusal, Fault, RESPONSE_BYTES_MAX, Server};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
@@ -153,7 +153,7 @@ impl FlightSink {
 /// Sends messages as one stream, and waits until the server confirms it.
 async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Result<(), Fault> {
     let (queue, outgoing) = outgoing();
-    let mut responses = connection.call("DoPut", outgoing, ANSWER_BYTES_MAX);
+    let mut responses = connection.call("DoPut", outgoing, RESPONSE_BYTES_MAX);
     let feeding = async {
         for message in messages {
             if queue.send(Some(message.clone())).await.is_err() {
@@ -177,7 +177,7 @@ async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Re
                 false => break,
             },
             outcome = &mut responses_done => {
-                outcome.map_err(|refusal| refusal.fault)?;
+                outcome.map_err(|failure| failure.fault)?;
                 return match all_sent {
                     true => Ok(()),
                     false => Err(Fault::Permanent("it reported success before it had read all rows".into())),
@@ -185,7 +185,7 @@ async fn put(connection: &mut Connection, messages: &[Bytes]) -> std::result::Re
             }
         }
     }
-    responses_done.await.map_err(|refusal| refusal.fault)?;
+    responses_done.await.map_err(|failure| failure.fault)?;
     Err(Fault::Transient("it does not read all rows".into()))
 }
 

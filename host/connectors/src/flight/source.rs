@@ -25,7 +25,7 @@ use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::panics::caught;
 use millstream_connect::receiver::arrow_stream::{Batches, IpcMessage};
 use millstream_connect::receiver::parquet::columns::WantedRows;
-use millstream_connect::receiver::polled::word;
+use millstream_connect::receiver::polled::position_field;
 use parts::{Parts, other_rows};
 use position::FlightPosition;
 use prost::Message as _;
@@ -125,7 +125,7 @@ struct Stream {
     responses: ResponseStream,
     batches: Batches,
     /// How long nothing was received while it was awaited.
-    silent: Duration,
+    idle_max: Duration,
     /// The parts of the stream, and whether they were queried just before.
     parts: Arc<Parts>,
     is_new: bool,
@@ -173,8 +173,8 @@ impl Flight {
             };
             let responses = connection.call_once("DoGet", &ticket, bytes_max);
             let batches = Batches::new(&shared.source.schema, bytes_max);
-            let silent = Duration::ZERO;
-            return Ok(Stream { server, _connection: connection, responses, batches, silent, parts, is_new });
+            let idle_max = Duration::ZERO;
+            return Ok(Stream { server, _connection: connection, responses, batches, idle_max, parts, is_new });
         }
         shared.invalidate(&parts);
         let (server, fault) =
@@ -214,13 +214,13 @@ impl Flight {
             let responses = &mut stream.responses;
             let Ok(next) = self.shared.block_on(async { timeout(wait, responses.next()).await }) else {
                 let stall = self.shared.reads.stall;
-                stream.silent += wait;
-                match stream.silent < stall {
+                stream.idle_max += wait;
+                match stream.idle_max < stall {
                     true => break,
                     false => return Err(PartFault::Server(flight::stalled(stall).into())),
                 }
             };
-            (stream.silent, any_taken) = (Duration::ZERO, true);
+            (stream.idle_max, any_taken) = (Duration::ZERO, true);
             match next.map_err(PartFault::Server)? {
                 Some(message) => {
                     let data = Data::decode(message);
@@ -374,8 +374,8 @@ fn lines(rows: &RecordBatch, rejected: &BTreeMap<usize, String>, message_bytes_m
     let mut lines = Vec::with_capacity(rows.num_rows());
     while let Some(end) = memchr::memchr(b'\n', &encoded) {
         let line = encoded.split_to(end + 1).slice(..end);
-        let refusal = rejected.get(&lines.len());
-        lines.push(match refusal {
+        let failure = rejected.get(&lines.len());
+        lines.push(match failure {
             None => line,
             Some(reason) => {
                 let mut line = line.to_vec();
@@ -407,7 +407,7 @@ impl io::Write for BoundedBuffer {
 }
 
 impl ReadPartition for Flight {
-    fn known(&mut self, positions: &[(String, Vec<u8>)]) {
+    fn set_positions(&mut self, positions: &[(String, Vec<u8>)]) {
         let read = |(name, position): &(String, Vec<u8>)| Some((name.parse().ok()?, FlightPosition::parse(position)?));
         self.shared.add_read(positions.iter().filter_map(read));
     }
@@ -444,7 +444,7 @@ impl ReadPartition for Flight {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 0)
+        position_field(position, 0)
     }
 
     fn is_open(&self) -> bool {

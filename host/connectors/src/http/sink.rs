@@ -22,7 +22,7 @@ use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::job::http_url;
-use millstream_base::job::spec::{PartsBy, SinkStart};
+use millstream_base::job::spec::{PartWriter, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::shown;
 use millstream_connect::http1::{Client, Fault, HttpRequest, Reply, Server};
@@ -76,7 +76,7 @@ pub fn check(http: &HttpWrites, start: SinkStart<'_>, schema: &SchemaRef, keeps_
     }
     let server = server(http, start)?;
     server.check().map_err(|message| wrong(spec, origin, "tls", format!("`tls` cannot be used: {message}")))?;
-    if has_unnamed_sender(http) && http.parts == PartsBy::Worker {
+    if has_unnamed_sender(http) && http.parts == PartWriter::Worker {
         let message = format!("each worker has its own `{{sequence}}` counter (`parts = \"worker\"`); {NAME_SENDER}");
         return Err(wrong(spec, origin, "headers", message));
     }

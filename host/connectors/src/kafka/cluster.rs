@@ -1,8 +1,7 @@
 //! Settings of a Kafka cluster, for sources and sinks.
 
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::TRUSTED_CA;
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::keys::{CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, TRUSTED_CA, TableKey, key};
 use millstream_base::job::parts::is_address;
 use millstream_base::job::spec::TlsSpec;
 use millstream_base::job::table::Reader;
@@ -16,8 +15,8 @@ const TOPIC_BYTES_MAX: usize = 249;
 /// The key `brokers`.
 pub const BROKERS: TableKey = key(
     "brokers",
-    KeyShape::Texts,
-    "Brokers from which the job gets the addresses of all others, for example \"127.0.0.1:9092\" or a list.",
+    KeyShape::TextList,
+    "Bootstrap brokers, for example \"127.0.0.1:9092\", or a list. The job gets the addresses of all others from them.",
 )
 .required();
 /// The key `sasl`.
@@ -27,12 +26,22 @@ pub const SASL_KEY: TableKey = key(
     "SASL credentials: { mechanism = \"SCRAM-SHA-512\", user = \"job\", password = \"${KAFKA_PASSWORD}\" }; none by default.",
 );
 
+/// The key `tls`.
+pub const TLS_KEY: TableKey = key(
+    "tls",
+    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS)]),
+    "Use TLS: true, or { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\" }. The brokers' certificates are checked. false by \
+     default.",
+);
+/// The key `wait`.
+pub const WAIT: TableKey = key(
+    "wait",
+    KeyShape::Time,
+    "How long the job waits for brokers if none is reachable, at startup and later, 1h by default.",
+);
+
 /// `tls` of a Kafka cluster, as a table: each broker has its own name.
-const TLS: &[TableKey] = &[
-    TRUSTED_CA,
-    key("cert", KeyShape::Text, "Client certificate (PEM), for clusters that require one."),
-    key("key", KeyShape::Text, "Private key of that certificate (PEM)."),
-];
+const TLS: &[TableKey] = &[TRUSTED_CA, CLIENT_CERTIFICATE, PRIVATE_KEY];
 
 /// `sasl` of a Kafka cluster.
 const SASL: &[TableKey] = &[
@@ -93,7 +102,7 @@ impl SaslMechanism {
     pub const ALL: [SaslMechanism; 3] = [SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512];
 
     /// Returns the name in Kafka and job files.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
@@ -107,7 +116,7 @@ impl KafkaCluster {
     pub fn read(r: &Reader<'_>) -> KafkaCluster {
         let example = "brokers = \"127.0.0.1:9092\", or a list of such";
         r.need("brokers", example);
-        let brokers = r.texts("brokers", example).unwrap_or_default();
+        let brokers = r.strings("brokers", example).unwrap_or_default();
         // Other Kafka clients separate several brokers with commas.
         let brokers = brokers.iter().flat_map(|text| text.split(',')).map(|broker| broker.trim().to_owned()).collect();
         KafkaCluster {
@@ -157,7 +166,7 @@ fn sasl(r: &Reader<'_>) -> Option<SaslSpec> {
         inner.text(key, example).map(str::to_owned)
     };
     inner.need("mechanism", "mechanism = \"SCRAM-SHA-512\"");
-    let names = SaslMechanism::ALL.map(|mechanism| (mechanism.word(), mechanism));
+    let names = SaslMechanism::ALL.map(|mechanism| (mechanism.keyword(), mechanism));
     let mechanism = inner.choice("mechanism", &names, &["OAUTHBEARER", "GSSAPI"]);
     let user = text("user", "user = \"job\"");
     let password = text("password", "password = \"${KAFKA_PASSWORD}\"");

@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn its_timing_and_its_own_keys_are_not_shown() {
-        let away = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
-        let fault = KafkaFault::from_code(Code::BrokerTransportFailure, away);
+        let unreachable = "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
+        let fault = KafkaFault::from_code(Code::BrokerTransportFailure, unreachable);
         assert_eq!(fault.message, "127.0.0.1:1/bootstrap: Connect to ipv4#127.0.0.1:1 failed: Connection refused");
         assert!(fault.is_transient());
         let closed = "127.0.0.1:9092/bootstrap: Disconnected: verify that security.protocol is correctly configured, broker \

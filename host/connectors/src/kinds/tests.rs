@@ -12,7 +12,7 @@ use millstream_base::job::parse;
 use millstream_base::job::spec::JobSpec;
 use std::path::Path;
 
-/// Parses a text as the file `job.toml` of the directory `jobs`.
+/// Parses a string as the file `job.toml` of the directory `jobs`.
 fn read(text: &str) -> Result<JobSpec> {
     parse(text, all(), Path::new("job.toml"), Path::new("jobs"), &[])
 }

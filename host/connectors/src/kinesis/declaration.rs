@@ -7,8 +7,8 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{COLUMNS, ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{JSON_ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
@@ -43,9 +43,10 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Where to begin without a saved position: \"earliest\", \"latest\", or a time such as \"2026-11-21T12:00:00Z\"; \
              \"earliest\" by default.",
         ),
+        columns(&["key", "timestamp", "id"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS],
-    read: |r| Arc::new(KinesisReads::read(r)),
+    shared: &[ROWS, RECORDS],
+    read: |r| KinesisReads::read(r).into(),
 };
 
 /// Sinks of kind `kinesis`.
@@ -62,8 +63,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
         key("wait", KeyShape::Time, "How long the job waits while the stream accepts no records, 1h by default."),
     ],
-    shared: &[ENCODING],
-    read: |r| Arc::new(KinesisWrites::read(r)),
+    shared: &[JSON_ENCODING],
+    read: |r| KinesisWrites::read(r).into(),
 };
 
 impl KinesisReads {
@@ -121,7 +122,7 @@ impl SourceConfig for KinesisReads {
         true
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Key)
     }
 

@@ -1,8 +1,8 @@
 //! The `kinesis` source. Each shard is a partition, identified by its id. It is read in order, and to its end before the shards that it was
-//! split or merged into. A position is the sequence number of the last record that was read, and how many of the records packed in it.
+//! split or merged into. A position is the sequence number of the last record that was read, and how many of the records aggregated in it.
 
 mod receive;
-mod packed;
+mod aggregated;
 mod position;
 mod shards;
 mod buffer;
@@ -13,7 +13,7 @@ use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadParti
 use millstream_base::error::Error;
 use millstream_base::job::spec::{SourceSpec, StreamStart};
 use millstream_base::shown;
-use millstream_connect::receiver::polled::word;
+use millstream_connect::receiver::polled::position_field;
 use position::{KinesisPosition, LastRead};
 use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;
@@ -64,7 +64,7 @@ impl Shared {
         })
     }
 
-    fn known(&self) -> MutexGuard<'_, KnownStream> {
+    fn lock_stream(&self) -> MutexGuard<'_, KnownStream> {
         // No code under the lock can leave the state inconsistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -129,7 +129,7 @@ struct OpenShard {
     record_bytes: u64,
 }
 
-/// A record, or one of several packed in it, and the position once it is handed over.
+/// A record, or one of several aggregated in it, and the position once it is handed over.
 struct PendingRecord {
     read: LastRead,
     what: RecordContent,
@@ -176,12 +176,12 @@ impl Kinesis {
 }
 
 impl ReadPartition for Kinesis {
-    fn known(&mut self, partitions: &[(String, Vec<u8>)]) {
-        self.shared.known().before = partitions.to_vec();
+    fn set_positions(&mut self, partitions: &[(String, Vec<u8>)]) {
+        self.shared.lock_stream().before = partitions.to_vec();
     }
 
     fn ended(&mut self, shards: &[String]) {
-        self.shared.known().shards.ended.extend(shards.iter().cloned());
+        self.shared.lock_stream().shards.ended.extend(shards.iter().cloned());
     }
 
     fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
@@ -191,7 +191,7 @@ impl ReadPartition for Kinesis {
             Ok::<_, KinesisFault>((facts, shards::list(client).await?))
         });
         let (facts, existing) = result.map_err(|fault| shared.read_error(fault))?;
-        let mut known = shared.known();
+        let mut known = shared.lock_stream();
         if known.facts.as_ref().is_some_and(|before| before.created_s != facts.created_s) {
             return Err(shared.other_stream());
         }
@@ -202,7 +202,7 @@ impl ReadPartition for Kinesis {
     }
 
     fn open(&mut self, shard: &str, position: Option<&[u8]>) -> Result<(), ReadError> {
-        let known = self.shared.known();
+        let known = self.shared.lock_stream();
         let (Some(facts), Some(from_ms)) = (&known.facts, known.from_ms) else {
             return Err(ReadError::Transient("its shards are not known yet".into()));
         };
@@ -233,7 +233,7 @@ impl ReadPartition for Kinesis {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 3)
+        position_field(position, 3)
     }
 
     fn is_open(&self) -> bool {

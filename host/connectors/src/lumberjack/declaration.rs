@@ -2,14 +2,13 @@
 
 use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
 use millstream_base::error::Result;
-use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, PRIVATE_KEY, SERVER_CERTIFICATE, TableKey, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart, TlsSpec};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use millstream_connect::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
-use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "lumberjack";
@@ -29,9 +28,9 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         .required(),
         key(
             "tls",
-            TLS_SHAPE,
-            "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }. With `ca`, senders must present a certificate of \
-             that CA.",
+            KeyShape::Table(TLS_KEYS),
+            "Server certificate for TLS, { cert = \"own.pem\", key = \"own.key\" }; without it, plain TCP. With `ca`, senders must \
+             present a certificate of that CA.",
         ),
         key(
             "window_bytes_max",
@@ -43,9 +42,9 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         CONNECTIONS_MAX,
         key(
             "schema",
-            KeyShape::Columns,
-            "Columns, if other than `time`, `message`, `host` and `file`: a `path` leads into an event, for example path = \
-             [\"log\", \"file\", \"path\"].",
+            KeyShape::Columns(&[]),
+            "Columns, by default `time`, `message`, `host` and `file`. A `path` leads into an event, for example path = [\"log\", \
+             \"file\", \"path\"].",
         ),
         key(
             "record_bytes_max",
@@ -59,8 +58,15 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
     ],
     shared: &[CUT, REJECTING],
-    read: |r| Arc::new(LumberjackReads::read(r)),
+    read: |r| LumberjackReads::read(r).into(),
 };
+
+/// `tls`, as a table.
+const TLS_KEYS: &[TableKey] = &[
+    SERVER_CERTIFICATE,
+    PRIVATE_KEY.required(),
+    key("ca", KeyShape::Text, "CA certificates (PEM) of the senders' certificates; by default senders need none."),
+];
 
 impl LumberjackReads {
     fn read(r: &Reader<'_>) -> LumberjackReads {

@@ -99,7 +99,7 @@ impl Connection {
                     packet => return Ok(Some(packet)),
                 }
             }
-            if !self.line.more(until.saturating_duration_since(Instant::now()))? {
+            if !self.line.read_more(until.saturating_duration_since(Instant::now()))? {
                 return Ok(None);
             }
             self.pinged = None;

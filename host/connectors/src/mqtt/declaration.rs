@@ -7,10 +7,8 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{
-    COLUMNS, MESSAGES, RECORDS, ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT,
-};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{MESSAGES, RECORDS, ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
+use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
@@ -42,7 +40,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         URL,
         key(
             "topic",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Topic to subscribe to, or a list of topics, with `+` for one level and `#` for all further levels: \
              \"plant/+/temperature\".",
         )
@@ -65,9 +63,10 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "How long the server keeps messages while the job is not connected, 7d by default; a server may keep them for less \
              time, and fewer of them.",
         ),
+        columns(&["topic", "headers", "header.NAME"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS, TLS],
-    read: |r| Arc::new(MqttReads::read(r)),
+    shared: &[ROWS, RECORDS, TLS],
+    read: |r| MqttReads::read(r).into(),
 };
 
 /// Sinks of kind `mqtt`.
@@ -90,7 +89,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
     ],
     shared: &[MESSAGES, TLS, WAIT],
-    read: |r| Arc::new(MqttWrites::read(r)),
+    read: |r| MqttWrites::read(r).into(),
 };
 
 impl MqttReads {
@@ -168,7 +167,7 @@ impl SourceConfig for MqttReads {
         RecordBounds::Envelope
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         matches!(part, ColumnSource::Topic | ColumnSource::Headers | ColumnSource::Header(_))
     }
 

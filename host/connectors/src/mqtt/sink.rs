@@ -32,7 +32,7 @@ const TOPIC_BYTES_MAX: usize = 65_535;
 /// Error codes for a message that the server never accepts: because of its topic, its size or its form.
 const MESSAGE_ERROR_CODES: [u8; 3] = [0x90, 0x95, 0x99];
 /// Maximum bytes of a response, which may contain a reason string.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// Sends every batch that has rows.
 struct MqttSink {
@@ -107,7 +107,7 @@ fn server(writes: &MqttWrites, start: SinkStart<'_>) -> Result<Server> {
 /// Connects with a session that is not kept, and checks that the server supports what the sink needs.
 fn connect(server: &Server, writes: &MqttWrites) -> std::result::Result<Connection, Fault> {
     let session = Session { client_id: writes.client_id.clone(), kept_s: None };
-    let connection = Connection::open(server, &session, ANSWER_BYTES_MAX)?;
+    let connection = Connection::open(server, &session, RESPONSE_BYTES_MAX)?;
     if connection.granted.no_acknowledgements {
         return Err(Fault::Permanent("it acknowledges no messages (QoS 1)".into()));
     }
@@ -230,8 +230,8 @@ impl MqttSink {
                     Some(_) if Instant::now() < until => {}
                     None if wait.is_zero() => break,
                     _ => {
-                        let silent = format!("it acknowledges nothing for {} s", RESPONSE_TIMEOUT.as_secs());
-                        return Err(Fault::Transient(silent).into());
+                        let unacknowledged = format!("it acknowledges nothing for {} s", RESPONSE_TIMEOUT.as_secs());
+                        return Err(Fault::Transient(unacknowledged).into());
                     }
                 }
                 if self.failure.happened() {

@@ -37,25 +37,25 @@ impl Connection {
     /// Connects and logs in.
     pub fn open(server: &Server) -> Result<Connection, Fault> {
         let credentials = server.read_credentials()?;
-        let auth = match (&credentials, &server.place.user) {
+        let auth = match (&credentials, &server.address.user) {
             (Some(_), _) => AuthMethod::Credentials,
             (None, Some(_)) => AuthMethod::Url,
             (None, None) => AuthMethod::Nothing,
         };
-        let mut line = BlockingStream::open(&server.place)?;
+        let mut line = BlockingStream::open(&server.address)?;
         let until = Instant::now() + RESPONSE_TIMEOUT;
         // The server sends its information before TLS.
         let info = loop {
             match take_op(&mut line)? {
                 Some(ServerOp::Info(info)) => break info,
-                Some(ServerOp::Error(said)) => return Err(to_fault(&said, auth)),
+                Some(ServerOp::Error(text)) => return Err(to_fault(&text, auth)),
                 Some(_) => return Err(Fault::Transient("its first line is not NATS".into())),
-                None if line.more(until.saturating_duration_since(Instant::now()))? => {}
+                None if line.read_more(until.saturating_duration_since(Instant::now()))? => {}
                 None => return Err(response_timed_out()),
             }
         };
-        check_tls(&server.place, &info)?;
-        line.secure(&server.place)?;
+        check_tls(&server.address, &info)?;
+        line.secure(&server.address)?;
         let mut connection = Connection {
             line,
             auth,
@@ -73,7 +73,7 @@ impl Connection {
             ));
         }
         let mut connect = json!({
-            "verbose": false, "pedantic": false, "tls_required": server.place.tls.is_some(), "name": "millstream",
+            "verbose": false, "pedantic": false, "tls_required": server.address.tls.is_some(), "name": "millstream",
             "lang": "rust", "version": env!("CARGO_PKG_VERSION"), "protocol": 1, "headers": true, "no_responders": true, "echo": false,
         });
         if let Some(credentials) = credentials {
@@ -85,8 +85,8 @@ impl Connection {
             })?;
             credentials.sign(&mut connect, nonce);
         }
-        let password = server.place.password.as_deref().map(String::from_utf8_lossy);
-        match (&server.place.user, password) {
+        let password = server.address.password.as_deref().map(String::from_utf8_lossy);
+        match (&server.address.user, password) {
             (Some(user), Some(password)) => {
                 connect["user"] = user.as_str().into();
                 connect["pass"] = password.into();
@@ -176,10 +176,10 @@ impl Connection {
         loop {
             match take_op(&mut self.line)? {
                 Some(ServerOp::Ping) => self.line.send(b"PONG\r\n")?,
-                Some(ServerOp::Error(said)) => return Err(to_fault(&said, self.auth)),
+                Some(ServerOp::Error(text)) => return Err(to_fault(&text, self.auth)),
                 Some(op) => return Ok(Some(op)),
                 None => {
-                    if !self.line.more(until.saturating_duration_since(Instant::now()))? {
+                    if !self.line.read_more(until.saturating_duration_since(Instant::now()))? {
                         return Ok(None);
                     }
                     self.pinged_at = None;
@@ -193,8 +193,8 @@ fn take_op(line: &mut BlockingStream) -> Result<Option<ServerOp>, Fault> {
     protocol::take(&mut line.buffer).map_err(|why| Fault::Transient(format!("what it sends is not NATS: {}", why.0)))
 }
 
-fn check_tls(place: &ServerAddress, info: &Info) -> Result<(), Fault> {
-    match (&place.tls, info.tls_required || info.tls_available) {
+fn check_tls(address: &ServerAddress, info: &Info) -> Result<(), Fault> {
+    match (&address.tls, info.tls_required || info.tls_available) {
         (None, _) if info.tls_required => {
             Err(Fault::Permanent(format!("it requires TLS; begin `url` with {}://", FORM.secure.0)))
         }

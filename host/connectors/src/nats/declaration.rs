@@ -8,15 +8,12 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{
-    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
-};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
+use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_connect::receiver::polled;
-use std::sync::Arc;
 
 const KIND: &str = "nats";
 const SCHEMES: [&str; 2] = ["nats://", "tls://"];
@@ -43,11 +40,11 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     doc: "a NATS JetStream stream",
     keys: &[
         URL,
-        key("stream", KeyShape::Texts, "JetStream stream to read, or a list of streams; each is a partition.")
+        key("stream", KeyShape::TextList, "JetStream stream to read, or a list of streams; each is a partition.")
             .required(),
         key(
             "subject",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Subjects of a stream to read, with `*` for one token and `>` for all further tokens: \"orders.*.new\", or a list; \
              by default all.",
         ),
@@ -58,9 +55,10 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
              `earliest` by default.",
         ),
         CREDENTIALS,
+        columns(&["topic", "offset", "timestamp", "headers", "header.NAME"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS, TLS],
-    read: |r| Arc::new(NatsReads::read(r)),
+    shared: &[ROWS, RECORDS, TLS],
+    read: |r| NatsReads::read(r).into(),
 };
 
 /// The sink.
@@ -86,7 +84,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         CREDENTIALS,
     ],
     shared: &[MESSAGES, TLS, WAIT],
-    read: |r| Arc::new(NatsWrites::read(r)),
+    read: |r| NatsWrites::read(r).into(),
 };
 
 impl NatsReads {
@@ -157,7 +155,7 @@ impl SourceConfig for NatsReads {
         true
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         use ColumnSource::*;
         matches!(part, Topic | Offset | Timestamp | Headers | Header(_))
     }

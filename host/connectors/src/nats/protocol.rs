@@ -159,10 +159,10 @@ pub fn publish(to: &mut Vec<u8>, subject: &str, reply: Option<&str>, headers: &[
     to.extend_from_slice(b"\r\n");
 }
 
-/// Converts an error of the server. The protocol has no error codes, only texts.
+/// Converts an error of the server. The protocol has no error codes, only strings.
 pub fn to_fault(text: &str, auth: AuthMethod) -> Fault {
     let shown = shown::harmless(text, SHOWN_BYTES_MAX);
-    let begins = |words: &str| text.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words));
+    let begins = |prefix: &str| text.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix));
     if begins("Authorization Violation") || begins("User Authentication Revoked") || begins("Account Authentication") {
         return Fault::Permanent(match auth {
             AuthMethod::Url => "authentication failed; check user, password or token in `url`".into(),

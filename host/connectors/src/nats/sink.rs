@@ -1,7 +1,7 @@
 //! Sink `nats`: each row is a message in a JetStream stream.
 //!
 //! Exactly once: the rows of a batch and a marker are one JetStream batch, which the server stores atomically. The marker is a message with its
-//! own subject in the same stream. The server rejects the batch unless the marker is still the one that this start read, so a replaced
+//! own subject in the same stream. The server rejects the batch unless the marker is still the one that this startup read, so a replaced
 //! process adds nothing, and a batch whose response was lost is not stored twice. A JetStream batch has at most 1,000 messages. If there are
 //! more rows, the marker has the number of stored rows and a digest of all, and the rest follows. At least once: rows are published one by one.
 
@@ -77,7 +77,7 @@ pub(super) fn check(
     }
 }
 
-/// Opens the sink and fences earlier starts of the job.
+/// Opens the sink and fences earlier startups of the job.
 pub(super) fn open(
     writes: &NatsWrites,
     start: SinkStart<'_>,
@@ -107,14 +107,14 @@ pub(super) fn open(
         batch_max: BATCH_MAX,
         committed: None,
     };
-    let place = sink.server.shown();
-    retry_at_start(start, writes.server.wait, &place, || {
+    let server_name = sink.server.shown();
+    retry_at_start(start, writes.server.wait, &server_name, || {
         sink.take_over().map_err(|failed| match failed {
-            PublishFailure::Fault(fault) => startup_fault(spec, origin, &place, fault),
+            PublishFailure::Fault(fault) => startup_fault(spec, origin, &server_name, fault),
             PublishFailure::Job(error) => ServerFault::Permanent(error),
             PublishFailure::Key(key, message) => ServerFault::Permanent(wrong(spec, origin, key, message)),
             // Cannot happen: no row is published before the job runs.
-            PublishFailure::Row(why) => startup_fault(spec, origin, &place, Fault::Permanent(why)),
+            PublishFailure::Row(why) => startup_fault(spec, origin, &server_name, Fault::Permanent(why)),
         })
     })?;
     Ok(Box::new(sink))
@@ -237,11 +237,11 @@ fn marker_subject(writes: &NatsWrites, job_id: &str, sink: &str) -> String {
 
 /// Escapes a name to one token of a subject.
 fn to_token(name: &str) -> String {
-    let letter = |byte: u8| match byte {
+    let encode = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).to_string(),
         other => format!("={other:02x}"),
     };
-    name.bytes().map(letter).collect()
+    name.bytes().map(encode).collect()
 }
 
 impl Sink for NatsSink {
@@ -253,8 +253,8 @@ impl Sink for NatsSink {
         let fits = |subject: &str| self.check_target(subject);
         let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, fits)?;
         fault::point("commit.before");
-        let (name, place, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
-        let retry = CommitRetry { sink: &name, server_name: &place, wait: self.wait, failure: &failure };
+        let (name, address, failure) = (self.name.clone(), self.server.shown(), self.failure.clone());
+        let retry = CommitRetry { sink: &name, server_name: &address, wait: self.wait, failure: &failure };
         let mut sent = 0;
         retry.commit(batch, || {
             self.publish_batch(batch, &messages, &mut sent).map_err(|failed| match failed {

@@ -10,7 +10,7 @@ use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::backlog::Backlog;
-use millstream_connect::receiver::polled::word;
+use millstream_connect::receiver::polled::position_field;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ pub struct NatsReader {
     server: Server,
     reads: NatsReads,
     open: Option<OpenStream>,
-    /// The end of the stream when this start first saw it, for `start = "latest"`. No message after it is skipped if the connection is lost
+    /// The end of the stream when this startup first saw it, for `start = "latest"`. No message after it is skipped if the connection is lost
     /// before there is a position.
     started_at: Option<NatsPosition>,
     /// Bytes of the largest recent message.
@@ -405,7 +405,7 @@ impl ReadPartition for NatsReader {
                     (ServerStart::Latest, Some(started_at)) if started_at.created == stream.created => {
                         started_at.clone()
                     }
-                    // It was created after this start.
+                    // It was created after this startup.
                     (ServerStart::Latest, Some(_)) => first,
                     (ServerStart::Latest, None) => of(stream.state.last_seq),
                 }
@@ -423,7 +423,7 @@ impl ReadPartition for NatsReader {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 0)
+        position_field(position, 0)
     }
 
     fn is_open(&self) -> bool {

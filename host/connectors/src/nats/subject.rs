@@ -17,7 +17,7 @@ pub fn check_filter(subject: &str) -> Result<(), &'static str> {
     if subject.len() > BYTES_MAX {
         return Err("is longer than 2,048 bytes");
     }
-    if subject.chars().any(|letter| letter.is_whitespace() || letter.is_control()) {
+    if subject.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err("contains a blank");
     }
     let mut tokens = subject.split('.').peekable();
@@ -37,7 +37,7 @@ const BYTES_MAX: usize = 2_048;
 /// Whether a JetStream stream can have this name.
 pub(super) fn is_stream(name: &str) -> bool {
     const NAME_BYTES_MAX: usize = 255;
-    let good = |letter: char| !letter.is_whitespace() && !letter.is_control() && !"*.>/\\".contains(letter);
+    let good = |c: char| !c.is_whitespace() && !c.is_control() && !"*.>/\\".contains(c);
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(good)
 }
 

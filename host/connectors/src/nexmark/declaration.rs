@@ -15,8 +15,7 @@ use millstream_base::job::spec::{
 };
 use millstream_base::job::table::Reader;
 use millstream_connect::receiver::receive;
-use millstream_connect::receiver::replay::made;
-use std::sync::Arc;
+use millstream_connect::receiver::replay::recreate;
 
 const KIND: &str = "nexmark";
 /// The kinds of events.
@@ -49,27 +48,27 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "hot_auctions",
             HOT,
-            "One of this many bids is not for the hot auction, 2 by default; with 1, no bid is for that auction.",
+            "One in this many bids is for another auction than the hot one, 2 by default. With 1, all bids are.",
         ),
         key(
             "hot_bidders",
             HOT,
-            "One of this many bids is not from the hot bidder, 4 by default; with 1, no bid is from that bidder.",
+            "One in this many bids is from another bidder than the hot one, 4 by default. With 1, all bids are.",
         ),
         key(
             "hot_sellers",
             HOT,
-            "One of this many auctions is not from the hot seller, 4 by default; with 1, no auction is from that seller.",
+            "One in this many auctions is from another seller than the hot one, 4 by default. With 1, all auctions are.",
         ),
         key(
             "bytes",
             KeyShape::Integer(1, BYTES_MAX),
-            "Average length of a row, reached by the length of `extra`: by default 200 for a person, 500 for an auction and 100 \
-             for a bid, which excludes its channel and url.",
+            "Average bytes of a row, by default 200 for a person, 500 for an auction and 100 for a bid, without its channel and \
+             url. The length of `extra` is chosen accordingly.",
         ),
     ],
     shared: &[CUT],
-    read: |r| Arc::new(NexmarkReads::read(r)),
+    read: |r| NexmarkReads::read(r).into(),
 };
 
 impl NexmarkReads {
@@ -114,7 +113,7 @@ impl SourceConfig for NexmarkReads {
 
     fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.schema != self.event.columns() {
-            let event = self.event.word();
+            let event = self.event.keyword();
             part.wrong(
                 "schema",
                 format!("a `nexmark` source has the columns of its event, `{event}`; remove `schema`"),
@@ -130,7 +129,7 @@ impl SourceConfig for NexmarkReads {
 
     /// Rows are numbered by the kind of their events.
     fn identity<'a>(&'a self, _written: &dyn Fn(&str) -> Option<&'a str>) -> String {
-        format!("{KIND} {}", self.event.word())
+        format!("{KIND} {}", self.event.keyword())
     }
 
     fn keeps_rows(&self) -> bool {
@@ -158,6 +157,6 @@ struct NumberedRows;
 
 impl Replay for NumberedRows {
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
-        made(planned, super::rows)
+        recreate(planned, super::rows)
     }
 }

@@ -1,7 +1,7 @@
 //! Generates Nexmark events from their numbers only, so that every run and every worker generates the same events. Contents, proportions and hot keys
 //! are those of the widely used Apache Beam generator. The random numbers are our own.
 
-mod texts;
+mod text_pool;
 
 use super::settings::{EVENTS_PER_EPOCH, NexmarkEvent, NexmarkReads};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray};
@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::batch::types::schema_of;
 use millstream_base::random::Random;
 use std::sync::{Arc, LazyLock};
-use texts::TEXTS;
+use text_pool::TEXT_POOL;
 
 /// Time of event 0: 2015-07-15, midnight UTC.
 const BEGIN_MS: u64 = 1_436_918_400_000;
@@ -81,11 +81,11 @@ impl NexmarkDecoder {
             auctions.push((auction + FIRST_ID) as i64);
             bidders.push((bidder + FIRST_ID) as i64);
             prices.push(event.price());
-            let (channel, url) = texts::channel(&mut event.random);
+            let (channel, url) = text_pool::channel(&mut event.random);
             channels.0.append_value(channel);
             urls.0.append_value(url);
             times.push(event.time_us());
-            extras.0.append_value(texts::extra(&mut event.random, bytes));
+            extras.0.append_value(text_pool::extra(&mut event.random, bytes));
         }
         vec![
             ints(auctions),
@@ -110,7 +110,8 @@ impl NexmarkDecoder {
                 true => event.last_person() / HOT_OF * HOT_OF,
                 false => event.some_person(),
             };
-            let (name, description) = (texts::words(&mut event.random, 20), texts::words(&mut event.random, 100));
+            let (name, description) =
+                (text_pool::random_words(&mut event.random, 20), text_pool::random_words(&mut event.random, 100));
             let first_bid = event.price();
             ids.push((event.last_auction() + FIRST_ID) as i64);
             names.0.append_value(name);
@@ -122,7 +123,7 @@ impl NexmarkDecoder {
             sellers.push((seller + FIRST_ID) as i64);
             categories.push((FIRST_CATEGORY + event.random.below(CATEGORIES)) as i64);
             let bytes = self.spec.bytes.saturating_sub(56 + (name.len() + description.len()) as u64);
-            extras.0.append_value(texts::extra(&mut event.random, bytes));
+            extras.0.append_value(text_pool::extra(&mut event.random, bytes));
         }
         let (names, descriptions, extras) = (names.done(), descriptions.done(), extras.done());
         let (times, ends) = (timestamps(times), timestamps(ends));
@@ -147,10 +148,10 @@ impl NexmarkDecoder {
             [12, 16, 19, 10, 2, 200].map(|bytes| Text::new(rows, bytes));
         for mut event in events {
             let random = &mut event.random;
-            let (name, mail, card) = (texts::name(random), texts::mail(random), texts::card(random));
-            let (city, state) = (texts::city(random), texts::state(random));
+            let (name, mail, card) = (text_pool::name(random), text_pool::mail(random), text_pool::card(random));
+            let (city, state) = (text_pool::city(random), text_pool::state(random));
             let used = 16 + name.len() + mail.len() + card.len() + city.len() + state.len();
-            extras.0.append_value(texts::extra(random, self.spec.bytes.saturating_sub(used as u64)));
+            extras.0.append_value(text_pool::extra(random, self.spec.bytes.saturating_sub(used as u64)));
             names.0.append_value(name);
             mails.0.append_value(mail);
             cards.0.append_value(card);
@@ -267,7 +268,7 @@ static PRICES: LazyLock<[Vec<f64>; 2]> = LazyLock::new(|| {
 /// Initializes the shared tables, so that no part has to.
 pub fn prepare() {
     LazyLock::force(&PRICES);
-    LazyLock::force(&TEXTS);
+    LazyLock::force(&TEXT_POOL);
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl NexmarkEvent {
         [("person", NexmarkEvent::Person), ("auction", NexmarkEvent::Auction), ("bid", NexmarkEvent::Bid)];
 
     /// Returns the name in job files.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         NexmarkEvent::ALL.iter().find(|(_, event)| *event == self).map_or("", |(word, _)| word)
     }
 
@@ -157,7 +157,7 @@ mod tests {
     fn every_event_is_of_one_kind() {
         let mut all: Vec<u64> = Vec::new();
         for (word, event) in NexmarkEvent::ALL {
-            assert_eq!(event.word(), word);
+            assert_eq!(event.keyword(), word);
             for events in 0..200 {
                 let numbers: Vec<_> = (0..event.rows_within(events)).map(|row| event.number_of(row)).collect();
                 assert!(numbers.iter().all(|number| *number < events), "{word} {events} {numbers:?}");

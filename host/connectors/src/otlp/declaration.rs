@@ -5,7 +5,7 @@ use crate::http::source::server;
 use crate::http::source::settings::ServerReads;
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration, TLS_SHAPE};
+use millstream_base::job::connector::{CERTIFICATE_SHAPE, CUT, REJECTING, SourceDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
@@ -27,7 +27,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         .required(),
         key(
             "signals",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Signals to receive: \"logs\", \"metrics\", \"traces\", or a list of these; by default all three. They determine the \
              columns.",
         ),
@@ -36,7 +36,11 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             KeyShape::Text,
             "Token that each request must have as `Authorization: Bearer …`; \"${NAME}\" keeps it out of the file.",
         ),
-        key("tls", TLS_SHAPE, "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }."),
+        key(
+            "tls",
+            CERTIFICATE_SHAPE,
+            "Server certificate for TLS, { cert = \"own.pem\", key = \"own.key\" }; without it, plain HTTP.",
+        ),
         key(
             "request_bytes_max",
             KeyShape::Size,
@@ -47,9 +51,9 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         CONNECTIONS_MAX,
         key(
             "schema",
-            KeyShape::Columns,
-            "Columns, if not all or other ones are needed: a `path` leads into `attributes`, `resource` and `body`, for example \
-             path = [\"attributes\", \"http.route\"].",
+            KeyShape::Columns(&[]),
+            "Columns, by default those of the signals. A `path` leads into `attributes`, `resource` and `body`, for example path = \
+             [\"attributes\", \"http.route\"].",
         ),
         key(
             "record_bytes_max",
@@ -63,7 +67,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
     ],
     shared: &[CUT, REJECTING],
-    read: |r| Arc::new(OtlpReads::read(r)),
+    read: |r| OtlpReads::read(r).into(),
 };
 
 impl OtlpReads {
@@ -71,8 +75,8 @@ impl OtlpReads {
         let (listen, signals) = ("listen = \"127.0.0.1:4318\"", "signals = [\"logs\", \"metrics\"]");
         r.need("listen", listen);
         let mut chosen = Vec::new();
-        for word in r.texts("signals", signals).unwrap_or_default() {
-            match OtlpSignal::ALL.into_iter().find(|signal| signal.word() == word) {
+        for word in r.strings("signals", signals).unwrap_or_default() {
+            match OtlpSignal::ALL.into_iter().find(|signal| signal.keyword() == word) {
                 Some(signal) if !chosen.contains(&signal) => chosen.push(signal),
                 Some(_) => r.wrong("signals", format!("`signals` names `{word}` twice; remove one")),
                 None => {

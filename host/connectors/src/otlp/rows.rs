@@ -24,7 +24,7 @@ pub fn each<E>(
     for resource in request.list(resources) {
         row.line.clear();
         row.line.push(b'{');
-        row.put_word("signal", signal.word());
+        row.put_word("signal", signal.keyword());
         let attributes = attributes(resource.field("resource"), "attributes");
         if let Some((_, service)) = attributes.iter().find(|(name, _)| *name == "service.name") {
             row.put_if("service", |row| {
@@ -304,7 +304,7 @@ impl Row {
         write_text(word, &mut self.line);
     }
 
-    /// Writes a text unless it is empty. Returns whether it was written.
+    /// Writes a string unless it is empty. Returns whether it was written.
     fn put_text(&mut self, name: &str, view: View<'_, '_>) -> bool {
         let is_text = match view.leaf {
             Leaf::Text(text) => !text.is_empty(),

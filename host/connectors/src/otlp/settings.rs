@@ -29,7 +29,7 @@ impl OtlpSignal {
     pub const ALL: [OtlpSignal; 3] = [OtlpSignal::Logs, OtlpSignal::Metrics, OtlpSignal::Traces];
 
     /// Returns the name in job files and rows.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             OtlpSignal::Logs => "logs",
             OtlpSignal::Metrics => "metrics",

@@ -18,7 +18,7 @@ mod tests;
 
 use self::server::{CommitSession, Server};
 use self::settings::PostgresWrites;
-use super::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, SILENT_TIMEOUT_MS};
+use super::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, IDLE_TIMEOUT_MS};
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -238,12 +238,12 @@ impl PostgresSink {
         };
         let work = DatabaseError::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
         let slow = async {
-            tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
+            tokio::time::sleep(Duration::from_millis(IDLE_TIMEOUT_MS)).await;
             tracing::warn!(
                 "{}: batch {batch}: {} has been processing the transaction for {} s; waiting for it",
                 server.display_name(),
                 server.server_name(),
-                SILENT_TIMEOUT_MS / 1000
+                IDLE_TIMEOUT_MS / 1000
             );
             std::future::pending().await
         };

@@ -99,8 +99,8 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, SelectError> 
     let transaction = transaction.start().await?;
     let mut statement = transaction.prepare(query).await?;
     if !statement.params().is_empty() {
-        let words = "the query has parameters such as `$1`, but no values for them; write the values";
-        return Err(DatabaseError::permanent(words.into()).into());
+        let message = "the query has parameters such as `$1`, but no values for them; write the values";
+        return Err(DatabaseError::permanent(message.into()).into());
     }
     if statement.columns().is_empty() {
         return Err(
@@ -218,8 +218,8 @@ impl ResultColumn {
             }
             ResultValues::Timestamp(values) => {
                 let value: Option<PostgresTimestamp> = row.try_get(index)?;
-                let whole = |PostgresTimestamp(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
-                let since = value.map(|value| whole(value).and_then(|us| us.checked_add(EPOCH_US)));
+                let finite = |PostgresTimestamp(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
+                let since = value.map(|value| finite(value).and_then(|us| us.checked_add(EPOCH_US)));
                 if since == Some(None) {
                     return Err(DatabaseError::permanent(format!(
                         "column `{}` has an infinite time; exclude such rows",

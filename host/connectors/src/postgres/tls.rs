@@ -22,7 +22,7 @@ impl Handshake {
     pub fn new(ssl: Ssl) -> Handshake {
         let check = match (ssl.mode, &ssl.ca) {
             (Mode::VerifyFull, _) => Check::Name,
-            (Mode::VerifyCa, _) | (Mode::Require, Some(_)) => Check::Issuer,
+            (Mode::VerifyCa, _) | (Mode::Require, Some(_)) => Check::CaOnly,
             _ => Check::Nothing,
         };
         let tls = Tls { check, ca: ssl.ca.clone(), own: ssl.own.clone() };

@@ -6,7 +6,7 @@ use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
 use millstream_base::job::database;
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::keys::{JSON_FORMAT, KeyShape, key};
 use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
@@ -23,7 +23,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key("url", KeyShape::Text, "Database, for example \"postgres://user:${PGPASSWORD}@host/database\".").required(),
         key(
             "table",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Table whose changes are read, for example \"orders\" or \"shop.orders\", or a list of tables.",
         )
         .required(),
@@ -38,10 +38,16 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Where to begin without a saved position: with the rows in the tables (`earliest`), or only with later changes \
              (`latest`). `earliest` by default.",
         ),
-        key("schema", KeyShape::Columns, "Columns of the tables to read: name = \"type\".").required(),
+        key("format", JSON_FORMAT, "Not needed, because tables have columns. Only `json` is allowed."),
+        key(
+            "schema",
+            KeyShape::Columns(&["op", "table", "timestamp", "offset", "id"]),
+            "Columns of the tables to read: name = \"type\".",
+        )
+        .required(),
     ],
     shared: &[ROWS],
-    read: |r| Arc::new(ChangesReads::read(r)),
+    read: |r| ChangesReads::read(r).into(),
 };
 
 impl ChangesReads {
@@ -80,7 +86,7 @@ impl SourceConfig for ChangesReads {
             part.wrong("publication", message);
         }
         if source.format != Format::Json {
-            let word = source.format.word();
+            let word = source.format.keyword();
             part.wrong("format", format!("rows of tables have no format, and `format` is `{word}`; remove `format`"));
         }
     }
@@ -97,7 +103,7 @@ impl SourceConfig for ChangesReads {
         true
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         use ColumnSource::*;
         matches!(part, Op | Table | Timestamp | Offset | Id)
     }

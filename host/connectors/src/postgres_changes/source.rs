@@ -104,7 +104,7 @@ impl ChangesFollower {
             // The slot is dropped with the connection, so its name only has to be unique.
             None => format!("millstream_tmp_{}_{:x}", std::process::id(), millstream_base::time::now().0),
         };
-        let ours = || format!("millstream_{:016x}", xxh3_64(reads.tables.join("\n").as_bytes()));
+        let default_name = || format!("millstream_{:016x}", xxh3_64(reads.tables.join("\n").as_bytes()));
         ChangesFollower {
             source: source.name.clone(),
             reads: reads.clone(),
@@ -112,7 +112,7 @@ impl ChangesFollower {
             wanted: WantedColumns::for_source(source),
             owner: owner.cloned(),
             slot,
-            publication: reads.publication.clone().unwrap_or_else(ours),
+            publication: reads.publication.clone().unwrap_or_else(default_name),
             runtime: None,
             open: None,
         }

@@ -15,7 +15,6 @@ use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::terminal;
 use std::io;
-use std::sync::Arc;
 
 const KIND: &str = "print";
 
@@ -29,7 +28,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         "Maximum rows of a batch that are printed, 10 by default.",
     )],
     shared: &[],
-    read: |r| Arc::new(PrintWrites::read(r)),
+    read: |r| PrintWrites::read(r).into(),
 };
 
 impl PrintWrites {
@@ -59,7 +58,7 @@ impl SinkConfig for PrintWrites {
             tracing::info!("sink `{name}` prints at least once: after a crash it may show some batches again");
         }
         let sink = PrintSink::new(name, self.rows, schema.clone(), Box::new(terminal::Output));
-        Ok(Box::new(if self.once { sink.once() } else { sink }))
+        Ok(Box::new(if self.once { sink.limited_to_rows() } else { sink }))
     }
 
     fn render(

@@ -36,7 +36,7 @@ pub(super) struct PrintSink {
 
 impl PrintSink {
     /// Prints only the first rows of all batches together.
-    pub(super) fn once(self) -> PrintSink {
+    pub(super) fn limited_to_rows(self) -> PrintSink {
         PrintSink { left: Some(self.rows), ..self }
     }
 

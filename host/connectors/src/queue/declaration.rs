@@ -5,13 +5,13 @@ use super::replay::LineReplay;
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
 use millstream_base::job::connector::{REJECTING, SourceDeclaration};
+use millstream_base::job::keys::{JSON_FORMAT, KeyShape, RECORD_BYTES_MAX, REJECTED_BYTES_MAX, columns, key};
 use millstream_base::job::spec::{
     Format, InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
 };
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::{check_path, receive_on_thread};
-use std::sync::Arc;
 
 const KIND: &str = "queue";
 
@@ -19,9 +19,18 @@ const KIND: &str = "queue";
 pub const SOURCE: SourceDeclaration = SourceDeclaration {
     kind: KIND,
     doc: "a file of test batches",
-    keys: &[],
-    shared: &[&["path", "format", "schema", "away_max", "record_bytes_max", "rejected_bytes_max"], REJECTING],
-    read: |r| Arc::new(QueueReads::read(r)),
+    keys: &[
+        key("path", KeyShape::Text, "File, relative to the job file.").required(),
+        key("format", JSON_FORMAT, "Format of the records. Only `json` is allowed."),
+        columns(&[]).required(),
+        key(
+            "away_max",
+            KeyShape::Time,
+            "How long the job waits if the file becomes unreadable, 5m by default; then it fails.",
+        ),
+    ],
+    shared: &[&[RECORD_BYTES_MAX, REJECTED_BYTES_MAX], REJECTING],
+    read: |r| QueueReads::read(r).into(),
 };
 
 impl QueueReads {
@@ -51,7 +60,7 @@ impl SourceConfig for QueueReads {
 
     fn check_format(&self, source: &SourceSpec, part: &PartErrors<'_>) -> bool {
         if source.format != Format::Json {
-            let word = source.format.word();
+            let word = source.format.keyword();
             part.wrong(
                 "format",
                 format!("a `queue` source holds JSON, not {word}; remove `format`, or use kind `file`"),
@@ -66,11 +75,11 @@ impl SourceConfig for QueueReads {
         !source.schema.is_empty()
     }
 
-    fn takes_values(&self) -> bool {
+    fn accepts_values(&self) -> bool {
         true
     }
 
-    fn gives_batches(&self) -> bool {
+    fn is_batch_source(&self) -> bool {
         true
     }
 

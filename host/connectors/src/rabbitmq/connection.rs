@@ -128,9 +128,9 @@ impl Connection {
     /// Connects and opens the channel. If the server receives nothing for two to three times `heartbeat_s` seconds, it closes the connection
     /// and delivers unacknowledged messages again. 0 disables this.
     pub fn open(server: &Server, heartbeat_s: u16) -> Result<Connection, ClosedByServer> {
-        let place = &server.place;
-        let mut line = BlockingStream::open(place)?;
-        line.secure(place)?;
+        let address = &server.address;
+        let mut line = BlockingStream::open(address)?;
+        line.secure(address)?;
         line.send(b"AMQP\0\0\x09\x01")?;
         let mut connection = Connection {
             line,
@@ -159,8 +159,8 @@ impl Connection {
             ("capabilities", Field::Table(&capabilities)),
         ];
         // The server's default user.
-        let user = place.user.as_deref().unwrap_or("guest");
-        let password = place.password.as_deref().unwrap_or(if place.user.is_some() { b"" } else { b"guest" });
+        let user = address.user.as_deref().unwrap_or("guest");
+        let password = address.password.as_deref().unwrap_or(if address.user.is_some() { b"" } else { b"guest" });
         let login = [b"\0", user.as_bytes(), b"\0", password].concat();
         let start_ok = FrameWriter::method(10, 11).table(&properties).short("PLAIN").long(&login).short("en_US");
         connection.send_method(0, &start_ok)?;
@@ -277,12 +277,12 @@ impl Connection {
             self.line.send(&frame)?;
         }
         if self.probed_at.is_none() && self.line.received.elapsed() >= IDLE_MAX {
-            let ask = match queue {
+            let declare = match queue {
                 Some(queue) => passive_declare(queue),
                 // `channel.flow` with the current state.
                 None => FrameWriter::method(20, 20).u8(1),
             };
-            self.send_method(CHANNEL, &ask)?;
+            self.send_method(CHANNEL, &declare)?;
             self.probed_at = Some(Instant::now());
         }
         Ok(())
@@ -303,7 +303,7 @@ impl Connection {
                     return Ok(event);
                 }
             }
-            if !self.line.more(until.saturating_duration_since(Instant::now()))? {
+            if !self.line.read_more(until.saturating_duration_since(Instant::now()))? {
                 return Ok(None);
             }
             self.probed_at = None;

@@ -7,15 +7,12 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{
-    COLUMNS, MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT,
-};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{MESSAGES, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
+use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_connect::receiver::polled;
-use std::sync::Arc;
 
 const KIND: &str = "rabbitmq";
 const SCHEMES: [&str; 2] = ["amqp://", "amqps://"];
@@ -39,19 +36,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         URL,
         key(
             "queue",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Queue to read, or a list of queues; each is a partition. `stream` names streams instead.",
         ),
-        key("stream", KeyShape::Texts, "Stream to read, or a list of streams; each is a partition."),
+        key("stream", KeyShape::TextList, "Stream to read, or a list of streams; each is a partition."),
         key(
             "start",
             START,
             "Where to begin to read a stream without a saved position: at the oldest messages (`earliest`), or after the newest \
              (`latest`). `earliest` by default.",
         ),
+        columns(&["topic", "id", "timestamp", "offset", "headers", "header.NAME"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS, TLS],
-    read: |r| Arc::new(RabbitmqReads::read(r)),
+    shared: &[ROWS, RECORDS, TLS],
+    read: |r| RabbitmqReads::read(r).into(),
 };
 
 /// The sink.
@@ -63,8 +61,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "exchange",
             KeyShape::Text,
-            "Exchange for the messages; by default the one without a name, which routes them to the queue named by the routing \
-             key.",
+            "Exchange for the messages, by default the default exchange, which routes them to the queue named by the routing key.",
         ),
         key("routing_key", KeyShape::Text, "Routing key of all messages. `routing_key_from` names a column instead."),
         key(
@@ -74,7 +71,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         ),
     ],
     shared: &[MESSAGES, TLS, WAIT],
-    read: |r| Arc::new(RabbitmqWrites::read(r)),
+    read: |r| RabbitmqWrites::read(r).into(),
 };
 
 impl RabbitmqReads {
@@ -142,7 +139,7 @@ impl SourceConfig for RabbitmqReads {
         true
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         use ColumnSource::*;
         match part {
             Offset => self.streams,

@@ -49,14 +49,14 @@ pub(super) fn check(writes: &RabbitmqWrites, start: SinkStart<'_>, schema: &Sche
     let SinkStart { spec, origin, .. } = start;
     message_form(writes).check(spec, schema, origin)?;
     let server = server_of(writes, start)?;
-    retry_at_start(start, writes.server.wait, &server.place.shown(), || match connect(&server, writes) {
+    retry_at_start(start, writes.server.wait, &server.address.shown(), || match connect(&server, writes) {
         Ok(_) => Ok(()),
         Err(ClosedByServer { code: ClosedByServer::NO_SUCH, fault: Fault::Transient(why), .. }) => {
             let key = if writes.exchange.is_empty() { "routing_key" } else { "exchange" };
             let message = format!("the server says: {why}; create it there, or check the name");
             Err(ServerFault::Permanent(wrong(spec, origin, key, message)))
         }
-        Err(closed) => Err(startup_fault(spec, origin, &server.place.shown(), closed.fault)),
+        Err(closed) => Err(startup_fault(spec, origin, &server.address.shown(), closed.fault)),
     })
 }
 
@@ -74,8 +74,8 @@ pub(super) fn open(
     }
     let column = message_form(writes).column(spec, schema, origin)?;
     let server = server_of(writes, start)?;
-    let connection = retry_at_start(start, writes.server.wait, &server.place.shown(), || {
-        connect(&server, writes).map_err(|closed| startup_fault(spec, origin, &server.place.shown(), closed.fault))
+    let connection = retry_at_start(start, writes.server.wait, &server.address.shown(), || {
+        connect(&server, writes).map_err(|closed| startup_fault(spec, origin, &server.address.shown(), closed.fault))
     })?;
     Ok(Box::new(RabbitmqSink {
         name: spec.name.clone(),
@@ -93,7 +93,7 @@ pub(super) fn open(
 pub(super) fn await_server(writes: &RabbitmqWrites, start: SinkStart<'_>) -> Result<()> {
     let Ok(server) = server_of(writes, start) else { return Ok(()) };
     // A starting server accepts connections before it responds.
-    await_response(start, writes.server.wait, &server.place.shown(), || {
+    await_response(start, writes.server.wait, &server.address.shown(), || {
         Connection::open(&server, 0).map(drop).map_err(|closed| closed.fault)
     })
 }
@@ -133,8 +133,8 @@ impl Sink for RabbitmqSink {
         }
         let messages = message_form(&self.writes).messages(&self.name, batch, &rows, self.column, check_key)?;
         fault::point("commit.before");
-        let (name, place, failure) = (self.name.clone(), self.server.place.shown(), self.failure.clone());
-        let retry = CommitRetry { sink: &name, server_name: &place, wait: self.wait, failure: &failure };
+        let (name, address, failure) = (self.name.clone(), self.server.address.shown(), self.failure.clone());
+        let retry = CommitRetry { sink: &name, server_name: &address, wait: self.wait, failure: &failure };
         let mut sent = 0;
         retry.commit(batch, || {
             let published = self.publish_batch(batch, &messages, &mut sent);

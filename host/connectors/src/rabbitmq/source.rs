@@ -9,7 +9,7 @@ use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadParti
 use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
-use millstream_connect::receiver::polled::word;
+use millstream_connect::receiver::polled::position_field;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::Xxh3;
@@ -42,12 +42,12 @@ pub struct RabbitmqReader {
     server: Server,
     reads: RabbitmqReads,
     open: Option<OpenQueue>,
-    /// When this start first saw the stream, in seconds since 1970, for `start = "latest"`. No later message is skipped if the connection is
+    /// When this startup first saw the stream, in seconds since 1970, for `start = "latest"`. No later message is skipped if the connection is
     /// lost before there is a position.
     started_at_s: Option<u64>,
     /// The server has confirmed that this is a queue, although its messages look like those of a stream.
     is_queue: bool,
-    /// Number of messages read by this start, on all connections.
+    /// Number of messages read by this startup, on all connections.
     count: u64,
 }
 
@@ -132,13 +132,13 @@ impl RabbitmqReader {
     }
 
     fn to_error(&self, queue: &str, closed: ClosedByServer) -> ReadError {
-        let address = self.server.place.shown();
+        let url = self.server.address.shown();
         match closed.fault {
             Fault::Transient(why) => {
                 let (word, queue) = (self.noun(), shown::harmless(queue, 200));
-                ReadError::Transient(format!("{address}: {word} `{queue}`: {why}"))
+                ReadError::Transient(format!("{url}: {word} `{queue}`: {why}"))
             }
-            Fault::Permanent(why) => self.permanent_error(queue, &format!("{address}: {why}")),
+            Fault::Permanent(why) => self.permanent_error(queue, &format!("{url}: {why}")),
         }
     }
 
@@ -389,11 +389,11 @@ impl ReadPartition for RabbitmqReader {
             self.connect(queue, at.map(|at| at.next)).map_err(|closed| match closed.code {
                 // The server gives the same error for a queue that it could not recover after a crash, so show its text.
                 ClosedByServer::NO_SUCH => {
-                    let (address, word, queue) = (self.server.place.shown(), self.noun(), shown::harmless(queue, 200));
+                    let (url, word, queue) = (self.server.address.shown(), self.noun(), shown::harmless(queue, 200));
                     let why = match closed.fault {
                         Fault::Transient(why) | Fault::Permanent(why) => why,
                     };
-                    ReadError::Transient(format!("{address}: {word} `{queue}` does not exist ({why})"))
+                    ReadError::Transient(format!("{url}: {word} `{queue}` does not exist ({why})"))
                 }
                 _ => self.to_error(queue, closed),
             })?;
@@ -411,7 +411,7 @@ impl ReadPartition for RabbitmqReader {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 0)
+        position_field(position, 0)
     }
 
     fn is_open(&self) -> bool {

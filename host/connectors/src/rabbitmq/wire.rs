@@ -309,8 +309,8 @@ mod tests {
         let entries =
             [("a", Field::Flag(true)), ("n", Field::Number(-5)), ("s", Field::Text("t")), ("f", Field::Table(&inner))];
         let written = FrameWriter::default().table(&entries);
-        let told = FrameReader(written.0.into()).table().unwrap();
-        let text = |at: usize| told[at].1.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
+        let entry_list = FrameReader(written.0.into()).table().unwrap();
+        let text = |at: usize| entry_list[at].1.as_ref().map(|value| String::from_utf8_lossy(value).into_owned());
         assert_eq!(
             [text(0), text(1), text(2), text(3)],
             [Some("true".into()), Some("-5".into()), Some("t".into()), None]

@@ -13,9 +13,8 @@ use millstream_base::job::spec::{
     ColumnSpec, Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart, TimeForm, TimeUnit,
 };
 use millstream_base::job::table::Reader;
-use millstream_connect::receiver::replay::made;
+use millstream_connect::receiver::replay::recreate;
 use millstream_connect::receiver::{receive, wrong};
-use std::sync::Arc;
 
 const KIND: &str = "rate";
 
@@ -28,7 +27,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key("rows_max", KeyShape::Integer(1, i64::MAX as u64), "Number of rows, unlimited by default."),
     ],
     shared: &[CUT],
-    read: |r| Arc::new(RateReads::read(r)),
+    read: |r| RateReads::read(r).into(),
 };
 
 impl RateReads {
@@ -109,6 +108,6 @@ impl SourceConfig for RateReads {
 
 impl Replay for RateReads {
     fn chunk(&mut self, planned: &PlannedChunk) -> Result<Chunk, String> {
-        made(planned, |rows| super::rows(rows, planned.extent.start, self.rows_per_second))
+        recreate(planned, |rows| super::rows(rows, planned.extent.start, self.rows_per_second))
     }
 }

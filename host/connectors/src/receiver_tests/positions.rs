@@ -40,7 +40,7 @@ fn records(chunks: &[Chunk]) -> RecordsRead {
     let mut records = RecordsRead::new();
     for chunk in chunks {
         let reasons: BTreeMap<u32, &str> =
-            chunk.rejected.iter().map(|refusal| (refusal.row, &*refusal.reason)).collect();
+            chunk.rejected.iter().map(|rejection| (rejection.row, &*rejection.reason)).collect();
         records.extend((0..chunk.rows()).map(|row| {
             let reason = reasons.get(&(row as u32)).map(|reason| (*reason).to_owned());
             (chunk.extent.file.clone(), chunk.record(row).to_vec(), reason)
@@ -183,7 +183,7 @@ async fn read_in_many_starts(source: &SourceSpec, dir: &Path, random: &mut Rando
         for _ in 0..1 + random.index(3) {
             let state = started.until("rows", |state| state.ready || state.finished || state.idle_ms > 0).await;
             assert!(state.failed.is_none(), "{:?}", state.failed);
-            // Looked at after the end was told, rows cannot come any more.
+            // Looked at after the end was reported, rows cannot come any longer.
             if !state.ready && !started.inbox.state().ready {
                 let end = started.inbox.take(BatchId(1), TakeLimits::new(1, 1));
                 positions.extend(end.moved.iter().cloned());
@@ -268,7 +268,7 @@ async fn a_dir_is_read_over_many_starts_and_each_file_once() {
     let ends = expected.iter().map(|(name, text)| (name.clone(), (text.len() as u64, true)));
     assert_eq!(ends_of(positions.clone()), ends.collect());
 
-    // One that was begun and is not there any more; and one that is shorter.
+    // One that was begun and is not there any longer; and one that is shorter.
     std::fs::remove_file(dir.path().join("part-03")).unwrap();
     let failure = async |positions: &Positions| {
         let started = begin_from(&source, dir.path(), positions);
@@ -336,18 +336,18 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
     let second = started.inbox.take(BatchId(2), TakeLimits::new(3, u64::MAX));
     let mut planned = plan(&second.chunks);
-    let told =
+    let error =
         replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap_err().message;
-    assert!(told.contains("rows from 43 on: its plan does not contain the rows"), "{told}");
+    assert!(error.contains("rows from 43 on: its plan does not contain the rows"), "{error}");
     planned[0].kept = Some(second.chunks[0].clone());
     assert_eq!(
         replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap(),
         second.chunks
     );
     planned[0].rows = 9;
-    let told =
+    let error =
         replay(&source, &origin(Path::new(".")), &planned, &[], &mut RereadClient::default()).unwrap_err().message;
-    assert!(told.contains("damaged"), "{told}");
+    assert!(error.contains("damaged"), "{error}");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
     let source = source(SourceKind::Declared(Arc::new(FileReads { path: "file".into() })), Format::Text);
     let extent = Extent { start: 4, bytes: 8, ..Extent::default() };
     let planned = [PlannedChunk { extent, rows: 2, kept: None }];
-    let told = |text: Option<&str>| {
+    let result = |text: Option<&str>| {
         match text {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
@@ -368,15 +368,15 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
         let end = "; restore the original state, or resume from an earlier batch with `--resume-from`";
         error.map_err(|error| error.replace(&begin, "").replace(end, ""))
     };
-    assert_eq!(told(Some("one\ntwo\nsix\nmore")).unwrap()[0].bytes, b"two\nsix\n"[..]);
+    assert_eq!(result(Some("one\ntwo\nsix\nmore")).unwrap()[0].bytes, b"two\nsix\n"[..]);
     let err = |text: &str| Err(text.to_owned());
-    assert_eq!(told(Some("one\ntwo")), err("the file has shrunk to 7 bytes"));
-    assert_eq!(told(Some("one\ntwo_six\nmore")), err("the file was changed: 2 records are planned, 1 found"));
+    assert_eq!(result(Some("one\ntwo")), err("the file has shrunk to 7 bytes"));
+    assert_eq!(result(Some("one\ntwo_six\nmore")), err("the file was changed: 2 records are planned, 1 found"));
     assert_eq!(
-        told(Some("one\n\n\n\n\n\n\n\n\n")),
+        result(Some("one\n\n\n\n\n\n\n\n\n")),
         err("the file was changed: 2 records are planned, at least 8 found")
     );
-    assert_eq!(told(None), err("no such file or directory"));
+    assert_eq!(result(None), err("no such file or directory"));
 }
 
 /// Its last record was refused, as it broke off; now it would be a good one, and a wrong one.
@@ -391,8 +391,8 @@ fn a_compressed_file_that_was_not_whole_and_is_now_cannot_be_replayed() {
         replay(&source, &origin(dir.path()), &planned, &[], &mut RereadClient::default()).map_err(|error| error.message)
     };
     assert_eq!(of("one\ntwo\nsix").unwrap()[0].bytes, b"two\nsix"[..]);
-    let told = of("one\ntwo\nsixteen\n").unwrap_err();
-    assert!(told.contains("the file was changed: its last record is longer now"), "{told}");
+    let result = of("one\ntwo\nsixteen\n").unwrap_err();
+    assert!(result.contains("the file was changed: its last record is longer now"), "{result}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ const LINE_BYTES_MAX: u64 = 64 << 10;
 /// Approximate memory of a value in addition to its bytes.
 const VALUE_BYTES: usize = 128;
 /// Maximum bytes of a response that are read, even though they are not kept. Redis itself has no value of more than 512 MiB.
-const ANSWER_BYTES_MAX: u64 = 1 << 30;
+const RESPONSE_BYTES_MAX: u64 = 1 << 30;
 /// Maximum values of a response, in all its lists.
 const VALUES_MAX: usize = 4 << 20;
 /// Maximum nesting of lists.
@@ -43,7 +43,7 @@ impl Connection {
     /// Sends a command and returns its response, possibly truncated.
     pub fn request(&mut self, command: &Command) -> Result<Response, RedisError> {
         let stream = self.stream.get_mut();
-        stream.write_all(&command.packed())?;
+        stream.write_all(&command.encoded())?;
         stream.flush()?;
         let mut reading =
             ResponseReader { from: &mut self.stream, left: self.kept_max, read: 0, values: 0, is_cut: false };
@@ -174,9 +174,9 @@ impl<R: BufRead> ResponseReader<'_, R> {
 
     fn count(&mut self, bytes: u64) -> io::Result<()> {
         self.read = self.read.saturating_add(bytes);
-        match self.read <= ANSWER_BYTES_MAX {
+        match self.read <= RESPONSE_BYTES_MAX {
             true => Ok(()),
-            false => Err(wrong(format!("its response has more than {ANSWER_BYTES_MAX} bytes"))),
+            false => Err(wrong(format!("its response has more than {RESPONSE_BYTES_MAX} bytes"))),
         }
     }
 }

@@ -8,13 +8,12 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS, WAIT};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS_OF_HOST, WAIT};
+use millstream_base::job::keys::{KeyShape, RECORD_FORMATS, TableKey, columns, key};
 use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
 use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_connect::receiver::polled;
-use std::sync::Arc;
 
 const KIND: &str = "redis";
 const SCHEMES: [&str; 2] = ["redis://", "rediss://"];
@@ -35,7 +34,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     doc: "Redis streams",
     keys: &[
         URL,
-        key("stream", KeyShape::Texts, "Stream to read, or a list of streams; each is a partition.").required(),
+        key("stream", KeyShape::TextList, "Stream to read, or a list of streams; each is a partition.").required(),
         key(
             "field",
             KeyShape::Text,
@@ -48,9 +47,15 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Where to begin without a saved position: at the oldest entries (`earliest`), or after the newest (`latest`). \
              `earliest` by default.",
         ),
+        key(
+            "format",
+            RECORD_FORMATS,
+            "Format of the record in `field`, `text` by default. Without `field`, the format is `json`.",
+        ),
+        columns(&["topic", "id", "timestamp"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS, TLS],
-    read: |r| Arc::new(RedisReads::read(r)),
+    shared: &[ROWS, RECORDS, TLS_OF_HOST],
+    read: |r| RedisReads::read(r).into(),
 };
 
 /// Sinks of kind `redis`.
@@ -71,8 +76,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Approximate maximum length of the stream. Older entries are deleted, even if unread. Unlimited by default.",
         ),
     ],
-    shared: &[TLS, WAIT],
-    read: |r| Arc::new(RedisWrites::read(r)),
+    shared: &[TLS_OF_HOST, WAIT],
+    read: |r| RedisWrites::read(r).into(),
 };
 
 impl RedisReads {
@@ -110,7 +115,7 @@ impl SourceConfig for RedisReads {
         part.names("stream", &self.streams);
         part.partitions("stream", self.streams.len(), "streams");
         if self.are_fields() && source.format != Format::Json {
-            let word = source.format.word();
+            let word = source.format.keyword();
             let message = format!(
                 "without `field`, the fields of an entry are its columns, and the format is `{word}`; name the field that holds the record, \
                  for example field = \"data\", or write format = \"json\""
@@ -135,7 +140,7 @@ impl SourceConfig for RedisReads {
         self.field.is_none()
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         matches!(part, ColumnSource::Id | ColumnSource::Timestamp | ColumnSource::Topic)
     }
 

@@ -83,7 +83,7 @@ impl Command {
     }
 
     /// Returns the encoded command.
-    pub fn packed(&self) -> Vec<u8> {
+    pub fn encoded(&self) -> Vec<u8> {
         [format!("*{}\r\n", self.arguments).as_bytes(), &self.bytes].concat()
     }
 }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn commands_are_packed() {
         let command = Command::new("XREAD").arg(5).arg("a b").bytes(b"\r\n\xff");
-        assert_eq!(command.packed(), b"*4\r\n$5\r\nXREAD\r\n$1\r\n5\r\n$3\r\na b\r\n$3\r\n\r\n\xff\r\n");
+        assert_eq!(command.encoded(), b"*4\r\n$5\r\nXREAD\r\n$1\r\n5\r\n$3\r\na b\r\n$3\r\n\r\n\xff\r\n");
     }
 
     #[test]

@@ -55,7 +55,7 @@ const COLUMNS_MAX: usize = 1_000;
 /// Time to live of the marker of a job without checkpoints, in seconds: it only shows whether a commit whose response was lost succeeded.
 const MARKER_S: &str = "86400";
 /// Maximum bytes of a response: short strings and numbers.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
+const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// Adds every batch that has rows.
 struct RedisSink {
@@ -86,7 +86,7 @@ pub(super) fn check(writes: &RedisWrites, start: SinkStart<'_>, schema: &SchemaR
     let server = server(writes, start)?;
     let found = retry_at_start(start, writes.server.wait, server.server_name(), || {
         let found =
-            server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
+            server.connect(RESPONSE_BYTES_MAX).and_then(|mut connection| type_of(&mut connection, &writes.stream));
         found.map_err(|error| server_fault(spec, origin, server.server_name(), &error))
     })?;
     match found.as_str() {
@@ -127,7 +127,7 @@ pub(super) fn open(
     if let Some(owner) = owner {
         let (server, marker, generation) = (&sink.server, &sink.marker, sink.generation);
         let (connection, (state, number)) = retry_at_start(start, writes.server.wait, server.server_name(), || {
-            let opened = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+            let opened = server.connect(RESPONSE_BYTES_MAX).and_then(|mut connection| {
                 fault::point("start.sink");
                 let claim = Command::new("EVAL").arg(CLAIM).arg(1).arg(marker).arg(generation).arg(&owner.job);
                 let claimed = connection.two_texts(&claim)?;
@@ -150,7 +150,7 @@ pub(super) fn committed(writes: &RedisWrites, start: SinkStart<'_>, job_id: &str
     let server = server(writes, start)?;
     let marker = marker(&writes.stream, job_id, &spec.name);
     let read = retry_at_start(start, writes.server.wait, server.server_name(), || {
-        let read = server.connect(ANSWER_BYTES_MAX).and_then(|mut connection| {
+        let read = server.connect(RESPONSE_BYTES_MAX).and_then(|mut connection| {
             match connection.request_complete(&Command::new("HGET").arg(&marker).arg("batch"))? {
                 Value::Nil => Ok(None),
                 number => number.text().map(Some).ok_or(RedisError::Unexpected),
@@ -166,7 +166,7 @@ pub(super) fn await_server(writes: &RedisWrites, start: SinkStart<'_>) -> Result
     let Ok(server) = server(writes, start) else { return Ok(()) };
     retry_at_start(start, writes.server.wait, server.server_name(), || {
         match server
-            .connect(ANSWER_BYTES_MAX)
+            .connect(RESPONSE_BYTES_MAX)
             .and_then(|mut connection| connection.request_complete(&Command::new("PING")))
         {
             Err(error) if is_transient(&error) => Err(ServerFault::Transient(error_message(&error))),
@@ -247,7 +247,7 @@ impl RedisSink {
         };
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.server.connect(ANSWER_BYTES_MAX).map_err(|error| fault_of(self, error))?,
+            None => self.server.connect(RESPONSE_BYTES_MAX).map_err(|error| fault_of(self, error))?,
         };
         let known = self.committed.map_or(0, |batch| batch.0);
         let script = Command::new("EVAL").arg(COMMIT).arg(2).arg(&self.writes.stream).arg(&self.marker);
@@ -293,7 +293,7 @@ impl RedisSink {
 
     /// Packs the rows for the script: arrays of arrays of names and values.
     fn arguments(&self, rows: &[RecordBatch]) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut packed = PackedEntries::default();
+        let mut encoded = EntryEncoder::default();
         for part in rows.iter().filter(|part| part.num_rows() > 0) {
             match &self.writes.field {
                 Some(field) => {
@@ -302,7 +302,7 @@ impl RedisSink {
                     for row in 0..part.num_rows() {
                         value.clear();
                         values.write(row, &mut value)?;
-                        packed.entry(&[(field.as_bytes(), &value)]);
+                        encoded.entry(&[(field.as_bytes(), &value)]);
                     }
                 }
                 None => {
@@ -311,24 +311,24 @@ impl RedisSink {
                         let mut entry: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
                         fields.each(row, |name, value| entry.push((name.into(), value.into())))?;
                         let entry: Vec<_> = entry.iter().map(|(name, value)| (&name[..], value)).collect();
-                        packed.entry(&entry);
+                        encoded.entry(&entry);
                     }
                 }
             }
         }
-        Ok(packed.done())
+        Ok(encoded.done())
     }
 }
 
 /// Entries as MessagePack, several per argument.
 #[derive(Default)]
-struct PackedEntries {
+struct EntryEncoder {
     arguments: Vec<Vec<u8>>,
     entries: Vec<u8>,
     count: u32,
 }
 
-impl PackedEntries {
+impl EntryEncoder {
     fn entry(&mut self, fields: &[(&[u8], &Vec<u8>)]) {
         array(&mut self.entries, fields.len() * 2);
         for (name, value) in fields {
@@ -383,10 +383,10 @@ mod tests {
 
     #[test]
     fn entries_are_packed_as_messagepack_has_it() {
-        let mut packed = PackedEntries::default();
-        packed.entry(&[(b"a", &vec![0xff])]);
+        let mut encoded = EntryEncoder::default();
+        encoded.entry(&[(b"a", &vec![0xff])]);
         let written = [0xdd, 0, 0, 0, 1, 0xdd, 0, 0, 0, 2, 0xdb, 0, 0, 0, 1, b'a', 0xdb, 0, 0, 0, 1, 0xff];
-        assert_eq!(packed.done(), [written.to_vec()]);
-        assert_eq!(PackedEntries::default().done(), Vec::<Vec<u8>>::new());
+        assert_eq!(encoded.done(), [written.to_vec()]);
+        assert_eq!(EntryEncoder::default().done(), Vec::<Vec<u8>>::new());
     }
 }

@@ -10,13 +10,13 @@ use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Error;
 use millstream_base::job::spec::{ColumnSource, Origin, ServerStart, SourceSpec, TimeForm};
 use millstream_base::shown;
-use millstream_connect::receiver::polled::word;
+use millstream_connect::receiver::polled::position_field;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Target bytes of a response.
-const ANSWER_BYTES: u64 = 1 << 20;
+const RESPONSE_BYTES: u64 = 1 << 20;
 /// Maximum bytes of a response with one entry in addition to its record: names, and fields without a column.
 const OVERHEAD_BYTES: u64 = 16 << 20;
 /// Assumed bytes of an entry until some were seen: reads a few large ones, and soon more if they are small.
@@ -261,14 +261,14 @@ impl Redis {
 
     fn read(&mut self, rows_max: u32, wait: Duration) -> Result<ReadRows, ReadError> {
         let Some(mut open) = self.open.take() else { return Err(ReadError::Transient("it is not connected".into())) };
-        let count = (ANSWER_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
+        let count = (RESPONSE_BYTES / self.entry_bytes.max(1)).clamp(1, rows_max.into());
         let wait_ms = wait.min(BLOCK_MAX).as_millis().max(1);
         let command = Command::new("XREAD").arg("COUNT").arg(count).arg("BLOCK").arg(wait_ms);
         let result = open.connection.request(&command.arg("STREAMS").arg(&open.stream).arg(open.at.id.shown()));
         let Response { value, cut } = result.map_err(|error| self.read_error(&open.stream, &error))?;
         if cut.is_some() && count > 1 {
             // They are longer than earlier ones: one by one they may fit.
-            self.entry_bytes = ANSWER_BYTES;
+            self.entry_bytes = RESPONSE_BYTES;
             self.open = Some(open);
             return Ok(no_rows());
         }
@@ -357,7 +357,7 @@ impl ReadPartition for Redis {
     }
 
     fn shown<'a>(&self, position: &'a str) -> &'a str {
-        word(position, 0)
+        position_field(position, 0)
     }
 
     fn is_open(&self) -> bool {

@@ -4,8 +4,10 @@ use super::settings::{Addresses, SocketReads};
 use super::several::Servers;
 use super::{Server, check_address};
 use millstream_base::error::Result;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
+use millstream_base::job::keys::{
+    CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, RECORD_FORMATS, SEPARATOR, TRUSTED_CA, TableKey, key,
+};
 use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
@@ -13,34 +15,65 @@ use millstream_base::limits::SOCKET_ADDRESSES_MAX;
 use millstream_connect::receiver::{receive, wrong};
 use millstream_connect::tls::Tls;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+
+const HEADER: TableKey = key(
+    "header",
+    KeyShape::Flag,
+    "Format csv: whether the first record of each connection names the columns; false by default.",
+);
+const TLS: TableKey = key(
+    "tls",
+    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS_KEYS)]),
+    "Use TLS: true, or { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\", name = \"feed.example.org\" }. The server's certificate \
+     is checked. false by default.",
+);
+const TLS_KEYS: &[TableKey] = &[
+    TRUSTED_CA,
+    CLIENT_CERTIFICATE,
+    PRIVATE_KEY,
+    key("name", KeyShape::Text, "Name in the server's certificate, by default the host of `address`."),
+];
 
 /// The `socket` source, which reads lines.
 pub const LINES: SourceDeclaration = SourceDeclaration {
     kind: "socket",
     doc: "lines from a TCP server",
-    keys: &[key(
-        "address",
-        KeyShape::Addresses,
-        "TCP server to read from, for example \"127.0.0.1:9999\", or a list of servers; each of a list is a partition.",
-    )
-    .required()],
-    shared: &[ROWS, COLUMNS, TLS, &["header", "separator"]],
-    read: |r| Arc::new(SocketReads::lines(addresses(r))),
+    keys: &[
+        key(
+            "address",
+            KeyShape::Addresses,
+            "TCP server to read from, for example \"127.0.0.1:9999\", or a list of servers, each of which is a partition.",
+        )
+        .required(),
+        key(
+            "format",
+            KeyShape::Word(&["text", "json", "csv"]),
+            "Format of the lines. With `text`, each line is one column. `text` by default.",
+        ),
+        HEADER,
+        TLS,
+    ],
+    shared: &[ROWS, COLUMNS, &[SEPARATOR]],
+    read: |r| SocketReads::lines(addresses(r)).into(),
 };
 
 /// The `raw-socket` source, which reads frames.
 pub const FRAMES: SourceDeclaration = SourceDeclaration {
     kind: "raw-socket",
     doc: "length-prefixed frames from a TCP server",
-    keys: &[key(
-        "address",
-        KeyShape::Addresses,
-        "TCP server that sends length-prefixed frames, or a list of servers; each of a list is a partition.",
-    )
-    .required()],
-    shared: &[ROWS, COLUMNS, TLS, &["header"], RECORDS],
-    read: |r| Arc::new(SocketReads::frames(addresses(r))),
+    keys: &[
+        key(
+            "address",
+            KeyShape::Addresses,
+            "TCP server that sends length-prefixed frames, or a list of servers, each of which is a partition.",
+        )
+        .required(),
+        key("format", RECORD_FORMATS, "Format of the records, `binary` by default."),
+        HEADER,
+        TLS,
+    ],
+    shared: &[ROWS, COLUMNS, RECORDS],
+    read: |r| SocketReads::frames(addresses(r)).into(),
 };
 
 fn addresses(r: &Reader<'_>) -> Addresses {
@@ -49,7 +82,7 @@ fn addresses(r: &Reader<'_>) -> Addresses {
     match r.is_list("address") {
         true => {
             let example = "address = [\"127.0.0.1:9998\", \"127.0.0.1:9999\"]";
-            Addresses::Several(r.texts("address", example).unwrap_or_default())
+            Addresses::Several(r.strings("address", example).unwrap_or_default())
         }
         false => Addresses::One(r.text("address", example).unwrap_or_default().to_string()),
     }

@@ -7,14 +7,13 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{SinkDeclaration, TABLE, WAIT};
+use millstream_base::job::connector::{SinkDeclaration, TABLE};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::TableMode;
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SERVER_WAIT_MS;
-use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "sqlite";
@@ -31,9 +30,14 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         )
         .required(),
         key("table", KeyShape::Text, "Table, for example \"counts\". It is created if it does not exist.").required(),
+        key(
+            "wait",
+            KeyShape::Time,
+            "How long the job waits while another program uses the file or the disk is full, 1h by default.",
+        ),
     ],
-    shared: &[TABLE, WAIT],
-    read: |r| Arc::new(SqliteWrites::read(r)),
+    shared: &[TABLE],
+    read: |r| SqliteWrites::read(r).into(),
 };
 
 impl SqliteWrites {

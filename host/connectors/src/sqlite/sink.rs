@@ -200,7 +200,7 @@ impl SqliteSink {
         transaction.execute(&self.table.create(), [])?;
         let found = self.table.find(&transaction)?;
         found.map_or(Ok(()), |found| self.table.fit(&found)).map_err(DatabaseFault::Permanent)?;
-        let mut held = None;
+        let mut committed = None;
         if let Some(owner) = &self.owner {
             fault::point("start.sink");
             transaction.execute(MAKE_MARKERS, [])?;
@@ -215,19 +215,19 @@ impl SqliteSink {
                     "the job was restarted elsewhere, and this process (generation {generation}) was replaced"
                 ))
             };
-            held = batch(claimed.ok_or_else(lost)?);
+            committed = batch(claimed.ok_or_else(lost)?);
         }
         transaction.commit()?;
         self.connection = Some(connection);
-        Ok(held)
+        Ok(committed)
     }
 
     /// Makes one attempt at the transaction of a batch.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> std::result::Result<(), DatabaseFault> {
         if self.connection.is_none() {
-            let held = self.begin()?;
+            let committed = self.begin()?;
             // A previous attempt may have committed without a response.
-            if held.is_some_and(|held| held >= batch) {
+            if committed.is_some_and(|committed| committed >= batch) {
                 return Ok(());
             }
         }

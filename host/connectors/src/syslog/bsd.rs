@@ -158,10 +158,10 @@ fn textual_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Opt
     if let Some((found, rest_after)) = year_of(rest).filter(|_| year.is_none()) {
         (year, rest) = (Some(found), rest_after);
     }
-    let clock_end = rest.bytes().position(|byte| !is_clock_byte(byte)).unwrap_or(rest.len());
-    let clock = rest.get(..clock_end)?;
-    let clock = clock.strip_suffix(':').unwrap_or(clock);
-    let mut rest = rest.get(clock.len()..)?;
+    let time_end = rest.bytes().position(|byte| !is_clock_byte(byte)).unwrap_or(rest.len());
+    let time_of_day = rest.get(..time_end)?;
+    let time_of_day = time_of_day.strip_suffix(':').unwrap_or(time_of_day);
+    let mut rest = rest.get(time_of_day.len()..)?;
     let mut zone = None;
     let adjacent =
         || rest.strip_prefix('Z').map(|rest_after| (Cow::from("Z"), rest_after)).or_else(|| offset_of(rest, 2));
@@ -185,7 +185,7 @@ fn textual_time<'a>(text: &'a str, now: (i32, usize), times: &TimeReader) -> Opt
     }
     let zone = zone.unwrap_or_default();
     let year = year.unwrap_or_else(|| likely_year(month, now));
-    let time = format!("{year:04}-{month:02}-{day:02}T{}{zone}", clock.replace(',', "."));
+    let time = format!("{year:04}-{month:02}-{day:02}T{}{zone}", time_of_day.replace(',', "."));
     let us = times.read(&time)?;
     Some(HeaderTime { text: Cow::Owned(time), us, rest_after: rest })
 }

@@ -8,9 +8,8 @@ use millstream_base::job::spec::{ColumnSpec, Format, SourceConfig, SourceSpec, S
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
-use millstream_connect::receiver::listening::{Listening, SPREAD};
+use millstream_connect::receiver::listening::{CONNECTIONS_MAX, Listening, SPREAD};
 use millstream_connect::receiver::receive;
-use std::sync::Arc;
 
 const KIND: &str = "syslog";
 
@@ -27,16 +26,12 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             "Protocol: datagrams (`udp`), connections (`tcp`), or both (`both`). `both` by default.",
         ),
         SPREAD,
-        key(
-            "connections_max",
-            KeyShape::Integer(1, limits::HTTP_CONNECTIONS_MAX_MAX),
-            "Maximum connections at the same time, 1000 by default; more wait.",
-        ),
+        CONNECTIONS_MAX,
         key(
             "schema",
-            KeyShape::Columns,
-            "Columns, if not all or other ones are needed: `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, \
-             `message`, `data` and `sender`; a `path` leads into `data`, the structured data.",
+            KeyShape::Columns(&[]),
+            "Columns, by default `time`, `host`, `app`, `pid`, `id`, `facility`, `severity`, `level`, `message`, `data` and \
+             `sender`. A `path` leads into `data`, the structured data.",
         ),
         key(
             "record_bytes_max",
@@ -50,7 +45,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
     ],
     shared: &[CUT, REJECTING],
-    read: |r| Arc::new(SyslogReads::read(r)),
+    read: |r| SyslogReads::read(r).into(),
 };
 
 impl SyslogReads {

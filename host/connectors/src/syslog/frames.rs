@@ -8,9 +8,9 @@ const DIGITS_MAX: usize = 10;
 
 /// Extracts messages from the bytes of a connection.
 pub struct Frames {
-    held: BytesMut,
+    buffer: BytesMut,
     /// Bytes of the last message, which still precede the rest.
-    taken: usize,
+    read_frames: usize,
     /// Bytes to skip, of a message that was too long.
     skip_bytes: usize,
     /// Whether to skip the rest of a line that was too long.
@@ -30,7 +30,7 @@ pub enum Frame<'a> {
 impl Frames {
     /// Creates an extractor of messages of at most `bytes_max`.
     pub fn new(bytes_max: usize) -> Frames {
-        Frames { held: BytesMut::new(), taken: 0, skip_bytes: 0, skip_line: false, bytes_max }
+        Frames { buffer: BytesMut::new(), read_frames: 0, skip_bytes: 0, skip_line: false, bytes_max }
     }
 
     /// Adds received bytes.
@@ -44,7 +44,7 @@ impl Frames {
             false => self.skip_bytes.min(bytes.len()),
         };
         self.skip_bytes = self.skip_bytes.saturating_sub(skipped);
-        self.held.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
+        self.buffer.extend_from_slice(bytes.get(skipped..).unwrap_or_default());
     }
 
     /// Returns the next complete message.
@@ -52,70 +52,70 @@ impl Frames {
         self.drop_taken();
         loop {
             // A message may end with two characters.
-            let begin = self.held.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b'\0')).count();
-            self.held.advance(begin);
+            let begin = self.buffer.iter().take_while(|byte| matches!(byte, b'\n' | b'\r' | b'\0')).count();
+            self.buffer.advance(begin);
             let (start, end) = match self.length() {
                 Length::Unknown => return None,
                 Length::Of(digits, length) => {
                     let total = digits.saturating_add(length);
                     if length > self.bytes_max {
-                        let kept = self.held.get(digits..).unwrap_or_default();
+                        let kept = self.buffer.get(digits..).unwrap_or_default();
                         let kept = kept.get(..length.min(kept.len())).unwrap_or_default().to_vec();
-                        self.skip_bytes = total.saturating_sub(self.held.len());
-                        self.held.advance(total.min(self.held.len()));
+                        self.skip_bytes = total.saturating_sub(self.buffer.len());
+                        self.buffer.advance(total.min(self.buffer.len()));
                         return Some(Frame::TooLong(kept, length));
                     }
-                    if self.held.len() < total {
+                    if self.buffer.len() < total {
                         return None;
                     }
                     (digits, total)
                 }
-                Length::ToEndOfLine => match memchr2(b'\n', b'\0', &self.held) {
+                Length::ToEndOfLine => match memchr2(b'\n', b'\0', &self.buffer) {
                     Some(end) if end > self.bytes_max => {
-                        let line = self.held.split_to(end).to_vec();
+                        let line = self.buffer.split_to(end).to_vec();
                         return Some(Frame::TooLong(line, end));
                     }
                     Some(end) => (0, end),
-                    None if self.held.len() > self.bytes_max => {
-                        let held = std::mem::take(&mut self.held).to_vec();
-                        let length = held.len();
+                    None if self.buffer.len() > self.bytes_max => {
+                        let buffer = std::mem::take(&mut self.buffer).to_vec();
+                        let length = buffer.len();
                         self.skip_line = true;
-                        return Some(Frame::TooLong(held, length));
+                        return Some(Frame::TooLong(buffer, length));
                     }
                     None => return None,
                 },
             };
             if start < end {
-                self.taken = end;
-                return Some(Frame::Message(self.held.get(start..end).unwrap_or_default()));
+                self.read_frames = end;
+                return Some(Frame::Message(self.buffer.get(start..end).unwrap_or_default()));
             }
-            self.held.advance(end);
+            self.buffer.advance(end);
         }
     }
 
     fn drop_taken(&mut self) {
-        self.held.advance(std::mem::take(&mut self.taken).min(self.held.len()));
+        self.buffer.advance(std::mem::take(&mut self.read_frames).min(self.buffer.len()));
     }
 
     /// Returns the rest after the connection ended: a last line needs no end, and an incomplete message counts.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
         self.drop_taken();
-        let held = std::mem::take(&mut self.held).to_vec();
-        (!held.is_empty()).then_some(held)
+        let buffer = std::mem::take(&mut self.buffer).to_vec();
+        (!buffer.is_empty()).then_some(buffer)
     }
 
     /// Returns whether an incomplete message remains after all complete ones have been taken.
     pub fn is_unfinished(&self) -> bool {
-        self.held.len() > self.taken || self.skip_bytes > 0 || self.skip_line
+        self.buffer.len() > self.read_frames || self.skip_bytes > 0 || self.skip_line
     }
 
     fn length(&self) -> Length {
-        let digits = self.held.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        match (self.held.first(), self.held.get(digits)) {
+        let digits = self.buffer.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        match (self.buffer.first(), self.buffer.get(digits)) {
             (None, _) => Length::Unknown,
             (Some(b'1'..=b'9'), None) if digits <= DIGITS_MAX => Length::Unknown,
             (Some(b'1'..=b'9'), Some(b' ')) if digits <= DIGITS_MAX => {
-                let text = self.held.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
+                let text = self.buffer.get(..digits).and_then(|digits| std::str::from_utf8(digits).ok());
                 match text.and_then(|text| text.parse().ok()) {
                     Some(length) => Length::Of(digits + 1, length),
                     None => Length::ToEndOfLine,
@@ -138,14 +138,14 @@ mod tests {
     use super::*;
 
     /// Splits these bytes, added in pieces of `piece_bytes`.
-    fn taken(bytes: &[u8], piece_bytes: usize, bytes_max: usize) -> (Vec<Taken>, Option<Vec<u8>>) {
+    fn read_frames(bytes: &[u8], piece_bytes: usize, bytes_max: usize) -> (Vec<FrameResult>, Option<Vec<u8>>) {
         let (mut frames, mut found) = (Frames::new(bytes_max), Vec::new());
         for some in bytes.chunks(piece_bytes) {
             frames.add(some);
             while let Some(frame) = frames.next() {
                 found.push(match frame {
-                    Frame::Message(message) => Taken::Message(message.to_vec()),
-                    Frame::TooLong(beginning, length) => Taken::TooLong(beginning, length),
+                    Frame::Message(message) => FrameResult::Message(message.to_vec()),
+                    Frame::TooLong(beginning, length) => FrameResult::TooLong(beginning, length),
                 });
             }
         }
@@ -156,20 +156,20 @@ mod tests {
     }
 
     #[derive(Debug, PartialEq)]
-    enum Taken {
+    enum FrameResult {
         Message(Vec<u8>),
         TooLong(Vec<u8>, usize),
     }
 
-    fn message(text: &str) -> Taken {
-        Taken::Message(text.as_bytes().to_vec())
+    fn message(text: &str) -> FrameResult {
+        FrameResult::Message(text.as_bytes().to_vec())
     }
 
     #[test]
     fn both_ways_to_end_a_message_may_stand_on_one_connection() {
         let bytes = b"5 <1>abcd\r\n<2>two\n\n7 <3>a\nbc<4>x\0<5>rest";
         for piece_bytes in 1..bytes.len() {
-            let (found, rest) = taken(bytes, piece_bytes, 100);
+            let (found, rest) = read_frames(bytes, piece_bytes, 100);
             assert_eq!(
                 found,
                 [message("<1>ab"), message("cd\r"), message("<2>two"), message("<3>a\nbc"), message("<4>x")],
@@ -205,23 +205,23 @@ mod tests {
     #[test]
     fn what_is_too_long_is_told_and_passed_over() {
         for piece_bytes in [1, 3, 100] {
-            let (found, _) = taken(b"12 abcdefghijkl3 <1>", piece_bytes, 5);
-            assert!(matches!(&found[0], Taken::TooLong(_, 12)), "{found:?}");
+            let (found, _) = read_frames(b"12 abcdefghijkl3 <1>", piece_bytes, 5);
+            assert!(matches!(&found[0], FrameResult::TooLong(_, 12)), "{found:?}");
             assert_eq!(found[1..], [message("<1>")]);
         }
         for piece_bytes in [1, 3, 100] {
-            let (found, rest) = taken(b"abcdefgh\nxy\nabc", piece_bytes, 5);
+            let (found, rest) = read_frames(b"abcdefgh\nxy\nabc", piece_bytes, 5);
             assert!(
-                matches!(&found[0], Taken::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
+                matches!(&found[0], FrameResult::TooLong(beginning, 6..=8) if beginning.starts_with(b"abcdef")),
                 "{found:?}"
             );
             assert_eq!((&found[1..], rest.as_deref()), (&[message("xy")][..], Some(&b"abc"[..])));
         }
-        let (found, rest) = taken(b"abcdefgh", 8, 5);
-        assert_eq!((found, rest), (vec![Taken::TooLong(b"abcdefgh".to_vec(), 8)], None));
-        let (found, rest) = taken(b"99999999999 x\n5", 2, 100);
+        let (found, rest) = read_frames(b"abcdefgh", 8, 5);
+        assert_eq!((found, rest), (vec![FrameResult::TooLong(b"abcdefgh".to_vec(), 8)], None));
+        let (found, rest) = read_frames(b"99999999999 x\n5", 2, 100);
         assert_eq!((found, rest.as_deref()), (vec![message("99999999999 x")], Some(&b"5"[..])));
-        let (found, _) = taken(b"9999999999 x", 100, 100);
-        assert_eq!(found, [Taken::TooLong(b"x".to_vec(), 9_999_999_999)]);
+        let (found, _) = read_frames(b"9999999999 x", 100, 100);
+        assert_eq!(found, [FrameResult::TooLong(b"x".to_vec(), 9_999_999_999)]);
     }
 }

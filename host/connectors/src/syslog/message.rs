@@ -177,8 +177,8 @@ fn structured(text: &str) -> Option<(Value, &str)> {
         let end = element.find([' ', ']'])?;
         let (name, mut rest_after) = element.split_at_checked(end).filter(|(name, _)| !name.is_empty())?;
         // An element may be repeated, although the RFC does not allow it.
-        let held = elements.entry(name).or_insert_with(|| Value::Object(Map::new()));
-        let parameters = held.as_object_mut()?;
+        let sd_element = elements.entry(name).or_insert_with(|| Value::Object(Map::new()));
+        let parameters = sd_element.as_object_mut()?;
         while let Some(parameter) = rest_after.strip_prefix(' ') {
             let (key, quoted) =
                 parameter.split_once("=\"").filter(|(key, _)| !key.is_empty() && !key.contains([' ', ']', '"']))?;

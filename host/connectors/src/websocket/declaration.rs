@@ -6,13 +6,12 @@ use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{ENCODING, SinkDeclaration, TLS_SHAPE};
+use millstream_base::job::connector::{CERTIFICATE_SHAPE, JSON_ENCODING, SinkDeclaration};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
-use std::sync::Arc;
 
 const KIND: &str = "websocket";
 
@@ -26,11 +25,15 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key("token", KeyShape::Text, "Token that each client must present; \"${NAME}\" keeps it out of the file."),
         key(
             "origins",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Sites whose pages may connect, for example \"https://dashboard.example.org\"; \"*\" allows all. Pages of this \
-             machine always may.",
+             machine may always connect.",
         ),
-        key("tls", TLS_SHAPE, "TLS server certificate, { cert = \"own.pem\", key = \"own.key\" }."),
+        key(
+            "tls",
+            CERTIFICATE_SHAPE,
+            "Server certificate for TLS, { cert = \"own.pem\", key = \"own.key\" }; without it, plain HTTP.",
+        ),
         key(
             "clients_max",
             KeyShape::Integer(1, limits::HTTP_CONNECTIONS_MAX_MAX),
@@ -42,8 +45,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Maximum rows per message, 1000 by default; a larger batch becomes several messages.",
         ),
     ],
-    shared: &[ENCODING],
-    read: |r| Arc::new(WebsocketWrites::read(r)),
+    shared: &[JSON_ENCODING],
+    read: |r| WebsocketWrites::read(r).into(),
 };
 
 impl WebsocketWrites {

@@ -3,16 +3,15 @@
 use super::settings::ZeromqReads;
 use super::source;
 use millstream_base::error::Result;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
+use millstream_base::job::connector::{RECORDS, ROWS, SourceDeclaration};
 use millstream_base::job::http_url;
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::keys::{KeyShape, columns, key};
 use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
 use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart, Url};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::polled;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 const KIND: &str = "zeromq";
 
@@ -40,12 +39,13 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         ),
         key(
             "topic",
-            KeyShape::Texts,
+            KeyShape::TextList,
             "Prefix of the messages that a `sub` socket receives, or a list of prefixes; by default all messages.",
         ),
+        columns(&["topic"]),
     ],
-    shared: &[ROWS, COLUMNS, RECORDS],
-    read: |r| Arc::new(ZeromqReads::read(r)),
+    shared: &[ROWS, RECORDS],
+    read: |r| ZeromqReads::read(r).into(),
 };
 
 impl ZeromqReads {
@@ -106,7 +106,7 @@ impl SourceConfig for ZeromqReads {
         RecordBounds::Envelope
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         matches!(part, ColumnSource::Topic)
     }
 

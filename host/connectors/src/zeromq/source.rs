@@ -10,7 +10,7 @@ use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use millstream_connect::http1::listener::accept_all;
-use millstream_connect::http1::slots::Standing;
+use millstream_connect::http1::slots::TrustLevel;
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +41,7 @@ pub struct Zeromq {
 /// Where messages come from.
 enum MessageOrigin {
     /// A socket that listens.
-    Place(ServerAddress),
+    Bound(ServerAddress),
     /// Sockets that connect to this address.
     Address(String),
 }
@@ -69,7 +69,7 @@ impl Zeromq {
                 }
                 let password = address.password.take();
                 login = address.user.take().map(|user| (user, password.unwrap_or_default()));
-                MessageOrigin::Place(address)
+                MessageOrigin::Bound(address)
             }
         };
         let topics = match reads.topics.is_empty() {
@@ -90,7 +90,7 @@ impl Zeromq {
 
     fn read_error(&self, fault: Fault) -> ReadError {
         let address = match &self.from {
-            MessageOrigin::Place(address) => address.shown(),
+            MessageOrigin::Bound(address) => address.shown(),
             MessageOrigin::Address(address) => format!("`listen = \"{address}\"`"),
         };
         match fault {
@@ -105,7 +105,7 @@ impl Zeromq {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, pieces) = mpsc::channel(PIECES_MAX);
         match &self.from {
-            MessageOrigin::Place(address) => {
+            MessageOrigin::Bound(address) => {
                 let connecting = TcpStream::connect((address.host.as_str(), address.port));
                 let stream = runtime.block_on(async { timeout(RESPONSE_TIMEOUT, connecting).await });
                 let stream = stream.map_err(|_| response_timed_out())??;
@@ -196,10 +196,10 @@ async fn listen(
         async move {
             let ended = async {
                 let mut peer = Peer::handshake(stream, &wants).await?;
-                address.set_standing(Standing::Guest);
+                address.set_trust_level(TrustLevel::Guest);
                 loop {
                     let next = peer.next().await?;
-                    address.set_standing(Standing::Guest);
+                    address.set_trust_level(TrustLevel::Guest);
                     if sender.send(Ok(next)).await.is_err() {
                         return Ok::<_, Fault>(());
                     }

@@ -96,7 +96,7 @@ impl BlockIndex {
         };
         let blocks: Vec<IndexedBlock> = blocks.as_chunks().0.iter().map(block).collect::<Option<_>>()?;
         let is_in_order = blocks.is_sorted_by_key(|block| block.first_hash) && rest.is_empty();
-        let (columns, filter) = (usize::try_from(columns).ok()?, Filter::from_words(filter)?);
+        let (columns, filter) = (usize::try_from(columns).ok()?, Filter::from_blocks(filter)?);
         is_in_order.then_some(BlockIndex { columns, blocks, filter })
     }
 }

@@ -31,7 +31,7 @@ impl Filter {
     }
 
     /// Restores the result of [`Filter::words`]; `None` if it is invalid.
-    pub fn from_words(words: &[u64]) -> Option<Filter> {
+    pub fn from_blocks(words: &[u64]) -> Option<Filter> {
         let (blocks, rest) = words.as_chunks();
         (!blocks.is_empty() && rest.is_empty()).then(|| Filter { blocks: blocks.to_vec() })
     }

@@ -1,7 +1,7 @@
 //! Which objects of a store are no longer needed. Pure decisions.
 //!
-//! Deletions may come late, from a process that has lost its job meanwhile. So names that a later start could reuse are never deleted: every deleted
-//! name begins with the generation that wrote it.
+//! Deletions may come late, from a process that has lost its job meanwhile. So names that a later startup could reuse are never deleted: every
+//! deleted name begins with the generation that wrote it.
 
 #[cfg(test)]
 mod tests;
@@ -38,8 +38,8 @@ pub fn garbage(manifest: &Manifest, objects: &[String], blobs: Option<&BTreeSet<
 /// Returns whether a file of state that no kept checkpoint names will not be named by a later one either. Those of an older generation never will;
 /// this one may be writing files of future checkpoints.
 fn state_is_over(manifest: &Manifest, generation: Generation, batch: BatchId) -> bool {
-    let held = manifest.newest().is_some_and(|newest| batch <= newest.batch);
-    generation < manifest.generation || (generation == manifest.generation && held)
+    let is_included = manifest.newest().is_some_and(|newest| batch <= newest.batch);
+    generation < manifest.generation || (generation == manifest.generation && is_included)
 }
 
 /// Returns whether no start can need a log any longer, whichever of the kept checkpoints it loads.

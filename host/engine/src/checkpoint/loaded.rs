@@ -1,4 +1,4 @@
-//! The contents of the checkpoint from which a start continues.
+//! The contents of the checkpoint from which a startup continues.
 
 use super::store::Store;
 use super::types::{Table, TableOf};
@@ -18,7 +18,7 @@ pub struct LoadedCheckpoint {
     /// The job's tables, with the files of the checkpoint.
     pub tables: Vec<Table>,
     /// Indices of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
-    pub held: BTreeSet<usize>,
+    pub readable: BTreeSet<usize>,
     /// Those of them with other state columns in the checkpoint, by index, as stored: the plugin migrates them. They have no files in `tables`, as
     /// existing files must not be used for the new columns.
     pub old_columns: BTreeMap<usize, Table>,
@@ -36,7 +36,7 @@ impl LoadedCheckpoint {
 
     /// Returns the table at this index if the checkpoint holds it.
     pub fn table(&self, index: usize) -> Option<&Table> {
-        self.held.contains(&index).then(|| self.old_columns.get(&index).or_else(|| self.tables.get(index)))?
+        self.readable.contains(&index).then(|| self.old_columns.get(&index).or_else(|| self.tables.get(index)))?
     }
 }
 

@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn it_is_replaced_by_whoever_knows_its_version() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = store::open("x", dir.path()).expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store::open("x", dir.path()).expect("a directory");
         let replace = |job: &str, expected: Option<&Version>| {
             replace(store.as_ref(), &manifest(job), expected, &Failure::default()).expect("no failure")
         };
@@ -225,8 +225,8 @@ mod tests {
 
     #[test]
     fn a_missing_one_is_no_fresh_start() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let store = store::open("x", dir.path()).expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = store::open("x", dir.path()).expect("a directory");
         store.write("blobs/a", "written before the first manifest".into()).expect("it writes");
         assert!(read(store.as_ref()).expect("nothing that counts").is_none());
         store.write("state/a.arrow", "x".into()).expect("it writes");

@@ -19,7 +19,7 @@ const DIGITS: usize = 32;
 /// The key of a column of a source; its value begins with its name.
 pub const COLUMN: &str = "`schema`";
 
-/// Maximum characters of a text that are shown.
+/// Maximum characters of a string that are shown.
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// What rows, a column or a state are computed from. Cheap to clone.
@@ -65,16 +65,16 @@ pub struct Difference {
 impl Meaning {
     /// Creates a part from these, in order.
     pub fn new(label: Label, of: Vec<Meaning>) -> Meaning {
-        Meaning::made(label, of, false)
+        Meaning::with_label(label, of, false)
     }
 
     /// Creates a part from these, ignoring their order and duplicates.
     pub fn set(label: Label, of: impl IntoIterator<Item = Meaning>) -> Meaning {
         let by_digest: BTreeMap<String, Meaning> = of.into_iter().map(|part| (part.0.digest.clone(), part)).collect();
-        Meaning::made(label, by_digest.into_values().collect(), true)
+        Meaning::with_label(label, by_digest.into_values().collect(), true)
     }
 
-    fn made(label: Label, of: Vec<Meaning>, is_set: bool) -> Meaning {
+    fn with_label(label: Label, of: Vec<Meaning>, is_set: bool) -> Meaning {
         let mut text = format!("{FORM}:{}\0{}\0{}", label.key, label.normal.len(), label.normal);
         for part in &of {
             text.push('\0');

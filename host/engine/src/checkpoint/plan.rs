@@ -3,7 +3,7 @@
 //!
 //! A log is a header and records, one per [`super::types::PlanEntry`] (see [`record`]). Only its end can be incomplete: an append that was cut off
 //! when the process died was never acknowledged, so it does not count. Anything else that cannot be read is damage, and is reported. Existing logs
-//! are never appended to: each start has its own generation, and so its own logs.
+//! are never appended to: each startup has its own generation, and so its own logs.
 
 mod entry;
 mod read;

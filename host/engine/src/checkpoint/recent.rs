@@ -38,21 +38,21 @@ struct RecentCheckpointsState {
 impl RecentCheckpoints {
     /// Records that a worker hands over its part of the checkpoint after this batch.
     pub fn begun(&self, batch: BatchId) {
-        let mut held = self.lock();
-        held.begun.entry(batch).or_insert_with(Instant::now);
-        while held.begun.len() > KEPT_MAX {
-            held.begun.pop_first();
+        let mut state = self.lock();
+        state.begun.entry(batch).or_insert_with(Instant::now);
+        while state.begun.len() > KEPT_MAX {
+            state.begun.pop_first();
         }
     }
 
     /// Records that the checkpoint after this batch was published.
     pub fn published(&self, batch: BatchId, files: u64, bytes: u64) {
-        let mut held = self.lock();
-        let begun = held.begun.remove(&batch);
+        let mut state = self.lock();
+        let begun = state.begun.remove(&batch);
         let took_us = begun.map_or(0, |begun| u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
-        held.published.push_back(CheckpointFacts { batch, published_us: time::now().0, took_us, files, bytes });
-        if held.published.len() > KEPT_MAX {
-            held.published.pop_front();
+        state.published.push_back(CheckpointFacts { batch, published_us: time::now().0, took_us, files, bytes });
+        if state.published.len() > KEPT_MAX {
+            state.published.pop_front();
         }
     }
 

@@ -35,7 +35,7 @@ impl RecordedJob {
         Ok(RecordedJob { job, digest: digest_of(&record)?, record, blobs })
     }
 
-    /// Stores the record for a start of this generation, and the bytes that the previous start does not have already.
+    /// Stores the record for a startup of this generation, and the bytes that the previous startup does not have already.
     pub fn store(
         mut self,
         store: &dyn Store,
@@ -119,7 +119,7 @@ pub fn upgrade(store: &dyn Store, running: &JobStart, next: NextPlugin, failure:
     Ok(UpgradedRecord { digest: start.job_digest, path, blobs: record.blobs.into_values().collect(), next })
 }
 
-/// Reads the record of a start. Fails if it is missing or damaged.
+/// Reads the record of a startup. Fails if it is missing or damaged.
 pub fn read(store: &dyn Store, start: &JobStart) -> Result<JobRecord> {
     let path = start.record_path();
     let bytes = store.read(&path)?.ok_or_else(|| damaged(store, &path))?;
@@ -133,7 +133,7 @@ fn blob(store: &dyn Store, path: &str) -> Result<Bytes> {
     bytes.filter(|bytes| digest(bytes) == digest_in(path)).ok_or_else(|| damaged(store, path))
 }
 
-/// Returns what is missing or damaged of the record of a start and of its blobs, with the reason.
+/// Returns what is missing or damaged of the record of a startup and of its blobs, with the reason.
 pub fn damages(store: &dyn Store, start: &JobStart) -> BTreeMap<String, String> {
     let reason = || "it is missing or damaged".to_owned();
     match read(store, start) {

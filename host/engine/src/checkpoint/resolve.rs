@@ -44,14 +44,14 @@ pub struct StartFacts {
     pub planned: BTreeMap<BatchId, PlannedBatch>,
     /// The last batch that each sink has committed, by name. Sinks that do not keep a marker, or have nothing of this job, have no entry.
     pub committed: BTreeMap<String, BatchId>,
-    /// The same for all sinks of the last start that this one does not have, combined.
+    /// The same for all sinks of the last startup that this one does not have, combined.
     pub committed_before: Option<BatchId>,
     /// Missing or unreadable objects that the manifest names or that hold plans, by path, with the reason. Of `jobs/` and `blobs/`: only those of the
-    /// last start.
+    /// last startup.
     pub damaged: BTreeMap<String, String>,
     /// The paths of all objects, as the store lists them.
     pub objects: Vec<String>,
-    /// The meanings of the tables of the last start, if they were needed and could be read.
+    /// The meanings of the tables of the last startup, if they were needed and could be read.
     pub before: Option<PreviousMeanings>,
 }
 
@@ -109,16 +109,16 @@ pub struct ResumePlan {
     pub checkpoint: BatchId,
     /// The batches to replay after it, in order.
     pub replay: Vec<(BatchId, PlannedBatch)>,
-    /// The last of them that must be replayed with the job and the workers of the last start; `None`: all are replayed with the current job. The
+    /// The last of them that must be replayed with the job and the workers of the last startup; `None`: all are replayed with the current job. The
     /// reason is that a sink has committed it already and the job or the workers have changed. Or a source is dropped, whose positions are in these
     /// plans.
     ///
-    /// Such a replay is a start in itself: [`claim`] gives it the previous job. It replays up to this batch, makes a checkpoint there, and ends. Then
-    /// the request is resolved again. So everything committed after the newest checkpoint was always made by the job of the last start.
+    /// Such a replay is a startup in itself: [`claim`] gives it the previous job. It replays up to this batch, makes a checkpoint there, and ends.
+    /// Then the request is resolved again. So everything committed after the newest checkpoint was always made by the job of the last startup.
     pub as_before: Option<BatchId>,
     /// The first batch to plan.
     pub first: BatchId,
-    /// The last valid batch of earlier starts: [`super::types::JobStart::after`] of the new start.
+    /// The last valid batch of earlier startups: [`super::types::JobStart::after`] of the new start.
     pub after: BatchId,
     /// Names of tables that are dropped because of `--drop-state` (not yet by the replay of `as_before`).
     pub dropped: Vec<String>,
@@ -139,7 +139,7 @@ pub fn resolve(found: &StartFacts, request: &StartRequest) -> Result<ResumePlan,
         return Ok(ResumePlan { first: BatchId(1), ..ResumePlan::default() });
     }
     let base = match (request.resume_from, request.replay_from) {
-        (Some(batch), _) => furthest::reaching(found, manifest, batch)?,
+        (Some(batch), _) => furthest::newest_base(found, manifest, batch)?,
         (None, Some(batch)) => {
             let start = furthest::from_checkpoint(found, manifest, batch)?;
             same_shares(found, manifest, request, (batch, &start.run))?;
@@ -226,8 +226,9 @@ fn same_shares(
     (batch, run): (BatchId, &[(BatchId, PlannedBatch)]),
 ) -> Result<(), String> {
     let Some((first, planned)) = run.first() else { return Ok(()) };
-    let held = |(name, committed): &(&String, &BatchId)| request.by_worker.contains(*name) && *committed >= first;
-    let reported = found.committed.iter().find(held).map(|(sink, committed)| (sink, *committed));
+    let is_by_worker =
+        |(name, committed): &(&String, &BatchId)| request.by_worker.contains(*name) && *committed >= first;
+    let reported = found.committed.iter().find(is_by_worker).map(|(sink, committed)| (sink, *committed));
     let unreported = request.sent_by_worker.first().zip(run.last().map(|(batch, _)| *batch));
     let Some((sink, committed)) = reported.or(unreported) else { return Ok(()) };
     let mut starts = manifest.starts.iter().filter(|start| start.generation >= planned.generation);

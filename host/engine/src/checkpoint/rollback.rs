@@ -1,5 +1,5 @@
 //! A rollback in progress, stored next to the manifest. The job file names the previous plugin before the job has gone back. Whatever ends the job or
-//! the command in between, the next start goes back as they would have. It must not use the state of the abandoned version.
+//! the command in between, the next startup goes back as they would have. It must not use the state of the abandoned version.
 
 use super::store::Store;
 use super::types::Manifest;
@@ -12,7 +12,7 @@ use std::path::Path;
 /// Its path in the store.
 const PATH: &str = "rollback.json";
 
-/// A stage that the next start rolls back.
+/// A stage that the next startup rolls back.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollback {
     /// The stage that gets its plugin back.
@@ -21,12 +21,12 @@ pub struct Rollback {
     pub plugin: String,
     /// The checkpoint that has the earlier state.
     pub batch: BatchId,
-    /// The start of the job that is rolled back. Only the next start uses this entry.
+    /// The start of the job that is rolled back. Only the next startup uses this entry.
     pub generation: Generation,
 }
 
 impl Rollback {
-    /// Stores it together with those of other stages in progress. Returns the batch to which the next start returns for all of them.
+    /// Stores it together with those of other stages in progress. Returns the batch to which the next startup returns for all of them.
     pub fn write(self, store: &dyn Store) -> Result<BatchId> {
         let mut noted = read(store)?;
         noted.retain(|other| other.generation == self.generation && other.stage != self.stage);
@@ -51,7 +51,7 @@ impl Rollback {
         Ok(store.delete(PATH)?)
     }
 
-    /// Returns the rollbacks that a start of this job has to complete, by going back to the first of their batches.
+    /// Returns the rollbacks that a startup of this job has to complete, by going back to the first of their batches.
     pub fn of_start(store: &dyn Store, manifest: &Manifest, job: &JobSpec) -> Result<Vec<Rollback>> {
         let is_back = |noted: &Rollback| {
             job.stages.iter().any(|stage| {
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(found, [note("one", 13, 4), note("two", 38, 4)]);
         Rollback::remove(store, "one").unwrap();
         assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), [note("two", 38, 4)]);
-        // The job was restarted since: new entries are about that start alone.
+        // The job was restarted since: new entries are about that startup alone.
         assert_eq!(note("one", 41, 5).write(store).unwrap(), BatchId(41));
         assert_eq!(Rollback::of_start(store, &manifest, &job).unwrap(), []);
         Rollback::remove_all(store).unwrap();

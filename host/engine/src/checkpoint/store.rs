@@ -136,8 +136,8 @@ mod tests {
             assert_eq!(error.exit_code(), 2);
         }
         assert!(open("s3:///x", "/tmp".as_ref()).err().expect("no bucket").message.contains("bucket"));
-        assert_eq!(open("a/b", "/base".as_ref()).expect("a folder").location(), "/base/a/b");
-        assert_eq!(open("/a/b", "/base".as_ref()).expect("a folder").location(), "/a/b");
+        assert_eq!(open("a/b", "/base".as_ref()).expect("a directory").location(), "/base/a/b");
+        assert_eq!(open("/a/b", "/base".as_ref()).expect("a directory").location(), "/a/b");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Manifest {
     pub job: String,
     /// 32 hexadecimal digits, generated at the job's first start. Sinks store it with their marker.
     pub job_id: String,
-    /// The generation of the start that wrote this manifest.
+    /// The generation of the startup that wrote this manifest.
     pub generation: Generation,
     /// The starts whose plans may still be needed, oldest first; the last is the current one.
     pub starts: Vec<JobStart>,
@@ -64,8 +64,8 @@ pub struct JobStart {
 }
 
 impl JobStart {
-    /// Returns the path of the [`JobRecord`] of this start. Each start has its own, under its generation: records are deleted by name, perhaps late,
-    /// so names must not be reused by later starts.
+    /// Returns the path of the [`JobRecord`] of this startup. Each startup has its own, under its generation: records are deleted by name, perhaps
+    /// late, so names must not be reused by later startups.
     pub fn record_path(&self) -> String {
         format!("jobs/{:06}-{}.json", self.generation.0, self.job_digest)
     }
@@ -86,8 +86,8 @@ pub struct JobRecord {
     /// The directory for relative paths.
     #[serde(rename = "folder")]
     pub dir: String,
-    /// The paths of the stored bytes of components and granted files, by path as in the job, see [`blob_path`]. A start may refer to a blob of the
-    /// last start instead of writing it again, but not to older ones, which may be about to be deleted.
+    /// The paths of the stored bytes of components and granted files, by path as in the job, see [`blob_path`]. A startup may refer to a blob of the
+    /// last startup instead of writing it again, but not to older ones, which may be about to be deleted.
     pub blobs: BTreeMap<String, String>,
     /// Columns of type `timestamp` have a unit, so that plain numbers are not times. Records of earlier versions do not have this flag: there they
     /// were microseconds, as `timestamp(us)` is now.
@@ -114,8 +114,8 @@ pub struct Checkpoint {
     /// The markers of the sinks that keep one, by name. A sink whose marker is older than this is not the same one.
     #[serde(default)]
     pub sinks: BTreeMap<String, BatchId>,
-    /// Rows received by starts before the one that wrote it were in no batch yet. It was made during a replay, and logs of starts before the owner of
-    /// its batch may hold such rows.
+    /// Rows received by starts before the one that wrote it were in no batch yet. It was made during a replay, and logs of startups before the owner
+    /// of its batch may hold such rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub leftover: bool,
 }
@@ -195,7 +195,7 @@ impl Column {
     }
 
     /// Describes columns for people, for example `(word text, n int64 or null)`.
-    pub fn in_words(columns: &[Column]) -> String {
+    pub fn list_columns(columns: &[Column]) -> String {
         let described = columns.iter().map(|column| {
             let null = if column.nullable { " or null" } else { "" };
             format!("{} {}{null}", column.name, column.kind)

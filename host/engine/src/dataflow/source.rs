@@ -93,28 +93,28 @@ struct Cutter {
     origin: Origin,
     inbox: Arc<Inbox>,
     checkpoint: Option<SourceCheckpoint>,
-    news: SourceNews,
+    new_events: SourceEvents,
     batches: Batches,
 }
 
 /// What stages must know of a source in addition to its rows.
-struct SourceNews {
+struct SourceEvents {
     /// Its number.
     source: u32,
     /// Its positions are those of files, which may have any name.
     names_files: bool,
     /// The last batch that was cut, or an earlier one, contained the end of the source: nothing more comes.
     ended: bool,
-    /// News of its partitions, for the batch that is cut.
+    /// Events of its partitions, for the batch that is cut.
     partitions: Vec<Event>,
     /// Changes in which of them are at their ends.
     end_changes: BTreeMap<ClockId, bool>,
 }
 
-impl SourceNews {
-    /// Creates it without news.
-    fn empty(source: u32, names_files: bool) -> SourceNews {
-        SourceNews { source, names_files, ended: false, partitions: Vec::new(), end_changes: BTreeMap::new() }
+impl SourceEvents {
+    /// Creates it without events.
+    fn empty(source: u32, names_files: bool) -> SourceEvents {
+        SourceEvents { source, names_files, ended: false, partitions: Vec::new(), end_changes: BTreeMap::new() }
     }
 
     /// Records positions changed by a batch, or loaded from a checkpoint.
@@ -167,11 +167,11 @@ struct SourceCheckpoint {
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
-        let mut news = SourceNews::empty(number as u32, spec.kind.names_files());
+        let mut new_events = SourceEvents::empty(number as u32, spec.kind.names_files());
         let checkpoint = running.checkpoints.as_ref().and_then(|checkpoints| {
             let start = checkpoints.sources.take(number)?;
             // Stages that already know the partitions get them again, new ones for the first time.
-            news.moved(start.table.positions().iter());
+            new_events.moved(start.table.positions().iter());
             Some(SourceCheckpoint {
                 plans: checkpoints.writers.plans.clone(),
                 table: checkpoints.loaded.index_of(TableOf::Source, &spec.name)?,
@@ -185,7 +185,7 @@ impl Cutter {
         let planned_as = partition::plan_name(&spec.name, spec.kind.is_spread(), running.options.process_and_count());
         let origin = running.graph.spec.origin.clone();
         let batches = running.metrics.batches().clone();
-        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, news, batches }
+        Cutter { spec: spec.clone(), planned_as, origin, inbox, checkpoint, new_events, batches }
     }
 
     /// Orders chunks. Those of distributed partitions are in the order of their key groups, of which each process owns a range. So the order does not
@@ -203,7 +203,7 @@ impl Cutter {
         let ordered = grouped.into_iter().map(|(group, chunk)| {
             let count = counts.entry(group).or_default();
             *count += 1;
-            (PartOrder::at(*count).under(u64::from(group)), chunk)
+            (PartOrder::at(*count).prefixed(u64::from(group)), chunk)
         });
         ordered.collect()
     }
@@ -219,7 +219,7 @@ impl Cutter {
             let chunks =
                 receiver::replay::replay(spec, &self.origin, &entry.chunks, &entry.moved, &mut checkpoint.again)
                     .map_err(|error| error.within(format!("batch {batch} is replayed")))?;
-            self.news.moved(entry.moved.iter().map(|(name, position)| (name, position)));
+            self.new_events.moved(entry.moved.iter().map(|(name, position)| (name, position)));
             checkpoint.positions.apply(entry.moved);
             durable();
             return Ok(chunks);
@@ -237,7 +237,7 @@ impl Cutter {
             };
             self.inbox.take(batch, take_limits)
         };
-        self.news.moved(taken.moved.iter().map(|(name, position)| (name, position)));
+        self.new_events.moved(taken.moved.iter().map(|(name, position)| (name, position)));
         let (inbox, batches) = (self.inbox.clone(), self.batches.clone());
         let durable = move || {
             inbox.plan_is_durable(batch);
@@ -303,8 +303,8 @@ fn partition_events(source: u32, name: &str, position: Position) -> [Option<Even
 fn file_events(source: u32, name: &str, position: Position) -> [Option<Event>; 2] {
     match name.strip_prefix(FILE_CLOCK_PREFIX).map(|file| partition::clock_of(source, file)) {
         None => [None, None],
-        Some(clock) if position == Position::GONE => [Some(Event::PartitionGone(clock)), None],
-        Some(clock) => [Some(Event::Partition(clock)), Some(Event::TellsEnd(clock))],
+        Some(clock_id) if position == Position::GONE => [Some(Event::PartitionGone(clock_id)), None],
+        Some(clock_id) => [Some(Event::Partition(clock_id)), Some(Event::TellsEnd(clock_id))],
     }
 }
 
@@ -373,7 +373,7 @@ fn cut<'s>(
                             let cut = CutChunk { from: hands.worker, to: 0, bytes, order, time: tick.time, chunk };
                             hands.add(capability.retain(0), required_worker, cut);
                         }
-                        for what in cutter.news.events() {
+                        for what in cutter.new_events.events() {
                             let copies = (0..peers as u64).map(|to| Progress { to, what });
                             ended.activate().session(&capability).give_iterator(copies);
                         }
@@ -397,7 +397,7 @@ fn cut<'s>(
 /// Returns the clock of the rows of a chunk.
 fn clock_of(source: u32, kind: &SourceKind, extent: &Extent) -> ClockId {
     match extent.start {
-        _ if kind.knows_ends() || kind.spreads_files() => partition::clock_of(source, &extent.file),
+        _ if kind.can_report_ends() || kind.spreads_files() => partition::clock_of(source, &extent.file),
         partition if kind.has_partitions() => ClockId { stream: source, partition },
         _ => ClockId::for_stream(source),
     }
@@ -472,19 +472,19 @@ mod tests {
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {
-        let mut news = SourceNews::empty(3, false);
+        let mut new_events = SourceEvents::empty(3, false);
         let clock = |name| partition::clock_of(3, name);
-        let moved = |news: &mut SourceNews, moved: &[(&str, i64)]| {
+        let moved = |new_events: &mut SourceEvents, moved: &[(&str, i64)]| {
             let moved = moved.iter().map(|(name, mark)| ((*name).to_owned(), Position { offset: 7, mark: *mark }));
             let moved: Vec<_> = moved.collect();
-            news.moved(moved.iter().map(|(name, position)| (name, position)));
+            new_events.moved(moved.iter().map(|(name, position)| (name, position)));
         };
         let (old, new) = (clock_name("/t/0"), clock_name("/t/1"));
         moved(
-            &mut news,
+            &mut new_events,
             &[(&old, 0), (&new, REPORTS_END), ("/t/0", AT_END), ("/t/1", MORE), ("/t/2", 0), ("topic:t", 2)],
         );
-        moved(&mut news, &[("/t/0", MORE), ("/t/1", AT_END), (CLOCK_PREFIX, MORE)]);
+        moved(&mut new_events, &[("/t/0", MORE), ("/t/1", AT_END), (CLOCK_PREFIX, MORE)]);
         let at_end = |clock_id, at_end| Event::AtEnd { clock_id, at_end };
         let mut expected = vec![
             Event::Partition(clock("/t/0")),
@@ -494,23 +494,23 @@ mod tests {
             at_end(clock("/t/0"), false),
             at_end(clock("/t/1"), true),
         ];
-        let mut events = news.events();
+        let mut events = new_events.events();
         events.sort();
         expected.sort();
         assert_eq!(events, expected);
-        moved(&mut news, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
-        assert_eq!(news.events(), [Event::Ended(3)], "told once, and a permanent end");
+        moved(&mut new_events, &[("/t/0", Position::GONE.mark), (SOURCE_END, 1)]);
+        assert_eq!(new_events.events(), [Event::Ended(3)], "told once, and a permanent end");
     }
 
     #[test]
     fn a_file_of_a_dir_may_have_any_name() {
-        let mut news = SourceNews::empty(3, true);
+        let mut new_events = SourceEvents::empty(3, true);
         let at = |name: &str, position| (name.to_owned(), position);
         let end = Position { offset: 7, mark: 77 };
-        let clock = Position { offset: 0, mark: REPORTS_END };
-        let moved = [at("end", end), at(&clock_name("a"), end), at("/t/0", end), at("/clock:a", clock)];
-        news.moved(moved.iter().map(|(name, position)| (name, position)));
-        let clock = partition::clock_of(3, "a");
-        assert_eq!(news.events(), [Event::Partition(clock), Event::TellsEnd(clock)]);
+        let clock_id = Position { offset: 0, mark: REPORTS_END };
+        let moved = [at("end", end), at(&clock_name("a"), end), at("/t/0", end), at("/clock:a", clock_id)];
+        new_events.moved(moved.iter().map(|(name, position)| (name, position)));
+        let clock_id = partition::clock_of(3, "a");
+        assert_eq!(new_events.events(), [Event::Partition(clock_id), Event::TellsEnd(clock_id)]);
     }
 }

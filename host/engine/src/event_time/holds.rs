@@ -59,22 +59,22 @@ mod tests {
 
     #[test]
     fn times_are_shown_when_nothing_older_is_held() {
-        let mut held = HeldClock::default();
-        held.batch(hold(3, 10), Some(12));
-        assert_eq!(held.shown_us, None, "what is 3 old is still to come");
-        held.batch(hold(9, 20), Some(25));
-        held.batch(hold(10, 21), None);
-        assert_eq!(held.shown_us, Some(12));
-        held.batch(Hold::default(), None);
-        held.batch(hold(25, 25), Some(20));
-        assert_eq!((held.shown_us, held.waiting.len()), (Some(25), 0));
+        let mut held_clock = HeldClock::default();
+        held_clock.batch(hold(3, 10), Some(12));
+        assert_eq!(held_clock.shown_us, None, "what is 3 old is still to come");
+        held_clock.batch(hold(9, 20), Some(25));
+        held_clock.batch(hold(10, 21), None);
+        assert_eq!(held_clock.shown_us, Some(12));
+        held_clock.batch(Hold::default(), None);
+        held_clock.batch(hold(25, 25), Some(20));
+        assert_eq!((held_clock.shown_us, held_clock.waiting.len()), (Some(25), 0));
     }
 
     #[test]
     fn however_long_the_stage_holds_back_little_is_remembered() {
         for case in 0..100 {
             let mut random = Random(case);
-            let mut held = HeldClock::default();
+            let mut held_clock = HeldClock::default();
             let (mut until, mut from, mut all, mut exact) = (0, 0, Vec::new(), None::<i64>);
             for _ in 0..2_000 {
                 until += random.below(5) as i64;
@@ -82,14 +82,14 @@ mod tests {
                     from = random.below(until as u64 + 1) as i64;
                 }
                 all.push((until, 2 * until));
-                held.batch(hold(from, until), Some(2 * until));
+                held_clock.batch(hold(from, until), Some(2 * until));
                 // The stage may hold rows older than those it held before; the time shown does not go back.
                 exact = exact.max(all.iter().filter(|(until, _)| *until <= from).map(|(_, time)| *time).max());
-                assert!(held.shown_us <= exact, "case {case}");
-                assert!(held.waiting.len() <= WAITING_MAX + 1, "case {case}");
+                assert!(held_clock.shown_us <= exact, "case {case}");
+                assert!(held_clock.waiting.len() <= WAITING_MAX + 1, "case {case}");
             }
-            held.batch(hold(until, until), None);
-            assert_eq!(held.shown_us, Some(2 * until), "case {case}");
+            held_clock.batch(hold(until, until), None);
+            assert_eq!(held_clock.shown_us, Some(2 * until), "case {case}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The clocks of a stage in a checkpoint: one row per clock, with the watermark.
 
 use super::holds::HeldClock;
-use super::{ClockNames, Silence, SourceClock, Watermarks};
+use super::{ClockNames, SharedIdleTime, SourceClock, Watermarks};
 use crate::checkpoint::types::{Column, REMOVED};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -22,8 +22,8 @@ const WATERMARK: &str = "watermark";
 /// quiet column how far the stage had come. Names contain no spaces.
 const HELD_BY: &str = " behind ";
 
-/// The row of the silence: the greatest time seen, and in the quiet column for how long all clocks are idle. No clock has this name.
-const SILENCE: &str = " silence";
+/// The row of the shared idle time: the greatest time seen, and in the quiet column for how long all clocks are idle. No clock has this name.
+const IDLE_TIME: &str = " silence";
 /// Stored instead of how long all clocks are idle if a row has come since.
 const NOT_IDLE: i64 = -1;
 
@@ -35,8 +35,8 @@ const PLACEHOLDER_NAMES: u32 = 65_536;
 
 /// Returns the name of a clock in a checkpoint.
 fn name_of(names: &ClockNames, id: ClockId) -> Option<String> {
-    let name = names.get(&id.whole())?;
-    Some(if id == id.whole() { name.clone() } else { format!("{name}{PARTITION}{:016x}", id.partition) })
+    let name = names.get(&id.without_partition())?;
+    Some(if id == id.without_partition() { name.clone() } else { format!("{name}{PARTITION}{:016x}", id.partition) })
 }
 
 /// Returns the clock of a name; `None`: the stage no longer has this clock.
@@ -62,17 +62,17 @@ pub fn rows(
 ) -> Result<Option<RecordBatch>> {
     let mut clocks: Vec<(String, SourceClock)> =
         watermarks.clocks().filter_map(|(id, clock)| Some((name_of(names, id)?, clock))).collect();
-    for (id, stage, held) in watermarks.held() {
+    for (id, stage, held_clock) in watermarks.held_clocks() {
         let Some(name) = names.get(&id) else { continue };
         let name = format!("{name}{HELD_BY}{stage}");
-        clocks.push((name.clone(), SourceClock { max_us: held.shown_us, quiet_us: 0 }));
-        let waiting = held.waiting.iter().enumerate();
+        clocks.push((name.clone(), SourceClock { max_us: held_clock.shown_us, quiet_us: 0 }));
+        let waiting = held_clock.waiting.iter().enumerate();
         clocks.extend(waiting.map(|(index, (until_us, max_us))| {
             (format!("{name} {index}"), SourceClock { max_us: Some(*max_us), quiet_us: *until_us })
         }));
     }
-    let Silence { seen_us, idle_us } = watermarks.silence();
-    clocks.push((SILENCE.to_owned(), SourceClock { max_us: seen_us, quiet_us: idle_us.unwrap_or(NOT_IDLE) }));
+    let SharedIdleTime { seen_us, idle_us } = watermarks.idle_time();
+    clocks.push((IDLE_TIME.to_owned(), SourceClock { max_us: seen_us, quiet_us: idle_us.unwrap_or(NOT_IDLE) }));
     let hashes = hashes(clocks.iter().map(|(name, _)| name))?;
     let mut clocks: Vec<(KeyHash, &(String, SourceClock))> = hashes.into_iter().zip(&clocks).collect();
     clocks.retain(|(hash, _)| owned(*hash));
@@ -112,8 +112,8 @@ fn rows_of(clocks: &[&(String, SourceClock)], watermark: Option<i64>) -> Result<
 /// Restores the clocks from the rows of all workers. Clocks that the stage no longer has only contribute to the watermark.
 pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordBatch]) -> Result<()> {
     let mut restored: BTreeSet<ClockId> = BTreeSet::new();
-    let mut held: BTreeMap<(ClockId, u32), HeldClock> = BTreeMap::new();
-    let mut silence = None;
+    let mut held_clocks: BTreeMap<(ClockId, u32), HeldClock> = BTreeMap::new();
+    let mut idle_time = None;
     for rows in files {
         let column = |name: &str| {
             let column = rows.column_by_name(name);
@@ -127,9 +127,9 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
         let value = |times: &TimestampMicrosecondArray, row| times.is_valid(row).then(|| times.value(row));
         for row in 0..rows.num_rows() {
             let clock = SourceClock { max_us: value(times, row), quiet_us: quiet.value(row) };
-            if clocks.value(row) == SILENCE {
+            if clocks.value(row) == IDLE_TIME {
                 let idle_us = Some(clock.quiet_us).filter(|idle_us| *idle_us != NOT_IDLE);
-                silence = Some(Silence { seen_us: clock.max_us, idle_us });
+                idle_time = Some(SharedIdleTime { seen_us: clock.max_us, idle_us });
                 watermarks.restore(None, clock, value(marks, row));
                 continue;
             }
@@ -143,24 +143,24 @@ pub fn restore(watermarks: &mut Watermarks, names: &ClockNames, files: &[RecordB
             let Some(pair) = id_of(names, name).and_then(|id| Some((id, watermarks.holding_index(id, stage)?))) else {
                 continue;
             };
-            let held = held.entry(pair).or_default();
+            let held_clock = held_clocks.entry(pair).or_default();
             match clock.max_us.filter(|_| waits) {
-                Some(max_us) => held.waiting.push_back((clock.quiet_us, max_us)),
-                None => held.shown_us = clock.max_us,
+                Some(max_us) => held_clock.waiting.push_back((clock.quiet_us, max_us)),
+                None => held_clock.shown_us = clock.max_us,
             }
         }
     }
-    let partitioned = restored.iter().filter(|id| !restored.contains(&id.whole()));
+    let partitioned = restored.iter().filter(|id| !restored.contains(&id.without_partition()));
     partitioned.for_each(|id| watermarks.remove_source_clock(*id));
     // An older checkpoint may not know that rows were held back: everything that has come was shown.
     let pairs: Vec<_> =
         watermarks.clocks().flat_map(|(id, clock)| watermarks.stages(id).map(move |at| ((id, at), clock))).collect();
     for ((id, stage), clock) in pairs {
-        let mut held =
-            held.remove(&(id, stage)).unwrap_or(HeldClock { shown_us: clock.max_us, ..HeldClock::default() });
-        held.waiting.make_contiguous().sort_unstable();
-        watermarks.restore_held(id, stage, held);
+        let mut held_clock =
+            held_clocks.remove(&(id, stage)).unwrap_or(HeldClock { shown_us: clock.max_us, ..HeldClock::default() });
+        held_clock.waiting.make_contiguous().sort_unstable();
+        watermarks.restore_held(id, stage, held_clock);
     }
-    watermarks.restore_silence(silence);
+    watermarks.restore_idle_time(idle_time);
     Ok(())
 }

@@ -23,21 +23,21 @@ pub struct Watermarks {
     watermark: Option<i64>,
     clock_ends: ClockEnds,
     holding: HoldingStages,
-    held: BTreeMap<(ClockId, u32), HeldClock>,
+    held_clocks: BTreeMap<(ClockId, u32), HeldClock>,
     feeds: ClockFeeds,
     /// The sources whose partitions are files. When a file has been read to its end, its time moves to the clock of the source. That clock applies
     /// while no file is read.
     dirs: BTreeSet<u32>,
     /// Whether batches have taken all of a partition; absent for partitions that do not report it.
     at_end: BTreeMap<ClockId, bool>,
-    silence: Silence,
+    idle_time: SharedIdleTime,
     /// How far after the greatest time event time advances when all clocks are idle; `None`: without limit.
     horizon_us: Option<i64>,
 }
 
 /// What determines event time when all clocks are idle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Silence {
+pub struct SharedIdleTime {
     /// The greatest time that any clock has shown, including removed clocks.
     pub seen_us: Option<i64>,
     /// Batch time since all clocks are idle; `None`: a row has come since.
@@ -76,9 +76,9 @@ impl Watermarks {
     pub fn new(clocks: impl Iterator<Item = ClockId>, lateness_us: i64, idle_us: Option<i64>) -> Watermarks {
         let clocks: BTreeMap<_, _> = clocks.map(|id| (id, SourceClock::default())).collect();
         let streams = clocks.keys().map(|id| id.stream).collect();
-        let (clock_ends, holding, held) = (ClockEnds::new(), HoldingStages::new(), BTreeMap::new());
+        let (clock_ends, holding, held_clocks) = (ClockEnds::new(), HoldingStages::new(), BTreeMap::new());
         let (feeds, dirs, at_end) = (ClockFeeds::new(), BTreeSet::new(), BTreeMap::new());
-        let (watermark, silence, horizon_us) = (None, Silence::default(), Some(0));
+        let (watermark, idle_time, horizon_us) = (None, SharedIdleTime::default(), Some(0));
         Watermarks {
             lateness_us,
             idle_us,
@@ -87,11 +87,11 @@ impl Watermarks {
             watermark,
             clock_ends,
             holding,
-            held,
+            held_clocks,
             feeds,
             dirs,
             at_end,
-            silence,
+            idle_time,
             horizon_us,
         }
     }
@@ -118,8 +118,8 @@ impl Watermarks {
     #[must_use]
     pub fn with_holding(self, holding: HoldingStages) -> Watermarks {
         let pairs = holding.iter().flat_map(|(clock, stages)| stages.keys().map(|stage| (*clock, *stage)));
-        let held = pairs.map(|pair| (pair, HeldClock::default())).collect();
-        Watermarks { holding, held, ..self }
+        let held_clocks = pairs.map(|pair| (pair, HeldClock::default())).collect();
+        Watermarks { holding, held_clocks, ..self }
     }
 
     /// Sets the sources with which clocks end. In a job that is to continue later, no clock ends. A source that has come to its end may have more
@@ -138,32 +138,34 @@ impl Watermarks {
         self.watermark = self.watermark.max(watermark);
     }
 
-    /// Restores the silence from a checkpoint. Older checkpoints have none; then the clocks show what was seen.
-    pub fn restore_silence(&mut self, silence: Option<Silence>) {
-        self.silence = silence.unwrap_or_default();
+    /// Restores the shared idle time from a checkpoint. Older checkpoints have none; then the clocks show what was seen.
+    pub fn restore_idle_time(&mut self, idle_time: Option<SharedIdleTime>) {
+        self.idle_time = idle_time.unwrap_or_default();
         self.record_seen();
     }
 
     /// Returns what determines event time when all clocks are idle.
-    pub fn silence(&self) -> Silence {
-        self.silence
+    pub fn idle_time(&self) -> SharedIdleTime {
+        self.idle_time
     }
 
     /// Removes the single clock of a source, as a checkpoint holds clocks of its partitions.
     pub fn remove_source_clock(&mut self, source: ClockId) {
-        self.clocks.remove(&source.whole());
+        self.clocks.remove(&source.without_partition());
     }
 
     /// Restores a clock downstream of a stage from a checkpoint.
-    pub fn restore_held(&mut self, clock: ClockId, stage: u32, held: HeldClock) {
-        if let Some(own) = self.held.get_mut(&(clock, stage)) {
-            *own = held;
+    pub fn restore_held(&mut self, clock: ClockId, stage: u32, held_clock: HeldClock) {
+        if let Some(own) = self.held_clocks.get_mut(&(clock, stage)) {
+            *own = held_clock;
         }
     }
 
     /// Returns the clocks downstream of stages that hold back rows, with the name of the stage.
-    pub fn held(&self) -> impl Iterator<Item = (ClockId, &str, &HeldClock)> + '_ {
-        self.held.iter().filter_map(|((clock, stage), held)| Some((*clock, self.stage(*clock, *stage)?, held)))
+    pub fn held_clocks(&self) -> impl Iterator<Item = (ClockId, &str, &HeldClock)> + '_ {
+        self.held_clocks
+            .iter()
+            .filter_map(|((clock, stage), held_clock)| Some((*clock, self.stage(*clock, *stage)?, held_clock)))
     }
 
     fn stage(&self, clock: ClockId, stage: u32) -> Option<&str> {
@@ -207,7 +209,7 @@ impl Watermarks {
                     let clock = self.clocks.entry(clock_id).or_default();
                     clock.max_us = clock.max_us.max(Some(max_us));
                     clock.quiet_us = 0;
-                    self.silence.idle_us = None;
+                    self.idle_time.idle_us = None;
                     moved.entry(clock_id).and_modify(|own| *own = max_us.max(*own)).or_insert(max_us);
                 }
                 // One per worker: the least of them applies.
@@ -219,8 +221,9 @@ impl Watermarks {
                 Event::Partition(clock_id) => {
                     if self.streams.contains(&clock_id.stream) {
                         self.clocks.entry(clock_id).or_default();
-                        without_source_clock
-                            .extend(Some(clock_id.whole()).filter(|source| !self.dirs.contains(&source.stream)));
+                        without_source_clock.extend(
+                            Some(clock_id.without_partition()).filter(|source| !self.dirs.contains(&source.stream)),
+                        );
                     }
                 }
                 Event::TellsEnd(clock_id) => drop(self.at_end.entry(clock_id).or_insert(false)),
@@ -241,16 +244,17 @@ impl Watermarks {
         // The end of a partition may be reported by another process than the one that knows the partition, in the same batch or before.
         self.at_end.extend(at_end);
         self.at_end.retain(|id, _| !removed.contains(id));
-        for ((clock, stage), held) in &mut self.held {
+        for ((clock, stage), held_clock) in &mut self.held_clocks {
             let hold = holds.get(stage).copied().unwrap_or_default();
-            held.batch(hold, moved.get(clock).copied());
+            held_clock.batch(hold, moved.get(clock).copied());
             if self.holding.get(clock).and_then(|stages| stages.get(stage)).is_some_and(|stage| stage.keeps_times) {
-                held.same_times(hold, self.clocks.get(clock).and_then(|clock| clock.max_us));
+                held_clock.same_times(hold, self.clocks.get(clock).and_then(|clock| clock.max_us));
             }
         }
         self.record_seen();
-        let has_ended =
-            |id: &ClockId| self.clock_ends.get(&id.whole()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));
+        let has_ended = |id: &ClockId| {
+            self.clock_ends.get(&id.without_partition()).is_some_and(|of| !of.is_empty() && of.is_subset(&sources))
+        };
         let (ended, going): (Vec<_>, Vec<_>) = self.clocks.iter().partition(|(id, _)| has_ended(id));
         if going.is_empty() && !ended.is_empty() {
             // Nothing older than the existing rows can come.
@@ -273,10 +277,10 @@ impl Watermarks {
 
     /// Advances event time while all clocks are idle.
     fn advance_idle(&mut self, lapse_us: i64) {
-        let idle_us = self.silence.idle_us.map_or(0, |idle_us| idle_us.saturating_add(lapse_us));
-        self.silence.idle_us = Some(idle_us);
+        let idle_us = self.idle_time.idle_us.map_or(0, |idle_us| idle_us.saturating_add(lapse_us));
+        self.idle_time.idle_us = Some(idle_us);
         let limit_us = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us.saturating_add(self.lateness_us));
-        let time = self.silence.seen_us.map(|seen_us| {
+        let time = self.idle_time.seen_us.map(|seen_us| {
             let time = seen_us.saturating_sub(self.lateness_us).saturating_add(idle_us.min(limit_us));
             // Not as far as the end of event time, which only sources report.
             time.min(TIME_US_MAX)
@@ -287,13 +291,13 @@ impl Watermarks {
     /// Records the greatest time that clocks show.
     fn record_seen(&mut self) {
         let shown_time = self.clocks.iter().filter_map(|(id, clock)| self.shown_time(*id, clock)).max();
-        self.silence.seen_us = self.silence.seen_us.max(shown_time);
+        self.idle_time.seen_us = self.idle_time.seen_us.max(shown_time);
     }
 
     /// Keeps the time of a file whose clock is removed.
     fn keep_file_time(&mut self, id: ClockId) {
         if let Some(file) = self.clocks.get(&id).copied().filter(|_| self.dirs.contains(&id.stream)) {
-            let source_clock = self.clocks.entry(id.whole()).or_insert(file);
+            let source_clock = self.clocks.entry(id.without_partition()).or_insert(file);
             // No rows updated it while files were read, so it is not idle before `idle` has passed from now on.
             *source_clock = SourceClock { max_us: source_clock.max_us.max(file.max_us), quiet_us: 0 };
         }
@@ -302,7 +306,7 @@ impl Watermarks {
     /// Returns whether it is the clock of a directory of which files are being read, or wait to be.
     fn is_covered(&self, id: ClockId) -> bool {
         let files = ClockId { partition: 1, ..id }..=ClockId { partition: u64::MAX, ..id };
-        id == id.whole() && self.dirs.contains(&id.stream) && self.clocks.range(files).next().is_some()
+        id == id.without_partition() && self.dirs.contains(&id.stream) && self.clocks.range(files).next().is_some()
     }
 
     /// Returns whether a clock is ignored after a batch that came `lapse_us` after the previous one. No rows came for the `idle` time, and not
@@ -326,8 +330,9 @@ impl Watermarks {
 
     /// Returns the time that a clock shows.
     fn shown_time(&self, id: ClockId, clock: &SourceClock) -> Option<i64> {
-        let held = self.held.range((id, 0)..=(id, u32::MAX)).map(|(_, held)| held.shown_us).min();
-        held.unwrap_or(clock.max_us)
+        let shown_us =
+            self.held_clocks.range((id, 0)..=(id, u32::MAX)).map(|(_, held_clock)| held_clock.shown_us).min();
+        shown_us.unwrap_or(clock.max_us)
     }
 }
 

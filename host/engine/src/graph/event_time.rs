@@ -83,10 +83,10 @@ fn horizon_us(stage: &StageSpec) -> Option<i64> {
 
 pub(super) fn tables(check: &StageCheck<'_>) -> Vec<Table> {
     let Some(spec) = &check.spec.event_time else { return Vec::new() };
-    let (clock, state) = saved::columns();
+    let (clock_column, state) = saved::columns();
     // Another time expression makes it another watermark.
     let identity = format!("time {}", spec.time.join(", "));
-    vec![Table::of_stage(watermark_table(&check.spec.name), identity, [vec![clock], Vec::new(), state])]
+    vec![Table::of_stage(watermark_table(&check.spec.name), identity, [vec![clock_column], Vec::new(), state])]
 }
 
 /// Returns the clocks that a stage reads, with the names of their sources and stages.
@@ -114,9 +114,9 @@ fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
     let mut ends = ClockEnds::new();
     for name in &streams {
         let of = sources_of(graph, name, ends_clocks, emits_by_batch_time);
-        for clock in graph.clocks.get(*name).into_iter().flatten() {
-            let own = sources_of_clock(*clock, &of);
-            ends.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(own);
+        for clock_id in graph.clocks.get(*name).into_iter().flatten() {
+            let own = sources_of_clock(*clock_id, &of);
+            ends.entry(graph.clock_among(name, streams.len(), *clock_id)).or_default().extend(own);
         }
     }
     ends
@@ -127,19 +127,19 @@ fn clock_feeds(graph: &Graph, inputs: &[InputNode]) -> ClockFeeds {
     let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
     let mut feeds = ClockFeeds::new();
     for name in &streams {
-        let reports_ends = |source: &SourceSpec| source.kind.knows_ends() || source.kind.spreads_files();
+        let reports_ends = |source: &SourceSpec| source.kind.can_report_ends() || source.kind.spreads_files();
         let of = sources_of(graph, name, reports_ends, |_| false);
-        let made = |clock: &&ClockId| clock.stream as usize >= graph.spec.sources.len();
-        for clock in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
-            feeds.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(&of);
+        let made = |clock_id: &&ClockId| clock_id.stream as usize >= graph.spec.sources.len();
+        for clock_id in graph.clocks.get(*name).into_iter().flatten().filter(made).filter(|_| !of.is_empty()) {
+            feeds.entry(graph.clock_among(name, streams.len(), *clock_id)).or_default().extend(&of);
         }
     }
     feeds
 }
 
 /// The rows of a source clock come from it alone, those of a stage from everything that it reads.
-fn sources_of_clock(clock: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
-    if of.contains(&clock.stream) { [clock.stream].into() } else { of.clone() }
+fn sources_of_clock(clock_id: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
+    if of.contains(&clock_id.stream) { [clock_id.stream].into() } else { of.clone() }
 }
 
 /// Returns the sources from which the rows of a stream come, if `counts` accepts them; for stages in `of_all`, all upstream sources.
@@ -167,7 +167,7 @@ fn sources_of(
 /// Returns whether the end of a source ends clocks. Tables and retried rows, which are not in the job file, must not keep a job from ending. A topic
 /// may always get new partitions, so such a source does not end.
 fn ends_clocks(source: &SourceSpec) -> bool {
-    !source.kind.knows_ends() && !source.kind.is_hidden()
+    !source.kind.can_report_ends() && !source.kind.is_hidden()
 }
 
 /// Returns whether a stage may emit rows because batch time passes: after its own sources have ended, but not after all of the job have.

@@ -21,8 +21,8 @@ pub(super) fn holding_stages(graph: &Graph, times: &[Expression], inputs: &[Inpu
             if own.is_some_and(|stage| comes_in_order(stage, time)) {
                 continue;
             }
-            for clock in graph.clocks.get(stream).into_iter().flatten() {
-                let Some(producer) = making_stream(graph, stream, *clock) else { continue };
+            for clock_id in graph.clocks.get(stream).into_iter().flatten() {
+                let Some(producer) = making_stream(graph, stream, *clock_id) else { continue };
                 let mut found = BTreeMap::new();
                 add_holding(graph, producer, &mut found, &mut BTreeSet::new());
                 if let Some(stage) = own
@@ -31,7 +31,7 @@ pub(super) fn holding_stages(graph: &Graph, times: &[Expression], inputs: &[Inpu
                     held.keeps_times = keeps_times(stage, time);
                 }
                 if !found.is_empty() {
-                    holding.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
+                    holding.entry(graph.clock_among(stream, streams, *clock_id)).or_default().extend(found);
                 }
             }
         }
@@ -40,11 +40,11 @@ pub(super) fn holding_stages(graph: &Graph, times: &[Expression], inputs: &[Inpu
 }
 
 /// Returns the stream from which a clock's rows come, if stages made them: this one, or one of several from which it is merged.
-fn making_stream<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
-    if clock == ClockId::MADE {
+fn making_stream<'g>(graph: &'g Graph, stream: &'g str, clock_id: ClockId) -> Option<&'g str> {
+    if clock_id == ClockId::MADE {
         return Some(stream);
     }
-    let index = (clock.stream as usize).checked_sub(graph.spec.sources.len())?;
+    let index = (clock_id.stream as usize).checked_sub(graph.spec.sources.len())?;
     graph.spec.stages.get(index).map(|stage| stage.name.as_str())
 }
 

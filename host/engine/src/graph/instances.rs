@@ -31,7 +31,7 @@ impl Graph {
                     "{} with instance = \"worker\" would keep {all} plugin instances, {each} on each of {workers} \
                      workers, but a process can hold {max_instances}; write instance = \"batch\" in some of them, \
                      or run fewer workers per process (`workers = {}`)",
-                    in_words(&names),
+                    list_names(&names),
                     max_instances / each.max(1)
                 )));
             }
@@ -45,7 +45,7 @@ fn kind(plugin: &PluginSpec) -> String {
     format!("{metering:?} {stack_bytes_max}")
 }
 
-fn in_words(names: &[String]) -> String {
+fn list_names(names: &[String]) -> String {
     match names {
         [only] => format!("stage {only}"),
         [first, second] => format!("stages {first} and {second}"),

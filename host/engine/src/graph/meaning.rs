@@ -134,7 +134,7 @@ impl<'a> MeaningBuilder<'a> {
     /// Adds a stream whose columns are all computed from the same part.
     fn add_side(&mut self, name: &str, of: Meaning) {
         let fields = self.graph.streams.get(name).map(|schema| schema.fields().clone()).unwrap_or_default();
-        let columns = fields.iter().map(|field| made(field.name(), &of)).collect();
+        let columns = fields.iter().map(|field| computed_column(field.name(), &of)).collect();
         self.streams.insert(name.to_owned(), Rows::new(of, columns));
     }
 
@@ -190,7 +190,7 @@ impl<'a> MeaningBuilder<'a> {
 }
 
 /// Returns a column that a part computes.
-fn made(name: &str, of: &Meaning) -> (String, Meaning) {
+fn computed_column(name: &str, of: &Meaning) -> (String, Meaning) {
     (name.to_owned(), Meaning::new(label("column", name), vec![of.clone()]))
 }
 

@@ -43,10 +43,10 @@ impl SinkNode {
     }
 
     /// Returns the last batch that it reports to have of a job with this name and id.
-    pub fn held(&self, job: &str, job_id: &str) -> Result<Option<BatchId>, String> {
+    pub fn stored_batch(&self, job: &str, job_id: &str) -> Result<Option<BatchId>, String> {
         let mut writer = self.writer().map_err(|error| error.message)?;
         match writer.committed(job, job_id) {
-            Ok(held) => Ok(held),
+            Ok(stored_batch) => Ok(stored_batch),
             Err(WriteError::Transient(why)) => Err(why),
             Err(WriteError::Permanent(error)) => Err(error.message),
         }
@@ -125,8 +125,8 @@ impl WriteBatches for VersionedWriter {
 
     fn open(&mut self, owner: &Owner) -> Result<Option<BatchId>, WriteError> {
         self.renew()?;
-        let held = self.writer.open(owner);
-        self.map_error(held)
+        let stored_batch = self.writer.open(owner);
+        self.map_error(stored_batch)
     }
 
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
@@ -216,7 +216,7 @@ impl Graph {
         // A server that no longer exists must not delay startup.
         of.wait = Duration::ZERO;
         let (plugin, used) = loaded(&spec.name, &of.plugin, &before.origin.dir, &self.host)?;
-        let writer = plugin.asker(used)?;
+        let writer = plugin.committed_reader(used)?;
         committed(&spec, PluginWriter { writer: Box::new(writer), exactly_once: true }, job, None)
     }
 }

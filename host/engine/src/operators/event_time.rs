@@ -74,12 +74,12 @@ pub fn progress_and_clock<'s>(
 
 /// Returns this worker's clock of a stage; on one worker it also reports notices to users.
 pub fn reporting_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
-    let clock = clock(stage, node, build)?;
+    let clock = create_clock(stage, node, build)?;
     Ok(if build.index == 0 { clock.with_warning(&stage.name) } else { clock })
 }
 
 /// Returns this worker's clock of a stage, from the loaded checkpoint.
-pub fn clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
+pub fn create_clock(stage: &StageNode, node: &EventTimeNode, build: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
         .with_ends(node.clock_ends.clone(), build.job.at_end)
         .with_holding(node.holding.clone())

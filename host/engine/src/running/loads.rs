@@ -122,14 +122,14 @@ impl Loads {
         for (known, bytes) in known.sources.iter().zip(&load.left_bytes) {
             known.left_bytes.store(*bytes, Ordering::SeqCst);
         }
-        let mut news = Vec::new();
+        let mut changed_sources = Vec::new();
         for ((source, known), bytes) in known.sources.iter().enumerate().zip(&load.decoded_bytes) {
             if known.bytes.swap(*bytes, Ordering::SeqCst) != *bytes {
-                news.push(source);
+                changed_sources.push(source);
             }
         }
         *known.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        news.into_iter().for_each(|source| self.wake(source));
+        changed_sources.into_iter().for_each(|source| self.wake(source));
     }
 
     /// Returns the loads of workers of this process. `inbox_bytes`: the bytes waiting in the inboxes of the sources.

@@ -229,7 +229,7 @@ impl Upgrades {
     }
 
     /// Returns the upgrade for which a barrier is to be sent.
-    pub fn due(&self) -> Option<DueUpgrade> {
+    pub fn take_due(&self) -> Option<DueUpgrade> {
         let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
         let mut state = self.state();
         let upgrade = state.active(id)?;

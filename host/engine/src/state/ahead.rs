@@ -53,12 +53,12 @@ impl TablesAhead {
         workers: Range<usize>,
         peers: usize,
     ) -> Result<()> {
-        let mut held = std::mem::take(&mut *self.workers());
+        let mut saved = std::mem::take(&mut *self.workers());
         let first = workers.start;
         let followed: Vec<_> = std::thread::scope(|scope| {
             let following: Vec<_> = workers
                 .map(|worker| {
-                    let tables = held.remove(&worker).unwrap_or_default();
+                    let tables = saved.remove(&worker).unwrap_or_default();
                     let groups = fold::group_range(worker, peers);
                     scope.spawn(move || Ok(follow(store, checkpoint, requests, groups, tables)))
                 })
@@ -101,12 +101,12 @@ impl TablesAhead {
     pub fn hand_over<'a>(
         &self,
         worker: usize,
-        held: &Table,
+        saved: &Table,
         live: Vec<LiveFile<'a>>,
         table: &mut StateTable,
     ) -> Vec<LiveFile<'a>> {
-        let ahead = self.workers().get_mut(&worker).and_then(|tables| tables.remove(&held.name));
-        let Some(ahead) = ahead.filter(|ahead| ahead.is_of(held)) else { return live };
+        let ahead = self.workers().get_mut(&worker).and_then(|tables| tables.remove(&saved.name));
+        let Some(ahead) = ahead.filter(|ahead| ahead.is_of(saved)) else { return live };
         match ahead.missing(&live) {
             Some(count) if table.take_over(ahead.rows) => live.into_iter().skip(count).collect(),
             _ => live,
@@ -142,18 +142,18 @@ fn follow(
     let (mut followed, mut failed) = (BTreeMap::new(), None);
     for request in requests {
         let table = &request.table;
-        let held = checkpoint.tables.iter().find(|held| held.of == TableOf::Stage && held.name == table.name);
+        let saved = checkpoint.tables.iter().find(|saved| saved.of == TableOf::Stage && saved.name == table.name);
         // State of another version is loaded with the plugin that migrates it.
-        let Some(held) = held.filter(|held| has_columns_of(held, table)) else { continue };
-        let live = fold::live(&held.files, first, end);
-        let before = tables.remove(&held.name).filter(|before| before.is_of(held));
+        let Some(saved) = saved.filter(|saved| has_columns_of(saved, table)) else { continue };
+        let live = fold::live(&saved.files, first, end);
+        let before = tables.remove(&saved.name).filter(|before| before.is_of(saved));
         let before = before.filter(|before| before.missing(&live).is_some());
-        match before.map_or_else(|| TableAhead::new(held, request), Ok) {
+        match before.map_or_else(|| TableAhead::new(saved, request), Ok) {
             Ok(mut ahead) => {
-                let (is_intact, error) = ahead.load(store, held, &live);
+                let (is_intact, error) = ahead.load(store, saved, &live);
                 failed = failed.or(error);
                 if is_intact {
-                    followed.insert(held.name.clone(), ahead);
+                    followed.insert(saved.name.clone(), ahead);
                 }
             }
             Err(error) => failed = failed.or(Some(error)),
@@ -189,31 +189,31 @@ impl AppliedFile {
 }
 
 impl TableAhead {
-    fn new(held: &Table, request: &TableRequest) -> Result<TableAhead> {
-        let state = Arc::new(Schema::new(read::fields(&held.state)?));
-        let key = read::fields(held.key.iter().chain(&held.sub))?;
+    fn new(saved: &Table, request: &TableRequest) -> Result<TableAhead> {
+        let state = Arc::new(Schema::new(read::fields(&saved.state)?));
+        let key = read::fields(saved.key.iter().chain(&saved.sub))?;
         let mut rows = StateTable::new(key, state, None).map_err(Error::arrow)?;
         if let Some((by, timeout_us)) = request.idle {
             rows = rows.with_touch_source(by, timeout_us);
         }
         rows.track_changes();
         if let Some(budget) = &request.budget {
-            if !held.sub.is_empty() {
-                rows = rows.ordered_by(held.key.len());
+            if !saved.sub.is_empty() {
+                rows = rows.ordered_by(saved.key.len());
             }
             rows = rows.spilling(budget.share(), &Failure::default())?;
         }
-        Ok(TableAhead { of: Table { files: Vec::new(), ..held.clone() }, applied: Vec::new(), rows })
+        Ok(TableAhead { of: Table { files: Vec::new(), ..saved.clone() }, applied: Vec::new(), rows })
     }
 
     /// Applies further files, up to one that cannot be read. Returns whether everything applied is intact.
-    fn load(&mut self, store: &dyn Store, held: &Table, live: &[LiveFile]) -> (bool, Option<Error>) {
+    fn load(&mut self, store: &dyn Store, saved: &Table, live: &[LiveFile]) -> (bool, Option<Error>) {
         let (mut is_intact, mut failed) = (true, None);
         let TableAhead { applied, rows, .. } = self;
         let restored = rows.restore_each(|restore| {
             for file in live.get(applied.len()..).unwrap_or_default() {
                 let mut begun = false;
-                let read = read::each_live(store, held, std::slice::from_ref(file), |rows| {
+                let read = read::each_live(store, saved, std::slice::from_ref(file), |rows| {
                     begun = true;
                     restore(&rows, file.file.base)
                 });
@@ -228,8 +228,8 @@ impl TableAhead {
         restored.map_or_else(|error| (false, Some(error)), |()| (is_intact, failed))
     }
 
-    fn is_of(&self, held: &Table) -> bool {
-        has_columns_of(&self.of, held) && self.of.identity == held.identity
+    fn is_of(&self, saved: &Table) -> bool {
+        has_columns_of(&self.of, saved) && self.of.identity == saved.identity
     }
 
     /// Returns how many of the live files are applied already, if the rest can be applied to them. A new base cannot: it does not list removed keys.

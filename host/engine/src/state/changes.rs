@@ -48,7 +48,7 @@ impl StateTable {
     }
 
     /// Invalidates the files that hold the table: everything has to be written again.
-    pub(super) fn forget_files(&mut self) {
+    pub(super) fn drop_peer_files(&mut self) {
         if self.changes.is_none() {
             return;
         }
@@ -126,7 +126,7 @@ impl StateTable {
     /// cleared. Returns `None`, and changes nothing, if the rows in memory exceed `bytes_max`.
     pub fn copy_changes(&mut self, bytes_max: u64) -> Result<Option<TableCopy>> {
         let changes = self.changes.as_ref().ok_or_else(unmarked)?;
-        let stored: Vec<Slot> = changes.listed().filter(|slot| self.known(*slot)).collect();
+        let stored: Vec<Slot> = changes.listed().filter(|slot| self.is_stored(*slot)).collect();
         let Some(mut copy) = TableCopy::new(self, true)?.with(self, &stored, bytes_max) else { return Ok(None) };
         let TrackedChanges { removed, removed_bytes, .. } = self.clear_changes()?;
         let mut removed = TrackedChanges { removed, removed_bytes, ..TrackedChanges::default() };
@@ -171,7 +171,7 @@ impl StateTable {
             own.for_each(|(own, known)| *own = marked(*known, *own));
         } else {
             for slot in &changes.slots {
-                marks[*slot as usize] = marked(self.known(*slot), marks[*slot as usize]);
+                marks[*slot as usize] = marked(self.is_stored(*slot), marks[*slot as usize]);
             }
         }
         self.changes = Some(TrackedChanges { marks, ..TrackedChanges::default() });
@@ -260,7 +260,7 @@ impl StateTable {
         let mut rows: Vec<(u64, ChangedRow)> = if base {
             self.all().map(known).filter(|(hash, _)| within(hash)).collect()
         } else {
-            let stored = changes.listed().filter(|slot| self.known(*slot)).map(known);
+            let stored = changes.listed().filter(|slot| self.is_stored(*slot)).map(known);
             let stored = stored.filter(|(hash, _)| within(hash));
             // A removed key that has a state again is among the stored ones.
             let lost = if fault::bug!("removed-lost") { 0 } else { usize::MAX };
@@ -304,7 +304,7 @@ impl StateTable {
     }
 
     fn is_back(&self, changes: &TrackedChanges, row: ChangedRow) -> bool {
-        self.find(self.row_key(changes, row)).is_some_and(|slot| self.known(slot))
+        self.find(self.row_key(changes, row)).is_some_and(|slot| self.is_stored(slot))
     }
 
     fn row_key<'a>(&'a self, changes: &'a TrackedChanges, row: ChangedRow) -> &'a [u8] {

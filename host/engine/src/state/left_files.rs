@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// How the files of a table are used.
-pub struct FilesLeft<'a, File> {
+pub struct InPlaceFiles<'a, File> {
     /// The files left in place, with the key groups in which they are valid. Each level applies on top of the previous ones, and has no duplicate key
     /// groups.
     pub levels: Vec<Vec<(Arc<File>, Range<u32>)>>,
@@ -30,8 +30,8 @@ pub fn leave<'a, File>(
     live: Vec<LiveFile<'a>>,
     leaves_changes: bool,
     open: impl Fn(&LiveFile) -> Result<Option<File>>,
-) -> Result<FilesLeft<'a, File>> {
-    let mut left = FilesLeft { levels: Vec::new(), read: Vec::new() };
+) -> Result<InPlaceFiles<'a, File>> {
+    let mut left = InPlaceFiles { levels: Vec::new(), read: Vec::new() };
     for live in live {
         // A file that is read would be taken for newer than one left in place.
         let may_stay = live.file.base || (leaves_changes && left.read.is_empty());
@@ -43,7 +43,7 @@ pub fn leave<'a, File>(
     Ok(left)
 }
 
-impl<File> FilesLeft<'_, File> {
+impl<File> InPlaceFiles<'_, File> {
     fn stays(&mut self, live: &LiveFile, file: File) {
         let file = Arc::new(file);
         let own = live.groups.iter().map(|groups| (file.clone(), groups.clone()));

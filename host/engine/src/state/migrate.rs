@@ -38,7 +38,7 @@ impl StateTable {
             rest = later;
         }
         (self.columns, self.state_schema) = (columns, to.clone());
-        self.forget_files();
+        self.drop_peer_files();
         Ok(())
     }
 

@@ -9,7 +9,7 @@ mod checkpoint_pages;
 pub(super) mod cold;
 mod direct;
 pub(super) mod file;
-pub(super) mod kept;
+pub(super) mod spilled;
 mod merge;
 mod merging;
 pub(super) mod page;
@@ -24,7 +24,6 @@ use budget::{BudgetShare, StateBudget};
 pub use checkpoint_pages::FileGroups;
 use cold::{ColdFile, ColdRows, KeyLookup};
 use file::SpillWriter;
-use kept::Spill;
 use millstream_base::batch::keys::{GROUP_SHIFT, KEY_GROUPS, KeyHash, KeysView};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
@@ -34,6 +33,7 @@ use millstream_base::memory;
 use millstream_base::units::show_size;
 use millstream_metrics::StateSize;
 use page::{ColdRow, ROW_BYTES_MAX, invalid_row_error};
+use spilled::Spill;
 use std::fs::File;
 use std::hint::black_box;
 use std::mem::take;
@@ -357,11 +357,11 @@ impl StateTable {
     }
 
     /// Evicts rows after a batch if necessary, and updates the size of the state.
-    pub fn settle(&mut self, held: &mut StateSize) -> Result<()> {
+    pub fn settle(&mut self, state_size: &mut StateSize) -> Result<()> {
         self.shrink()?;
         let bytes = self.bytes();
-        held.set_partly_kept(self.len() as u64, bytes, self.kept_of(bytes));
-        held.spread(|| self.spread());
+        state_size.set_partly_kept(self.len() as u64, bytes, self.kept_of(bytes));
+        state_size.spread(|| self.spread());
         Ok(())
     }
 

@@ -6,7 +6,7 @@ mod frozen;
 use super::column::{self, StateColumn};
 use super::idle::{IdleTracker, TouchSource};
 use super::keys::{OwnedKey, Slot, hashes_of};
-use super::spill::kept::Spill;
+use super::spill::spilled::Spill;
 use super::tracked::TrackedChanges;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
@@ -383,13 +383,13 @@ impl StateTable {
     }
 
     /// Returns whether the slot's key has a state.
-    pub fn known(&self, slot: Slot) -> bool {
+    pub fn is_stored(&self, slot: Slot) -> bool {
         self.known[slot as usize]
     }
 
     /// Returns all slots in memory whose keys have a state.
     pub fn all(&self) -> impl Iterator<Item = Slot> + '_ {
-        (0..self.slots() as Slot).filter(|slot| self.known(*slot))
+        (0..self.slots() as Slot).filter(|slot| self.is_stored(*slot))
     }
 
     /// Returns the bytes of a slot's key.
@@ -413,7 +413,7 @@ impl StateTable {
     pub fn spread(&self) -> Spread {
         let step = self.slots().div_ceil(SPREAD_SLOTS_MAX).max(1);
         let mut groups: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for slot in (0..self.slots()).step_by(step).map(|slot| slot as Slot).filter(|slot| self.known(*slot)) {
+        for slot in (0..self.slots()).step_by(step).map(|slot| slot as Slot).filter(|slot| self.is_stored(*slot)) {
             let (rows, bytes) = groups.entry(KeyHash(self.hashes[slot as usize]).group()).or_default();
             *rows += step as u64;
             *bytes += (self.bytes_of(slot) * step) as u64;
@@ -458,7 +458,7 @@ impl StateTable {
 
     /// Returns the states of these slots, and which of them have one.
     pub fn states(&self, slots: &[Slot]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
-        let known = BooleanBuffer::collect_bool(slots.len(), |row| self.known(slots[row]));
+        let known = BooleanBuffer::collect_bool(slots.len(), |row| self.is_stored(slots[row]));
         let known = BooleanArray::new(known, None);
         let columns = self.columns.iter().map(|column| column.gather(slots, &known)).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
@@ -468,7 +468,7 @@ impl StateTable {
     /// Returns the states of these keys, and which of them have one.
     pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
         let found = keys.iter().map(|(_, key)| self.find(key));
-        let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.known(*slot))).collect();
+        let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.is_stored(*slot))).collect();
         self.states_at(slots)
     }
 

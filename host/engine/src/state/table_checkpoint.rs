@@ -3,7 +3,7 @@
 use super::StateTable;
 use super::ahead::TablesAhead;
 use super::files::{Files, SliceSink, TableSlice};
-use super::left_files::{self, FilesLeft};
+use super::left_files::{self, InPlaceFiles};
 use super::spill::FileGroups;
 use super::table::copy::TableCopy;
 use crate::checkpoint::changes::TableChanges;
@@ -83,7 +83,7 @@ impl TableCheckpoint {
     }
 
     /// Invalidates the existing files, as the state columns of the table have changed.
-    pub fn forget_files(&mut self) {
+    pub fn drop_peer_files(&mut self) {
         self.files.clear();
         self.has_indexes = true;
     }
@@ -91,20 +91,20 @@ impl TableCheckpoint {
     /// Restores the table from the loaded checkpoint, and starts tracking changes. Returns whether the checkpoint holds it.
     pub fn restore(&self, table: &mut StateTable) -> Result<bool> {
         table.track_changes();
-        let Some(held) = self.loaded.table(self.table_index) else { return Ok(false) };
+        let Some(saved) = self.loaded.table(self.table_index) else { return Ok(false) };
         let (first, end) = self.groups;
-        let mut live = fold::live(&held.files, first, end);
+        let mut live = fold::live(&saved.files, first, end);
         if let Some(ahead) = &self.ahead {
             let files = live.len();
-            live = ahead.hand_over(self.worker, held, live, table);
+            live = ahead.hand_over(self.worker, saved, live, table);
             if files > 0 && live.len() == files {
-                tracing::debug!("{} was loaded ahead in vain", read::about(held));
+                tracing::debug!("{} was loaded ahead in vain", read::about(saved));
             }
         }
-        let live = self.leave_files(held, live, table)?;
+        let live = self.leave_files(saved, live, table)?;
         table.restore_each(|restore| {
             live.iter().try_for_each(|file| {
-                read::each_live(&*self.loaded.store, held, std::slice::from_ref(file), |rows| {
+                read::each_live(&*self.loaded.store, saved, std::slice::from_ref(file), |rows| {
                     self.loaded.progress.read(rows.num_rows());
                     restore(&rows, file.file.base)
                 })
@@ -118,7 +118,7 @@ impl TableCheckpoint {
     /// to be read.
     fn leave_files<'a>(
         &self,
-        held: &Table,
+        saved: &Table,
         live: Vec<LiveFile<'a>>,
         table: &mut StateTable,
     ) -> Result<Vec<LiveFile<'a>>> {
@@ -128,7 +128,7 @@ impl TableCheckpoint {
             return Ok(live);
         };
         let open = |live: &LiveFile| {
-            let opened = read::open_indexed(&*self.loaded.store, held, live.file, || table.file())?;
+            let opened = read::open_indexed(&*self.loaded.store, saved, live.file, || table.file())?;
             Ok(opened.filter(|file| file.index().columns == columns))
         };
         let changes = left_files::changes(&live);
@@ -136,7 +136,7 @@ impl TableCheckpoint {
         let has_room = changes.saturating_mul(INDEX_BYTES_PER_ROW) <= room;
         // An outdated row of a key would be taken for idle, or for due.
         let leaves_changes = changes > CHANGES_READ_MAX && has_room && !table.has_times();
-        let FilesLeft { levels, read } = left_files::leave(live, leaves_changes, open)?;
+        let InPlaceFiles { levels, read } = left_files::leave(live, leaves_changes, open)?;
         for level in levels {
             table.adopt(level.into_iter().map(|(file, groups)| FileGroups { file, groups }).collect())?;
         }
@@ -185,23 +185,23 @@ impl TableCheckpoint {
         let has_parts = state.spills() || (all >= PARTS_ROWS_MIN && !several);
         // If most rows changed, writing all of them costs little more.
         let in_parts = is_due && has_parts && !lacks_indexes && changed < all / 2 && self.is_based();
-        let is_whole = is_due && !in_parts;
-        self.has_indexes = indexed_by.is_some() && (is_whole || self.has_indexes);
-        let rows = if is_whole { state.rows_in_memory() as u64 } else { state.changed_in_memory() };
+        let is_complete = is_due && !in_parts;
+        self.has_indexes = indexed_by.is_some() && (is_complete || self.has_indexes);
+        let rows = if is_complete { state.rows_in_memory() as u64 } else { state.changed_in_memory() };
         let copy_bytes_max = if state.spills() { COPY_BYTES_MAX / 4 } else { COPY_BYTES_MAX };
         let copy_bytes_max = (state.budget() / COPY_SHARE).clamp(COPY_BYTES_MIN, copy_bytes_max);
         let is_large = rows.saturating_mul(state.bytes_per_row()) > copy_bytes_max;
         let room = if is_large { state.room_for_copy(self.loaded.store.dir()) } else { None };
-        if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_whole && is_large)) {
-            return self.write_files(after, is_whole, |to| {
+        if !in_parts && room.is_none() && (changed < COPY_ROWS_MIN || (is_complete && is_large)) {
+            return self.write_files(after, is_complete, |to| {
                 to.index_by(indexed_by);
-                state.changes(is_whole, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
+                state.changes(is_complete, STATE_SLICE_MAX, &mut |slice| to.add(grouped(slice, several)))
             });
         }
         let mut files = self.files_after(after, indexed_by);
         if room.is_some() {
-            fold::add_file(&mut self.files, after, self.groups, is_whole, if is_whole { all } else { changed });
-        } else if is_whole {
+            fold::add_file(&mut self.files, after, self.groups, is_complete, if is_complete { all } else { changed });
+        } else if is_complete {
             self.write_groups(state, self.groups, &mut files)?;
             state.clear_changes()?;
         } else {
@@ -217,8 +217,8 @@ impl TableCheckpoint {
         }
         if let Some(room) = room {
             let failure = files.writer.failure().clone();
-            let (groups, all_of) = (self.groups, is_whole.then(|| self.hash_groups(self.groups)));
-            state.freeze(is_whole, room, &failure, move |copy| {
+            let (groups, all_of) = (self.groups, is_complete.then(|| self.hash_groups(self.groups)));
+            state.freeze(is_complete, room, &failure, move |copy| {
                 files.copies.insert(0, FilesOfCopy { copy, groups, all_of });
                 files.write_later()
             })?;

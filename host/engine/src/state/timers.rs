@@ -329,7 +329,7 @@ impl Timers {
         for (row, (((_, at_us), is_set), hash)) in last.into_iter().zip(hashes).enumerate() {
             if is_set {
                 let slot = self.table.slot(view.get(row), hash);
-                if !self.table.known(slot) {
+                if !self.table.is_stored(slot) {
                     self.queue.add(at_us, slot);
                     set.push(slot);
                     set_rows.push(row as u32);

@@ -45,7 +45,7 @@ struct Announcement {
     process: usize,
     /// The sources that the process receives, by number.
     sources: Vec<(usize, SourceState)>,
-    /// News of the process about partitions of distributed sources, by number, each sent only once.
+    /// Updates of the process about partitions of distributed sources, by number, each sent only once.
     news: Vec<(usize, PartitionReport)>,
     /// The loads of the process's workers, in their order.
     loads: Vec<Load>,
@@ -150,7 +150,7 @@ impl Announcer {
         }
     }
 
-    /// Returns how long the worker may sleep at most, so that others get news in time.
+    /// Returns how long the worker may sleep at most, so that others get updates in time.
     pub fn sleep(&self, timeout: Option<Duration>) -> Option<Duration> {
         timeout.into_iter().chain(self.loads_in).min()
     }
@@ -201,7 +201,7 @@ impl Announcer {
             stop: running.stopping(),
             failed,
         };
-        // Partition news is sent even if it equals the previous news.
+        // Partition updates are sent even if they equal the previous ones.
         if !announcement.news.is_empty() || self.last.as_ref() != Some(&announcement) {
             input.send(announcement.clone());
             self.round += 1;

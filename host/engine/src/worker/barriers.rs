@@ -61,12 +61,12 @@ impl Barriers {
     }
 
     /// Counts a batch that was begun.
-    pub fn batch_begun(&mut self) {
+    pub fn record_batch(&mut self) {
         self.batches += 1;
     }
 
     /// Records that the barrier of this timestamp was begun.
-    pub fn barrier_begun(&mut self, stamp: u64, now: BatchTime, last_time: BatchTime) {
+    pub fn record_barrier(&mut self, stamp: u64, now: BatchTime, last_time: BatchTime) {
         self.last = if self.clock == ClockSpec::Manual { last_time } else { now };
         self.batches = 0;
         self.stamp = stamp;
@@ -92,12 +92,12 @@ mod tests {
         let step =
             |barriers: &Barriers, now, held_up| barriers.step(BatchTime(now * S), BatchTime(0), 1, held_up, false);
         assert_eq!(step(&barriers, 90, false), BarrierStep::Wait(None), "no batch was begun");
-        barriers.batch_begun();
+        barriers.record_batch();
         assert_eq!(step(&barriers, 12, false), BarrierStep::Wait(Some(Duration::from_secs(5))));
         assert_eq!(step(&barriers, 17, false), BarrierStep::Begin);
         assert_eq!(step(&barriers, 90, true), BarrierStep::Wait(None), "logs hold what no batch does");
-        barriers.barrier_begun(3, BatchTime(90 * S), BatchTime(0));
-        barriers.batch_begun();
+        barriers.record_barrier(3, BatchTime(90 * S), BatchTime(0));
+        barriers.record_batch();
         assert_eq!(step(&barriers, 120, false), BarrierStep::Wait(None), "one at a time");
     }
 }

@@ -151,7 +151,7 @@ impl Coordinator {
         let unknown = running.options.replay_until.is_some();
         let leftover = unknown || sources.iter().any(|source| source.leftover);
         let replays = !self.schedule.replay.is_empty();
-        let upgrade = running.plugins.upgrades.due();
+        let upgrade = running.plugins.upgrades.take_due();
         let upgrade = upgrade.filter(|_| !replays && !leftover && self.between.last < finished);
         if upgrade.is_some() && self.begun.last.barrier() > self.between.last && self.begun.last > BatchId(0) {
             self.send_barrier(upgrade, leftover);
@@ -308,7 +308,7 @@ impl Coordinator {
         running.metrics.batches().record_begin(batch, time);
         self.begun.send(running, batch, time, made_up);
         if let Some(barriers) = &mut self.between.checkpoints {
-            barriers.batch_begun();
+            barriers.record_batch();
         }
         running.batches.fetch_add(1, Ordering::Relaxed);
     }
@@ -323,7 +323,7 @@ impl Coordinator {
     /// Sends a barrier after the last batch begun: for a checkpoint, if the job keeps any, and for an upgrade.
     fn send_barrier(&mut self, upgrade: Option<DueUpgrade>, leftover: bool) {
         if self.begun.send_barrier(upgrade, leftover) {
-            self.between.barrier_begun(self.begun.last, upgrade, self.schedule.clock.now(), self.begun.last_time);
+            self.between.record_barrier(self.begun.last, upgrade, self.schedule.clock.now(), self.begun.last_time);
         }
     }
 }
@@ -433,13 +433,13 @@ impl BetweenBatches {
     }
 
     /// Records that the barrier after this batch was begun.
-    fn barrier_begun(&mut self, after: BatchId, upgrade: Option<DueUpgrade>, now: BatchTime, last_time: BatchTime) {
+    fn record_barrier(&mut self, after: BatchId, upgrade: Option<DueUpgrade>, now: BatchTime, last_time: BatchTime) {
         self.last = after.barrier();
         self.unsaved = self.unsaved.map(|_| self.last);
         self.soon = false;
         self.handover = self.handover.map(|_| RequestedCheckpoint::Begun(self.last));
         if let Some(barriers) = &mut self.checkpoints {
-            barriers.barrier_begun(self.last, now, last_time);
+            barriers.record_barrier(self.last, now, last_time);
         }
         if let Some(due) = upgrade {
             self.swap = Some(PendingSwap { upgrade: due.upgrade, after, since: Instant::now() });

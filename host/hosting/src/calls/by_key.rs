@@ -1,6 +1,6 @@
 //! Worlds `aggregate` and `cogroup`: rows of a table with the same key.
 
-use super::{TableResult, batch, first, rest, sliced, take_rows, without};
+use super::{TableResult, batch, first, remove_unreadable, rest, slice_rows, take_rows};
 use crate::cancel::CancelCheck;
 use crate::prepared::PreparedTables;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -37,11 +37,11 @@ pub fn aggregate(
         let read = reads.fit(part)?;
         for slice in RowBytes::measure([&read]).slices(read.num_rows(), PLUGIN_CALL_MAX) {
             wanted.check()?;
-            let (own, rows) = (sliced(part, &slice), sliced(&read, &slice));
-            let (rows_read, nulls) = without(rows, prepared, 0)?;
+            let (own, rows) = (slice_rows(part, &slice), slice_rows(&read, &slice));
+            let (rows_read, nulls) = remove_unreadable(rows, prepared, 0)?;
             result.reject(prepared, context, ("", &own), &nulls)?;
             let own = rest(&own, &nulls)?;
-            let rejected = caller.refused(context.call(), &rows_read)?;
+            let rejected = caller.find_rejected(context.call(), &rows_read)?;
             result.reject(prepared, context, ("", &own), &rejected)?;
             let (own, rows_read) = (rest(&own, &rejected)?, rest(&rows_read, &rejected)?);
             if rows_read.num_rows() == 0 {
@@ -84,7 +84,7 @@ pub fn cogroup(
         let (Some(reads), Some(keys)) = (prepared.reads.get(index), prepared.keys.get(index)) else {
             return Err(Error::bug("a table that the plugin does not read"));
         };
-        let (read, nulls) = without(reads.fit(&rows_read)?, prepared, index)?;
+        let (read, nulls) = remove_unreadable(reads.fit(&rows_read)?, prepared, index)?;
         result.reject(prepared, context, (name, &rows_read), &nulls)?;
         let own = rest(&rows_read, &nulls)?;
         let keys = keys.fit(&own)?;

@@ -1,7 +1,7 @@
 //! World `update`: rows of a table by key, with a state for each key that is passed as a table and returned as one. Nothing is kept between calls:
 //! the caller keeps it.
 
-use super::{ResultRows, TableResult, batch, first, rest, take_rows, without};
+use super::{ResultRows, TableResult, batch, first, remove_unreadable, rest, take_rows};
 use crate::cancel::CancelCheck;
 use crate::fitting::ColumnSelection;
 use crate::prepared::PreparedTables;
@@ -73,10 +73,10 @@ pub fn update(
     let mut result = TableResult::new(prepared, output);
     let table = prepared.tables.first().ok_or_else(|| Error::bug("a call without a table"))?;
     let own = concat_batches(table, &tables.rows).map_err(Error::arrow)?;
-    let (read, nulls) = without(reads.fit(&own)?, prepared, 0)?;
+    let (read, nulls) = remove_unreadable(reads.fit(&own)?, prepared, 0)?;
     result.reject(prepared, context, ("", &own), &nulls)?;
     let own = rest(&own, &nulls)?;
-    let (mut known, row_groups) = known(prepared, &key_schema, keys.fit(&own)?, &tables)?;
+    let (mut known, row_groups) = load_states(prepared, &key_schema, keys.fit(&own)?, &tables)?;
     let count = known.groups.count();
     let due = known.take_due(context.time.0);
     let mut called = vec![tables.all; count];
@@ -121,7 +121,7 @@ fn nullable(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-fn known(
+fn load_states(
     prepared: &PreparedTables,
     key_schema: &SchemaRef,
     rows: RecordBatch,
@@ -130,8 +130,8 @@ fn known(
     let state_schema = nullable(&prepared.description.state);
     let both = |more: &Schema| with_fields(key_schema, more.fields().iter().cloned());
     let at = Schema::new(vec![Field::new(AT, ColumnType::Timestamp.arrow(), true)]);
-    let state_rows = fitted(tables.states.as_ref(), &both(&state_schema), "a table of states")?;
-    let timer_rows = fitted(tables.timers.as_ref(), &both(&at), "a table of timers")?;
+    let state_rows = fit_table(tables.states.as_ref(), &both(&state_schema), "a table of states")?;
+    let timer_rows = fit_table(tables.timers.as_ref(), &both(&at), "a table of timers")?;
     let count = key_schema.fields().len();
     let columns_of = |rows: &RecordBatch, from: usize, to: usize| {
         rows.project(&(from..to).collect::<Vec<_>>()).map_err(Error::arrow)
@@ -166,7 +166,7 @@ fn known(
 }
 
 /// Returns the columns of an optional table.
-fn fitted(table: Option<&Table>, schema: &SchemaRef, reader_name: &str) -> Result<RecordBatch> {
+fn fit_table(table: Option<&Table>, schema: &SchemaRef, reader_name: &str) -> Result<RecordBatch> {
     let Some((has, rows)) = table else { return Ok(RecordBatch::new_empty(schema.clone())) };
     let joined = concat_batches(has, rows).map_err(Error::arrow)?;
     ColumnSelection::select(schema, has, reader_name)?.fit(&joined)

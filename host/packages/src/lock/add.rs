@@ -2,7 +2,7 @@
 
 use super::obtain::{Obtained, not_moved, obtain};
 use super::store::PackageStore;
-use super::{LockFile, Pin, edit, place};
+use super::{LockFile, Pin, edit, location};
 use crate::package::difference::{self, Difference};
 use crate::package::facts::PackageFacts;
 use crate::registry::Registry;
@@ -39,11 +39,11 @@ fn registry_for(name: &PackageName, given: Option<&str>, dir: &Path) -> Result<(
         let lock = LockFile::read(dir)?;
         let known = lock.packages.iter().filter(|pin| pin.name == *name);
         if let Some(pin) = known.max_by(|a, b| a.version.cmp(&b.version)) {
-            return Ok((place::of_lock(&pin.registry, dir)?, pin.registry.clone()));
+            return Ok((location::of_lock(&pin.registry, dir)?, pin.registry.clone()));
         }
     }
-    let registry = place::registry(given)?;
-    let text = place::for_lock(&registry, given, dir)?;
+    let registry = location::registry(given)?;
+    let text = location::for_lock(&registry, given, dir)?;
     Ok((registry, text))
 }
 
@@ -61,7 +61,7 @@ pub fn changes(job: &Path, stage: Option<&str>, new: &PackageFacts, store: &Pack
         }
     };
     let old = component.and_then(|component| PackageFacts::read(&component, "the previous plugin").ok());
-    Ok(old.map_or_else(Vec::new, |old| difference::between(&old, new)))
+    Ok(old.map_or_else(Vec::new, |old| difference::compare(&old, new)))
 }
 
 /// Pins a package in the lock file of a directory.

@@ -28,7 +28,7 @@ pub fn part_of(job: &Path, named: &str) -> Result<String> {
 /// Sets the `plugin` of a part in a job file, atomically. `stage` names the part, see [`PluginPart`].
 pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
     // Changes of other stages by other processes must not be lost.
-    let _alone = file::alone(dir_of(job))?;
+    let _lock = file::lock_exclusively(dir_of(job))?;
     let (text, changed) = before_and_after(job, stage, plugin)?;
     if changed == text { Ok(()) } else { file::replace(job, &changed) }
 }
@@ -56,7 +56,7 @@ pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
     let wrong = |cause: String| Error::job(format!("{}: {part}: {cause}", job.display()));
     let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
     let Some((_, found)) = part_in(table.get_ref(), part) else {
-        return Err(wrong(format!("no such {}", part.word())));
+        return Err(wrong(format!("no such {}", part.keyword())));
     };
     match found.get("plugin").map(Spanned::get_ref) {
         None => Ok(None),
@@ -70,16 +70,16 @@ fn with_plugin(text: &str, part: &str, plugin: &str) -> Result<String, String> {
     let part = PluginPart::parse(part);
     let bare = without_mark(text);
     let value = toml::Value::String(plugin.to_owned()).to_string();
-    let (place, new) = {
+    let (range, new) = {
         let table = DeTable::parse(bare).map_err(|error| format!("not TOML: {}", error.message()))?;
-        let missing = || format!("no such {} in `{}`", part.word(), part.section());
+        let missing = || format!("no such {} in `{}`", part.keyword(), part.section());
         let (span, found) = part_in(table.get_ref(), part).ok_or_else(missing)?;
         match found.get("plugin") {
             Some(old) => (old.span(), value),
             None => addition(bare, span, found, &value)?,
         }
     };
-    let (before, after) = (bare.get(..place.start), bare.get(place.end..));
+    let (before, after) = (bare.get(..range.start), bare.get(range.end..));
     let (Some(before), Some(after)) = (before, after) else { return Err(by_hand(plugin)) };
     let changed = format!("{before}{new}{after}");
     if !differs_there_only(bare, &changed, part, plugin) {
@@ -105,10 +105,11 @@ fn addition(
     let line = text.get(..key.span().start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let lead = text.get(line..key.span().start).unwrap_or_default();
     let rest = text.get(end..).unwrap_or_default();
-    let behind = end + rest.find('\n').unwrap_or(rest.len());
-    let behind = if text.get(..behind).is_some_and(|line| line.ends_with('\r')) { behind - 1 } else { behind };
+    let after_text = end + rest.find('\n').unwrap_or(rest.len());
+    let after_text =
+        if text.get(..after_text).is_some_and(|line| line.ends_with('\r')) { after_text - 1 } else { after_text };
     let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    Ok((behind..behind, format!("{ending}{lead}plugin = {value}")))
+    Ok((after_text..after_text, format!("{ending}{lead}plugin = {value}")))
 }
 
 /// Returns the table of a stage, source or sink, and its position.

@@ -34,19 +34,19 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
 
 /// Creates or replaces a file in one step. Its permissions stay unchanged. If it is a link, the target is replaced.
 pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
-    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let written = || {
-        let permissions = match fs::metadata(&place) {
+        let permissions = match fs::metadata(&target) {
             Ok(found) => found.permissions(),
             Err(_) => Permissions::from_mode(0o666 & !umask()),
         };
-        durable::replace(&place, text.as_bytes(), Some(permissions))
+        durable::replace(&target, text.as_bytes(), Some(permissions))
     };
     written().map_err(|error| Error::environment(format!("{} cannot be written: {error}", path.display())))
 }
 
 /// Locks the lock file of this directory for changes, as long as the returned file lives.
-pub(super) fn alone(dir: &Path) -> Result<File> {
+pub(super) fn lock_exclusively(dir: &Path) -> Result<File> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let failed = |error| Error::environment(format!("{} cannot be locked: {error}", dir.display()));
     durable::lock_dir(dir).map_err(failed)

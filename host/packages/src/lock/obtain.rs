@@ -35,7 +35,7 @@ pub fn obtain(
 ) -> Result<Obtained> {
     let within = |error: Error| error.within(format!("{wanted} of {registry}"));
     if let Some(pin) = pinned
-        && let Some((component, signers)) = held(registry, pin, policy, store)?
+        && let Some((component, signers)) = from_store(registry, pin, policy, store)?
     {
         let facts = facts(&component, &pin.name, &pin.version).map_err(within)?;
         return Ok(Obtained { pin: pin.clone(), facts, signers });
@@ -45,11 +45,11 @@ pub fn obtain(
     let (version, digest) = registry.find(wanted)?;
     let name = &wanted.name;
     not_moved(&text, name, &version, pinned.map(|pin| pin.manifest), digest)?;
-    not_moved(&text, name, &version, store.seen(&text, name, &version)?, digest)?;
+    not_moved(&text, name, &version, store.seen_digest(&text, name, &version)?, digest)?;
     // Check permission before anything large is fetched.
     let signatures = registry.signatures(name, &digest)?;
     let signers = policy.check(&text, name, &version, &digest, &signatures)?;
-    let (manifest, component) = fetched(registry, name, &digest, store)?;
+    let (manifest, component) = fetch_package(registry, name, &digest, store)?;
     let layer = Digest::compute(&component);
     if pinned.is_some_and(|pin| pin.layer != layer) {
         return Err(within(Error::job(format!(
@@ -70,7 +70,7 @@ pub fn obtain(
 
 /// Returns the file of a pinned package that was fetched from this registry before and may be used now, and its trusted signers. Needs no
 /// network. `None` if it is not in the store, or came from another registry.
-pub fn kept(
+pub fn find_in_store(
     registry: &Registry,
     pin: &Pin,
     policy: &Policy,
@@ -81,7 +81,7 @@ pub fn kept(
 }
 
 /// Like [`kept`], with the bytes of the package and its trusted signers.
-fn held(
+fn from_store(
     registry: &Registry,
     pin: &Pin,
     policy: &Policy,
@@ -99,7 +99,7 @@ fn signers_of_held(
 ) -> Result<Option<Vec<String>>> {
     let text = registry.to_string();
     policy.allows(&text)?;
-    let Some(seen) = store.seen(&text, &pin.name, &pin.version)? else { return Ok(None) };
+    let Some(seen) = store.seen_digest(&text, &pin.name, &pin.version)? else { return Ok(None) };
     not_moved(&text, &pin.name, &pin.version, Some(pin.manifest), seen)?;
     let Some(manifest) = store.get(&pin.manifest)? else { return Ok(None) };
     let layout = manifest::read(&manifest, &format!("{}@{}", pin.name, pin.version))?;
@@ -122,7 +122,7 @@ fn signers_of_held(
 }
 
 /// Gets the manifest and the component, from the store or else from the registry.
-fn fetched(
+fn fetch_package(
     registry: &Registry,
     name: &PackageName,
     digest: &Digest,

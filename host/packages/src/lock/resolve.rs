@@ -1,8 +1,8 @@
 //! Resolves the packages that a job names: from `plugin = "name@version"` to a file of the store.
 
-use super::obtain::{kept, obtain};
+use super::obtain::{find_in_store, obtain};
 use super::store::PackageStore;
-use super::{FILE, LockFile, place};
+use super::{FILE, LockFile, location};
 use crate::trust::policy::Policy;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Sets [`millstream_base::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file next to the job pins them. A
 /// package that is not in the store is fetched from the registry of the lock file, by its digest.
 ///
-/// Fails if a package is not pinned, cannot be fetched, or may not be used (any more), and if policies forbid plugins by path. The error
+/// Fails if a package is not pinned, cannot be fetched, or may not be used (any longer), and if policies forbid plugins by path. The error
 /// says what to do.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     if job.plugins().all(|(_, plugin)| plugin.file.is_some()) {
@@ -30,9 +30,9 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
     let mut packages: Option<Packages> = None;
     for (kind, name, plugins) in of_sources.chain(of_stages).chain(of_sinks) {
         for plugin in plugins.into_iter().filter(|plugin| plugin.file.is_none()) {
-            let place = || format!("{}{kind} `{name}`", origin.at(&format!("{kind}s.{name}.plugin")));
+            let part = || format!("{}{kind} `{name}`", origin.at(&format!("{kind}s.{name}.plugin")));
             let Some(package) = plugin.package() else {
-                policy.allows_path(&plugin.path).map_err(|error| error.within(place()))?;
+                policy.allows_path(&plugin.path).map_err(|error| error.within(part()))?;
                 continue;
             };
             let file = || {
@@ -43,7 +43,7 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
                 };
                 packages.file(&name, &version)
             };
-            let found = file().map_err(|error| error.within(place()))?;
+            let found = file().map_err(|error| error.within(part()))?;
             (plugin.file, plugin.pinned, plugin.signers) = (Some(found.file), Some(found.digest), Some(found.signers));
         }
     }
@@ -76,7 +76,7 @@ impl<'a> Packages<'a> {
         let store = PackageStore::of_user()?;
         let lock = LockFile::read(dir)?;
         // A store that is not writable may still have all packages.
-        let note = || store.note_lock(&place::absolute(dir)?.join(FILE));
+        let note = || store.note_lock(&location::absolute(dir)?.join(FILE));
         if !lock.packages.is_empty()
             && let Err(error) = note()
         {
@@ -92,8 +92,8 @@ impl<'a> Packages<'a> {
             return Ok(found.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
-        let registry = place::of_lock(&pin.registry, &self.dir)?;
-        let (file, signers) = match kept(&registry, pin, self.policy, &self.store)? {
+        let registry = location::of_lock(&pin.registry, &self.dir)?;
+        let (file, signers) = match find_in_store(&registry, pin, self.policy, &self.store)? {
             Some(kept) => kept,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");

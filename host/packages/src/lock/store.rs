@@ -58,8 +58,8 @@ impl PackageStore {
             let others = check_trusted(&dir);
             let others = others.map_err(|e| Error::environment(format!("{}: {e}", dir.display())))?;
             if let Some(who) = others {
-                let words = format!("the package store {} cannot be trusted: {who}", dir.display());
-                return Err(Error::environment(words));
+                let message = format!("the package store {} cannot be trusted: {who}", dir.display());
+                return Err(Error::environment(message));
             }
         }
         Ok(PackageStore { dir })
@@ -101,7 +101,7 @@ impl PackageStore {
     }
 
     /// Waits until no process adds anything.
-    fn hold_alone(&self) -> Result<StoreLock> {
+    fn lock_exclusively(&self) -> Result<StoreLock> {
         let file = self.guard()?;
         file.lock().map_err(|error| self.failed("be locked", &self.path(&[GUARD]), &error))?;
         Ok(StoreLock(file))

@@ -7,39 +7,39 @@ mod columns;
 mod config;
 
 use super::facts::PackageFacts;
-pub use columns::in_words;
+pub use columns::list_columns;
 use millstream_base::shown::printable;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Maximum differences that are listed one by one.
-const TOLD_MAX: usize = 50;
+const DIFFERENCES_MAX: usize = 50;
 /// Maximum bytes of an author's text in a difference.
-const WORDS_BYTES_MAX: usize = 1024;
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The message, for example `it now asks over HTTP`.
-    pub words: String,
+    /// The message, for example `it now permissions over HTTP`.
+    pub message: String,
     /// Whether the user must accept it: it needs more permissions, or its columns, its state or its world changed.
     pub needs_accept: bool,
 }
 
 impl Difference {
     /// A difference that the user must accept.
-    fn grave(words: impl Into<String>) -> Difference {
-        Difference { words: words.into(), needs_accept: true }
+    fn grave(message: impl Into<String>) -> Difference {
+        Difference { message: message.into(), needs_accept: true }
     }
 
     /// A difference that is only shown.
-    fn slight(words: impl Into<String>) -> Difference {
-        Difference { words: words.into(), needs_accept: false }
+    fn slight(message: impl Into<String>) -> Difference {
+        Difference { message: message.into(), needs_accept: false }
     }
 }
 
 /// Returns all differences between two packages.
-pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
+pub fn compare(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     let mut all = Vec::new();
     if old.name != new.name {
         all.push(Difference::grave(format!("it is another package: {}, not {}", shown(&new.name), shown(&old.name))));
@@ -57,16 +57,16 @@ pub fn between(old: &PackageFacts, new: &PackageFacts) -> Vec<Difference> {
     }
     for (what, old, new) in [
         ("version of millstream:plugin", &old.interface, &new.interface),
-        ("licence", &old.said.license, &new.said.license),
-        ("authors", &old.said.authors, &new.said.authors),
+        ("licence", &old.metadata.license, &new.metadata.license),
+        ("authors", &old.metadata.authors, &new.metadata.authors),
     ] {
         if old != new {
             all.push(Difference::slight(format!("{what}: {}; previously {}", shown(new), shown(old))));
         }
     }
-    if let Some(more) = all.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
-        let needs_accept = all.split_off(TOLD_MAX).iter().any(|difference| difference.needs_accept);
-        all.push(Difference { words: format!("and {more} more differences"), needs_accept });
+    if let Some(more) = all.len().checked_sub(DIFFERENCES_MAX).filter(|more| *more > 0) {
+        let needs_accept = all.split_off(DIFFERENCES_MAX).iter().any(|difference| difference.needs_accept);
+        all.push(Difference { message: format!("and {more} more differences"), needs_accept });
     }
     all
 }
@@ -80,10 +80,12 @@ fn imports(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Difference>) {
     let (old_imports, new_imports) = (of(old), of(new));
     let more: Vec<&String> = new_imports.difference(&old_imports).collect();
     let fewer: Vec<&String> = old_imports.difference(&new_imports).collect();
-    for (names, phrases, than) in [(&more, &new.asks, &old.asks), (&fewer, &old.asks, &new.asks)] {
+    for (names, phrases, than) in
+        [(&more, &new.permissions, &old.permissions), (&fewer, &old.permissions, &new.permissions)]
+    {
         let Some((first, others)) = names.split_first() else { continue };
         let list = others.iter().fold((*first).clone(), |list, name| list + ", " + name);
-        let phrases: Vec<&str> = phrases.iter().filter(|words| !than.contains(words)).map(String::as_str).collect();
+        let phrases: Vec<&str> = phrases.iter().filter(|message| !than.contains(message)).map(String::as_str).collect();
         let phrases = if phrases.is_empty() { String::new() } else { format!("{} ", phrases.join(", ")) };
         let list = shown(&list);
         all.push(match std::ptr::eq(names, &more) {
@@ -131,10 +133,10 @@ fn flatten_grants(grants: &Value) -> BTreeSet<String> {
 }
 
 /// Formats an author's text as one line of limited length.
-fn shown(words: &str) -> String {
-    match printable(words, WORDS_BYTES_MAX).replace('\n', " ") {
+fn shown(message: &str) -> String {
+    match printable(message, MESSAGE_BYTES_MAX).replace('\n', " ") {
         empty if empty.is_empty() => "(none)".into(),
-        words => words,
+        message => message,
     }
 }
 

@@ -6,7 +6,7 @@ use millstream_plugins::sections::{Declarations, PackageSections};
 use serde_json::Value;
 use std::path::Path;
 
-/// The facts of a component. Texts come from its author and are made safe to print.
+/// The facts of a component. Strings come from its author and are made safe to print.
 #[derive(Clone, Debug)]
 pub struct PackageFacts {
     /// The name; empty if the component has none.
@@ -14,7 +14,7 @@ pub struct PackageFacts {
     /// The version; empty if the component has none.
     pub version: String,
     /// Other metadata: license, authors, description, language, README.
-    pub said: PackageSections,
+    pub metadata: PackageSections,
     /// The version of `millstream:plugin` that it was built for.
     pub interface: String,
     /// The world that it implements.
@@ -26,7 +26,7 @@ pub struct PackageFacts {
     /// Names of its exported interfaces.
     pub exports: Vec<String>,
     /// `imports` as phrases for people, one per kind.
-    pub asks: Vec<String>,
+    pub permissions: Vec<String>,
     /// Whether its columns were recorded when it was built; otherwise only running it shows them.
     pub is_described: bool,
     /// The columns recorded when it was built, one object for each config and input: `config`, `given` (the columns of each input; empty
@@ -45,16 +45,16 @@ impl PackageFacts {
     /// Reads the facts of a component. `shown` names it in messages. Fails if this host could not run it.
     pub fn read(component: &[u8], shown: &str) -> Result<PackageFacts> {
         let outline = Outline::read(Path::new(shown), component)?;
-        let said = PackageSections::parse(component);
+        let metadata = PackageSections::parse(component);
         let declared = Declarations::parse(component);
         Ok(PackageFacts {
-            name: said.name.clone(),
-            version: said.version.clone(),
-            said,
+            name: metadata.name.clone(),
+            version: metadata.version.clone(),
+            metadata,
             interface: outline.version().to_owned(),
             world: outline.world,
             migrates: outline.migrates,
-            asks: outline.asks_in_words().into_iter().map(String::from).collect(),
+            permissions: outline.permissions().into_iter().map(String::from).collect(),
             is_described: declared.schemas.is_some(),
             schemas: declared.schemas.unwrap_or_default(),
             config_schema: declared.config_schema,

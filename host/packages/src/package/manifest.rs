@@ -60,7 +60,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 
 /// A package ready to be pushed: manifest, config and component.
 #[derive(Clone, Debug)]
-pub struct PackedPackage {
+pub struct EncodedPackage {
     /// The manifest, as JSON.
     pub manifest: Vec<u8>,
     /// The config, as JSON.
@@ -89,9 +89,9 @@ pub struct Blob {
     pub bytes: u64,
 }
 
-impl PackedPackage {
+impl EncodedPackage {
     /// Packs a component. Fails if its name or version is not valid in a registry.
-    pub fn pack(component: Vec<u8>, facts: &PackageFacts) -> Result<PackedPackage> {
+    pub fn pack(component: Vec<u8>, facts: &PackageFacts) -> Result<EncodedPackage> {
         let wants = |error: Error| error.within("a package needs a name and a version that registries accept");
         let name: PackageName = facts.name.parse().map_err(wants)?;
         let version = package_name::version(&facts.version).map_err(wants)?;
@@ -100,7 +100,7 @@ impl PackedPackage {
         let config = Config {
             // A fixed time: the build time must not change the digest.
             created: "1970-01-01T00:00:00Z",
-            author: Some(facts.said.authors.clone()).filter(|authors| !authors.is_empty()),
+            author: Some(facts.metadata.authors.clone()).filter(|authors| !authors.is_empty()),
             architecture: "wasm",
             os: "wasip2",
             layer_digests: vec![layer.to_string()],
@@ -111,7 +111,7 @@ impl PackedPackage {
             },
         };
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;
-        let said = &facts.said;
+        let metadata = &facts.metadata;
         let title = format!("{name}-{version}.wasm");
         // Tools that write files, such as `oras pull`, read the name from the layer.
         let layer = OciDescriptor {
@@ -121,9 +121,9 @@ impl PackedPackage {
         let annotations = [
             (annotation::TITLE, title),
             (annotation::VERSION, version.to_string()),
-            (annotation::LICENSES, said.license.clone()),
-            (annotation::DESCRIPTION, said.description.clone()),
-            (annotation::AUTHORS, said.authors.clone()),
+            (annotation::LICENSES, metadata.license.clone()),
+            (annotation::DESCRIPTION, metadata.description.clone()),
+            (annotation::AUTHORS, metadata.authors.clone()),
         ];
         let annotations = annotations.into_iter().filter(|(_, text)| !text.is_empty());
         let annotations: BTreeMap<String, String> = annotations.map(|(key, text)| (key.to_owned(), text)).collect();
@@ -144,7 +144,7 @@ impl PackedPackage {
                  {PACKAGE_MANIFEST_BYTES_MAX} are allowed"
             )));
         }
-        Ok(PackedPackage { manifest, config, component })
+        Ok(EncodedPackage { manifest, config, component })
     }
 
     /// The digest of the manifest.

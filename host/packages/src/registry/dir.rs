@@ -9,7 +9,7 @@ mod layout;
 
 use super::found::{Fetched, SearchHit};
 use super::listing;
-use crate::package::manifest::{self, PackedPackage};
+use crate::package::manifest::{self, EncodedPackage};
 use built::BuiltPackage;
 use layout::OciLayout;
 use millstream_base::digest::Digest;
@@ -28,7 +28,7 @@ pub fn find(dir: &Path, wanted: &PackageRequest) -> Result<(Version, Digest)> {
         Some(layout) => layout.versions()?,
         None => {
             let built = built::named(dir, &wanted.name)?;
-            built.iter().map(|built| Ok((built.version.clone(), built.made()?.digest()))).collect::<Result<_>>()?
+            built.iter().map(|built| Ok((built.version.clone(), built.build()?.digest()))).collect::<Result<_>>()?
         }
     };
     let versions: Vec<Version> = there.iter().map(|(version, _)| version.clone()).collect();
@@ -49,7 +49,7 @@ pub fn fetch(dir: &Path, name: &PackageName, digest: &Digest) -> Result<Fetched>
     check_dir(dir)?;
     let Some(layout) = OciLayout::open(dir, name) else {
         for built in built::named(dir, name)? {
-            let PackedPackage { manifest, component, .. } = built.made()?;
+            let EncodedPackage { manifest, component, .. } = built.build()?;
             if Digest::compute(&manifest) == *digest {
                 return Ok(Fetched { manifest, component });
             }
@@ -73,12 +73,12 @@ pub fn signatures(dir: &Path, name: &PackageName, manifest: &Digest) -> Result<V
 }
 
 /// See [`super::Registry::push`].
-pub fn push(dir: &Path, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
+pub fn push(dir: &Path, name: &PackageName, version: &Version, made: &EncodedPackage) -> Result<()> {
     OciLayout::make(dir, name)?.push(version, made)
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(dir: &Path, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+pub fn attach(dir: &Path, name: &PackageName, made: &EncodedPackage, signature: &[u8]) -> Result<()> {
     let layout = OciLayout::open(dir, name);
     let layout = layout.ok_or_else(|| {
         Error::job(format!("`{name}` was not pushed to {}; only pushed packages can be signed", dir.display()))
@@ -113,7 +113,7 @@ pub fn search(dir: &Path, words: &[String]) -> Result<Vec<SearchHit>> {
             continue;
         };
         let description =
-            first.made().map(|made| listing::description(&made.manifest, first.name.as_str())).unwrap_or_default();
+            first.build().map(|made| listing::description(&made.manifest, first.name.as_str())).unwrap_or_default();
         let versions = same.iter().map(|built| built.version.clone()).collect();
         hits.extend(listing::hit(&first.name, versions, description, words));
     }

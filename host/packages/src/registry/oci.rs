@@ -4,7 +4,7 @@
 //! them, but registries are hostile. The results are checked against their digests again.
 
 mod address;
-mod ask;
+mod exchange;
 mod client;
 mod login;
 mod message;
@@ -19,9 +19,9 @@ pub use transport::choose_tls;
 
 use super::found::{self, Fetched, SearchHit};
 use super::listing;
-use crate::package::manifest::{self, PackedPackage};
-use ask::ask;
-use message::{FoundPackage, RegistryAnswer, RegistryQuestion};
+use crate::package::manifest::{self, EncodedPackage};
+use exchange::exchange;
+use message::{FoundPackage, RegistryQuestion, RegistryResponse};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name;
@@ -32,9 +32,9 @@ use semver::Version;
 pub fn find(address: &Address, wanted: &PackageRequest) -> Result<(Version, Digest)> {
     let version = wanted.version.as_ref().map(ToString::to_string);
     let question = RegistryQuestion::Find { name: wanted.name.to_string(), version };
-    match ask(address, question, &[])? {
-        (RegistryAnswer::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
-        (RegistryAnswer::Missing { versions }, _) => {
+    match exchange(address, question, &[])? {
+        (RegistryResponse::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
+        (RegistryResponse::Missing { versions }, _) => {
             let there: Vec<Version> = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
             Err(listing::missing(wanted, &there, &format_args!("oci://{address}")))
         }
@@ -45,7 +45,7 @@ pub fn find(address: &Address, wanted: &PackageRequest) -> Result<(Version, Dige
 /// See [`super::Registry::fetch`].
 pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<Fetched> {
     let question = RegistryQuestion::Fetch { name: name.to_string(), digest: digest.to_string() };
-    let (RegistryAnswer::Bytes, bytes) = ask(address, question, &[])? else { return Err(unexpected()) };
+    let (RegistryResponse::Bytes, bytes) = exchange(address, question, &[])? else { return Err(unexpected()) };
     let Ok([manifest, component]) = <[Vec<u8>; 2]>::try_from(bytes) else { return Err(unexpected()) };
     let shown = format!("`{name}` {digest} of oci://{address}");
     let layer = manifest::read(&manifest, &shown)?.layer;
@@ -59,35 +59,35 @@ pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<F
 /// See [`super::Registry::signatures`].
 pub fn signatures(address: &Address, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
     let question = RegistryQuestion::Signatures { name: name.to_string(), digest: manifest.to_string() };
-    match ask(address, question, &[])? {
-        (RegistryAnswer::Bytes, signatures) => Ok(signatures),
+    match exchange(address, question, &[])? {
+        (RegistryResponse::Bytes, signatures) => Ok(signatures),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::push`].
-pub fn push(address: &Address, name: &PackageName, version: &Version, made: &PackedPackage) -> Result<()> {
+pub fn push(address: &Address, name: &PackageName, version: &Version, made: &EncodedPackage) -> Result<()> {
     let question = RegistryQuestion::Push { name: name.to_string(), version: version.to_string() };
-    match ask(address, question, &[&made.manifest, &made.config, &made.component])? {
-        (RegistryAnswer::Bytes, _) => Ok(()),
-        (RegistryAnswer::Taken, _) => Err(found::version_exists(&format!("oci://{address} `{name}`:"), version)),
+    match exchange(address, question, &[&made.manifest, &made.config, &made.component])? {
+        (RegistryResponse::Bytes, _) => Ok(()),
+        (RegistryResponse::Taken, _) => Err(found::version_exists(&format!("oci://{address} `{name}`:"), version)),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(address: &Address, name: &PackageName, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+pub fn attach(address: &Address, name: &PackageName, made: &EncodedPackage, signature: &[u8]) -> Result<()> {
     let question = RegistryQuestion::Attach { name: name.to_string(), digest: made.digest().to_string() };
     let manifest = super::referrer::manifest(made, signature)?;
-    match ask(address, question, &[&manifest, signature])? {
-        (RegistryAnswer::Bytes, _) => Ok(()),
+    match exchange(address, question, &[&manifest, signature])? {
+        (RegistryResponse::Bytes, _) => Ok(()),
         _ => Err(unexpected()),
     }
 }
 
 /// See [`super::Registry::search`].
 pub fn search(address: &Address, words: &[String]) -> Result<Vec<SearchHit>> {
-    let (RegistryAnswer::Hits(found), _) = ask(address, RegistryQuestion::List, &[])? else {
+    let (RegistryResponse::Hits(found), _) = exchange(address, RegistryQuestion::List, &[])? else {
         return Err(unexpected());
     };
     let hit = |FoundPackage { name, versions, description }: FoundPackage| {

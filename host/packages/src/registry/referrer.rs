@@ -1,6 +1,6 @@
 //! A signature as an artifact that refers to its package, as in the OCI specification since 1.1.
 
-use crate::package::manifest::{Blob, PackedPackage};
+use crate::package::manifest::{Blob, EncodedPackage};
 use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};
 use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
 use millstream_base::digest::Digest;
@@ -12,7 +12,7 @@ const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 pub const EMPTY: &[u8] = b"{}";
 
 /// Builds the manifest of a signature of this package.
-pub fn manifest(package: &PackedPackage, signature: &[u8]) -> Result<Vec<u8>> {
+pub fn manifest(package: &EncodedPackage, signature: &[u8]) -> Result<Vec<u8>> {
     let manifest = OciImageManifest {
         media_type: Some(OCI_IMAGE_MEDIA_TYPE.into()),
         artifact_type: Some(MEDIA_TYPE.into()),

@@ -5,7 +5,7 @@
 //! all.
 
 mod file;
-mod place;
+mod location;
 
 use super::config::config_dir;
 use super::key::{PublicKey, Signer};
@@ -13,10 +13,10 @@ use super::signature::{self, Signed};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 pub use file::Trusted;
 use file::{PolicyFile, SignatureRule};
+use location::RegistryLocation;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name::PackageName;
-use place::RegistryPlace;
 use semver::Version;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -69,10 +69,10 @@ impl Policy {
 
     /// Checks whether packages of this registry (in the text form of [`crate::registry::Registry`]) may be used.
     pub fn allows(&self, registry: &str) -> Result<()> {
-        let place = RegistryPlace::parse(registry)?;
+        let registry_location = RegistryLocation::parse(registry)?;
         for file in self.files() {
             let Some(allowed) = &file.allow else { continue };
-            if !allowed.iter().any(|prefix| prefix.covers(&place)) {
+            if !allowed.iter().any(|prefix| prefix.covers(&registry_location)) {
                 let mut message = format!("the registry {registry} may not be used: {} allows ", file.shown());
                 let list = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 message.push_str(if list.is_empty() { "none" } else { &list });
@@ -113,9 +113,9 @@ impl Policy {
         }
         let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
         let signed: Vec<Signed> = signatures.iter().take(PACKAGE_SIGNATURES_MAX).filter_map(read).collect();
-        let place = RegistryPlace::parse(registry)?;
+        let registry_location = RegistryLocation::parse(registry)?;
         for file in self.files() {
-            for rule in file.registry.iter().filter(|rule| rule.at.concerns(&place)) {
+            for rule in file.registry.iter().filter(|rule| rule.at.concerns(&registry_location)) {
                 self.meets(rule, file, &signed).map_err(|error| error.within(format!("{shown} may not be used")))?;
             }
         }
@@ -189,13 +189,13 @@ impl Policy {
             _ => write!(message, "{names} have not signed it"),
         };
         for signer in missing {
-            self.why(signer, file, signed, &mut message);
+            self.explain_missing(signer, file, signed, &mut message);
         }
         Err(Error::job(message))
     }
 
     /// Adds to the message why a signer's signature is not valid.
-    fn why(&self, signer: &Signer, file: &PolicyFile, signed: &[Signed], message: &mut String) {
+    fn explain_missing(&self, signer: &Signer, file: &PolicyFile, signed: &[Signed], message: &mut String) {
         let keys = self.keys(file, signer);
         let _ = match signed.iter().find(|signed| signed.signer == *signer) {
             _ if keys.is_empty() => {

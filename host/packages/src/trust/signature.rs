@@ -71,7 +71,7 @@ pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Dige
     holds.then_some(Signed { signer: written.signer, key: written.key })
 }
 
-/// The signed text. No field has a line break, so no two signed texts have the same bytes.
+/// The signed text. No field has a line break, so no two signed strings have the same bytes.
 fn message(signer: &Signer, key: &PublicKey, name: &PackageName, version: &Version, manifest: &Digest) -> Vec<u8> {
     format!("millstream signature of a package, version 1\n{signer}\n{key}\n{name}\n{version}\n{manifest}\n")
         .into_bytes()

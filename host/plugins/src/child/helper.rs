@@ -22,7 +22,7 @@ pub struct HelperEnd {
 ///
 /// # Errors
 /// It could not be started, took too long (`TimedOut`), or wrote too much.
-pub fn ask(
+pub fn run_helper(
     program: &str,
     arguments: &[&str],
     input: &[u8],
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, ms: u64) -> io::Result<HelperEnd> {
-        ask("sh", &["-c", script], b"question\n", 1 << 10, Duration::from_millis(ms))
+        run_helper("sh", &["-c", script], b"question\n", 1 << 10, Duration::from_millis(ms))
     }
 
     #[test]
@@ -86,7 +86,7 @@ mod tests {
         let ended = shell("read line; echo \"$line?\"", 30_000).unwrap();
         assert_eq!((ended.output.as_slice(), ended.succeeded), (&b"question?\n"[..], true));
         assert!(!shell("exit 3", 30_000).unwrap().succeeded);
-        assert!(ask("there-is-no-such-program", &[], b"", 1, Duration::from_secs(1)).is_err());
+        assert!(run_helper("there-is-no-such-program", &[], b"", 1, Duration::from_secs(1)).is_err());
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_that_never_stops_writing_is_ended() {
-        let refused = shell("yes", 30_000).unwrap_err();
-        assert_eq!(refused.to_string(), "replied with more than 1 KiB");
+        let shell_error = shell("yes", 30_000).unwrap_err();
+        assert_eq!(shell_error.to_string(), "replied with more than 1 KiB");
     }
 }

@@ -21,7 +21,7 @@ pub fn take_on(limits: &Limits) -> io::Result<()> {
     let processor_seconds = seconds.saturating_add(1).saturating_mul(cores);
     set(libc::RLIMIT_DATA, memory_bytes_max)?;
     set(libc::RLIMIT_CPU, processor_seconds)?;
-    // No story of a crash, and no file.
+    // No crash report, and no core file.
     set(libc::RLIMIT_CORE, 0)?;
     set(libc::RLIMIT_FSIZE, 0)?;
     set(libc::RLIMIT_NOFILE, files_max)?;

@@ -138,12 +138,12 @@ impl CallCosts {
     }
 
     /// Counts an instance created for the call.
-    pub fn instance_made(&mut self) {
+    pub fn count_instance(&mut self) {
         self.costs.instances = self.costs.instances.saturating_add(1);
     }
 
     /// Counts the time until the component returned, including the time of imports that it called.
-    pub fn left_guest(&mut self, took: Duration, guest: &Guest) {
+    pub fn add_guest_time(&mut self, took: Duration, guest: &Guest) {
         self.costs.guest_ns = nanoseconds(took.saturating_sub(guest.time_in_imports));
         self.costs.memory_bytes_max = guest.memory.now;
         self.costs.log_lines_dropped = guest.log_lines_dropped;
@@ -176,14 +176,14 @@ impl CallCosts {
         let Some(began) = self.began.take() else { return };
         match result {
             Ok(_) => (costs.rows_out, costs.bytes_out) = (rows, bytes),
-            Err(failure) => failure.trap.into_iter().for_each(|trap| costs.count_traps(trap.word(), 1)),
+            Err(failure) => failure.trap.into_iter().for_each(|trap| costs.count_traps(trap.keyword(), 1)),
         }
         costs.calls = 1;
         let took = began.start.elapsed();
         let cpu = if took < SHORT { took } else { thread_cpu_time().saturating_sub(began.cpu) };
         costs.cpu_ns = nanoseconds(cpu);
         costs.host_ns = nanoseconds(took).saturating_sub(costs.guest_ns);
-        let failed = result.as_ref().err().map(|failure| failure.trap.map_or("error", Trap::word));
+        let failed = result.as_ref().err().map(|failure| failure.trap.map_or("error", Trap::keyword));
         calls::note(NotedCall { began: began.start, took, rows_in: costs.rows_in, rows_out: costs.rows_out, failed });
         self.account.lock().add(&costs);
     }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn what_was_not_begun_costs_nothing() {
         let mut bill = CallCosts::default();
-        bill.instance_made();
+        bill.count_instance();
         bill.ended(&failure(Some(Trap::Memory)));
         assert_eq!(bill.account.costs(), Costs::default());
     }

@@ -86,9 +86,12 @@ impl Allowance {
     pub fn too_many_bytes(&self) -> (String, &'static str) {
         if self.bytes_max == self.limits.output_bytes_max {
             let advice = "Raise `limits.output` of the stage, or make batches smaller.";
-            return (format!("it returned more than its output limit of {}", units::in_words(self.bytes_max)), advice);
+            return (
+                format!("it returned more than its output limit of {}", units::format_bytes(self.bytes_max)),
+                advice,
+            );
         }
-        (format!("it returned more than {}", self.by_expansion(&units::in_words(self.bytes_max))), EXPANSION)
+        (format!("it returned more than {}", self.by_expansion(&units::format_bytes(self.bytes_max))), EXPANSION)
     }
 
     fn by_expansion(&self, allowed: &str) -> String {

@@ -67,8 +67,8 @@ fn bits(kind: &DataType) -> Result<u64, String> {
 pub fn shared_bytes(column: &ArrayRef) -> u64 {
     // The lowest quarter of each view is its length.
     let lengths = |views: &[u128]| views.iter().fold(0, |sum: u64, view| sum.saturating_add(u64::from(*view as u32)));
-    if let Some(texts) = column.as_string_view_opt() {
-        return lengths(texts.views());
+    if let Some(strings) = column.as_string_view_opt() {
+        return lengths(strings.views());
     }
     if let Some(bytes) = column.as_binary_view_opt() {
         return lengths(bytes.views());

@@ -40,7 +40,7 @@ pub struct Attempts {
     /// Which columns of keys are written out.
     key: Arc<WrittenOut>,
     counters: Counters,
-    asks_others: bool,
+    makes_calls: bool,
 }
 
 impl Attempts {
@@ -53,7 +53,7 @@ impl Attempts {
             Some(_) => description.written.key.clone(),
             None => WrittenOut::of_named(&stage.key),
         };
-        let asks_others = stage.grant.http.is_some() || !stage.grant.tcp.is_empty();
+        let makes_calls = stage.grant.http.is_some() || !stage.grant.tcp.is_empty();
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
@@ -68,7 +68,7 @@ impl Attempts {
             written: description.written.clone(),
             key: Arc::new(key),
             counters: Counters::default(),
-            asks_others,
+            makes_calls,
         }
     }
 
@@ -83,8 +83,8 @@ impl Attempts {
     }
 
     /// Whether the plugin may send requests to other systems, which must not be repeated unnecessarily.
-    pub fn asks_others(&self) -> bool {
-        self.asks_others
+    pub fn makes_calls(&self) -> bool {
+        self.makes_calls
     }
 
     /// World `transform`.
@@ -143,7 +143,7 @@ impl Attempts {
         let (count, limits) = (groups.keys.num_rows(), &self.instances.callee.limits);
         let kept = lift::bits("kept", count, updated.kept)?;
         let promised = ExpectedBatch { counts: Some(&kept), ..self.states("the new states", count) };
-        let states = self.lifted(given, promised, updated.states)?;
+        let states = self.lift_batch(given, promised, updated.states)?;
         check_states(&states, limits)?;
         Ok(Updated {
             states,
@@ -210,7 +210,7 @@ impl Attempts {
         let given = InputSize::measure([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
-        let checked = self.lifted(given, self.states("the accumulators", rows.num_rows()), made);
+        let checked = self.lift_batch(given, self.states("the accumulators", rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -243,12 +243,12 @@ impl Attempts {
     pub fn inverse(
         &mut self,
         context: CallContext,
-        whole: &RecordBatch,
+        all_rows: &RecordBatch,
         part: &RecordBatch,
     ) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let inverse = &self.aggregate(&loaded, "inverse")?.inverse;
-        self.pair(context, inverse, (whole, part), "the accumulators left", false)
+        self.pair(context, inverse, (all_rows, part), "the accumulators left", false)
     }
 
     /// A call with pairs: of keys and accumulators, which makes rows (`is_last`), or of two accumulators, which makes others.
@@ -271,7 +271,7 @@ impl Attempts {
         self.instances.bill.returns(&made);
         let rows = right.num_rows();
         let promised = if is_last { self.output(what, Some(rows)) } else { self.states(what, rows) };
-        let checked = self.lifted(given, promised, made);
+        let checked = self.lift_batch(given, promised, made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -279,7 +279,7 @@ impl Attempts {
     /// guest nothing.
     fn rows(&self, given: InputSize, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
         Allowance::new(self.instances.callee.limits, given).check_rows(raw.rows)?;
-        self.lifted(given, self.output("the rows", None), raw)
+        self.lift_batch(given, self.output("the rows", None), raw)
     }
 
     fn output<'a>(&'a self, what: &'a str, rows: Option<usize>) -> ExpectedBatch<'a> {
@@ -290,7 +290,12 @@ impl Attempts {
         ExpectedBatch { what, schema: &self.state, written: &self.written.state, rows: Some(rows), counts: None }
     }
 
-    fn lifted(&self, given: InputSize, promised: ExpectedBatch<'_>, raw: BatchOut) -> Result<RecordBatch, OutputFault> {
+    fn lift_batch(
+        &self,
+        given: InputSize,
+        promised: ExpectedBatch<'_>,
+        raw: BatchOut,
+    ) -> Result<RecordBatch, OutputFault> {
         let batch = lift::batch(promised, raw)?;
         Allowance::new(self.instances.callee.limits, given).check_shared(&batch)?;
         Ok(batch)
@@ -312,15 +317,15 @@ impl Attempts {
 
     fn lower_batch(&mut self, batch: &RecordBatch, written: &WrittenOut) -> Result<Lowered, CallFailure> {
         self.instances.bill.begin();
-        let to_error = |message| Error::bug(format!("{}: {message}", self.instances.callee.identity.who()));
-        let lowered = Lowered::new(batch, written).map_err(|message| CallFailure::other(to_error(message)))?;
+        let to_error = |message| Error::bug(format!("{}: {message}", self.instances.callee.identity.description()));
+        let lowered = Lowered::new(batch, written).map_err(|message| CallFailure::from_error(to_error(message)))?;
         self.instances.bill.passes(&lowered);
         Ok(lowered)
     }
 
     fn wrong_world(&self, function: &str) -> CallFailure {
-        let (who, world) = (self.instances.callee.identity.who(), self.loaded.calls.world());
-        CallFailure::other(Error::bug(format!("{who} implements world `{world}`, which has no `{function}`")))
+        let (who, world) = (self.instances.callee.identity.description(), self.loaded.calls.world());
+        CallFailure::from_error(Error::bug(format!("{who} implements world `{world}`, which has no `{function}`")))
     }
 }
 

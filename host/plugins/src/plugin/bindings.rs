@@ -352,4 +352,4 @@ pub type CommitArgs = (u64,);
 /// Arguments of `cogroup`.
 pub type CogroupArgs<'a> = (Context<'a>, WitCogroups<'a>);
 /// The result type of every function.
-pub type Returned<T> = (Result<T, GuestError>,);
+pub type GuestResult<T> = (Result<T, GuestError>,);

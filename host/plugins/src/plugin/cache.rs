@@ -30,10 +30,10 @@ pub type DigestBytes = [u8; 32];
 /// `millstream build` compiled to describe a plugin is found when the plugin is used.
 pub fn code_digest(component: &[u8]) -> DigestBytes {
     // What cannot be parsed cannot be compiled either; its rejection is stored under this name.
-    without_words(component).unwrap_or_else(|_| Sha256::digest(component).into())
+    without_custom_sections(component).unwrap_or_else(|_| Sha256::digest(component).into())
 }
 
-fn without_words(component: &[u8]) -> wasmparser::Result<DigestBytes> {
+fn without_custom_sections(component: &[u8]) -> wasmparser::Result<DigestBytes> {
     let mut digest = Sha256::new();
     let mut reader = BinaryReader::new(component, 0);
     digest.update(reader.read_bytes(8)?);
@@ -50,13 +50,13 @@ fn without_words(component: &[u8]) -> wasmparser::Result<DigestBytes> {
 }
 
 /// Age at which foreign files in the directory are deleted: leftovers of a process that was killed while writing.
-const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
+const LEFTOVER_AGE_MIN: Duration = Duration::from_secs(3_600);
 
 /// The purpose of an authentication code, so that none is valid for anything else.
 #[derive(Clone, Copy)]
 enum CacheFileKind {
     Code,
-    Refusal,
+    Failure,
     Functions,
 }
 
@@ -65,7 +65,7 @@ impl CacheFileKind {
     fn extension(self) -> &'static str {
         match self {
             CacheFileKind::Code => "code",
-            CacheFileKind::Refusal => "refused",
+            CacheFileKind::Failure => "refused",
             CacheFileKind::Functions => "functions",
         }
     }
@@ -73,7 +73,7 @@ impl CacheFileKind {
     /// Maximum files that are kept.
     fn files_max(self) -> usize {
         match self {
-            CacheFileKind::Code | CacheFileKind::Refusal => COMPILED_FILES_MAX,
+            CacheFileKind::Code | CacheFileKind::Failure => COMPILED_FILES_MAX,
             CacheFileKind::Functions => FUNCTIONS_FILES_MAX,
         }
     }
@@ -83,10 +83,10 @@ impl CacheFileKind {
 const PREFIX_CHARS: usize = 16;
 
 /// The environment variable with the directory of compiled code and of its key.
-const PLACE: &str = "MILLSTREAM_CACHE";
+const CACHE_VARIABLE: &str = "MILLSTREAM_CACHE";
 
 /// The process that holds it compiles; others wait.
-pub struct Turn(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
+pub struct CompileLock(#[expect(dead_code, reason = "the lock goes with the file")] Option<File>);
 
 /// The directory of compiled code.
 pub struct Cache {
@@ -97,27 +97,31 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache in the directory that [`PLACE`] names, or else the user's. `None` if none can be trusted, which is logged.
+    /// Opens the cache in the directory that [`CACHE_VARIABLE`] names, or else the user's. `None` if none can be trusted, which is logged.
     pub fn of_user() -> Option<Cache> {
         let untrusted = |dir: &Path, e: &io::Error| {
             tracing::warn!("compiled plugins are not cached in {}: {e}", dir.display());
         };
-        if let Some(place) = std::env::var_os(PLACE).filter(|place| !place.is_empty()).map(PathBuf::from) {
+        if let Some(given_path) =
+            std::env::var_os(CACHE_VARIABLE).filter(|given_path| !given_path.is_empty()).map(PathBuf::from)
+        {
             // Its key is inside: naming a directory means trusting all of it.
-            let opened = match place.is_absolute() {
-                true => {
-                    private::dir(&place).and_then(|()| Cache::open(&place.join("compiled"), &place.join("cache.key")))
-                }
-                false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{PLACE} must be an absolute path"))),
+            let opened = match given_path.is_absolute() {
+                true => private::dir(&given_path)
+                    .and_then(|()| Cache::open(&given_path.join("compiled"), &given_path.join("cache.key"))),
+                false => Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("{CACHE_VARIABLE} must be an absolute path"),
+                )),
             };
-            return opened.inspect_err(|e| untrusted(&place, e)).ok();
+            return opened.inspect_err(|e| untrusted(&given_path, e)).ok();
         }
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = |xdg, of_home: &str| absolute(xdg).or_else(|| absolute("HOME").map(|home| home.join(of_home)));
         let bases = base("XDG_CACHE_HOME", ".cache").zip(base("XDG_STATE_HOME", ".local/state"));
         let Some((cache, state)) = bases else {
             tracing::warn!(
-                "compiled plugins are not cached: HOME is not set, nor {PLACE}, nor both XDG_CACHE_HOME and XDG_STATE_HOME"
+                "compiled plugins are not cached: HOME is not set, nor {CACHE_VARIABLE}, nor both XDG_CACHE_HOME and XDG_STATE_HOME"
             );
             return None;
         };
@@ -167,18 +171,18 @@ impl Cache {
 
     /// Waits until no other process compiles this name, for at most `longest`: what takes minutes is done once per machine. If this cannot be
     /// determined, each process compiles.
-    pub fn turn(&self, name: &str, longest: Duration) -> Turn {
+    pub fn lock_entry(&self, name: &str, longest: Duration) -> CompileLock {
         const LOOK_EVERY: Duration = Duration::from_millis(20);
         let path = self.dir.join(format!("{}-{name}.lock", self.prefix));
-        let Ok(file) = private::open_or_create(&path) else { return Turn(None) };
+        let Ok(file) = private::open_or_create(&path) else { return CompileLock(None) };
         let until = Instant::now().checked_add(longest);
         loop {
             match file.try_lock() {
-                Ok(()) => return Turn(Some(file)),
+                Ok(()) => return CompileLock(Some(file)),
                 Err(TryLockError::WouldBlock) if until.is_none_or(|until| Instant::now() < until) => {
                     std::thread::sleep(LOOK_EVERY);
                 }
-                Err(_) => return Turn(None),
+                Err(_) => return CompileLock(None),
             }
         }
     }
@@ -254,7 +258,7 @@ impl Cache {
 
     /// Removes the files beyond the limit that were not used for longest. Others may do the same at the same time.
     fn prune(&self) -> io::Result<()> {
-        for purpose in [CacheFileKind::Code, CacheFileKind::Refusal, CacheFileKind::Functions] {
+        for purpose in [CacheFileKind::Code, CacheFileKind::Failure, CacheFileKind::Functions] {
             let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
             files.sort_by_key(|file| Reverse(file.modified));
             let mut bytes: u64 = 0;
@@ -270,7 +274,7 @@ impl Cache {
         let kept = ["code", "refused", "functions", "mac"];
         let foreign = |path: &Path| !path.extension().and_then(|e| e.to_str()).is_some_and(|e| kept.contains(&e));
         for CachedFile { modified, path, .. } in self.files(foreign)? {
-            if modified.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {
+            if modified.elapsed().is_ok_and(|age| age > LEFTOVER_AGE_MIN) {
                 remove(&path)?;
             }
         }

@@ -95,7 +95,7 @@ impl Caller {
 
     fn process_now(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
-        match self.located(rows.num_rows(), |attempts| attempts.process(context, rows)) {
+        match self.call_located(rows.num_rows(), |attempts| attempts.process(context, rows)) {
             Ok(mut processed) => {
                 self.in_order(&mut processed.rejections);
                 Ok(processed)
@@ -105,7 +105,7 @@ impl Caller {
                     attempts.process(context, &rows.slice(range.start, range.len())).map(drop)
                 };
                 let failure = self.with_culprit(failure, rows, named);
-                let known = self.blamed(failure, rows.num_rows())?;
+                let known = self.to_row_failure(failure, rows.num_rows())?;
                 reject::process(&mut Trials::new(&mut self.attempts), known, context, rows, &self.schemas)
             }
         }
@@ -146,7 +146,7 @@ impl Caller {
     }
 
     fn update_once(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
-        match self.located(groups.rows.num_rows(), |attempts| attempts.update(context, groups)) {
+        match self.call_located(groups.rows.num_rows(), |attempts| attempts.update(context, groups)) {
             Ok(mut updated) => {
                 self.in_order(&mut updated.rejections);
                 Ok(updated)
@@ -158,11 +158,11 @@ impl Caller {
                         &mut self.attempts,
                         failure,
                         ("key", groups.keys.num_rows()),
-                        |attempts, range| attempts.update(context, &groups.whole(range)).map(drop),
-                        |key| culprit::row_in_words(&groups.keys, key),
+                        |attempts, range| attempts.update(context, &groups.subset(range)).map(drop),
+                        |key| culprit::describe_row(&groups.keys, key),
                     ),
                 };
-                let known = self.blamed(failure, groups.rows.num_rows())?;
+                let known = self.to_row_failure(failure, groups.rows.num_rows())?;
                 reject::update(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
             }
         }
@@ -184,13 +184,13 @@ impl Caller {
         });
         let groups = &Cogroups { keys: groups.keys.clone(), inputs: inputs.collect::<Result<_>>()? };
         let rows = groups.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
-        match self.located(rows, |attempts| attempts.cogroup(context, groups)) {
+        match self.call_located(rows, |attempts| attempts.cogroup(context, groups)) {
             Ok(mut cogrouped) => {
-                cogrouped.rejections.iter_mut().for_each(|refused| self.in_order(refused));
+                cogrouped.rejections.iter_mut().for_each(|rejected| self.in_order(rejected));
                 Ok(cogrouped)
             }
             Err(failure) => {
-                let known = self.blamed(failure, rows)?;
+                let known = self.to_row_failure(failure, rows)?;
                 reject::cogroup(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
             }
         }
@@ -198,28 +198,28 @@ impl Caller {
 
     /// World `aggregate`: finds rows for which no accumulator can be built, if a failing call rejects rows. Call [`Caller::lift`] with the
     /// other rows.
-    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
+    pub fn find_rejected(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         let mut all = Vec::new();
         for slice in RowBytes::measure([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
-            let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
-            let placed = |refusal: RejectedRow| RejectedRow { row: refusal.row + slice.start as u32, ..refusal };
-            all.extend(refused.into_iter().map(placed));
+            let rejected = self.find_rejected_in_slice(context, &rows.slice(slice.start, slice.len()))?;
+            let placed = |rejection: RejectedRow| RejectedRow { row: rejection.row + slice.start as u32, ..rejection };
+            all.extend(rejected.into_iter().map(placed));
         }
         Ok(all)
     }
 
-    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
+    fn find_rejected_in_slice(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<RejectedRow>> {
         // Its counts and log lines are repeated when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
         self.attempts.instances.set_quiet(true);
-        let refused = match self.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
+        let rejected = match self.call_located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
             Ok(_) => Ok(Vec::new()),
-            Err(failure) => self.blamed(failure, rows.num_rows()).and_then(|known| {
-                reject::refused(
+            Err(failure) => self.to_row_failure(failure, rows.num_rows()).and_then(|known| {
+                reject::find_rejected(
                     &mut Trials::new(&mut self.attempts),
                     known,
                     |attempts, range| attempts.lift(context, &rows.slice(range.start, range.len())).map(drop),
@@ -229,14 +229,14 @@ impl Caller {
         };
         self.attempts.instances.set_quiet(false);
         self.attempts.count_for(counters);
-        refused
+        rejected
     }
 
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         self.row_by_row([rows], |own, [rows]| {
-            match own.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
+            match own.call_located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
                 Ok(accumulators) => Ok(accumulators),
                 // Too many rows together are no reason to stop.
                 Err(failure) => {
@@ -245,7 +245,7 @@ impl Caller {
                     };
                     let failure = own.with_culprit(failure, rows, lifted);
                     let error = failure.error.clone();
-                    let known = own.blamed(failure, rows.num_rows())?;
+                    let known = own.to_row_failure(failure, rows.num_rows())?;
                     reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
                 }
             }
@@ -255,7 +255,7 @@ impl Caller {
     /// World `aggregate`: combines accumulators pair by pair. A failure blames no row.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
         self.row_by_row([left, right], |own, [left, right]| {
-            Ok(own.attempts.located(|attempts| attempts.combine(context, left, right))?)
+            Ok(own.attempts.call_located(|attempts| attempts.combine(context, left, right))?)
         })
     }
 
@@ -267,14 +267,14 @@ impl Caller {
         accumulators: &RecordBatch,
     ) -> Result<RecordBatch> {
         self.row_by_row([keys, accumulators], |own, [keys, accumulators]| {
-            Ok(own.attempts.located(|attempts| attempts.lower(context, keys, accumulators))?)
+            Ok(own.attempts.call_located(|attempts| attempts.lower(context, keys, accumulators))?)
         })
     }
 
     /// World `aggregate`: removes accumulators, pair by pair. A failure blames no row.
-    pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.row_by_row([whole, part], |own, [whole, part]| {
-            Ok(own.attempts.located(|attempts| attempts.inverse(context, whole, part))?)
+    pub fn inverse(&mut self, context: CallContext, all_rows: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
+        self.row_by_row([all_rows, part], |own, [all_rows, part]| {
+            Ok(own.attempts.call_located(|attempts| attempts.inverse(context, all_rows, part))?)
         })
     }
 
@@ -300,14 +300,14 @@ impl Caller {
 
     /// Makes a call. If it took too long and its failure is final, calls once more to find the source line. A call on a single row is final:
     /// the message about a rejected row must not depend on the other rows of its call.
-    fn located<T>(
+    fn call_located<T>(
         &mut self,
         rows: usize,
         call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         match self.on_error {
             OnError::Reject if rows > 1 => call(&mut self.attempts),
-            _ => self.attempts.located(call),
+            _ => self.attempts.call_located(call),
         }
     }
 
@@ -321,21 +321,21 @@ impl Caller {
         match self.on_error {
             OnError::Reject => failure,
             OnError::Fail => {
-                let shown = |row| culprit::row_in_words(rows, row);
+                let shown = |row| culprit::describe_row(rows, row);
                 culprit::named(&mut self.attempts, failure, ("row", rows.num_rows()), call, shown)
             }
         }
     }
 
     /// Sorts rejected rows by row, because a search may find them in any order.
-    fn in_order(&self, refused: &mut [RejectedRow]) {
+    fn in_order(&self, rejected: &mut [RejectedRow]) {
         if self.on_error == OnError::Reject {
-            refused.sort_by_key(|refusal| refusal.row);
+            rejected.sort_by_key(|rejection| rejection.row);
         }
     }
 
-    /// The story of a failed call that some of its rows are to blame for. An error where nothing is to be rejected.
-    fn blamed(&self, failure: CallFailure, rows: usize) -> Result<RowFailure> {
+    /// Converts the failure of a call that some of its rows caused. Returns its error if no row is to be rejected.
+    fn to_row_failure(&self, failure: CallFailure, rows: usize) -> Result<RowFailure> {
         if self.on_error == OnError::Fail || failure.trap.is_none() || rows == 0 {
             return Err(failure.error);
         }

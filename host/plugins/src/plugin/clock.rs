@@ -2,7 +2,7 @@
 //! ticks of this clock, not of the system's. A process that was stopped and continued by signals thus finds its calls with their remaining
 //! time.
 
-use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
+use crate::limits::{PLUGIN_CLOCK_GAP_MS_MAX, PLUGIN_CLOCK_PATIENCE_MS};
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +16,7 @@ use wasmtime::Engine;
 const TICK: Duration = Duration::from_millis(5);
 
 /// Number of ticks between checks whether a call is still wanted, if there is such a check: 50 ms.
-pub const ASK_EVERY: u64 = 10;
+pub const POLL_EVERY: u64 = 10;
 
 /// The progress of an engine's clock.
 pub struct EpochClock {
@@ -67,7 +67,7 @@ impl EpochClock {
 
     /// Ticks once per elapsed interval: sleeps take longer than requested, and small errors would add up.
     fn catch_up(&self, tick: &mut impl FnMut() -> Option<()>) -> Option<()> {
-        let (ticks, moved_us) = passed(self.moved_us.load(Relaxed), micros(self.began.elapsed()));
+        let (ticks, moved_us) = ticks_between(self.moved_us.load(Relaxed), micros(self.began.elapsed()));
         for _ in 0..ticks {
             tick()?;
             self.ticks.fetch_add(1, Relaxed);
@@ -108,22 +108,22 @@ impl EpochClock {
     }
 
     fn is_moving(&self) -> bool {
-        let silence_us = micros(self.began.elapsed()).saturating_sub(self.moved_us.load(Relaxed));
-        silence_us <= PLUGIN_CLOCK_SILENCE_MS_MAX * 1000
+        let stopped_us = micros(self.began.elapsed()).saturating_sub(self.moved_us.load(Relaxed));
+        stopped_us <= PLUGIN_CLOCK_GAP_MS_MAX * 1000
     }
 
     /// A clock that stopped this long ago.
     #[cfg(test)]
-    pub fn standing_still(silence: Duration) -> EpochClock {
-        EpochClock { began: Instant::now().checked_sub(silence).unwrap(), ..EpochClock::new() }
+    pub fn stopped(gap: Duration) -> EpochClock {
+        EpochClock { began: Instant::now().checked_sub(gap).unwrap(), ..EpochClock::new() }
     }
 }
 
 /// Returns the number of ticks between two times, and the time up to which they count. A gap in which the process cannot have run is one
 /// tick.
-fn passed(moved_us: u64, now_us: u64) -> (u64, u64) {
+fn ticks_between(moved_us: u64, now_us: u64) -> (u64, u64) {
     let (gap_us, tick_us) = (now_us.saturating_sub(moved_us), micros(TICK));
-    if gap_us > PLUGIN_CLOCK_SILENCE_MS_MAX * 1000 {
+    if gap_us > PLUGIN_CLOCK_GAP_MS_MAX * 1000 {
         return (1, now_us);
     }
     let ticks = gap_us / tick_us;
@@ -155,18 +155,18 @@ mod tests {
 
     #[test]
     fn ticks_follow_the_time_but_not_through_a_standstill() {
-        assert_eq!(passed(0, TICK_US - 1), (0, 0));
-        assert_eq!(passed(0, TICK_US + 70), (1, TICK_US), "what is over counts for the next tick");
-        assert_eq!(passed(TICK_US, 4 * TICK_US), (3, 4 * TICK_US));
-        let silence_us = PLUGIN_CLOCK_SILENCE_MS_MAX * 1000;
-        assert_eq!(passed(7, 7 + silence_us).0, silence_us / TICK_US);
-        assert_eq!(passed(7, 8 + silence_us), (1, 8 + silence_us));
-        assert_eq!(passed(9, 7), (0, 9));
+        assert_eq!(ticks_between(0, TICK_US - 1), (0, 0));
+        assert_eq!(ticks_between(0, TICK_US + 70), (1, TICK_US), "what is over counts for the next tick");
+        assert_eq!(ticks_between(TICK_US, 4 * TICK_US), (3, 4 * TICK_US));
+        let stopped_us = PLUGIN_CLOCK_GAP_MS_MAX * 1000;
+        assert_eq!(ticks_between(7, 7 + stopped_us).0, stopped_us / TICK_US);
+        assert_eq!(ticks_between(7, 8 + stopped_us), (1, 8 + stopped_us));
+        assert_eq!(ticks_between(9, 7), (0, 9));
     }
 
     #[test]
     fn a_clock_that_stands_still_is_an_error_that_says_so() {
-        let error = EpochClock::standing_still(Duration::from_secs(60)).check().unwrap_err();
+        let error = EpochClock::stopped(Duration::from_secs(60)).check().unwrap_err();
         assert_eq!(error.kind, Kind::Environment);
         assert!(error.message.contains("the timer for plugin time limits does not run"), "{error}");
         assert!(EpochClock::new().check().is_ok());
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_on_is_waited_for_and_a_panic_does_not_stop_it() {
-        let clock = Arc::new(EpochClock::standing_still(Duration::from_secs(60)));
+        let clock = Arc::new(EpochClock::stopped(Duration::from_secs(60)));
         let moving = clock.clone();
         let mut calls = 0;
         let thread = thread::spawn(move || {

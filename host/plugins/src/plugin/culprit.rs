@@ -25,7 +25,7 @@ pub fn named(
     shown: impl Fn(usize) -> String,
 ) -> CallFailure {
     let looks = matches!(failure.trap, Some(Trap::Trap | Trap::Error | Trap::Invalid | Trap::Stack));
-    if !looks || parts == 0 || attempts.asks_others() {
+    if !looks || parts == 0 || attempts.makes_calls() {
         return failure;
     }
     // These calls count nothing, and do not repeat log lines.
@@ -58,7 +58,7 @@ fn first(parts: usize, mut call: impl FnMut(Range<usize>) -> Result<(), CallFail
 }
 
 /// Formats a row: `user = ann, amount = -3`.
-pub fn row_in_words(rows: &RecordBatch, row: usize) -> String {
+pub fn describe_row(rows: &RecordBatch, row: usize) -> String {
     let schema = rows.schema();
     let value = |(name, column): (&String, &ArrayRef)| {
         let value = array_value_to_string(column.as_ref(), row).unwrap_or_default();
@@ -78,7 +78,7 @@ mod tests {
     use millstream_base::error::Error;
 
     fn failing() -> CallFailure {
-        CallFailure { trap: Some(Trap::Trap), ..CallFailure::other(Error::plugin("it failed")) }
+        CallFailure { trap: Some(Trap::Trap), ..CallFailure::from_error(Error::plugin("it failed")) }
     }
 
     #[test]
@@ -100,6 +100,6 @@ mod tests {
     #[test]
     fn what_does_not_fail_alone_is_not_named() {
         assert_eq!(first(8, |range| if range.len() > 3 { Err(failing()) } else { Ok(()) }), None);
-        assert_eq!(first(8, |_| Err(CallFailure::other(Error::plugin("no machine")))), None);
+        assert_eq!(first(8, |_| Err(CallFailure::from_error(Error::plugin("no machine")))), None);
     }
 }

@@ -57,12 +57,12 @@ impl Deadline {
     }
 
     /// A wait that took too long.
-    pub fn missed(&self) -> Stopped {
-        let words = match self.end {
+    pub fn time_exceeded(&self) -> Stopped {
+        let message = match self.end {
             Some(_) => format!("it ran longer than its time limit of {:?}, waiting for a response", self.time_max),
             None => format!("it waited {PLUGIN_WAIT_MS_MAX} ms for a response"),
         };
         let advice = "Raise `limits.time` of the stage, or fix the plugin if it waits endlessly.";
-        Stopped { trap: Trap::Time, words, advice }
+        Stopped { trap: Trap::Time, message, advice }
     }
 }

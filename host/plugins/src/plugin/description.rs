@@ -50,7 +50,7 @@ impl WrittenOut {
     }
 
     /// Whether the column at this index is passed as text.
-    pub fn has(&self, place: usize) -> bool {
-        self.0.get(place).copied().unwrap_or(false)
+    pub fn has(&self, index: usize) -> bool {
+        self.0.get(index).copied().unwrap_or(false)
     }
 }

@@ -10,7 +10,7 @@ use super::trap::Trap;
 pub use cause::is_of_plugin;
 
 use super::guest::Guest;
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use cause::cause;
 use frames::frames;
 use millstream_base::error::{Error, Kind};
@@ -45,14 +45,14 @@ pub enum OutputFault {
 }
 
 impl From<String> for OutputFault {
-    fn from(words: String) -> OutputFault {
-        OutputFault::Invalid(words)
+    fn from(reason: String) -> OutputFault {
+        OutputFault::Invalid(reason)
     }
 }
 
 impl From<(String, &'static str)> for OutputFault {
-    fn from((words, advice): (String, &'static str)) -> OutputFault {
-        OutputFault::TooMuch(words, advice)
+    fn from((reason, advice): (String, &'static str)) -> OutputFault {
+        OutputFault::TooMuch(reason, advice)
     }
 }
 
@@ -64,19 +64,20 @@ impl From<CallFailure> for Error {
 
 impl CallFailure {
     /// A failure that is not the plugin's.
-    pub fn other(error: Error) -> CallFailure {
+    pub fn from_error(error: Error) -> CallFailure {
         CallFailure { trap: None, reason: error.message.clone(), backtrace: None, error, frames_at: 0..0 }
     }
 
     /// The failure of a call that wasmtime ended.
-    pub fn trapped(
+    pub fn from_trap(
         identity: &CallIdentity,
         limits: &PluginLimits,
         guest: &Guest,
         error: &wasmtime::Error,
     ) -> CallFailure {
         let (trap, what, advice) = cause(limits, guest, error);
-        let mut message = format!("{} failed {}: {}", identity.who(), identity.when(guest.batch), in_one_line(&what));
+        let mut message =
+            format!("{} failed {}: {}", identity.description(), identity.batch_text(guest.batch), in_one_line(&what));
         let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
         if lines.peek().is_some() {
             message.push_str("\n  its last output:");
@@ -96,7 +97,7 @@ impl CallFailure {
             };
             let _ = write!(message, "\n  The call had {rows} rows. {before}");
         }
-        let advice = advice.replace("of the stage", &format!("of the {}", identity.role.word()));
+        let advice = advice.replace("of the stage", &format!("of the {}", identity.role.keyword()));
         let _ = write!(message, "\n  {advice}");
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));
@@ -111,12 +112,12 @@ impl CallFailure {
 
     /// Replaces the call stack with these lines; `head` introduces them.
     pub fn with_calls(mut self, head: &str, calls: &str, limits: &PluginLimits) -> CallFailure {
-        let mut told = format!("\n  {head}");
-        indent(&mut told, calls);
+        let mut text = format!("\n  {head}");
+        indent(&mut text, calls);
         let message = &mut self.error.message;
         if message.get(self.frames_at.clone()).is_some() {
-            message.replace_range(self.frames_at.clone(), &told);
-            self.frames_at.end = self.frames_at.start + told.len();
+            message.replace_range(self.frames_at.clone(), &text);
+            self.frames_at.end = self.frames_at.start + text.len();
         }
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         self.backtrace = (kept > 0).then(|| printable(calls, kept));
@@ -125,40 +126,45 @@ impl CallFailure {
 
     /// Adds the row at which it failed, on its own line: before the advice in the last line, or after the plugin's own message, which has no
     /// advice.
-    pub fn with_culprit(mut self, words: &str) -> CallFailure {
+    pub fn with_culprit(mut self, reason: &str) -> CallFailure {
         let message = &mut self.error.message;
         let advice = message.rfind('\n').filter(|_| self.trap != Some(Trap::Error));
-        message.insert_str(advice.unwrap_or(message.len()), &format!("\n  {words}"));
+        message.insert_str(advice.unwrap_or(message.len()), &format!("\n  {reason}"));
         self
     }
 
     /// The failure of a call that returned an error.
-    pub fn returned(identity: &CallIdentity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
+    pub fn from_guest_error(
+        identity: &CallIdentity,
+        batch: Option<u64>,
+        error: super::bindings::GuestError,
+    ) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};
         // A config is wrong for every row.
         let trap = (!matches!(error, Config(_))).then_some(Trap::Error);
-        let (kind, verb, words) = match error {
-            Config(words) => (Kind::Job, "rejects its config", words),
-            Input(words) => (Kind::Job, "rejects its input", words),
-            Internal(words) => (Kind::Plugin, "failed", words),
+        let (kind, verb, cause) = match error {
+            Config(cause) => (Kind::Job, "rejects its config", cause),
+            Input(cause) => (Kind::Job, "rejects its input", cause),
+            Internal(cause) => (Kind::Plugin, "failed", cause),
         };
-        let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
-        let message = format!("{} {verb} {}: {}", identity.who(), identity.when(batch), in_one_line(&words));
-        CallFailure { trap, reason: words, backtrace: None, error: Error { kind, message }, frames_at: 0..0 }
+        let cause = printable(&cause, PLUGIN_MESSAGE_BYTES_MAX);
+        let message =
+            format!("{} {verb} {}: {}", identity.description(), identity.batch_text(batch), in_one_line(&cause));
+        CallFailure { trap, reason: cause, backtrace: None, error: Error { kind, message }, frames_at: 0..0 }
     }
 
     /// The failure of a call whose result has a fault.
     pub fn found(identity: &CallIdentity, batch: Option<u64>, fault: OutputFault) -> CallFailure {
-        let (who, when) = (identity.who(), identity.when(batch));
+        let (who, when) = (identity.description(), identity.batch_text(batch));
         let (trap, reason, message) = match fault {
-            OutputFault::Invalid(words) => {
-                let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
-                let message = format!("{who} returned invalid output {when}: {}\n  {SDK}", in_one_line(&words));
-                (Trap::Invalid, format!("it returned invalid output: {words}"), message)
+            OutputFault::Invalid(cause) => {
+                let cause = printable(&cause, PLUGIN_MESSAGE_BYTES_MAX);
+                let message = format!("{who} returned invalid output {when}: {}\n  {SDK}", in_one_line(&cause));
+                (Trap::Invalid, format!("it returned invalid output: {cause}"), message)
             }
-            OutputFault::TooMuch(words, advice) => {
-                let message = format!("{who} failed {when}: {words}\n  {advice}");
-                (Trap::Output, words, message)
+            OutputFault::TooMuch(cause, advice) => {
+                let message = format!("{who} failed {when}: {cause}\n  {advice}");
+                (Trap::Output, cause, message)
             }
         };
         CallFailure { trap: Some(trap), reason, backtrace: None, error: Error::plugin(message), frames_at: 0..0 }

@@ -2,12 +2,12 @@
 
 use super::allowance::Allowance;
 use super::bindings::WitLevel;
+use super::call_locations::CallLocations;
 use super::current_call::{CurrentCall, Deadline, time};
 use super::groups::{DueTimes, TimerChange};
 use super::identity::CallIdentity;
 use super::log_budget::LogBudget;
 use super::net::{Net, NetCall};
-use super::places::CallPlaces;
 use super::stage::Stage;
 use super::wasi::Wasi;
 use super::{clock, interrupt};
@@ -71,7 +71,7 @@ impl StageBudget {
             return true;
         }
         if counters.len() as u64 >= self.limits.counters_max {
-            self.log().tell_of_counters(self.limits.counters_max);
+            self.log().report_counters_max(self.limits.counters_max);
             return false;
         }
         counters.insert(counter.to_owned())
@@ -107,7 +107,7 @@ pub struct Guest {
     /// Lines of the log that were dropped in this call.
     pub log_lines_dropped: u64,
     /// Its source locations, if the call is only made to find them: then it logs and counts nothing.
-    pub places: Option<CallPlaces>,
+    pub call_locations: Option<CallLocations>,
     /// Remaining ticks of the call beyond the current slice.
     pub ticks_left: u64,
     counted: BTreeMap<String, u64>,
@@ -128,12 +128,12 @@ pub struct Growth {
     /// Current amount.
     pub now: u64,
     /// Whether the limit prevented growth during this call.
-    pub refused: bool,
+    pub was_denied: bool,
 }
 
 impl Growth {
     fn new(max: u64) -> Growth {
-        Growth { max, now: 0, refused: false }
+        Growth { max, now: 0, was_denied: false }
     }
 
     /// Returns by how much it may grow; `None` if that exceeds the limit. Growth beyond the component's own maximum is rejected by the engine,
@@ -141,7 +141,7 @@ impl Growth {
     fn grow(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> Option<u64> {
         let growth = desired.saturating_sub(current) as u64;
         let within = self.now.saturating_add(growth) <= self.max;
-        self.refused |= !within;
+        self.was_denied |= !within;
         let growth = if own_max.is_some_and(|most| desired > most) { 0 } else { growth };
         within.then(|| {
             self.now = self.now.saturating_add(growth);
@@ -168,7 +168,7 @@ impl Guest {
             net: Net::default(),
             time_in_imports: Duration::ZERO,
             log_lines_dropped: 0,
-            places: None,
+            call_locations: None,
             ticks_left: 0,
             counted: BTreeMap::new(),
             shared,
@@ -201,7 +201,7 @@ impl Guest {
 
     /// Decides how a call whose ticks are over continues.
     pub fn time_is_over(&mut self) -> UpdateDeadline {
-        let next = self.ticks_left.min(clock::ASK_EVERY);
+        let next = self.ticks_left.min(clock::POLL_EVERY);
         if next == 0 || !interrupt::is_wanted() {
             return UpdateDeadline::Interrupt;
         }
@@ -215,7 +215,7 @@ impl Guest {
         if let Some(wasi) = &mut self.wasi {
             wasi.begin(call);
         }
-        (self.memory.refused, self.tables.refused) = (false, false);
+        (self.memory.was_denied, self.tables.was_denied) = (false, false);
         self.error_lines.clear();
         self.counted.clear();
         (self.time_in_imports, self.log_lines_dropped) = (Duration::ZERO, 0);
@@ -230,8 +230,8 @@ impl Guest {
 
     /// Writes a log line. Its further lines are indented, so that none can be mistaken for a separate log line.
     pub fn log(&mut self, level: WitLevel, message: &str) {
-        if let Some(places) = &mut self.places {
-            return places.hear(message);
+        if let Some(call_locations) = &mut self.call_locations {
+            return call_locations.receive(message);
         }
         let length = logged_bytes(message);
         let quiet = self.shared.quiet.load(Ordering::Relaxed) || self.shared.mute.load(Ordering::Relaxed);
@@ -263,7 +263,7 @@ impl Guest {
 
     /// Adds to a counter.
     pub fn count(&mut self, counter: &str, amount: u64) {
-        if self.places.is_some() {
+        if self.call_locations.is_some() {
             return;
         }
         let first = counter.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
@@ -317,7 +317,7 @@ impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, own_max: Option<usize>) -> wasmtime::Result<bool> {
         let before = self.memory.now;
         let Some(growth) = self.memory.grow(current, desired, own_max) else { return Ok(false) };
-        if let Err(error) = memory::ask(growth) {
+        if let Err(error) = memory::charge(growth) {
             self.memory.now = before;
             // No row is to blame. An error ends the call, however the guest would handle the rejection.
             self.no_memory = Some(error.clone());
@@ -332,8 +332,8 @@ impl ResourceLimiter for Guest {
             return Ok(());
         }
         // There may be more memory on a replay, so this must not reject rows either.
-        let words = format!("its memory cannot grow: {error:#}{}", addresses::advice());
-        self.no_memory = Some(Error::memory(words));
+        let message = format!("its memory cannot grow: {error:#}{}", addresses::advice());
+        self.no_memory = Some(Error::memory(message));
         Err(error)
     }
 
@@ -363,7 +363,7 @@ mod tests {
         let mut memory = Growth::new(100);
         assert_eq!(memory.grow(0, 60, None), Some(60));
         assert_eq!((memory.grow(60, 90, Some(80)), memory.now), (Some(0), 60), "the engine refuses it");
-        assert_eq!((memory.grow(60, 101, Some(80)), memory.refused), (None, true));
+        assert_eq!((memory.grow(60, 101, Some(80)), memory.was_denied), (None, true));
         assert_eq!((memory.grow(60, 100, Some(100)), memory.now), (Some(40), 100));
     }
 

@@ -33,8 +33,8 @@ unsafe impl Lift for GuestText {
     }
 
     fn linear_lift_from_memory(cx: &mut LiftContext<'_>, _: InterfaceType, bytes: &[u8]) -> Result<GuestText> {
-        let words = bytes.as_chunks::<4>().0;
-        let [start, length] = words else { bail!("a string is a pointer and a length") };
+        let pairs = bytes.as_chunks::<4>().0;
+        let [start, length] = pairs else { bail!("a string is a pointer and a length") };
         lift(cx, u32::from_le_bytes(*start), u32::from_le_bytes(*length))
     }
 }

@@ -61,14 +61,14 @@ impl Requests {
     fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
         self.made = self.made.saturating_add(1);
         let rejected = if self.batch.is_none() && self.identity.describes() {
-            Some(format!("a plugin must not send HTTP requests {}", self.identity.when(None)))
+            Some(format!("a plugin must not send HTTP requests {}", self.identity.batch_text(None)))
         } else if self.made > PLUGIN_HTTP_REQUESTS_MAX {
             // Said once, so that the log is not flooded.
             (self.made == PLUGIN_HTTP_REQUESTS_MAX + 1).then(|| {
                 format!("more than {PLUGIN_HTTP_REQUESTS_MAX} HTTP requests in one call; the others are rejected")
             })
         } else {
-            allow::refusal(self.stage.grant.http.as_ref(), request.method().as_str(), request.uri())
+            allow::rejection_reason(self.stage.grant.http.as_ref(), request.method().as_str(), request.uri())
         };
         if let Some(message) = &rejected {
             let ((stage, source, sink, plugin), batch) = (self.identity.fields(), self.batch);

@@ -27,7 +27,7 @@ pub enum Role {
 
 impl Role {
     /// The word for messages.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Role::Stage => "stage",
             Role::Source => "source",
@@ -38,9 +38,9 @@ impl Role {
 
 impl CallIdentity {
     /// `stage `words`: plugin split-words 0.1.0`
-    pub fn who(&self) -> String {
+    pub fn description(&self) -> String {
         match &self.stage {
-            Some(name) => format!("{} `{name}`: plugin {}", self.role.word(), self.plugin),
+            Some(name) => format!("{} `{name}`: plugin {}", self.role.keyword(), self.plugin),
             None => format!("plugin {}", self.plugin),
         }
     }
@@ -57,7 +57,7 @@ impl CallIdentity {
     }
 
     /// When a call happens: `in batch 12`, `in `describe``.
-    pub fn when(&self, batch: Option<u64>) -> String {
+    pub fn batch_text(&self, batch: Option<u64>) -> String {
         batch.map_or_else(|| format!("in `{}`", self.outside), |batch| format!("in batch {batch}"))
     }
 }

@@ -2,7 +2,8 @@
 
 use super::account::CallCosts;
 use super::allowance::{Allowance, InputSize};
-use super::bindings::Returned;
+use super::bindings::GuestResult;
+use super::call_locations::CallLocations;
 use super::clock;
 use super::code_kind::Metering;
 use super::counters::{CounterValues, Counters};
@@ -11,7 +12,6 @@ use super::failure::{self, CallFailure, OutputFault};
 use super::guest::{CallTimers, Guest, StageBudget};
 use super::identity::CallIdentity;
 use super::load::Loaded;
-use super::places::CallPlaces;
 use super::stage::Stage;
 use super::{interrupt, stack};
 use crate::limits::PLUGIN_CALLS_PER_INSTANCE_MAX;
@@ -63,7 +63,7 @@ pub struct LastCall {
     /// Number of executed instructions, if they are counted.
     pub fuel_burnt: u64,
     /// Its source location, if it was made to find that and took too long.
-    pub story: Option<String>,
+    pub backtrace: Option<String>,
     counted: CounterValues,
 }
 
@@ -160,13 +160,13 @@ impl Instances {
     ) -> Result<R, CallFailure>
     where
         P: ComponentNamedList + Lower,
-        Returned<R>: ComponentNamedList + Lift,
+        GuestResult<R>: ComponentNamedList + Lift,
     {
         let called = self.ready(batch, given).and_then(|mut live| {
             let entered = Instant::now();
             let called = live
                 .instance
-                .get_typed_func::<P, Returned<R>>(&mut live.store, index)
+                .get_typed_func::<P, GuestResult<R>>(&mut live.store, index)
                 .and_then(|function| function.call(&mut live.store, arguments));
             self.finish_call(&mut live, entered.elapsed());
             // This fails the call, however the plugin handled the denial.
@@ -174,15 +174,15 @@ impl Instances {
                 let identity = &self.callee.identity;
                 // A plugin that only describes itself cannot be helped by a grant.
                 let failed = if identity.describes() { Error::plugin } else { Error::job };
-                return Err(CallFailure::other(failed(format!("{}: {denied}", identity.who()))));
+                return Err(CallFailure::from_error(failed(format!("{}: {denied}", identity.description()))));
             }
             match called {
                 Ok((Ok(result),)) => {
                     self.keep(live);
                     Ok(result)
                 }
-                Ok((Err(error),)) => Err(CallFailure::returned(&self.callee.identity, batch, error)),
-                Err(error) => Err(self.callee.trapped(&live.store, &error)),
+                Ok((Err(error),)) => Err(CallFailure::from_guest_error(&self.callee.identity, batch, error)),
+                Err(error) => Err(self.callee.trap_failure(&live.store, &error)),
             }
         });
         if called.is_err() {
@@ -204,7 +204,7 @@ impl Instances {
                 live
             }
             None => {
-                self.bill.instance_made();
+                self.bill.count_instance();
                 self.callee.start(call, allowance)?
             }
         };
@@ -215,7 +215,7 @@ impl Instances {
 
     /// Collects costs, timers and log of a call from its instance, whether it succeeded or failed.
     fn finish_call(&mut self, live: &mut LiveInstance, time: Duration) {
-        self.bill.left_guest(time, live.store.data());
+        self.bill.add_guest_time(time, live.store.data());
         self.last.fuel_burnt = 0;
         if self.callee.is_metered_by_fuel() {
             let most = fuel(&self.callee.limits, live.store.data().call.times);
@@ -223,7 +223,7 @@ impl Instances {
         }
         self.last.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
-        self.last.story = live.store.data().places.as_ref().and_then(CallPlaces::story);
+        self.last.backtrace = live.store.data().call_locations.as_ref().and_then(CallLocations::backtrace);
     }
 
     /// Keeps an instance if allowed.
@@ -268,13 +268,13 @@ impl Instances {
             return Ok(());
         }
         let identity = &self.callee.identity;
-        Err(CallFailure::other(Error::plugin(format!(
+        Err(CallFailure::from_error(Error::plugin(format!(
             "{} returned more than {} {}, in all calls on one worker together\n  Raise `limits.batch_output` of the \
              stage, make batches smaller (`rows_per_batch_max` of the source), or fix the plugin if it should \
              return less.",
-            identity.who(),
-            units::in_words(most),
-            identity.when(batch)
+            identity.description(),
+            units::format_bytes(most),
+            identity.batch_text(batch)
         ))))
     }
 
@@ -297,15 +297,15 @@ impl Callee {
     fn meter(&self, store: &mut Store<Guest>) -> Result<(), CallFailure> {
         let times = store.data().call.times;
         if let Some(clock) = &self.loaded.machine.clock {
-            clock.check().map_err(CallFailure::other)?;
+            clock.check().map_err(CallFailure::from_error)?;
             let ticks = clock::deadline(time(&self.limits, times));
-            let first = if interrupt::is_anybody_asked() { ticks.min(clock::ASK_EVERY) } else { ticks };
+            let first = if interrupt::is_needed() { ticks.min(clock::POLL_EVERY) } else { ticks };
             store.data_mut().ticks_left = ticks - first;
             store.set_epoch_deadline(first);
         }
         if self.is_metered_by_fuel() {
             let set = store.set_fuel(fuel(&self.limits, times));
-            set.map_err(|e| CallFailure::other(Error::bug(format!("fuel: {e:#}"))))?;
+            set.map_err(|e| CallFailure::from_error(Error::bug(format!("fuel: {e:#}"))))?;
         }
         // wasmtime counts the values of a call before it copies them.
         store.set_hostcall_fuel(usize::try_from(store.data().allowance.bytes_max).unwrap_or(usize::MAX));
@@ -316,14 +316,14 @@ impl Callee {
         let to_failure = |message: String| {
             format!(
                 "{}: no instance could be created {}: {message}",
-                self.identity.who(),
-                self.identity.when(call.batch)
+                self.identity.description(),
+                self.identity.batch_text(call.batch)
             )
         };
         stack::check(self.limits.stack_bytes_max)
-            .map_err(|message| CallFailure::other(Error::job(to_failure(message))))?;
+            .map_err(|message| CallFailure::from_error(Error::job(to_failure(message))))?;
         let mut guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
-        guest.places = self.traces.then(CallPlaces::default);
+        guest.call_locations = self.traces.then(CallLocations::default);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
         if self.loaded.machine.clock.is_some() {
@@ -334,18 +334,19 @@ impl Callee {
         match self.loaded.pre.instantiate(&mut store) {
             Ok(instance) => Ok(LiveInstance { store, instance, calls: 0 }),
             Err(error) if store.data().no_memory.is_some() || failure::is_of_plugin(store.data(), &error) => {
-                Err(self.trapped(&store, &error))
+                Err(self.trap_failure(&store, &error))
             }
-            Err(error) => {
-                Err(CallFailure::other(Error::environment(to_failure(format!("{error:#}{}", addresses::advice())))))
-            }
+            Err(error) => Err(CallFailure::from_error(Error::environment(to_failure(format!(
+                "{error:#}{}",
+                addresses::advice()
+            ))))),
         }
     }
 
-    fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {
+    fn trap_failure(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {
         if let Some(error) = store.data().no_memory.clone() {
-            return CallFailure::other(error.within(self.identity.who()));
+            return CallFailure::from_error(error.within(self.identity.description()));
         }
-        CallFailure::trapped(&self.identity, &self.limits, store.data(), error)
+        CallFailure::from_trap(&self.identity, &self.limits, store.data(), error)
     }
 }

@@ -108,9 +108,9 @@ fn lift_written(
     column: ColumnOut,
     counts: Option<&BooleanBuffer>,
 ) -> Result<ArrayRef, String> {
-    let texts = lift_column(&field.clone().with_data_type(DataType::Utf8), rows, column)?;
+    let strings = lift_column(&field.clone().with_data_type(DataType::Utf8), rows, column)?;
     let counts = |row: usize| counts.is_none_or(|counts| row < counts.len() && counts.value(row));
-    written_out::read(field, texts.as_string(), counts)
+    written_out::read(field, strings.as_string(), counts)
 }
 
 /// Checks the rejected rows of a call with `rows` rows: each exists and is unique. Long reasons are cut.
@@ -126,8 +126,8 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<RejectedRow>, 
     if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
         return Err(format!("row {twice} is rejected twice"));
     }
-    let refusal = |raw: Rejection| RejectedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
-    Ok(raw.into_iter().map(refusal).collect())
+    let to_row = |raw: Rejection| RejectedRow::new(raw.row, printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
+    Ok(raw.into_iter().map(to_row).collect())
 }
 
 /// Creates a bitmap of `rows` bits.

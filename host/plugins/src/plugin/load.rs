@@ -12,7 +12,7 @@ use super::guest::Guest;
 use super::load_options::LoadOptions;
 use super::needs::Size;
 use super::outline::{self, Outline};
-use super::releases::{MIGRATOR, ours};
+use super::releases::{MIGRATOR, parse_interface};
 use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::sections::{has_section, section};
 pub use dir::{find, is_plugin_dir};
@@ -148,7 +148,7 @@ impl Loader {
             Some(component) => (component, true),
             None => {
                 let time_max = options.compile_time_max;
-                let _turn = self.cache.as_ref().map(|cache| cache.turn(&key, time_max));
+                let _lock = self.cache.as_ref().map(|cache| cache.lock_entry(&key, time_max));
                 // The process that compiled before this one has compiled it.
                 match kept() {
                     Some(component) => (component, true),
@@ -160,7 +160,7 @@ impl Loader {
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: its imports do not match this host: {e:#}", file.display()))
         })?;
-        let is_migrator = |name: &&str| ours(name).is_some_and(|(interface, _)| interface == MIGRATOR);
+        let is_migrator = |name: &&str| parse_interface(name).is_some_and(|(interface, _)| interface == MIGRATOR);
         let migrator = needs.exports.iter().map(String::as_str).find(is_migrator);
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface, migrator };
         let describe = exports.describe()?;
@@ -191,10 +191,10 @@ impl Loader {
     ) -> Result<Component> {
         let failed = |failure: compile::CompileFailure| Error {
             kind: failure.kind,
-            message: format!("plugin {} {}", file.display(), failure.words),
+            message: format!("plugin {} {}", file.display(), failure.message),
         };
-        if let Some(refused) = self.cache.as_ref().and_then(|cache| cache.refused(key, time_max)) {
-            return Err(failed(refused));
+        if let Some(failure) = self.cache.as_ref().and_then(|cache| cache.stored_failure(key, time_max)) {
+            return Err(failed(failure));
         }
         tracing::info!("compiling plugin {} (cached for the next startup)", file.display());
         let _shown = progress::start(&format!("compiling plugin {}, for the first time", file.display()));
@@ -210,8 +210,8 @@ impl Loader {
                 Ok(component)
             }
             (Err(failure), cache) => {
-                let lasting = cache.iter().filter(|_| failure.lasting);
-                lasting.for_each(|cache| cache.refuse(key, &failure, time_max));
+                let permanent = cache.iter().filter(|_| failure.permanent);
+                permanent.for_each(|cache| cache.store_failure(key, &failure, time_max));
                 Err(failed(failure))
             }
         }
@@ -239,12 +239,12 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
 impl Loaded {
     /// The version of the interface that it was built for.
     pub fn interface_version(&self) -> &str {
-        ours(&self.interface).map_or("", |(_, version)| version)
+        parse_interface(&self.interface).map_or("", |(_, version)| version)
     }
 
     /// Whether it imports an interface of ours.
     pub fn uses(&self, interface: &str) -> bool {
-        self.imports.iter().any(|name| ours(name).is_some_and(|(own, _)| own == interface))
+        self.imports.iter().any(|name| parse_interface(name).is_some_and(|(own, _)| own == interface))
     }
 
     /// `sha256:…`

@@ -17,16 +17,26 @@ pub struct LogBudget {
     lines: u64,
     bytes: u64,
     dropped: u64,
-    told: Option<Instant>,
-    counters_told: bool,
+    reported_at: Option<Instant>,
+    counters_reported: bool,
 }
 
 impl LogBudget {
     /// Creates the budget of a stage.
     pub fn new(identity: Arc<CallIdentity>, limits: &PluginLimits) -> LogBudget {
         let (lines_max, bytes_max) = (limits.log_lines_per_second_max, limits.log_bytes_per_second_max);
-        let (second, told) = (Instant::now(), None);
-        LogBudget { identity, lines_max, bytes_max, second, lines: 0, bytes: 0, dropped: 0, told, counters_told: false }
+        let (second, reported_at) = (Instant::now(), None);
+        LogBudget {
+            identity,
+            lines_max,
+            bytes_max,
+            second,
+            lines: 0,
+            bytes: 0,
+            dropped: 0,
+            reported_at,
+            counters_reported: false,
+        }
     }
 
     /// Whether a line may be logged now; otherwise it counts as dropped.
@@ -57,17 +67,19 @@ impl LogBudget {
     }
 
     fn take_dropped(&mut self, now: Instant) -> Option<u64> {
-        if self.dropped == 0 || self.told.is_some_and(|told| now.saturating_duration_since(told) < SECOND) {
+        if self.dropped == 0
+            || self.reported_at.is_some_and(|reported_at| now.saturating_duration_since(reported_at) < SECOND)
+        {
             return None;
         }
-        self.told = Some(now);
+        self.reported_at = Some(now);
         Some(std::mem::take(&mut self.dropped))
     }
 
     fn warn(&self, dropped: u64) {
         let (stage, source, sink, plugin) = self.identity.fields();
-        let role = self.identity.role.word();
-        let (lines, bytes) = (self.lines_max, units::in_words(self.bytes_max));
+        let role = self.identity.role.keyword();
+        let (lines, bytes) = (self.lines_max, units::format_bytes(self.bytes_max));
         tracing::warn!(
             stage,
             source,
@@ -79,8 +91,8 @@ impl LogBudget {
     }
 
     /// Reports, once, that a counter was dropped.
-    pub fn tell_of_counters(&mut self, counters_max: u64) {
-        if !std::mem::replace(&mut self.counters_told, true) {
+    pub fn report_counters_max(&mut self, counters_max: u64) {
+        if !std::mem::replace(&mut self.counters_reported, true) {
             let (stage, source, sink, plugin) = self.identity.fields();
             tracing::warn!(
                 stage,

@@ -53,7 +53,7 @@ impl Lowered {
             let lowered = match written.has(index) {
                 true => json::written_out(field, array)
                     .map_err(|e| e.to_string())
-                    .and_then(|texts| column(&(Arc::new(texts) as ArrayRef), field)),
+                    .and_then(|strings| column(&(Arc::new(strings) as ArrayRef), field)),
                 false => column(array, field),
             };
             lowered.map_err(|message| format!("column `{}`: {message}", field.name()))

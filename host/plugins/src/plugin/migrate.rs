@@ -11,7 +11,7 @@ use super::lift::ExpectedBatch;
 use super::load::Calls;
 use super::lower::{self, Lowered};
 use super::stage::{Stage, StageUse};
-use super::traced::located;
+use super::traced::call_located;
 use super::{Plugin, lift};
 use arrow::array::RecordBatch;
 use millstream_base::error::{Error, Result};
@@ -47,7 +47,7 @@ impl Plugin {
     ) -> Result<RecordBatch, CallFailure> {
         let plugin = format!("{} {}", description.name, description.version);
         let identity = CallIdentity { stage: Some(stage.stage.clone()), role: Role::Stage, plugin, outside: "migrate" };
-        let bug = |message: &str| CallFailure::other(Error::bug(format!("{}: {message}", identity.who())));
+        let bug = |message: &str| CallFailure::from_error(Error::bug(format!("{}: {message}", identity.description())));
         let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
             return Err(bug("it has no `migrate`"));
         };
@@ -57,7 +57,7 @@ impl Plugin {
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let given = InputSize::measure([&states]);
-        let made: BatchOut = located(&mut instances, &stage.config, |instances, config| {
+        let made: BatchOut = call_located(&mut instances, &stage.config, |instances, config| {
             instances.time_us = old.time.0;
             instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))
         })?;

@@ -10,7 +10,7 @@ use crate::limits::{
     COMPONENT_FUNCTION_BYTES_MAX, COMPONENT_FUNCTIONS_MAX, COMPONENT_IMPORTS_MAX, COMPONENT_INSTANCES_MAX,
     COMPONENT_MODULES_MAX, COMPONENT_NESTING_MAX, COMPONENT_SECTIONS_MAX, COMPONENT_TYPES_MAX,
 };
-pub use offered::{check, in_words};
+pub use offered::{check, requested_permissions};
 use types::Types;
 use wasmparser::{
     BinaryReader, ComponentAlias, ComponentExternalKind, ComponentOuterAliasKind, ComponentTypeRef, Imports, Parser,

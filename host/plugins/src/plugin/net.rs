@@ -3,7 +3,7 @@
 use super::bindings::{WitDatagram, WitNetFault};
 use super::http::is_below;
 use super::near::is_near;
-use super::secured::{Secured, Unsecured};
+use super::secured::{Secured, TlsFailure};
 use super::stage::Granted;
 use crate::limits::{PLUGIN_NET_READ_BYTES_MAX, PLUGIN_NET_WRITE_BYTES_MAX};
 use std::collections::BTreeMap;
@@ -41,12 +41,12 @@ enum Socket {
 }
 
 /// A connection, whatever it is carried by.
-trait Carries: Read + Write {
+trait ByteStream: Read + Write {
     /// Sets how long reads and writes wait; zero: not at all.
     fn waits(&self, time: Duration) -> std::io::Result<()>;
 }
 
-impl Carries for TcpStream {
+impl ByteStream for TcpStream {
     fn waits(&self, time: Duration) -> std::io::Result<()> {
         let wait = Some(waits(time));
         self.set_read_timeout(wait)?;
@@ -55,7 +55,7 @@ impl Carries for TcpStream {
     }
 }
 
-impl Carries for Secured {
+impl ByteStream for Secured {
     fn waits(&self, time: Duration) -> std::io::Result<()> {
         self.sock.waits(time)
     }
@@ -104,8 +104,8 @@ impl NetCall<'_> {
                     let left = end.saturating_duration_since(Instant::now());
                     return match tls.secure(stream, bare(host), left) {
                         Ok(secured) => self.keep(Socket::Tls(Box::new(secured))),
-                        Err(Unsecured::Broken(error)) => Err(fault(&error)),
-                        Err(Unsecured::Refused(message)) => Err(self.net.deny(message)),
+                        Err(TlsFailure::Broken(error)) => Err(fault(&error)),
+                        Err(TlsFailure::Rejected(message)) => Err(self.net.deny(message)),
                     };
                 }
                 Err(error) => {
@@ -257,7 +257,7 @@ impl NetCall<'_> {
         Ok(number)
     }
 
-    fn tcp(&mut self, socket: u32) -> Result<&mut dyn Carries, WitNetFault> {
+    fn tcp(&mut self, socket: u32) -> Result<&mut dyn ByteStream, WitNetFault> {
         match self.net.sockets.get_mut(&socket) {
             Some(Socket::Tcp(stream)) => Ok(stream),
             Some(Socket::Tls(stream)) => Ok(&mut **stream),
@@ -357,8 +357,8 @@ mod tests {
         let mut net = Net::default();
         let rejected = call(&mut net, &grant).connect("127.0.0.1", port.wrapping_add(1), LONG);
         assert!(matches!(rejected, Err(WitNetFault::Failed(message)) if message.contains("not granted")));
-        let nobody = NetCall { net: &mut net, grant: None, sockets_max: 2 }.connect("127.0.0.1", port, LONG);
-        assert!(matches!(nobody, Err(WitNetFault::Failed(message)) if message.contains("`describe`")));
+        let unused_port = NetCall { net: &mut net, grant: None, sockets_max: 2 }.connect("127.0.0.1", port, LONG);
+        assert!(matches!(unused_port, Err(WitNetFault::Failed(message)) if message.contains("`describe`")));
         let socket = call(&mut net, &grant).connect("127.0.0.1", port, LONG).unwrap();
         let (mut other, _) = server.accept().unwrap();
         assert_eq!(call(&mut net, &grant).read(socket, 9, SHORT), Err(WitNetFault::Timeout));

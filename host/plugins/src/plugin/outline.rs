@@ -2,9 +2,9 @@
 
 use super::load_options::LoadOptions;
 use super::needs::{self, ComponentNeeds, UnreadableComponent};
-use super::releases::{MIGRATOR, VERSION, needs_other, ours, release, world_among, world_of};
+use super::releases::{MIGRATOR, VERSION, needs_other, parse_interface, release, world_among, world_of};
 use super::world::World;
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::shown::printable;
 use std::path::Path;
@@ -33,12 +33,12 @@ impl Outline {
 
     /// The version of `millstream:plugin` that it was built for.
     pub fn version(&self) -> &str {
-        ours(&self.interface).map_or("", |(_, version)| version)
+        parse_interface(&self.interface).map_or("", |(_, version)| version)
     }
 
     /// The permissions that it requests, one phrase per kind of import.
-    pub fn asks_in_words(&self) -> Vec<&'static str> {
-        needs::in_words(&self.needs.imports)
+    pub fn permissions(&self) -> Vec<&'static str> {
+        needs::requested_permissions(&self.needs.imports)
     }
 }
 
@@ -95,7 +95,7 @@ fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
 /// The interface, of those exported, that makes a component a plugin, and its world.
 fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
     let worlds = exports.iter().filter_map(|name| {
-        let (interface, version) = ours(name)?;
+        let (interface, version) = parse_interface(name)?;
         Some((name, interface, version, world_of(interface)?))
     });
     let worlds: Vec<(&String, &str, &str, World)> = worlds.collect();
@@ -108,7 +108,8 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
         },
         [] => {
             // An unknown world belongs to an unknown version.
-            let later = exports.iter().filter_map(|name| ours(name)).find(|(_, version)| release(version).is_none());
+            let later =
+                exports.iter().filter_map(|name| parse_interface(name)).find(|(_, version)| release(version).is_none());
             if let Some((_, version)) = later {
                 return Err(Error::job(format!("plugin {shown} {}", needs_other(version))));
             }
@@ -132,11 +133,11 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
 /// Whether it exports the function that migrates state.
 fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
     let shown = file.display();
-    let found = exports.iter().filter_map(|name| ours(name)).find(|(interface, _)| *interface == MIGRATOR);
+    let found = exports.iter().filter_map(|name| parse_interface(name)).find(|(interface, _)| *interface == MIGRATOR);
     let Some((_, version)) = found else { return Ok(false) };
     match release(version) {
         None => Err(Error::job(format!("plugin {shown} {}", needs_other(version)))),
-        Some(release) if !release.beside.contains(&MIGRATOR) => Err(has_none(file, MIGRATOR, version)),
+        Some(release) if !release.additional.contains(&MIGRATOR) => Err(has_none(file, MIGRATOR, version)),
         Some(_) if world == World::Update => Ok(true),
         Some(_) => Err(Error::job(format!(
             "plugin {shown} exports {MIGRATOR}, which only world update supports; it is of world {world}"
@@ -155,5 +156,5 @@ fn has_none(file: &Path, interface: &str, version: &str) -> Error {
 
 /// Names that a component's author chose.
 fn names(all: &[&str]) -> String {
-    printable(&all.join(", "), PLUGIN_WORDS_BYTES_MAX)
+    printable(&all.join(", "), PLUGIN_MESSAGE_BYTES_MAX)
 }

@@ -9,7 +9,7 @@ use super::cache::{Cache, code_digest};
 use super::compile;
 use super::engine;
 use super::load_options::LoadOptions;
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::limits::THREAD_STACK_BYTES;
 use millstream_base::shown::printable;
@@ -40,7 +40,7 @@ pub struct Preparation<'a> {
 ///
 /// # Errors
 /// `Plugin`: the function failed; the message is what it printed.
-pub fn called(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
+pub fn call_in_thread(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     // The stack of the thread that calls us may be too small.
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("prepare".into()).stack_size(THREAD_STACK_BYTES as usize);
@@ -59,7 +59,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
     let wizer = Wizer::new();
     let (context, instrumented) = wizer.instrument_component(component).map_err(failed)?;
-    let instrumented = call::offered(&instrumented, function).map_err(failed)?;
+    let instrumented = call::export_function(&instrumented, function).map_err(failed)?;
     // Compiled like plugins, so that both share the functions of the runtime.
     let (engine, compiled) = code(what, &instrumented)?;
     let printed = MemoryOutputPipe::new(PRINTED_BYTES_MAX);
@@ -78,7 +78,7 @@ fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
     let entry = instance.get_typed_func::<(), (i32,)>(&mut store, *function).map_err(failed)?;
     let ended = entry.call(&mut store, ());
     let printed = printed.contents();
-    let printed = printable(&String::from_utf8_lossy(&printed), PLUGIN_WORDS_BYTES_MAX);
+    let printed = printable(&String::from_utf8_lossy(&printed), PLUGIN_MESSAGE_BYTES_MAX);
     match ended {
         Ok((0,)) => {}
         Ok(_) => return Err(Error::plugin(printed)),
@@ -103,11 +103,11 @@ fn refuse_others(linker: &mut Linker<PreparingHost>, component: &Component) -> w
         let ComponentItem::ComponentInstance(import) = import.ty else { continue };
         let mut instance = linker.instance(interface)?;
         for (name, item) in import.exports(&engine) {
-            let words =
+            let text =
                 format!("{name} of {interface} can be called only during a call of the plugin, not while it is built");
             match item.ty {
                 ComponentItem::ComponentFunc(_) => {
-                    instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{words}"))?;
+                    instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{text}"))?;
                 }
                 ComponentItem::Resource(_) if !OF_IO.contains(&name) => {
                     instance.resource(name, ResourceType::host::<Request>(), |_, _| Ok(()))?;
@@ -139,7 +139,7 @@ fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {
     }
     let time_max = options.compile_time_max;
     let code = compile::compile(&engine, kind, cache.as_ref(), &key, component, time_max)
-        .map_err(|failure| Error { kind: failure.kind, message: format!("{what} {}", failure.words) })?;
+        .map_err(|failure| Error { kind: failure.kind, message: format!("{what} {}", failure.message) })?;
     // SAFETY: this program just made the code for this engine, and it came through a private pipe.
     let compiled = unsafe { Component::deserialize(&engine, &code) };
     let compiled = compiled.map_err(|e| Error { kind: Kind::Bug, message: format!("{what} does not fit: {e:#}") })?;

@@ -61,7 +61,7 @@ impl Reader {
         call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         let loaded = self.loaded.clone();
-        let Calls::Source(calls) = &loaded.calls else { return Err(CallFailure::other(wrong_world(&loaded))) };
+        let Calls::Source(calls) = &loaded.calls else { return Err(CallFailure::from_error(wrong_world(&loaded))) };
         self.instances.callee.identity = Arc::new(CallIdentity { outside: function, ..self.identity.clone() });
         self.instances.time_us = time::now().0;
         self.instances.bill.begin();
@@ -74,11 +74,11 @@ impl Reader {
         function: &'static str,
         call: impl FnOnce(&mut Instances, &SourceCalls) -> Result<(), CallFailure>,
     ) -> Result<(), ReadError> {
-        let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        let called = self.call(function, call).and_then(|()| self.settle(Ok(())));
         called.map_err(|failure| self.read_error(failure))
     }
 
-    fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
+    fn settle<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
         self.instances.settle(None, &self.counters, checked)
     }
 
@@ -100,7 +100,7 @@ impl Reader {
         allowance.check_shared(&rows)?;
         Ok(ReadRows {
             content: ReadContent::Rows(rows),
-            rejected: refused.into_iter().map(|refusal| (refusal.data, reason(&refusal.reason))).collect(),
+            rejected: refused.into_iter().map(|rejection| (rejection.data, reason(&rejection.reason))).collect(),
             position,
             pause: match next {
                 WitNext::Ready => Some(Duration::ZERO),
@@ -135,11 +135,11 @@ impl ReadPartition for Reader {
     fn partitions(&mut self) -> Result<Vec<String>, ReadError> {
         self.instances.end();
         let config = self.config.clone();
-        let asked = self.call("partitions", |instances, calls| {
+        let result = self.call("partitions", |instances, calls| {
             instances.call(None, &calls.partitions, InputSize::default(), (config.as_str(),))
         });
         self.instances.end();
-        let checked = asked.and_then(|names: Vec<String>| self.settled(check_names(&names).map(|()| names)));
+        let checked = result.and_then(|names: Vec<String>| self.settle(check_names(&names).map(|()| names)));
         checked.map_err(|failure| self.read_error(failure))
     }
 
@@ -161,7 +161,7 @@ impl ReadPartition for Reader {
         let checked = polled.and_then(|polled: WitPolled| {
             self.instances.bill.returns_rows(&polled.rows);
             let checked = self.check(given, rows_max, polled);
-            self.settled(checked)
+            self.settle(checked)
         });
         checked.map_err(|failure| self.read_error(failure))
     }

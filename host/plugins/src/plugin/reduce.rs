@@ -136,8 +136,8 @@ pub fn split_keys(parts: &[RecordBatch], schema: &SchemaRef, keys: usize) -> Res
 }
 
 /// Returns the key columns as a separate batch, for `lower`.
-pub fn key_batch(input: &Schema, places: &[usize], keys: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let schema = Arc::new(input.project(places).map_err(Error::arrow)?);
+pub fn key_batch(input: &Schema, indexes: &[usize], keys: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let schema = Arc::new(input.project(indexes).map_err(Error::arrow)?);
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     RecordBatch::try_new_with_options(schema, keys, &options).map_err(Error::arrow)
 }

@@ -51,7 +51,7 @@ impl RowFailure {
         RowFailure { reason, backtrace: failure.backtrace }
     }
 
-    fn refuse(self, row: u32) -> RejectedRow {
+    fn into_rejected(self, row: u32) -> RejectedRow {
         RejectedRow { row, reason: self.reason, backtrace: self.backtrace }
     }
 }
@@ -106,15 +106,15 @@ impl Trials<'_> {
         }
         // What was found so far is kept until the search ends.
         memory::check()?;
-        let called = if rows == 1 { self.attempts.located(call) } else { call(self.attempts) };
+        let called = if rows == 1 { self.attempts.call_located(call) } else { call(self.attempts) };
         self.calls_left -= 1;
         self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.last.fuel_burnt);
         match called {
             Ok(result) => Ok(TriedRows::Good(result)),
             Err(failure) if rows > 0 && failure.trap.is_some() => {
-                let story = RowFailure::new(failure);
-                self.last_reason.clone_from(&story.reason);
-                Ok(TriedRows::Bad(story))
+                let failure = RowFailure::new(failure);
+                self.last_reason.clone_from(&failure.reason);
+                Ok(TriedRows::Bad(failure))
             }
             Err(failure) => Err(failure.error),
         }
@@ -128,9 +128,9 @@ impl Trials<'_> {
         call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
     ) -> Result<TriedRows<T, RowFailure>> {
         let own = self.attempts.count_for(counters.clone());
-        let answer = self.call(rows, call);
+        let outcome = self.call(rows, call);
         self.attempts.count_for(own);
-        answer
+        outcome
     }
 
     /// The reason for rows that are rejected without a search, because no calls are left.
@@ -147,8 +147,8 @@ impl Trials<'_> {
 
     /// Converts the result of a search to rejections; `row` maps an index among the searched rows to the row.
     fn refusals<T>(&self, found: &mut SearchResult<T, RowFailure>, row: impl Fn(usize) -> u32) -> Vec<RejectedRow> {
-        let bad = found.bad.drain(..).map(|(index, story)| story.refuse(row(index))).collect::<Vec<_>>();
-        bad.into_iter().chain(found.rest.clone().map(|index| self.not_found().refuse(row(index)))).collect()
+        let bad = found.bad.drain(..).map(|(index, failure)| failure.into_rejected(row(index))).collect::<Vec<_>>();
+        bad.into_iter().chain(found.rest.clone().map(|index| self.not_found().into_rejected(row(index)))).collect()
     }
 }
 
@@ -160,7 +160,7 @@ fn search_from<T>(
 ) -> Result<SearchResult<T, RowFailure>> {
     let mut known = Some(known);
     search(rows, |range| match known.take() {
-        Some(story) => Ok(TriedRows::Bad(story)),
+        Some(failure) => Ok(TriedRows::Bad(failure)),
         None => call(range),
     })
 }
@@ -185,12 +185,12 @@ pub fn process(
         rejections.extend(shifted(piece.rejections, range.start));
         pieces.push(piece.rows);
     }
-    rejections.sort_by_key(|refusal| refusal.row);
+    rejections.sort_by_key(|rejection| rejection.row);
     Ok(Processed { rows: concat_batches(&schemas.output, &pieces).map_err(Error::arrow)?, rejections })
 }
 
 /// Finds the rows that a call rejects; its results are dropped.
-pub fn refused(
+pub fn find_rejected(
     trials: &mut Trials<'_>,
     known: RowFailure,
     call: impl Fn(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
@@ -227,5 +227,5 @@ pub fn lift(
 
 /// Shifts the rejections of a piece that begins at this row.
 fn shifted(refusals: Vec<RejectedRow>, start: usize) -> impl Iterator<Item = RejectedRow> {
-    refusals.into_iter().map(move |refusal| RejectedRow { row: refusal.row + start as u32, ..refusal })
+    refusals.into_iter().map(move |rejection| RejectedRow { row: rejection.row + start as u32, ..rejection })
 }

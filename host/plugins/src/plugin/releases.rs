@@ -28,7 +28,7 @@ pub struct Release {
     /// The interfaces that make a component a plugin of some world.
     pub worlds: &'static [&'static str],
     /// Interfaces that a component may export in addition to its world.
-    pub beside: &'static [&'static str],
+    pub additional: &'static [&'static str],
     /// Interfaces that components may import; `timers` in world `update` only, `net` in worlds `source` and `sink`.
     pub imports: &'static [&'static str],
 }
@@ -38,25 +38,25 @@ pub const RELEASES: [Release; 4] = [
     Release {
         version: "0.1.0",
         worlds: &["transformer", "updater", "aggregator"],
-        beside: &[],
+        additional: &[],
         imports: &["log", "metrics", "files", "stage"],
     },
     Release {
         version: "0.1.1",
         worlds: &["transformer", "updater", "aggregator", "cogrouper"],
-        beside: &[],
+        additional: &[],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },
     Release {
         version: "0.1.2",
         worlds: &["transformer", "updater", "aggregator", "cogrouper"],
-        beside: &[MIGRATOR],
+        additional: &[MIGRATOR],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },
     Release {
         version: "0.1.3",
         worlds: &["transformer", "updater", "aggregator", "cogrouper", "reader", "writer"],
-        beside: &[MIGRATOR],
+        additional: &[MIGRATOR],
         imports: &["log", "metrics", "files", "stage", TIMERS, NET],
     },
 ];
@@ -84,11 +84,11 @@ pub fn world_of(interface: &str) -> Option<World> {
 
 /// Returns the world of a component with these exports.
 pub fn world_among(exports: &[String]) -> Option<World> {
-    exports.iter().find_map(|name| world_of(ours(name)?.0))
+    exports.iter().find_map(|name| world_of(parse_interface(name)?.0))
 }
 
 /// Splits interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
-pub fn ours(name: &str) -> Option<(&str, &str)> {
+pub fn parse_interface(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("millstream:plugin/")?.split_once('@')
 }
 

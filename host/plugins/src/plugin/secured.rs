@@ -18,16 +18,16 @@ pub struct TlsClient {
     /// The trusted CAs.
     pub config: Arc<ClientConfig>,
     /// Explains a TLS error for a server of this name, with what to do; `None` if the error is not about TLS.
-    pub refused: fn(&io::Error, &str) -> Option<String>,
+    pub rejection_message: fn(&io::Error, &str) -> Option<String>,
 }
 
 /// Why a connection could not be secured.
 #[derive(Debug)]
-pub enum Unsecured {
+pub enum TlsFailure {
     /// The deadline passed, or the connection broke: transient.
     Broken(io::Error),
     /// A permanent error, with its message.
-    Refused(String),
+    Rejected(String),
 }
 
 /// A connection with a deadline, however few bytes arrive at a time.
@@ -65,17 +65,17 @@ impl Write for DeadlineStream<'_> {
 
 impl TlsClient {
     /// Starts TLS with the server of this name, within this time.
-    pub fn secure(&self, mut stream: TcpStream, name: &str, time: Duration) -> Result<Secured, Unsecured> {
+    pub fn secure(&self, mut stream: TcpStream, name: &str, time: Duration) -> Result<Secured, TlsFailure> {
         let server = ServerName::try_from(name.to_owned())
-            .map_err(|_| Unsecured::Refused(format!("`{name}` is not a valid name for a certificate")))?;
+            .map_err(|_| TlsFailure::Rejected(format!("`{name}` is not a valid name for a certificate")))?;
         let mut connection = ClientConnection::new(self.config.clone(), server)
-            .map_err(|error| Unsecured::Refused(format!("TLS cannot be used with `{name}`: {error}")))?;
+            .map_err(|error| TlsFailure::Rejected(format!("TLS cannot be used with `{name}`: {error}")))?;
         let mut within = DeadlineStream { stream: &mut stream, end: Instant::now() + time };
         while connection.is_handshaking() {
             if let Err(error) = connection.complete_io(&mut within) {
-                return Err(match (self.refused)(&error, name) {
-                    Some(message) => Unsecured::Refused(format!("{name}: {message}")),
-                    None => Unsecured::Broken(error),
+                return Err(match (self.rejection_message)(&error, name) {
+                    Some(message) => TlsFailure::Rejected(format!("{name}: {message}")),
+                    None => TlsFailure::Broken(error),
                 });
             }
         }

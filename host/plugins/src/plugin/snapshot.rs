@@ -47,9 +47,9 @@ pub fn with_heap(module: &[u8], bytes: i32) -> Result<Vec<u8>> {
     module_after(module, |store, instance| {
         let Some(realloc) = instance.get_func(&mut *store, REALLOC) else { return Ok(()) };
         let realloc = realloc.typed::<(i32, i32, i32, i32), i32>(&*store).map_err(failed)?;
-        let place = realloc.call(&mut *store, (0, 0, ALIGN, bytes)).map_err(failed)?;
+        let address = realloc.call(&mut *store, (0, 0, ALIGN, bytes)).map_err(failed)?;
         // There is no function to free it, but all except the beginning can be freed.
-        realloc.call(store, (place, bytes, ALIGN, ALIGN)).map(drop).map_err(failed)
+        realloc.call(store, (address, bytes, ALIGN, ALIGN)).map(drop).map_err(failed)
     })
 }
 
@@ -304,8 +304,8 @@ mod tests {
         assert_eq!(memory.size(&store), 5, "it is there before anything asks for it");
         let realloc = instance.get_typed_func::<(i32, i32, i32, i32), i32>(&mut store, "cabi_realloc");
         let realloc = realloc.expect("the function");
-        let place = realloc.call(&mut store, (0, 0, 1, 1000)).expect("memory");
-        assert_eq!((place, memory.size(&store)), (65536 + 16, 5), "and is free");
+        let address = realloc.call(&mut store, (0, 0, 1, 1000)).expect("memory");
+        assert_eq!((address, memory.size(&store)), (65536 + 16, 5), "and is free");
         let other = wat::parse_str("(module (memory (export \"memory\") 1))").expect("a module");
         let other = Module::new(&engine, with_heap(&other, 4 << 16).expect("a module")).expect("a module");
         let memory = other.get_export("memory").and_then(|export| export.memory().cloned()).expect("memory");

@@ -7,11 +7,11 @@
 //! component that supports this has the section [`TRACES`](crate::sections::section::TRACES).
 
 use super::attempt::Attempts;
+use super::call_locations::SIGN;
 use super::code_kind::Metering;
 use super::counters::Counters;
 use super::failure::CallFailure;
 use super::instances::Instances;
-use super::places::SIGN;
 use super::trap::Trap;
 use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_TRACE_TIME_MS_MAX};
 use millstream_base::job::spec::PluginLimits;
@@ -26,7 +26,7 @@ fn limits(limits: &PluginLimits) -> PluginLimits {
 }
 
 /// Makes a call, and repeats it if it takes too long, to find its source line. `call` receives the config to pass.
-pub fn located<T>(
+pub fn call_located<T>(
     instances: &mut Instances,
     config: &str,
     call: impl Fn(&mut Instances, &str) -> Result<T, CallFailure>,
@@ -42,7 +42,10 @@ pub fn located<T>(
 
 impl Attempts {
     /// Like [`located`], for a call of a stage.
-    pub fn located<T>(&mut self, call: impl Fn(&mut Attempts) -> Result<T, CallFailure>) -> Result<T, CallFailure> {
+    pub fn call_located<T>(
+        &mut self,
+        call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
         let failure = match call(self) {
             Err(failure) => failure,
             made => return made,
@@ -79,8 +82,8 @@ fn tracing(instances: &Instances, failure: &CallFailure) -> Option<Instances> {
 
 /// Adds the source line of the repeated call to the failure.
 fn with_source_line(failure: CallFailure, again: &Instances, called: Result<(), CallFailure>) -> CallFailure {
-    match (called, &again.last.story) {
-        (Err(other), Some(story)) if took_too_long(&other) => {
+    match (called, &again.last.backtrace) {
+        (Err(other), Some(backtrace)) if took_too_long(&other) => {
             let after = match again.callee.loaded.machine.kind.metering {
                 Metering::Fuel => "After a while".to_owned(),
                 _ => format!("After {:?}", again.callee.limits.time_max),
@@ -89,7 +92,7 @@ fn with_source_line(failure: CallFailure, again: &Instances, called: Result<(), 
                 "Called again with the same rows, only to get this backtrace (the result is discarded). {after} it \
                  was at:"
             );
-            failure.with_calls(&head, story, &again.callee.limits)
+            failure.with_calls(&head, backtrace, &again.callee.limits)
         }
         // The report on a rejected row must be the same on a replay, so the batch is replayed instead.
         (Err(other), _) if other.trap.is_none() && again.callee.loaded.machine.kind.metering == Metering::Fuel => other,

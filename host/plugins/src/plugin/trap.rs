@@ -33,7 +33,7 @@ pub enum Trap {
 
 impl Trap {
     /// The name in statuses and metrics.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         match self {
             Trap::Time => "time",
             Trap::Fuel => "fuel",
@@ -57,14 +57,14 @@ pub struct Stopped {
     /// The kind of trap.
     pub trap: Trap,
     /// What happened.
-    pub words: String,
+    pub message: String,
     /// What to do.
     pub advice: &'static str,
 }
 
 impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.words)
+        f.write_str(&self.message)
     }
 }
 

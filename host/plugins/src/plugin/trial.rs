@@ -19,7 +19,7 @@ struct FallbackPlugin {
     description: Description,
     failed: AtomicBool,
     /// Receives the error of the first call that failed.
-    tell: Box<dyn Fn(&Error) + Send + Sync>,
+    report: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
 impl Fallback {
@@ -28,10 +28,10 @@ impl Fallback {
         plugin: Plugin,
         stage: StageUse,
         description: Description,
-        tell: impl Fn(&Error) + Send + Sync + 'static,
+        report: impl Fn(&Error) + Send + Sync + 'static,
     ) -> Fallback {
         let failed = AtomicBool::new(false);
-        Fallback(Arc::new(FallbackPlugin { plugin, stage, description, failed, tell: Box::new(tell) }))
+        Fallback(Arc::new(FallbackPlugin { plugin, stage, description, failed, report: Box::new(report) }))
     }
 
     /// Whether a call of the next version has failed, on any worker.
@@ -42,7 +42,7 @@ impl Fallback {
     /// A call of the next version has failed.
     pub(super) fn come_back(&self, error: &Error) {
         if !self.0.failed.swap(true, Ordering::AcqRel) {
-            (self.0.tell)(error);
+            (self.0.report)(error);
         }
     }
 

@@ -37,7 +37,7 @@ pub struct Wasi {
     /// Limits of what it says in requests.
     pub http: WasiHttpCtx,
     files: WasiFilesystemCtx,
-    clock: GuestClocks,
+    guest_clocks: GuestClocks,
     random: BatchRandom,
     printed: PendingOutput,
     stage: String,
@@ -57,7 +57,7 @@ impl Wasi {
             requests: Requests::new(identity.clone(), stage.clone()),
             http: Requests::context(),
             files: WasiFilesystemCtx::default(),
-            clock: GuestClocks::default(),
+            guest_clocks: GuestClocks::default(),
             random: BatchRandom::default(),
             printed: PendingOutput::default(),
             stage: identity.stage.clone().unwrap_or_default(),
@@ -72,7 +72,7 @@ impl Wasi {
 
     /// Begins a call: clocks, random numbers and used resources are reset, so that no call depends on earlier ones.
     pub fn begin(&mut self, call: CurrentCall) {
-        self.clock.begin(call.time_us);
+        self.guest_clocks.begin(call.time_us);
         self.random = BatchRandom::new(&self.stage, call.batch);
         self.deadline = Deadline::new(call.began, time(&self.limits, call.times));
         (self.work, self.work_max) = (0, fuel(&self.limits, call.times));
@@ -87,7 +87,7 @@ impl Wasi {
         }
         Err(Stopped {
             trap: Trap::Fuel,
-            words: format!("its WASI calls took longer than {} instructions would", self.work_max),
+            message: format!("its WASI calls took longer than {} instructions would", self.work_max),
             advice: "Raise `limits.time` (or `limits.fuel`) of the stage, or fix the plugin if it calls WASI \
                 endlessly.",
         })

@@ -56,7 +56,7 @@ impl Writer {
     }
 
     /// Creates a writer only to read the last committed batch.
-    pub(super) fn that_asks(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
+    pub(super) fn for_committed(loaded: Arc<Loaded>, sink: StageUse) -> Result<Writer, Error> {
         let plugin = loaded.file.display().to_string();
         Writer::create(loaded, sink, plugin, (Arc::new(Schema::empty()), WrittenOut::default()), Vec::new())
     }
@@ -93,14 +93,14 @@ impl Writer {
         call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<T, CallFailure>,
     ) -> Result<T, CallFailure> {
         let loaded = self.loaded.clone();
-        let Calls::Sink(calls) = &loaded.calls else { return Err(CallFailure::other(wrong_world(&loaded))) };
+        let Calls::Sink(calls) = &loaded.calls else { return Err(CallFailure::from_error(wrong_world(&loaded))) };
         self.instances.callee.identity = Arc::new(CallIdentity { outside: function, ..self.identity.clone() });
         self.instances.time_us = time::now().0;
         self.instances.bill.begin();
         call(&mut self.instances, self.batch.map(|batch| batch.0), calls)
     }
 
-    fn settled<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
+    fn settle<T>(&mut self, checked: Result<T, OutputFault>) -> Result<T, CallFailure> {
         self.instances.settle(self.batch.map(|batch| batch.0), &self.counters, checked)
     }
 
@@ -110,7 +110,7 @@ impl Writer {
         function: &'static str,
         call: impl FnOnce(&mut Instances, Option<u64>, &SinkCalls) -> Result<(), CallFailure>,
     ) -> Result<(), WriteError> {
-        let called = self.call(function, call).and_then(|()| self.settled(Ok(())));
+        let called = self.call(function, call).and_then(|()| self.settle(Ok(())));
         called.map_err(|failure| self.write_error(failure))
     }
 
@@ -128,35 +128,36 @@ impl Writer {
 
     /// Writes rows that fit into one call, and have all columns of the sink.
     fn write_piece(&mut self, rows: RecordBatch) -> Result<Vec<RejectedRow>, CallFailure> {
-        let arrow = |error| CallFailure::other(Error::arrow(error));
+        let arrow = |error| CallFailure::from_error(Error::arrow(error));
         let (rows, nulls) = without_nulls(rows, &self.reads, &self.input).map_err(arrow)?;
         if rows.num_rows() == 0 {
             return Ok(nulls);
         }
         let rows = rows.project(&self.reads).map_err(arrow)?;
         let rows = widened(&rows, &self.input).map_err(arrow)?;
-        let to_failure = |message| CallFailure::other(Error::bug(format!("{}: {message}", self.identity.who())));
+        let to_failure =
+            |message| CallFailure::from_error(Error::bug(format!("{}: {message}", self.identity.description())));
         let lowered = Lowered::new(&rows, &self.written).map_err(to_failure)?;
-        let refused: Vec<Rejection> = self.call("write", |instances, batch, calls| {
+        let rejected: Vec<Rejection> = self.call("write", |instances, batch, calls| {
             instances.bill.passes_rows(rows.num_rows());
             instances.bill.passes(&lowered);
             let columns = lowered.columns();
             instances.call(batch, &calls.write, InputSize::measure([&lowered]), (lowered.batch(&columns),))
         })?;
-        let refused = self.settled(lift::rejections(rows.num_rows(), refused).map_err(OutputFault::from))?;
-        Ok(merge_rejections(nulls, refused))
+        let rejected = self.settle(lift::rejections(rows.num_rows(), rejected).map_err(OutputFault::from))?;
+        Ok(merge_rejections(nulls, rejected))
     }
 
     /// Converts the last batch that the destination reports to have.
-    fn reported_batch(&mut self, held: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
-        let checked = match held.unwrap_or_default() {
+    fn reported_batch(&mut self, committed: Option<u64>) -> Result<Option<BatchId>, CallFailure> {
+        let checked = match committed.unwrap_or_default() {
             0 => Ok(None),
             batch if batch > PLUGIN_BATCH_ID_MAX => {
                 Err(format!("it reports batch {batch} as committed, but no job has reached that batch").into())
             }
             batch => Ok(Some(BatchId(batch))),
         };
-        self.settled(checked)
+        self.settle(checked)
     }
 }
 
@@ -166,12 +167,12 @@ impl WriteBatches for Writer {
         self.instances.end();
         let (config, sink) = (self.config.clone(), self.sink());
         let identity = WitIdentity { job, job_id, sink: &sink };
-        let asked = self.call("committed", |instances, batch, calls| {
+        let result = self.call("committed", |instances, batch, calls| {
             instances.call(batch, &calls.committed, InputSize::default(), (config.as_str(), identity))
         });
-        let held = asked.and_then(|held| self.reported_batch(held));
+        let last_batch = result.and_then(|last_batch| self.reported_batch(last_batch));
         self.instances.end();
-        held.map_err(|failure| self.write_error(failure))
+        last_batch.map_err(|failure| self.write_error(failure))
     }
 
     fn is_open(&self) -> bool {
@@ -187,7 +188,7 @@ impl WriteBatches for Writer {
         let opened = self.call("open", |instances, batch, calls| {
             instances.call(batch, &calls.open, InputSize::default(), (config.as_str(), &input, owner))
         });
-        opened.and_then(|held| self.reported_batch(held)).map_err(|failure| self.write_error(failure))
+        opened.and_then(|committed| self.reported_batch(committed)).map_err(|failure| self.write_error(failure))
     }
 
     fn begin(&mut self, batch: BatchId, time: BatchTime) -> Result<(), WriteError> {
@@ -200,14 +201,14 @@ impl WriteBatches for Writer {
 
     fn write(&mut self, rows: &RecordBatch) -> Result<Vec<RejectedRow>, WriteError> {
         let bytes = RowBytes::of_columns(rows, &self.reads);
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for piece in bytes.slices(rows.num_rows(), PLUGIN_CALL_MAX).into_iter().filter(|piece| !piece.is_empty()) {
             let before = u32::try_from(piece.start).unwrap_or(u32::MAX);
             let more =
                 self.write_piece(rows.slice(piece.start, piece.len())).map_err(|failure| self.write_error(failure))?;
-            refused.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
+            rejected.extend(more.into_iter().map(|row| RejectedRow { row: row.row.saturating_add(before), ..row }));
         }
-        Ok(refused)
+        Ok(rejected)
     }
 
     fn commit(&mut self) -> Result<(), WriteError> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// Returns the type of this format with its members, or `None` if it is not supported.
 pub fn parse(format: &str, mut children: Vec<FieldRef>, keys_sorted: bool) -> Option<DataType> {
-    let unit = |letter: &str| {
-        Some(match letter {
+    let unit = |code: &str| {
+        Some(match code {
             "s" => TimeUnit::Second,
             "m" => TimeUnit::Millisecond,
             "u" => TimeUnit::Microsecond,

@@ -58,15 +58,15 @@ pub fn read(mut stream: CStream) -> Result<(SchemaRef, Vec<RecordBatch>)> {
 }
 
 fn failed(stream: &mut CStream, code: i32) -> Error {
-    // SAFETY: the stream is live. Its error is a text that ends with a zero byte and is valid until the next call.
-    let message = stream.get_last_error.and_then(|ask| unsafe { text(ask(stream)) });
+    // SAFETY: the stream is live. Its error is a string that ends with a zero byte and is valid until the next call.
+    let message = stream.get_last_error.and_then(|callback| unsafe { text(callback(stream)) });
     let message = message.unwrap_or_else(|| std::io::Error::from_raw_os_error(code).to_string());
     Error::environment(format!("the table's library failed: {}", harmless(&message, TEXT_BYTES_MAX)))
 }
 
-/// Returns a text that ends with a zero byte.
+/// Returns a string that ends with a zero byte.
 unsafe fn text(pointer: *const c_char) -> Option<String> {
-    // SAFETY: the caller guarantees such a text, or a null pointer.
+    // SAFETY: the caller guarantees such a string, or a null pointer.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
@@ -86,7 +86,7 @@ unsafe fn field(schema: &CSchema, depth: usize) -> Result<FieldRef> {
     if depth > DEPTH_MAX {
         return Err(Error::job(format!("the table has types nested deeper than {DEPTH_MAX} levels")));
     }
-    // SAFETY: both are texts or null, as the interface defines.
+    // SAFETY: both are strings or null, as the interface defines.
     let (name, format) = unsafe { (text(schema.name).unwrap_or_default(), text(schema.format)) };
     let format = format.ok_or_else(|| missing_error("a format"))?;
     let mut members = Vec::new();
@@ -137,8 +137,8 @@ unsafe fn data(array: &CArray, kind: &DataType, owner: &Arc<CArray>) -> Result<A
             DataType::Null => {}
             DataType::Boolean => builder = builder.add_buffer(buffers.get(1, end.div_ceil(8))?),
             DataType::FixedSizeBinary(bytes) => builder = builder.add_buffer(buffers.wide(*bytes as usize)?),
-            DataType::Utf8 | DataType::Binary => builder = buffers.texts::<i32>(builder)?,
-            DataType::LargeUtf8 | DataType::LargeBinary => builder = buffers.texts::<i64>(builder)?,
+            DataType::Utf8 | DataType::Binary => builder = buffers.strings::<i32>(builder)?,
+            DataType::LargeUtf8 | DataType::LargeBinary => builder = buffers.strings::<i64>(builder)?,
             DataType::Utf8View | DataType::BinaryView => {
                 builder = builder.add_buffer(buffers.wide(16)?);
                 for buffer in buffers.of_views()? {
@@ -247,7 +247,10 @@ impl Buffers<'_> {
     }
 
     /// Adds the buffers of strings or bytes with variable size.
-    unsafe fn texts<T: ArrowNativeType + TryInto<usize>>(&self, builder: ArrayDataBuilder) -> Result<ArrayDataBuilder> {
+    unsafe fn strings<T: ArrowNativeType + TryInto<usize>>(
+        &self,
+        builder: ArrayDataBuilder,
+    ) -> Result<ArrayDataBuilder> {
         // SAFETY: the caller guarantees the type of the offsets. Only valid data skips validation.
         unsafe {
             let (offsets, bytes) = self.offsets::<T>()?;

@@ -33,7 +33,7 @@ pub struct Hello {
     pub workers: u32,
     /// A digest of the job: of its streams, their columns and its plugins.
     pub job: u64,
-    /// The generation of this start, if the process knows it; 0 if not yet. Process 0 sends the generation that it has
+    /// The generation of this startup, if the process knows it; 0 if not yet. Process 0 sends the generation that it has
     /// claimed when it admits the others.
     pub generation: Generation,
     /// The ID of the machines, if they were given to the job while it ran (`running/layout`). 0 means those of the

@@ -8,7 +8,7 @@
 //! lose it.
 
 use super::sealed::Sealed;
-use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
+use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_TIMEOUT_MS};
 use millstream_base::error::{Error, Result};
 use millstream_base::threads;
 use millstream_base::threads::lost_connection;
@@ -19,7 +19,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const BEAT: u8 = b'.';
-/// The sender has ended successfully, so its silence is no error.
+/// The sender has ended successfully, so missing heartbeats are no error.
 const GOODBYE: u8 = b'!';
 
 /// Watches the other processes. Dropping it ends the watch without a goodbye, so the others lose this process.
@@ -74,9 +74,9 @@ impl Liveness {
     /// Also watches the other end of this connection.
     pub fn watch(&self, link: Sealed) -> Result<WatchedPeer> {
         let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
-        let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
-        link.socket().set_read_timeout(Some(silence_max)).map_err(broken)?;
-        link.socket().set_write_timeout(Some(silence_max)).map_err(broken)?;
+        let timeout = Duration::from_millis(LIVENESS_TIMEOUT_MS);
+        link.socket().set_read_timeout(Some(timeout)).map_err(broken)?;
+        link.socket().set_write_timeout(Some(timeout)).map_err(broken)?;
         let peer = WatchedPeer { link, lost: Arc::default() };
         let (watched, listened) = (self.watched.clone(), peer.clone());
         spawn("millstream-peer", "the thread that listens to another process", &self.watched, move || {
@@ -221,7 +221,7 @@ mod tests {
     use std::time::Instant;
 
     /// Watches these connections. The receiver gets a message per call of `on_lost`.
-    fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
+    fn watch_all(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
         let watch = Liveness::start(move |_| sender.send(()).unwrap(), || false).unwrap();
         let peers: Vec<_> = liveness.into_iter().map(|link| watch.watch(link).unwrap()).collect();
@@ -231,21 +231,17 @@ mod tests {
 
     #[test]
     fn a_closed_connection_and_a_silent_one_are_lost_in_time_and_once() {
-        for silent in [false, true] {
+        for is_open in [false, true] {
             let ((near, far), (other_near, other_far), (data, mut data_far)) = (pair(), pair(), pair());
-            let (_liveness, calls) = watched(vec![near, other_near], vec![data]);
+            let (_liveness, calls) = watch_all(vec![near, other_near], vec![data]);
             let began = Instant::now();
-            let kept = silent.then_some((far, other_far));
+            let kept = is_open.then_some((far, other_far));
             calls.recv_timeout(Duration::from_secs(10)).unwrap();
             let took = began.elapsed();
-            assert!(took < Duration::from_secs(if silent { 2 } else { 1 }), "{took:?}");
+            assert!(took < Duration::from_secs(if is_open { 2 } else { 1 }), "{took:?}");
             assert_eq!(data_far.read(&mut [0]).unwrap(), 0, "the dataflow's connections are broken");
-            let silence = Duration::from_millis(LIVENESS_SILENCE_MS_MAX + 200);
-            assert_eq!(
-                calls.recv_timeout(silence),
-                Err(RecvTimeoutError::Timeout),
-                "two are lost, and it is told once"
-            );
+            let wait = Duration::from_millis(LIVENESS_TIMEOUT_MS + 200);
+            assert_eq!(calls.recv_timeout(wait), Err(RecvTimeoutError::Timeout), "two are lost, and it is told once");
             drop(kept);
         }
     }
@@ -257,7 +253,7 @@ mod tests {
         let (sender, calls) = channel();
         let failed = Liveness::start(move |_| sender.send(()).unwrap(), || true).unwrap();
         failed.all_connected(&[failed.watch(near).unwrap()], vec![data]);
-        let (_other, lost) = watched(vec![far], Vec::new());
+        let (_other, lost) = watch_all(vec![far], Vec::new());
         calls.recv_timeout(Duration::from_secs(10)).unwrap();
         lost.recv_timeout(Duration::from_secs(10)).unwrap();
         assert_eq!(data_far.read(&mut [0]).unwrap(), 0, "the dataflow's connections are broken");
@@ -266,13 +262,13 @@ mod tests {
     #[test]
     fn two_that_live_hear_each_other_and_a_goodbye_is_no_loss() {
         let (near, far) = pair();
-        let (first, first_calls) = watched(vec![near], Vec::new());
-        let (second, second_calls) = watched(vec![far], Vec::new());
-        let silence = Duration::from_millis(LIVENESS_SILENCE_MS_MAX + 500);
-        assert_eq!(first_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
+        let (first, first_calls) = watch_all(vec![near], Vec::new());
+        let (second, second_calls) = watch_all(vec![far], Vec::new());
+        let wait = Duration::from_millis(LIVENESS_TIMEOUT_MS + 500);
+        assert_eq!(first_calls.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
         first.goodbye();
-        // The second process lives longer than the allowed silence.
-        assert_eq!(second_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
+        // The second process lives longer than the heartbeat timeout.
+        assert_eq!(second_calls.recv_timeout(wait), Err(RecvTimeoutError::Timeout));
         second.goodbye();
         assert!(first_calls.recv_timeout(Duration::from_millis(100)).is_err());
     }

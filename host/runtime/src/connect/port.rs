@@ -64,7 +64,7 @@ struct Admission {
     admitted: Sender<Result<PeerConnection>>,
     /// Limits how many connections may wait until this process is ready.
     wait_slots: Arc<Semaphore>,
-    refused: Mutex<RefusalNotice>,
+    notice: Mutex<RefusalNotice>,
     waiting: WaitingProcesses,
 }
 
@@ -94,12 +94,12 @@ impl PeerPort {
             ready: is_ready,
             admitted: sender,
             wait_slots: Arc::new(Semaphore::new(wait_slots)),
-            refused: Mutex::default(),
+            notice: Mutex::default(),
             waiting: waiting.clone(),
         };
         let serve = move || {
             if let Err(error) = runtime.block_on(async { serve(listener, Arc::new(admission)).await }) {
-                // The receiver is dropped if the start has failed.
+                // The receiver is dropped if the startup has failed.
                 let _ = closing
                     .send(Err(Error::environment(format!("the port for the job's processes is closed: {error}"))));
             }
@@ -221,8 +221,8 @@ type CheckedHello = (Hello, ConnectionPurpose, (Sealer, Opener));
 async fn authenticate(socket: TcpStream, admission: &Admission) -> Result<(TcpStream, CheckedHello), String> {
     socket.set_nodelay(true).map_err(lost_message)?;
     let peers = admission.trust.peers();
-    let refused = |error: io::Error| peers.refused(&error).unwrap_or_else(|| lost_message(error));
-    let mut stream = TlsAcceptor::from(peers.listens()).accept(socket).await.map_err(refused)?;
+    let to_message = |error: io::Error| peers.rejection_reason(&error).unwrap_or_else(|| lost_message(error));
+    let mut stream = TlsAcceptor::from(peers.listens()).accept(socket).await.map_err(to_message)?;
     let secret = export_secret(stream.get_ref().1).map_err(lost_message)?;
     let (hello, purpose) = prove(&mut stream, admission, &secret).await?;
     let host = admission.hosts.get(hello.process as usize).map_or("", String::as_str);
@@ -249,16 +249,16 @@ async fn prove(
     exported: &[u8; EXPORTED_BYTES],
 ) -> Result<(Hello, ConnectionPurpose), String> {
     let foreign = || "it is not a process of a job, or has another version".to_owned();
-    let mut said = HelloBytes([0; HELLO_BYTES]);
+    let mut hello_bytes = HelloBytes([0; HELLO_BYTES]);
     // Read the magic first: another program may send less than a hello and wait for a response.
-    stream.read_exact(&mut said.0[..MAGIC.len()]).await.map_err(lost_message)?;
-    if !said.0.starts_with(&MAGIC) {
+    stream.read_exact(&mut hello_bytes.0[..MAGIC.len()]).await.map_err(lost_message)?;
+    if !hello_bytes.0.starts_with(&MAGIC) {
         return Err(foreign());
     }
-    stream.read_exact(&mut said.0[MAGIC.len()..]).await.map_err(lost_message)?;
-    let (hello, purpose) = said.hello().ok_or_else(foreign)?;
+    stream.read_exact(&mut hello_bytes.0[MAGIC.len()..]).await.map_err(lost_message)?;
+    let (hello, purpose) = hello_bytes.hello().ok_or_else(foreign)?;
     let own = HelloBytes::new(admission.own, purpose).map_err(lost_message)?;
-    let transcript = Transcript::new(admission.trust.proof_key(exported), &said, &own);
+    let transcript = Transcript::new(admission.trust.proof_key(exported), &hello_bytes, &own);
     stream.write_all(&[&own.0[..], &transcript.proof(ConnectionEnd::Listens)].concat()).await.map_err(lost_message)?;
     stream.flush().await.map_err(lost_message)?;
     let mut proof = [0; PROOF_BYTES];
@@ -302,7 +302,7 @@ async fn wait(
     }
     let Ok(socket) = socket.into_std() else { return };
     if socket.set_nonblocking(false).is_ok() {
-        // The receiver is dropped if the start has failed.
+        // The receiver is dropped if the startup has failed.
         let _ = admission.admitted.send(Ok(PeerConnection { hello, purpose, socket, seals }));
     }
 }
@@ -347,16 +347,16 @@ impl Admission {
 
     /// Logs a rejected connection, but at most one line per interval, however many are rejected.
     fn log_rejection(&self, why: &str, from: Option<SocketAddr>) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.since += 1;
-        if refused.logged_at.is_some_and(|logged_at| logged_at.elapsed() < REFUSAL_LOG_INTERVAL) {
+        let mut notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        notice.since += 1;
+        if notice.logged_at.is_some_and(|logged_at| logged_at.elapsed() < REFUSAL_LOG_INTERVAL) {
             return;
         }
         let from = from.map_or_else(String::new, |from| format!("{from}: "));
-        match refused.since {
+        match notice.since {
             1 => tracing::warn!("a connection was rejected: {from}{why}"),
             more => tracing::warn!("{more} connections were rejected, the last one: {from}{why}"),
         }
-        *refused = RefusalNotice { logged_at: Some(Instant::now()), since: 0 };
+        *notice = RefusalNotice { logged_at: Some(Instant::now()), since: 0 };
     }
 }

@@ -3,7 +3,7 @@
 use super::hello::{ConnectionEnd, ConnectionPurpose, HELLO_BYTES, Hello, HelloBytes, MAGIC, PROOF_BYTES, Transcript};
 use super::records::export_secret;
 use super::sealed::{Opener, Sealed, Sealer, split};
-use super::status::{STATUS_SILENCE_MAX, Status};
+use super::status::{STATUS_TIMEOUT, Status};
 use crate::limits::HELLO_MS_MAX;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
@@ -62,7 +62,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
     let PeerToReach { cluster, process, is_over } = caller;
     let host = caller.host();
     let began = Instant::now();
-    let (mut told, mut warned) = (None, false);
+    let (mut last_message, mut warned) = (None, false);
     loop {
         match connect_once(caller, own, purpose) {
             Ok(reached) => return Ok(reached),
@@ -93,7 +93,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
             Err(ConnectFailure::Now(error)) => {
                 let starting = began.elapsed() < STARTING_MAX && error.kind() != ErrorKind::InvalidData;
                 let message = error.to_string();
-                if told.as_ref() != Some(&message) || (!starting && !warned) {
+                if last_message.as_ref() != Some(&message) || (!starting && !warned) {
                     let line = format!(
                         "cannot connect to process {process} at {host} ({message}); retrying until it is reachable"
                     );
@@ -102,7 +102,7 @@ pub fn reach(caller: &PeerToReach<'_>, mut own: Hello, purpose: ConnectionPurpos
                     } else {
                         tracing::warn!("{line}");
                     }
-                    (told, warned) = (Some(message), !starting);
+                    (last_message, warned) = (Some(message), !starting);
                 }
                 std::thread::sleep(TRY_AGAIN);
             }
@@ -125,8 +125,8 @@ fn connect_once(
     // The deadline covers everything that is sent, not each byte.
     let mut reader = UntilDeadline { socket: &socket, deadline: Instant::now() + time_max };
     let ((mut sealer, mut opener), secret) = handshake(&mut reader, trust.peers(), host)?;
-    let said = HelloBytes::new(own, purpose)?;
-    (&socket).write_all(sealer.seal(&said.0)?)?;
+    let hello_bytes = HelloBytes::new(own, purpose)?;
+    (&socket).write_all(sealer.seal(&hello_bytes.0)?)?;
     let mut other = HelloBytes([0; HELLO_BYTES]);
     read_exact(&mut opener, &mut reader, &mut other.0)?;
     if !other.0.starts_with(&MAGIC) {
@@ -134,7 +134,7 @@ fn connect_once(
     }
     let mut proof = [0; PROOF_BYTES];
     read_exact(&mut opener, &mut reader, &mut proof)?;
-    let transcript = Transcript::new(trust.proof_key(&secret), &said, &other);
+    let transcript = Transcript::new(trust.proof_key(&secret), &hello_bytes, &other);
     if !transcript.proves(ConnectionEnd::Listens, &proof) {
         return Err(invalid_data(
             "the server there does not have the key of this process; start all processes with the same \
@@ -180,7 +180,7 @@ fn handshake(
 
 /// Describes what is wrong with the other end, or with this one as reported by the other.
 fn to_io_error(error: io::Error, peers: &Peers) -> io::Error {
-    match peers.refused(&error) {
+    match peers.rejection_reason(&error) {
         Some(message) => invalid_data(&message),
         None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
             let why = match peers.are_certified() {
@@ -213,18 +213,18 @@ fn read_layout(reader: &mut UntilDeadline<'_>, opener: &mut Opener) -> io::Resul
         _ => None,
     };
     let Some(length) = length else { return Err(invalid_data("it sent an invalid list of the job's machines")) };
-    let mut told = vec![0; length];
-    read_exact(opener, reader, &mut told)?;
-    let layout = serde_json::from_slice(&told).map_err(|error| invalid_data(&error.to_string()))?;
+    let mut last_message = vec![0; length];
+    read_exact(opener, reader, &mut last_message)?;
+    let layout = serde_json::from_slice(&last_message).map_err(|error| invalid_data(&error.to_string()))?;
     Ok(ConnectFailure::Elsewhere(layout))
 }
 
 /// Waits until the other process is ready, which may take long while it opens its sinks. It sends signs of life
 /// meanwhile.
 fn await_welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'_>) -> io::Result<Generation> {
-    let (began, mut told) = (Instant::now(), false);
+    let (began, mut last_message) = (Instant::now(), false);
     loop {
-        let mut reader = UntilDeadline { socket, deadline: Instant::now() + STATUS_SILENCE_MAX };
+        let mut reader = UntilDeadline { socket, deadline: Instant::now() + STATUS_TIMEOUT };
         let mut status = [0; Status::BYTES];
         read_exact(opener, &mut reader, &mut status)?;
         match Status::read(&status) {
@@ -232,12 +232,14 @@ fn await_welcome(socket: &TcpStream, opener: &mut Opener, caller: &PeerToReach<'
             Some(Status::Elsewhere(_)) => {
                 return Err(invalid_data("it sent another list of the job's machines than before"));
             }
-            Some(Status::Taken) => return Err(io::Error::other("another process with the same number has joined")),
+            Some(Status::NumberTaken) => {
+                return Err(io::Error::other("another process with the same number has joined"));
+            }
             Some(Status::Wait) if (caller.is_over)() => return Err(io::Error::other("it is no longer needed")),
-            Some(Status::Wait) if !told && began.elapsed() >= STATUS_SILENCE_MAX => {
+            Some(Status::Wait) if !last_message && began.elapsed() >= STATUS_TIMEOUT => {
                 let process = caller.process;
                 tracing::info!("process {process} is reachable but not ready yet; waiting for it");
-                told = true;
+                last_message = true;
             }
             Some(Status::Wait) => {}
             None => return Err(invalid_data("the server there sent a message that this version does not support")),

@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes read from a socket at a time.
-const TAKEN_BYTES: usize = 64 << 10;
+const READ_BYTES: usize = 64 << 10;
 
 /// A buffer with data read from a socket. The reader keeps it.
 #[derive(Default)]
-pub struct Taken {
+pub struct ReadBuffer {
     bytes: Vec<u8>,
     /// The range that is not decrypted yet.
     remaining: Range<usize>,
@@ -50,13 +50,13 @@ impl Records {
 
     /// Decrypts the next bytes from the socket into `to`. Returns 0 at the end of the connection. After an error, the
     /// content of `to` is undefined.
-    pub fn open(&self, socket: &mut impl Read, taken: &mut Taken, to: &mut [u8]) -> io::Result<usize> {
+    pub fn open(&self, socket: &mut impl Read, taken: &mut ReadBuffer, to: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.read_buffered(taken, to)?;
             if count > 0 || to.is_empty() {
                 return Ok(count);
             }
-            taken.bytes.resize(TAKEN_BYTES, 0);
+            taken.bytes.resize(READ_BYTES, 0);
             match socket.read(&mut taken.bytes) {
                 Ok(0) => return Ok(0),
                 Ok(count) => taken.remaining = 0..count,
@@ -68,7 +68,7 @@ impl Records {
 
     /// Decrypts buffered data, as much as `to` has room for. Data that came with the handshake is available before any
     /// was read.
-    fn read_buffered(&self, taken: &mut Taken, to: &mut [u8]) -> io::Result<usize> {
+    fn read_buffered(&self, taken: &mut ReadBuffer, to: &mut [u8]) -> io::Result<usize> {
         let (mut connection, mut count) = (self.lock(), 0);
         loop {
             let state = connection.process_new_packets().map_err(|error| self.to_io_error(error))?;
@@ -88,8 +88,8 @@ impl Records {
 
     fn to_io_error(&self, error: rustls::Error) -> io::Error {
         let error = io::Error::new(ErrorKind::InvalidData, error);
-        match self.peers.refused(&error) {
-            Some(words) => io::Error::new(ErrorKind::InvalidData, words),
+        match self.peers.rejection_reason(&error) {
+            Some(message) => io::Error::new(ErrorKind::InvalidData, message),
             None => error,
         }
     }

@@ -2,7 +2,7 @@
 //! drops or repeats ends the connection, and none of it is used.
 
 use super::message::Messages;
-use super::records::{Records, Taken};
+use super::records::{ReadBuffer, Records};
 use millstream_base::fault;
 use millstream_connect::tls::peers::Peers;
 use std::io::{self, Read, Write};
@@ -31,7 +31,7 @@ impl Sealer {
 /// Decrypts the other direction.
 pub struct Opener {
     records: Records,
-    taken: Taken,
+    read_buffer: ReadBuffer,
     /// Validates the messages, if set.
     messages: Option<Messages>,
 }
@@ -42,7 +42,7 @@ impl Opener {
         if self.messages.is_some() {
             fault::thread("connection");
         }
-        let count = self.records.open(&mut socket, &mut self.taken, to)?;
+        let count = self.records.open(&mut socket, &mut self.read_buffer, to)?;
         if let Some(messages) = &mut self.messages {
             messages.check(&to[..count]).inspect_err(|error| tracing::error!("what another process sent: {error}"))?;
         }
@@ -53,7 +53,7 @@ impl Opener {
 /// Returns both directions of a connection with these processes, after its TLS handshake.
 pub fn split(connection: rustls::Connection, peers: &Peers) -> (Sealer, Opener) {
     let records = Records::new(connection, peers.clone());
-    let opener = Opener { records: records.clone(), taken: Taken::default(), messages: None };
+    let opener = Opener { records: records.clone(), read_buffer: ReadBuffer::default(), messages: None };
     (Sealer { records, frame: Vec::new() }, opener)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// How often a process that is not ready yet sends a sign of life.
 pub const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// A process that is silent for longer is considered lost.
-pub const STATUS_SILENCE_MAX: Duration = Duration::from_secs(5);
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The status of the listening process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Status {
     /// The other process is admitted, with this generation.
     Welcome(Generation),
     /// A process with the same number is already connected.
-    Taken,
+    NumberTaken,
     /// The job runs on other machines than the other process has. A description of that many bytes follows.
     Elsewhere(u64),
 }
@@ -30,7 +30,7 @@ impl Status {
         let (kind, number) = match self {
             Status::Wait => (0, 0),
             Status::Welcome(generation) => (1, generation.0),
-            Status::Taken => (2, 0),
+            Status::NumberTaken => (2, 0),
             Status::Elsewhere(bytes) => (3, bytes),
         };
         let mut bytes = [kind; Status::BYTES];
@@ -45,7 +45,7 @@ impl Status {
         match kind {
             0 => Some(Status::Wait),
             1 => Some(Status::Welcome(Generation(number))),
-            2 => Some(Status::Taken),
+            2 => Some(Status::NumberTaken),
             3 => Some(Status::Elsewhere(number)),
             _ => None,
         }

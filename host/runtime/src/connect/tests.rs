@@ -155,8 +155,8 @@ fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
     };
     let port = PeerPort::open(listener, hello(0, 0), &cluster).unwrap();
     let waiting = thread::spawn(move || greeted(hello(1, 0), &key, ConnectionPurpose::Liveness, 0, &host).1);
-    // Longer than the allowed silence: the test waits for something not to happen.
-    assert!(port.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
+    // Longer than the heartbeat timeout: the test waits for something not to happen.
+    assert!(port.next(STATUS_TIMEOUT + Duration::from_millis(500)).unwrap().is_none());
     assert!(!waiting.is_finished());
     port.ready();
     let connection = port.next(PORT_CHECK_INTERVAL).unwrap().unwrap();
@@ -215,14 +215,14 @@ fn who_sits_between_two_processes_is_taken_for_neither() {
     };
     let port = PeerPort::open(listener, hello(0, 0), &at(0)).unwrap();
     port.ready();
-    let passing = thread::spawn(move || {
+    let relay = thread::spawn(move || {
         let peers = Peers::uncertified().unwrap();
         let (near, far) = (between.accept().unwrap().0, TcpStream::connect(far).unwrap());
         let mut near = StreamOwned::new(ServerConnection::new(peers.listens()).unwrap(), near);
         let mut far = StreamOwned::new(peers.connects("other").unwrap(), far);
-        let (mut said, mut response) = ([0; HELLO_BYTES], [0; HELLO_BYTES + PROOF_BYTES]);
-        near.read_exact(&mut said).unwrap();
-        far.write_all(&said).unwrap();
+        let (mut hello_bytes, mut response) = ([0; HELLO_BYTES], [0; HELLO_BYTES + PROOF_BYTES]);
+        near.read_exact(&mut hello_bytes).unwrap();
+        far.write_all(&hello_bytes).unwrap();
         far.read_exact(&mut response).unwrap();
         near.write_all(&response).unwrap();
         assert!(!matches!(near.read(&mut [0]), Ok(1..)), "the end that connects proves nothing to it");
@@ -230,8 +230,8 @@ fn who_sits_between_two_processes_is_taken_for_neither() {
         assert!(!matches!(far.read(&mut [0]), Ok(1..)), "nor can it prove anything to the end that listens");
     });
     let cluster = at(1);
-    let caller = PeerToReach { cluster: &cluster, process: 0, is_over: &|| passing.is_finished() };
+    let caller = PeerToReach { cluster: &cluster, process: 0, is_over: &|| relay.is_finished() };
     assert!(reach(&caller, hello(1, 0), ConnectionPurpose::Dataflow).is_err());
-    passing.join().unwrap();
+    relay.join().unwrap();
     assert!(port.next(Duration::from_millis(100)).unwrap().is_none() && port.waiting() == 0);
 }

@@ -84,7 +84,7 @@ pub struct WorkerBusy {
 ///   `digest` and the cost of its calls, see [`Costs`](millstream_plugins::plugin::Costs)
 /// - for a source that reads topics: `behind`: available records that are in no batch yet; `partitions`: their `count` and
 ///   the `furthest` behind, each with `name`, `position`, `behind` and the newest event time by stage (`times_us`)
-/// - for a polled source: `rows` since this start instead of `behind`, and `index` instead of `position` if its positions
+/// - for a polled source: `rows` since this startup instead of `behind`, and `index` instead of `position` if its positions
 ///   are not numbers
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
@@ -164,7 +164,7 @@ impl ProcessStatus {
                 .zip(&running.endpoints.inboxes)
                 .enumerate()
                 .map(|(number, (source, inbox))| {
-                    let behind = inbox.as_ref().and_then(|inbox| inbox.state().behind);
+                    let behind = inbox.as_ref().and_then(|inbox| inbox.state().missing_records);
                     let of_several = (processes > 1).then_some(process);
                     let partitions = inbox.as_ref();
                     let partitions =
@@ -276,8 +276,8 @@ mod tests {
     #[test]
     fn what_a_process_says_is_read_as_it_was_said() {
         let status = JobStatus { stages: vec![part("a", u64::MAX, "x", 1)], ..JobStatus::default() };
-        let said = ProcessStatus { version: "1".into(), pid: 7, process: 1, status };
-        let text = serde_json::to_string(&said).unwrap();
+        let process_status = ProcessStatus { version: "1".into(), pid: 7, process: 1, status };
+        let text = serde_json::to_string(&process_status).unwrap();
         let read: ProcessStatus = serde_json::from_str(&text).unwrap();
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
         assert!(

@@ -2,7 +2,7 @@
 //! job, it waits until other processes run it.
 
 use super::others::OtherProcesses;
-use super::{ControlAnswer, ControlQuestion};
+use super::{ControlQuestion, ControlResponse};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
 use millstream_base::threads::lost_connection;
@@ -33,10 +33,11 @@ pub(crate) fn send(running: &Running, others: &OtherProcesses, word: &HandoverMe
         .map_err(|error| Error::environment(format!("cannot query the processes: {error}")))?;
     for process in to.filter(|process| *process != own) {
         let rejected = |why: &str| Error::environment(format!("process {process} of the job has not joined: {why}"));
-        let response = runtime.block_on(others.ask(process, question.clone())).map_err(|why| rejected(&why))?;
+        let response =
+            runtime.block_on(others.send_question(process, question.clone())).map_err(|why| rejected(&why))?;
         match serde_json::from_slice(&response) {
-            Ok(ControlAnswer::Done(true)) => {}
-            Ok(ControlAnswer::Error(why) | ControlAnswer::Refused(why)) => return Err(rejected(&why)),
+            Ok(ControlResponse::Done(true)) => {}
+            Ok(ControlResponse::Error(why) | ControlResponse::Refused(why)) => return Err(rejected(&why)),
             _ => return Err(rejected("it replies in the format of another version")),
         }
     }
@@ -52,8 +53,8 @@ pub(crate) fn await_successor(running: &Running, keep_waiting: impl Fn() -> bool
     let began = Instant::now();
     while keep_waiting() && began.elapsed() < SUCCESSOR_MAX {
         // An unreachable store gives no information.
-        let held = manifest::read(&*checkpoints.loaded.store).ok().flatten().map(|(manifest, _)| manifest);
-        match held.as_ref().map(|manifest| successor(manifest, own, workers)) {
+        let saved_manifest = manifest::read(&*checkpoints.loaded.store).ok().flatten().map(|(manifest, _)| manifest);
+        match saved_manifest.as_ref().map(|manifest| successor(manifest, own, workers)) {
             Some(Successor::Runs) => return Ok(()),
             Some(Successor::IsAsBefore) => return Err(lost_connection()),
             Some(Successor::Unknown) | None => thread::sleep(POLL_INTERVAL),

@@ -20,20 +20,20 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// How long a response is awaited. A client of this process waits longer.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(3);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long the other process may accept no data.
 const SEND_TIME_MAX: Duration = Duration::from_secs(2);
 /// Maximum size of a request.
 const QUESTION_BYTES_MAX: u32 = 16 << 10;
 /// Maximum size of a response.
-const ANSWER_BYTES_MAX: u32 = 16 << 20;
+const RESPONSE_BYTES_MAX: u32 = 16 << 20;
 /// The buffer for a response grows by this size as data arrives.
 const PIECE_BYTES: usize = 64 << 10;
 /// Maximum number of concurrent requests of one process. More get no response.
-const ANSWERED_MAX: usize = 4;
+const REQUESTS_MAX: usize = 4;
 
 const QUESTION: u8 = 1;
-const ANSWER: u8 = 2;
+const RESPONSE: u8 = 2;
 /// Bytes of type, number and length.
 const HEAD_BYTES: usize = 13;
 
@@ -50,7 +50,7 @@ struct Link {
     /// Held while a message is written, so that messages do not interleave.
     writing: Mutex<()>,
     pending: Mutex<PendingRequests>,
-    answering: AtomicUsize,
+    in_progress: AtomicUsize,
 }
 
 /// The requests that this process has sent to another one, and that have no response yet.
@@ -70,26 +70,26 @@ impl OtherProcesses {
                 connection,
                 writing: Mutex::default(),
                 pending: Mutex::default(),
-                answering: AtomicUsize::new(0),
+                in_progress: AtomicUsize::new(0),
             };
             (process, Arc::new(link))
         };
         OtherProcesses { links: connections.into_iter().map(link).collect() }
     }
 
-    /// Reads the messages of each process on its own thread until the connection ends. `answer` creates the response to
+    /// Reads the messages of each process on its own thread until the connection ends. `respond` creates the response to
     /// a request, on a thread of this runtime. `failed` is called with a panic.
     pub fn listen(
         &self,
         runtime: &Handle,
-        answer: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
+        respond: impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
         failed: impl Fn(Error) + Clone + Send + Sync + 'static,
     ) -> Vec<JoinHandle<()>> {
         let listen = |link: &Arc<Link>| {
             let (link, runtime) = (link.clone(), runtime.clone());
-            let (answer, failing, failed) = (answer.clone(), failed.clone(), failed.clone());
+            let (respond, failing, failed) = (respond.clone(), failed.clone(), failed.clone());
             let listen = move || {
-                if let Err(error) = link.listen(&runtime, &answer, &failed) {
+                if let Err(error) = link.listen(&runtime, &respond, &failed) {
                     tracing::warn!(
                         "process {} is no longer queried for its status: it sent an invalid message: {error}",
                         link.process
@@ -113,15 +113,15 @@ impl OtherProcesses {
     }
 
     /// Returns the response of another process, or why there is none.
-    pub async fn ask(&self, process: usize, question: Vec<u8>) -> Result<Vec<u8>, String> {
+    pub async fn send_question(&self, process: usize, question: Vec<u8>) -> Result<Vec<u8>, String> {
         let Some(link) = self.links.get(&process).cloned() else {
             return Err(format!("this process has no connection with a process {process}"));
         };
-        let (number, answer) = link.begin().ok_or("the connection with it has ended")?;
-        let asking = link.clone();
-        let sent = tokio::task::spawn_blocking(move || asking.send(QUESTION, number, &question)).await;
+        let (number, response) = link.begin().ok_or("the connection with it has ended")?;
+        let sender = link.clone();
+        let sent = tokio::task::spawn_blocking(move || sender.send(QUESTION, number, &question)).await;
         let response = match sent {
-            Ok(Ok(())) => tokio::time::timeout(ANSWER_TIME_MAX, answer).await,
+            Ok(Ok(())) => tokio::time::timeout(RESPONSE_TIME_MAX, response).await,
             Ok(Err(error)) => return Err(format!("the connection with it has ended: {error}")),
             Err(error) => return Err(format!("it could not be queried: {error}")),
         };
@@ -130,7 +130,7 @@ impl OtherProcesses {
             Ok(Err(_)) => Err("the connection with it has ended".into()),
             Err(_) => {
                 link.pending().waiting.remove(&number);
-                Err(format!("it has not responded in {ANSWER_TIME_MAX:?}; it may be stopped"))
+                Err(format!("it has not responded in {RESPONSE_TIME_MAX:?}; it may be stopped"))
             }
         }
     }
@@ -161,11 +161,11 @@ impl Link {
         if pending.closed {
             return None;
         }
-        let (sender, answer) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         pending.last += 1;
         let number = pending.last;
         pending.waiting.insert(number, sender);
-        Some((number, answer))
+        Some((number, receiver))
     }
 
     /// Sends a message. If it cannot be sent completely, the connection ends.
@@ -186,7 +186,7 @@ impl Link {
     fn listen(
         self: &Arc<Self>,
         runtime: &Handle,
-        answer: &(impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static),
+        respond: &(impl Fn(&[u8]) -> Vec<u8> + Clone + Send + Sync + 'static),
         failed: &(impl Fn(Error) + Clone + Send + Sync + 'static),
     ) -> io::Result<()> {
         let invalid = |message: &str| io::Error::new(ErrorKind::InvalidData, message.to_owned());
@@ -201,16 +201,16 @@ impl Link {
             match what {
                 QUESTION if length <= QUESTION_BYTES_MAX => {
                     let Ok(question) = take(&mut connection, length) else { return Ok(()) };
-                    self.answer(number, question, runtime, answer.clone(), failed.clone());
+                    self.respond(number, question, runtime, respond.clone(), failed.clone());
                 }
-                ANSWER if length <= ANSWER_BYTES_MAX => {
-                    let Ok(answer) = take(&mut connection, length) else { return Ok(()) };
+                RESPONSE if length <= RESPONSE_BYTES_MAX => {
+                    let Ok(response) = take(&mut connection, length) else { return Ok(()) };
                     // The request may have been canceled.
                     if let Some(waits) = self.pending().waiting.remove(&number) {
-                        let _ = waits.send(answer);
+                        let _ = waits.send(response);
                     }
                 }
-                QUESTION | ANSWER => return Err(invalid("a message that exceeds the size limit")),
+                QUESTION | RESPONSE => return Err(invalid("a message that exceeds the size limit")),
                 _ => return Err(invalid("a message of an unknown kind")),
             }
         }
@@ -219,31 +219,31 @@ impl Link {
 
     /// Responds to a request while further messages are read: two processes that query each other must not wait for
     /// each other.
-    fn answer(
+    fn respond(
         self: &Arc<Self>,
         number: u64,
         question: Vec<u8>,
         runtime: &Handle,
-        answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+        respond: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
         failed: impl Fn(Error) + Send + Sync + 'static,
     ) {
-        if self.answering.fetch_add(1, Ordering::AcqRel) >= ANSWERED_MAX {
-            self.answering.fetch_sub(1, Ordering::AcqRel);
+        if self.in_progress.fetch_add(1, Ordering::AcqRel) >= REQUESTS_MAX {
+            self.in_progress.fetch_sub(1, Ordering::AcqRel);
             return;
         }
         let link = self.clone();
-        let answering = runtime.spawn_blocking(move || {
+        let in_progress = runtime.spawn_blocking(move || {
             millstream_base::fault::thread("millstream-peer-answer");
-            let bytes = answer(&question);
+            let bytes = respond(&question);
             // The other process may have exited, and would reject a response that is too large.
-            if bytes.len() <= ANSWER_BYTES_MAX as usize {
-                let _ = link.send(ANSWER, number, &bytes);
+            if bytes.len() <= RESPONSE_BYTES_MAX as usize {
+                let _ = link.send(RESPONSE, number, &bytes);
             }
         });
         let link = self.clone();
         runtime.spawn(async move {
-            let ended = answering.await;
-            link.answering.fetch_sub(1, Ordering::AcqRel);
+            let ended = in_progress.await;
+            link.in_progress.fetch_sub(1, Ordering::AcqRel);
             if let Some(panic) = ended.err().and_then(|error| error.try_into_panic().ok()) {
                 failed(threads::panicked("the response to another process", &*panic));
             }
@@ -289,21 +289,27 @@ mod tests {
             // Far more than the system buffers.
             let [zero, one] = both(2 << 20);
             for _ in 0..3 {
-                let (first, second) = tokio::join!(zero.ask(1, b"zero".to_vec()), one.ask(0, b"one!".to_vec()));
+                let (first, second) =
+                    tokio::join!(zero.send_question(1, b"zero".to_vec()), one.send_question(0, b"one!".to_vec()));
                 assert_eq!((first.unwrap().len(), second.unwrap().len()), (8 << 20, 8 << 20));
             }
-            assert!(zero.ask(2, Vec::new()).await.unwrap_err().contains("no connection with a process 2"));
+            assert!(zero.send_question(2, Vec::new()).await.unwrap_err().contains("no connection with a process 2"));
             one.close();
-            assert!(zero.ask(1, b"zero".to_vec()).await.unwrap_err().starts_with("the connection with it has ended"));
+            assert!(
+                zero.send_question(1, b"zero".to_vec())
+                    .await
+                    .unwrap_err()
+                    .starts_with("the connection with it has ended")
+            );
         });
     }
 
     #[test]
     fn what_is_no_message_ends_the_connection_and_nothing_else() {
         for head in [[9; HEAD_BYTES], [QUESTION; HEAD_BYTES], [255; HEAD_BYTES], {
-            let mut answer = [0; HEAD_BYTES];
-            (answer[0], answer[12]) = (ANSWER, 2);
-            answer
+            let mut reply = [0; HEAD_BYTES];
+            (reply[0], reply[12]) = (RESPONSE, 2);
+            reply
         }] {
             runtime().block_on(async {
                 let (near, mut far) = pair();
@@ -311,7 +317,7 @@ mod tests {
                 let threads = own.listen(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
                 far.write_all(&head).unwrap();
                 threads.into_iter().for_each(|thread| thread.join().unwrap());
-                assert_eq!(own.ask(1, Vec::new()).await.unwrap_err(), "the connection with it has ended");
+                assert_eq!(own.send_question(1, Vec::new()).await.unwrap_err(), "the connection with it has ended");
             });
         }
     }
@@ -322,24 +328,24 @@ mod tests {
             let (near, mut far) = pair();
             let own = OtherProcesses::new(vec![(1, near)]);
             own.listen(&Handle::current(), <[u8]>::to_vec, |error| panic!("{error}"));
-            let silent = own.ask(1, b"?".to_vec()).await.unwrap_err();
-            assert!(silent.starts_with("it has not responded in"), "{silent}");
+            let unresponsive = own.send_question(1, b"?".to_vec()).await.unwrap_err();
+            assert!(unresponsive.starts_with("it has not responded in"), "{unresponsive}");
             // A response to a canceled request, and one to a request that was never sent.
             for number in [1_u64, 77] {
-                let head = [&[ANSWER][..], &number.to_le_bytes(), &3_u32.to_le_bytes(), b"abc"].concat();
+                let head = [&[RESPONSE][..], &number.to_le_bytes(), &3_u32.to_le_bytes(), b"abc"].concat();
                 far.write_all(&head).unwrap();
             }
             let mut question = [0; HEAD_BYTES + 1];
             far.read_exact(&mut question).unwrap();
             assert_eq!(question[HEAD_BYTES], b'?');
-            let asking = own.ask(1, b"!".to_vec());
-            let answering = tokio::task::spawn_blocking(move || {
+            let response = own.send_question(1, b"!".to_vec());
+            let in_progress = tokio::task::spawn_blocking(move || {
                 far.read_exact(&mut question).unwrap();
-                question[0] = ANSWER;
+                question[0] = RESPONSE;
                 far.write_all(&question).unwrap();
             });
-            assert_eq!(asking.await.unwrap(), b"!");
-            answering.await.unwrap();
+            assert_eq!(response.await.unwrap(), b"!");
+            in_progress.await.unwrap();
         });
     }
 }

@@ -3,7 +3,7 @@
 
 use millstream_base::batch::{partition, topic};
 use millstream_base::inbox::Inbox;
-use millstream_metrics::batches::Clocks;
+use millstream_metrics::batches::ClockTimes;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub struct PartitionStatus {
     /// The position up to which it is read, as text of its server or plugin, if positions are not numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// Records received from it since this start, if they are counted.
+    /// Records received from it since this startup, if they are counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     /// Further records that the server has. Absent if unknown.
@@ -53,7 +53,7 @@ impl PartitionsStatus {
         source: usize,
         inbox: &Inbox,
         process: Option<usize>,
-        clocks: &[(&str, Arc<Clocks>)],
+        clocks: &[(&str, Arc<ClockTimes>)],
     ) -> Option<PartitionsStatus> {
         let read = inbox.partitions();
         if read.is_empty() {
@@ -66,7 +66,7 @@ impl PartitionsStatus {
                 name: topic::shown(&read.name).to_owned(),
                 process,
                 position: read.next,
-                place: read.place,
+                place: read.position_text,
                 rows: read.rows,
                 behind: read.missing,
                 times_us: times.collect(),

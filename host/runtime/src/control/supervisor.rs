@@ -1,6 +1,6 @@
 //! The socket on which the supervisor of a job receives scale requests, in addition to the sockets of its processes.
 
-use super::ask::ask_one;
+use super::query::query_one;
 use super::socket::{self, ListeningSocket};
 use super::{CLIENT_TIME_MAX, PAUSE, QUESTION_BYTES_MAX, is_allowed};
 use millstream_base::error::{Error, Result};
@@ -17,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 /// How long a supervisor may take to respond.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+const RESPONSE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A request to a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub enum ScaleQuestion {
 /// A response of a supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ScaleAnswer {
+pub enum ScaleResponse {
     /// The status of the rescaling.
     Scaling(ScaleStatus),
     /// The request is rejected. For people to read.
@@ -106,14 +106,14 @@ impl SupervisorControl {
     pub fn listen(
         file: &Path,
         number: usize,
-        answer: impl Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync + 'static,
+        respond: impl Fn(ScaleQuestion) -> ScaleResponse + Send + Sync + 'static,
     ) -> SupervisorControl {
         let (stop, stopped) = oneshot::channel();
         let file = file.to_owned();
         let failed = |error| tracing::warn!("`millstream scale` no longer finds this run: {error}");
         let thread =
             threads::start("millstream-scale", "the thread that receives rescaling requests", failed, move || {
-                if let Err(error) = listen_until(stopped, &file, number, Arc::new(answer)) {
+                if let Err(error) = listen_until(stopped, &file, number, Arc::new(respond)) {
                     tracing::debug!("`millstream scale` does not find this run: {error}");
                 }
             });
@@ -130,29 +130,29 @@ impl Drop for SupervisorControl {
     }
 }
 
-type ScaleAnswers = Arc<dyn Fn(ScaleQuestion) -> ScaleAnswer + Send + Sync>;
+type ScaleHandler = Arc<dyn Fn(ScaleQuestion) -> ScaleResponse + Send + Sync>;
 
-fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, answer: ScaleAnswers) -> Result<()> {
+fn listen_until(stopped: oneshot::Receiver<()>, file: &Path, number: usize, respond: ScaleHandler) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("it cannot listen: {error}")))?;
     runtime.block_on(async {
         tokio::select! {
-            ended = listen(file, number, &answer) => ended,
+            ended = listen(file, number, &respond) => ended,
             _ = stopped => Ok(()),
         }
     })
 }
 
 /// Serves one client at a time, since requests are rare.
-async fn listen(file: &Path, number: usize, answer: &ScaleAnswers) -> Result<()> {
+async fn listen(file: &Path, number: usize, respond: &ScaleHandler) -> Result<()> {
     let socket = ListeningSocket::bind(file, &socket::supervisor_of(number)).await?;
     loop {
         match socket.listener.accept().await {
             // A client that disconnects or is too slow gets no response.
             Ok((client, _)) if is_allowed(&client) => {
-                drop(tokio::time::timeout(CLIENT_TIME_MAX, serve(client, answer)).await);
+                drop(tokio::time::timeout(CLIENT_TIME_MAX, serve(client, respond)).await);
             }
             Ok(_) => {}
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -160,21 +160,21 @@ async fn listen(file: &Path, number: usize, answer: &ScaleAnswers) -> Result<()>
     }
 }
 
-async fn serve(mut client: UnixStream, answer: &ScaleAnswers) -> io::Result<()> {
+async fn serve(mut client: UnixStream, respond: &ScaleHandler) -> io::Result<()> {
     let (reading, mut writing) = client.split();
     let mut question = Vec::new();
     BufReader::new(reading.take(QUESTION_BYTES_MAX)).read_until(b'\n', &mut question).await?;
-    let said = match serde_json::from_slice::<ScaleQuestion>(&question) {
-        Ok(question) => answer(question),
-        Err(error) => ScaleAnswer::Refused(format!("invalid request: {error}")),
+    let response = match serde_json::from_slice::<ScaleQuestion>(&question) {
+        Ok(question) => respond(question),
+        Err(error) => ScaleResponse::Refused(format!("invalid request: {error}")),
     };
-    let mut line = serde_json::to_vec(&said).map_err(io::Error::other)?;
+    let mut line = serde_json::to_vec(&response).map_err(io::Error::other)?;
     line.push(b'\n');
     writing.write_all(&line).await
 }
 
 /// Sends a request to the supervisor on this machine that runs the job of this file. `None` if there is none.
-pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<ScaleAnswer>> {
+pub fn query_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<ScaleResponse>> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::environment(format!("the supervisor of the job {} does not respond: {error}", file.display()))
     };
@@ -182,10 +182,10 @@ pub fn ask_supervisor(file: &Path, question: &ScaleQuestion) -> Result<Option<Sc
     line.push(b'\n');
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| failed(&error))?;
     for path in socket::supervisor_sockets(file)? {
-        let response = async { tokio::time::timeout(ANSWER_TIME_MAX, ask_one(&path, &line)).await };
-        let answer = runtime.block_on(response).map_err(|_| failed(&"it may be stopped"))?;
-        if let Some(answer) = answer.map_err(|error| failed(&error))? {
-            return Ok(Some(answer));
+        let response = async { tokio::time::timeout(RESPONSE_TIME_MAX, query_one(&path, &line)).await };
+        let respond = runtime.block_on(response).map_err(|_| failed(&"it may be stopped"))?;
+        if let Some(respond) = respond.map_err(|error| failed(&error))? {
+            return Ok(Some(respond));
         }
     }
     Ok(None)

@@ -12,7 +12,7 @@ use millstream_engine::running::Running;
 use millstream_metrics::Snapshot;
 use millstream_metrics::batches::BatchesView;
 use millstream_metrics::frequent_keys::HotKeys;
-use millstream_metrics::refused::RejectedRow;
+use millstream_metrics::rejected_rows::RejectedRow;
 use millstream_metrics::spread::Spread;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,7 +170,7 @@ impl ProcessView {
     }
 
     /// Returns the last numbers that this view contains, or those that were known before.
-    pub fn known(&self, before: KnownNumbers) -> KnownNumbers {
+    pub fn known_numbers(&self, before: KnownNumbers) -> KnownNumbers {
         let last = |row: Option<&RejectedRow>| row.map(|row| row.number);
         KnownNumbers {
             commit: self.batches.committed.last().map_or(before.commit, |batch| batch.commit),
@@ -211,7 +211,7 @@ fn graph(graph: &Graph) -> JobGraph {
     let sources = spec.sources.iter().map(|source| GraphPart {
         name: source.name.clone(),
         role: "source".into(),
-        kind: source.kind.word().into(),
+        kind: source.kind.keyword().into(),
         hidden: source.kind.is_hidden(),
         grants: grants(source.plugin()),
         ..GraphPart::default()
@@ -221,7 +221,7 @@ fn graph(graph: &Graph) -> JobGraph {
         GraphPart {
             name: stage.name.clone(),
             role: "stage".into(),
-            kind: stage.word().into(),
+            kind: stage.keyword().into(),
             from: inputs.into_iter().flatten().flat_map(|input| input.from.iter().cloned()).collect(),
             hidden: false,
             grants: grants(stage.plugins()),

@@ -1,5 +1,5 @@
-//! Checks that the files that a start is going to replay or to continue still exist and are long enough. This is done
-//! before the job is claimed, so a start without them is rejected before anything changes.
+//! Checks that the files that a startup is going to replay or to continue still exist and are long enough. This is done
+//! before the job is claimed, so a startup without them is rejected before anything changes.
 
 use millstream_base::batch::partition::{Share, source_of};
 use millstream_base::batch::position::{Position, Positions, move_all};
@@ -51,7 +51,7 @@ fn reads_files(source: &SourceSpec) -> bool {
     kind.file().or(kind.dir()).or(kind.retry_dir()).is_some()
 }
 
-/// Returns what a start reads of the files of a source, by name.
+/// Returns what a startup reads of the files of a source, by name.
 fn needed_inputs(
     source: &SourceSpec,
     store: &dyn Store,
@@ -90,7 +90,7 @@ fn needed_inputs(
     // A missing file that is followed is reported by its receiver, and the job continues without it.
     positions.retain(|_, _| source.kind.log().is_none());
     // If each line is a batch, the mark of a position is a row of one.
-    let ends = !source.kind.gives_batches();
+    let ends = !source.kind.is_batch_source();
     for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
         let needed = needed.entry(name).or_default();
         needed.bytes = needed.bytes.max(position.offset);
@@ -144,8 +144,8 @@ fn check_file(source: &SourceSpec, origin: &Origin, file: &str, needed: &NeededI
 }
 
 /// Returns whether a file still has this many bytes.
-fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
-    source.kind.declared().map_or(Ok(true), |config| config.holds(source, path, bytes))
+fn has_bytes(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
+    source.kind.declared().map_or(Ok(true), |config| config.has_bytes(source, path, bytes))
 }
 
 /// Returns why a file cannot be read again, if so. A missing file is waited for.
@@ -161,7 +161,7 @@ fn read_failure(source: &SourceSpec, path: &Path, needed: &NeededInput) -> Resul
         Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
         Ok(metadata) => {
             let cannot = |error| Error::environment(format!("cannot read {}: {error}", path.display()));
-            match holds(source, path, needed.bytes).map_err(cannot)? {
+            match has_bytes(source, path, needed.bytes).map_err(cannot)? {
                 true => None,
                 false => Some(format!("has shrunk to {} bytes", metadata.len())),
             }

@@ -1,4 +1,4 @@
-//! The meanings of the tables of the last start, if they decide whether the job may continue with them.
+//! The meanings of the tables of the last startup, if they decide whether the job may continue with them.
 
 use millstream_base::error::{Error, Result};
 use millstream_connectors::kinds;
@@ -10,7 +10,7 @@ use millstream_engine::checkpoint::types::{JobStart, Manifest, TableOf};
 use millstream_engine::graph::Graph;
 use std::collections::BTreeSet;
 
-/// Compares with the job of the last start, in case its state now has another meaning. Returns why that is needed but
+/// Compares with the job of the last startup, in case its state now has another meaning. Returns why that is needed but
 /// not possible, if so.
 pub(super) fn compare(
     graph: &Graph,
@@ -68,15 +68,15 @@ fn of_start(
 /// has another name.
 pub(super) fn dropped_tables(graph: &Graph, names: &[String], manifest: Option<&Manifest>) -> Vec<String> {
     let tables = || manifest.and_then(Manifest::newest).into_iter().flat_map(|newest| &newest.tables);
-    let held = |name: &str| tables().any(|table| table.name == name || table.name.split('.').next() == Some(name));
+    let has_table = |name: &str| tables().any(|table| table.name == name || table.name.split('.').next() == Some(name));
     let queries = graph.queries();
     let mut all = Vec::new();
     for name in names {
         let parts =
-            queries.iter().filter(|(stage, query)| *query == name && held(stage)).map(|(stage, _)| stage.clone());
+            queries.iter().filter(|(stage, query)| *query == name && has_table(stage)).map(|(stage, _)| stage.clone());
         let before = all.len();
         all.extend(parts);
-        if held(name) || all.len() == before {
+        if has_table(name) || all.len() == before {
             all.push(name.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! Determines which state files of checkpoints a start can use.
+//! Determines which state files of checkpoints a startup can use.
 
 use millstream_base::error::Result;
 use millstream_base::threads;

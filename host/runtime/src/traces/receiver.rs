@@ -23,7 +23,7 @@ const TIMEOUT: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_
 /// How long a response may take, in milliseconds.
 const TIMEOUT_MS: u64 = 10_000;
 /// The content of a response is not used.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// Returns the value of the first of these variables that has one.
 fn variable(names: &[&str]) -> Option<String> {
@@ -41,7 +41,7 @@ pub(super) struct Receiver {
     exporter: SpanExporter,
     last: Arc<Mutex<LastRequest>>,
     /// The address for messages, without the part after `?`.
-    pub place: String,
+    pub url: String,
 }
 
 /// The outcome of the last request.
@@ -54,7 +54,7 @@ struct LastRequest {
 }
 
 /// Why spans were not accepted.
-pub(super) struct NotTaken {
+pub(super) struct ExportError {
     /// The message for people.
     pub message: String,
     /// Whether the same spans would be rejected again.
@@ -79,7 +79,7 @@ impl Receiver {
         let server = Server::parse(endpoint.trim(), Tls::default()).map_err(|wrong| format!("the endpoint {wrong}"))?;
         server.check()?;
         let time_max = variable(&TIMEOUT).and_then(|ms| ms.trim().parse().ok()).unwrap_or(TIMEOUT_MS);
-        let (place, last) = (server.display_url().to_owned(), Arc::<Mutex<LastRequest>>::default());
+        let (url, last) = (server.display_url().to_owned(), Arc::<Mutex<LastRequest>>::default());
         let client = TraceClient {
             client: AsyncMutex::new(Client::new(server)),
             time_max: Duration::from_millis(time_max),
@@ -89,15 +89,15 @@ impl Receiver {
         let exporter = builder.with_retry_policy(RetryPolicy::disabled()).build();
         let mut exporter = exporter.map_err(|wrong| wrong.to_string())?;
         exporter.set_resource(&resource(job));
-        Ok(Receiver { exporter, last, place })
+        Ok(Receiver { exporter, last, url })
     }
 
     /// Sends these spans once.
-    pub async fn take(&self, spans: Vec<SpanData>) -> Result<(), NotTaken> {
+    pub async fn take(&self, spans: Vec<SpanData>) -> Result<(), ExportError> {
         let Err(error) = self.exporter.export(spans).await else { return Ok(()) };
         let last = std::mem::take(&mut *self.last.lock().unwrap_or_else(PoisonError::into_inner));
         let message = if last.message.is_empty() { error.to_string() } else { last.message };
-        Err(NotTaken { message, is_permanent: last.is_permanent })
+        Err(ExportError { message, is_permanent: last.is_permanent })
     }
 }
 
@@ -128,16 +128,16 @@ impl fmt::Debug for TraceClient {
 }
 
 impl TraceClient {
-    async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let asked = HttpRequest { method: head.method, path, headers: head.headers, body };
-        let response = self.client.lock().await.request_reply(&asked, self.time_max, ANSWER_BYTES_MAX).await;
+        let request_text = HttpRequest { method: head.method, path, headers: head.headers, body };
+        let response = self.client.lock().await.request_reply(&request_text, self.time_max, RESPONSE_BYTES_MAX).await;
         let (message, is_permanent) = match &response {
             Ok(reply) => {
                 let status = reply.status;
-                let passing = status.is_server_error() || status == 408 || status == 429;
-                (format!("it replies {status}"), !passing)
+                let is_transient = status.is_server_error() || status == 408 || status == 429;
+                (format!("it replies {status}"), !is_transient)
             }
             Err(Fault::Transient(message)) => (message.clone(), false),
             // The receiver's configuration may be fixed, so the spans are not the cause.
@@ -160,6 +160,6 @@ impl HttpClient for TraceClient {
         'a: 'async_trait,
         Self: 'async_trait,
     {
-        Box::pin(self.ask(request))
+        Box::pin(self.send(request))
     }
 }

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 pub(super) struct Job {
     /// By index: the role of a part, and its name.
     pub parts: Vec<(&'static str, String)>,
-    /// Drawn at random by each start of a process, so that its batches have their own traces.
+    /// Drawn at random by each startup of a process, so that its batches have their own traces.
     pub seed: [u8; 16],
 }
 

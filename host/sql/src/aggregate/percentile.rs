@@ -82,11 +82,11 @@ impl Percentile {
 
 /// Interpolates between two numbers.
 fn interpolate(lower: f64, upper: f64, part: f64) -> f64 {
-    let way = upper - lower;
+    let distance = upper - lower;
     if lower == upper {
         lower
-    } else if way.is_finite() {
-        lower + way * part
+    } else if distance.is_finite() {
+        lower + distance * part
     } else {
         lower * (1.0 - part) + upper * part
     }

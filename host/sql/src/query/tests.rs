@@ -15,9 +15,9 @@ fn orders() -> (String, SchemaRef) {
 }
 
 fn rows(values: &[(&str, i64)]) -> RecordBatch {
-    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(values.iter().map(|value| value.0)));
+    let strings: ArrayRef = Arc::new(StringArray::from_iter_values(values.iter().map(|value| value.0)));
     let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(values.iter().map(|value| value.1)));
-    RecordBatch::try_new(words().1, vec![texts, numbers]).unwrap()
+    RecordBatch::try_new(words().1, vec![strings, numbers]).unwrap()
 }
 
 fn context() -> BatchContext {

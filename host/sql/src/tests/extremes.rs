@@ -143,7 +143,7 @@ fn rows() -> RecordBatch {
         Some(5e-324),
         Some(1e16),
     ];
-    let texts = [
+    let strings = [
         None,
         Some(""),
         Some("ä€😀"),
@@ -160,7 +160,7 @@ fn rows() -> RecordBatch {
     let columns: Vec<ArrayRef> = vec![
         Arc::new(Int64Array::from(complete.to_vec())),
         Arc::new(Float64Array::from(floats.to_vec())),
-        Arc::new(StringArray::from(texts.to_vec())),
+        Arc::new(StringArray::from(strings.to_vec())),
         Arc::new(BooleanArray::from(vec![None, Some(true), Some(false), None, Some(true), Some(true), None, None])),
         Arc::new(BinaryArray::from(bytes.to_vec())),
         Arc::new(TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC")),

@@ -133,12 +133,12 @@ mod tests {
 
     #[test]
     fn tests_are_no_sources_of_a_plugin() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let touch = |name: &str| std::fs::write(dir.path().join(name), "").expect(name);
         ["test_plugin.c", "plugin_test.c", "test.c", "notes.txt"].into_iter().for_each(touch);
         let nothing = own_sources(dir.path()).expect_err("no source");
         assert!(nothing.message.contains("no .c file"), "{nothing}");
-        std::fs::create_dir(dir.path().join("src")).expect("a folder");
+        std::fs::create_dir(dir.path().join("src")).expect("a directory");
         ["plugin.c", "contest.c", "src/more.c"].into_iter().for_each(touch);
         let names = ["contest.c", "plugin.c", "src/more.c"].map(PathBuf::from);
         assert_eq!(own_sources(dir.path()).expect("sources"), names);

@@ -29,7 +29,7 @@ pub struct DescribedPlugin {
 
 /// Queries a component. `work` is a directory for intermediate files. A component that cannot be queried, or fails for
 /// some queries, does not fail the build: the host reports the error when it is used.
-pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
+pub fn describe_all(component: &[u8], project: &Project, work: &Path) -> Result<DescribedPlugin> {
     let file = work.join(format!("{}.wasm", project.about.name));
     std::fs::write(&file, component).map_err(|error| failed("write", &file, &error))?;
     let untold = |error: &Error| tracing::warn!("the component fails to describe its columns: {error}");
@@ -45,7 +45,7 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Described
     let mut described = DescribedPlugin { schemas: Some(Vec::new()), ..DescribedPlugin::default() };
     let questions = cases::questions(&project.dir);
     for question in [DescribeQuestion::default()].iter().chain(&questions).take(QUESTIONS_MAX) {
-        match answer(&plugin, question) {
+        match describe(&plugin, question) {
             Ok(description) => described.add(question, &description),
             // It may reject this config or these columns.
             Err(error) if error.kind == Kind::Job => {}
@@ -55,7 +55,7 @@ pub fn ask(component: &[u8], project: &Project, work: &Path) -> Result<Described
     Ok(described)
 }
 
-fn answer(plugin: &Plugin, question: &DescribeQuestion) -> Result<Description> {
+fn describe(plugin: &Plugin, question: &DescribeQuestion) -> Result<Description> {
     let used = StageUse {
         config: question.config.clone(),
         key: question.key.clone(),
@@ -81,20 +81,20 @@ impl DescribedPlugin {
 }
 
 /// Returns a response in the form stored in components.
-pub fn entry(question: &DescribeQuestion, said: &Description) -> Value {
+pub fn entry(question: &DescribeQuestion, metadata: &Description) -> Value {
     let config: Value = serde_json::from_str(&question.config).unwrap_or_default();
     json!({
         "config": config,
         "given": question.inputs.iter().map(|input| columns(input)).collect::<Vec<_>>(),
         "by": columns(&question.key),
-        "name": said.name,
-        "version": said.version,
-        "doc": said.doc,
-        "inputs": said.inputs.iter().map(|input| columns(input)).collect::<Vec<_>>(),
-        "output": columns(&said.output),
-        "state": columns(&said.state),
-        "key": said.key.as_deref().map(columns),
-        "inverse": said.inverse,
+        "name": metadata.name,
+        "version": metadata.version,
+        "doc": metadata.doc,
+        "inputs": metadata.inputs.iter().map(|input| columns(input)).collect::<Vec<_>>(),
+        "output": columns(&metadata.output),
+        "state": columns(&metadata.state),
+        "key": metadata.key.as_deref().map(columns),
+        "inverse": metadata.inverse,
     })
 }
 

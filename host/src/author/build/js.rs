@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn uses_of_intl_are_named_by_line() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let text = "// Intl\n * Intl\nconst a = new Intl.NumberFormat();\nconst b = Intl$ + xIntl; // Intl\n";
         fs::write(dir.path().join("a.ts"), text).expect("a file");
         let program =
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn the_program_bears_a_map_that_names_the_authors_sources_only() {
-        let work = tempfile::tempdir().expect("a folder");
+        let work = tempfile::tempdir().expect("a directory");
         let map = r#"{"version":3,"sources":["../p/src/a.ts","../p/sdk/src/row.ts","../lib/b.js"],"mappings":"AAAA;"}"#;
         fs::write(work.path().join("bundle.js"), "export {};\n").expect("bundle.js");
         fs::write(work.path().join("bundle.js.map"), map).expect("bundle.js.map");
@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_project_says_where_the_sdk_is() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         let write = |text: &str| fs::write(dir.path().join("package.json"), text).expect("package.json");
         write("{}");
         let error = sdk_dir(dir.path()).expect_err("it does not say");

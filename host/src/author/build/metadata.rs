@@ -26,7 +26,7 @@ pub fn embed(component: &[u8], project: &Project, description: &DescribedPlugin)
     let mut component = added.to_wasm(&component).map_err(|error| invalid(&format_args!("{error:#}")))?;
     let (authors, readme) = (about.authors.join(", "), readme(project));
     let (schemas, config_schema, grants) = declarations(project, description)?;
-    let texts = [
+    let strings = [
         (section::VERSION, &about.version),
         (section::DESCRIPTION, &about.description),
         (section::LICENSES, &about.license),
@@ -36,7 +36,7 @@ pub fn embed(component: &[u8], project: &Project, description: &DescribedPlugin)
         (section::CONFIG_SCHEMA, &config_schema),
         (section::GRANTS, &grants),
     ];
-    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+    for (name, text) in strings.into_iter().filter(|(_, text)| !text.is_empty()) {
         CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut component);
     }
     Ok(component)
@@ -81,7 +81,7 @@ fn readme(project: &Project) -> String {
     text
 }
 
-/// Removes the sections of these texts that another tool has embedded: readers may use either of two sections with the
+/// Removes the sections of these strings that another tool has embedded: readers may use either of two sections with the
 /// same name.
 fn without_own_sections(component: &[u8]) -> wasmparser::Result<Vec<u8>> {
     let mut reader = BinaryReader::new(component, 0);

@@ -12,7 +12,7 @@ use crate::author::failed;
 use crate::author::project::{Code, Project};
 use base::{PythonBase, same_times};
 use millstream_base::error::{Error, Kind, Result};
-use millstream_plugins::plugin::{Preparation, called};
+use millstream_plugins::plugin::{Preparation, call_in_thread};
 use millstream_plugins::sections::section;
 use parts::BaseParts;
 use std::ffi::OsStr;
@@ -92,7 +92,7 @@ fn import_plugin(
     dirs.push((dir, "/2".into()));
     dirs.extend(modules.iter().cloned().zip(names));
     let (what, function) = ("CPython with the SDK", base::LOAD);
-    called(&base.component, &Preparation { what, function, dirs }).map_err(|error| match error.kind {
+    call_in_thread(&base.component, &Preparation { what, function, dirs }).map_err(|error| match error.kind {
         Kind::Plugin => Error::plugin(format!("its modules cannot be imported:\n{}", sdk_error(&error.message))),
         _ => error,
     })

@@ -170,7 +170,7 @@ impl ConnectorCase {
         let job = CaseJob { text, file, of, inputs, section, dir: self.dir.clone(), workers: 1 };
         let spec =
             millstream_base::job::of_plugin_case(&job.text, kinds::all(), (&job.file, &job.of), &job.dir, |path| {
-                job.places(path)
+                job.paths_in_job(path)
             })?;
         Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)
     }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// Maximum bytes of a message, or of a request with its body.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Maximum bytes of all messages that a peer receives in one run of a case, in escaped form.
-const HEARD_BYTES_MAX: usize = 64 << 20;
+const RECEIVED_BYTES_MAX: usize = 64 << 20;
 /// Maximum number of concurrent connections to a peer.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a peer waits for the end of connections that a plugin has left.
@@ -322,8 +322,8 @@ impl Shared {
         let shown = escape(message);
         let mut state = self.state();
         state.received_bytes += shown.len();
-        if state.received_bytes > HEARD_BYTES_MAX {
-            state.error.get_or_insert_with(|| format!("it received more than {HEARD_BYTES_MAX} bytes"));
+        if state.received_bytes > RECEIVED_BYTES_MAX {
+            state.error.get_or_insert_with(|| format!("it received more than {RECEIVED_BYTES_MAX} bytes"));
             return None;
         }
         let message = match self.script.received(message, &mut state.values) {

@@ -39,11 +39,11 @@ fn inspect_says_it_to_programs_too() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
-    let (_, said) = of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
+    let (_, metadata) = of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     assert_eq!(
-        (&said["name"], &said["version"], &said["world"]),
+        (&metadata["name"], &metadata["version"], &metadata["world"]),
         (&"hand-made".into(), &"1.2.3".into(), &"transform".into())
     );
-    assert_eq!(said["output"], serde_json::json!([{ "name": "value", "type": "text", "nullable": true }]));
-    assert_eq!((&said["imports"], &said["functions"]), (&serde_json::json!([]), &3.into()));
+    assert_eq!(metadata["output"], serde_json::json!([{ "name": "value", "type": "text", "nullable": true }]));
+    assert_eq!((&metadata["imports"], &metadata["functions"]), (&serde_json::json!([]), &3.into()));
 }

@@ -1,8 +1,8 @@
 //! Formats the text of `millstream inspect` for a plugin.
 
 use super::Inspected;
-use millstream_packages::package::difference::in_words as columns;
-use millstream_plugins::sections::in_words;
+use millstream_packages::package::difference::list_columns as columns;
+use millstream_plugins::sections::list_producers;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -26,15 +26,15 @@ impl Lines {
 pub(super) fn render(inspected: &Inspected) -> String {
     let mut lines = Lines(String::new());
     let response = inspected.response();
-    let said = response.or(inspected.responses.first());
+    let metadata = response.or(inspected.responses.first());
     let name = |name: &str, version: &str| [name, version].join(" ").trim().to_owned();
-    let package = &inspected.facts.said;
-    match said {
-        Some(said) => {
-            lines.add("plugin", &name(text(said, "name"), text(said, "version")));
-            lines.some("doc", text(said, "doc"));
-            let differs = |written: &str, said: &str| !written.is_empty() && written != said;
-            if differs(&package.name, text(said, "name")) || differs(&package.version, text(said, "version")) {
+    let package = &inspected.facts.metadata;
+    match metadata {
+        Some(metadata) => {
+            lines.add("plugin", &name(text(metadata, "name"), text(metadata, "version")));
+            lines.some("doc", text(metadata, "doc"));
+            let differs = |written: &str, metadata: &str| !written.is_empty() && written != metadata;
+            if differs(&package.name, text(metadata, "name")) || differs(&package.version, text(metadata, "version")) {
                 let written = name(&package.name, &package.version);
                 let text = format!("in its sections it is {written}: it was changed after it was built");
                 lines.add("otherwise", &text);
@@ -42,7 +42,7 @@ pub(super) fn render(inspected: &Inspected) -> String {
         }
         None => lines.some("plugin", &name(&package.name, &package.version)),
     }
-    if said.is_none_or(|said| text(said, "doc").trim() != package.description.trim()) {
+    if metadata.is_none_or(|metadata| text(metadata, "doc").trim() != package.description.trim()) {
         lines.some("description", &package.description);
     }
     add_sections(inspected, &mut lines);
@@ -50,7 +50,7 @@ pub(super) fn render(inspected: &Inspected) -> String {
     match response {
         Some(response) => columns_of(response, inspected, &mut lines),
         None => {
-            let why = match inspected.refusal.as_str() {
+            let why = match inspected.unknown_reason.as_str() {
                 "" => String::new(),
                 text => format!(" (without config: {text})"),
             };
@@ -71,12 +71,12 @@ fn text<'a>(response: &'a Value, part: &str) -> &'a str {
 
 /// Adds what the component's sections contain in addition to its name.
 fn add_sections(inspected: &Inspected, lines: &mut Lines) {
-    let package = &inspected.facts.said;
+    let package = &inspected.facts.metadata;
     lines.some("license", &package.license);
     lines.some("authors", &package.authors);
-    lines.some("language", &in_words(&package.language));
-    lines.some("sdk", &in_words(&package.sdk));
-    lines.some("made by", &in_words(&package.made_by));
+    lines.some("language", &list_producers(&package.language));
+    lines.some("sdk", &list_producers(&package.sdk));
+    lines.some("made by", &list_producers(&package.made_by));
     if !package.readme.is_empty() {
         let count = package.readme.lines().count();
         lines.add("readme", &format!("{count} lines, shown by `millstream inspect --readme`"));
@@ -90,7 +90,7 @@ fn facts(inspected: &Inspected, lines: &mut Lines) {
     let (functions, modules) = facts.functions_and_modules;
     let migrates = if facts.migrates { ", takes over states of other versions" } else { "" };
     lines.add("world", &format!("{} of millstream:plugin@{}{migrates}", facts.world, facts.interface));
-    lines.add("grants", &or_nothing(facts.asks.join(", ")));
+    lines.add("grants", &or_nothing(facts.permissions.join(", ")));
     lines.add("imports", &or_nothing(facts.imports.join("\n")));
     if facts.grants.as_object().is_some_and(|grants| !grants.is_empty()) {
         lines.add("wants", &format!("grant = {}", facts.grants));

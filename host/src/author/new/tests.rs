@@ -18,11 +18,11 @@ fn files(dir: &Path) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn a_project_bears_its_name_and_needs_nothing_above_it() {
-    let parent = tempfile::tempdir().expect("a folder");
+    let parent = tempfile::tempdir().expect("a directory");
     let mut made = 0;
-    for language in Language::ALL.into_iter().filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
+    for language in Language::ALL.into_iter().filter(|language| TEMPLATES.get_dir(language.keyword()).is_some()) {
         for world in WORLDS {
-            let name = format!("tally-{}-{world}", language.word());
+            let name = format!("tally-{}-{world}", language.keyword());
             let dir = create(parent.path(), &name, world, language).expect("a project");
             made += 1;
             for (path, text) in files(&dir) {
@@ -58,11 +58,11 @@ fn a_project_bears_its_name_and_needs_nothing_above_it() {
 /// The manifest of a project in a language other than Rust is parsed directly. cargo is tested elsewhere.
 #[test]
 fn the_manifest_of_a_project_is_complete() {
-    let parent = tempfile::tempdir().expect("a folder");
+    let parent = tempfile::tempdir().expect("a directory");
     let others = Language::ALL.into_iter().filter(|language| *language != Language::Rust);
-    for language in others.filter(|language| TEMPLATES.get_dir(language.word()).is_some()) {
+    for language in others.filter(|language| TEMPLATES.get_dir(language.keyword()).is_some()) {
         for world in WORLDS {
-            let name = format!("tally-{}-{world}", language.word());
+            let name = format!("tally-{}-{world}", language.keyword());
             let dir = create(parent.path(), &name, world, language).expect("a project");
             let project = crate::author::project::Project::read(&dir).expect("a manifest");
             assert_eq!(project.about.name, name);
@@ -77,7 +77,7 @@ fn the_manifest_of_a_project_is_complete() {
 
 #[test]
 fn a_rust_project_does_not_lean_on_our_workspace() {
-    let parent = tempfile::tempdir().expect("a folder");
+    let parent = tempfile::tempdir().expect("a directory");
     let dir = create(parent.path(), "tally", "update", Language::Rust).expect("a project");
     let read = |file: &str| std::fs::read_to_string(dir.join(file)).expect(file);
     assert!(read("Cargo.toml").contains("path = \"sdk\""));
@@ -91,7 +91,7 @@ fn a_rust_project_does_not_lean_on_our_workspace() {
 
 #[test]
 fn wrong_names_and_worlds_are_refused() {
-    let parent = tempfile::tempdir().expect("a folder");
+    let parent = tempfile::tempdir().expect("a directory");
     let rejection = |name: &str, world: &str, language: Language| {
         create(parent.path(), name, world, language).expect_err("must be refused").message
     };
@@ -102,9 +102,9 @@ fn wrong_names_and_worlds_are_refused() {
         }
     }
     use Language::{C, Go, JavaScript, Python, Rust};
-    let words = [("fn", Rust), ("core", Rust), ("json", Python), ("class", Python), ("sre-parse", Python)];
+    let names = [("fn", Rust), ("core", Rust), ("json", Python), ("class", Python), ("sre-parse", Python)];
     let others = [("delete", JavaScript), ("fs", JavaScript), ("func", Go), ("fmt", Go), ("printf", C), ("union", C)];
-    for (name, language) in words.into_iter().chain(others) {
+    for (name, language) in names.into_iter().chain(others) {
         let message = rejection(name, "transform", language);
         assert!(message.contains("is a reserved word of"), "{name} in {language}: {message}");
     }
@@ -113,7 +113,7 @@ fn wrong_names_and_worlds_are_refused() {
     assert!(twice.contains("the example uses the name `sale`"), "{twice}");
     // The demo suggests the name of the template.
     for language in Language::ALL {
-        let named = tempfile::tempdir().expect("a folder");
+        let named = tempfile::tempdir().expect("a directory");
         let made = create(named.path(), "my-plugin", "transform", language);
         assert!(made.is_ok(), "my-plugin in {language}: {made:?}");
     }

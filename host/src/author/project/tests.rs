@@ -2,9 +2,9 @@ use super::*;
 
 /// Reads a project of one file.
 fn read(manifest: &str, text: &str) -> Result<Project, String> {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     std::fs::write(dir.path().join(manifest), text).expect("a file");
-    Project::read(dir.path()).map_err(|error| error.message.replace(&dir.path().display().to_string(), "FOLDER"))
+    Project::read(dir.path()).map_err(|error| error.message.replace(&dir.path().display().to_string(), "DIR"))
 }
 
 fn about(license: &str, authors: &[&str]) -> ProjectFacts {
@@ -81,7 +81,7 @@ fn each_language_says_what_it_wants_to_be_granted() {
     assert_eq!(read("plugin.toml", plain).expect("a project").grants, Grants::default());
     let wrong = read("plugin.toml", &(plain.to_owned() + "[grants]\nhttp = { hosts = [\"https://a\"] }\n"));
     let wrong = wrong.expect_err("a URL is no host");
-    assert!(wrong.starts_with("FOLDER/plugin.toml: `grants`: `grant.http.hosts`: \"https://a\""), "{wrong}");
+    assert!(wrong.starts_with("DIR/plugin.toml: `grants`: `grant.http.hosts`: \"https://a\""), "{wrong}");
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn mistakes_name_the_manifest_and_what_to_write() {
         let others = lines.into_iter().filter(|line| !line.starts_with(key)).chain([changed]);
         read("plugin.toml", &others.collect::<Vec<_>>().join("\n")).expect_err("must be refused")
     };
-    for (changed, words) in [
-        ("language = \"rust\"", "FOLDER/plugin.toml: `language` must be \"go\" or \"c\"; Rust has its own manifest"),
+    for (changed, expected) in [
+        ("language = \"rust\"", "DIR/plugin.toml: `language` must be \"go\" or \"c\"; Rust has its own manifest"),
         (
             "world = \"reduce\"",
             "unknown world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup, source, sink",
@@ -104,10 +104,10 @@ fn mistakes_name_the_manifest_and_what_to_write() {
         ("colour = \"red\"", "unknown field `colour`"),
     ] {
         let message = plain(changed);
-        assert!(message.starts_with("FOLDER/plugin.toml") && message.contains(words), "{changed}: {message}");
+        assert!(message.starts_with("DIR/plugin.toml") && message.contains(expected), "{changed}: {message}");
     }
     let nothing = read("notes.txt", "").expect_err("no manifest");
-    assert!(nothing.contains("FOLDER is not a plugin project: it has no Cargo.toml, pyproject.toml"), "{nothing}");
+    assert!(nothing.contains("DIR is not a plugin project: it has no Cargo.toml, pyproject.toml"), "{nothing}");
 }
 
 #[test]

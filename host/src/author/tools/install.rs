@@ -112,7 +112,7 @@ fn link(tools: &Path, set: ToolSet) -> std::io::Result<()> {
     let name = match set {
         ToolSet::Npm => "js",
         ToolSet::Pip(Tool::Node, _) => "node",
-        ToolSet::Pip(tool, _) => tool.facts().language.word(),
+        ToolSet::Pip(tool, _) => tool.facts().language.keyword(),
     };
     let new = tools.join(format!("{name}.new"));
     if new.symlink_metadata().is_ok() {

@@ -53,7 +53,7 @@ fn what_is_known_to_work_will_do() {
 #[cfg(unix)]
 fn program(dir: &Path, name: &str, prints: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(dir).expect("a folder");
+    std::fs::create_dir_all(dir).expect("a directory");
     let path = dir.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{prints}\n")).expect("a file");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("permissions");
@@ -63,7 +63,7 @@ fn program(dir: &Path, name: &str, prints: &str) -> PathBuf {
 #[cfg(unix)]
 #[test]
 fn a_tool_beside_the_project_is_taken_if_it_will_do() {
-    let project = tempfile::tempdir().expect("a folder");
+    let project = tempfile::tempdir().expect("a directory");
     let own = project.path().join(".venv/bin");
     let path = program(&own, "componentize-py", "echo componentize-py 0.99.1");
     let found = look(Tool::ComponentizePy, project.path()).expect("found");
@@ -83,11 +83,11 @@ fn a_tool_beside_the_project_is_taken_if_it_will_do() {
 #[cfg(unix)]
 #[test]
 fn a_program_of_npm_has_the_version_of_its_package() {
-    let project = tempfile::tempdir().expect("a folder");
+    let project = tempfile::tempdir().expect("a directory");
     let modules = project.path().join("node_modules");
     let real = program(&modules.join("componentize-qjs/bin"), "componentize-qjs", "exit 1");
     std::fs::write(modules.join("componentize-qjs/package.json"), r#"{"version":"0.77.0"}"#).expect("a file");
-    std::fs::create_dir(modules.join(".bin")).expect("a folder");
+    std::fs::create_dir(modules.join(".bin")).expect("a directory");
     std::os::unix::fs::symlink(real, modules.join(".bin/componentize-qjs")).expect("a link");
     let found = look(Tool::ComponentizeQjs, project.path()).expect("found");
     assert_eq!(found.version.to_string(), "0.77.0");

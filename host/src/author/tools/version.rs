@@ -8,7 +8,7 @@ use std::path::Path;
 pub struct ToolVersion(Vec<u64>);
 
 impl ToolVersion {
-    /// Returns the first version in a text, for example in `go version go1.26.8 linux/amd64` and `v20.20.2`. A number
+    /// Returns the first version in a string, for example in `go version go1.26.8 linux/amd64` and `v20.20.2`. A number
     /// without a dot is used if there is none with a dot.
     pub fn in_text(text: &str) -> Option<ToolVersion> {
         let all = || {

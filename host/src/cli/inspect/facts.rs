@@ -41,7 +41,7 @@ pub struct DirFacts {
     /// of future ones. A sender can continue after them. Each of several servers has its own count, after the name of
     /// the source.
     pub received: BTreeMap<String, u64>,
-    /// Batches after the newest checkpoint that the next start replays.
+    /// Batches after the newest checkpoint that the next startup replays.
     pub planned: Option<PlannedFacts>,
     /// The content of the directory, by kind.
     pub stored: BTreeMap<String, StoredObjects>,
@@ -216,7 +216,7 @@ fn positions(
 /// Returns the rows of a source's table: file, offset and mark.
 fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     let text = rows.columns().first().and_then(|column| column.as_string_opt::<i32>());
-    let number = |place: usize| rows.columns().get(place).and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let number = |index: usize| rows.columns().get(index).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let (Some(file), Some(offset), Some(mark)) = (text, number(1), number(2)) else {
         let has = millstream_base::batch::types::describe(rows.schema_ref());
         return Err(Error::environment(format!(
@@ -231,7 +231,7 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
 type Rows = (Generation, u64, u64);
 
 /// Returns the received rows by source. Rows are counted since the job's first start, so entries are consecutive over
-/// all starts.
+/// all startups.
 fn received(
     store: &dyn Store,
     manifest: &Manifest,

@@ -75,7 +75,7 @@ impl RetryStage {
         }
         let mixed = schema_of(&["input", "row"].map(|name| (name.to_owned(), ColumnType::Text)));
         let mixed = self.select_columns(&unit.records, &mixed)?;
-        let (names, rows) = (texts(&mixed, 0)?, texts(&mixed, 1)?);
+        let (names, rows) = (strings(&mixed, 0)?, strings(&mixed, 1)?);
         let mut by_input: Vec<Vec<RejectedRecord>> = self.inputs.iter().map(|_| Vec::new()).collect();
         for (row, record) in unit.records.iter().enumerate() {
             let name = names.is_valid(row).then(|| names.value(row));
@@ -107,7 +107,7 @@ impl RetryStage {
 
     /// Checks that this stage rejected the rows, if they contain that.
     fn check_stage(&self, records: &[RejectedRecord], rows: &RecordBatch) -> Result<()> {
-        let stages = texts(rows, rows.num_columns().saturating_sub(1))?;
+        let stages = strings(rows, rows.num_columns().saturating_sub(1))?;
         let other =
             stages.iter().zip(records).find_map(|(stage, record)| Some((stage.filter(|s| *s != self.name)?, record)));
         match other {
@@ -132,7 +132,7 @@ fn story_columns(node: &StageNode) -> Option<(String, String)> {
     Some((fields.get(reason_column)?.name().clone(), fields.get(reason_column + 2)?.name().clone()))
 }
 
-fn texts(rows: &RecordBatch, position: usize) -> Result<&StringArray> {
+fn strings(rows: &RecordBatch, position: usize) -> Result<&StringArray> {
     let column = rows.columns().get(position).and_then(|column| column.as_string_opt::<i32>());
     column.ok_or_else(|| Error::bug("rejected rows without a column of text"))
 }
@@ -172,7 +172,8 @@ fn first_wrong(records: &[RejectedRecord], decoder: &mut Decoder) -> Error {
     for record in records {
         for chunk in chunks(std::slice::from_ref(record)) {
             let Some(rejected) = decoder.decode(&chunk).rejected else { continue };
-            let reason = texts(&rejected, 1).map_or_else(|error| error.message, |reasons| reasons.value(0).to_owned());
+            let reason =
+                strings(&rejected, 1).map_or_else(|error| error.message, |reasons| reasons.value(0).to_owned());
             return Error::job(format!(
                 "{}: the row does not fit the input of the stage: {reason}; correct it or remove it",
                 record.position

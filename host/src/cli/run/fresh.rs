@@ -20,9 +20,9 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     }
     let mut response = String::new();
     signals::unblock().map_err(Error::environment)?;
-    let asked = write!(io::stderr(), "This discards {}. Type yes to continue: ", shown::message(&what))
+    let prompt = write!(io::stderr(), "This discards {}. Type yes to continue: ", shown::message(&what))
         .and_then(|()| io::stderr().flush());
-    asked.and_then(|()| io::stdin().lock().read_line(&mut response)).map_err(Error::environment)?;
+    prompt.and_then(|()| io::stdin().lock().read_line(&mut response)).map_err(Error::environment)?;
     signals::block().map_err(Error::environment)?;
     match response.trim() {
         "yes" => Ok(()),

@@ -37,8 +37,8 @@ impl JobLine {
             threads::start("millstream-line", "the thread that shows the job status", failed, move || {
                 while !until.load(Ordering::Acquire) {
                     jobs.mark_active();
-                    // Redraw even without news: another process may have overwritten the line.
-                    terminal::set_job(jobs.only(status_text).flatten());
+                    // Redraw even without updates: another process may have overwritten the line.
+                    terminal::set_job(jobs.read_latest(status_text).flatten());
                     std::thread::park_timeout(CHECK_INTERVAL);
                 }
             });

@@ -1,5 +1,5 @@
 //! The line with the address of the page. It appears when the job runs, so that it does not precede the errors of a
-//! rejected job. If a job takes long to start, the line appears during the start.
+//! rejected job. If a job takes long to start, the line appears during the startup.
 
 use crate::page::{Jobs, Page};
 use millstream_base::error::Result;

@@ -15,7 +15,7 @@ use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
 use millstream_metrics::PluginId;
 use millstream_packages::lock::edit;
 use millstream_plugins::plugin::{component_file, read_component};
-use millstream_runtime::control::{JobStatus, PartStatus, ask};
+use millstream_runtime::control::{JobStatus, PartStatus, query_status};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -125,7 +125,9 @@ impl WatchedComponent {
         if !self.changed || !rests {
             return;
         }
-        let Some(runs) = ask(job).ok().and_then(|responses| responses.answered.into_iter().next()) else { return };
+        let Some(runs) = query_status(job).ok().and_then(|responses| responses.responded.into_iter().next()) else {
+            return;
+        };
         self.changed = false;
         let (stage, shown) = (self.stage.clone(), self.path.display().to_string());
         let part = PluginPart::parse(&stage);

@@ -24,16 +24,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Runs a query over the tables and shows its rows.
-pub(super) fn answer(tables: &[StageState], sql: &str, json: bool, show: Show<'_>) -> Result<()> {
+pub(super) fn run_query(tables: &[StageState], sql: &str, json: bool, show: Show<'_>) -> Result<()> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     // The user may wait as long as the query takes.
     let limits = SqlLimits { time_max: Duration::ZERO, ..SqlLimits::default() };
-    let answer = budget::run_within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits, show))));
-    answer.unwrap_or_else(|error| Err(Error::job(error_message(error))))
+    let run_query = budget::run_within(limits, || Ok(runtime.block_on(execute(tables, sql, json, limits, show))));
+    run_query.unwrap_or_else(|error| Err(Error::job(error_message(error))))
 }
 
-pub(super) async fn answer_within(
+pub(super) async fn execute(
     tables: &[StageState],
     sql: &str,
     json: bool,

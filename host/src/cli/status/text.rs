@@ -75,9 +75,9 @@ fn describe_busy(status: &JobStatus) -> String {
         workers.sort_by_key(|busy| std::cmp::Reverse(busy.percent));
         workers.drain(WORKERS_MAX / 2..WORKERS_MAX / 2 + omitted);
     }
-    let words =
+    let text =
         workers.iter().map(|WorkerBusy { worker, percent }| format!("worker {worker} {percent} %")).collect::<Vec<_>>();
-    let lines = words.chunks(WORKERS_PER_LINE).map(|line| line.join(", ")).collect::<Vec<_>>();
+    let lines = text.chunks(WORKERS_PER_LINE).map(|line| line.join(", ")).collect::<Vec<_>>();
     let more = if omitted > 0 { format!(", {omitted} between") } else { String::new() };
     format!("{}{more}", lines.join(",\n         "))
 }
@@ -137,23 +137,23 @@ fn write_partitions(text: &mut String, PartitionsStatus { count, furthest }: &Pa
     for PartitionStatus { name, process, position, place, rows, behind, times_us } in
         furthest.iter().take(PARTITIONS_MAX)
     {
-        let mut words = name.clone();
+        let mut line = name.clone();
         if let Some(at) = position.map(grouped).as_ref().or(place.as_ref()) {
-            let _ = write!(words, " at {at}");
+            let _ = write!(line, " at {at}");
         }
         if let Some(rows) = rows {
-            let _ = write!(words, ", {} rows", grouped(*rows));
+            let _ = write!(line, ", {} rows", grouped(*rows));
         }
         if let Some(behind) = behind {
-            let _ = write!(words, ", {} behind", grouped(*behind));
+            let _ = write!(line, ", {} behind", grouped(*behind));
         }
         times_us.iter().for_each(|(stage, us)| {
-            let _ = write!(words, ", {stage}: {}", time(*us));
+            let _ = write!(line, ", {stage}: {}", time(*us));
         });
         if let Some(process) = process {
-            let _ = write!(words, ", process {process}");
+            let _ = write!(line, ", process {process}");
         }
-        write_fact(text, "part", &words);
+        write_fact(text, "part", &line);
     }
     let others = count.saturating_sub(furthest.len().min(PARTITIONS_MAX) as u64);
     if others > 0 {
@@ -203,18 +203,18 @@ fn write_fact(text: &mut String, name: &str, fact: &str) {
 pub fn cost(PluginCosts { plugin, costs }: &PluginCosts, rejected: u64) -> String {
     let PluginId { name, version, .. } = plugin;
     let (calls, cpu) = (count(costs.calls, "time"), duration(costs.cpu_ns));
-    let mut words = format!("called {name} {version} {calls}: {cpu} of CPU");
+    let mut line = format!("called {name} {version} {calls}: {cpu} of CPU");
     if let Some(share) = share(costs.guest_ns, costs.host_ns) {
-        let _ = write!(words, ", {share} % of the time in the guest");
+        let _ = write!(line, ", {share} % of the time in the guest");
     }
-    let _ = write!(words, ", at most {} of memory", size(costs.memory_bytes_max));
+    let _ = write!(line, ", at most {} of memory", size(costs.memory_bytes_max));
     if !costs.traps.is_empty() {
-        let _ = write!(words, "; failed: {}", list(costs.traps.iter().map(|(kind, count)| (kind, *count))));
+        let _ = write!(line, "; failed: {}", list(costs.traps.iter().map(|(kind, count)| (kind, *count))));
     }
     if rejected > 0 {
-        let _ = write!(words, "; {} rejected", count(rejected, "row"));
+        let _ = write!(line, "; {} rejected", count(rejected, "row"));
     }
-    words
+    line
 }
 
 /// Formats a plugin, for example `split-words 0.1.0, sha256:3f2a91c04d1e`.

@@ -3,7 +3,7 @@
 use super::decide::WorkerExit;
 use super::report::{self, SUPERVISOR_VARIABLE, WorkerOrder, WorkerReport};
 use crate::cli::run::signals;
-use crate::program_limits::{HEARTBEAT_SILENCE_MS_MAX, HEARTBEAT_STARVED_MS_MAX};
+use crate::program_limits::{HEARTBEAT_STARVED_MS_MAX, HEARTBEAT_TIMEOUT_MS};
 use millstream_base::error::Kind;
 use millstream_base::ids::BatchId;
 use millstream_base::threads;
@@ -38,7 +38,7 @@ pub struct WorkerProcess {
     back: Option<BatchId>,
     hung: bool,
     followed: bool,
-    gone: bool,
+    has_exited: bool,
     running: bool,
 }
 
@@ -82,7 +82,7 @@ impl WorkerProcess {
             back: None,
             hung: false,
             followed: false,
-            gone: false,
+            has_exited: false,
             running: false,
         };
         let listen = move || {
@@ -115,7 +115,7 @@ impl WorkerProcess {
             | WorkerReport::Loaded(_)
             | WorkerReport::Waiting(_)
             | WorkerReport::Elsewhere(_)
-            | WorkerReport::Heard(_)
+            | WorkerReport::Received(_)
             | WorkerReport::Saved(_)
             | WorkerReport::Begins(_)
             | WorkerReport::Handed(_)
@@ -131,11 +131,11 @@ impl WorkerProcess {
     /// Checks the process after `passed` time. Kills a process that was silent for too long.
     pub fn check(&mut self, passed: Duration) {
         self.quiet += passed;
-        let silent = |ms| self.quiet > Duration::from_millis(ms);
-        if self.gone || self.hung || !silent(HEARTBEAT_SILENCE_MS_MAX) {
+        let quiet_for = |ms| self.quiet > Duration::from_millis(ms);
+        if self.has_exited || self.hung || !quiet_for(HEARTBEAT_TIMEOUT_MS) {
             return;
         }
-        if silent(HEARTBEAT_STARVED_MS_MAX) || !waits_for_processor(self.process.id()) {
+        if quiet_for(HEARTBEAT_STARVED_MS_MAX) || !waits_for_processor(self.process.id()) {
             self.hung = true;
             self.kill();
         }
@@ -143,7 +143,7 @@ impl WorkerProcess {
 
     /// Kills the process because another one has exited.
     pub fn follow(&mut self) {
-        if !self.gone && !self.followed {
+        if !self.has_exited && !self.followed {
             self.followed = true;
             self.kill();
         }
@@ -156,7 +156,7 @@ impl WorkerProcess {
 
     /// Requests the process to stop.
     pub fn terminate(&self) {
-        if let (false, Ok(id)) = (self.gone, libc::pid_t::try_from(self.process.id())) {
+        if let (false, Ok(id)) = (self.has_exited, libc::pid_t::try_from(self.process.id())) {
             // SAFETY: `kill` takes two numbers. The process is not waited for yet, so the ID cannot have been reused.
             unsafe { libc::kill(id, libc::SIGTERM) };
         }
@@ -183,7 +183,7 @@ impl WorkerProcess {
                 Err(_) => break None,
             }
         };
-        self.gone = true;
+        self.has_exited = true;
         self.exit_of(status)
     }
 
@@ -203,7 +203,7 @@ impl WorkerProcess {
             (Some(signal), None) => WorkerExit::Died(signal),
             (None, Some(None)) => WorkerExit::Done(code),
             (None, None) if code == 0 => WorkerExit::Done(0),
-            (None, None) => WorkerExit::Silent(code),
+            (None, None) => WorkerExit::Unreported(code),
         }
     }
 }
@@ -223,7 +223,7 @@ fn waits_for_processor(process: u32) -> bool {
 
 impl Drop for WorkerProcess {
     fn drop(&mut self) {
-        if !self.gone {
+        if !self.has_exited {
             self.kill();
             let _ = self.process.wait();
         }

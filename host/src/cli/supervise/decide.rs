@@ -19,7 +19,7 @@ pub enum WorkerExit {
     /// It did not respond and was killed.
     Hung,
     /// It exited with this code without a report: a panic.
-    Silent(u8),
+    Unreported(u8),
     /// It was killed because another process had exited.
     Followed,
 }
@@ -38,7 +38,7 @@ pub struct WorkerEnd {
 pub struct JobProgress {
     /// Whether the job has run at least once.
     pub ran: bool,
-    /// Whether batches were committed since the last start.
+    /// Whether batches were committed since the last startup.
     pub progress: bool,
     /// Whether a signal requested the supervisor to stop.
     pub stopping: bool,
@@ -82,7 +82,7 @@ impl FailureStreak {
             WorkerExit::Failed(Kind::TakenOver, _) if facts.follows => None,
             WorkerExit::Failed(_, code) => Some(code),
             // It had only time for its message. It needs more memory than the limit, and would again.
-            WorkerExit::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
+            WorkerExit::Unreported(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
             _ => None,
         };
         if let Some(code) = ends.iter().find_map(permanent_code) {
@@ -113,7 +113,7 @@ impl FailureStreak {
             WorkerExit::Failed(Kind::TakenOver, _) if !facts.stopping => {
                 self.restart("the job continued without this process", ends.len(), facts.progress)
             }
-            WorkerExit::Failed(_, code) | WorkerExit::Silent(code) if facts.stopping || !facts.ran => {
+            WorkerExit::Failed(_, code) | WorkerExit::Unreported(code) if facts.stopping || !facts.ran => {
                 Decision::Exit(code)
             }
             _ if facts.stopping => {
@@ -169,7 +169,7 @@ pub fn describe_failure(ends: &[WorkerEnd]) -> String {
     match end.how {
         WorkerExit::Died(signal) => format!("{name} died (signal {signal})"),
         WorkerExit::Hung => format!("{name} does not respond and was killed"),
-        WorkerExit::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
+        WorkerExit::Unreported(code) => format!("{name} ended unexpectedly (exit code {code})"),
         _ => format!("{name} failed"),
     }
 }
@@ -206,7 +206,7 @@ mod tests {
         );
         assert!(restart(&[(0, WorkerExit::Failed(Kind::Environment, 1))], RUNNING).is_some());
         assert!(restart(&[(0, WorkerExit::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
-        assert!(restart(&[(0, WorkerExit::Silent(101))], RUNNING).is_some());
+        assert!(restart(&[(0, WorkerExit::Unreported(101))], RUNNING).is_some());
         // The other processes report that they are done when ordered to, but only process 0 commits.
         assert!(restart(&[(1, WorkerExit::Done(0)), (0, WorkerExit::Died(6))], RUNNING).is_some());
     }
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
         }
         // Out of memory: with an error, or without time for one.
-        for how in [WorkerExit::Failed(Kind::Memory, MEMORY_EXIT_CODE), WorkerExit::Silent(MEMORY_EXIT_CODE)] {
+        for how in [WorkerExit::Failed(Kind::Memory, MEMORY_EXIT_CODE), WorkerExit::Unreported(MEMORY_EXIT_CODE)] {
             assert_eq!(
                 decide(&[(0, WorkerExit::Failed(Kind::Environment, 1)), (1, how)], RUNNING),
                 Decision::Exit(MEMORY_EXIT_CODE)
@@ -247,7 +247,7 @@ mod tests {
         }
         let before = JobProgress { ran: false, ..RUNNING };
         assert_eq!(decide(&[(0, WorkerExit::Failed(Kind::Environment, 1))], before), Decision::Exit(1));
-        assert_eq!(decide(&[(0, WorkerExit::Silent(101))], before), Decision::Exit(101));
+        assert_eq!(decide(&[(0, WorkerExit::Unreported(101))], before), Decision::Exit(101));
         assert_eq!(decide(&[(0, WorkerExit::Done(0)), (1, WorkerExit::Died(6))], RUNNING), Decision::Exit(0));
     }
 

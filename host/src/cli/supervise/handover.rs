@@ -8,7 +8,7 @@
 //!
 //! With several machines, each has a supervisor, and that of process 0 *leads*. The others start a standby process when
 //! notified, and let it take over after their own process has ended for it. Process 0 alone decides which of both sets
-//! runs: a process that connects with other machines is told the current ones.
+//! runs: a process that connects with other machines receives the current ones.
 
 pub mod steps;
 
@@ -16,7 +16,7 @@ use super::child::WorkerProcess;
 use super::layout::Layout;
 use super::report::{WorkerOrder, WorkerReport};
 use millstream_runtime::HandoverMessage;
-use millstream_runtime::control::{ScaleAnswer, ScaleQuestion, ScaleStatus, ScaleStep};
+use millstream_runtime::control::{ScaleQuestion, ScaleResponse, ScaleStatus, ScaleStep};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use steps::{HandoverStep, HandoverSteps};
@@ -50,26 +50,26 @@ struct DeskState {
 
 impl ScaleDesk {
     /// Answers a control request. Calls `begin` if a rescaling is to start.
-    pub fn answer(&self, question: ScaleQuestion, begin: impl FnOnce(ScaleRequest)) -> ScaleAnswer {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (question, &held.status) {
+    pub fn handle(&self, question: ScaleQuestion, begin: impl FnOnce(ScaleRequest)) -> ScaleResponse {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (question, &state.status) {
             (ScaleQuestion::Scale { .. }, Some(status)) if !status.step.is_over() => {
-                ScaleAnswer::Refused("rescaling is already in progress; wait until it has ended".into())
+                ScaleResponse::Refused("rescaling is already in progress; wait until it has ended".into())
             }
             (ScaleQuestion::Scale { workers, processes, hosts }, last) => {
                 // The process ID makes the number unique: no client can wait for the same number from an earlier
                 // supervisor.
                 let first = u64::from(std::process::id()) << 32;
                 let id = last.as_ref().map_or(first, |last| last.id.saturating_add(1));
-                let step = if held.runs { ScaleStep::Loading } else { ScaleStep::Waiting };
+                let step = if state.runs { ScaleStep::Loading } else { ScaleStep::Waiting };
                 let status = ScaleStatus { id, step };
-                held.status = Some(status.clone());
-                drop(held);
+                state.status = Some(status.clone());
+                drop(state);
                 begin(ScaleRequest { workers, processes, hosts });
-                ScaleAnswer::Scaling(status)
+                ScaleResponse::Scaling(status)
             }
-            (ScaleQuestion::Scaling { id }, Some(status)) if status.id == id => ScaleAnswer::Scaling(status.clone()),
-            (ScaleQuestion::Scaling { .. }, _) => ScaleAnswer::Unknown,
+            (ScaleQuestion::Scaling { id }, Some(status)) if status.id == id => ScaleResponse::Scaling(status.clone()),
+            (ScaleQuestion::Scaling { .. }, _) => ScaleResponse::Unknown,
         }
     }
 
@@ -112,8 +112,8 @@ impl Handover {
     }
 
     /// Creates a handover that is led by the supervisor of process 0.
-    pub fn led(layout: Layout, children: Vec<WorkerProcess>, round: u64) -> Handover {
-        let steps = HandoverSteps::led(children.len());
+    pub fn following(layout: Layout, children: Vec<WorkerProcess>, round: u64) -> Handover {
+        let steps = HandoverSteps::following(children.len());
         // This supervisor is not queried for the status.
         Handover::with(steps, layout, children, round, ScaleDesk::default())
     }
@@ -135,8 +135,8 @@ impl Handover {
     }
 
     /// Returns whether the handover can still be canceled: nothing has been ended for the new processes.
-    pub fn can_be_given_up(&self) -> bool {
-        self.steps.can_be_given_up()
+    pub fn can_cancel(&self) -> bool {
+        self.steps.can_cancel()
     }
 
     /// Returns whether the handover ends when another supervisor, or a process that runs the job, sends this message.
@@ -175,7 +175,7 @@ impl Handover {
             WorkerReport::Waiting(count) => self.steps.waits(*count),
             WorkerReport::Loaded(batch) => {
                 self.steps.has_loaded(child, *batch);
-                if let Some(batch) = self.steps.loaded_by_all().filter(|_| self.can_be_given_up()) {
+                if let Some(batch) = self.steps.loaded_by_all().filter(|_| self.can_cancel()) {
                     self.desk.set_step(ScaleStep::Following { batch });
                 }
             }
@@ -276,7 +276,7 @@ impl Handover {
     }
 
     /// Reports that the new processes were to take the job over, but did not run it.
-    pub fn report_not_taken_over(&self, why: &str) {
+    pub fn report_handover_failure(&self, why: &str) {
         self.desk.set_step(ScaleStep::Failed(format!("{why}; the job restarts unchanged")));
     }
 

@@ -40,7 +40,7 @@ pub enum WorkerReport {
     Beat,
     /// Its job has started.
     Running,
-    /// The furthest batch that a sink has committed, or after which a checkpoint was published, in this start.
+    /// The furthest batch that a sink has committed, or after which a checkpoint was published, in this startup.
     Progress(BatchId),
     /// Its job is about to end successfully, and is to be restarted from the checkpoint after this batch.
     Back(BatchId),
@@ -51,7 +51,7 @@ pub enum WorkerReport {
     /// The job runs on other machines than those this process was started with.
     Elsewhere(JobLayout),
     /// The supervisor on another machine sent this message.
-    Heard(HandoverMessage),
+    Received(HandoverMessage),
     /// The requested checkpoint, or a later one, exists: after this batch.
     Saved(BatchId),
     /// It took a job over, and began a batch at this time, in microseconds. If there was no input, this is when it
@@ -76,7 +76,7 @@ pub enum WorkerOrder {
     /// Take the job over: no other process runs it any longer.
     TakeOver,
     /// Send a message to the supervisors on other machines.
-    Tell(HandoverMessage),
+    Message(HandoverMessage),
 }
 
 const ORDERS: [(&str, WorkerOrder); 3] =
@@ -84,20 +84,22 @@ const ORDERS: [(&str, WorkerOrder); 3] =
 /// Maximum length of an order, including its end of line.
 const ORDER_BYTES_MAX: u64 = 64 << 10;
 /// Prefix of a message to forward.
-const TELL_PREFIX: &str = "tell ";
+const MESSAGE_PREFIX: &str = "tell ";
 
 impl WorkerOrder {
     /// Returns the line that is sent.
     pub fn line(&self) -> String {
-        if let WorkerOrder::Tell(word) = self {
-            return json_line(TELL_PREFIX, word);
+        if let WorkerOrder::Message(word) = self {
+            return json_line(MESSAGE_PREFIX, word);
         }
         ORDERS.iter().find(|(_, order)| order == self).map_or_else(String::new, |(text, _)| format!("{text}\n"))
     }
 
     fn read(line: &str) -> Option<WorkerOrder> {
-        let word =
-            line.strip_prefix(TELL_PREFIX).and_then(|word| serde_json::from_str(word).ok()).map(WorkerOrder::Tell);
+        let word = line
+            .strip_prefix(MESSAGE_PREFIX)
+            .and_then(|word| serde_json::from_str(word).ok())
+            .map(WorkerOrder::Message);
         word.or_else(|| ORDERS.iter().find(|(text, _)| *text == line).map(|(_, order)| order.clone()))
     }
 }
@@ -113,7 +115,7 @@ const BACK_PREFIX: &str = "back ";
 const LOADED_PREFIX: &str = "loaded ";
 const WAITING_PREFIX: &str = "waiting ";
 const ELSEWHERE: &str = "elsewhere ";
-const HEARD_PREFIX: &str = "heard ";
+const RECEIVED_PREFIX: &str = "heard ";
 const SAVED: &str = "saved ";
 const BEGINS: &str = "begins ";
 const HANDED: &str = "handed ";
@@ -145,7 +147,7 @@ impl WorkerReport {
         let numbered = numbered.or_else(|| batch(SAVED).map(WorkerReport::Saved));
         let waiting = || line.strip_prefix(WAITING_PREFIX)?.parse().ok().map(WorkerReport::Waiting);
         let elsewhere = || serde_json::from_str(line.strip_prefix(ELSEWHERE)?).ok().map(WorkerReport::Elsewhere);
-        let heard = || serde_json::from_str(line.strip_prefix(HEARD_PREFIX)?).ok().map(WorkerReport::Heard);
+        let heard = || serde_json::from_str(line.strip_prefix(RECEIVED_PREFIX)?).ok().map(WorkerReport::Received);
         let paused = || serde_json::from_str(line.strip_prefix(PAUSED)?).ok().map(WorkerReport::Paused);
         let numbered = numbered.or_else(waiting).or_else(elsewhere).or_else(heard).or_else(paused);
         let numbered = numbered.or_else(|| time(BEGINS).map(WorkerReport::Begins));
@@ -157,7 +159,7 @@ impl WorkerReport {
         match self {
             WorkerReport::Waiting(count) => return format!("{WAITING_PREFIX}{count}\n"),
             WorkerReport::Elsewhere(layout) => return json_line(ELSEWHERE, layout),
-            WorkerReport::Heard(word) => return json_line(HEARD_PREFIX, word),
+            WorkerReport::Received(word) => return json_line(RECEIVED_PREFIX, word),
             WorkerReport::Paused(why) => return json_line(PAUSED, why),
             WorkerReport::Back(batch) => return format!("{BACK_PREFIX}{batch}\n"),
             WorkerReport::Progress(batch) => return format!("{PROGRESS_PREFIX}{batch}\n"),
@@ -281,13 +283,13 @@ impl Reporter {
                 // The other processes must know why the job ends before it does.
                 match job.send_message(&HandoverMessage::HandOver) {
                     Ok(()) => job.hand_over(),
-                    Err(error) => self.say(WorkerReport::Heard(HandoverMessage::GiveUp(error.message))),
+                    Err(error) => self.say(WorkerReport::Received(HandoverMessage::GiveUp(error.message))),
                 }
             }
-            (WorkerOrder::Tell(word), Some(job)) => {
+            (WorkerOrder::Message(word), Some(job)) => {
                 // The sender of a cancellation is notified by other means.
                 if let Err(error) = job.send_message(&word) {
-                    self.say(WorkerReport::Heard(HandoverMessage::Failed(error.message)));
+                    self.say(WorkerReport::Received(HandoverMessage::Failed(error.message)));
                 }
             }
             (WorkerOrder::TakeOver, _) => {
@@ -295,20 +297,20 @@ impl Reporter {
                 self.orders.ordered.notify_all();
             }
             // A process whose job has not started needs none of these.
-            (WorkerOrder::Save | WorkerOrder::HandOver | WorkerOrder::Tell(_), None) => {}
+            (WorkerOrder::Save | WorkerOrder::HandOver | WorkerOrder::Message(_), None) => {}
         }
     }
 
     /// Waits at most `time` for the order to take the job over. Returns whether it arrived.
-    pub fn takes_over_within(&self, time: Duration) -> bool {
+    pub fn has_taken_over_within(&self, time: Duration) -> bool {
         let ordered = self.orders.take_over.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.orders.ordered.wait_timeout_while(ordered, time, |ordered| !*ordered);
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Reports the status of a job that has not started yet.
-    pub fn report_standby(&self, news: StandbyEvent) {
-        self.say(match news {
+    pub fn report_standby(&self, event: StandbyEvent) {
+        self.say(match event {
             StandbyEvent::Loaded(batch) => WorkerReport::Loaded(batch),
             StandbyEvent::Waiting(count) => WorkerReport::Waiting(count),
         });
@@ -333,7 +335,7 @@ impl Reporter {
             self.orders.save.store(false, Ordering::Release);
             self.say(WorkerReport::Saved(batch));
         }
-        job.take_messages().into_iter().for_each(|word| self.say(WorkerReport::Heard(word)));
+        job.take_messages().into_iter().for_each(|word| self.say(WorkerReport::Received(word)));
         if *begins || !job.is_loaded() {
             return;
         }
@@ -352,15 +354,15 @@ impl Reporter {
         let (mut since, mut begins) = (None, false);
         let every = Duration::from_millis(HEARTBEAT_MS);
         // On a busy machine a sleep takes far longer than requested, so the elapsed time is measured.
-        let (mut last, mut said): (_, Option<Instant>) = (BatchId(0), None);
+        let (mut last, mut reported_at): (_, Option<Instant>) = (BatchId(0), None);
         loop {
             let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let progress = job.as_ref().map_or(last, Stopper::progress);
             job.iter().for_each(|job| self.report_steps(job, &mut since, &mut begins));
-            if progress != last || said.is_none_or(|said| said.elapsed() >= every) {
+            if progress != last || reported_at.is_none_or(|reported_at| reported_at.elapsed() >= every) {
                 self.say(if progress != last { WorkerReport::Progress(progress) } else { WorkerReport::Beat });
                 retry::paused_for(PAUSE_REPORTED).into_iter().for_each(|why| self.say(WorkerReport::Paused(why)));
-                (last, said) = (progress, Some(Instant::now()));
+                (last, reported_at) = (progress, Some(Instant::now()));
             }
             thread::sleep(PROGRESS_INTERVAL);
         }
@@ -421,8 +423,8 @@ mod tests {
             WorkerReport::Handed(-1),
             WorkerReport::Waiting(3),
             WorkerReport::Elsewhere(layout()),
-            WorkerReport::Heard(HandoverMessage::Prepare(layout())),
-            WorkerReport::Heard(HandoverMessage::Failed("two\nlines".into())),
+            WorkerReport::Received(HandoverMessage::Prepare(layout())),
+            WorkerReport::Received(HandoverMessage::Failed("two\nlines".into())),
             WorkerReport::Paused("two\nlines".into()),
         ];
         let living = [WorkerReport::Beat, WorkerReport::Running, WorkerReport::Progress(BatchId(7))];
@@ -431,8 +433,8 @@ mod tests {
             assert_eq!((line.lines().count(), WorkerReport::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
         assert_eq!((WorkerReport::read("ended"), WorkerReport::read("back x")), (None, None));
-        let told = WorkerOrder::Tell(HandoverMessage::GiveUp("why".into()));
-        for order in ORDERS.into_iter().map(|(_, order)| order).chain([told]) {
+        let message_order = WorkerOrder::Message(HandoverMessage::GiveUp("why".into()));
+        for order in ORDERS.into_iter().map(|(_, order)| order).chain([message_order]) {
             assert_eq!(WorkerOrder::read(order.line().trim_end()), Some(order));
         }
     }

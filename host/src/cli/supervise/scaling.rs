@@ -40,7 +40,7 @@ impl Supervisor<'_> {
                 return (!stopping).then(|| format!("{}; restarting them", failed()));
             }
             (AfterEnd::TheOld, Some(handover)) if handover.is_taking_over() => {
-                handover.report_not_taken_over(&failed());
+                handover.report_handover_failure(&failed());
                 failed()
             }
             (AfterEnd::TheOld | AfterEnd::TheNew, _) => {
@@ -79,7 +79,7 @@ impl Supervisor<'_> {
                 let mut handover = Handover::new(layout, new, round, others, self.desk.clone());
                 if let Some(machines) = machines {
                     handover.leaves_some = self.layout.hosts.iter().any(|host| machines.index_of_host(host).is_none());
-                    let prepare = WorkerOrder::Tell(HandoverMessage::Prepare(machines));
+                    let prepare = WorkerOrder::Message(HandoverMessage::Prepare(machines));
                     children.iter().for_each(|child| child.order(&prepare));
                 }
                 self.handover = Some(handover);
@@ -129,7 +129,7 @@ impl Supervisor<'_> {
                 match self.prepare(&machines) {
                     Ok(handover) => self.handover = handover,
                     Err(error) => {
-                        let failed = WorkerOrder::Tell(HandoverMessage::Failed(error.message));
+                        let failed = WorkerOrder::Message(HandoverMessage::Failed(error.message));
                         children.iter().for_each(|child| child.order(&failed));
                     }
                 }
@@ -156,7 +156,7 @@ impl Supervisor<'_> {
         };
         let (new, round) = self.start_standby(&layout)?;
         tracing::info!("starting another process to take over the job on {}", machines.hosts.join(", "));
-        Ok(Some(Handover::led(layout, new, round)))
+        Ok(Some(Handover::following(layout, new, round)))
     }
 
     /// Cancels the handover if the condition holds for it. If this supervisor leads, it notifies the others.
@@ -167,7 +167,7 @@ impl Supervisor<'_> {
             if !handover.leads() {
                 return;
             }
-            let give_up = WorkerOrder::Tell(HandoverMessage::GiveUp(why.to_owned()));
+            let give_up = WorkerOrder::Message(HandoverMessage::GiveUp(why.to_owned()));
             children.iter().filter(|_| self.layout.hosts.len() > 1).for_each(|child| child.order(&give_up));
         }
     }
@@ -175,7 +175,7 @@ impl Supervisor<'_> {
     /// Handles a report of a process that runs the job, or was ordered to take it over.
     pub(super) fn handle_report(&mut self, child: usize, report: WorkerReport, children: &[WorkerProcess]) {
         match report {
-            WorkerReport::Heard(message) => self.handle_message(message, children),
+            WorkerReport::Received(message) => self.handle_message(message, children),
             WorkerReport::Elsewhere(machines) => self.elsewhere = Some(machines),
             report => {
                 self.handed |= matches!(report, WorkerReport::Handed(_));
@@ -250,7 +250,7 @@ impl Supervisor<'_> {
             } else {
                 HandoverMessage::Failed(format!("of process {}: {why}", self.arguments.number().unwrap_or(0)))
             };
-            let message = WorkerOrder::Tell(message);
+            let message = WorkerOrder::Message(message);
             children
                 .iter()
                 .filter(|_| self.layout.hosts.len() > 1 && self.arguments.number().is_some())
@@ -261,7 +261,7 @@ impl Supervisor<'_> {
     /// Takes the next step of a handover if it is due.
     pub(super) fn follow_handover(&mut self, children: &mut [WorkerProcess]) {
         if let Some(why) = self.handover.as_mut().and_then(Handover::misses_others) {
-            self.give_up_if(&why, children, Handover::can_be_given_up);
+            self.give_up_if(&why, children, Handover::can_cancel);
         }
         let Some(handover) = &mut self.handover else { return };
         // Processes that have just restarted would not receive an order.

@@ -6,7 +6,7 @@ use crate::cli::status::text;
 use crate::page::numbers::{count, grouped, percent, time};
 use millstream_base::shown::harmless;
 
-/// Maximum characters of a name or a text.
+/// Maximum characters of a name or a string.
 const CHARS_MAX: usize = 2_000;
 /// Maximum number of rejected rows shown.
 const REFUSED_MAX: usize = 20;
@@ -59,11 +59,12 @@ pub fn lines(line: &Line<'_>, job: &ShownJob) -> Vec<String> {
         fact("now", format!("{guest} % of a core in the guest, {calls} calls/s"));
     }
     lines.extend(text::facts(now.counted).lines().map(clean));
-    let refused: Vec<_> = job.refused.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
-    if !refused.is_empty() && now.part.role != "sink" {
+    let rows_rejected: Vec<_> =
+        job.rejects.iter().rev().filter(|row| row.part == now.part.name).take(REFUSED_MAX).collect();
+    if !rows_rejected.is_empty() && now.part.role != "sink" {
         lines.push("last rejected or late rows".into());
     }
-    for row in refused {
+    for row in rows_rejected {
         let why = if row.late { "late" } else { &row.reason };
         let cells: Vec<String> = row.cells.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         lines.push(format!("    batch {}: {}", row.batch, clean(why)));

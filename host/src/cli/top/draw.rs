@@ -2,13 +2,13 @@
 
 use super::details;
 use super::ink::Ink;
-use super::state::{Line, ScreenView, ViewState, refused};
+use super::state::{Line, ScreenView, ViewState, rejects};
 use crate::cli::inspect::text::size;
 use crate::page::numbers::{count, grouped, percent, short, time};
 use crate::page::part;
 use crate::page::view::{JobState, Level};
 use millstream_base::shown::harmless;
-use millstream_base::terminal::fitted;
+use millstream_base::terminal::truncate;
 use ratatui_core::buffer::Buffer;
 use ratatui_core::layout::Rect;
 use ratatui_core::style::Style;
@@ -47,7 +47,7 @@ static COLUMNS: [Column; 11] = [
         cell: |line| line.now.fill().map_or(dash(), |fill| format!("{}%", percent(fill))),
     },
     Column { head: "LAG", width: 8, rank: 3, cell: lag },
-    Column { head: "REJECTS", width: 7, rank: 2, cell: |line| nonzero_or_dash(refused(&line.now), short) },
+    Column { head: "REJECTS", width: 7, rank: 2, cell: |line| nonzero_or_dash(rejects(&line.now), short) },
     Column { head: "GUEST", width: 6, rank: 5, cell: guest },
     Column {
         head: "CALLS/S",
@@ -106,13 +106,13 @@ impl Pen<'_> {
         let (mut x, end) = (self.area.x, self.area.right());
         for (text, style) in pieces {
             let room = end.saturating_sub(x);
-            let text = fitted(text, room.into());
+            let text = truncate(text, room.into());
             x = self.buffer.set_stringn(x, self.y, text, room.into(), *style).0;
         }
         self.y += 1;
     }
 
-    /// Writes a text on as many lines as needed, up to `lines_max`.
+    /// Writes a string on as many lines as needed, up to `lines_max`.
     fn write_wrapped(&mut self, text: &str, lines_max: usize, style: Style) {
         wrap(text, self.area.width.into(), lines_max).iter().for_each(|line| self.write(line, style));
     }
@@ -141,7 +141,7 @@ pub fn draw(view_state: &mut ViewState, ink: Ink, buffer: &mut Buffer, area: Rec
     }
     let mut pen = Pen { buffer: pen.buffer, area: keys, y: keys.y };
     let text = match view_state.shown {
-        ScreenView::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", view_state.sort.word()),
+        ScreenView::Parts => format!("q quit  Enter details  s sort: {}  ? help  ↑↓ choose", view_state.sort.keyword()),
         _ => "Esc back  ↑↓ scroll  q quit".into(),
     };
     pen.write(&text, ink.quiet());
@@ -163,22 +163,25 @@ fn head(view_state: &ViewState, ink: Ink, pen: &mut Pen<'_>) {
         JobState::Starting | JobState::Silent => String::new(),
     };
     pen.pieces(&[(&name, ink.strong()), (&more, ink.quiet())]);
-    let silent = view.state != JobState::Running;
+    let is_unresponsive = view.state != JobState::Running;
     let style = match view.diagnosis.keeps_up {
         Some(true) => ink.good(),
         Some(false) => ink.bad(),
         None => Style::new(),
     };
     let summary = clean(&view.diagnosis.summary);
-    pen.write_wrapped(&summary, if roomy || silent { 3 } else { 1 }, style);
-    let old = if silent { ink.quiet() } else { Style::new() };
-    let (come, gone) = part::rates(view);
+    pen.write_wrapped(&summary, if roomy || is_unresponsive { 3 } else { 1 }, style);
+    let old = if is_unresponsive { ink.quiet() } else { Style::new() };
+    let (rows_in, rows_out) = part::rates(view);
     let last = status.last_batch.map_or_else(String::new, |batch| format!("  batch {}", grouped(batch.0)));
     let delay = view_state.job.last.as_ref().and_then(|batch| part::delay_us(view, batch));
     let delay = delay.map_or_else(String::new, |us| format!("  delay {}", time(us)));
     let took = if recent.batches > 0 { format!("  takes {}", time(recent.took_p50_us)) } else { String::new() };
     let flying = view.batches.in_flight.len();
-    pen.write(&format!("in {}/s  out {}/s{delay}{last}{took}  {flying} in flight", short(come), short(gone)), old);
+    pen.write(
+        &format!("in {}/s  out {}/s{delay}{last}{took}  {flying} in flight", short(rows_in), short(rows_out)),
+        old,
+    );
     if pen.area.height < 12 {
         return;
     }
@@ -202,7 +205,7 @@ fn parts(view_state: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
     let columns = columns(pen.area.width.into());
     let used: usize = columns.iter().map(|column| column.width + 1).sum();
     let names = usize::from(pen.area.width).saturating_sub(used);
-    let mut heads = format!("{:names$}", fitted("NAME", names));
+    let mut heads = format!("{:names$}", truncate("NAME", names));
     for column in &columns {
         heads.push_str(&format!(" {:>width$}", column.head, width = column.width));
     }
@@ -215,21 +218,21 @@ fn parts(view_state: &mut ViewState, ink: Ink, pen: &mut Pen<'_>) {
     drop(lines);
     let first = view_state.first(chosen, lines_count, room);
     let view = &view_state.job.view;
-    let (hot, silent) = (view.diagnosis.bottleneck.as_ref(), view.state != JobState::Running);
+    let (hot, is_unresponsive) = (view.diagnosis.bottleneck.as_ref(), view.state != JobState::Running);
     for (at, line) in view_state.lines().iter().enumerate().skip(first).take(room) {
-        let is_hot = !silent && line.now.busy >= BUSY && hot.is_some_and(|hot| hot.part == line.now.part.name);
+        let is_hot = !is_unresponsive && line.now.busy >= BUSY && hot.is_some_and(|hot| hot.part == line.now.part.name);
         let mark = if is_hot { " ◄" } else { "" };
         let others = if line.branch.others.is_empty() { "" } else { " +" };
         let name = format!("{}{}{others}", line.branch.lines, harmless(&line.now.part.name, NAME_CHARS_MAX));
-        let name = fitted(&name, names.saturating_sub(mark.width())) + mark;
+        let name = truncate(&name, names.saturating_sub(mark.width())) + mark;
         let mut text = pad(&name, names);
         for column in &columns {
-            let cell = fitted(&(column.cell)(line), column.width);
+            let cell = truncate(&(column.cell)(line), column.width);
             text.push(' ');
             text.push_str(&" ".repeat(column.width.saturating_sub(cell.width())));
             text.push_str(&cell);
         }
-        let style = match (is_hot, silent) {
+        let style = match (is_hot, is_unresponsive) {
             (true, _) if view.diagnosis.keeps_up == Some(false) => ink.bad(),
             (true, _) => ink.warm(),
             (false, true) => ink.quiet(),
@@ -294,7 +297,7 @@ pub fn wrap(text: &str, columns: usize, lines_max: usize) -> Vec<String> {
         let room = columns - before.len();
         let cut = if rest.width() <= room || lines.len() + 1 >= lines_max { 0 } else { cut_at(rest, room) };
         if cut == 0 {
-            lines.push(before + &fitted(rest, room));
+            lines.push(before + &truncate(rest, room));
             return lines;
         }
         lines.push(before + &rest[..cut]);

@@ -6,7 +6,7 @@ use super::tree::{self, Branch};
 use crate::page::part::{self, PartNow};
 use crate::page::view::{JobState, JobView};
 use millstream_metrics::batch_facts::BatchFacts;
-use millstream_metrics::refused::RejectedRow;
+use millstream_metrics::rejected_rows::RejectedRow;
 
 /// What the screen currently knows about the job.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +16,7 @@ pub struct ShownJob {
     /// The last committed batch.
     pub last: Option<BatchFacts>,
     /// The last rejected and late rows, the oldest first.
-    pub refused: Vec<RejectedRow>,
+    pub rejects: Vec<RejectedRow>,
 }
 
 /// The order of the parts.
@@ -28,7 +28,7 @@ pub enum Sort {
     Rate,
     Guest,
     Memory,
-    Refused,
+    Rejects,
     Name,
 }
 
@@ -39,12 +39,12 @@ impl Sort {
         (Sort::Rate, "rows/s"),
         (Sort::Guest, "guest"),
         (Sort::Memory, "memory"),
-        (Sort::Refused, "rejects"),
+        (Sort::Rejects, "rejects"),
         (Sort::Name, "name"),
     ];
 
     /// Returns the name of the order.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         Sort::ALL.iter().find(|(sort, _)| *sort == self).map_or("", |(_, word)| word)
     }
 
@@ -132,7 +132,7 @@ impl ViewState {
             Sort::Rate => other.now.counted.counts.rows_per_second.cmp(&one.now.counted.counts.rows_per_second),
             Sort::Guest => other.cost.guest.total_cmp(&one.cost.guest),
             Sort::Memory => other.cost.memory_bytes_max.cmp(&one.cost.memory_bytes_max),
-            Sort::Refused => refused(&other.now).cmp(&refused(&one.now)),
+            Sort::Rejects => rejects(&other.now).cmp(&rejects(&one.now)),
             Sort::Name => one.now.part.name.cmp(&other.now.part.name),
         }
     }
@@ -205,7 +205,7 @@ impl ViewState {
 }
 
 /// Returns the number of rows that a part rejected or found late.
-pub fn refused(now: &PartNow<'_>) -> u64 {
+pub fn rejects(now: &PartNow<'_>) -> u64 {
     now.counted.counts.rejected.saturating_add(now.counted.counts.late)
 }
 
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(state.chosen(&state.lines()), 1);
         state.press(Key::Char('s'));
         state.press(Key::Char('s'));
-        assert_eq!((names(&state), state.sort.word()), (vec!["words".into(), "out".into(), "in".into()], "rows/s"));
+        assert_eq!((names(&state), state.sort.keyword()), (vec!["words".into(), "out".into(), "in".into()], "rows/s"));
         assert_eq!(state.chosen(&state.lines()), 0, "what is chosen stays chosen");
         state.press(Key::Enter);
         state.press(Key::Down);

@@ -7,7 +7,7 @@ use millstream_base::time;
 use millstream_engine::operators::plugin::shadow::ShadowReport;
 use millstream_engine::running::upgrade::{PrepareRequest, UpgradeStatus, UpgradeStep};
 use millstream_runtime::control::{
-    ControlAnswer, ControlQuestion, ProcessAnswer, RunningMark, StatusAnswers, ask, put,
+    ControlQuestion, ControlResponse, ProcessResponse, RunningMark, StatusResponses, query_status, send_question,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,10 +51,10 @@ impl RunningJob {
         let began = Instant::now();
         let mut reported = false;
         loop {
-            let responses = ask(file)?;
+            let responses = query_status(file)?;
             let found = RunningJob::from_responses(file, &responses);
-            let answers_max = if responses.answered.is_empty() { START_MAX } else { OTHERS_START_MAX };
-            if found.is_ok() || began.elapsed() >= answers_max || !RunningMark::is_held(file)? {
+            let responses_max = if responses.responded.is_empty() { START_MAX } else { OTHERS_START_MAX };
+            if found.is_ok() || began.elapsed() >= responses_max || !RunningMark::is_held(file)? {
                 return found;
             }
             if !reported && began.elapsed() >= NOTICE_AFTER {
@@ -65,11 +65,14 @@ impl RunningJob {
         }
     }
 
-    fn from_responses(file: &Path, responses: &StatusAnswers) -> Result<RunningJob> {
+    fn from_responses(file: &Path, responses: &StatusResponses) -> Result<RunningJob> {
         let shown = file.display();
-        let causes: String =
-            responses.silent.iter().map(|(process, message)| format!("\n  process {process}: {message}")).collect();
-        let Some(processes) = responses.answered.first().map(|reported| reported.status.processes) else {
+        let causes: String = responses
+            .unresponsive
+            .iter()
+            .map(|(process, message)| format!("\n  process {process}: {message}"))
+            .collect();
+        let Some(processes) = responses.responded.first().map(|reported| reported.status.processes) else {
             return Err(Error::environment(match causes.is_empty() {
                 true if RunningMark::is_held(file)? => {
                     format!("the job {shown} is starting and does not respond yet; its log shows what it waits for")
@@ -81,11 +84,11 @@ impl RunningJob {
                 false => format!("the job {shown} is running but does not respond{causes}"),
             }));
         };
-        if responses.answered.len() < processes {
+        if responses.responded.len() < processes {
             return Err(Error::environment(format!(
                 "{} of {processes} processes of the job {shown} respond on this machine, but an upgrade needs all of them; stop \
                  the job, change it and restart it{causes}",
-                responses.answered.len()
+                responses.responded.len()
             )));
         }
         Ok(RunningJob { file: file.to_owned(), processes })
@@ -114,7 +117,11 @@ impl RunningJob {
         }));
         if prepared.is_err() {
             // Processes that have prepared it need not keep it.
-            let _ = put(&self.file, &ControlQuestion::Drop { id, why: "another process rejected it".into() }, |_| true);
+            let _ = send_question(
+                &self.file,
+                &ControlQuestion::Drop { id, why: "another process rejected it".into() },
+                |_| true,
+            );
         }
         self.any(prepared?)
     }
@@ -156,7 +163,7 @@ impl RunningJob {
         signals::watch(signals::exit_unstoppable, move || {
             if !over.load(Ordering::Acquire) {
                 let why = "the command that requested it has stopped waiting".into();
-                let _ = put(&file, &ControlQuestion::Drop { id, why }, |_| true);
+                let _ = send_question(&file, &ControlQuestion::Drop { id, why }, |_| true);
                 std::process::exit(1);
             }
             true
@@ -175,28 +182,28 @@ impl RunningJob {
 
     /// Sends a request to process 0.
     pub fn first(&self, question: &ControlQuestion) -> Result<UpgradeStatus> {
-        let said = put(&self.file, question, |process| process == 0)?;
-        said.into_iter().next().map_or_else(|| Err(self.ended()), |said| self.status_of(said))
+        let responses = send_question(&self.file, question, |process| process == 0)?;
+        responses.into_iter().next().map_or_else(|| Err(self.ended()), |responses| self.status_of(responses))
     }
 
     /// Sends a request to all processes. All must respond.
     pub fn all(&self, question: &ControlQuestion) -> Result<Vec<UpgradeStatus>> {
-        let said = put(&self.file, question, |_| true)?;
-        if said.len() < self.processes {
+        let responses = send_question(&self.file, question, |_| true)?;
+        if responses.len() < self.processes {
             return Err(self.ended());
         }
-        said.into_iter().map(|said| self.status_of(said)).collect()
+        responses.into_iter().map(|responses| self.status_of(responses)).collect()
     }
 
-    fn status_of(&self, said: ProcessAnswer) -> Result<UpgradeStatus> {
+    fn status_of(&self, responses: ProcessResponse) -> Result<UpgradeStatus> {
         let of = |message: String| {
-            if self.processes > 1 { format!("process {} of the job: {message}", said.process) } else { message }
+            if self.processes > 1 { format!("process {} of the job: {message}", responses.process) } else { message }
         };
-        match said.answer {
-            Ok(ControlAnswer::Upgrade(status)) => Ok(*status),
-            Ok(ControlAnswer::Refused(message)) => Err(Error::job(message)),
-            Ok(ControlAnswer::Error(message)) | Err(message) => Err(Error::environment(of(message))),
-            Ok(ControlAnswer::Status(_) | ControlAnswer::View(_) | ControlAnswer::Done(_)) => {
+        match responses.response {
+            Ok(ControlResponse::Upgrade(status)) => Ok(*status),
+            Ok(ControlResponse::Refused(message)) => Err(Error::job(message)),
+            Ok(ControlResponse::Error(message)) | Err(message) => Err(Error::environment(of(message))),
+            Ok(ControlResponse::Status(_) | ControlResponse::View(_) | ControlResponse::Done(_)) => {
                 Err(Error::environment(of("it sent an unexpected response".into())))
             }
         }

@@ -1,5 +1,5 @@
-"""Validates every job of the project, in files and in the blocks of its pages, against the schema of `millstream schema`, by a standard
-validator. Arguments: the schema, then the folders and files to look at. Prints what does not fit, and how many jobs there were."""
+"""Validates every job of the project, in files and in code blocks of pages, against the schema of `millstream schema`, with a standard
+validator. Arguments: the schema, then files and directories to search. Prints the errors and the number of jobs."""
 
 import json
 import pathlib
@@ -17,7 +17,7 @@ jobs = errors = 0
 
 
 def check(name: str, text: str) -> None:
-    """A job has sources and sinks; other files of TOML, and parts of jobs, are skipped."""
+    """Validates a job. Skips other TOML files and parts of jobs: a job has sources and sinks."""
     global jobs, errors
     try:
         job = tomllib.loads(text)

@@ -1,10 +1,9 @@
-"""Runs what a manifest for Kubernetes says as pods would: each in a network of its own with the name of its machine, as a user
-without rights, with the arguments, the variables and the files that the manifest gives it. Then it kills, deletes and cuts off pods,
-and looks at what the job has put out.
+"""Runs the pods of a Kubernetes manifest: each in a separate network with its machine's name, as a user without rights, with
+the arguments, variables and files of the manifest. Then it kills, deletes and disconnects pods, and checks the job's output.
 
     unshare --net --mount python3 pods.py PROGRAM MANIFEST
 
-It needs the rights of root, those of a user namespace will do. PYTHONPATH has PyYAML. It prints what it does; 0: all was right.
+It needs the rights of root; those of a user namespace are enough. PYTHONPATH has PyYAML. Prints its steps; exits with 0 if all is right.
 """
 
 import json, os, signal, subprocess, sys, time
@@ -14,7 +13,7 @@ import yaml
 
 program, manifest = sys.argv[1:]
 WITHIN_S = 180
-# Whether there is another user to be than root.
+# Whether it can switch to a user other than root.
 RIGHTS = Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"
 USER = 65532
 
@@ -24,12 +23,12 @@ def run(*command, check=True):
 
 
 def until(what, happens):
-    """Waits for something that must happen."""
+    """Waits until a condition is true. Fails if it takes too long."""
     begin = time.monotonic()
     end = begin + WITHIN_S
     while not (seen := happens()):
         if time.monotonic() > end:
-            raise SystemExit(f"pods: {what}: not within {WITHIN_S} s\n" + "\n".join(pod.told() for pod in pods))
+            raise SystemExit(f"pods: {what}: not within {WITHIN_S} s\n" + "\n".join(pod.report() for pod in pods))
         time.sleep(0.1)
     print(f"pods: {what}: {time.monotonic() - begin:.1f} s", flush=True)
     return seen
@@ -51,7 +50,7 @@ count = replicas["spec"]["replicas"]
 hosts = config["data"]["hosts"].split()
 assert hosts == [f"{name}-{number}.{service['metadata']['name']}:{port}" for number in range(count)], hosts
 
-# All that follows is gone with the mount namespace.
+# The following mounts disappear with the mount namespace.
 run("mount", "--make-rprivate", "/")
 binary = Path(program).resolve()
 run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/mnt")
@@ -107,7 +106,7 @@ class Pod:
                 self.folders[place] = folder
 
     def command(self, *words):
-        """A command as the container would run it."""
+        """Returns a command line that runs as in the container."""
         mounts = [f"mount --bind {folder} {place}" for place, folder in self.folders.items()]
         user = f"setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs" if RIGHTS else ""
         start = [f"hostname {name}-{self.number}", *mounts, f'exec {user} env -i "$@"']
@@ -117,14 +116,14 @@ class Pod:
         return [*within, *variables, *words]
 
     def start(self):
-        # In the place of a bucket, a folder that all see.
+        # A shared directory replaces the bucket.
         instead = ["--set", "checkpoint.dir=/mnt/shared/checkpoint", "--set", "sinks.kept.path=/mnt/shared/totals"]
         with self.log.open("ab") as log:
             words = self.command("millstream", *container["args"], *instead)
             self.process = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
 
     def look(self):
-        """What the kubelet does: a container that has ended is started again."""
+        """Restarts the container if it has exited, like the kubelet."""
         if self.process.poll() is not None:
             self.ends.append(self.process.returncode)
             self.start()
@@ -133,24 +132,24 @@ class Pod:
         return run(*self.command(*container["readinessProbe"]["exec"]["command"]), check=False).returncode == 0
 
     def signal(self, number):
-        """To its first process, as it was exec'ed by all that made its namespaces."""
+        """Sends a signal to the pod's first process, since each wrapper exec'ed the next one."""
         os.kill(self.process.pid, number)
 
     def kill(self):
-        """All of it at once, as when its machine is gone."""
+        """Kills all processes of the pod, as if its machine failed."""
         os.killpg(self.process.pid, signal.SIGKILL)
 
-    def told(self):
+    def report(self):
         return f"--- pod {self.number}, ended with {self.ends}\n" + self.log.read_text()[-4000:]
 
 
 def losses():
-    """How often pods have noticed that another is gone, of those that were not cut off."""
+    """Returns how often each connected pod has noticed a lost pod."""
     return [pod.log.read_text().count("another process of the job is lost") for pod in pods[1:]]
 
 
 def rows():
-    """What readers see: rows of all batches."""
+    """Returns the rows of all batches, as readers see them."""
     files = sorted(Path("/mnt/shared/totals").glob("*.json*")) if Path("/mnt/shared/totals").exists() else []
     return [json.loads(line) for file in files if not file.name.startswith((".", "_")) for line in file.read_text().splitlines()]
 
@@ -176,7 +175,7 @@ pods[1].kill()
 goes_on("rows come after a pod was killed")
 pods[2].signal(signal.SIGTERM)
 until("a pod that is deleted ends", lambda: pods[2].process.poll() is not None)
-assert pods[2].process.returncode == 0, pods[2].told()
+assert pods[2].process.returncode == 0, pods[2].report()
 goes_on("rows come after a pod was deleted")
 before = losses()
 run("ip", "link", "set", "pod-0", "down")
@@ -186,11 +185,11 @@ goes_on("rows come after a pod was cut off")
 for pod in pods:
     pod.signal(signal.SIGTERM)
 until("all end", lambda: all(pod.process.poll() is not None for pod in pods))
-assert [pod.process.returncode for pod in pods] == [0] * count, "\n".join(pod.told() for pod in pods)
+assert [pod.process.returncode for pod in pods] == [0] * count, "\n".join(pod.report() for pod in pods)
 
 seen = rows()
 for row in seen:
-    # Numbers are made one after the other, so how often a customer came follows from the last one.
+    # Numbers are consecutive, so a customer's last number determines the number of orders.
     assert row["last"] % 100 == row["customer"] and row["orders"] == row["last"] // 100 + 1, row
 assert len({(row["customer"], row["last"]) for row in seen}) == len(seen), "a batch came twice"
 print(f"pods: {len(seen)} rows are right")

@@ -228,7 +228,7 @@ impl Machines {
         let Some(supervisor) = &self.supervisors[machine] else { return Ok(()) };
         let waits = || {
             let said = supervisor.stderr();
-            let last = |texts: &[&str]| texts.iter().filter_map(|texts| said.rfind(texts)).max();
+            let last = |strings: &[&str]| strings.iter().filter_map(|strings| said.rfind(strings)).max();
             last(&WAITS) > last(&RUNS)
         };
         if holds_within(BACK_MAX, waits) {

@@ -67,7 +67,7 @@ pub enum Promise {
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Stream, topic, queue or table: each case has its own.
-    pub place: String,
+    pub location: String,
     /// Port of 127.0.0.1.
     pub port: u16,
     /// The CA that the job trusts, if it uses TLS.
@@ -117,7 +117,7 @@ pub trait Connector: Sync {
     }
 
     /// Creates what a case reads or writes.
-    fn create(&self, place: &str);
+    fn create(&self, location: &str);
 
     /// Part of the message about a wrong password.
     fn denied(&self) -> &'static str {
@@ -151,12 +151,12 @@ pub trait Connector: Sync {
 /// A source. A row is `{"n":7,"k":"k1"}`; rows of a key come in the order in which they were sent.
 pub trait Source: Connector {
     /// Adds rows with these numbers, by a client that is not ours.
-    fn send(&self, place: &str, rows: Range<u64>) {
-        self.send_records(place, rows.map(record).collect());
+    fn send(&self, location: &str, rows: Range<u64>) {
+        self.send_records(location, rows.map(record).collect());
     }
 
     /// Adds these records.
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>);
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>);
 
     /// Whether the server only keeps or sends rows once the job has subscribed.
     fn subscribes(&self) -> bool {
@@ -177,7 +177,7 @@ pub trait Source: Connector {
 /// A sink, which writes rows with the columns `n` and `k`.
 pub trait Sink: Connector {
     /// The numbers of the rows that the server has, in its order if there is one.
-    fn read(&self, place: &str) -> Vec<u64>;
+    fn read(&self, location: &str) -> Vec<u64>;
 
     /// Whether the server has an order.
     fn is_ordered(&self) -> bool {

@@ -29,9 +29,9 @@ pub fn check(sink: &dyn Sink) -> Vec<String> {
 }
 
 fn text(sink: &dyn Sink, target: &Target, source: &str, key: &str) -> String {
-    let (kind, place, lines) = (sink.kind(), &target.place, sink.lines(target));
+    let (kind, location, lines) = (sink.kind(), &target.location, sink.lines(target));
     format!(
-        r#"name = "writer-{place}"
+        r#"name = "writer-{location}"
 batch = "20ms"
 [checkpoint]
 dir = "kept"
@@ -53,36 +53,36 @@ kind = "{kind}"
 /// A job that writes rows, at the server or at a link.
 struct Writer<'a> {
     sink: &'a dyn Sink,
-    place: String,
+    location: String,
     job: Job,
     /// How many rows it writes; `None`: until it is stopped.
     rows: Option<u64>,
 }
 
 impl<'a> Writer<'a> {
-    fn at(sink: &'a dyn Sink, place: &str, port: u16, rows: Option<u64>) -> Writer<'a> {
-        sink.create(place);
-        let target = Target { place: place.to_owned(), port, ca: None };
+    fn at(sink: &'a dyn Sink, location: &str, port: u16, rows: Option<u64>) -> Writer<'a> {
+        sink.create(location);
+        let target = Target { location: location.to_owned(), port, ca: None };
         let rows_max = rows.map_or(String::new(), |rows| format!("rows_max = {rows}\n"));
         let source = format!("rows_per_second = 1000\n{rows_max}rows_per_batch_max = 20");
         let text = text(sink, &target, &source, "concat('k', value % 3)");
-        Writer { sink, place: place.to_owned(), job: Job::new(sink, &target, &text), rows }
+        Writer { sink, location: location.to_owned(), job: Job::new(sink, &target, &text), rows }
     }
 
     /// Waits until rows come again, and stops the job.
     fn until_more(&self, mut process: Process) {
-        let before = self.sink.read(&self.place).len();
-        process.wait_until("rows come again", |_| self.sink.read(&self.place).len() > before);
+        let before = self.sink.read(&self.location).len();
+        process.wait_until("rows come again", |_| self.sink.read(&self.location).len() > before);
         self.job.stop(process);
     }
 
     fn until_some(&self, process: &mut Process) {
-        process.wait_until("some rows are there", |_| !self.sink.read(&self.place).is_empty());
+        process.wait_until("some rows are there", |_| !self.sink.read(&self.location).is_empty());
     }
 
     /// All rows are there, as often as the sink promises.
     fn check(&self, promise: Promise) {
-        let mut found = self.sink.read(&self.place);
+        let mut found = self.sink.read(&self.location);
         let rows = self.rows.unwrap_or_else(|| found.iter().max().map_or(0, |last| last + 1));
         let expected: Vec<u64> = (0..rows).collect();
         match promise {
@@ -112,8 +112,8 @@ fn order(sink: &dyn Sink, workers: usize) {
 }
 
 /// The job dies at each of these steps, while it writes.
-pub fn kills_at(sink: &dyn Sink, place: &str, points: &[&str]) {
-    let writer = Writer::at(sink, place, sink.port(), Some(400));
+pub fn kills_at(sink: &dyn Sink, location: &str, points: &[&str]) {
+    let writer = Writer::at(sink, location, sink.port(), Some(400));
     for point in points {
         let ended = writer.job.wait(writer.job.start_with_faults(&format!("kill@{point}"), &[]));
         assert_eq!(ended.code, None, "it does not come to {point}: {}", ended.stderr);
@@ -166,7 +166,7 @@ fn a_stall(sink: &dyn Sink) {
 
 fn a_long_row(sink: &dyn Sink) {
     sink.create("long");
-    let target = Target { place: "long".into(), port: sink.port(), ca: None };
+    let target = Target { location: "long".into(), port: sink.port(), ca: None };
     let (bytes, message) = sink.too_long();
     let source = "rows_per_second = 1000\nrows_max = 3";
     let text = text(sink, &target, source, &format!("repeat('x', value * {bytes})"));
@@ -176,7 +176,7 @@ fn a_long_row(sink: &dyn Sink) {
 
 fn a_wrong_password(sink: &dyn Sink) {
     sink.create("password");
-    let target = Target { place: "password".into(), port: sink.port(), ca: None };
+    let target = Target { location: "password".into(), port: sink.port(), ca: None };
     let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
     let told = Job::with_password(sink, &target, &text, GUESS).fails();
     assert!(told.contains("sink `out`") && told.contains(sink.denied()), "{told}");
@@ -185,7 +185,7 @@ fn a_wrong_password(sink: &dyn Sink) {
 
 fn a_wrong_certificate(sink: &dyn Sink) {
     with_stranger(sink, |port, ca| {
-        let target = Target { place: "certificate".into(), port, ca: Some(ca) };
+        let target = Target { location: "certificate".into(), port, ca: Some(ca) };
         let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
         let told = Job::new(sink, &target, &text).fails();
         assert!(told.contains("sink `out`") && told.contains(sink.misnamed()), "{told}");
@@ -194,7 +194,7 @@ fn a_wrong_certificate(sink: &dyn Sink) {
 
 /// A job that is rejected for its file shows nothing of a password in it.
 fn secrets(sink: &dyn Sink) {
-    let target = Target { place: "secret".into(), port: sink.port(), ca: None };
+    let target = Target { location: "secret".into(), port: sink.port(), ca: None };
     let text = text(sink, &target, "rows_per_second = 1000\nrows_max = 3", "'k'");
     let told = Job::new(sink, &target, &format!("{text}unknown = \"${{PW}}\"\n")).fails();
     assert!(told.contains("unknown"), "{told}");

@@ -57,23 +57,23 @@ path = "bad.jsonl"
 /// A job that reads what a case has, at the server or at a link.
 struct Reader<'a> {
     source: &'a dyn Source,
-    place: String,
+    location: String,
     job: Job,
     sent: u64,
 }
 
 impl<'a> Reader<'a> {
-    fn at(source: &'a dyn Source, place: &str, port: u16) -> Reader<'a> {
-        source.create(place);
-        Reader::of(source, place, port, "")
+    fn at(source: &'a dyn Source, location: &str, port: u16) -> Reader<'a> {
+        source.create(location);
+        Reader::of(source, location, port, "")
     }
 
     /// The same, which reads what was created before.
-    fn of(source: &'a dyn Source, place: &str, port: u16, more: &str) -> Reader<'a> {
-        let target = Target { place: place.to_owned(), port, ca: None };
+    fn of(source: &'a dyn Source, location: &str, port: u16, more: &str) -> Reader<'a> {
+        let target = Target { location: location.to_owned(), port, ca: None };
         let lines = source.lines(&target) + more;
-        let text = text(&lines, source.kind()).replace("{place}", place);
-        Reader { source, place: place.to_owned(), job: Job::new(source, &target, &text), sent: 0 }
+        let text = text(&lines, source.kind()).replace("{place}", location);
+        Reader { source, location: location.to_owned(), job: Job::new(source, &target, &text), sent: 0 }
     }
 
     /// Starts it; rows that are sent from then on come.
@@ -88,13 +88,13 @@ impl<'a> Reader<'a> {
             return;
         }
         process.wait_until("it has subscribed", |_| {
-            self.source.send_records(&self.place, vec![(0, format!("{{\"n\":0,\"k\":\"{FIRST}\"}}"))]);
+            self.source.send_records(&self.location, vec![(0, format!("{{\"n\":0,\"k\":\"{FIRST}\"}}"))]);
             !self.rows("out.jsonl").is_empty()
         });
     }
 
     fn send(&mut self, rows: u64) {
-        self.source.send(&self.place, self.sent..self.sent + rows);
+        self.source.send(&self.location, self.sent..self.sent + rows);
         self.sent += rows;
     }
 
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
     /// Waits until a row comes that is sent from now on, by a server that keeps nothing for a job that is not connected.
     fn until_new(&self, process: &mut Process) {
         process.wait_until("a new row comes", |_| {
-            self.source.send(&self.place, self.sent..self.sent + 1);
+            self.source.send(&self.location, self.sent..self.sent + 1);
             self.numbers().contains(&self.sent)
         });
     }
@@ -168,8 +168,8 @@ fn kills(source: &dyn Source) {
 }
 
 /// The job dies at each of these steps, while rows come.
-pub fn kills_at(source: &dyn Source, place: &str, points: &[&str]) {
-    let mut reader = Reader::at(source, place, source.port());
+pub fn kills_at(source: &dyn Source, location: &str, points: &[&str]) {
+    let mut reader = Reader::at(source, location, source.port());
     if source.subscribes() {
         let process = reader.start(&[]);
         reader.job.stop(process);
@@ -261,7 +261,7 @@ fn a_stall(source: &dyn Source) {
 
 fn a_wrong_password(source: &dyn Source) {
     source.create("password");
-    let target = Target { place: "password".into(), port: source.port(), ca: None };
+    let target = Target { location: "password".into(), port: source.port(), ca: None };
     let text = text(&source.lines(&target), source.kind()).replace("{place}", "password");
     let job = Job::with_password(source, &target, &text, GUESS);
     let told = job.fails();
@@ -275,7 +275,7 @@ fn deleted_rows(source: &dyn Source) {
     reader.send(20);
     reader.until_all(&mut process);
     reader.job.stop(process);
-    source.lose(&reader.place, &reader.job.trial().path("kept"));
+    source.lose(&reader.location, &reader.job.trial().path("kept"));
     let told = reader.job.fails();
     assert!(told.contains("source `in`") && told.contains(source.gone()), "{told}");
     reader.check(Promise::ExactlyOnce);
@@ -288,7 +288,7 @@ fn a_long_record(source: &dyn Source) {
     let mut process = reader.start(&[]);
     reader.send(3);
     let long = format!("{{\"n\":99,\"k\":\"{}\"}}", "x".repeat(RECORD_BYTES_MAX));
-    source.send_records(&reader.place, vec![(2, long)]);
+    source.send_records(&reader.location, vec![(2, long)]);
     reader.send(3);
     reader.until_all(&mut process);
     process.wait_until("the long record is rejected", |_| !reader.job.trial().rows("bad.jsonl").is_empty());
@@ -301,7 +301,7 @@ fn a_long_record(source: &dyn Source) {
 
 fn a_wrong_certificate(source: &dyn Source) {
     with_stranger(source, |port, ca| {
-        let target = Target { place: "certificate".into(), port, ca: Some(ca) };
+        let target = Target { location: "certificate".into(), port, ca: Some(ca) };
         let text = text(&source.lines(&target), source.kind()).replace("{place}", "certificate");
         let job = Job::new(source, &target, &text);
         // A source of kind `http` also retries what only an administrator can correct.
@@ -315,7 +315,7 @@ fn a_wrong_certificate(source: &dyn Source) {
 
 /// A job that is rejected for its file shows nothing of a password in it.
 fn secrets(source: &dyn Source) {
-    let target = Target { place: "secret".into(), port: source.port(), ca: None };
+    let target = Target { location: "secret".into(), port: source.port(), ca: None };
     let lines = source.lines(&target) + "unknown = \"${PW}\"\n";
     let text = text(&lines, source.kind()).replace("{place}", "secret");
     let told = Job::new(source, &target, &text).fails();

@@ -1,4 +1,4 @@
-"""Random records of Avro, Protobuf and Parquet, written by others' implementations, read by the program, and compared.
+"""Random Avro, Protobuf and Parquet records: written by other implementations, read by the program, and compared.
 
     python oracle.py PROGRAM FOLDER SEED ROUNDS avro-file|avro-registry|protobuf|parquet
 
@@ -52,7 +52,7 @@ def same_json(found, expected):
     if isinstance(expected, float):
         if not isinstance(found, (int, float)):
             return float_value(expected) == found
-        # A float of 32 bits is written in as few digits as tell it from its neighbours.
+        # A 32-bit float has the fewest digits that distinguish it from its neighbors.
         short = abs(expected) < 1e38 and as_float("float", expected) == expected
         return float(found) == expected or (short and as_float("float", found) == expected)
     return found == expected
@@ -67,7 +67,7 @@ class Json:
 
 
 def run(program, folder, source, columns, wanted=None, more=""):
-    """Runs a job of this source; its rows and rejected rows."""
+    """Runs a job with this source. Returns its rows and rejected rows."""
     names = [f'{json.dumps(name)} = {kind}' for name, kind in columns]
     job = f"""batch = "0s"
 [sources.in]
@@ -118,7 +118,7 @@ def text(random):
 
 
 def json_of(kind, value):
-    """What a value is in JSON, as the program writes it."""
+    """Returns a value as the JSON that the program writes."""
     if isinstance(kind, list):
         for branch in kind:
             if fits(branch, value):
@@ -163,7 +163,7 @@ def fits(kind, value):
 
 
 class AvroFields:
-    """Fields of a random schema; each with the columns that it gives and how values are made."""
+    """Fields of a random schema, each with its columns and a generator of values."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -298,7 +298,7 @@ def avro_file(program, folder, rng):
     names = [name for name, _, _ in kept]
     expected = [{name: row(value)[name] for name in names} for value in records]
     compare(rows, refused, expected, (schema, codec))
-    # What the program writes, fastavro reads.
+    # Reads with fastavro what the program has written.
     written = [row for part in sorted((folder / "again").glob("part-*.avro")) for row in fastavro.reader(part.open("rb"))]
     assert len(written) == len(rows)
     for row, found in zip(rows, written):
@@ -306,7 +306,7 @@ def avro_file(program, folder, rng):
 
 
 def written_as(value):
-    """A value that was read from a file of the program, as its JSON has it."""
+    """Converts a value from a file of the program to the program's JSON."""
     if isinstance(value, datetime):
         return micros_text((value - EPOCH) // timedelta(microseconds=1))
     if isinstance(value, bytes):
@@ -331,7 +331,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
 
 
 def serve_frames(frames):
-    """A server that sends these frames to whoever connects first."""
+    """Starts a server that sends these frames to the first client."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(8)
@@ -352,7 +352,7 @@ def avro_registry(program, folder, rng):
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Registry)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    # Versions of one schema: each has some of the fields, in another order, and some of its own.
+    # Versions of one schema: each has some of its fields, in another order, and some additional ones.
     schema, columns, record, row = avro_schema(rng)
     frames, expected = [], []
     for number in range(rng.randrange(1, 4)):
@@ -385,7 +385,7 @@ SCALARS = ["double", "float", "int64", "uint64", "int32", "fixed64", "fixed32", 
 
 
 def scalar(rng, name):
-    """A value, and the column that takes it."""
+    """Returns a value, and a column type for it."""
     bits = {"int64": 64, "sint64": 64, "sfixed64": 64, "int32": 32, "sint32": 32, "sfixed32": 32}
     unsigned = {"uint64": 63, "fixed64": 63, "uint32": 32, "fixed32": 32}
     if name in bits:
@@ -407,7 +407,7 @@ def column_of(name):
 
 
 def message_json(message):
-    """The fields of a message that are written, as the program writes them."""
+    """Returns the set fields of a message, as the program writes them."""
 
     def of(field, value):
         if field.message_type:
@@ -503,7 +503,7 @@ def protobuf(program, folder, rng):
     takes.append(lambda m: Json(message_json(m.inner)) if m.HasField("inner") else None)
 
     def inner_columns(way, of):
-        """Columns of what is in a message at a path; `of` has it, or None."""
+        """Returns columns for the fields of a nested message at a path. `of` returns the message, or None."""
         for name, kind in rng.sample(inner_fields, rng.randrange(1, 4)):
             columns.append((f"{'_'.join(way)}_{name}_{len(columns)}", path(f'"{column_of(kind)}"', way + [name])))
 
@@ -560,7 +560,7 @@ def protobuf(program, folder, rng):
     add(order, "middle", F.TYPE_MESSAGE, numbers.pop(), type_name=".shop.Inner").oneof_index = of
     inner_columns(["middle"], lambda m: m.middle if m.HasField("middle") else None)
     makes.append(lambda m: (m.middle.SetInParent(), fill(m.middle)))
-    # Oneofs of one field that is optional stand behind all others.
+    # Oneofs that represent an optional field come last.
     if any(field.proto3_optional for field in order.field):
         real = [n for n, decl in enumerate(order.oneof_decl) if not decl.name.startswith("_")]
         order_of = real + [n for n in range(len(order.oneof_decl)) if n not in real]
@@ -585,12 +585,12 @@ def protobuf(program, folder, rng):
         message = Order()
         parts = []
         for make in makes:
-            # What comes several times is merged, goes on, or replaces.
+            # Repeated occurrences of a field are merged, appended or replaced.
             for _ in range(rng.choice([0, 1, 1, 1, 2, 3])):
                 part = Order()
                 make(part)
                 parts.append(part.SerializeToString())
-        # Fields come in any order, and unknown ones among them.
+        # Fields occur in any order, with unknown ones between them.
         rng.shuffle(parts)
         body = b"".join(parts) + (b"\xa2\x06\x01x" if rng.random() < 0.1 and 100 not in [f.number for f in order.field] else b"")
         message.ParseFromString(body)

@@ -1,6 +1,6 @@
-"""Random files of Parquet, written by pyarrow, read by the program, and compared. Called by oracle.py.
+"""Random Parquet files: written by pyarrow, read by the program, and compared. Called by oracle.py.
 
-Expected values are made of the numbers that are written, not of what pyarrow reads: that has limits of its own.
+Expected values are computed from the written numbers, not from pyarrow's reader, which has limits of its own.
 """
 
 import json
@@ -11,7 +11,7 @@ from decimal import Decimal, getcontext
 from oracle import Json, as_float, compare, float_value, path, run
 
 EPOCH = datetime(1970, 1, 1)
-# Clocks in Berlin in 2026: set forward at the first moment, and back at the second one (UTC).
+# Clock changes in Berlin in 2026: forward at the first time, back at the second one (UTC).
 FORWARD, BACK = [int(datetime(2026, month, day, 1, tzinfo=timezone.utc).timestamp()) * 10**6 for month, day in ((3, 29), (10, 25))]
 HOUR = 3_600 * 10**6
 REFUSED = object()
@@ -19,14 +19,14 @@ getcontext().prec = 60
 
 
 def time_text(us):
-    """As the program writes it, also of years that Python has not."""
+    """Formats a time like the program, including years that Python does not support."""
     days, rest = divmod(us, 86_400 * 10**6)
     seconds, us = divmod(rest, 10**6)
     return f"{day_text(days)}T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{us:06}Z"
 
 
 def day_text(days):
-    # 400 years are always as many days; Python has the years 1 to 9999.
+    # All periods of 400 years have the same number of days; Python supports the years 1 to 9999.
     eras, days_left = divmod(days, 146_097)
     day = date(2000, 1, 1) + timedelta(days=days_left - 10_957)
     year = day.year + 400 * eras
@@ -48,13 +48,13 @@ def offset_at(us):
 
 
 class Columns:
-    """Columns of a random file, the columns of the job that read them, and what these hold."""
+    """Columns of a random file, columns of the job that reads them, and the expected values."""
 
     def __init__(self, rng, pa):
         self.rng, self.pa = rng, pa
 
     def of(self, name):
-        """Arrow's type, what makes a value, and (column, type in the job, what the value is there)."""
+        """Returns Arrow's type, a generator of values, and (column, type in the job, expected value)."""
         rng, pa = self.rng, self.pa
         own = lambda word, take: [(name, f'"{word}"', take)]
         choice = rng.randrange(17)
@@ -148,7 +148,7 @@ class Columns:
         rng, pa = self.rng, self.pa
         unit, zone = rng.choice(["ms", "us", "ns"]), rng.choice([None, None, "UTC", "Europe/Berlin"])
         scale = {"ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
-        # Moments beside those at which clocks are set, as clocks and as moments, and the ends of what fits.
+        # Times near clock changes, as local and as UTC times, and the limits of the range.
         near = [(at // 10**6 + off) * scale for at in (FORWARD, BACK) for off in (-1, 0, 1, 1800, 3599, 3600, 7199, 7200)]
         ends = [-1, 0, -1_500, 1_500] + ([9_300_000_000_000_000] if unit == "ms" and not self.int96 and rng.random() < 0.3 else [])
         make = lambda: rng.choice(near + ends)

@@ -1,10 +1,10 @@
-"""Random messages for a sink of format `protobuf`: rows of a job, and what Google's implementation makes of the same values.
+"""Random messages for a sink with format `protobuf`: rows of a job, and the same values encoded by Google's implementation.
 
     python protobuf_sink.py make FOLDER SEED proto2|proto3
     python protobuf_sink.py check FOLDER proto2|proto3
 
-`make` writes order.pb, schema.toml (the columns), input.jsonl (the rows) and expected.hex (a message a line); `check` compares
-records.hex with the last of these. Needs protobuf of scripts/python.txt.
+`make` writes order.pb, schema.toml (the columns), input.jsonl (the rows) and expected.hex (one message per line). `check` compares
+records.hex with expected.hex. Needs protobuf of scripts/python.txt.
 """
 
 import json
@@ -21,7 +21,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def files(syntax):
-    """Definitions in two files: `order.proto` imports `shop/buyer.proto`."""
+    """Returns definitions in two files: `order.proto` imports `shop/buyer.proto`."""
     known = []
     for module in (timestamp_pb2, wrappers_pb2):
         proto = descriptor_pb2.FileDescriptorProto()
@@ -116,7 +116,7 @@ def message_of(syntax):
 
 
 def random_row(rng, Order):
-    """A row as JSON, and the same as a message."""
+    """Returns a random row as JSON and as a message."""
     row, message = dict.fromkeys(COLUMNS), Order()
 
     def whole(name, low, high):
@@ -268,7 +268,7 @@ def check(folder, syntax):
         found, meant = Order.FromString(record), Order.FromString(wanted)
         assert found.SerializeToString(deterministic=True) == wanted, (number, str(found), str(meant))
         assert not [name for name, _ in found.ListFields() if name.name not in COLUMNS]
-        # Maps have no order, and files of proto2 say of each list how it is written.
+        # Maps have no order, and in proto2 each list declares its encoding.
         if syntax == "proto3" and not found.labels and not found.counts:
             assert record == wanted, (number, record, wanted)
     print(f"{len(records)} records agree")

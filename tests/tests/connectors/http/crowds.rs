@@ -1,7 +1,7 @@
 //! Listeners with a limit on connections: clients that take all slots, and what a request must not contain twice.
 
 use super::{client, listening};
-use millstream_tests::page::Seen;
+use millstream_tests::page::PageAddress;
 use millstream_tests::{free_port, passing, wait_until};
 use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, ErrorKind, Write};
@@ -65,7 +65,7 @@ fn clients_that_never_read_do_not_block_a_source() {
 #[test]
 fn clients_that_never_read_do_not_block_the_page() {
     let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let crowd = crowd(page.port, "/healthz", 140);
     assert_eq!(page.send_request("GET", "/healthz", &page.host(), &[]).status, 200);
     assert_eq!(page.get("/api/v1/jobs").status, 200);
@@ -200,7 +200,7 @@ fn duplicate_headers_are_rejected() {
 #[test]
 fn the_page_rejects_duplicate_headers() {
     let trial = passing("", "kind = \"rate\"\nrows_per_second = 10", "");
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let bearer = page.bearer();
     let bearer = bearer.as_str();
     for twice in [[bearer, bearer], [bearer, "Host: other"]] {

@@ -39,26 +39,26 @@ fn a_stream_of_lines_is_followed_through_all_failures() {
     let trial = job(port, "lines", &more);
     let mut running = trial.start(&[]);
     running.wait_for_stderr("connection refused; retrying until it works");
-    let server = StreamServer::start(port, |asking: &mut Exchange| match asking.before {
-        0 => asking.say("what is this\r\n\r\n"),
-        1 => asking.reply(503, "Retry-After: 0\r\n", "not now"),
+    let server = StreamServer::start(port, |exchange: &mut Exchange| match exchange.before {
+        0 => exchange.say("what is this\r\n\r\n"),
+        1 => exchange.reply(503, "Retry-After: 0\r\n", "not now"),
         2 => {
-            asking.begin_body("application/json")?;
+            exchange.begin_body("application/json")?;
             // Blank lines are signs of life.
-            asking.chunk("\r\n{\"n\":1}\r\n{\"n\"")?;
-            asking.chunk(":2}\n\n{\"n\":3")
+            exchange.chunk("\r\n{\"n\":1}\r\n{\"n\"")?;
+            exchange.chunk(":2}\n\n{\"n\":3")
         }
         3 => {
-            asking.begin_body("application/json")?;
-            asking.chunk(format!("{{\"n\":4}}\n{{\"n\":\"{}\"}}\nnone\n{{\"n\":5}}\n", "x".repeat(5000)))?;
-            asking.silence()
+            exchange.begin_body("application/json")?;
+            exchange.chunk(format!("{{\"n\":4}}\n{{\"n\":\"{}\"}}\nnone\n{{\"n\":5}}\n", "x".repeat(5000)))?;
+            exchange.silence()
         }
-        4 => asking.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":6}\n\r\nzz\r\n"),
-        5 => asking.reply(200, "", "{\"n\":7}\n{\"n\":8}"),
+        4 => exchange.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{\"n\":6}\n\r\nzz\r\n"),
+        5 => exchange.reply(200, "", "{\"n\":7}\n{\"n\":8}"),
         _ => {
-            asking.begin_body("application/json")?;
-            asking.chunk("{\"n\":9}\n")?;
-            asking.silence()
+            exchange.begin_body("application/json")?;
+            exchange.chunk("{\"n\":9}\n")?;
+            exchange.silence()
         }
     });
     running.wait_until("all rows are there", |_| numbers(&trial).last() == Some(&9));
@@ -98,7 +98,7 @@ fn rejected_credentials_stop_the_job_with_the_reason() {
         (200, "sse", "", "the response is `nothing`, not an event stream (text/event-stream)"),
     ] {
         let server =
-            StreamServer::start(free_port(), move |asking: &mut Exchange| asking.reply(status, "", "bad token"));
+            StreamServer::start(free_port(), move |exchange: &mut Exchange| exchange.reply(status, "", "bad token"));
         let trial = job(server.port(), how, token);
         let ended = trial.run(&[]);
         assert!(
@@ -113,18 +113,18 @@ fn rejected_credentials_stop_the_job_with_the_reason() {
 
 #[test]
 fn redirects_are_followed_a_few_times_without_leaking_the_token() {
-    let other = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        asking.begin_body("text/plain")?;
-        asking.chunk("there\n")?;
-        asking.silence()
+    let other = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        exchange.begin_body("text/plain")?;
+        exchange.chunk("there\n")?;
+        exchange.silence()
     });
     let to = other.port();
-    let home = StreamServer::start(free_port(), move |asking: &mut Exchange| {
+    let home = StreamServer::start(free_port(), move |exchange: &mut Exchange| {
         let led = |to: &str| format!("Location: {to}\r\n");
-        match asking.request.line.split(' ').nth(1).unwrap_or_default() {
-            "/feed?a=b" => asking.reply(302, &led("step"), ""),
-            "/step" => asking.reply(307, &led(&format!("http://127.0.0.1:{to}/away?x")), ""),
-            _ => asking.reply(302, &led("/round"), ""),
+        match exchange.request.line.split(' ').nth(1).unwrap_or_default() {
+            "/feed?a=b" => exchange.reply(302, &led("step"), ""),
+            "/step" => exchange.reply(307, &led(&format!("http://127.0.0.1:{to}/away?x")), ""),
+            _ => exchange.reply(302, &led("/round"), ""),
         }
     });
     let trial = job(home.port(), "lines", "token = \"tok-77\"\nheaders = { X-Own = \"own-88\" }");
@@ -150,20 +150,20 @@ fn events_are_followed_with_their_ids_and_types() {
                 \"event\" }, id = { type = \"text\", from = \"id\" } }";
     let times = Arc::new(Mutex::new(Vec::new()));
     let noted = times.clone();
-    let server = StreamServer::start(free_port(), move |asking: &mut Exchange| {
+    let server = StreamServer::start(free_port(), move |exchange: &mut Exchange| {
         noted.lock().unwrap().push(Instant::now());
-        let events = |asking: &mut Exchange| asking.begin_body("Text/Event-Stream; charset=utf-8");
-        match asking.before {
+        let events = |exchange: &mut Exchange| exchange.begin_body("Text/Event-Stream; charset=utf-8");
+        match exchange.before {
             0 => {
-                events(asking)?;
-                asking.chunk(": hello\n\nretry: 700\n\ndata: {\"n\":1}\nid: a\n\nevent: up\ndata: [{\"n\":2},\r\ndata: {\"n\":3}]\r\n\r\n")?;
-                asking.chunk("data: {\"n\":4}\nid: b c\n\ndata: {\"n\":5}\nid: never")
+                events(exchange)?;
+                exchange.chunk(": hello\n\nretry: 700\n\ndata: {\"n\":1}\nid: a\n\nevent: up\ndata: [{\"n\":2},\r\ndata: {\"n\":3}]\r\n\r\n")?;
+                exchange.chunk("data: {\"n\":4}\nid: b c\n\ndata: {\"n\":5}\nid: never")
             }
             1 => {
-                events(asking)?;
-                asking
+                events(exchange)?;
+                exchange
                     .chunk(format!("id: d\ndata: {}\n\ndata: [1\n\ndata: {{\"n\":6}}\nid: e\n\n", "y".repeat(1000)))?;
-                asking.silence()
+                exchange.silence()
             }
             _ => Ok(()),
         }
@@ -196,9 +196,9 @@ fn events_are_followed_with_their_ids_and_types() {
 
 #[test]
 fn a_server_without_more_events_ends_the_source() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
-        0 => asking.reply(200, "Content-Type: text/event-stream\r\n", "data: a\n\n"),
-        _ => asking.say("HTTP/1.1 204 No Content\r\n\r\n"),
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| match exchange.before {
+        0 => exchange.reply(200, "Content-Type: text/event-stream\r\n", "data: a\n\n"),
+        _ => exchange.say("HTTP/1.1 204 No Content\r\n\r\n"),
     });
     let trial = job(server.port(), "sse", "");
     let ended = trial.run_ok(&[]);
@@ -206,7 +206,7 @@ fn a_server_without_more_events_ends_the_source() {
     assert!(ended.stderr.contains("204: the server has ended the stream"), "{}", ended.stderr);
 }
 
-pub fn packed(content: &[u8]) -> Vec<u8> {
+pub fn compressed(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -214,20 +214,20 @@ pub fn packed(content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_poll_reads_new_rows() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
-        0 => asking.reply(200, "ETag: \"v1\"\r\nContent-Encoding: gzip\r\n", packed(b"[{\"n\":1},{\"n\":2}]")),
-        1..=3 => match asking.request.header("if-none-match") {
-            Some("\"v1\"") => asking.say("HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n"),
-            _ => asking.reply(200, "", "{\"n\":99}"),
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| match exchange.before {
+        0 => exchange.reply(200, "ETag: \"v1\"\r\nContent-Encoding: gzip\r\n", compressed(b"[{\"n\":1},{\"n\":2}]")),
+        1..=3 => match exchange.request.header("if-none-match") {
+            Some("\"v1\"") => exchange.say("HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n"),
+            _ => exchange.reply(200, "", "{\"n\":99}"),
         },
-        4 => asking.reply(500, "", "oops"),
-        5 => asking.reply(200, "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n", "{\n\"n\": 3\n}\n"),
-        6 => asking.reply(200, "", "[{\"n\":4},"),
-        7 => match asking.request.header("if-modified-since") {
-            Some("Wed, 21 Oct 2015 07:28:00 GMT") => asking.reply(200, "", "{\"n\":5}\n{\"n\":6}\n"),
-            _ => asking.reply(200, "", "{\"n\":98}"),
+        4 => exchange.reply(500, "", "oops"),
+        5 => exchange.reply(200, "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT\r\n", "{\n\"n\": 3\n}\n"),
+        6 => exchange.reply(200, "", "[{\"n\":4},"),
+        7 => match exchange.request.header("if-modified-since") {
+            Some("Wed, 21 Oct 2015 07:28:00 GMT") => exchange.reply(200, "", "{\"n\":5}\n{\"n\":6}\n"),
+            _ => exchange.reply(200, "", "{\"n\":98}"),
         },
-        _ => asking.reply(200, "", ""),
+        _ => exchange.reply(200, "", ""),
     });
     let trial = job(server.port(), "every = \"20ms\"", JSON);
     let mut running = trial.start(&[]);
@@ -245,20 +245,20 @@ fn a_poll_reads_new_rows() {
 fn responses_are_limited() {
     for (response, message) in [
         (("", vec![b' '; 2000]), "the response has more than 1000 bytes (`answer_bytes_max`)"),
-        (("Content-Encoding: gzip\r\n", packed(&vec![b' '; 50 << 20])[..900].to_vec()), "(`answer_bytes_max`)"),
+        (("Content-Encoding: gzip\r\n", compressed(&vec![b' '; 50 << 20])[..900].to_vec()), "(`answer_bytes_max`)"),
         (("Content-Encoding: br\r\n", b"x".to_vec()), "compressed with `br`, but only gzip was requested"),
     ] {
         let (head, body) = response;
-        let server = StreamServer::start(free_port(), move |asking: &mut Exchange| asking.reply(200, head, &body));
+        let server = StreamServer::start(free_port(), move |exchange: &mut Exchange| exchange.reply(200, head, &body));
         let ended =
             job(server.port(), "every = \"1s\"", &format!("{JSON}\nanswer_bytes_max = 1000")).run(&["--unsupervised"]);
         assert!(ended.code == Some(1) && ended.stderr.contains(message), "{message}: {}", ended.stderr);
     }
     // A server that sends slowly, byte by byte.
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        asking.begin_body("application/json")?;
-        while !asking.is_over() {
-            asking.chunk(" ")?;
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        exchange.begin_body("application/json")?;
+        while !exchange.is_over() {
+            exchange.chunk(" ")?;
             std::thread::yield_now();
         }
         Ok(())
@@ -272,13 +272,13 @@ fn responses_are_limited() {
 
 #[test]
 fn a_cursor_reads_all_pages() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        let path = asking.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        let path = exchange.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         let since = path.split("since=").nth(1).and_then(|since| since.parse::<usize>().ok());
         assert!(path.starts_with("/feed?a=b&since="), "{path}");
         let first = since.unwrap_or(0);
         let rows: Vec<String> = (first + 1..=(first + 3).min(10)).map(row).collect();
-        asking.reply(200, "", format!("[{}]", rows.join(",")))
+        exchange.reply(200, "", format!("[{}]", rows.join(",")))
     });
     let more = format!("{JSON}\ncursor = {{ parameter = \"since\", field = \"n\" }}");
     let trial = job(server.port(), "every = \"1h\"", &more);
@@ -297,17 +297,17 @@ fn a_cursor_reads_all_pages() {
 #[test]
 fn pages_are_followed_and_rows_are_found_within_responses() {
     // A snapshot of three pages, of which one is empty; the last one is deleted once it was read.
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        let path = asking.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        let path = exchange.request.line.split(' ').nth(1).unwrap_or_default().to_owned();
         let (rows, next) = match path.as_str() {
             "/feed?a=b" => (vec![row(1), row(2)], "</feed?page=2>; rel=\"next\", </feed?page=4>; rel=\"last\""),
             "/feed?page=2" => (vec![], "<?page=3>; rel=next"),
-            "/feed?page=3" if asking.before > 5 => return asking.reply(410, "", "no more"),
+            "/feed?page=3" if exchange.before > 5 => return exchange.reply(410, "", "no more"),
             "/feed?page=3" => (vec![row(3)], "<?page=4>; rel=next"),
             "/feed?page=4" => (vec![row(4)], "<?page=4>; rel=next"),
             other => panic!("{other}"),
         };
-        asking.reply(200, &format!("Link: {next}\r\n"), format!("{{\"total\":4,\"rows\":[{}]}}", rows.join(",")))
+        exchange.reply(200, &format!("Link: {next}\r\n"), format!("{{\"total\":4,\"rows\":[{}]}}", rows.join(",")))
     });
     let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"rows\"\npages = \"link\""));
     let mut running = trial.start(&[]);
@@ -322,8 +322,8 @@ fn pages_are_followed_and_rows_are_found_within_responses() {
 #[test]
 fn invalid_pages_are_reported() {
     let output = |link: &'static str, body: &'static str, message: &str| {
-        let server = StreamServer::start(free_port(), move |asking: &mut Exchange| {
-            asking.reply(200, &format!("Link: <{link}>; rel=\"next\"\r\n"), body)
+        let server = StreamServer::start(free_port(), move |exchange: &mut Exchange| {
+            exchange.reply(200, &format!("Link: <{link}>; rel=\"next\"\r\n"), body)
         });
         let trial = job(server.port(), "every = \"50ms\"", &format!("{JSON}\nrows = \"data.items\"\npages = \"link\""));
         let mut running = trial.start(&["--unsupervised"]);
@@ -346,22 +346,22 @@ fn invalid_pages_are_reported() {
 }
 
 /// Greets a client of a WebSocket.
-pub fn greet(asking: &mut Exchange) -> io::Result<()> {
-    let key = asking.request.header("sec-websocket-key").unwrap_or_default().to_owned();
+pub fn greet(exchange: &mut Exchange) -> io::Result<()> {
+    let key = exchange.request.header("sec-websocket-key").unwrap_or_default().to_owned();
     let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
     let accept = base64(digest.as_ref());
-    asking.say(format!(
+    exchange.say(format!(
         "HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
     ))
 }
 
 fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const CHARS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |three: &[u8]| {
         let bits = three.iter().chain([0, 0].iter()).take(3).fold(0_u32, |bits, byte| (bits << 8) | u32::from(*byte));
         let letter = |place: usize| match place <= three.len() {
-            true => char::from(LETTERS[(bits >> (18 - 6 * place)) as usize & 63]),
+            true => char::from(CHARS[(bits >> (18 - 6 * place)) as usize & 63]),
             false => '=',
         };
         (0..4).map(letter).collect::<String>()
@@ -374,51 +374,51 @@ fn messages_of_a_websocket_are_rows() {
     let received = Arc::new(Mutex::new(Vec::new()));
     let pings = Arc::new(AtomicUsize::new(0));
     let (output, counted) = (received.clone(), pings.clone());
-    let server = StreamServer::start(free_port(), move |asking: &mut Exchange| match asking.before {
-        0 => asking.reply(503, "", ""),
+    let server = StreamServer::start(free_port(), move |exchange: &mut Exchange| match exchange.before {
+        0 => exchange.reply(503, "", ""),
         1 => {
-            greet(asking)?;
+            greet(exchange)?;
             for _ in 0..2 {
-                let frame = asking.read_frame()?;
+                let frame = exchange.read_frame()?;
                 output.lock().unwrap().extend(frame);
             }
-            asking.frame(1, b"{\"n\":1}")?;
-            asking.frame(9, b"ping")?;
-            asking.frame(1, b"[{\"n\":2},{\"n\":3}]")?;
+            exchange.frame(1, b"{\"n\":1}")?;
+            exchange.frame(9, b"ping")?;
+            exchange.frame(1, b"[{\"n\":2},{\"n\":3}]")?;
             // A message in two frames, with a ping between.
-            asking.say([&[0x01, 4][..], b"{\"n\""].concat())?;
-            asking.frame(9, b"")?;
-            asking.frame(0, b":4}")?;
-            asking.frame(2, b"{\"n\":5}\n{\"n\":6}")?;
-            let frame = asking.read_frame()?;
+            exchange.say([&[0x01, 4][..], b"{\"n\""].concat())?;
+            exchange.frame(9, b"")?;
+            exchange.frame(0, b":4}")?;
+            exchange.frame(2, b"{\"n\":5}\n{\"n\":6}")?;
+            let frame = exchange.read_frame()?;
             output.lock().unwrap().extend(frame);
-            asking.frame(8, &[&1001_u16.to_be_bytes()[..], b"moving"].concat())?;
-            asking.silence()
+            exchange.frame(8, &[&1001_u16.to_be_bytes()[..], b"moving"].concat())?;
+            exchange.silence()
         }
         2 => {
-            greet(asking)?;
-            asking.frame(1, b"{\"n\":7}")?;
-            asking.frame(1, &[b'x'; 5000])?;
-            asking.silence()
+            greet(exchange)?;
+            exchange.frame(1, b"{\"n\":7}")?;
+            exchange.frame(1, &[b'x'; 5000])?;
+            exchange.silence()
         }
         3 => {
             // Idle but alive: no reason to disconnect. Then it no longer responds.
-            greet(asking)?;
+            greet(exchange)?;
             while counted.load(Ordering::Acquire) < 5 {
-                match asking.read_frame()? {
-                    Some((9, body)) => asking.frame(10, &body)?,
+                match exchange.read_frame()? {
+                    Some((9, body)) => exchange.frame(10, &body)?,
                     Some(_) => {}
                     None => return Ok(()),
                 }
                 counted.fetch_add(1, Ordering::AcqRel);
             }
-            asking.frame(1, b"{\"n\":8}")?;
-            asking.silence()
+            exchange.frame(1, b"{\"n\":8}")?;
+            exchange.silence()
         }
         _ => {
-            greet(asking)?;
-            asking.frame(1, b"{\"n\":9}")?;
-            asking.silence()
+            greet(exchange)?;
+            exchange.frame(1, b"{\"n\":9}")?;
+            exchange.silence()
         }
     });
     let more =
@@ -503,11 +503,11 @@ fn job_files_that_cannot_be_are_refused_in_words() {
 /// There is no position to resume from within an event.
 #[test]
 fn an_event_with_an_id_and_more_rows_than_a_batch_is_rejected() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        asking.begin_body("text/event-stream")?;
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        exchange.begin_body("text/event-stream")?;
         let rows: Vec<String> = (0..30).map(|n| format!("{{\"n\":{n}}}")).collect();
-        asking.chunk(format!("id: 7\ndata: [{}]\n\n", rows.join(",")))?;
-        asking.silence()
+        exchange.chunk(format!("id: 7\ndata: [{}]\n\n", rows.join(",")))?;
+        exchange.silence()
     });
     let source = format!(
         "kind = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nstream = \"sse\"\nformat = \"json\"\nrows_per_batch_max = 20\n\
@@ -526,11 +526,11 @@ fn an_event_with_an_id_and_more_rows_than_a_batch_is_rejected() {
 /// The rows of an event without an ID need not stay together.
 #[test]
 fn an_event_without_an_id_goes_to_as_many_batches_as_it_needs() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| {
-        asking.begin_body("text/event-stream")?;
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
+        exchange.begin_body("text/event-stream")?;
         let rows: Vec<String> = (0..1000).map(row).collect();
-        asking.chunk(format!("data: [{}]\n\n", rows.join(",")))?;
-        asking.silence()
+        exchange.chunk(format!("data: [{}]\n\n", rows.join(",")))?;
+        exchange.silence()
     });
     let trial = job(server.port(), "sse", &format!("{JSON}\nrows_per_batch_max = 30"));
     let mut running = trial.start(&[]);
@@ -544,10 +544,10 @@ fn an_event_without_an_id_goes_to_as_many_batches_as_it_needs() {
 /// A double would make another number of it, for which the server has other rows.
 #[test]
 fn a_numeric_cursor_keeps_every_digit() {
-    let server = StreamServer::start(free_port(), |asking: &mut Exchange| match asking.before {
-        0 => asking.reply(200, "", "[{\"n\":1795318072.323456789}]"),
-        1 => asking.reply(200, "", "[{\"n\":100000000000000000003}]"),
-        _ => asking.reply(200, "", "[]"),
+    let server = StreamServer::start(free_port(), |exchange: &mut Exchange| match exchange.before {
+        0 => exchange.reply(200, "", "[{\"n\":1795318072.323456789}]"),
+        1 => exchange.reply(200, "", "[{\"n\":100000000000000000003}]"),
+        _ => exchange.reply(200, "", "[]"),
     });
     let source = format!(
         "kind = \"http\"\nurl = \"http://127.0.0.1:{}/\"\nevery = \"100ms\"\ncursor = {{ parameter = \"since\", field = \"n\" }}\n\

@@ -1,7 +1,7 @@
 //! The `http` source and responses that are incomplete, partly unreadable, slow, or requested at addresses without a path: valid
 //! rows arrive once, and invalid ones hold up nothing.
 
-use super::fetch::{JSON, greet, job, numbers, packed, row};
+use super::fetch::{JSON, compressed, greet, job, numbers, row};
 use millstream_tests::{Exchange, HttpServer, StreamServer, Trial, free_port, passing, queue_source};
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ fn a_url_and_a_page_need_no_path() {
 fn a_truncated_compressed_response_is_requested_again() {
     let server = StreamServer::start(free_port(), |exchange: &mut Exchange| {
         let rows = if exchange.before < 3 { "[{\"n\":1},{\"n\":2}]" } else { "[]" };
-        let complete = packed(rows.as_bytes());
+        let complete = compressed(rows.as_bytes());
         let end = if exchange.before < 2 { complete.len() / 2 } else { complete.len() };
         exchange.say("HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\n\r\n")?;
         exchange.say(&complete[..end])

@@ -168,8 +168,8 @@ fn clients_may_use_tls_and_a_port_in_use_is_reported() {
     let second = Trial::new(&trial.text("job.toml"));
     second.write("in.txt", "");
     let ended = second.run(&[]);
-    let texts = format!("sink `live`: cannot listen on 127.0.0.1:{port}: another program listens there");
-    assert!(ended.code != Some(0) && ended.stderr.contains(&texts), "{}", ended.stderr);
+    let strings = format!("sink `live`: cannot listen on 127.0.0.1:{port}: another program listens there");
+    assert!(ended.code != Some(0) && ended.stderr.contains(&strings), "{}", ended.stderr);
     // A client that does not speak WebSocket gets no rows, but an error.
     assert!(HttpClient::connect(port).unwrap().post(&[], "x").is_err());
     job.wait_for_stderr("rejected data from 127.0.0.1:");

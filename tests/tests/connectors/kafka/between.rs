@@ -142,7 +142,7 @@ fn the_page_of_kafka_is_true() {
         trial.write(name, take("toml", &format!("# {name}\n")));
     }
     shell(&trial, &take("sh", "printf"));
-    assert_eq!(broker.texts("lines").len(), 2);
+    assert_eq!(broker.strings("lines").len(), 2);
     shell(&trial, &take("sh", "kill -9"));
     let shown = shell(&trial, &take("sh", "show.toml"));
     let counts = counts(&broker.read("counts"));

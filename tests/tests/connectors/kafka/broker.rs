@@ -18,15 +18,15 @@ mod long {
         broker.kill();
         assert!(!is_alive(id));
         broker.start_again();
-        assert_eq!(broker.texts("t"), ["a", "b"]);
+        assert_eq!(broker.strings("t"), ["a", "b"]);
         assert_eq!(broker.read_uncommitted("t").len(), 3);
         open.commit();
-        wait_until("the transaction is committed", || broker.texts("t") == ["a", "open", "b"]);
+        wait_until("the transaction is committed", || broker.strings("t") == ["a", "open", "b"]);
         broker.add_partitions("t", 3);
         broker.produce("t", &[Record::at(2, "c")]);
-        assert_eq!(broker.texts("t"), ["a", "open", "b", "c"]);
+        assert_eq!(broker.strings("t"), ["a", "open", "b", "c"]);
         broker.delete_records("t", 0, 1);
-        assert_eq!(broker.texts("t"), ["open", "b", "c"]);
+        assert_eq!(broker.strings("t"), ["open", "b", "c"]);
     }
 
     #[test]

@@ -43,7 +43,7 @@ format = "text"
 "#,
             cluster.addresses()
         ));
-        let there = |cluster: &Cluster| cluster.texts("to").len() as u64;
+        let there = |cluster: &Cluster| cluster.strings("to").len() as u64;
         let mut sent = 0;
         send(&cluster, &mut sent, 200);
         let mut job = trial.start(&[]);
@@ -58,7 +58,7 @@ format = "text"
             cluster.start_again(killed, &["from", "to", "millstream-markers"]);
         }
         let output = job.stop();
-        let mut numbers: Vec<u64> = cluster.texts("to").iter().map(|text| text.parse().unwrap()).collect();
+        let mut numbers: Vec<u64> = cluster.strings("to").iter().map(|text| text.parse().unwrap()).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..sent).collect::<Vec<_>>(), "{output}");
     }

@@ -2,7 +2,7 @@
 //! each has its own watermark.
 
 use millstream_tests::kafka::Record;
-use millstream_tests::page::Seen;
+use millstream_tests::page::PageAddress;
 use millstream_tests::{Broker, DEADLINE, Process, Random, Trial, holds_within, hosts, kill, wait_until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,7 +267,7 @@ path = "out.jsonl"
         (0..count).map(|at| Record::at(p, &json!({ "at": 1_600_000_000 + at }).to_string())).collect()
     };
     [(0, 40), (1, 30), (2, 20)].into_iter().for_each(|(p, count)| broker.produce("told", &rows(p, count)));
-    let (job, page) = Seen::start(&trial, &["--processes", "2", "--hosts", &hosts(2)]);
+    let (job, page) = PageAddress::start(&trial, &["--processes", "2", "--hosts", &hosts(2)]);
     let output = |status: &Value| -> Vec<(String, u64, Option<u64>, Option<i64>)> {
         let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         let mut all: Vec<_> = furthest

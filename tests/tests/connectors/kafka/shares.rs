@@ -54,7 +54,7 @@ fn run_ok(trial: &Trial, arguments: &[&str]) -> Ended {
 /// The stored numbers.
 fn numbers(broker: &Broker, topic: &str) -> Vec<u64> {
     let number = |text: String| serde_json::from_str::<Value>(&text).unwrap()["value"].as_u64().unwrap();
-    let mut numbers: Vec<_> = broker.texts(topic).into_iter().map(number).collect();
+    let mut numbers: Vec<_> = broker.strings(topic).into_iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }

@@ -100,7 +100,7 @@ fn rejection(trial: &Trial, code: i32) -> String {
 /// The numbers of a job that counts, each of which must be there once.
 fn numbers(broker: &Broker, topic: &str) -> Vec<u64> {
     let number = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap()["value"].as_u64().unwrap();
-    let mut numbers: Vec<_> = broker.texts(topic).into_iter().map(number).collect();
+    let mut numbers: Vec<_> = broker.strings(topic).into_iter().map(number).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -226,11 +226,11 @@ fn a_batch_is_one_transaction_with_its_marker() {
     let ended = start(&trial, "kill@commit.marked:2", &["--unsupervised"]).wait();
     assert_eq!(ended.code, None, "{}", ended.stderr);
     assert!(broker.end("t", 0) >= 7 + 3, "the rows are written");
-    assert_eq!(broker.texts("t").len(), 5);
+    assert_eq!(broker.strings("t").len(), 5);
     run_ok(&trial);
-    assert_eq!(broker.texts("t").len(), 10);
+    assert_eq!(broker.strings("t").len(), 10);
     run_ok(&trial);
-    assert_eq!(broker.texts("t").len(), 10);
+    assert_eq!(broker.strings("t").len(), 10);
 
     // A topic that deletes old records is not suitable for markers.
     broker.topic("short", 1, &[("cleanup.policy", "delete")]);
@@ -379,7 +379,7 @@ mod long {
         let trusted = format!("{{ ca = \"{}\" }}", ca.display());
         for (number, mechanism) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].iter().enumerate() {
             run_ok(&sink(mechanism, Broker::USER, "${PW}", &trusted));
-            assert_eq!(broker.texts("t").len(), number + 1);
+            assert_eq!(broker.strings("t").len(), number + 1);
             let output = rejection(&sink(mechanism, Broker::USER, "guess", &trusted), 1);
             assert!(output.contains("authentication failed"), "{output}");
             assert!(output.starts_with("job.toml:9: sink `out`: ") && !output.contains("guess"), "{output}");
@@ -388,7 +388,7 @@ mod long {
         assert!(output.contains("TLS: ") && output.contains("certificate verify failed"), "{output}");
         let output = rejection(&sink("PLAIN", Broker::STRANGER, "${PW}", &trusted), 1);
         assert!(output.contains("permission denied"), "{output}");
-        assert_eq!(broker.texts("t").len(), 3);
+        assert_eq!(broker.strings("t").len(), 3);
     }
 
     #[test]
@@ -412,7 +412,7 @@ mod long {
         let ended = waiting.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         assert!(ended.stderr.contains("is reachable; the job starts"), "{}", ended.stderr);
-        assert_eq!(broker.texts("t").len(), 5);
+        assert_eq!(broker.strings("t").len(), 5);
         // No longer than the time of the command.
         broker.kill();
         let ended = start(&trial, "", &["--timeout", "1s"]).wait_within(Duration::from_secs(15));
@@ -433,7 +433,7 @@ mod long {
         broker.resume();
         let ended = waiting.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        assert_eq!(broker.texts("t").len(), 5);
+        assert_eq!(broker.strings("t").len(), 5);
     }
 
     /// A broker that does not respond is treated like an unreachable one.

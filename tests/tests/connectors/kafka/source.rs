@@ -38,13 +38,13 @@ fn job(broker: &Broker, source: &str) -> Trial {
     job_at(&broker.address(), source)
 }
 
-fn texts(texts: &[&str]) -> Vec<Record> {
-    texts.iter().map(|text| Record::at(0, text)).collect()
+fn strings(strings: &[&str]) -> Vec<Record> {
+    strings.iter().map(|text| Record::at(0, text)).collect()
 }
 
-fn sorted(mut texts: Vec<String>) -> Vec<String> {
-    texts.sort();
-    texts
+fn sorted(mut strings: Vec<String>) -> Vec<String> {
+    strings.sort();
+    strings
 }
 
 /// Runs the job until no more rows arrive; returns its complete output, in any order.
@@ -238,7 +238,7 @@ fn a_missing_topic_is_waited_for() {
     let mut running = trial.start(&[]);
     running.wait_for_stderr("source `in`: topic `later` does not exist; it is read as soon as it is created");
     broker.topic("later", 1, &[]);
-    broker.produce("later", &texts(&["here"]));
+    broker.produce("later", &strings(&["here"]));
     running.wait_until("it is read", |_| trial.values("out.jsonl") == ["here"]);
     assert!(running.stop().contains("topic `later` exists now"));
     broker.delete_topic("later");
@@ -298,13 +298,13 @@ fn a_job_that_is_killed_repeatedly_reads_each_record_once() {
 fn a_recreated_topic_stops_the_job() {
     let broker = Broker::shared();
     broker.topic("anew", 1, &[]);
-    broker.produce("anew", &texts(&["a", "b", "c"]));
+    broker.produce("anew", &strings(&["a", "b", "c"]));
     let trial = job(broker, "topic = \"anew\"");
     run_to_idle(&trial);
     broker.delete_topic("anew");
     broker.topic("anew", 1, &[]);
     // As many as there were, and more.
-    broker.produce("anew", &texts(&["w", "x", "y", "z"]));
+    broker.produce("anew", &strings(&["w", "x", "y", "z"]));
     let printed = fails(&trial, 2);
     assert!(printed.contains("topic `anew` was deleted and recreated"), "{printed}");
 }
@@ -314,19 +314,19 @@ fn only_committed_records_are_read() {
     let broker = Broker::shared();
     broker.topic("transactions", 1, &[]);
     let minute = Duration::from_secs(60);
-    broker.transaction("t1", minute, "transactions", &texts(&["aborted"])).abort();
-    broker.transaction("t1", minute, "transactions", &texts(&["one", "two"])).commit();
+    broker.transaction("t1", minute, "transactions", &strings(&["aborted"])).abort();
+    broker.transaction("t1", minute, "transactions", &strings(&["one", "two"])).commit();
     let trial = job(broker, "topic = \"transactions\"");
     assert_eq!(run_to_idle(&trial), ["one", "two"]);
-    let open = broker.transaction("t1", minute, "transactions", &texts(&["open"]));
-    broker.produce("transactions", &texts(&["behind"]));
+    let open = broker.transaction("t1", minute, "transactions", &strings(&["open"]));
+    broker.produce("transactions", &strings(&["behind"]));
     assert_eq!(run_to_idle(&trial), ["one", "two"], "nothing behind an open transaction is read");
     open.commit();
     assert_eq!(run_to_idle(&trial), ["behind", "one", "open", "two"]);
     // The control records of transactions at the end are not records that could be missing.
     let end = broker.end("transactions", 0);
     broker.delete_records("transactions", 0, end);
-    broker.produce("transactions", &texts(&["last"]));
+    broker.produce("transactions", &strings(&["last"]));
     assert_eq!(run_to_idle(&trial), ["behind", "last", "one", "open", "two"]);
 }
 
@@ -343,7 +343,7 @@ fn an_unreachable_cluster_is_waited_for_as_long_as_configured() {
 fn a_group_gets_the_offsets_of_checkpoints() {
     let broker = Broker::shared();
     broker.topic("lag", 1, &[]);
-    broker.produce("lag", &texts(&["a", "b", "c"]));
+    broker.produce("lag", &strings(&["a", "b", "c"]));
     let trial = job(broker, "topic = \"lag\"\ngroup = \"readers\"");
     trial.change("every = 5", "every = 1");
     let running = trial.start(&[]);
@@ -365,7 +365,7 @@ fn another_cluster_is_rejected() {
     let (one, other) = (Broker::shared(), Broker::start());
     for broker in [one, &other] {
         broker.topic("same-name", 1, &[]);
-        broker.produce("same-name", &texts(&["a"]));
+        broker.produce("same-name", &strings(&["a"]));
     }
     let trial = job(one, "topic = \"same-name\"");
     run_to_idle(&trial);
@@ -496,7 +496,7 @@ mod long {
     fn a_wrong_password_ends_the_job() {
         let broker = Broker::with(BrokerOptions { login: true, ..BrokerOptions::default() });
         broker.topic("t", 1, &[]);
-        broker.produce("t", &texts(&["secret"]));
+        broker.produce("t", &strings(&["secret"]));
         for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
             let sasl = format!("sasl = {{ mechanism = \"{mechanism}\", user = \"me\", password = \"${{PW}}\" }}");
             let trial = job_at(&broker.guarded(), &format!("topic = \"t\"\n{sasl}"));
@@ -527,7 +527,7 @@ mod long {
             ("not-replayed", 2, Some("of topic `not-replayed`, offsets 0 to 3, but 1 of them exist")),
         ] {
             broker.topic(topic, 1, &[]);
-            broker.produce(topic, &texts(&["a", "b", "c"]));
+            broker.produce(topic, &strings(&["a", "b", "c"]));
             let trial = job(broker, &format!("topic = \"{topic}\""));
             // No checkpoint after the batch: its plan is all that there is.
             trial.change("every = 5", "every = 100000");
@@ -554,21 +554,21 @@ mod long {
     fn records_that_were_deleted_before_they_were_read_stop_the_job() {
         let broker = Broker::shared();
         broker.topic("deleted", 1, &[]);
-        broker.produce("deleted", &texts(&["a", "b"]));
+        broker.produce("deleted", &strings(&["a", "b"]));
         let trial = job(broker, "topic = \"deleted\"");
         assert_eq!(run_to_idle(&trial), ["a", "b"]);
-        broker.produce("deleted", &texts(&["c", "d", "e"]));
+        broker.produce("deleted", &strings(&["c", "d", "e"]));
         broker.delete_records("deleted", 0, 4);
         let printed = fails(&trial, 2);
         let expected = "partition 0 of topic `deleted` resumes at offset 2, but the oldest record has offset 4";
         assert!(printed.contains(expected) && printed.contains("--fresh"), "{printed}");
         // Deletions elsewhere do not affect the job.
         broker.topic("retained", 1, &[]);
-        broker.produce("retained", &texts(&["a", "b"]));
+        broker.produce("retained", &strings(&["a", "b"]));
         let trial = job(broker, "topic = \"retained\"");
         run_to_idle(&trial);
         broker.delete_records("retained", 0, 2);
-        broker.produce("retained", &texts(&["c"]));
+        broker.produce("retained", &strings(&["c"]));
         assert_eq!(run_to_idle(&trial), ["a", "b", "c"]);
     }
 }

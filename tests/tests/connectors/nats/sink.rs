@@ -1,6 +1,6 @@
 //! The sink `nats` with a real server.
 
-use millstream_tests::nats::Kept;
+use millstream_tests::nats::StoredMessage;
 use millstream_tests::{Nats, Process, Random, Trial, is_alive, kill, wait_until};
 use serde_json::{Value, json};
 use std::thread;
@@ -58,13 +58,13 @@ format = "text"
 }
 
 /// The rows of the stream, and the markers.
-fn split(nats: &Nats) -> (Vec<Kept>, Vec<Kept>) {
+fn split(nats: &Nats) -> (Vec<StoredMessage>, Vec<StoredMessage>) {
     nats.messages("T").into_iter().partition(|message| !message.subject.starts_with("millstream.T."))
 }
 
 /// The numbers of the rows.
 fn numbers(nats: &Nats) -> Vec<u64> {
-    let number = |message: Kept| match serde_json::from_slice::<Value>(&message.data).unwrap() {
+    let number = |message: StoredMessage| match serde_json::from_slice::<Value>(&message.data).unwrap() {
         Value::Number(n) => n.as_u64().unwrap(),
         row => row["n"].as_u64().unwrap(),
     };

@@ -15,7 +15,7 @@ const INPUT: &str = "[[\"a\",1],[\"b\",2]]\n[[\"a\",3]]\n";
 /// A proxy between a job and its server. It counts the requests, and ends a connection at one of them.
 #[derive(Default)]
 struct Between {
-    asked: AtomicUsize,
+    question_count: AtomicUsize,
     /// The request, from 1; 0: none.
     ends_at: AtomicUsize,
     /// The server receives it, and the response is lost.
@@ -49,7 +49,7 @@ impl Between {
 
     /// From now on this is counted, and ended.
     fn end_at(&self, question: usize, heard: bool) {
-        self.asked.store(0, Ordering::SeqCst);
+        self.question_count.store(0, Ordering::SeqCst);
         self.heard.store(heard, Ordering::SeqCst);
         self.ends_at.store(question, Ordering::SeqCst);
     }
@@ -76,7 +76,9 @@ impl Between {
             };
             // A query, or the end of the parts of one.
             let is_question = matches!(message[0], b'Q' | b'S');
-            if is_question && self.asked.fetch_add(1, Ordering::SeqCst) + 1 == self.ends_at.load(Ordering::SeqCst) {
+            if is_question
+                && self.question_count.fetch_add(1, Ordering::SeqCst) + 1 == self.ends_at.load(Ordering::SeqCst)
+            {
                 job.shutdown(Shutdown::Both)?;
                 if self.heard.load(Ordering::SeqCst) {
                     server.write_all(&message)?;
@@ -140,7 +142,7 @@ fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
         for &again in starts {
             between.end_at(question, (question / SIDE_BY_SIDE) % 2 == usize::from(again));
             let output = run(&trial);
-            let came_to_it = between.asked.load(Ordering::SeqCst) >= question;
+            let came_to_it = between.question_count.load(Ordering::SeqCst) >= question;
             warned += output.matches("the job waits").count();
             if came_to_it {
                 assert!(output.matches("the job waits").count() <= 1, "told once: {output}");
@@ -150,7 +152,7 @@ fn end_at_questions(first: usize, sink: &str, more: &str) -> (usize, usize) {
             assert_eq!(rows, expected, "question {question} of {sink}, again: {again}: {output}");
         }
         server.sql("drop table t; drop table if exists millstream_commits");
-        if between.asked.load(Ordering::SeqCst) < question {
+        if between.question_count.load(Ordering::SeqCst) < question {
             return (question, warned);
         }
         question += SIDE_BY_SIDE;
@@ -225,8 +227,8 @@ mod long {
             [("table = \"t\"", ""), ("table = \"t\"\nmode = \"upsert\"\nkey = [\"k\", \"n\"]", checkpoint)]
         {
             let ended = thread::scope(|scope| {
-                let asked = |first| scope.spawn(move || end_at_questions(first, sink, more));
-                let side_by_side: Vec<_> = (1..=SIDE_BY_SIDE).map(asked).collect();
+                let question_count = |first| scope.spawn(move || end_at_questions(first, sink, more));
+                let side_by_side: Vec<_> = (1..=SIDE_BY_SIDE).map(question_count).collect();
                 side_by_side.into_iter().map(|strand| strand.join().unwrap()).collect::<Vec<_>>()
             });
             let warned: usize = ended.iter().map(|(_, warned)| warned).sum();

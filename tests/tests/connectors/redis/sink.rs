@@ -1,6 +1,6 @@
 //! The sink `redis` with a real server.
 
-use millstream_tests::redis::Answer;
+use millstream_tests::redis::RedisReply;
 use millstream_tests::{Process, Random, Redis, Trial, is_alive, kill};
 use serde_json::{Value, json};
 use std::thread;
@@ -59,7 +59,7 @@ fn numbers(redis: &Redis) -> Vec<u64> {
     redis.entries("totals").into_iter().map(number).collect()
 }
 
-fn texts(redis: &Redis) -> Vec<Vec<(String, String)>> {
+fn strings(redis: &Redis) -> Vec<Vec<(String, String)>> {
     let text = |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
     redis.entries("totals").into_iter().map(|entry| entry.into_iter().map(text).collect()).collect()
 }
@@ -133,7 +133,7 @@ fn each_column_is_a_field_and_a_null_is_omitted() {
     };
     let found = redis.entries("totals");
     assert_eq!(found[0][4], ("raw".to_owned(), b"00ff".to_vec()));
-    let mut found = texts(&redis);
+    let mut found = strings(&redis);
     found[0].remove(4);
     let first =
         [("n", "1"), ("x", "0.5"), ("ok", "true"), ("s", "ü\n"), ("at", "2026-11-22T10:00:00.000000Z"), ("d", "1.50")];
@@ -147,7 +147,7 @@ fn one_field_has_a_row_as_json() {
     let schema = r#"n = "int64", tags = "list<text>""#;
     let batch = [r#"[{"n":1,"tags":["a","b"]},{}]"#];
     writing(&redis.url(), schema, &batch, "field = \"data\"").run_ok(&[]);
-    let found: Vec<Value> = texts(&redis).iter().map(|entry| serde_json::from_str(&entry[0].1).unwrap()).collect();
+    let found: Vec<Value> = strings(&redis).iter().map(|entry| serde_json::from_str(&entry[0].1).unwrap()).collect();
     assert_eq!(found, [json!({ "n": 1, "tags": ["a", "b"] }), json!({ "n": null, "tags": null })]);
     let output = writing(&redis.url(), schema, &batch, "").rejected_message(&["validate", "job.toml"]);
     assert!(output.contains("column `tags` is list<text>; write field = \"data\""), "{output}");
@@ -169,8 +169,8 @@ fn a_replaced_start_adds_nothing() {
     let trial = counting(&redis.url(), 1_000_000, "");
     let mut running = trial.start(&["--unsupervised"]);
     running.wait_until("rows are there", |_| !numbers(&redis).is_empty());
-    let Answer::List(keys) = redis.send_request(&["KEYS", "millstream:{totals}:*:out"]) else { panic!("no keys") };
-    let [Answer::Bytes(marker)] = &keys[..] else { panic!("{keys:?}") };
+    let RedisReply::List(keys) = redis.send_request(&["KEYS", "millstream:{totals}:*:out"]) else { panic!("no keys") };
+    let [RedisReply::Bytes(marker)] = &keys[..] else { panic!("{keys:?}") };
     redis.send_request(&["HSET", std::str::from_utf8(marker).unwrap(), "generation", "99"]);
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);

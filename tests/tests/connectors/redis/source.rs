@@ -1,7 +1,7 @@
 //! The source `redis` with a real server.
 
-use millstream_tests::page::Seen;
-use millstream_tests::redis::Answer;
+use millstream_tests::page::PageAddress;
+use millstream_tests::redis::RedisReply;
 use millstream_tests::{Certificates, Process, Random, Redis, Trial, is_alive, kill, signal, wait_until};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -202,7 +202,7 @@ fn messages_during_an_outage_are_after_the_latest_position() {
     let mut running = trial.start(&[]);
     wait_until(
         "it reads",
-        || matches!(redis.send_request(&["CLIENT", "LIST"]), Answer::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
+        || matches!(redis.send_request(&["CLIENT", "LIST"]), RedisReply::Bytes(list) if String::from_utf8_lossy(&list).contains("cmd=xread")),
     );
     redis.kill();
     running.wait_for_stderr("retrying until it works");
@@ -365,7 +365,7 @@ fn a_status_lists_each_stream() {
     for (stream, rows) in [("a", 40), ("b", 20)] {
         (0..rows).for_each(|at| redis.add(stream, &[("at", &(1_600_000_000 + at).to_string())]));
     }
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     let output = |status: &Value| -> BTreeMap<String, (Option<u64>, Option<i64>)> {
         let furthest = status["sources"][0]["partitions"]["furthest"].as_array().cloned().unwrap_or_default();
         let one = |of: &Value| (of["rows"].as_u64(), of["times_us"]["counts"].as_i64());

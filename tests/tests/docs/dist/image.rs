@@ -47,9 +47,13 @@ fn the_image_runs_the_demo() {
     let contents = config["rootfs"]["diff_ids"].as_array().unwrap();
     assert_eq!(layers.len(), contents.len());
     for (layer, content) in layers.iter().zip(contents) {
-        let packed = blob(layout, layer);
+        let compressed = blob(layout, layer);
         let unpacked = layout.join("layer.tar");
-        stdout_of(Command::new("sh").arg("-c").arg(format!("gzip -dc {} > {}", packed.display(), unpacked.display())));
+        stdout_of(Command::new("sh").arg("-c").arg(format!(
+            "gzip -dc {} > {}",
+            compressed.display(),
+            unpacked.display()
+        )));
         assert_eq!(content.as_str().unwrap(), digest(&fs::read(&unpacked).unwrap()));
         stdout_of(Command::new("tar").arg("-xpf").arg(&unpacked).arg("--no-same-owner").arg("-C").arg(image.path("")));
     }

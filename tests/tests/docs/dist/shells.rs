@@ -24,9 +24,9 @@ fn completes(message: &str) {
 #[test]
 fn bash_completes() {
     let (_around, script) = unpacked("share/bash-completion/completions/millstream");
-    let ask = |texts: &str, at: usize| {
+    let ask = |strings: &str, at: usize| {
         let lines = format!(
-            "source {}; COMP_WORDS=({texts}); COMP_CWORD={at}; _millstream millstream \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
+            "source {}; COMP_WORDS=({strings}); COMP_CWORD={at}; _millstream millstream \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
             script.display()
         );

@@ -132,7 +132,7 @@ fn a_page_shows_live_rows_of_a_job() {
     browser.wait_for_text("#state", "^live: ");
     wait_until("it goes on", || browser.text("#state") != first);
     job.stop();
-    browser.wait_for_text("#state", "the job is away");
+    browser.wait_for_text("#state", "the job is unreachable");
 }
 
 #[test]
@@ -260,7 +260,7 @@ mod long {
         actor.wait_until("some readings are there", |_| readings().len() == 2);
         job.kill();
         let mut job = trial.start(&[]);
-        actor.wait_until("all are sent", |actor| actor.stdout().contains("all 200 readings are sent"));
+        actor.wait_until("all are sent", |actor| actor.stdout().contains("sent 200 readings"));
         let last = |room: &str| readings().get(room).map(|row| (row["readings"].clone(), row["celsius"].clone()));
         job.wait_until("each reading counts once", |_| {
             ["kitchen", "cellar"].iter().all(|room| last(room).is_some_and(|(readings, _)| readings == 100))

@@ -13,7 +13,7 @@ const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
 /// A directory with its own settings, store and sockets. It stays from run to run at the same path, so that cargo rebuilds only
 /// what has changed.
-pub struct Place {
+pub struct Workspace {
     pub dir: PathBuf,
     /// As users write it.
     registry: String,
@@ -21,9 +21,9 @@ pub struct Place {
     sockets: TempDir,
 }
 
-impl Place {
+impl Workspace {
     /// An empty one.
-    pub fn new(name: &str, registry: &str) -> Place {
+    pub fn new(name: &str, registry: &str) -> Workspace {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer").join(name);
         if dir.exists() {
             fs::remove_dir_all(&dir).unwrap();
@@ -31,7 +31,7 @@ impl Place {
         fs::create_dir_all(dir.join("bin")).unwrap();
         std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), dir.join("bin/millstream")).unwrap();
         let sockets = TempDir::new().unwrap();
-        Place { dir, registry: registry.into(), sockets }
+        Workspace { dir, registry: registry.into(), sockets }
     }
 
     /// Lines of the pages for the registry of this test.

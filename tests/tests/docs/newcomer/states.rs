@@ -1,6 +1,6 @@
 //! State that changes, as in `docs/how-to/change-a-job-with-state.md`.
 
-use super::shared::{Place, assert_contains};
+use super::shared::{Workspace, assert_contains};
 use millstream_tests::{Process, block, blocks};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,41 +35,41 @@ path = "made"
 
 #[test]
 fn a_state_migrates_and_is_restored_as_on_the_page() {
-    let place = Place::new("states", "registry");
-    place.run_ok(&block(PAGE, "sh", "millstream new visits").text);
-    version(&place, "0.1.0", "fn visits(rows: Rows, state: Option<Count>");
-    place.write("shop/visits.toml", JOB);
-    place.run_ok("cd shop && millstream add visits@0.1.0 --registry ../registry --job visits.toml");
-    let mut job = place.start("cd shop\nmillstream run visits.toml");
-    job.wait_until("visits are counted", |_| place.parts("shop/counts").len() > 5);
+    let workspace = Workspace::new("states", "registry");
+    workspace.run_ok(&block(PAGE, "sh", "millstream new visits").text);
+    version(&workspace, "0.1.0", "fn visits(rows: Rows, state: Option<Count>");
+    workspace.write("shop/visits.toml", JOB);
+    workspace.run_ok("cd shop && millstream add visits@0.1.0 --registry ../registry --job visits.toml");
+    let mut job = workspace.start("cd shop\nmillstream run visits.toml");
+    job.wait_until("visits are counted", |_| workspace.parts("shop/counts").len() > 5);
 
-    version(&place, "0.2.0", "migrates_from");
-    let before = place.parts("shop/counts").len();
+    version(&workspace, "0.2.0", "migrates_from");
+    let before = workspace.parts("shop/counts").len();
     let upgrade = block(PAGE, "sh", "millstream upgrade visits.toml").text;
     // It is not known yet that its state is different.
-    let output = place.run_failing(&upgrade.replace(" --accept", ""), 2);
+    let output = workspace.run_failing(&upgrade.replace(" --accept", ""), 2);
     assert_contains(&output, &["most", "--accept"]);
-    let output = place.run_ok(&upgrade);
+    let output = workspace.run_ok(&upgrade);
     assert_contains(&output, &["0.2.0"]);
-    job.wait_until("it goes on", |_| place.parts("shop/counts").len() > before + 15);
-    assert_contains(&place.run_ok("cd shop && millstream state visits.toml"), &["most"]);
-    counts_are_right(&place);
+    job.wait_until("it goes on", |_| workspace.parts("shop/counts").len() > before + 15);
+    assert_contains(&workspace.run_ok("cd shop && millstream state visits.toml"), &["most"]);
+    counts_are_right(&workspace);
 
-    let before = place.parts("shop/counts").len();
-    place.run_ok("cd shop && millstream rollback visits.toml visits");
-    job.wait_until("it goes on with the old one", |_| place.parts("shop/counts").len() > before + 15);
-    let state = place.run_ok("cd shop && millstream state visits.toml");
+    let before = workspace.parts("shop/counts").len();
+    workspace.run_ok("cd shop && millstream rollback visits.toml visits");
+    job.wait_until("it goes on with the old one", |_| workspace.parts("shop/counts").len() > before + 15);
+    let state = workspace.run_ok("cd shop && millstream state visits.toml");
     assert!(!state.contains("most"), "{state}");
-    place.run_ok("cd shop && millstream stop visits.toml");
+    workspace.run_ok("cd shop && millstream stop visits.toml");
     ended(job);
-    counts_are_right(&place);
+    counts_are_right(&workspace);
 }
 
 /// Builds and pushes a version of the plugin, whose code on the page has this text.
-fn version(place: &Place, version: &str, text: &str) {
-    place.write("visits/src/lib.rs", &block(PAGE, "rust", text).text);
-    place.run_ok(&format!("sed -i 's/^version = .*/version = \"{version}\"/' visits/Cargo.toml"));
-    place.run_ok("millstream build visits && millstream push visits --registry registry");
+fn version(workspace: &Workspace, version: &str, text: &str) {
+    workspace.write("visits/src/lib.rs", &block(PAGE, "rust", text).text);
+    workspace.run_ok(&format!("sed -i 's/^version = .*/version = \"{version}\"/' visits/Cargo.toml"));
+    workspace.run_ok("millstream build visits && millstream push visits --registry registry");
 }
 
 fn ended(job: Process) {
@@ -78,10 +78,10 @@ fn ended(job: Process) {
 }
 
 /// Each visit is counted once, and in its turn.
-fn counts_are_right(place: &Place) {
+fn counts_are_right(workspace: &Workspace) {
     // Later parts of the other sink may be there already.
-    let counts = place.parts("shop/counts");
-    let made = place.parts("shop/made");
+    let counts = workspace.parts("shop/counts");
+    let made = workspace.parts("shop/made");
     let (mut visits, mut output) = (BTreeMap::<String, u64>::new(), BTreeMap::<String, u64>::new());
     let user = |row: &Value| row["user"].as_str().expect("a user").to_owned();
     for (counts, made) in counts.into_iter().zip(made) {

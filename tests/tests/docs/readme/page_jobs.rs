@@ -126,18 +126,20 @@ fn the_job_of_the_page_about_nexmark_makes_its_events() {
 /// Completes the block of a page to a job: adds the streams that it reads, and sinks for its output, if it has none.
 fn complete_job(page: &str, block: &str, job: &toml::Table) -> String {
     let of = |section: &str| job.get(section).and_then(toml::Value::as_table).into_iter().flatten();
-    let texts = |value: Option<&toml::Value>| match value {
+    let strings = |value: Option<&toml::Value>| match value {
         Some(toml::Value::String(text)) => vec![text.clone()],
-        Some(toml::Value::Array(texts)) => texts.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect(),
+        Some(toml::Value::Array(strings)) => {
+            strings.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        }
         _ => Vec::new(),
     };
     let mut read: Vec<String> = Vec::new();
     for (_, stage) in of("stages") {
         let with = stage.get("join").and_then(|join| join.get("with"));
         let table = stage.get("enrich").and_then(|enrich| enrich.get("stream"));
-        read.extend([stage.get("from"), stage.get("cogroup"), with, table].into_iter().flat_map(texts));
+        read.extend([stage.get("from"), stage.get("cogroup"), with, table].into_iter().flat_map(strings));
     }
-    read.extend(of("sinks").flat_map(|(_, sink)| texts(sink.get("from"))));
+    read.extend(of("sinks").flat_map(|(_, sink)| strings(sink.get("from"))));
     let made: Vec<&String> = of("stages").map(|(name, _)| name).collect();
     let mut outputs = made.clone();
     if outputs.is_empty() {

@@ -1,8 +1,8 @@
-"""Random queries of all shapes: what the program computes is what DuckDB computes, as a multiset of rows.
+"""Random queries of all shapes. The program must return the same multiset of rows as DuckDB.
 
     duckdb_oracle.py PROGRAM FOLDER SEED QUERIES
 
-Each query is a stage of a job of many. A few forms may be refused, which are counted; queries that DuckDB does not run are left out. Prints what differs, and ends with 1 if anything does. What differs on purpose is in `same`.
+Each query is a stage of a job with many. A few forms may be rejected, which are counted. Queries that DuckDB does not run are skipped. Prints the differences, and exits with 1 if there are any. `same` accepts the intended differences.
 """
 
 import datetime
@@ -31,7 +31,7 @@ VALUES = {
         "1969-12-31T23:59:59.999001", "1970-01-01T00:00:00", "1969-07-20T20:17:40.250000", "2001-09-09T01:46:40", "1960-02-29T00:00:00.000001"],
     "bool": [True, False],
 }
-# What may be refused, by a part of what is said.
+# Allowed rejections, by a part of the message.
 REFUSED = ["sets of groups cannot be in a subquery that names columns of the outer query", "it is too complex: planning it takes longer"]
 
 
@@ -65,8 +65,8 @@ def of_program(text):
     return text.replace("{in}", " ignore nulls")
 
 
-def answer(database, text):
-    """Rows; `None`: DuckDB does not run it."""
+def expected_rows(database, text):
+    """Returns DuckDB's rows, or `None` if DuckDB does not run the query."""
     timer = threading.Timer(5, database.interrupt)
     timer.start()
     try:
@@ -78,7 +78,7 @@ def answer(database, text):
 
 
 def plain(value):
-    """A value as it is compared. Averages of decimals have four more digits in the program, and are floats in DuckDB."""
+    """Normalizes a value. Averages of decimals have four more digits in the program, and are floats in DuckDB."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, datetime.datetime):
@@ -102,27 +102,27 @@ def job(queries):
     for table, columns in TABLES.items():
         schema = ", ".join(f'{name} = "{SCHEMA[kind]}"' for name, kind in columns.items())
         lines += [f"[sources.{table}]", 'kind = "queue"', f'path = "{table}.jsonl"', f"schema = {{ {schema} }}"]
-    for place, text in queries:
-        lines += [f"[stages.s{place}]", 'from = ["a", "b", "c"]', f"sql = '''{of_program(text)}'''"]
-        lines += [f"[sinks.o{place}]", f'from = "s{place}"', 'kind = "queue"', f'path = "o{place}.jsonl"']
+    for index, text in queries:
+        lines += [f"[stages.s{index}]", 'from = ["a", "b", "c"]', f"sql = '''{of_program(text)}'''"]
+        lines += [f"[sinks.o{index}]", f'from = "s{index}"', 'kind = "queue"', f'path = "o{index}.jsonl"']
     return "\n".join(lines) + "\n"
 
 
 def run(program, folder, queries):
     with open(f"{folder}/job.toml", "w") as file:
         file.write(job(queries))
-    for place, _ in queries:
-        if os.path.exists(f"{folder}/o{place}.jsonl"):
-            os.remove(f"{folder}/o{place}.jsonl")
+    for index, _ in queries:
+        if os.path.exists(f"{folder}/o{index}.jsonl"):
+            os.remove(f"{folder}/o{index}.jsonl")
     ended = subprocess.run([program, "run", "job.toml", "--workers", "1"], cwd=folder, capture_output=True, text=True, timeout=300)
     return ended.returncode, ended.stderr
 
 
-def rows_of(folder, place):
-    path = f"{folder}/o{place}.jsonl"
+def rows_of(folder, index):
+    path = f"{folder}/o{index}.jsonl"
     lines = open(path).read().splitlines() if os.path.exists(path) else []
     rows = [row for line in lines for row in json.loads(line, parse_float=decimal.Decimal)["rows"]]
-    return [tuple(plain(row[f"r{place}"]) for place in range(len(row))) for row in rows]
+    return [tuple(plain(row[f"r{index}"]) for index in range(len(row))) for row in rows]
 
 
 def main():
@@ -139,31 +139,31 @@ def main():
                 rows = [[cell(name, row[name]) for name in columns] for row in tables[table]]
                 file.write(json.dumps(rows) + "\n")
         queries = []
-        for place in range(min(count, AT_ONCE)):
+        for index in range(min(count, AT_ONCE)):
             count -= 1
             text = Generator(rng).query()
-            wanted = answer(database_, text)
+            wanted = expected_rows(database_, text)
             if wanted is None or len(wanted) > 3000:
                 skipped += 1
             else:
-                queries.append((place, text, wanted))
+                queries.append((index, text, wanted))
         while queries:
-            code, said = run(program, folder, [(place, text) for place, text, _ in queries])
+            code, said = run(program, folder, [(index, text) for index, text, _ in queries])
             if code == 0:
                 break
-            named = {int(number): words for number, words in re.findall(r"stage `s(\d+)`:? ?(.*)", said)}
+            named = {int(number): message for number, message in re.findall(r"stage `s(\d+)`:? ?(.*)", said)}
             if not named:
                 wrong.append(f"ended with {code}: {said[-1500:]}")
                 queries = []
-            for place, text, wanted in [one for one in queries if one[0] in named]:
-                words = named[place]
-                if code == 2 and any(part in words for part in REFUSED):
-                    refused[words] += 1
+            for index, text, wanted in [one for one in queries if one[0] in named]:
+                message = named[index]
+                if code == 2 and any(part in message for part in REFUSED):
+                    refused[message] += 1
                 else:
-                    wrong.append(f"{json.dumps(tables)}\n{of_program(text)}\n  ended with {code}: {words}")
+                    wrong.append(f"{json.dumps(tables)}\n{of_program(text)}\n  ended with {code}: {message}")
             queries = [one for one in queries if one[0] not in named]
-        for place, text, wanted in queries:
-            got = rows_of(folder, place)
+        for index, text, wanted in queries:
+            got = rows_of(folder, index)
             compared += 1
             full += bool(wanted)
             if not same(wanted, got):
@@ -173,8 +173,8 @@ def main():
     print(f"seed {seed}: {compared} compared ({full} with rows), {skipped} not run by DuckDB, {sum(refused.values())} refused, {len(wrong)} wrong")
     for line in wrong:
         print(line)
-    for words, times in refused.most_common():
-        print(f"refused {times}: {words}")
+    for message, times in refused.most_common():
+        print(f"refused {times}: {message}")
     sys.exit(1 if wrong else 0)
 
 

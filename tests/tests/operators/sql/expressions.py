@@ -1,4 +1,4 @@
-"""Random expressions over extreme values: their text, and what computes them of a row."""
+"""Random expressions over extreme values: their text, and a function that computes them for a row."""
 
 import datetime
 import functools
@@ -14,14 +14,14 @@ class Fails(Exception):
 
 
 class Unsure(Exception):
-    """Whether the job stops depends on what is computed first, or a value has no one right form."""
+    """It depends on the order of evaluation whether the job stops, or a value has several valid forms."""
 
 
-# Values: int, float, str, bool and None; a time is an int of microseconds.
+# Values: int, float, str, bool and None. A time is an int of microseconds.
 
 
 def compared(value):
-    """What a float is compared by: all NaNs are one and the largest, -0 is 0."""
+    """Returns a float for comparisons: all NaNs are equal and the largest, -0 is 0."""
     if isinstance(value, float):
         return (1, 0.0) if math.isnan(value) else (0, value + 0.0)
     return value.encode() if isinstance(value, str) else value
@@ -38,12 +38,12 @@ def whole(value):
 
 
 def strict(work):
-    """A null makes a null."""
+    """Makes a function return null if an argument is null."""
     return lambda *values: None if any(value is None for value in values) else work(*values)
 
 
 def all_of(row, computes):
-    """What these compute; where one fails and another is null, the null may be known before."""
+    """Evaluates expressions. If one fails and another is null, the null may be found first, so the result is unsure."""
     values, failed = [], False
     for compute in computes:
         try:
@@ -124,7 +124,7 @@ TIMES = [0, -1, 1, 1_767_225_600_123_456, -62_135_596_800_000_000, 253_402_300_7
 
 
 class Maker:
-    """Makes expressions: their text, and what computes them of a row."""
+    """Generates expressions: their text, and a function that computes them for a row."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -157,7 +157,7 @@ class Maker:
         return text, lambda row: value
 
     def make(self, kind, depth):
-        """`(text, compute)`; computes what a row needs for certain, and says so where that is unsure."""
+        """Returns `(text, compute)`. `compute` raises Unsure if the result depends on the order of evaluation."""
         if depth == 0 or self.rng.random() < 0.1:
             return self.leaf(kind)
         any_kind = self.rng.choice(list(COLUMNS))

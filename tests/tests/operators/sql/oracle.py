@@ -1,9 +1,9 @@
-"""Random expressions and queries over extreme values: what the program computes is what Python computes, row by row.
+"""Random expressions and queries over extreme values. The program must compute the same as Python, row by row.
 
     oracle.py PROGRAM FOLDER SEED QUERIES
 
-Each query is a stage of one job. One that must stop its job, as a number does not fit, is a job of its own. Prints what
-differs, and ends with 1 if anything does. Nothing here is taken from the program, or from the libraries that it uses.
+Each query is a stage of one job. A query that must stop its job, for example because of an overflow, has a separate job. Prints the
+differences, and exits with 1 if there are any. Uses neither the program nor its libraries.
 """
 
 import datetime
@@ -23,7 +23,7 @@ from expressions import FLOATS, INF, NAN, TEXTS, TIMES, WHOLE, Fails, Maker, Uns
 
 
 def total(values):
-    """A sum of floats, and how far another order of adding may be from it."""
+    """Returns a sum of floats, and the maximum error if the order of additions differs."""
     if not values:
         return None, 0
     if any(math.isnan(v) for v in values) or (INF in values and -INF in values):
@@ -45,7 +45,7 @@ def distinct(values):
 
 
 def aggregate(name, values):
-    """`(value, error)` of values without nulls."""
+    """Returns `(value, error)` of values without nulls."""
     if name == "count":
         return len(values), 0
     if name == "count distinct":
@@ -74,7 +74,7 @@ def shown(kind, text):
 
 
 class Query:
-    """A stage: its lines, and what it makes of the rows of a batch, as `{key: (value, error)}` or a list."""
+    """A stage: its lines, and a function from a batch's rows to the expected rows, as `{key: (value, error)}` or a list."""
 
     def __init__(self, rng):
         self.rng, self.maker = rng, Maker(rng)
@@ -83,17 +83,17 @@ class Query:
         self.keys = None
         form = rng.choice([self.plain, self.plain, self.grouped, self.framed, self.framed, self.ranked, self.joined, self.keyed,
                            self.within, self.first, self.distinct])
-        self.lines, self.answer = form()
+        self.lines, self.expected = form()
 
     def plain(self):
         if self.rng.random() < 0.5:
             test, holds = self.maker.make("bool", 2)
 
-            def answer(rows):
+            def expected(rows):
                 kept = [row for row in rows if holds(row) is True]
                 return [(row["id"], (self.value(row), 0)) for row in kept]
 
-            return f"select id, {shown(self.kind, self.text)} as x from rows where {test}", answer
+            return f"select id, {shown(self.kind, self.text)} as x from rows where {test}", expected
         return f"select id, {shown(self.kind, self.text)} as x from rows", lambda rows: [
             (row["id"], (self.value(row), 0)) for row in rows]
 
@@ -102,30 +102,30 @@ class Query:
         (a, x), (b, y) = self.maker.make(kind, 1), self.maker.make(kind, 1)
         few = "where id % 5 = 0" if self.rng.random() < 0.7 else ""
 
-        def answer(rows):
+        def expected(rows):
             values = [y(row) for row in rows if not few or row["id"] % 5 == 0]
             values = {compared(value) for value in values if value is not None}
             kept = [row for row in rows if x(row) is not None and compared(x(row)) in values]
             return [(row["id"], (1, 0)) for row in kept]
 
         word = self.rng.choice([f"{a} in (select {b} from rows {few})", f"{a} = any (select {b} from rows {few})"])
-        return f"select id, 1 as x from rows where {word}", answer
+        return f"select id, 1 as x from rows where {word}", expected
 
     def first(self):
         order, ordered, sort = self.order()
         count = self.rng.choice([1, 5, 24])
 
-        def answer(rows):
+        def expected(rows):
             first = sort([(row["id"], ordered(row)) for row in rows])[:count]
             return [(row[0], (1, 0)) for row in first]
 
-        return f"select id, 1 as x from rows order by {order}, id limit {count}", answer
+        return f"select id, 1 as x from rows order by {order}, id limit {count}", expected
 
     def distinct(self):
-        def answer(rows):
+        def expected(rows):
             return [(key, (1, 0)) for key in distinct([self.value(row) for row in rows])]
 
-        return f"select {shown(self.kind, 'k')} as id, 1 as x from (select distinct {self.text} as k from rows)", answer
+        return f"select {shown(self.kind, 'k')} as id, 1 as x from (select distinct {self.text} as k from rows)", expected
 
     def called(self):
         name = self.rng.choice(AGGREGATES[self.kind])
@@ -137,13 +137,13 @@ class Query:
         kind = self.rng.choice(["int", "float", "text", "time", "bool"])
         by, key = self.maker.make(kind, self.rng.randint(0, 2))
 
-        def answer(rows):
+        def expected(rows):
             groups = {}
             for row in rows:
                 groups.setdefault(compared(key(row)), (canonical(key(row)), []))[1].append(self.value(row))
             return [(key, aggregate(name, [v for v in values if v is not None])) for key, values in groups.values()]
 
-        return f"select {shown(kind, 'k')} as id, {call} as x from (select *, {by} as k from rows) group by k", answer
+        return f"select {shown(kind, 'k')} as id, {call} as x from (select *, {by} as k from rows) group by k", expected
 
     def keyed(self):
         column = self.rng.choice(["i", "f", "g", "t", "at"])
@@ -151,7 +151,7 @@ class Query:
             ("count", "j", "int"), ("sum", "j", "int"), ("min", "g", "float"), ("max", "f", "float"), ("sum", "f", "float"),
             ("avg", "g", "float"), ("max", "u", "text"), ("min", "bt", "time")])
 
-        def answer(rows):
+        def expected(rows):
             groups = {}
             for row in rows:
                 groups.setdefault(compared(row[column]), (canonical(row[column]), []))[1].append(row[of])
@@ -160,18 +160,18 @@ class Query:
         self.keys = column
         if self.rng.random() < 0.5:
             made = f"{function}({of})"
-            return (f'key = "{column}"\naggregate = {{ x = "{made}" }}', answer)
-        return (f'key = "{column}"\nsql = "select {column}, {function}({of}) as x from rows group by {column}"', answer)
+            return (f'key = "{column}"\naggregate = {{ x = "{made}" }}', expected)
+        return (f'key = "{column}"\nsql = "select {column}, {function}({of}) as x from rows group by {column}"', expected)
 
     def order(self):
         kind = self.rng.choice(["int", "float", "text", "time"])
         by, key = "0", None
-        while by.isdigit():  # As `order by 1` means the first column.
+        while by.isdigit():  # `order by 1` means the first column.
             by, key = self.maker.make(kind, self.rng.randint(0, 2))
         down = self.rng.random() < 0.4
 
         def sort(values):
-            """Rows by the key, equal ones by id; nulls are the largest."""
+            """Sorts rows by the key, and by id if equal. Nulls are the largest."""
             nulls = [row for row in values if row[1] is None]
             others = sorted((row for row in values if row[1] is not None), key=lambda row: row[0])
             others.sort(key=lambda row: compared(row[1]), reverse=down)
@@ -180,22 +180,22 @@ class Query:
         return by + (" desc" if down else ""), key, sort
 
     def windowed(self, pick, uses_value=True):
-        """For rows in partitions, in their order: `pick(rows, place)`."""
+        """For each row of a sorted partition, computes `pick(rows, index)`."""
         kind = self.rng.choice(["int", "float", "text", "bool"])
         by, key = self.maker.make(kind, self.rng.randint(0, 1))
         order, ordered, sort = self.order()
 
-        def answer(rows):
+        def expected(rows):
             parts, made = {}, []
             for row in rows:
                 value = self.value(row) if uses_value else None
                 parts.setdefault(compared(key(row)), []).append((row["id"], ordered(row), value))
             for part in parts.values():
                 part = sort(part)
-                made += [(row[0], pick(part, place)) for place, row in enumerate(part)]
+                made += [(row[0], pick(part, index)) for index, row in enumerate(part)]
             return made
 
-        return by, order, answer
+        return by, order, expected
 
     def framed(self):
         name, call = self.called()
@@ -205,73 +205,73 @@ class Query:
         if peers:
             start, end = None, 0
 
-        def words(at, far):
+        def bound(at, far):
             return f"unbounded {far}" if at is None else "current row" if at == 0 else f"{abs(at)} {'preceding' if at < 0 else 'following'}"
 
-        def pick(part, place):
-            first = 0 if start is None else max(place + start, 0)
-            last = len(part) - 1 if end is None else place + end
+        def pick(part, index):
+            first = 0 if start is None else max(index + start, 0)
+            last = len(part) - 1 if end is None else index + end
             if peers:
-                same = [at for at, row in enumerate(part) if compared(row[1]) == compared(part[place][1])]
+                same = [at for at, row in enumerate(part) if compared(row[1]) == compared(part[index][1])]
                 last = same[-1]
             values = [row[2] for row in part[first:max(last + 1, 0)]]
             return aggregate(name, [value for value in values if value is not None])
 
-        by, order, answer = self.windowed(pick)
-        frame = f"{'range' if peers else 'rows'} between {words(start, 'preceding')} and {words(end, 'following')}"
+        by, order, expected = self.windowed(pick)
+        frame = f"{'range' if peers else 'rows'} between {bound(start, 'preceding')} and {bound(end, 'following')}"
         order = order if peers else order + ", id"
         over = f"over (partition by {by} order by {order} {frame})"
         call = call[:-len(" as bigint)")] + f" {over} as bigint)" if call.startswith("cast(m") else f"{call} {over}"
-        return f"select id, {call} as x from rows", answer
+        return f"select id, {call} as x from rows", expected
 
     def ranked(self):
         name = self.rng.choice(["row_number()", "rank()", "dense_rank()", "lag", "lead", "first_value", "ntile(3)"])
         count = self.rng.choice([0, 1, 2, 50])
 
-        def pick(part, place):
+        def pick(part, index):
             keys = [compared(row[1]) for row in part]
             if name == "row_number()":
-                return place + 1, 0
+                return index + 1, 0
             if name == "rank()":
-                return keys.index(keys[place]) + 1, 0
+                return keys.index(keys[index]) + 1, 0
             if name == "dense_rank()":
-                return len(set(keys[: place + 1])), 0
+                return len(set(keys[: index + 1])), 0
             if name == "ntile(3)":
                 size, more = divmod(len(part), 3)
-                return next(n for n in (1, 2, 3) if place < n * size + min(n, more)), 0
+                return next(n for n in (1, 2, 3) if index < n * size + min(n, more)), 0
             if name == "first_value":
                 return part[0][2], 0
-            at = place - count if name == "lag" else place + count
+            at = index - count if name == "lag" else index + count
             return (part[at][2] if 0 <= at < len(part) else None), 0
 
-        by, order, answer = self.windowed(pick, uses_value=not name.endswith(")"))
+        by, order, expected = self.windowed(pick, uses_value=not name.endswith(")"))
         order = order if name in ("rank()", "dense_rank()") else order + ", id"
         over = f"over (partition by {by} order by {order})"
         if name.endswith(")"):
-            return f"select id, {name} {over} as x from rows", answer
+            return f"select id, {name} {over} as x from rows", expected
         call = f"{name}({self.text})" if name == "first_value" else f"{name}({self.text}, {count})"
-        return f"select id, {shown(self.kind, f'{call} {over}')} as x from rows", answer
+        return f"select id, {shown(self.kind, f'{call} {over}')} as x from rows", expected
 
     def joined(self):
         kind = self.rng.choice(["int", "float", "text", "time"])
         (a, x), (b, y) = self.maker.make(kind, 1), self.maker.make(kind, 1)
 
-        def answer(rows):
+        def expected(rows):
             left, right = [(row["id"], x(row)) for row in rows], [(row["id"], y(row)) for row in rows]
             pairs = [(p, q) for p, v in left for q, w in right if v is not None and w is not None and compared(v) == compared(w)]
             return [(p * 1000 + q, (1, 0)) for p, q in pairs]
 
         return (f"select a.id * 1000 + b.id as id, 1 as x from (select id, {a} as k from rows) a "
-                f"join (select id, {b} as k from rows) b on a.k = b.k"), answer
+                f"join (select id, {b} as k from rows) b on a.k = b.k"), expected
 
 
 def job(queries):
     text = 'clock = "manual"\n[sources.rows]\nkind = "queue"\npath = "input.jsonl"\nschema = { id = "int64", i = "int64", j = "int64", '
     text += 'f = "float64", g = "float64", t = "text", u = "text", at = "timestamp", bt = "timestamp", b = "bool" }\n'
-    for place, query in queries:
+    for index, query in queries:
         stage = query.lines if query.keys else f"sql = '''{query.lines}'''"
-        text += f'[stages.s{place}]\nfrom = "rows"\n{stage}\n'
-        text += f'[sinks.o{place}]\nfrom = "s{place}"\nkind = "queue"\npath = "o{place}.jsonl"\n'
+        text += f'[stages.s{index}]\nfrom = "rows"\n{stage}\n'
+        text += f'[sinks.o{index}]\nfrom = "s{index}"\nkind = "queue"\npath = "o{index}.jsonl"\n'
     return text
 
 
@@ -302,22 +302,22 @@ def cell(name, value):
 
 
 def run(program, folder, queries, rng, batches):
-    """The exit code, what was said, and the rows of each query by batch."""
+    """Runs the job. Returns its exit code, its messages, and the rows of each query by batch."""
     os.makedirs(folder, exist_ok=True)
     with open(f"{folder}/job.toml", "w") as file:
         file.write(job(queries))
     with open(f"{folder}/input.jsonl", "w") as file:
         for rows in batches:
             file.write(json.dumps([[cell(name, row[name]) for name in NAMES] for row in rows]) + "\n")
-    for place, _ in queries:
-        if os.path.exists(f"{folder}/o{place}.jsonl"):
-            os.remove(f"{folder}/o{place}.jsonl")
+    for index, _ in queries:
+        if os.path.exists(f"{folder}/o{index}.jsonl"):
+            os.remove(f"{folder}/o{index}.jsonl")
     ended = subprocess.run([program, "run", "job.toml", "--workers", str(rng.randint(1, 3))], cwd=folder, capture_output=True, text=True, timeout=120)
     made = {}
-    for place, _ in queries:
-        path = f"{folder}/o{place}.jsonl"
+    for index, _ in queries:
+        path = f"{folder}/o{index}.jsonl"
         lines = open(path).read().splitlines() if os.path.exists(path) else []
-        made[place] = [json.loads(line)["rows"] for line in lines]
+        made[index] = [json.loads(line)["rows"] for line in lines]
     return ended.returncode, ended.stderr, made
 
 
@@ -337,13 +337,13 @@ def agrees(wanted, error, got):
 
 
 def key_of(value):
-    """A key as the program writes it and as Python has it, alike."""
+    """Returns a key in a form that is equal for the program's and for Python's value."""
     value = value_of(value) if not isinstance(value, str) else value
     return repr(float(value) + 0.0) if isinstance(value, float) else repr(value)
 
 
 def compare(query, rows, wanted, got):
-    """What differs, in words."""
+    """Describes the difference, if any."""
     column = query.keys or "id"
     as_key = lambda value: cell(column, canonical(value))
     keyed = sorted((key_of(as_key(key)), value) for key, value in wanted)
@@ -362,17 +362,17 @@ def main():
     rng = random.Random(seed)
     batches = [made_rows(rng, 0, 25), made_rows(rng, 100, 25)]
     good, failing, unsure = [], [], 0
-    for place in range(count):
+    for index in range(count):
         query = Query(rng)
         try:
-            good.append((place, query, [query.answer(rows) for rows in batches]))
+            good.append((index, query, [query.expected(rows) for rows in batches]))
         except Fails:
-            failing.append((place, query))
+            failing.append((index, query))
         except Unsure:
             unsure += 1
     wrong = []
     while True:
-        code, said, made = run(program, folder, [(place, query) for place, query, _ in good], rng, batches)
+        code, said, made = run(program, folder, [(index, query) for index, query, _ in good], rng, batches)
         named = re.search(r"stage `s(\d+)`", said) if code != 0 else None
         culprit = next((one for one in good if named and one[0] == int(named[1])), None)
         if not culprit:
@@ -382,16 +382,16 @@ def main():
     if code != 0:
         wrong.append(f"ended with {code}: {said[-2000:]}")
     else:
-        for place, query, answers in good:
-            for rows, wanted, got in zip(batches, answers, made[place]):
+        for index, query, answers in good:
+            for rows, wanted, got in zip(batches, answers, made[index]):
                 differs = compare(query, rows, wanted, got)
                 if differs:
-                    wrong.append(f"s{place}: {query.lines}\n  {differs}")
+                    wrong.append(f"s{index}: {query.lines}\n  {differs}")
                     break
-    for place, query in failing[:max(count // 20, 2)]:
-        code, said, made = run(program, f"{folder}/f{place}", [(place, query)], rng, batches)
+    for index, query in failing[:max(count // 20, 2)]:
+        code, said, made = run(program, f"{folder}/f{index}", [(index, query)], rng, batches)
         if code not in (1, 2) or "panicked" in said or "bug in Millstream" in said:
-            wrong.append(f"s{place} ended with {code}, and must fail: {query.lines}\n  {said[-800:]}")
+            wrong.append(f"s{index} ended with {code}, and must fail: {query.lines}\n  {said[-800:]}")
     print(f"seed {seed}: {len(good)} computed, {len(failing)} must fail, {unsure} unsure, {len(wrong)} wrong")
     for line in wrong:
         print(line)

@@ -1,7 +1,7 @@
-"""Random queries of all shapes over three small tables: joins, queries within queries, groups, sets and window functions.
+"""Random queries of all shapes over three small tables: joins, subqueries, groups, sets and window functions.
 
-`Generator(rng).query()` is the text of one. Rows that it gives depend on nothing but the tables, also where it has a `limit`. A text has
-`{in}` behind arguments of window functions where nulls are ignored, which systems write differently.
+`Generator(rng).query()` returns the text of a query. Its rows depend only on the tables, even if it has a `limit`. The text has `{in}`
+after arguments of window functions that ignore nulls, since systems write this differently.
 """
 
 TABLES = {
@@ -24,7 +24,7 @@ COMPARISONS = ["=", "=", "=", "<>", "<", ">", "<=", ">="]
 
 
 class Scope:
-    """Columns that an expression may name: `(text, kind)`, and those of the queries around it."""
+    """Columns that an expression may name, as `(text, kind)`, and the scope of the outer query."""
 
     def __init__(self, columns, outer=None, unique=None):
         self.columns, self.outer, self.unique = columns, outer, unique
@@ -48,7 +48,7 @@ class Generator:
         self.names = 0
         return self.whole(None, self.rng.choice([1, 2, 2, 3]))[0]
 
-    # Queries: the text, and the kinds of the columns, which are called r0, r1 …
+    # Queries: the text, and the kinds of the columns, which are named r0, r1 …
 
     def whole(self, outer, depth, kinds=None):
         if self.chance(0.12):
@@ -82,7 +82,7 @@ class Generator:
         return form(outer, depth, kinds)
 
     def listed(self, scope, depth, kinds, free=False):
-        """Columns of a result."""
+        """Returns the columns of a result."""
         kinds = kinds or [self.rng.choice(list(ZEROS)) for _ in range(self.rng.choice([1, 2, 2, 3]))]
         parts = [f"{self.value(kind, scope, depth)} as r{place}" for place, kind in enumerate(kinds)]
         return ", ".join(parts), kinds
@@ -147,7 +147,7 @@ class Generator:
         return f"{self.total('int', scope)} {self.rng.choice(COMPARISONS)} {self.rng.choice(['0', '1', '2', '3'])}"
 
     def windowed(self, outer, depth, kinds=None):
-        """Window functions over one table, whose `id` orders its rows."""
+        """Returns window functions over one table, whose `id` orders its rows."""
         table = self.rng.choice(list(TABLES))
         alias = self.name(table)
         scope = Scope([(f"{alias}.{column}", kind) for column, kind in TABLES[table].items()], outer)
@@ -194,7 +194,7 @@ class Generator:
         end = "unbounded following" if end is None else words(end)
         return f" rows between {start} and {end}"
 
-    # What stands in `from`: the text, and what it may be called.
+    # Items of `from`: the text, and the scope that they add.
 
     def table(self, outer, depth):
         if depth > 0 and self.chance(0.18):
@@ -209,7 +209,7 @@ class Generator:
         text, columns, alias = self.table(None, depth)
         own = [(f"{alias}.{name}", kind) for name, kind in columns.items()]
         names = set(columns)
-        # Whether `using` would find a column once only.
+        # Whether `using` finds each column only once.
         plain = True
         for _ in range(self.rng.choice([0, 0, 0, 1, 1, 2])):
             more, others, alias = self.table(None, depth)
@@ -231,7 +231,7 @@ class Generator:
                     names |= set(others)
                     continue
             plain = False
-            # A name alone would be that of another table, too.
+            # The name without a table would be ambiguous.
             own = [one for one in own if "." in one[0] or one[0] not in others]
             if form == "cross":
                 text, own = f"{text} cross join {more}", own + new
@@ -296,7 +296,7 @@ class Generator:
         return "(" + self.rng.choice([" and ", " or "]).join(tests) + ")"
 
     def test(self, scope, depth):
-        """A condition."""
+        """Returns a condition."""
         if depth > 0 and self.chance(0.5):
             part = self.subtest(scope, depth - 1)
             if self.chance(0.45):
@@ -322,7 +322,7 @@ class Generator:
         return f"{left} {self.rng.choice(COMPARISONS)} {right}"
 
     def subtest(self, scope, depth):
-        """A condition with a query in it."""
+        """Returns a condition with a subquery."""
         form = self.rng.choice(["exists", "exists", "in", "in", "in", "any", "scalar"])
         around = scope if self.chance(0.75) else None
         if form == "exists":
@@ -341,7 +341,7 @@ class Generator:
         return text
 
     def scalar(self, kind, scope, depth):
-        """A query of one value."""
+        """Returns a query with one value."""
         around = scope if self.chance(0.75) else None
         source, inside = self.source(around, depth)
         if self.chance(0.25):

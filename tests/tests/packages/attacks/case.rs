@@ -1,7 +1,7 @@
 //! One attack: the command reports what is wrong, within bounded time and memory, and leaves no trace.
 
 use super::goods::{Goods, NAME, VERSION, digest};
-use millstream_tests::{Answer, Asked, LyingRegistry, Process, Trial};
+use millstream_tests::{LyingRegistry, LyingRequest, LyingResponse, Process, Trial};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub enum Way {
 pub const WAYS: [Way; 3] = [Way::Pull, Way::Add, Way::Run];
 
 /// A registry's response instead of the truth; `None`: the truth.
-type Lie = Box<dyn Fn(&Asked, &Goods) -> Option<Answer> + Send + Sync>;
+type Lie = Box<dyn Fn(&LyingRequest, &Goods) -> Option<LyingResponse> + Send + Sync>;
 
 pub struct Attack {
     /// For messages of the test.
@@ -72,17 +72,17 @@ impl Attack {
         Attack { goods, ..self }
     }
 
-    pub fn lie(self, lie: impl Fn(&Asked, &Goods) -> Option<Answer> + Send + Sync + 'static) -> Attack {
+    pub fn lie(self, lie: impl Fn(&LyingRequest, &Goods) -> Option<LyingResponse> + Send + Sync + 'static) -> Attack {
         Attack { lie: Box::new(lie), ..self }
     }
 
     /// Lies about all requests below a path, for example `manifests/`.
-    pub fn at(self, place: &'static str, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
-        self.lie(move |requested, goods| requested.path.contains(place).then(|| answer(goods)))
+    pub fn at(self, path: &'static str, answer: impl Fn(&Goods) -> LyingResponse + Send + Sync + 'static) -> Attack {
+        self.lie(move |requested, goods| requested.path.contains(path).then(|| answer(goods)))
     }
 
     /// Lies about the component.
-    pub fn at_component(self, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
+    pub fn at_component(self, answer: impl Fn(&Goods) -> LyingResponse + Send + Sync + 'static) -> Attack {
         self.lie(move |requested, goods| requested.path.contains(&digest(&goods.component)).then(|| answer(goods)))
     }
 
@@ -103,8 +103,8 @@ impl Attack {
             LyingRegistry::start(move |requested| lie(requested, &served).unwrap_or_else(|| served.answer(requested)));
         let address = format!("oci://{}/team", registry.host());
         let wrong = |way: Way| {
-            let place = Place::new(&policy);
-            let output = place.attempt(way, &address, &goods).check_rejected(&says);
+            let workspace = Workspace::new(&policy);
+            let output = workspace.attempt(way, &address, &goods).check_rejected(&says);
             output.err().map(|output| format!("{name}: {way:?}: {output}\nasked: {:?}", registry.requests()))
         };
         ways.into_iter().filter_map(wrong).collect()
@@ -130,7 +130,7 @@ pub fn check_all_rejected(attacks: Vec<Attack>) {
 }
 
 /// A machine of its own: a job, settings, a store.
-pub struct Place {
+pub struct Workspace {
     pub trial: Trial,
 }
 
@@ -145,14 +145,14 @@ pub struct Outcome {
     traces: Vec<String>,
 }
 
-impl Place {
-    pub fn new(policy: &str) -> Place {
+impl Workspace {
+    pub fn new(policy: &str) -> Workspace {
         let trial = Trial::new(JOB);
         trial.write("input.jsonl", "[{\"value\":\"so it goes\"}]\n");
         trial.write("config/policy.toml", policy);
         trial.write("tmp/.keep", "");
         trial.write("home/.keep", "");
-        Place { trial }
+        Workspace { trial }
     }
 
     /// A command that sees nothing of the machine outside of this directory.

@@ -1,6 +1,6 @@
 //! Directories as registries that lie: another user may have written them.
 
-use super::case::{Place, WAYS};
+use super::case::{WAYS, Workspace};
 use super::goods::{Goods, NAME, digest};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -80,11 +80,11 @@ fn directories_lie() {
     for (name, says, harm) in attacks {
         let goods = Goods::honest();
         for way in WAYS {
-            let place = Place::new("");
-            let registry = place.trial.path("registry");
+            let workspace = Workspace::new("");
+            let registry = workspace.trial.path("registry");
             goods.write(&registry);
             harm(&registry.join(NAME), &goods);
-            let went = place.attempt(way, &registry.display().to_string(), &goods);
+            let went = workspace.attempt(way, &registry.display().to_string(), &goods);
             if let Err(output) = went.check_rejected(says) {
                 panic!("{name}: {way:?}: {output}");
             }

@@ -1,6 +1,6 @@
 //! A package as a registry serves it, and the pieces of it that attacks change.
 
-use millstream_tests::{Answer, Asked, plugin};
+use millstream_tests::{LyingRequest, LyingResponse, plugin};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -62,14 +62,14 @@ impl Goods {
     }
 
     /// With a value of the manifest replaced, by its JSON pointer; `/-` is the position after the last element of a list.
-    pub fn with(self, place: &str, value: Value) -> Goods {
+    pub fn with(self, pointer: &str, value: Value) -> Goods {
         let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
-        let (parent, key) = place.rsplit_once('/').expect("a place");
-        match manifest.pointer_mut(parent).unwrap_or_else(|| panic!("no place {place}")) {
+        let (parent, key) = pointer.rsplit_once('/').expect("a place");
+        match manifest.pointer_mut(parent).unwrap_or_else(|| panic!("no place {pointer}")) {
             Value::Array(values) if key == "-" => values.push(value),
             Value::Array(values) => values[key.parse::<usize>().expect("a number")] = value,
             Value::Object(entries) => drop(entries.insert(key.to_owned(), value)),
-            _ => panic!("no place {place}"),
+            _ => panic!("no place {pointer}"),
         }
         self.manifest(manifest.to_string())
     }
@@ -102,48 +102,50 @@ impl Goods {
     }
 
     /// The response of an honest registry.
-    pub fn answer(&self, request: &Asked) -> Answer {
+    pub fn answer(&self, request: &LyingRequest) -> LyingResponse {
         let path = request.path.split('?').next().unwrap_or_default();
         if path == "/v2/" || path == "/v2" {
-            return Answer::new(200, "application/json", b"{}");
+            return LyingResponse::new(200, "application/json", b"{}");
         }
         if path == "/v2/_catalog" {
             let body = json!({ "repositories": [format!("team/{NAME}")] });
-            return Answer::new(200, "application/json", body.to_string().as_bytes());
+            return LyingResponse::new(200, "application/json", body.to_string().as_bytes());
         }
-        let Some(place) = path.strip_prefix(&format!("/v2/team/{NAME}/")) else { return Answer::missing() };
-        match place.split_once('/').unwrap_or_default() {
+        let Some(rest) = path.strip_prefix(&format!("/v2/team/{NAME}/")) else { return LyingResponse::missing() };
+        match rest.split_once('/').unwrap_or_default() {
             ("tags", "list") => {
                 let body = json!({ "name": format!("team/{NAME}"), "tags": [VERSION] });
-                Answer::new(200, "application/json", body.to_string().as_bytes())
+                LyingResponse::new(200, "application/json", body.to_string().as_bytes())
             }
             ("manifests", reference) => {
                 let signatures = self.signatures.iter().map(|signature| self.referrer(signature));
                 let found = std::iter::once(self.manifest.clone()).chain(signatures).find(|manifest| {
                     digest(manifest) == reference || (reference == VERSION && *manifest == self.manifest)
                 });
-                found.map_or_else(Answer::missing, |manifest| Goods::as_manifest(&manifest))
+                found.map_or_else(LyingResponse::missing, |manifest| Goods::as_manifest(&manifest))
             }
             ("referrers", reference) if reference == digest(&self.manifest) => {
-                Answer::new(200, INDEX, self.referrers().to_string().as_bytes())
+                LyingResponse::new(200, INDEX, self.referrers().to_string().as_bytes())
             }
             ("referrers", _) => {
                 let none = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] });
-                Answer::new(200, INDEX, none.to_string().as_bytes())
+                LyingResponse::new(200, INDEX, none.to_string().as_bytes())
             }
             ("blobs", reference) => {
                 let empty = b"{}".to_vec();
                 let mut all = [&self.config, &self.component, &empty].into_iter().chain(&self.signatures);
                 let found = all.find(|bytes| digest(bytes) == reference);
-                found.map_or_else(Answer::missing, |bytes| Answer::new(200, "application/octet-stream", bytes))
+                found.map_or_else(LyingResponse::missing, |bytes| {
+                    LyingResponse::new(200, "application/octet-stream", bytes)
+                })
             }
-            _ => Answer::missing(),
+            _ => LyingResponse::missing(),
         }
     }
 
     /// The response with this manifest.
-    pub fn as_manifest(manifest: &[u8]) -> Answer {
-        Answer::new(200, MANIFEST, manifest).with("Docker-Content-Digest", &digest(manifest))
+    pub fn as_manifest(manifest: &[u8]) -> LyingResponse {
+        LyingResponse::new(200, MANIFEST, manifest).with("Docker-Content-Digest", &digest(manifest))
     }
 
     /// Writes it as an OCI image layout below this directory, as in a directory registry.

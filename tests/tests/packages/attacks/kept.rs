@@ -1,22 +1,22 @@
 //! Attacks on local data: the store, and a lock file that another user has written.
 
-use super::case::{Place, Way};
+use super::case::{Way, Workspace};
 use super::goods::{Goods, digest};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// A job that has its package, and the former path of the registry.
-fn added() -> (Place, Goods, PathBuf) {
-    let (place, goods) = (Place::new(""), Goods::honest());
-    let registry = place.trial.path("registry");
+fn added() -> (Workspace, Goods, PathBuf) {
+    let (workspace, goods) = (Workspace::new(""), Goods::honest());
+    let registry = workspace.trial.path("registry");
     goods.write(&registry);
-    place.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
-    place.run(&["validate", "job.toml"]).check_ok();
-    (place, goods, registry)
+    workspace.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
+    workspace.run(&["validate", "job.toml"]).check_ok();
+    (workspace, goods, registry)
 }
 
-fn kept(place: &Place, bytes: &[u8]) -> PathBuf {
-    place.trial.path("store/sha256").join(&digest(bytes)["sha256:".len()..])
+fn kept(workspace: &Workspace, bytes: &[u8]) -> PathBuf {
+    workspace.trial.path("store/sha256").join(&digest(bytes)["sha256:".len()..])
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn what_is_in_the_store_is_compared_each_time() {
         }),
     ];
     for (name, says, harm) in attacks {
-        let (place, goods, registry) = added();
+        let (workspace, goods, registry) = added();
         std::fs::remove_dir_all(&registry).expect("a folder");
         // Compiled code does not count either.
-        std::fs::remove_dir_all(place.trial.path("cache")).expect("a folder");
+        std::fs::remove_dir_all(workspace.trial.path("cache")).expect("a folder");
         for bytes in [&goods.component, &goods.manifest] {
-            harm(&kept(&place, bytes));
+            harm(&kept(&workspace, bytes));
             for command in ["run", "validate"] {
-                if let Err(output) = place.run(&[command, "job.toml"]).check_rejected(says) {
+                if let Err(output) = workspace.run(&[command, "job.toml"]).check_rejected(says) {
                     panic!("{name}: {command}: {output}");
                 }
             }
@@ -67,17 +67,17 @@ fn what_is_in_the_store_is_compared_each_time() {
 
 #[test]
 fn a_store_writable_by_others_is_not_used() {
-    let (place, _, _) = added();
-    std::fs::set_permissions(place.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
-    std::fs::set_permissions(place.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
-    std::fs::remove_file(kept(&place, &Goods::honest().component)).expect("a file");
-    place.run(&["run", "job.toml"]).check_rejected("cannot be trusted: other users can write to ").unwrap();
+    let (workspace, _, _) = added();
+    std::fs::set_permissions(workspace.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
+    std::fs::set_permissions(workspace.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
+    std::fs::remove_file(kept(&workspace, &Goods::honest().component)).expect("a file");
+    workspace.run(&["run", "job.toml"]).check_rejected("cannot be trusted: other users can write to ").unwrap();
 }
 
 #[test]
 fn lock_files_lie() {
-    let (place, goods, _) = added();
-    let lock = place.trial.text("millstream.lock");
+    let (workspace, goods, _) = added();
+    let lock = workspace.trial.text("millstream.lock");
     let (manifest, layer) = (digest(&goods.manifest), digest(&goods.component));
     for (name, says, from, to) in [
         ("another manifest", "was moved", manifest.as_str(), digest(b"other")),
@@ -92,8 +92,8 @@ fn lock_files_lie() {
         ("no TOML", "millstream.lock:3", "[[package]]", "[[package".into()),
     ] {
         assert!(lock.contains(from), "{lock}");
-        place.trial.write("millstream.lock", lock.replace(from, &to));
-        if let Err(output) = place.run(&["run", "job.toml"]).check_rejected(says) {
+        workspace.trial.write("millstream.lock", lock.replace(from, &to));
+        if let Err(output) = workspace.run(&["run", "job.toml"]).check_rejected(says) {
             panic!("{name}: {output}");
         }
     }
@@ -102,33 +102,33 @@ fn lock_files_lie() {
         ("endless", "more than 1048576 bytes", "#".repeat(100 << 20)),
         ("bytes", "millstream.lock:1", "\u{1b}\0".into()),
     ] {
-        place.trial.write("millstream.lock", text);
-        if let Err(output) = place.run(&["run", "job.toml"]).check_rejected(says) {
+        workspace.trial.write("millstream.lock", text);
+        if let Err(output) = workspace.run(&["run", "job.toml"]).check_rejected(says) {
             panic!("{name}: {output}");
         }
     }
-    std::fs::remove_file(place.trial.path("millstream.lock")).expect("a file");
-    place.run(&["run", "job.toml"]).check_rejected("is not pinned").unwrap();
-    symlink("/dev/zero", place.trial.path("millstream.lock")).expect("a link");
-    place.run(&["run", "job.toml"]).check_rejected("millstream.lock").unwrap();
+    std::fs::remove_file(workspace.trial.path("millstream.lock")).expect("a file");
+    workspace.run(&["run", "job.toml"]).check_rejected("is not pinned").unwrap();
+    symlink("/dev/zero", workspace.trial.path("millstream.lock")).expect("a link");
+    workspace.run(&["run", "job.toml"]).check_rejected("millstream.lock").unwrap();
 }
 
 /// A lock file of a user who wants a package of one registry to be taken for one of another, which the policy trusts.
 #[test]
 fn a_package_in_the_store_belongs_to_its_registry() {
-    let (place, _, registry) = added();
-    let trusted = place.trial.path("trusted");
+    let (workspace, _, registry) = added();
+    let trusted = workspace.trial.path("trusted");
     std::fs::create_dir(&trusted).expect("a folder");
-    place.trial.write("config/policy.toml", format!("allow = [\"{}\"]", trusted.display()));
-    place.run(&["run", "job.toml"]).check_rejected("may not be used").unwrap();
-    let lock = place.trial.text("millstream.lock");
+    workspace.trial.write("config/policy.toml", format!("allow = [\"{}\"]", trusted.display()));
+    workspace.run(&["run", "job.toml"]).check_rejected("may not be used").unwrap();
+    let lock = workspace.trial.text("millstream.lock");
     for to in [trusted.display().to_string(), format!("{}/../registry", trusted.display())] {
         let forged = lock.lines().map(|line| match line.starts_with("registry = ") {
             true => format!("registry = \"{to}\"\n"),
             false => format!("{line}\n"),
         });
-        place.trial.write("millstream.lock", forged.collect::<String>());
-        place.run(&["run", "job.toml"]).check_rejected("has no package `split-words`|may not be used").unwrap();
+        workspace.trial.write("millstream.lock", forged.collect::<String>());
+        workspace.run(&["run", "job.toml"]).check_rejected("has no package `split-words`|may not be used").unwrap();
     }
     assert!(registry.is_dir());
 }

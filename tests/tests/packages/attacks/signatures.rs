@@ -1,11 +1,11 @@
 //! Packages without a trusted signature.
 
-use super::case::{Attack, Place, WAYS, Way, check_all_rejected};
+use super::case::{Attack, WAYS, Way, Workspace, check_all_rejected};
 use super::goods::{Goods, NAME, VERSION, digest};
 use millstream::internals::digest::Digest;
 use millstream::internals::trust::key::SecretKey;
 use millstream::internals::trust::signature;
-use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, wait_until};
+use millstream_tests::{LyingRegistry, LyingResponse, Process, Then, plugin, wait_until};
 
 /// A person with a key.
 struct Person(SecretKey);
@@ -44,7 +44,7 @@ fn trusted_signers_are_accepted() {
     let registry = LyingRegistry::start(move |requested| served.answer(requested));
     let address = format!("oci://{}/team", registry.host());
     for way in WAYS {
-        Place::new(&policy("require = [\"alice\"]", &[&alice])).attempt(way, &address, &goods).check_ok();
+        Workspace::new(&policy("require = [\"alice\"]", &[&alice])).attempt(way, &address, &goods).check_ok();
     }
 }
 
@@ -116,15 +116,15 @@ fn signatures_that_do_not_count() {
     let kept = |name: &str, says: &str| Attack::new(name, says).goods(good.clone()).policy(one.clone());
     attacks.push(kept("signatures are kept back", "alice has not signed it").at("/referrers/", |_| {
         let none = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-        Answer::new(200, "application/vnd.oci.image.index.v1+json", none.as_bytes())
+        LyingResponse::new(200, "application/vnd.oci.image.index.v1+json", none.as_bytes())
     }));
     attacks.push(kept("an endless list of signatures", "sent too much|3 seconds").at("/referrers/", |_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.index.v1+json\r\n\r\n";
-        Answer::raw(head).then(Then::Endless(vec![b' '; 1 << 20]))
+        LyingResponse::raw(head).then(Then::Endless(vec![b' '; 1 << 20]))
     }));
     attacks.push(
         kept("no list of signatures", "sent an invalid reply")
-            .at("/referrers/", |_| Answer::new(200, "text/html", b"<p>")),
+            .at("/referrers/", |_| LyingResponse::new(200, "text/html", b"<p>")),
     );
     check_all_rejected(attacks);
 }
@@ -138,16 +138,16 @@ fn forbidden_registries_are_not_queried() {
     let address = format!("oci://{}/team", registry.host());
     let other = "allow = [\"oci://registry.example.com\"]\n";
     for way in WAYS {
-        Place::new(other).attempt(way, &address, &goods).check_rejected("may not be used").unwrap();
-        let place = Place::new("allow = [\"*\"]");
-        let operators = place.trial.write("operators.toml", other);
-        place.pin(&address, &goods);
-        let went = place.with(way, &address, ("MILLSTREAM_POLICY", &operators));
+        Workspace::new(other).attempt(way, &address, &goods).check_rejected("may not be used").unwrap();
+        let workspace = Workspace::new("allow = [\"*\"]");
+        let operators = workspace.trial.write("operators.toml", other);
+        workspace.pin(&address, &goods);
+        let went = workspace.with(way, &address, ("MILLSTREAM_POLICY", &operators));
         went.check_rejected("operators.toml allows oci://registry.example.com").unwrap();
     }
     assert_eq!(registry.requests(), Vec::<String>::new());
-    let place = Place::new("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]");
-    place
+    let workspace = Workspace::new("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]");
+    workspace
         .attempt(Way::Add, &address, &goods)
         .check_rejected(
             "no trusted key of bob; to trust one, run: millstream key trust \
@@ -155,12 +155,12 @@ fn forbidden_registries_are_not_queried() {
         )
         .unwrap();
     for broken in ["allow = 1", "[[registry]]\nat = \"*\"", "alow = []"] {
-        Place::new(broken).attempt(Way::Pull, &address, &goods).check_rejected("config/policy.toml").unwrap();
+        Workspace::new(broken).attempt(Way::Pull, &address, &goods).check_rejected("config/policy.toml").unwrap();
     }
-    let place = Place::new("paths = false");
-    let job = place.trial.text("job.toml").replace("split-words@0.1.0", &plugin(NAME).display().to_string());
-    place.trial.write("job.toml", job);
-    place.run(&["run", "job.toml"]).check_rejected("allows no plugins by path").unwrap();
+    let workspace = Workspace::new("paths = false");
+    let job = workspace.trial.text("job.toml").replace("split-words@0.1.0", &plugin(NAME).display().to_string());
+    workspace.trial.write("job.toml", job);
+    workspace.run(&["run", "job.toml"]).check_rejected("allows no plugins by path").unwrap();
 }
 
 /// A permission at the time of adding is not permanent: each run checks the policies again, without a network.
@@ -173,46 +173,46 @@ fn policies_are_checked_at_each_run() {
     let registry = LyingRegistry::start(move |requested| served.answer(requested));
     let address = format!("oci://{}/team", registry.host());
     let one = policy("require = [\"alice\"]", &[&alice]);
-    let place = Place::new(&one);
-    place.attempt(Way::Add, &address, &goods).check_ok();
+    let workspace = Workspace::new(&one);
+    workspace.attempt(Way::Add, &address, &goods).check_ok();
     drop(registry);
-    place.run(&["run", "job.toml"]).check_ok();
+    workspace.run(&["run", "job.toml"]).check_ok();
     for (policy, says) in [
         (format!("{one}[revoked]\nkeys = [\"{}\"]", alice.key()), "revoked"),
         (format!("{one}[revoked]\nmanifests = [\"{}\"]", digest(&goods.manifest)), "has revoked"),
         (policy("require = [\"alice\"]", &[&other]), "uses an unknown key"),
         ("allow = []".into(), "allows none"),
     ] {
-        place.trial.write("config/policy.toml", policy);
-        place.run(&["run", "job.toml"]).check_rejected(says).unwrap();
-        place.run(&["validate", "job.toml"]).check_rejected(says).unwrap();
+        workspace.trial.write("config/policy.toml", policy);
+        workspace.run(&["run", "job.toml"]).check_rejected(says).unwrap();
+        workspace.run(&["validate", "job.toml"]).check_rejected(says).unwrap();
     }
-    place.trial.write("config/policy.toml", &one);
-    place.run(&["run", "job.toml"]).check_ok();
+    workspace.trial.write("config/policy.toml", &one);
+    workspace.run(&["run", "job.toml"]).check_ok();
     // By command.
-    place.run(&["key", "revoke", &alice.key()]).check_ok();
-    place.run(&["run", "job.toml"]).check_rejected("revoked").unwrap();
+    workspace.run(&["key", "revoke", &alice.key()]).check_ok();
+    workspace.run(&["run", "job.toml"]).check_rejected("revoked").unwrap();
 }
 
 /// A running job checks the policies as well, before it switches to another plugin.
 #[test]
 fn a_running_job_does_not_switch_to_a_forbidden_plugin() {
-    let (place, goods) = (Place::new(""), Goods::honest());
-    let registry = place.trial.path("registry");
+    let (workspace, goods) = (Workspace::new(""), Goods::honest());
+    let registry = workspace.trial.path("registry");
     goods.write(&registry);
-    place.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
-    place.trial.write("in/lines.txt", "so it goes\n");
-    let job = place.trial.text("job.toml").replace("clock = \"manual\"", "batch = \"0s\"");
+    workspace.attempt(Way::Add, &registry.display().to_string(), &goods).check_ok();
+    workspace.trial.write("in/lines.txt", "so it goes\n");
+    let job = workspace.trial.text("job.toml").replace("clock = \"manual\"", "batch = \"0s\"");
     let source = "kind = \"directory\"\npath = \"in\"\nformat = \"text\"\n";
     let job = job.replace("kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n", source);
-    place.trial.write("job.toml", job);
-    let running = Process::start(&mut place.command(&["run", "job.toml"]));
-    wait_until("the job has done its first batch", || !place.trial.rows("out.jsonl").is_empty());
-    place.trial.write("config/policy.toml", "paths = false");
+    workspace.trial.write("job.toml", job);
+    let running = Process::start(&mut workspace.command(&["run", "job.toml"]));
+    wait_until("the job has done its first batch", || !workspace.trial.rows("out.jsonl").is_empty());
+    workspace.trial.write("config/policy.toml", "paths = false");
     let other = plugin(NAME).display().to_string();
-    place.run(&["upgrade", "job.toml", "words", &other]).check_rejected("allows no plugins by path").unwrap();
-    place.trial.write("config/policy.toml", "");
-    place.run(&["upgrade", "job.toml", "words", &other]).check_rejected("already runs this component").unwrap();
+    workspace.run(&["upgrade", "job.toml", "words", &other]).check_rejected("allows no plugins by path").unwrap();
+    workspace.trial.write("config/policy.toml", "");
+    workspace.run(&["upgrade", "job.toml", "words", &other]).check_rejected("already runs this component").unwrap();
     running.signal("TERM");
     assert_eq!(running.wait().code, Some(0));
 }
@@ -222,20 +222,20 @@ fn a_running_job_does_not_switch_to_a_forbidden_plugin() {
 fn a_package_that_is_signed_again_may_be_used_again() {
     let [old, new] = ["alice", "alice"].map(Person::new);
     let keys = format!("require = [\"alice\"]\n[signers]\nalice = [\"{}\", \"{}\"]\n", old.key(), new.key());
-    let place = Place::new(&format!("[[registry]]\nat = \"*\"\n{keys}"));
-    let registry = place.trial.path("registry");
+    let workspace = Workspace::new(&format!("[[registry]]\nat = \"*\"\n{keys}"));
+    let registry = workspace.trial.path("registry");
     let address = registry.display().to_string();
     let goods = Goods::honest();
     let signed = goods.clone().signed(old.signs(&goods));
     signed.write(&registry);
-    place.attempt(Way::Add, &address, &signed).check_ok();
-    place.run(&["key", "revoke", &old.key()]).check_ok();
-    place
+    workspace.attempt(Way::Add, &address, &signed).check_ok();
+    workspace.run(&["key", "revoke", &old.key()]).check_ok();
+    workspace
         .run(&["run", "job.toml"])
         .check_rejected("signed it again, `millstream pull` fetches that signature")
         .unwrap();
-    place.attempt(Way::Pull, &address, &signed).check_rejected("uses a revoked key").unwrap();
+    workspace.attempt(Way::Pull, &address, &signed).check_rejected("uses a revoked key").unwrap();
     signed.signed(new.signs(&goods)).write(&registry);
-    place.attempt(Way::Pull, &address, &goods).check_ok();
-    place.run(&["run", "job.toml"]).check_ok();
+    workspace.attempt(Way::Pull, &address, &goods).check_ok();
+    workspace.run(&["run", "job.toml"]).check_ok();
 }

@@ -1,6 +1,6 @@
 //! The page in a real Chromium, which `tests/page/driver.js` drives. `make servers` fetches it.
 
-use super::Seen;
+use super::PageAddress;
 use millstream_tests::{Browser, Process, Trial, free_port, holds_within, plugin, signal, wait_until};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
@@ -57,7 +57,7 @@ fn job(port: u16) -> String {
 struct Looked {
     nc: Process,
     job: Process,
-    page: Seen,
+    page: PageAddress,
     trial: Trial,
 }
 
@@ -70,7 +70,7 @@ impl Looked {
         std::fs::set_permissions(token, std::fs::Permissions::from_mode(0o600)).unwrap();
         let nc = Process::nc(rows);
         let job = run(&trial, file, served);
-        let looked = Looked { nc, job, page: Seen { port: served, token: TOKEN.into() }, trial };
+        let looked = Looked { nc, job, page: PageAddress { port: served, token: TOKEN.into() }, trial };
         looked.page.wait_for_json("", |view| view["state"] == "running");
         looked
     }
@@ -277,7 +277,7 @@ fn a_job_of_three_hundred_stages_is_drawn_completely() {
         "name = \"large\"\nbatch = \"100ms\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 100\n{stages}\
          [sinks.out]\nfrom = \"s299\"\nkind = \"nothing\"\n"
     ));
-    let (job, page) = Seen::start(&trial, &[]);
+    let (job, page) = PageAddress::start(&trial, &[]);
     page.wait_for_json("", |view| view["graph"]["parts"].as_array().unwrap().len() == 302);
     let mut browser = Browser::start();
     let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);
@@ -371,7 +371,7 @@ mod long {
     fn the_list_of_all_jobs_is_a_view_as_well() {
         let mut looked = Looked::start("job.toml");
         let mut ui = Process::start(looked.trial.isolated_command(&["ui"]).env("TMPDIR", looked.trial.dir()));
-        let page = Seen::of(&mut ui);
+        let page = PageAddress::of(&mut ui);
         let mut browser = Browser::start();
         for dark in [false, true] {
             let url = format!("http://127.0.0.1:{}/?token={}", page.port, page.token);

@@ -1,7 +1,7 @@
 //! The alerts and the dashboard in `deploy/`, checked by Prometheus's own tool, and by a real Prometheus that scrapes a running
 //! job. `make servers` downloads it.
 
-use super::Seen;
+use super::PageAddress;
 use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within, plugin, python_with, root};
 use regex::Regex;
 use serde_json::Value;
@@ -182,7 +182,7 @@ fn a_real_prometheus_reads_a_job_and_every_expression_of_alerts_and_dashboard_ha
         "page.token",
     ]));
     job.wait_for_stderr("page: http://127.0.0.1:");
-    let page = Seen { port: served, token: TOKEN.into() };
+    let page = PageAddress { port: served, token: TOKEN.into() };
     // The file unchanged, except for machine-specific values and a shorter interval.
     let token = trial.path("page.token").display().to_string();
     let config = with(&deployed("prometheus.yml"), "/etc/millstream/page.token\n", "\n");

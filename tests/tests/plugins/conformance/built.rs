@@ -26,7 +26,7 @@ pub fn case_names() -> Vec<String> {
 
 /// The directory of a plugin.
 pub fn dir(case: &str, language: Language) -> PathBuf {
-    root().join("tests/conformance").join(case).join(language.word())
+    root().join("tests/conformance").join(case).join(language.keyword())
 }
 
 /// Whether a language has a plugin for a case.
@@ -46,7 +46,7 @@ pub fn component(case: &str, language: Language) -> Result<PathBuf, String> {
 
 fn build(case: &str, language: Language) -> Result<PathBuf, String> {
     let project = dir(case, language);
-    let kept = target().join("conformance").join(language.word());
+    let kept = target().join("conformance").join(language.keyword());
     fs::create_dir_all(&kept).expect("a folder can be made");
     let component = kept.join(format!("{case}-{:016x}.wasm", digest(&project, language)));
     if component.is_file() {
@@ -83,7 +83,7 @@ fn target() -> PathBuf {
 /// A digest of everything that a component depends on.
 fn digest(project: &Path, language: Language) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let sdk = root().join("sdk").join(language.word());
+    let sdk = root().join("sdk").join(language.keyword());
     let parts = BUILT_WITH.into_iter().map(|part| root().join(part)).filter(|part| part.exists());
     for file in parts.chain([sdk, project.to_owned()]).flat_map(|part| files(&part)) {
         file.hash(&mut hasher);

@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 const ROWS_PER_BATCH: i64 = 20;
 
 /// Entries as the source has them: these texts in turn, numbered by `seq`.
-fn entries(texts: &[&str], count: i64) -> String {
-    (0..count).zip(texts.iter().cycle()).fold(String::new(), |mut all, (seq, text)| {
+fn entries(strings: &[&str], count: i64) -> String {
+    (0..count).zip(strings.iter().cycle()).fold(String::new(), |mut all, (seq, text)| {
         let half = if seq % 2 == 0 { (seq / 2).to_string() } else { "null".into() };
         let _ = writeln!(all, "{{\"seq\":{seq},\"text\":\"{text}\",\"half\":{half}}}");
         all
@@ -21,8 +21,8 @@ fn entries(texts: &[&str], count: i64) -> String {
 }
 
 /// The entries that a server keeps of them.
-fn kept(texts: &[&str], count: i64) -> Vec<String> {
-    let all = (0..count).zip(texts.iter().cycle()).filter(|(_, text)| **text != "wrong");
+fn kept(strings: &[&str], count: i64) -> Vec<String> {
+    let all = (0..count).zip(strings.iter().cycle()).filter(|(_, text)| **text != "wrong");
     all.map(|(seq, text)| match seq % 2 {
         0 => format!("{seq} {} {text}", seq / 2),
         _ => format!("{seq} - {text}"),
@@ -60,9 +60,9 @@ fn job(language: Language, config: &str, port: u16, more: &str) -> Trial {
     trial
 }
 
-fn writing(language: Language, port: u16, texts: &[&str], count: i64, more: &str) -> Trial {
+fn writing(language: Language, port: u16, strings: &[&str], count: i64, more: &str) -> Trial {
     let trial = job(language, &format!("address = \"127.0.0.1:{port}\""), port, more);
-    trial.write("entries.jsonl", entries(texts, count));
+    trial.write("entries.jsonl", entries(strings, count));
     trial
 }
 
@@ -88,9 +88,9 @@ fn kill_workers(job: &Process) {
 
 /// Connections are cut before and after commits, and the job is killed: all rows are there once, except rejected ones.
 pub fn each_batch_once(language: Language) {
-    let (texts, count) = (["zero", "wrong", "eins \u{e4}", "a b  c", ""], 600);
+    let (strings, count) = (["zero", "wrong", "eins \u{e4}", "a b  c", ""], 600);
     let server = Ledger::start(free_port(), Some(3));
-    let trial = writing(language, server.port, &texts, count, "on_error = \"reject\"");
+    let trial = writing(language, server.port, &strings, count, "on_error = \"reject\"");
     let job = trial.start(&[]);
     let batches = || server.sinks().values().map(|sink| sink.batches.len()).sum::<usize>();
     for more in [3, 12] {
@@ -102,7 +102,7 @@ pub fn each_batch_once(language: Language) {
     let sinks = server.sinks();
     let (key, sink) = sinks.first_key_value().unwrap();
     assert!(sinks.len() == 1 && key.ends_with("/out"), "{language}: {:?}", sinks.keys());
-    assert_eq!(sink.rows(), kept(&texts, count), "{language}");
+    assert_eq!(sink.rows(), kept(&strings, count), "{language}");
     assert!(sink.opened.is_sorted() && sink.opened.last() > sink.opened.first(), "{language}: {:?}", sink.opened);
     assert!(server.state().cut > 0, "{language}: the server was to cut connections");
     for message in ["entries/out is opened at 0", "entry 1 is wrong", "retries until it works"] {
@@ -111,15 +111,15 @@ pub fn each_batch_once(language: Language) {
     // The next start asks the server for its last batch.
     let again = run(&trial);
     assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
-    assert_eq!(server.sinks().values().next().unwrap().rows(), kept(&texts, count), "{language}: nothing is left");
+    assert_eq!(server.sinks().values().next().unwrap().rows(), kept(&strings, count), "{language}: nothing is left");
 }
 
 /// A server that keeps all rows and does not confirm the first commits.
 pub fn at_least_once(language: Language) {
-    let (texts, count) = (["zero", "one"], 200);
+    let (strings, count) = (["zero", "one"], 200);
     let server = Ledger::start(free_port(), None);
-    server.state().silent = 2;
-    let trial = writing(language, server.port, &texts, count, "");
+    server.state().unresponsive = 2;
+    let trial = writing(language, server.port, &strings, count, "");
     trial.change("config = { ", "config = { loose = true, ");
     let output = trial.run_command(&["validate", "job.toml"]);
     assert!(output.stdout.contains("at least once"), "{language}: {}", output.stdout);
@@ -129,7 +129,11 @@ pub fn at_least_once(language: Language) {
     let ended = job.wait_within(TAKES_AT_MOST);
     assert_eq!(ended.code, Some(0), "{language}: {}", ended.stderr);
     let rows = server.loose();
-    assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), kept(&texts, count).into_iter().collect(), "{language}");
+    assert_eq!(
+        rows.iter().cloned().collect::<BTreeSet<_>>(),
+        kept(&strings, count).into_iter().collect(),
+        "{language}"
+    );
     let first = rows.iter().filter(|row| *row == "0 0 zero").count();
     assert!(first >= 2, "{language}: the first batch came again: {first}");
 }
@@ -137,7 +141,7 @@ pub fn at_least_once(language: Language) {
 /// Errors are reported with their kind: an error of the config, of the rows, of the plugin, or a job that was replaced.
 pub fn check_errors(language: Language) {
     for (config, message) in [
-        ("address = \"\"", "there is no address"),
+        ("address = \"\"", "`address` is empty"),
         ("", "missing field `address`"),
         ("address = \"127.0.0.1:1\", more = 1", "unknown field `more`"),
     ] {
@@ -148,7 +152,7 @@ pub fn check_errors(language: Language) {
     let server = Ledger::start(free_port(), None);
     for (text, code, message) in [
         ("wrong config", 2, &["rejects its config in batch 1: the config does not fit"][..]),
-        ("wrong input", 2, &["rejects its input in batch 1: such rows nobody takes"]),
+        ("wrong input", 2, &["rejects its input in batch 1: the rows do not fit"]),
         ("wrong", 1, &["its plugin rejected 1 of 3 rows: row 1 of the batch: entry 1 is wrong"]),
         (
             "mistake",
@@ -178,6 +182,6 @@ pub fn check_errors(language: Language) {
     server.overtake();
     let ended = job.wait_within(TAKES_AT_MOST);
     assert_eq!(ended.code, Some(2), "{language}: {}", ended.stderr);
-    assert!(ended.stderr.contains("a later start of the job has taken the sink over"), "{language}: {}", ended.stderr);
+    assert!(ended.stderr.contains("a later start of the job has taken over the sink"), "{language}: {}", ended.stderr);
     assert_eq!(server.sinks().values().next().unwrap().opened.len(), 1, "{language}: it was not started again");
 }

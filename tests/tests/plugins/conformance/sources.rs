@@ -67,7 +67,7 @@ impl Server {
 
 /// A job that reads from these addresses.
 fn job(language: Language, addresses: &[&str], config: &str) -> Trial {
-    let plugin = component("lines", language).unwrap_or_else(|texts| panic!("{language}: {texts}"));
+    let plugin = component("lines", language).unwrap_or_else(|strings| panic!("{language}: {strings}"));
     let granted = ["tcp", "udp"].map(|kind| {
         let of_kind = addresses.iter().filter(|address| address.starts_with("udp:") == (kind == "udp"));
         let of_kind: Vec<String> =
@@ -111,13 +111,13 @@ pub fn check_rows_and_positions(language: Language) {
     let rows = vec![row(0, "zero"), row(1, "eins ä"), row(3, "three"), row(4, "four"), row(6, ""), row(7, "a b  c")];
     assert_eq!(trial.rows("out.jsonl"), rows, "{language}");
     let refused: Vec<Value> = trial.rows("bad.jsonl");
-    let texts: Vec<&str> = refused.iter().map(|row| row["reason"].as_str().unwrap()).collect();
-    assert_eq!(texts, ["this is no number and text"; 2], "{language}: {refused:?}");
+    let strings: Vec<&str> = refused.iter().map(|row| row["reason"].as_str().unwrap()).collect();
+    assert_eq!(strings, ["expected a number and a text"; 2], "{language}: {refused:?}");
     assert_eq!(refused[0]["value"], "no line", "{language}");
     assert_eq!(servers[0].received("FROM"), ["0", "4"], "{language}");
     assert_eq!(servers[0].received("ACK").last().map(String::as_str), Some("8"), "{language}");
-    for texts in ["is opened at 4", "retrying until it works"] {
-        assert!(ended.stderr.contains(texts), "{language}: {texts} in {}", ended.stderr);
+    for strings in ["is opened at 4", "retrying until it works"] {
+        assert!(ended.stderr.contains(strings), "{language}: {strings} in {}", ended.stderr);
     }
     let again = run(&trial, &[]);
     assert_eq!(again.code, Some(0), "{language}: {}", again.stderr);
@@ -128,16 +128,16 @@ pub fn check_rows_and_positions(language: Language) {
 
 /// Errors are reported with their kind: an error of the config, a transient error of the source, or a bug of the plugin.
 pub fn check_errors(language: Language) {
-    for (config, texts) in [
-        ("addresses = []", "there are no addresses"),
+    for (config, strings) in [
+        ("addresses = []", "`addresses` is empty"),
         ("", "missing field `addresses`"),
         ("addresses = [], more = 1", "unknown field `more`"),
     ] {
         // The C SDK treats an omitted list as empty.
-        let texts = if language == Language::C && config.is_empty() { "there are no addresses" } else { texts };
+        let strings = if language == Language::C && config.is_empty() { "`addresses` is empty" } else { strings };
         let ended = job(language, &[], config).run_command(&["validate", "job.toml"]);
         assert_eq!(ended.code, Some(2), "{language}, {config}: {}", ended.stderr);
-        assert!(ended.stderr.contains(texts), "{language}, {config}: {}", ended.stderr);
+        assert!(ended.stderr.contains(strings), "{language}, {config}: {}", ended.stderr);
     }
     let wrong = Server::start(&["0 wrong config\nEND\n"]);
     let ended = run(&reading(language, &[&wrong.address]), &[]);
@@ -152,8 +152,8 @@ pub fn check_errors(language: Language) {
     let ended = run(&reading(language, &[&mistaken.address]), &[]);
     assert_eq!(ended.code, Some(1), "{language}: {}", ended.stderr);
     let who = "source `lines`: plugin conformance-lines 0.1.0 failed in `poll`: ";
-    for texts in [who, "cannot read `mistake`", "Fix the plugin; "] {
-        assert!(ended.stderr.contains(texts), "{language}: {texts} in {}", ended.stderr);
+    for strings in [who, "cannot read `mistake`", "Fix the plugin; "] {
+        assert!(ended.stderr.contains(strings), "{language}: {strings} in {}", ended.stderr);
     }
 
     // The error is transient: another instance is opened at the position of the last poll.
@@ -161,7 +161,7 @@ pub fn check_errors(language: Language) {
     let trial = reading(language, &[&passing.address]);
     let ended = run(&trial, &[]);
     assert_eq!(ended.code, Some(0), "{language}: {}", ended.stderr);
-    assert!(ended.stderr.contains("line 5 came where line 0 was due"), "{language}: {}", ended.stderr);
+    assert!(ended.stderr.contains("got line 5 instead of line 0"), "{language}: {}", ended.stderr);
     assert_eq!(trial.rows("out.jsonl"), [row(0, "zero")], "{language}");
 
     let long = "x".repeat(2000);

@@ -65,7 +65,7 @@ fn input(target: Target, seed: u64, number: u64) -> Vec<u8> {
 
 fn work(target: Target, plan: &Plan, mut run: Run) {
     if let Some(path) = std::env::var_os("FUZZ_INPUT") {
-        return run(&std::fs::read(path).expect("FUZZ_INPUT is a file")).unwrap_or_else(|texts| panic!("{texts}"));
+        return run(&std::fs::read(path).expect("FUZZ_INPUT is a file")).unwrap_or_else(|strings| panic!("{strings}"));
     }
     let progress = File::options().write(true).open(std::env::var_os(PROGRESS).expect("it is set")).unwrap();
     let (begun, mut number, mut warm, mut maximum) = (Instant::now(), 0, None, 0);
@@ -75,7 +75,7 @@ fn work(target: Target, plan: &Plan, mut run: Run) {
     };
     while goes_on(number) {
         progress.write_all_at(&number.to_le_bytes(), 0).unwrap();
-        run(&input(target, plan.seed, number)).unwrap_or_else(|texts| panic!("{texts}"));
+        run(&input(target, plan.seed, number)).unwrap_or_else(|strings| panic!("{strings}"));
         number += 1;
         if number == WARM {
             warm = Some(held_bytes());
@@ -123,9 +123,9 @@ fn watch(target: Target, plan: &Plan) {
     }
     let ended = process.wait();
     let output = ended.stderr;
-    let texts: Vec<&str> = output.lines().rev().take(40).collect();
-    let texts = texts.into_iter().rev().collect::<Vec<_>>().join("\n");
-    assert!(ended.code == Some(0), "it ended with {:?}. {}\n{texts}", ended.code, repeat(target, plan, number()));
+    let strings: Vec<&str> = output.lines().rev().take(40).collect();
+    let strings = strings.into_iter().rev().collect::<Vec<_>>().join("\n");
+    assert!(ended.code == Some(0), "it ended with {:?}. {}\n{strings}", ended.code, repeat(target, plan, number()));
     output.lines().filter(|line| line.starts_with("fuzz")).for_each(|line| eprintln!("{line}"));
 }
 

@@ -194,17 +194,17 @@ pub fn schema(u: &mut Unstructured<'_>) -> Result<SchemaRef> {
 /// A column of a type that is not ours, by its number.
 fn array(kind: usize, rows: usize) -> ArrayRef {
     let numbers = (0..rows as i32).map(|row| (row % 3 != 0).then_some(row));
-    let texts = (0..rows).map(|row| (row % 4 != 1).then(|| format!("a text that is long enough {row}")));
+    let strings = (0..rows).map(|row| (row % 4 != 1).then(|| format!("a text that is long enough {row}")));
     match kind {
         0 => Arc::new(numbers.collect::<Int32Array>()),
-        1 => Arc::new(texts.collect::<LargeStringArray>()),
-        2 => Arc::new(texts.collect::<StringViewArray>()),
+        1 => Arc::new(strings.collect::<LargeStringArray>()),
+        2 => Arc::new(strings.collect::<StringViewArray>()),
         3 => Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(
             numbers.map(|number| number.map(|number| vec![Some(number), None])),
         )),
         _ => {
-            let texts: Vec<Option<String>> = texts.collect();
-            Arc::new(texts.iter().map(Option::as_deref).collect::<DictionaryArray<Int32Type>>())
+            let strings: Vec<Option<String>> = strings.collect();
+            Arc::new(strings.iter().map(Option::as_deref).collect::<DictionaryArray<Int32Type>>())
         }
     }
 }

@@ -5,9 +5,9 @@ use super::checked;
 use super::driver::Run;
 use arbitrary::{Result as Arbitrary, Unstructured};
 use millstream::error::Result;
-use millstream::internals::package::difference::between;
+use millstream::internals::package::difference::compare;
 use millstream::internals::package::facts::PackageFacts;
-use millstream::internals::package::manifest::{self, PackedPackage};
+use millstream::internals::package::manifest::{self, EncodedPackage};
 use millstream::internals::plugin::{PluginHost, StageUse};
 use millstream::job::spec::{OnError, PluginLimits};
 use millstream_tests::fault::{cases, good_plugin, sections};
@@ -69,11 +69,11 @@ impl Loading {
 /// Reads, compares and packs the metadata of any component.
 fn read_metadata(component: &[u8]) -> Result<(), String> {
     let Ok(facts) = PackageFacts::read(component, "mutant") else { return Ok(()) };
-    if !between(&facts, &facts).is_empty() {
+    if !compare(&facts, &facts).is_empty() {
         return Err("a package differs from itself".into());
     }
     // Most mutants have no name.
-    let Ok(made) = PackedPackage::pack(component.to_vec(), &facts) else { return Ok(()) };
+    let Ok(made) = EncodedPackage::pack(component.to_vec(), &facts) else { return Ok(()) };
     manifest::read(&made.manifest, "mutant").map(drop).map_err(|error| error.message)
 }
 

@@ -1,16 +1,16 @@
-"""What the queries of docs/examples/nexmark must give, by DuckDB over the same events, which shares no code with Millstream.
+"""Computes the expected results of docs/examples/nexmark with DuckDB, which shares no code with Millstream, from the same events.
 
 python3 nexmark.py EVENTS QUERY OUT [QUERY OUT ...]
 
-EVENTS is a folder with folders person, auction and bid, OUT a folder with what a job wrote, all as Parquet. Rows are compared as a multiset.
-Says which queries differ, with some of the rows, and ends with 1 then."""
+EVENTS is a directory with the directories person, auction and bid. OUT is a directory with a job's output. All files are Parquet. Rows
+are compared as a multiset. Prints the queries that differ, with some of their rows, and exits with 1 if there are any."""
 
 import glob
 import sys
 
 import duckdb
 
-# What jobs of each query put out, by the names of their columns.
+# The outputs of each query's job, with their column names.
 RANKS = """count(*) as total_bids,
     count(*) filter (where price < 10000) as rank1_bids,
     count(*) filter (where price >= 10000 and price < 1000000) as rank2_bids,
@@ -85,8 +85,8 @@ QUERIES = {
     "q22": """select auction, bidder, price, channel, split_part(url, '/', 4) as dir1, split_part(url, '/', 5) as dir2,
           split_part(url, '/', 6) as dir3 from bid""",
 }
-# What the rows of a job make together: of what is cut by the machine's clock only sums are known, some delete rows before them, and some
-# take the place of the one before with their key.
+# The result of a job's rows. For windows by the machine's clock, only sums are known. Some rows delete previous ones, and some replace
+# the previous row of their key.
 LATEST = "from out qualify row_number() over (partition by {} order by filename desc, file_row_number desc) = 1"
 TOGETHER = {
     "q4": LATEST.format("category"),
@@ -131,7 +131,7 @@ def main():
     db = duckdb.connect()
     db.execute("set timezone = 'UTC'; set threads = 2; set memory_limit = '2GB'")
     for event in ["person", "auction", "bid"]:
-        # In the order in which they were made.
+        # In the order of creation.
         files = f"'{sys.argv[1]}/{event}/**/*.parquet', hive_partitioning = false, filename = true, file_row_number = true"
         db.execute(f"create table {event} as select * exclude (filename, file_row_number) from read_parquet({files}) order by filename, file_row_number")
     db.execute("alter table bid rename to bids; create table bid as select *, row_number() over () as seq from bids")

@@ -86,7 +86,7 @@ enum Order {
 
 impl Order {
     /// The message that the other supervisor receives.
-    fn word(self) -> HandoverMessage {
+    fn keyword(self) -> HandoverMessage {
         match self {
             Order::GiveUp => HandoverMessage::GiveUp(String::new()),
             Order::Failed => HandoverMessage::Failed(String::new()),
@@ -206,11 +206,12 @@ impl Handovers {
     fn hears(&self, cluster: &mut Cluster, number: usize, order: Order) {
         if order == Order::Prepare {
             cluster.give_up(number);
-            cluster.machines[number].handover = Some(HandoverSteps::led(1));
+            cluster.machines[number].handover = Some(HandoverSteps::following(1));
             cluster.machines[number].stand_by = Some(0);
             return;
         }
-        let ends = cluster.machines[number].handover.as_ref().is_some_and(|handover| handover.ends_at(&order.word()));
+        let ends =
+            cluster.machines[number].handover.as_ref().is_some_and(|handover| handover.ends_at(&order.keyword()));
         match (ends, number) {
             (true, 0) => self.gives_up(cluster),
             (true, _) => cluster.give_up(number),

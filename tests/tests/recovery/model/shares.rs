@@ -37,7 +37,7 @@ pub enum ShareBug {
     /// One of two markers is ahead, and is used for both workers.
     MarkerOfOthers,
     /// A start uses only the marker of complete batches.
-    WholeOnly,
+    CompleteOnly,
     /// A start does not fence older starts off the shares that it finds.
     NoFence,
     /// It lists the shares before it claims the sink.
@@ -51,7 +51,7 @@ pub enum ShareBug {
 impl ShareBug {
     pub const ALL: [ShareBug; 6] = [
         ShareBug::MarkerOfOthers,
-        ShareBug::WholeOnly,
+        ShareBug::CompleteOnly,
         ShareBug::NoFence,
         ShareBug::ListEarly,
         ShareBug::NoLook,
@@ -187,9 +187,9 @@ impl World {
 
     /// What the program reads from the markers.
     fn held(&self, share: Share, bug: Option<ShareBug>) -> u8 {
-        let whole_only = share.is_none() && bug == Some(ShareBug::WholeOnly);
+        let complete_only = share.is_none() && bug == Some(ShareBug::CompleteOnly);
         let share = if bug == Some(ShareBug::MarkerOfOthers) { None } else { share };
-        let named = (0..).zip(&self.names).take(if whole_only { 1 } else { 3 });
+        let named = (0..).zip(&self.names).take(if complete_only { 1 } else { 3 });
         let markers = named.map(|(place, name): (usize, &Name)| {
             let batch = name.marker.map_or(0, |(_, batch)| batch);
             (place.checked_sub(1), Some(BatchId(batch.into())).filter(|batch| batch.0 > 0))

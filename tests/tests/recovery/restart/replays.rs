@@ -14,8 +14,8 @@ fn planned(trial: &Trial, rows: usize, arguments: &[&str]) {
 
 /// The checkpoint from which the last start resumed, and how many batches it had to replay.
 fn resumed_from(message: &str) -> (u64, u64) {
-    let texts = Regex::new(r"resumes after the checkpoint of batch (\d+) .* (\d+) batch(?:es)? to replay").unwrap();
-    let found = texts.captures_iter(message).last().unwrap_or_else(|| panic!("it does not go on: {message}"));
+    let strings = Regex::new(r"resumes after the checkpoint of batch (\d+) .* (\d+) batch(?:es)? to replay").unwrap();
+    let found = strings.captures_iter(message).last().unwrap_or_else(|| panic!("it does not go on: {message}"));
     let number = |group: usize| found[group].parse().unwrap();
     (number(1), number(2))
 }

@@ -1,7 +1,7 @@
 //! Compares the output of one copy of the job, row by row, with the expected output. It keeps what is missing, and no correct
 //! row.
 
-use super::feed::{Fed, LETTERS_MAX, STEP_MS, USERS, is_paid, letters, now_ms};
+use super::feed::{CHARS_MAX, Fed, STEP_MS, USERS, is_paid, letters, now_ms};
 use millstream_tests::kafka::Follower;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,11 @@ pub const WINDOW_MS: i64 = 5_000;
 const OPEN_MS: i64 = WINDOW_MS + 6_000;
 
 /// The distance from one order of a user with the most letters to the next.
-const FALLS_APART: i64 = USERS * (LETTERS_MAX + 1);
+const FALLS_APART: i64 = USERS * (CHARS_MAX + 1);
 
 /// The first order of a user that has the most letters.
 fn first_fall(user: i64) -> i64 {
-    (0..).map(|step| user + step * USERS).find(|order| letters(*order) == LETTERS_MAX).unwrap_or(user)
+    (0..).map(|step| user + step * USERS).find(|order| letters(*order) == CHARS_MAX).unwrap_or(user)
 }
 
 /// Orders that were seen: all before `next`, and the named later ones.

@@ -15,7 +15,7 @@ const PARTITIONS: i64 = 2;
 /// From one order to the next.
 pub const STEP_MS: i64 = 5;
 pub const USERS: i64 = 40;
-pub const LETTERS_MAX: i64 = 6;
+pub const CHARS_MAX: i64 = 6;
 /// An order whose number this divides is never paid.
 const UNPAID: i64 = 10;
 /// The time from an order to its payment.
@@ -70,7 +70,7 @@ pub fn is_paid(order: i64) -> bool {
 
 /// The number of letters `e` in the text of an order. With [`USERS`], each user's orders have 6, 4, 2, 0, 5, 3, 1, and so on.
 pub fn letters(order: i64) -> i64 {
-    order % (LETTERS_MAX + 1)
+    order % (CHARS_MAX + 1)
 }
 
 /// A thread that writes into both topics.

@@ -1,7 +1,7 @@
 //! A copy of the job: its processes, how they are killed, and what they hold.
 
 use super::check::{Checker, WINDOW_MS};
-use super::feed::{Fed, LETTERS_MAX, ORDERS, PAYMENTS, topic};
+use super::feed::{CHARS_MAX, Fed, ORDERS, PAYMENTS, topic};
 use millstream_tests::{Broker, Process, Trial, kill, plugin};
 use std::fs;
 use std::path::Path;
@@ -60,7 +60,7 @@ time = "at"
 [stages.falls.pattern]
 steps = "most next less{{2}} next none"
 within = "2s"
-define = {{ most = "letters = {LETTERS_MAX}", less = "letters < prev.letters", none = "letters = 0" }}
+define = {{ most = "letters = {CHARS_MAX}", less = "letters < prev.letters", none = "letters = 0" }}
 measures = {{ first = "most.n", last = "n", between = "sum(less.letters)" }}
 {}{}{}{}"#,
         sink("paid", "n"),

@@ -209,7 +209,7 @@ impl SchemaReader {
         match json {
             Value::String(name) => match primitive(name, None) {
                 Some(kind) => self.add(kind),
-                None => self.known(name, namespace),
+                None => self.find_named(name, namespace),
             },
             Value::Array(branches) => {
                 let branches =
@@ -231,7 +231,7 @@ impl SchemaReader {
         }
     }
 
-    fn known(&self, name: &str, namespace: &str) -> Result<TypeId, String> {
+    fn find_named(&self, name: &str, namespace: &str) -> Result<TypeId, String> {
         let full = full_name(name, namespace);
         let found = self.named.get(&full).or_else(|| self.named.get(name));
         found.copied().ok_or_else(|| format!("the type `{name}` is defined neither in it nor in what it refers to"))
@@ -276,7 +276,7 @@ impl SchemaReader {
                 let is_uuid = bytes == UUID_BYTES && logical(json) == "uuid";
                 self.put(id, if is_uuid { Type::Uuid } else { Type::Fixed(bytes, decimal(json)) })
             }
-            name => self.known(name, namespace),
+            name => self.find_named(name, namespace),
         }
     }
 

@@ -10,7 +10,7 @@ const VALUES_PER_BYTE_MAX: usize = 8;
 /// This number of values is always allowed.
 const VALUES_MIN: usize = 10_000;
 
-/// Appends the struct or list in a text.
+/// Appends the struct or list in a string.
 pub(super) fn push_value(column: &mut ColumnBuilder, text: &str, encoding: BinaryEncoding) -> Result<(), String> {
     let mut scanner = Scanner::new(text);
     let mut values = VALUES_MIN.max(text.len().saturating_mul(VALUES_PER_BYTE_MAX));

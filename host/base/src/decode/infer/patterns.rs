@@ -1,4 +1,4 @@
-//! Recognizes texts: times in the formats that files use, dates, and amounts of money.
+//! Recognizes strings: times in the formats that files use, dates, and amounts of money.
 
 use crate::batch::parse;
 use crate::batch::times::TimeParser;
@@ -29,7 +29,7 @@ const ORDERS: [(YearDigits, &[&str]); 2] =
 /// Separators of day, month and year in these.
 const SEPARATORS: [&str; 2] = ["/", "-"];
 /// Times of day after them.
-const CLOCKS: [&str; 5] = ["", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p"];
+const TIMES_OF_DAY: [&str; 5] = ["", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p"];
 /// Currency signs before or after an amount.
 const CURRENCIES: [&str; 10] = ["$", "€", "£", "¥", "₹", "USD", "EUR", "GBP", "CHF", "JPY"];
 
@@ -49,7 +49,7 @@ pub struct TimePattern {
     /// Other orders with these years may match as well.
     pub order: Option<YearDigits>,
     parser: TimeParser,
-    /// Digits of each number of a text, if the pattern defines them: years must not be shorter.
+    /// Digits of each number of a string, if the pattern defines them: years must not be shorter.
     digits: Vec<Option<usize>>,
 }
 
@@ -60,7 +60,9 @@ pub fn all() -> Vec<TimePattern> {
     let uncertain = orders.flat_map(|(years, order)| {
         SEPARATORS.iter().flat_map(move |separator| {
             let day = order.replace('/', separator);
-            CLOCKS.iter().map(move |clock| TimePattern::new(TimeForm::Pattern(format!("{day}{clock}")), Some(years)))
+            TIMES_OF_DAY
+                .iter()
+                .map(move |clock| TimePattern::new(TimeForm::Pattern(format!("{day}{clock}")), Some(years)))
         })
     });
     std::iter::once(TimePattern::new(TimeForm::Text, None)).chain(certain).chain(uncertain).collect()
@@ -76,10 +78,10 @@ impl TimePattern {
         TimePattern { form, order, parser, digits }
     }
 
-    /// Returns whether a text matches the pattern.
+    /// Returns whether a string matches the pattern.
     pub fn fits(&self, text: &str) -> bool {
         let looks = match self.form {
-            // RFC 3339 begins with a year; other texts that the parser accepts are hardly meant as times.
+            // RFC 3339 begins with a year; other strings that the parser accepts are hardly meant as times.
             TimeForm::Text => text.as_bytes().get(4) == Some(&b'-'),
             _ => {
                 let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
@@ -91,7 +93,7 @@ impl TimePattern {
     }
 
     /// Returns the type as written in a job file.
-    pub fn word(&self) -> String {
+    pub fn keyword(&self) -> String {
         ColumnSpec::new("", ColumnType::Timestamp).written(self.form.clone()).type_word()
     }
 
@@ -101,7 +103,7 @@ impl TimePattern {
     }
 }
 
-/// Returns the number of digits of the numbers in a text, in order, if the pattern defines them.
+/// Returns the number of digits of the numbers in a string, in order, if the pattern defines them.
 fn digits_of(pattern: &str) -> Vec<Option<usize>> {
     let directives = pattern.split('%').skip(1).filter_map(|directive| directive.chars().next());
     let digits = |directive: char| match directive {
@@ -113,12 +115,12 @@ fn digits_of(pattern: &str) -> Vec<Option<usize>> {
     directives.filter_map(digits).collect()
 }
 
-/// Returns whether a text is a date as columns of type `date` read it, with a four-digit year.
+/// Returns whether a string is a date as columns of type `date` read it, with a four-digit year.
 pub fn is_day(text: &str) -> bool {
     text.len() == 10 && text.as_bytes().get(4) == Some(&b'-') && parse::date(text).is_ok()
 }
 
-/// Returns whether a text is a number with a currency, with thousands separators or with a decimal comma: `$1,234.50`, `12,50 €`.
+/// Returns whether a string is a number with a currency, with thousands separators or with a decimal comma: `$1,234.50`, `12,50 €`.
 pub fn looks_like_amount(text: &str) -> bool {
     let mut number = text;
     for currency in CURRENCIES {
@@ -134,9 +136,9 @@ pub fn looks_like_amount(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn fitting(texts: &[&str]) -> Vec<String> {
-        let fits = |pattern: &TimePattern| texts.iter().all(|text| pattern.fits(text));
-        all().iter().filter(|pattern| fits(pattern)).map(TimePattern::word).collect()
+    fn fitting(strings: &[&str]) -> Vec<String> {
+        let fits = |pattern: &TimePattern| strings.iter().all(|text| pattern.fits(text));
+        all().iter().filter(|pattern| fits(pattern)).map(TimePattern::keyword).collect()
     }
 
     #[test]

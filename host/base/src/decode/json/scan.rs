@@ -89,9 +89,9 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(b'"') => Ok(WrittenValue::Text(self.string()?.unescaped(scratch)?)),
             Some(b'-' | b'0'..=b'9') => Ok(WrittenValue::Number(self.number()?)),
-            Some(b't') => self.word("true").map(|()| WrittenValue::Bool(true)),
-            Some(b'f') => self.word("false").map(|()| WrittenValue::Bool(false)),
-            Some(b'n') => self.word("null").map(|()| WrittenValue::Null),
+            Some(b't') => self.literal("true").map(|()| WrittenValue::Bool(true)),
+            Some(b'f') => self.literal("false").map(|()| WrittenValue::Bool(false)),
+            Some(b'n') => self.literal("null").map(|()| WrittenValue::Null),
             Some(b'{' | b'[') => {
                 let start = self.offset;
                 self.skip(0)?;
@@ -106,9 +106,9 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(b'"') => self.string().map(drop),
             Some(b'-' | b'0'..=b'9') => self.number().map(drop),
-            Some(b't') => self.word("true"),
-            Some(b'f') => self.word("false"),
-            Some(b'n') => self.word("null"),
+            Some(b't') => self.literal("true"),
+            Some(b'f') => self.literal("false"),
+            Some(b'n') => self.literal("null"),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => {
                 Err(format!("JSON nested deeper than {DEPTH_MAX} levels at byte {}", self.offset))
             }
@@ -151,7 +151,7 @@ impl<'a> Scanner<'a> {
         if self.eat(b':') { Ok(key) } else { Err(self.expected("`:`")) }
     }
 
-    fn word(&mut self, word: &str) -> Result<(), String> {
+    fn literal(&mut self, word: &str) -> Result<(), String> {
         if !self.rest().starts_with(word.as_bytes()) {
             return Err(self.expected("a value"));
         }
@@ -371,8 +371,8 @@ fn unescape<'b>(raw: &str, scratch: &'b mut String) -> Result<&'b str, String> {
                 scratch.push(char::from_u32(code).ok_or_else(lone)?);
                 rest
             }
-            Some(letter) => {
-                scratch.push(match letter {
+            Some(escape_char) => {
+                scratch.push(match escape_char {
                     'b' => '\u{8}',
                     'f' => '\u{c}',
                     'n' => '\n',

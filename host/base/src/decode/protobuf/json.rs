@@ -128,7 +128,7 @@ fn message(
 
 /// Returns whether a value is the zero of its field and therefore null in the needed form.
 fn is_nothing(value: &Value<'_>, wanted: TargetType<'_>) -> bool {
-    *value == Value::Text("") && !wanted.takes_empty_text()
+    *value == Value::Text("") && !wanted.accepts_empty_text()
 }
 
 /// Adds a field of a message to what was read of it before.

@@ -22,7 +22,7 @@ pub struct MessagePlan {
     /// Columns whose field is zero if absent.
     pub(super) zeros: Vec<(usize, Kind, Conversion)>,
     /// Columns of complete lists and maps; they have a value even if these are empty.
-    pub(super) texts: Vec<NestedText>,
+    pub(super) strings: Vec<NestedText>,
     /// Number of values that are kept until the end of the message.
     pub(super) slots: usize,
     /// Number of lists whose elements are counted.
@@ -51,10 +51,10 @@ pub(super) struct FieldPlan {
 pub(super) enum FieldShape {
     /// One value. With a slot it is kept until the end of the message, as later fields may change it.
     Single { slot: Option<usize>, plan: ValuePlan },
-    /// A list; `list` is the index of its counter, `texts` are indexes in those of the message.
-    List { list: usize, texts: Vec<usize>, indexes: HashMap<usize, ValuePlan> },
+    /// A list; `list` is the index of its counter, `strings` are indexes in those of the message.
+    List { list: usize, strings: Vec<usize>, indexes: HashMap<usize, ValuePlan> },
     /// A map, with the kinds of its keys and values. Each key that columns need has a slot.
-    Map { key: Kind, value: Kind, texts: Vec<usize>, keys: Vec<(String, usize, ValuePlan)> },
+    Map { key: Kind, value: Kind, strings: Vec<usize>, keys: Vec<(String, usize, ValuePlan)> },
 }
 
 /// The plan of one value.
@@ -197,7 +197,7 @@ impl Planner<'_> {
 
     fn list(&self, field: &Field, targets: &[Target<'_>], message_plan: &mut MessagePlan) -> FieldShape {
         let (own, deeper) = split(targets);
-        let texts = self.texts(field, false, &own, message_plan);
+        let strings = self.strings(field, false, &own, message_plan);
         let mut indexes: Vec<(usize, Vec<Target<'_>>)> = Vec::new();
         for target in deeper {
             let name = target.2.first().map_or("", String::as_str);
@@ -215,7 +215,7 @@ impl Planner<'_> {
         let planned = indexes.iter().map(|(at, targets)| (*at, self.value(field, field.kind, targets, message_plan)));
         let indexes = planned.collect();
         message_plan.lists += 1;
-        FieldShape::List { list: message_plan.lists - 1, texts, indexes }
+        FieldShape::List { list: message_plan.lists - 1, strings, indexes }
     }
 
     fn map(
@@ -226,7 +226,7 @@ impl Planner<'_> {
         message_plan: &mut MessagePlan,
     ) -> FieldShape {
         let (own, deeper) = split(targets);
-        let texts = self.texts(field, true, &own, message_plan);
+        let strings = self.strings(field, true, &own, message_plan);
         let mut wanted: Vec<(String, Vec<Target<'_>>)> = Vec::new();
         for target in deeper {
             add(&mut wanted, target.2.first().cloned().unwrap_or_default(), below(target));
@@ -236,12 +236,12 @@ impl Planner<'_> {
             let plan = self.value(field, value, &targets, message_plan);
             keys.push((name, message_plan.slot(), plan));
         }
-        FieldShape::Map { key, value, texts, keys }
+        FieldShape::Map { key, value, strings, keys }
     }
 
     /// Plans columns that take a complete list or map.
-    fn texts(&self, field: &Field, is_map: bool, own: &[Target<'_>], message_plan: &mut MessagePlan) -> Vec<usize> {
-        let mut texts = Vec::new();
+    fn strings(&self, field: &Field, is_map: bool, own: &[Target<'_>], message_plan: &mut MessagePlan) -> Vec<usize> {
+        let mut strings = Vec::new();
         for (index, column, _) in own {
             let takes_all = match &column.kind {
                 ColumnType::Arrow(DataType::Struct(_)) => is_map,
@@ -252,8 +252,8 @@ impl Planner<'_> {
                 let column = &column.name;
                 message_plan.wrong.push((*index, format!("column `{column}`: field `{}` is {UNDEFINED}", field.name)));
             } else if takes_all {
-                texts.push(message_plan.texts.len());
-                message_plan.texts.push(NestedText { column: *index, is_map });
+                strings.push(message_plan.strings.len());
+                message_plan.strings.push(NestedText { column: *index, is_map });
             } else {
                 let (kind_text, example) = if is_map { ("a map", "key") } else { ("a list", "0") };
                 message_plan.wrong.push((*index, format!(
@@ -263,7 +263,7 @@ impl Planner<'_> {
                 )));
             }
         }
-        texts
+        strings
     }
 
     /// Creates the plan of one value.

@@ -27,7 +27,7 @@ struct MessageState<'a> {
     /// Values of fields that later ones may change.
     slots: Vec<Option<Value<'a>>>,
     /// Lists and maps as JSON, in the order of the plan.
-    texts: Vec<JsonItems<'a>>,
+    strings: Vec<JsonItems<'a>>,
     /// Number of elements of each list so far.
     counts: Vec<usize>,
 }
@@ -51,20 +51,20 @@ impl MessagePlan {
             return Err(too_deep());
         }
         let mut to = Target { messages, columns, depth };
-        let texts = self.texts.iter().map(|text| match text.is_map {
+        let strings = self.strings.iter().map(|text| match text.is_map {
             true => JsonItems::Map(JsonMap::default()),
             false => JsonItems::List(JsonList::default()),
         });
         let mut state =
-            MessageState { slots: vec![None; self.slots], texts: texts.collect(), counts: vec![0; self.lists] };
+            MessageState { slots: vec![None; self.slots], strings: strings.collect(), counts: vec![0; self.lists] };
         let mut wire = Wire::new(bytes);
         while let Some((number, raw)) = wire.field()? {
             if let Some(field) = self.field(number) {
-                field.read(raw, &self.texts, &mut state, &mut to)?;
+                field.read(raw, &self.strings, &mut state, &mut to)?;
             }
         }
         self.fields.iter().try_for_each(|field| field.end(&mut state, &mut to))?;
-        for (NestedText { column, .. }, items) in self.texts.iter().zip(state.texts) {
+        for (NestedText { column, .. }, items) in self.strings.iter().zip(state.strings) {
             let text = match items {
                 JsonItems::List(list) => list.finish(),
                 JsonItems::Map(map) => map.finish(),
@@ -84,7 +84,7 @@ impl FieldPlan {
     fn read<'a>(
         &self,
         raw: Raw<'a>,
-        texts: &[NestedText],
+        strings: &[NestedText],
         state: &mut MessageState<'a>,
         to: &mut Target<'_>,
     ) -> Result<(), String> {
@@ -101,21 +101,21 @@ impl FieldPlan {
                     None => plan.take(&value, to),
                 }
             }
-            FieldShape::List { list, texts: own, indexes } => each(self.kind, raw, |value| {
+            FieldShape::List { list, strings: own, indexes } => each(self.kind, raw, |value| {
                 let Some(count) = state.counts.get_mut(*list) else { return Ok(()) };
                 let index = *count;
                 *count += 1;
                 for text in own {
-                    let wanted = texts.get(*text).map(|text| to.columns.target_type(text.column).item());
-                    if let (Some(wanted), Some(JsonItems::List(items))) = (wanted, state.texts.get_mut(*text)) {
+                    let wanted = strings.get(*text).map(|text| to.columns.target_type(text.column).item());
+                    if let (Some(wanted), Some(JsonItems::List(items))) = (wanted, state.strings.get_mut(*text)) {
                         items.push(|out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
                     }
                 }
                 indexes.get(&index).map_or(Ok(()), |plan| plan.take(&value, to))
             }),
-            FieldShape::Map { key, value, texts: own, keys } => {
+            FieldShape::Map { key, value, strings: own, keys } => {
                 let Raw::Bytes(bytes) = raw else { return Ok(()) };
-                self.read_entry(entry(*key, *value, bytes)?, (texts, own), keys, state, to)
+                self.read_entry(entry(*key, *value, bytes)?, (strings, own), keys, state, to)
             }
         }
     }
@@ -123,14 +123,14 @@ impl FieldPlan {
     fn read_entry<'a>(
         &self,
         (key, value): (Cow<'a, str>, Value<'a>),
-        (texts, own): (&[NestedText], &[usize]),
+        (strings, own): (&[NestedText], &[usize]),
         keys: &[(String, usize, ValuePlan)],
         state: &mut MessageState<'a>,
         to: &mut Target<'_>,
     ) -> Result<(), String> {
         for text in own {
-            let wanted = texts.get(*text).and_then(|text| to.columns.target_type(text.column).member(&key));
-            if let (Some(wanted), Some(JsonItems::Map(map))) = (wanted, state.texts.get_mut(*text)) {
+            let wanted = strings.get(*text).and_then(|text| to.columns.target_type(text.column).member(&key));
+            if let (Some(wanted), Some(JsonItems::Map(map))) = (wanted, state.strings.get_mut(*text)) {
                 map.push(key.clone(), |out| json::write(to.messages, &value, wanted, out, to.depth + 1))?;
             }
         }

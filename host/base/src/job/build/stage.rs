@@ -1,6 +1,6 @@
 //! Stages created by a program.
 
-use super::texts;
+use super::strings;
 use crate::error::{Error, Result};
 use crate::job::spec::*;
 use crate::job::{expression, pattern};
@@ -18,7 +18,7 @@ impl StageSpec {
     ) -> StageSpec {
         StageSpec {
             name: name.into(),
-            from: texts(from),
+            from: strings(from),
             key: Vec::new(),
             op: None,
             window: None,
@@ -145,7 +145,7 @@ impl StageSpec {
         from: impl IntoIterator<Item = S>,
         columns: impl IntoIterator<Item = C>,
     ) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Distinct(texts(columns)))
+        StageSpec::new(name, from, OperatorSpec::Distinct(strings(columns)))
     }
 
     /// Drops rows whose key came within this time before, across batches.
@@ -197,7 +197,7 @@ impl StageSpec {
     /// Sets the columns by which rows are partitioned.
     #[must_use]
     pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> StageSpec {
-        self.key = texts(columns);
+        self.key = strings(columns);
         self
     }
 
@@ -357,7 +357,7 @@ impl PatternSpec {
 impl JoinSpec {
     /// An inner join of rows of one batch or window by columns of both inputs.
     pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
-        let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
+        let on = strings(columns).into_iter().map(|name| (name.clone(), name)).collect();
         JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None, as_of: false, ttl: None }
     }
 
@@ -400,7 +400,7 @@ impl EnrichSpec {
     ) -> EnrichSpec {
         EnrichSpec {
             table: EnrichTable::File { path: path.into(), format },
-            on: texts(on).into_iter().map(|name| (name.clone(), name)).collect(),
+            on: strings(on).into_iter().map(|name| (name.clone(), name)).collect(),
             kind: JoinKind::Left,
             schema: Vec::new(),
             poll: Duration::from_millis(limits::ENRICH_FILE_POLL_MS),

@@ -13,13 +13,13 @@ use super::{changes_in, changes_rows, is_of_changes, is_over_all, op_of};
 use crate::job::errors::JobErrors;
 use crate::job::names;
 use crate::job::spec::*;
-use columns::{alike, columns_of_source};
+use columns::{columns_of_source, constant_columns};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum streams with different needs that are visited for one reader: a job may have very many paths.
 const LOOKED_AT_MAX: usize = 10_000;
 
-/// Message for a text that is not analyzed.
+/// Message for a string that is not analyzed.
 const UNREAD: &str = "its brackets are nested too deeply, or it cannot be parsed, so its input columns are unknown";
 
 /// What the rows of a stream say about the rows that they replace or delete. `None` if they are not changes.
@@ -138,7 +138,7 @@ impl ChangePaths<'_> {
         if let Some(op) = op_of(source).filter(|_| is_of_changes(source)) {
             self.keys.push((source.name.clone(), meaning.key.union(&meaning.key_inputs).cloned().collect()));
             self.follows(&origin, op, meaning);
-            let alike = alike(source).into_iter().chain(meaning.key.iter().cloned()).collect();
+            let alike = constant_columns(source).into_iter().chain(meaning.key.iter().cloned()).collect();
             // Another check rejects raw changes there.
             let allowed = (!self.reader.wants_complete)
                 .then(|| AllowedColumns { alike, op_columns: BTreeSet::from([op.to_owned()]) });
@@ -149,7 +149,7 @@ impl ChangePaths<'_> {
         let op_columns = meaning.op.iter().chain(&meaning.spelled).chain(&meaning.op_inputs).any(has);
         let mut changes = self.assume_changes(origin, meaning.demands && op_columns, meaning)?;
         if let Some(allowed) = &mut changes.allowed {
-            allowed.alike.extend(alike(source));
+            allowed.alike.extend(constant_columns(source));
         }
         Some(changes)
     }

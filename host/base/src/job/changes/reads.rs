@@ -1,5 +1,5 @@
 //! What conditions, lists of columns and queries read, by their text: which columns a condition names, and which column of the input a column of the
-//! output is. A text that cannot be parsed may read everything.
+//! output is. A string that cannot be parsed may read everything.
 
 #[cfg(not(feature = "sql"))]
 mod absent;
@@ -100,12 +100,12 @@ impl Projection {
 
     /// Returns the output columns that are, or are computed from, only these.
     pub fn computed_from(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
-        self.that(columns, |read| read.is_subset(columns))
+        self.with_columns(columns, |read| read.is_subset(columns))
     }
 
     /// Returns the output columns that are, or are computed from, one of these, possibly with others.
     pub fn depending_on(&self, columns: &BTreeSet<String>) -> BTreeSet<String> {
-        self.that(columns, |read| !read.is_disjoint(columns))
+        self.with_columns(columns, |read| !read.is_disjoint(columns))
     }
 
     /// Returns the output columns whose value differs in each batch, and the function that causes it. `columns`: those of the input.
@@ -137,7 +137,7 @@ impl Projection {
         !columns_with.is_empty() && self.named.keys().all(|name| columns_with.contains(name))
     }
 
-    fn that(&self, columns: &BTreeSet<String>, fits: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
+    fn with_columns(&self, columns: &BTreeSet<String>, fits: impl Fn(&BTreeSet<String>) -> bool) -> BTreeSet<String> {
         let fits = |name: &String| match self.origin(name) {
             Some(Origin::Column(name)) => fits(&BTreeSet::from([name])),
             Some(Origin::Computed { columns, volatile: None, .. }) => fits(&columns),

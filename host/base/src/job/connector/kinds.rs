@@ -1,23 +1,19 @@
 //! The kinds of sources and sinks of a program, and their keys.
 
-use super::{Declaration, Nothing, SinkDeclaration, SourceDeclaration};
-use crate::job::keys::{self, KeyShape, TableKey};
-use crate::job::spec::{SinkConfig, SourceConfig, SourceSpec, TableDeclaration, TableKind};
+use super::declaration::{Declaration, SinkDeclaration, SourceDeclaration};
+use super::nothing::Nothing;
+use crate::job::keys::{self, KeyShape, TableKey, key};
+use crate::job::spec::{SinkKind, SourceKind, SourceSpec, TableDeclaration, TableKind};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// The kind of sink that needs no connector.
 pub const NOTHING: SinkDeclaration =
-    SinkDeclaration { kind: "nothing", doc: "nowhere, for tests", keys: &[], shared: &[], read: |_| Arc::new(Nothing) };
+    SinkDeclaration { kind: "nothing", doc: "nowhere, for tests", keys: &[], shared: &[], read: |_| Nothing.into() };
 
 /// A kind of source or sink.
-pub enum Kind<C: ?Sized + 'static> {
-    /// A kind of the language itself.
-    OfLanguage(&'static str),
-    /// A kind declared by a connector and included in every build.
-    General(&'static Declaration<C>),
-    /// A kind declared by a connector and not included in every build.
-    Declared(&'static Declaration<C>),
+pub enum Kind<K: 'static> {
+    /// A kind with this declaration.
+    Declared(&'static Declaration<K>),
     /// A kind that this build lacks.
     Absent {
         /// Name of the kind in a job file.
@@ -33,8 +29,8 @@ pub type RetrySource = fn(&str, &str, Option<&str>) -> SourceSpec;
 /// All kinds of sources and sinks of a program, and their keys.
 pub struct Kinds {
     retry: Option<RetrySource>,
-    sources: Vec<Kind<dyn SourceConfig>>,
-    sinks: Vec<Kind<dyn SinkConfig>>,
+    sources: Vec<Kind<SourceKind>>,
+    sinks: Vec<Kind<SinkKind>>,
     tables: Vec<&'static TableDeclaration>,
     source_keys: Vec<TableKey>,
     sink_keys: Vec<TableKey>,
@@ -44,15 +40,15 @@ impl Kinds {
     /// Creates the list, in the order for messages. Kinds and keys live as long as the program. If a URL does not identify one of `tables`, the
     /// first is used.
     pub fn new(
-        sources: Vec<Kind<dyn SourceConfig>>,
-        sinks: Vec<Kind<dyn SinkConfig>>,
+        sources: Vec<Kind<SourceKind>>,
+        sinks: Vec<Kind<SinkKind>>,
         tables: Vec<&'static TableDeclaration>,
     ) -> Kinds {
         Kinds {
             retry: None,
             tables,
-            source_keys: keys_of(&sources, keys::SOURCE, (keys::SOURCE_KINDS, keys::SOURCE_KIND_DOC)),
-            sink_keys: keys_of(&sinks, keys::SINK, (keys::SINK_KINDS, keys::SINK_KIND_DOC)),
+            source_keys: keys_of(&sources, &[], keys::SOURCE_KIND_DOC),
+            sink_keys: keys_of(&sinks, &[keys::FROM], keys::SINK_KIND_DOC),
             sources,
             sinks,
         }
@@ -78,12 +74,12 @@ impl Kinds {
         self.sinks.iter().map(word).collect()
     }
 
-    /// Returns the declaration of a kind of source; `None` if it is one of the language.
+    /// Returns the declaration of a kind of source; `None` if this build lacks it.
     pub(in crate::job) fn source(&self, kind: &str) -> Option<&'static SourceDeclaration> {
         declared(&self.sources, kind)
     }
 
-    /// Returns the declaration of a kind of sink; `None` if it is one of the language.
+    /// Returns the declaration of a kind of sink; `None` if this build lacks it.
     pub(in crate::job) fn sink(&self, kind: &str) -> Option<&'static SinkDeclaration> {
         declared(&self.sinks, kind)
     }
@@ -121,86 +117,43 @@ impl Kinds {
     }
 }
 
-fn word<C: ?Sized>(kind: &Kind<C>) -> &'static str {
+fn word<K>(kind: &Kind<K>) -> &'static str {
     match kind {
-        Kind::OfLanguage(word) => word,
-        Kind::General(declaration) | Kind::Declared(declaration) => declaration.kind,
+        Kind::Declared(declaration) => declaration.kind,
         Kind::Absent { kind, .. } => kind,
     }
 }
 
-fn declared<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static Declaration<C>> {
-    kinds.iter().find_map(|kind| match kind {
-        Kind::General(declaration) | Kind::Declared(declaration) if declaration.kind == word => Some(*declaration),
-        _ => None,
-    })
+fn declaration<K>(kind: &Kind<K>) -> Option<&'static Declaration<K>> {
+    match kind {
+        Kind::Declared(declaration) => Some(declaration),
+        Kind::Absent { .. } => None,
+    }
 }
 
-fn absent<C: ?Sized>(kinds: &[Kind<C>], word: &str) -> Option<&'static str> {
+fn declared<K>(kinds: &[Kind<K>], word: &str) -> Option<&'static Declaration<K>> {
+    kinds.iter().filter_map(declaration).find(|declaration| declaration.kind == word)
+}
+
+fn absent<K>(kinds: &[Kind<K>], word: &str) -> Option<&'static str> {
     kinds.iter().find_map(|of| match of {
         Kind::Absent { kind, feature } if *kind == word => Some(*feature),
         _ => None,
     })
 }
 
-/// Returns the keys of all these kinds: those of the language, with the kinds that share them, and then those of each declared kind.
-fn keys_of<C: ?Sized>(
-    kinds: &[Kind<C>],
-    of_language: &[TableKey],
-    (docs, doc): (&[(&'static str, &'static str)], &str),
-) -> Vec<TableKey> {
-    let doc_of = |kind: &Kind<C>| match kind {
-        Kind::OfLanguage(word) => docs.iter().find(|(of, _)| of == word).map_or("", |(_, doc)| *doc),
-        Kind::General(declaration) | Kind::Declared(declaration) => declaration.doc,
-        Kind::Absent { .. } => "",
-    };
-    // An editor marks what this build lacks.
-    let built = || kinds.iter().filter(|kind| !matches!(kind, Kind::Absent { .. }));
-    let names_of_kinds: Vec<&'static str> = built().map(word).collect();
-    let docs: Vec<String> = built().map(|kind| format!("{} (`{}`)", doc_of(kind), word(kind))).collect();
-    let mut seen = BTreeSet::new();
-    let all = |key: &TableKey| {
-        let mut key = *key;
-        let needed_by_all = !key.kinds.is_empty() && key.kinds == key.needed;
-        // A kind of the language may have a key of the same name with another meaning; it comes after the shared one.
-        let is_first = seen.insert(key.name);
-        if key.name == "kind" {
-            key.shape = KeyShape::Word(names_of_kinds.clone().leak());
-            key.doc = format!("{doc}: {}.", docs.join(", ")).leak();
-        } else if is_first && !key.kinds.is_empty() {
-            let shares = |kind: &Kind<C>| match kind {
-                Kind::OfLanguage(word) => key.kinds.contains(word),
-                Kind::General(declaration) | Kind::Declared(declaration) => {
-                    declaration.shared.iter().any(|names| names.contains(&key.name))
-                }
-                Kind::Absent { .. } => false,
-            };
-            key.kinds = kinds.iter().filter(|kind| shares(kind)).map(word).collect::<Vec<_>>().leak();
-            // All kinds that share it need it as well.
-            key.needed = if needed_by_all { key.kinds } else { key.needed };
-            // A key without kinds is not listed.
-            if key.kinds.is_empty() {
-                return None;
-            }
-        }
-        Some(key)
-    };
-    // Messages name those first that are in every build.
-    let general = kinds.iter().filter_map(|kind| match kind {
-        Kind::General(declaration) => Some(declaration),
-        _ => None,
+/// Returns the keys of all these kinds: those of every kind, and then those of each kind in this build. An editor marks what this build lacks.
+fn keys_of<K>(kinds: &[Kind<K>], of_all: &[TableKey], doc: &str) -> Vec<TableKey> {
+    let built = || kinds.iter().filter_map(declaration);
+    let names: Vec<&'static str> = built().map(|declaration| declaration.kind).collect();
+    let docs: Vec<String> =
+        built().map(|declaration| format!("{} (`{}`)", declaration.doc, declaration.kind)).collect();
+    let doc = format!("{doc}: {}.", docs.join(", "));
+    let kind = key("kind", KeyShape::Word(names.leak()), doc.leak()).required();
+    let own = built().flat_map(|declaration| {
+        let shared = declaration.shared.iter().copied().flatten();
+        let shared = shared.filter(move |key| declaration.keys.iter().all(|own| own.name != key.name));
+        shared.chain(declaration.keys).map(move |key| TableKey { kind: Some(declaration.kind), ..*key })
     });
-    let special = kinds.iter().filter_map(|kind| match kind {
-        Kind::Declared(declaration) => Some(declaration),
-        _ => None,
-    });
-    let own = general.chain(special).flat_map(|declaration| {
-        let kinds: &'static [&'static str] = vec![declaration.kind].leak();
-        declaration.keys.iter().map(move |key| TableKey {
-            kinds,
-            needed: if key.needed.is_empty() { &[] } else { kinds },
-            ..*key
-        })
-    });
-    of_language.iter().filter_map(all).chain(own).collect()
+    of_all.iter().copied().chain([kind]).chain(own).collect()
 }

@@ -1,17 +1,87 @@
-//! Sinks of kind `plugin`: the plugin loader checks and opens them. This module has what the job language needs to know.
+//! Sources and sinks of kind `plugin`: the plugin loader checks and opens them. This module has what the job language needs to know.
 
+use super::{CUT, REJECTING, SinkDeclaration, SourceDeclaration};
 use crate::batch::sink::Sink;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::BatchId;
+use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::parts;
-use crate::job::spec::{PluginSinkSpec, SinkConfig, SinkStart};
+use crate::job::read::plugin;
+use crate::job::spec::{PluginSinkSpec, PluginSourceSpec, SinkConfig, SinkKind, SinkStart, SourceKind};
+use crate::job::table::Reader;
 use arrow::datatypes::SchemaRef;
+
+const KIND: &str = "plugin";
+/// Keys of all plugins that are sources or sinks.
+const PLUGIN: &[TableKey] = &[
+    key("config", KeyShape::Any, "Settings passed to the plugin."),
+    key("limits", KeyShape::Table(keys::LIMITS), "Limits of the plugin."),
+    key("grant", KeyShape::Table(keys::GRANT), "Permissions of the plugin: files, environment variables and servers."),
+];
+
+/// Sources of kind `plugin`.
+pub const PLUGIN_SOURCE: SourceDeclaration = SourceDeclaration {
+    kind: KIND,
+    doc: "what your plugin reads",
+    keys: &[key(
+        "plugin",
+        KeyShape::Text,
+        "Plugin of world `source`: a component or plugin directory, relative to the job file, or a package pinned by \
+         millstream.lock: name@version.",
+    )
+    .required()],
+    shared: &[PLUGIN, CUT, REJECTING],
+    read: |r| {
+        r.need("plugin", "plugin = \"plugins/feed\"");
+        SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin(r))))
+    },
+};
+
+/// Sinks of kind `plugin`.
+pub const PLUGIN_SINK: SinkDeclaration = SinkDeclaration {
+    kind: KIND,
+    doc: "where your plugin writes them",
+    keys: &[
+        key(
+            "plugin",
+            KeyShape::Text,
+            "Plugin of world `sink`: a component or plugin directory, relative to the job file, or a package pinned by \
+             millstream.lock: name@version.",
+        )
+        .required(),
+        key(
+            "on_error",
+            KeyShape::Word(&["stop", "reject"]),
+            "What happens if the plugin rejects a row: the job stops (`stop`), or the row is logged and dropped (`reject`). `stop` \
+             by default.",
+        ),
+        key(
+            "wait",
+            KeyShape::Time,
+            "How long the job waits while the plugin cannot write, at startup and later, 1h by default.",
+        ),
+    ],
+    shared: &[PLUGIN],
+    read: |r| SinkKind::Plugin(Box::new(PluginSinkSpec::read(r))),
+};
+
+impl PluginSinkSpec {
+    fn read(r: &Reader<'_>) -> PluginSinkSpec {
+        r.need("plugin", "plugin = \"plugins/ledger\"");
+        let usual = PluginSinkSpec::new(plugin(r));
+        PluginSinkSpec {
+            wait: r.time("wait").unwrap_or(usual.wait),
+            reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
+            ..usual
+        }
+    }
+}
 
 impl SinkConfig for PluginSinkSpec {
     fn kind(&self) -> &'static str {
-        "plugin"
+        KIND
     }
 
     fn check(&self, part: &PartErrors<'_>) {

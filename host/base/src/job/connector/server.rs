@@ -3,11 +3,11 @@
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
 use crate::job::http_url;
-use crate::job::keys::{self, KeyShape, TableKey};
+use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::read::{poll_fits, records, tls, tls_with};
 use crate::job::spec::{
-    ColumnSpec, PartsBy, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
+    ColumnSpec, PartWriter, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
 };
 use crate::job::table::Reader;
 use crate::limits::POLLED_PARTITIONS_MAX;
@@ -23,15 +23,31 @@ pub const SUBJECT_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Text, KeyShape:
 pub const REGISTRY_EXAMPLE: &str = records::REGISTRY;
 /// The shape of a key `compression`: the names of [`Compression`](crate::job::spec::Compression).
 pub const COMPRESSIONS: KeyShape = KeyShape::Word(keys::COMPRESSIONS);
-/// The key `ca` of a table for TLS.
-pub const TRUSTED_CA: TableKey = keys::TRUSTED_CA;
-/// The shape of a key `tls` that [`Reader::tls`] reads.
-pub const TLS_SHAPE: KeyShape = KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS)]);
+/// The shape of a key `parts` that [`Reader::parts_by`] reads.
+pub const PARTS_SHAPE: KeyShape = KeyShape::Word(&["batch", "worker"]);
+/// The shape of a key `tls` of a source or sink that listens.
+pub const CERTIFICATE_SHAPE: KeyShape = KeyShape::Table(CERTIFICATE);
+const CERTIFICATE: &[TableKey] = &[keys::SERVER_CERTIFICATE, keys::PRIVATE_KEY.required()];
+/// The key `tls` if the URL of a server says whether to use TLS.
+pub(super) const TLS: TableKey = key(
+    "tls",
+    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(keys::TLS_KEYS)]),
+    "TLS settings, if `url` uses TLS: { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\", name = \"feed.example.org\" }. The \
+     server's certificate is always checked.",
+);
+const HOST_KEYS: &[TableKey] = &[keys::TRUSTED_CA, keys::CLIENT_CERTIFICATE, keys::PRIVATE_KEY];
+/// The same, if the name in the certificate is always the host of the URL.
+pub(super) const TLS_OF_HOST: TableKey = key(
+    "tls",
+    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(HOST_KEYS)]),
+    "TLS settings, if `url` uses TLS: { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\" }. The server's certificate is always \
+     checked.",
+);
 
 impl Reader<'_> {
     /// Returns strings, none of them empty; an empty list if the key is absent.
     pub fn list(&self, key: &str, example: &str) -> Vec<String> {
-        self.texts(key, example).unwrap_or_default()
+        self.strings(key, example).unwrap_or_default()
     }
 
     /// Reads the key `headers`: headers other than those that are always sent.
@@ -69,8 +85,8 @@ impl Reader<'_> {
     }
 
     /// Reads the key `parts`.
-    pub fn parts_by(&self) -> PartsBy {
-        self.choice("parts", &[("batch", PartsBy::Batch), ("worker", PartsBy::Worker)], &[]).unwrap_or_default()
+    pub fn parts_by(&self) -> PartWriter {
+        self.choice("parts", &[("batch", PartWriter::Batch), ("worker", PartWriter::Worker)], &[]).unwrap_or_default()
     }
 
     /// Reads the key `start`.
@@ -122,7 +138,7 @@ impl Reader<'_> {
         match upsert {
             Some(true) => {
                 self.need("key", example);
-                TableMode::Upsert { key: self.texts("key", example).unwrap_or_default(), op: self.op() }
+                TableMode::Upsert { key: self.strings("key", example).unwrap_or_default(), op: self.op() }
             }
             append => {
                 // If the mode could not be read, the key may be right.

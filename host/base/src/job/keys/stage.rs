@@ -1,6 +1,6 @@
 //! The keys of a stage and of the tables in it.
 
-use super::{KeyShape, TableKey, key};
+use super::{KeyShape, LOOKUP_COLUMN, TableKey, key};
 use crate::limits;
 
 /// Keys of a stage of versions to come.
@@ -33,13 +33,13 @@ pub(in crate::job) const PLUGIN_EMITS: [&str; 3] = ["rows", "changes", "state"];
 pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "from",
-        KeyShape::Texts,
+        KeyShape::TextList,
         "Streams to read: names of sources and stages, `<name>.rejected`, `<name>.late` of a stage with `time`, or \
          `<name>.<branch>` of a stage with `split`. Several streams are merged (union); for `sql`, `join` and `cogroup` they are \
          separate inputs.",
     )
-    .needed(&[""]),
-    key("key", KeyShape::Texts, "Columns by which the rows are partitioned."),
+    .required(),
+    key("key", KeyShape::TextList, "Columns by which the rows are partitioned."),
     key(
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
@@ -102,7 +102,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     ),
     key(
         "cogroup",
-        KeyShape::Either(&[KeyShape::Flag, KeyShape::Texts]),
+        KeyShape::Either(&[KeyShape::Flag, KeyShape::TextList]),
         "Further inputs, in addition to that in `from`, for a plugin of world cogroup, which receives the rows of a key from all \
          inputs in one call. If true, the inputs are those in `from`.",
     ),
@@ -125,7 +125,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     ),
     key(
         "distinct",
-        KeyShape::Either(&[KeyShape::Flag, KeyShape::Texts]),
+        KeyShape::Either(&[KeyShape::Flag, KeyShape::TextList]),
         "Keep the first of the rows that are equal in these columns (true: in all columns).",
     ),
     key(
@@ -191,9 +191,62 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     ),
 ];
 
+const OP_OF_ALL: (&str, &str) = (
+    "op",
+    "With `window = \"all\"`: column with the operation of a row. `insert`, `update` and `upsert` add the row, `delete` removes an \
+     equal row.",
+);
+/// Keys of a stage that have a description of their own with an operator: the operator, and the keys with their descriptions.
+pub(in crate::job) const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "plugin",
+        &[
+            (
+                "emit",
+                "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the keys \
+                 called (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
+                 complete (`close`, the default), or with every batch that changes them (`update`).",
+            ),
+            (
+                "inverse",
+                "Use the plugin's inverse for the rows that leave a sliding window, if it has one; true by default.",
+            ),
+            ("limits", "Limits of the plugin."),
+        ],
+    ),
+    (
+        "aggregate",
+        &[
+            OP_OF_ALL,
+            (
+                "emit",
+                "Rows that the stage emits. Windows in event time: results once, when a window is complete (`close`, the default), or \
+                 with every batch that changes them (`update`). Aggregates of all rows: the totals as a changelog of inserts and \
+                 deletes (`changes`).",
+            ),
+            (
+                "inverse",
+                "Subtract the rows that leave a sliding window instead of aggregating again. Keys without rows then stay until \
+                 `filter` removes them. Works for `count`, and for `sum` of int64 and decimals. false by default.",
+            ),
+        ],
+    ),
+    ("sql", &[OP_OF_ALL, ("limits", "Limits of the query: `memory` and `time`.")]),
+    ("join", &[OP_OF_ALL]),
+    ("top", &[OP_OF_ALL]),
+    (
+        "latest",
+        &[(
+            "op",
+            "Column with the operation of a row. `insert`, `update` and `upsert` write the row of their key, `delete` deletes it, \
+             `truncate` deletes all rows.",
+        )],
+    ),
+];
+
 const TIME: TableKey = key(
     "time",
-    KeyShape::Texts,
+    KeyShape::TextList,
     "Event time: a timestamp column, or an SQL expression that yields a timestamp. For a stage with separate inputs, one for \
      all, or a list with one per input.",
 );
@@ -276,7 +329,7 @@ pub(in crate::job) const WINDOW: &[TableKey] = &[
 ];
 
 /// `on` of a join or enrichment.
-const ON: KeyShape = KeyShape::Either(&[KeyShape::Texts, KeyShape::ByName(&KeyShape::Text)]);
+const ON: KeyShape = KeyShape::Either(&[KeyShape::TextList, KeyShape::ByName(&KeyShape::Text)]);
 
 /// `join` of a stage.
 pub(in crate::job) const JOIN: &[TableKey] = &[
@@ -287,7 +340,7 @@ pub(in crate::job) const JOIN: &[TableKey] = &[
         "Columns that must be equal: \"user\", [\"user\", \"day\"], or { user = \"user_id\" } if the second input has another \
          name for it.",
     )
-    .needed(&[""]),
+    .required(),
     key(
         "type",
         KeyShape::Word(&["inner", "left", "right", "full"]),
@@ -350,7 +403,7 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
         "Columns that must be equal: \"sku\", [\"sku\", \"store\"], or { sku = \"article\" } if the table has another name for \
          it.",
     )
-    .needed(&[""]),
+    .required(),
     key(
         "type",
         KeyShape::Word(&["left", "inner"]),
@@ -363,7 +416,7 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
     ),
     key(
         "schema",
-        KeyShape::Columns,
+        KeyShape::ByName(&KeyShape::Either(&[KeyShape::Type, KeyShape::Table(LOOKUP_COLUMN)])),
         "Columns of the table, as in the `schema` of a source; by default those of the file or query.",
     ),
     key(
@@ -375,14 +428,14 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
 
 /// `top` of a stage.
 pub(in crate::job) const TOP: &[TableKey] = &[
-    key("n", KeyShape::Integer(1, i64::MAX as u64), "Number of rows.").needed(&[""]),
-    key("by", KeyShape::Text, "Column that orders the rows.").needed(&[""]),
+    key("n", KeyShape::Integer(1, i64::MAX as u64), "Number of rows.").required(),
+    key("by", KeyShape::Text, "Column that orders the rows.").required(),
     key(
         "order",
         KeyShape::Word(&["desc", "asc"]),
         "Order: largest first (`desc`), or smallest first (`asc`). `desc` by default.",
     ),
-    key("key", KeyShape::Texts, "Same as `key` of the stage."),
+    key("key", KeyShape::TextList, "Same as `key` of the stage."),
     key(
         "rank",
         KeyShape::Text,
@@ -393,7 +446,7 @@ pub(in crate::job) const TOP: &[TableKey] = &[
 
 /// `deduplicate` of a stage.
 pub(in crate::job) const DEDUPLICATE: &[TableKey] =
-    &[key("within", KeyShape::Time, "How long a key is kept.").needed(&[""])];
+    &[key("within", KeyShape::Time, "How long a key is kept.").required()];
 
 /// `pattern` of a stage.
 pub(in crate::job) const PATTERN: &[TableKey] = &[
@@ -404,7 +457,7 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
          for as few as possible), with `next` or `followed by` between them, and `not` before a step that must not \
          occur.",
     )
-    .needed(&[""]),
+    .required(),
     key(
         "define",
         KeyShape::ByName(&KeyShape::Text),
@@ -450,7 +503,7 @@ pub(in crate::job) const FUNCTION: &[TableKey] = &[
         KeyShape::Text,
         "Component or plugin directory, relative to the job file, or a package pinned by millstream.lock: name@version.",
     )
-    .needed(&[""]),
+    .required(),
     key("config", KeyShape::Any, "Configuration of the plugin."),
     INSTANCE,
     LIMITS_KEY,
@@ -538,7 +591,7 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
     ),
     key(
         "tcp",
-        KeyShape::Texts,
+        KeyShape::TextList,
         "Servers that the plugin of a source or sink may connect to: [\"feed.example.com:7000\", \"*.example.org:443\"]. With \
          [\"tls://feed.example.com:7000\"] the plugin connects as without TLS, and Millstream adds TLS.",
     ),
@@ -549,7 +602,7 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
     ),
     key(
         "udp",
-        KeyShape::Texts,
+        KeyShape::TextList,
         "Addresses on which the plugin of a source or sink may receive datagrams, and to which it may send them: \
          [\"0.0.0.0:5514\"].",
     ),
@@ -557,7 +610,11 @@ pub(in crate::job) const GRANT: &[TableKey] = &[
 
 /// `http` of a grant.
 pub(in crate::job) const HTTP: &[TableKey] = &[
-    key("hosts", KeyShape::Texts, "Hosts, for example \"api.example.com\", \"*.example.com\" or \"127.0.0.1:8080\".")
-        .needed(&[""]),
-    key("methods", KeyShape::Texts, "HTTP methods, by default \"GET\" and \"HEAD\"."),
+    key(
+        "hosts",
+        KeyShape::TextList,
+        "Hosts, for example \"api.example.com\", \"*.example.com\" or \"127.0.0.1:8080\".",
+    )
+    .required(),
+    key("methods", KeyShape::TextList, "HTTP methods, by default \"GET\" and \"HEAD\"."),
 ];

@@ -1,6 +1,6 @@
 //! What must hold of joins, cogroups and enrichments.
 
-use super::{file_path, twice, window};
+use super::{check_duplicates, file_path, window};
 use crate::job::part_errors::PartErrors;
 use crate::job::read;
 use crate::job::spec::*;
@@ -97,9 +97,9 @@ fn on(key: &str, pairs: &[(String, String)], part: &PartErrors<'_>) {
         part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, for example on = \"user\""));
     }
     let left: Vec<String> = pairs.iter().map(|(left, _)| left.clone()).collect();
-    twice(key, &left, part);
+    check_duplicates(key, &left, part);
     let right: Vec<String> = pairs.iter().map(|(_, right)| right.clone()).collect();
-    twice(key, &right, part);
+    check_duplicates(key, &right, part);
 }
 
 pub(super) fn cogroup(spec: &StageSpec, part: &PartErrors<'_>) {

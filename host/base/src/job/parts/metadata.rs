@@ -5,11 +5,11 @@ use crate::job::suggest;
 
 /// Returns an error if a column outside the value of a record is invalid.
 pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
-    let (name, word) = (column.name.escape_debug(), column.from.word());
+    let (name, word) = (column.name.escape_debug(), column.from.keyword());
     let of_event = matches!(column.from, ColumnSource::Event | ColumnSource::Id);
-    let has_parts = spec.kind.declared().is_some_and(|config| config.gives(&column.from));
+    let has_parts = spec.kind.declared().is_some_and(|config| config.provides(&column.from));
     if spec.kind.declared().is_some_and(|config| config.bounds() == RecordBounds::Envelope) && !has_parts {
-        let kind = spec.kind.word();
+        let kind = spec.kind.keyword();
         return Some(format!("column `{name}` is `{word}`, which messages of kind `{kind}` do not have; remove it"));
     }
     if of_event && !has_parts {
@@ -18,7 +18,7 @@ pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
         ));
     }
     if !has_parts {
-        let kind = spec.kind.word();
+        let kind = spec.kind.keyword();
         return Some(format!("column `{name}` has a `from`, and records of kind `{kind}` have one part; remove it"));
     }
     if !column.from.types().contains(&column.type_word().as_str()) {

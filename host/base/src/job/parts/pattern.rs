@@ -33,7 +33,7 @@ pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'
         part.wrong("pattern.within", message);
     }
     if let PatternSkip::ToFirst(name) | PatternSkip::ToLast(name) = &pattern.skip
-        && !pattern.steps.takes(name)
+        && !pattern.steps.uses_step(name)
     {
         let shown = name.escape_debug();
         part.wrong("pattern.skip", format!("`pattern.skip` names `{shown}`, but no step of this name takes rows"));

@@ -8,7 +8,8 @@ pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
     let in_files = spec.kind.bounds() == RecordBounds::File;
     let no_frames = spec.kind.declared().and_then(|config| config.no_frames(&spec.format)).unwrap_or_default();
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {
-        return part.wrong("format", format!("records of format `{}` are not lines: {no_frames}", spec.format.word()));
+        return part
+            .wrong("format", format!("records of format `{}` are not lines: {no_frames}", spec.format.keyword()));
     }
     match &spec.format {
         Format::Parquet if !in_files => {

@@ -1,6 +1,6 @@
 //! Checks of a single stage.
 
-use super::{join, pattern, plugin, twice, window};
+use super::{check_duplicates, join, pattern, plugin, window};
 use crate::job::names;
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
@@ -73,7 +73,7 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
                 );
             }
         }
-        OperatorSpec::Distinct(columns) => twice("distinct", columns, part),
+        OperatorSpec::Distinct(columns) => check_duplicates("distinct", columns, part),
         OperatorSpec::Deduplicate { within } => {
             window::length("deduplicate.within", *within, "10m", part);
             if spec.key.is_empty() {
@@ -98,27 +98,27 @@ fn choose(spec: &StageSpec, part: &PartErrors<'_>) {
 
 /// Checks the key: different columns, in a stage that uses a key.
 fn key(spec: &StageSpec, part: &PartErrors<'_>) {
-    let place = part.existing_path(["key", "top.key"]);
-    twice(place, &spec.key, part);
+    let path = part.existing_path(["key", "top.key"]);
+    check_duplicates(path, &spec.key, part);
     if spec.key.is_empty() {
         return;
     }
-    let word = spec.operator.word().unwrap_or_default();
+    let word = spec.operator.keyword().unwrap_or_default();
     match &spec.operator {
         OperatorSpec::Join(_) => part
-            .wrong(place, "`key` does nothing in a join, which partitions its rows by the columns of `on`; remove it"),
+            .wrong(path, "`key` does nothing in a join, which partitions its rows by the columns of `on`; remove it"),
         // Windows keep the rows of a key together.
         _ if spec.window.is_some() => {}
         OperatorSpec::Union => part.wrong(
-            place,
+            path,
             "`key` does nothing in a stage without an operator; remove it, or add plugin = \"…\" or aggregate = { … }",
         ),
         OperatorSpec::Distinct(_) => part.wrong(
-            place,
+            path,
             "`key` does nothing in a stage with `distinct`; name the columns there, for example distinct = \"user\"",
         ),
         OperatorSpec::Enrich(_) | OperatorSpec::Latest(_) | OperatorSpec::Sample(_) | OperatorSpec::Split(_) => {
-            part.wrong(place, format!("`key` does nothing in a stage with `{word}`; remove it"));
+            part.wrong(path, format!("`key` does nothing in a stage with `{word}`; remove it"));
         }
         _ => {}
     }

@@ -47,7 +47,7 @@ fn from(r: &Reader<'_>) -> ColumnSource {
     let Some(word) = r.text("from", "from = \"key\"") else { return ColumnSource::Value };
     let from = ColumnSource::parse(word);
     if from.is_none() {
-        let hint = suggest::hint(word, ColumnSource::WORDS, "write one of");
+        let hint = suggest::hint(word, ColumnSource::NAMES, "write one of");
         r.wrong("from", format!("`{}from = \"{word}\"` is unknown{hint}", r.inside));
     }
     from.unwrap_or_default()
@@ -58,7 +58,7 @@ pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
     let word = r.text("encoding", "encoding = \"base64\"")?;
     let encoding = BinaryEncoding::parse(word);
     if encoding.is_none() {
-        let hint = suggest::hint(word, BinaryEncoding::WORDS, "write one of");
+        let hint = suggest::hint(word, BinaryEncoding::NAMES, "write one of");
         r.wrong("encoding", format!("`{}encoding = \"{word}\"` is unknown{hint}", r.inside));
     }
     encoding
@@ -67,7 +67,7 @@ pub(super) fn encoding(r: &Reader<'_>) -> Option<BinaryEncoding> {
 /// Reads `"user.id"`, or a list of names if a name contains a dot.
 fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
     let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
-    let path = r.texts("path", "path = \"user.id\"")?;
+    let path = r.strings("path", "path = \"user.id\"")?;
     if !dotted {
         return Some(path);
     }

@@ -18,7 +18,7 @@ pub(in crate::job) fn avro(r: &Reader<'_>, dir: &Path) -> WriterSchema {
     if r.has("registry") && r.has("schema_file") {
         r.wrong("schema_file", "`schema_file` has no effect if `registry` has the schemas; remove one of them");
     }
-    if let Some(registry) = registry(r, keys::REGISTRY) {
+    if let Some(registry) = registry(r, keys::REGISTRY_KEYS) {
         return WriterSchema::Registry(Box::new(registry));
     }
     match content("schema_file", "schema_file = \"order.avsc\"", r, dir) {

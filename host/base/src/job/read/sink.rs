@@ -1,12 +1,11 @@
 //! One sink of a job file.
 
 use super::columns::encoding;
-use super::stage::plugin::bare;
 use crate::built;
 use crate::job::connector::{Kinds, Nothing};
 use crate::job::errors::JobErrors;
 use crate::job::keys::{self, SINK_KINDS_LATER};
-use crate::job::spec::{PluginSinkSpec, SinkKind, SinkSpec};
+use crate::job::spec::SinkSpec;
 use crate::job::table::Reader;
 
 /// Reads `[sinks.<name>]`.
@@ -25,21 +24,10 @@ pub(in crate::job) fn sink(name: String, r: &Reader<'_>, kinds: &Kinds) -> SinkS
     };
     r.check_keys(kinds.sink_keys(), keys::SINK_KEYS_LATER, word);
     let wants_changes = r.choice("changes", &[("rows", true)], &[]).unwrap_or_default();
-    let from = r.texts("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
-    let kind = match word.map(|word| (word, kinds.sink(word))) {
-        Some((_, Some(declaration))) => SinkKind::Declared((declaration.read)(r)),
-        Some(("plugin", None)) => SinkKind::Plugin(Box::new(plugin(r))),
-        _ => SinkKind::from(Nothing),
+    let from = r.strings("from", "from = \"words\" or from = [\"a\", \"b\"]").unwrap_or_default();
+    let kind = match word.and_then(|word| kinds.sink(word)) {
+        Some(declaration) => (declaration.read)(r),
+        None => Nothing.into(),
     };
     SinkSpec { name, from, kind, wants_changes, encoding: encoding(r) }
-}
-
-fn plugin(r: &Reader<'_>) -> PluginSinkSpec {
-    r.need("plugin", "plugin = \"plugins/ledger\"");
-    let usual = PluginSinkSpec::new(bare(r));
-    PluginSinkSpec {
-        wait: r.time("wait").unwrap_or(usual.wait),
-        reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
-        ..usual
-    }
 }

@@ -1,18 +1,16 @@
 //! One source of a job file.
 
-use super::stage::plugin::bare;
 use super::unread::UnknownSource;
 use super::{columns, records, tls};
 use crate::built;
 use crate::job::connector::Kinds;
 use crate::job::errors::JobErrors;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
-use crate::job::spec::{ColumnSpec, Format, PluginSourceSpec, RecordBounds, SourceConfig, SourceKind, SourceSpec};
+use crate::job::spec::{ColumnSpec, Format, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use crate::units;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.
@@ -29,11 +27,9 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds
         None => r.clone(),
     };
     r.check_keys(kinds.source_keys(), keys::SOURCE_KEYS_LATER, word);
-    let kind = match (word, word.and_then(|word| kinds.source(word))) {
-        (_, Some(declaration)) => SourceKind::Declared((declaration.read)(r)),
-        (word, None) => {
-            word.and_then(|word| kind(word, r)).unwrap_or_else(|| SourceKind::Declared(Arc::new(UnknownSource)))
-        }
+    let kind = match word.and_then(|word| kinds.source(word)) {
+        Some(declaration) => (declaration.read)(r),
+        None => UnknownSource.into(),
     };
     let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r, (kinds, dir));
@@ -64,27 +60,17 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>, (kinds, dir): (&Kinds
     }
 }
 
-fn kind(word: &str, r: &Reader<'_>) -> Option<SourceKind> {
-    Some(match word {
-        "plugin" => {
-            r.need("plugin", "plugin = \"plugins/feed\"");
-            SourceKind::Plugin(Box::new(PluginSourceSpec::new(bare(r))))
-        }
-        _ => return None,
-    })
-}
-
 /// Reads the format with its options. An option of another format is an error.
 fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir): (&Kinds, &Path)) -> Format {
     let default = match kind {
         SourceKind::Plugin(_) => "json",
         // The connector determines it; the key itself was rejected.
         SourceKind::Declared(config) if config.makes_records() => return config.format(),
-        SourceKind::Declared(config) => config.format().word(),
+        SourceKind::Declared(config) => config.format().keyword(),
         SourceKind::Table(_) => "text",
     };
-    let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
-    let chosen = r.choice("format", &words, FORMATS_LATER);
+    let names: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
+    let chosen = r.choice("format", &names, FORMATS_LATER);
     let word = chosen.unwrap_or(default);
     let known = chosen.is_some() || !r.has("format");
     for (key, of) in [
@@ -97,7 +83,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir)
         ("message", "protobuf"),
         ("confluent", "protobuf"),
     ] {
-        let fits_kind = kinds.source_keys().iter().any(|k| k.name == key && k.fits(kind.word()));
+        let fits_kind = kinds.source_keys().iter().any(|k| k.name == key && k.fits(kind.keyword()));
         if known && fits_kind && r.has(key) && word != of {
             let message = format!(
                 "`{key}` is for format `{of}`, and the format is `{word}`; remove it, or write format = \"{of}\""

@@ -19,7 +19,7 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>, kinds: &Kinds) -> Stag
     for key in ["filter", "pattern", "select", "sql"].into_iter().filter(|key| !cfg!(feature = "sql") && r.has(key)) {
         r.wrong(key, built::absent(&format!("`{key}`"), "sql"));
     }
-    let from = r.texts("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
+    let from = r.strings("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let (rows, results) = emit(r);
     let (window, event_time) = time::window_and_time(r, results);
     StageSpec {
@@ -45,7 +45,7 @@ fn key(r: &Reader<'_>) -> Vec<String> {
     if let Some(top) = inner.as_ref().filter(|_| r.has("key")) {
         top.wrong("key", "`key` is set in `top` and in the stage; remove one");
     }
-    inner.as_ref().unwrap_or(r).texts("key", example).unwrap_or_default()
+    inner.as_ref().unwrap_or(r).strings("key", example).unwrap_or_default()
 }
 
 /// Reads `emit`: for a plugin of world `update`, or for windows.

@@ -9,7 +9,7 @@ const EXAMPLE: &str = "tls = true, or tls = { ca = \"ca.pem\" }";
 
 /// Reads `tls`; `None`: plain TCP.
 pub(in crate::job) fn read(r: &Reader<'_>) -> Option<TlsSpec> {
-    read_with(r, keys::TLS)
+    read_with(r, keys::TLS_KEYS)
 }
 
 /// Like [`read`], with these keys in the table.

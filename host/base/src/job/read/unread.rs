@@ -16,7 +16,7 @@ impl SourceConfig for UnknownSource {
         Format::Json
     }
 
-    fn gives_batches(&self) -> bool {
+    fn is_batch_source(&self) -> bool {
         true
     }
 

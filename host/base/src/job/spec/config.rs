@@ -65,12 +65,12 @@ pub trait SourceConfig: Config {
     }
 
     /// Returns whether a record of JSON may be an array of the values of a row, or a row's only value.
-    fn takes_values(&self) -> bool {
+    fn accepts_values(&self) -> bool {
         false
     }
 
     /// Returns whether it defines the batches, so that virtual time can follow them.
-    fn gives_batches(&self) -> bool {
+    fn is_batch_source(&self) -> bool {
         false
     }
 
@@ -80,7 +80,7 @@ pub trait SourceConfig: Config {
     }
 
     /// Returns whether it reads a file with this path within the directory or bucket of [`SourceConfig::input`].
-    fn takes_file(&self, name: &Path) -> bool {
+    fn accepts_file(&self, name: &Path) -> bool {
         let _ = name;
         false
     }
@@ -96,7 +96,7 @@ pub trait SourceConfig: Config {
     }
 
     /// Returns whether a local file still has this many bytes, decompressed if it is compressed.
-    fn holds(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
+    fn has_bytes(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
         let _ = source;
         Ok(regular::open(path)?.metadata()?.len() >= bytes)
     }
@@ -177,7 +177,7 @@ pub trait SourceConfig: Config {
 
     /// Returns whether its server reports the ends of its partitions, so that plans say which are read to their ends. More may always be
     /// added to such a source, so it does not end.
-    fn knows_ends(&self) -> bool {
+    fn can_report_ends(&self) -> bool {
         false
     }
 
@@ -187,7 +187,7 @@ pub trait SourceConfig: Config {
     }
 
     /// Returns whether this metadata comes with each message.
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         let _ = part;
         false
     }
@@ -378,7 +378,7 @@ pub trait SinkConfig: Config {
         Ok(())
     }
 
-    /// Opens the sink for rows of this schema, and takes it over from earlier starts of the job, if it keeps track of them. Or opens a share of it,
+    /// Opens the sink for rows of this schema, and takes it over from earlier startups of the job, if it keeps track of them. Or opens a share of it,
     /// once it has been taken over. `failure` ends the wait for a server.
     fn open(&self, start: SinkStart<'_>, schema: &SchemaRef, failure: &Failure) -> Result<Box<dyn Sink>>;
 

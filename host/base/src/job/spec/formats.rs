@@ -65,7 +65,7 @@ impl Compression {
     ];
 
     /// Returns its name.
-    pub fn word(self) -> &'static str {
+    pub fn keyword(self) -> &'static str {
         Compression::ALL.iter().find(|(_, one)| *one == self).map_or("none", |(word, _)| word)
     }
 }

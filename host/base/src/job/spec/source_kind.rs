@@ -70,7 +70,7 @@ impl SourceKind {
     }
 
     /// Returns its kind in a job file.
-    pub fn word(&self) -> &'static str {
+    pub fn keyword(&self) -> &'static str {
         match self {
             SourceKind::Plugin(_) => "plugin",
             SourceKind::Declared(config) => config.kind(),

@@ -21,7 +21,7 @@ pub struct SourceStart<'a> {
     pub inbox: Arc<Inbox>,
     /// The runtime of receivers.
     pub runtime: &'a Handle,
-    /// The positions of an earlier start.
+    /// The positions of an earlier startup.
     pub from: &'a Positions,
     /// The partitions that this process reads, if the source has partitions.
     pub share: Share,

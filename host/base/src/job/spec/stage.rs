@@ -39,13 +39,13 @@ pub struct StageSpec {
 
 impl StageSpec {
     /// Returns what the stage does in one word: its operator, or without one what it does to the rows.
-    pub fn word(&self) -> &'static str {
+    pub fn keyword(&self) -> &'static str {
         let plain = match (&self.select, &self.filter) {
             (Some(_), _) => "select",
             (None, Some(_)) => "filter",
             (None, None) => "union",
         };
-        self.operator.word().unwrap_or(plain)
+        self.operator.keyword().unwrap_or(plain)
     }
 
     /// Returns the streams that it reads, in the order of its inputs.
@@ -250,7 +250,7 @@ impl OperatorSpec {
     }
 
     /// Returns the operator's name in a job file; a union has none.
-    pub fn word(&self) -> Option<&'static str> {
+    pub fn keyword(&self) -> Option<&'static str> {
         Some(match self {
             OperatorSpec::Union => return None,
             OperatorSpec::Plugin(_) => "plugin",

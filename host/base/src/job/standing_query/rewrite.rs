@@ -27,7 +27,7 @@ impl Totals {
         }
     }
 
-    /// Returns names and SQL texts of the values computed of each row.
+    /// Returns names and SQL strings of the values computed of each row.
     pub fn values(&self) -> Vec<(String, String)> {
         self.values.iter().enumerate().map(|(index, text)| (value_name(index), text.clone())).collect()
     }
@@ -68,7 +68,7 @@ impl<'a> Rewriter<'a> {
         }
     }
 
-    /// Returns names and SQL texts of the keys.
+    /// Returns names and SQL strings of the keys.
     pub fn groups(&self) -> Result<Vec<(String, String)>, String> {
         let group = |(index, group): (usize, &Expr)| Ok((group_name(index), plain(&[], group.clone())?));
         self.groups.iter().enumerate().map(group).collect()

@@ -1,7 +1,7 @@
 use super::*;
 use crate::job::connector::{COLUMNS, InMemory, Kind, Kinds, NOTHING, ROWS, SourceDeclaration};
+use crate::job::keys::{KeyShape, key};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A source of rows with these columns.
@@ -11,9 +11,9 @@ const MADE: &str =
 const FILE: SourceDeclaration = SourceDeclaration {
     kind: "file",
     doc: "",
-    keys: &[],
-    shared: &[ROWS, COLUMNS, &["path"]],
-    read: |_| Arc::new(InMemory),
+    keys: &[key("path", KeyShape::Text, "")],
+    shared: &[ROWS, COLUMNS],
+    read: |_| InMemory.into(),
 };
 
 fn kinds() -> Kinds {

@@ -1,7 +1,7 @@
 //! Decodes rows from the IPC messages of a server. Lengths, types and offsets are checked before they are trusted. Messages that would take more
 //! memory than allowed, decompressed or expanded, are rejected.
 
-use super::fits::{self, BytesLeft};
+use super::fits::{self, ByteBudget};
 use crate::receiver::parquet::columns::{WantedRows, to_wanted};
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::buffer::Buffer;
@@ -212,7 +212,7 @@ impl Batches {
         // Data that a message holds once may be repeated in many rows.
         loop {
             let part = rows.slice(0, count);
-            let mut room = BytesLeft::new(self.bytes_max as u64);
+            let mut room = ByteBudget::new(self.bytes_max as u64);
             if part.columns().iter().all(|column| room.take_values(column)) {
                 break;
             }

@@ -81,14 +81,14 @@ pub fn is_convertible(kind: &DataType, wanted: &ColumnType) -> bool {
 }
 
 /// A budget of bytes for expanded rows.
-pub struct BytesLeft {
+pub struct ByteBudget {
     left: u64,
 }
 
-impl BytesLeft {
+impl ByteBudget {
     /// Creates a budget.
-    pub fn new(bytes: u64) -> BytesLeft {
-        BytesLeft { left: bytes }
+    pub fn new(bytes: u64) -> ByteBudget {
+        ByteBudget { left: bytes }
     }
 
     fn take(&mut self, bytes: u64) -> bool {
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_many_rows_counts_in_each() {
-        let fits = |values: ArrayRef, bytes: u64| BytesLeft::new(bytes).take_values(&values);
+        let fits = |values: ArrayRef, bytes: u64| ByteBudget::new(bytes).take_values(&values);
         let long = "x".repeat(1_000);
         let dictionary_values: ArrayRef = Arc::new(StringArray::from(vec![long.as_str()]));
         let keys = Int32Array::from(vec![0; 100]);

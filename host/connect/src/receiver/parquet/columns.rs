@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What a column of the job reads of a value, or of a part of it.
 #[derive(Clone)]
-pub struct Want<'a> {
+pub struct ReadTarget<'a> {
     /// Index of the column in the job's schema.
     pub column: usize,
     pub spec: &'a ColumnSpec,
@@ -100,7 +100,7 @@ fn convert_members(
     for (index, (field, column)) in rows.schema().fields().iter().zip(rows.columns()).enumerate() {
         let wide = wide.and_then(|wide| wide.column_by_name(field.name()));
         for member in members.iter().filter(|member| member.root == *field.name()) {
-            let wants: Vec<Want<'_>> = member.columns.iter().filter_map(|index| want(*index, columns)).collect();
+            let wants: Vec<ReadTarget<'_>> = member.columns.iter().filter_map(|index| want(*index, columns)).collect();
             let kinds = leaves.kinds.get(index).map_or(&[][..], Vec::as_slice);
             let (column, rejections) = Walk { kinds: kinds.iter() }.array(column, wide, &wants).map_err(damaged)?;
             fields.push(Field::new(&member.name, column.data_type().clone(), true));
@@ -119,9 +119,9 @@ fn convert_members(
     Ok(WantedRows { rows, rejected: rejected.into_iter().map(|(row, (_, reason))| (row, reason)).collect() })
 }
 
-fn want(column: usize, columns: &[ColumnSpec]) -> Option<Want<'_>> {
+fn want(column: usize, columns: &[ColumnSpec]) -> Option<ReadTarget<'_>> {
     let spec = columns.get(column)?;
-    Some(Want { column, spec, path: spec.value_path().get(1..)?, kind: spec.kind.arrow(), outer: false })
+    Some(ReadTarget { column, spec, path: spec.value_path().get(1..)?, kind: spec.kind.arrow(), outer: false })
 }
 
 /// Visits a column down to its leaves.
@@ -130,7 +130,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn array(&mut self, array: &ArrayRef, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
+    fn array(&mut self, array: &ArrayRef, wide: Option<&ArrayRef>, wants: &[ReadTarget<'_>]) -> ConversionResult {
         match array.data_type() {
             DataType::List(_) => self.list(array.as_list(), wide, wants),
             DataType::LargeList(item)
@@ -154,13 +154,13 @@ impl Walk<'_> {
         }
     }
 
-    fn list(&mut self, list: &ListArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
-        let item_wants: Vec<Want<'_>> = wants.iter().filter_map(item_want).collect();
+    fn list(&mut self, list: &ListArray, wide: Option<&ArrayRef>, wants: &[ReadTarget<'_>]) -> ConversionResult {
+        let item_wants: Vec<ReadTarget<'_>> = wants.iter().filter_map(item_want).collect();
         let wide = wide.and_then(|wide| wide.as_list_opt::<i32>()).map(ListArray::values);
         let (items, rejections) = self.array(list.values(), wide, &item_wants)?;
         let lists = ListPositions { offsets: list.offsets(), array: list };
         let rejections = lists.rejections(rejections, |rejection, at| {
-            let is_own_item = |want: &Want<'_>| want.path.first().is_none_or(|first| index_of(first) == Some(at));
+            let is_own_item = |want: &ReadTarget<'_>| want.path.first().is_none_or(|first| index_of(first) == Some(at));
             wants.iter().any(|want| want.column == rejection.column && (want.outer || is_own_item(want)))
         });
         let field = Arc::new(Field::new_list_field(items.data_type().clone(), true));
@@ -168,11 +168,17 @@ impl Walk<'_> {
         Ok((Arc::new(converted), rejections))
     }
 
-    fn convert_struct(&mut self, value: &StructArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
+    fn convert_struct(
+        &mut self,
+        value: &StructArray,
+        wide: Option<&ArrayRef>,
+        wants: &[ReadTarget<'_>],
+    ) -> ConversionResult {
         let (mut fields, mut columns, mut rejected) = (Vec::<FieldRef>::new(), Vec::new(), Vec::new());
         let wide = wide.and_then(|wide| wide.as_struct_opt());
         for (index, (field, member)) in value.fields().iter().zip(value.columns()).enumerate() {
-            let member_wants: Vec<Want<'_>> = wants.iter().filter_map(|want| member_want(want, field.name())).collect();
+            let member_wants: Vec<ReadTarget<'_>> =
+                wants.iter().filter_map(|want| member_want(want, field.name())).collect();
             let (member, rejections) =
                 self.array(member, wide.and_then(|wide| wide.columns().get(index)), &member_wants)?;
             fields.push(Arc::new(Field::new(field.name(), member.data_type().clone(), true)));
@@ -183,12 +189,12 @@ impl Walk<'_> {
         Ok((Arc::new(converted), rejected))
     }
 
-    fn map(&mut self, map: &MapArray, wide: Option<&ArrayRef>, wants: &[Want<'_>]) -> ConversionResult {
+    fn map(&mut self, map: &MapArray, wide: Option<&ArrayRef>, wants: &[ReadTarget<'_>]) -> ConversionResult {
         let wide = wide.and_then(|wide| wide.as_map_opt());
-        let key_wants: Vec<Want<'_>> = wants.iter().map(key_want).collect();
+        let key_wants: Vec<ReadTarget<'_>> = wants.iter().map(key_want).collect();
         let (keys, mut rejections) = self.array(map.keys(), wide.map(MapArray::keys), &key_wants)?;
         let keys = super::leaves::key_texts(&keys)?;
-        let value_wants: Vec<Want<'_>> = wants.iter().flat_map(value_wants).collect();
+        let value_wants: Vec<ReadTarget<'_>> = wants.iter().flat_map(value_wants).collect();
         let (values, value_refusals) = self.array(map.values(), wide.map(MapArray::values), &value_wants)?;
         rejections.extend(value_refusals.into_iter().filter(|rejection| {
             let key = keys.is_valid(rejection.at).then(|| keys.value(rejection.at));
@@ -238,50 +244,50 @@ impl ListPositions<'_> {
     }
 }
 
-fn item_want<'a>(want: &Want<'a>) -> Option<Want<'a>> {
+fn item_want<'a>(want: &ReadTarget<'a>) -> Option<ReadTarget<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => Some(want.clone()),
-        (Some((first, rest)), _) => index_of(first).map(|_| Want { path: rest, ..want.clone() }),
-        (None, DataType::List(item)) => Some(Want { kind: item.data_type().clone(), ..want.clone() }),
-        (None, DataType::Utf8) => Some(Want { outer: true, ..want.clone() }),
+        (Some((first, rest)), _) => index_of(first).map(|_| ReadTarget { path: rest, ..want.clone() }),
+        (None, DataType::List(item)) => Some(ReadTarget { kind: item.data_type().clone(), ..want.clone() }),
+        (None, DataType::Utf8) => Some(ReadTarget { outer: true, ..want.clone() }),
         _ => None,
     }
 }
 
-fn member_want<'a>(want: &Want<'a>, name: &str) -> Option<Want<'a>> {
+fn member_want<'a>(want: &ReadTarget<'a>, name: &str) -> Option<ReadTarget<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => Some(want.clone()),
-        (Some((first, rest)), _) => (first == name).then(|| Want { path: rest, ..want.clone() }),
+        (Some((first, rest)), _) => (first == name).then(|| ReadTarget { path: rest, ..want.clone() }),
         (None, DataType::Struct(members)) => {
             let member = members.iter().find(|member| member.name() == name)?;
-            Some(Want { kind: member.data_type().clone(), ..want.clone() })
+            Some(ReadTarget { kind: member.data_type().clone(), ..want.clone() })
         }
-        (None, DataType::Utf8) => Some(Want { outer: true, ..want.clone() }),
+        (None, DataType::Utf8) => Some(ReadTarget { outer: true, ..want.clone() }),
         _ => None,
     }
 }
 
 /// Paths name keys as they are written.
-fn key_want<'a>(want: &Want<'a>) -> Want<'a> {
-    Want { path: &[], kind: DataType::Utf8, outer: false, ..want.clone() }
+fn key_want<'a>(want: &ReadTarget<'a>) -> ReadTarget<'a> {
+    ReadTarget { path: &[], kind: DataType::Utf8, outer: false, ..want.clone() }
 }
 
 /// Returns what is read of the values of a map, for any key.
-fn value_wants<'a>(want: &Want<'a>) -> Vec<Want<'a>> {
+fn value_wants<'a>(want: &ReadTarget<'a>) -> Vec<ReadTarget<'a>> {
     match (want.path.split_first(), &want.kind) {
         _ if want.outer => vec![want.clone()],
-        (Some((_, rest)), _) => vec![Want { path: rest, ..want.clone() }],
+        (Some((_, rest)), _) => vec![ReadTarget { path: rest, ..want.clone() }],
         (None, DataType::Struct(members)) => {
-            let member = |member: &FieldRef| Want { kind: member.data_type().clone(), ..want.clone() };
+            let member = |member: &FieldRef| ReadTarget { kind: member.data_type().clone(), ..want.clone() };
             members.iter().map(member).collect()
         }
-        (None, DataType::Utf8) => vec![Want { outer: true, ..want.clone() }],
+        (None, DataType::Utf8) => vec![ReadTarget { outer: true, ..want.clone() }],
         _ => Vec::new(),
     }
 }
 
 /// Returns whether a column reads the value of this key.
-fn reads_key(want: &Want<'_>, key: &str) -> bool {
+fn reads_key(want: &ReadTarget<'_>, key: &str) -> bool {
     match (want.path.first(), &want.kind) {
         _ if want.outer => true,
         (Some(first), _) => first == key,

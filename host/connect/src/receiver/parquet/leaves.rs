@@ -1,6 +1,6 @@
 //! Converts values without nested values to the form of lines: in the job's types, or as text.
 
-use super::columns::{ConversionResult, Rejection, Want, shown_path};
+use super::columns::{ConversionResult, ReadTarget, Rejection, shown_path};
 use arrow::array::{
     Array, ArrayRef, AsArray, Date32Array, GenericByteArray, Int64Array, StringArray, StringBuilder,
     TimestampMicrosecondArray,
@@ -36,7 +36,7 @@ pub struct Leaf<'a> {
     /// The same times in milliseconds; for intervals, the months.
     pub wide: Option<&'a ArrayRef>,
     pub kind: LeafKind,
-    pub wants: &'a [Want<'a>],
+    pub wants: &'a [ReadTarget<'a>],
 }
 
 const DAY_MS: i64 = 86_400_000;
@@ -87,13 +87,14 @@ impl Leaf<'_> {
     }
 
     /// Rejects a value for all columns that read it.
-    fn reject(&self, rejected: &mut Vec<Rejection>, at: usize, reason: impl Fn(&Want<'_>) -> String) {
+    fn reject(&self, rejected: &mut Vec<Rejection>, at: usize, reason: impl Fn(&ReadTarget<'_>) -> String) {
         rejected.extend(self.wants.iter().map(|want| Rejection { at, column: want.column, reason: reason(want) }));
     }
 
     /// Converts to times in microseconds. Times without a zone are local times in the zone of the column.
     fn times(&self, unit: TimeUnit, is_local: bool) -> ConversionResult {
-        let zoned = |want: &&Want<'_>| is_local && want.path.is_empty() && !want.outer && want.spec.zone.is_some();
+        let zoned =
+            |want: &&ReadTarget<'_>| is_local && want.path.is_empty() && !want.outer && want.spec.zone.is_some();
         let local = self.wants.iter().find(zoned).map(|want| (TimeParser::new(want.spec), want));
         let numbers = cast(self.array, &DataType::Int64)?;
         let numbers = numbers.as_primitive::<Int64Type>();
@@ -211,7 +212,7 @@ impl Leaf<'_> {
         Ok((Arc::new(converted_values.finish()), Vec::new()))
     }
 
-    /// Converts texts to bytes, which are hexadecimal digits in lines.
+    /// Converts strings to bytes, which are hexadecimal digits in lines.
     fn texts_to_bytes(&self) -> ConversionResult {
         match self.wants.iter().any(|want| is_text(want) || want.outer) {
             true => Ok((self.array.clone(), self.conflicts())),
@@ -252,12 +253,12 @@ impl Leaf<'_> {
 }
 
 /// Returns whether the column reads the value as text.
-fn is_text(want: &Want<'_>) -> bool {
+fn is_text(want: &ReadTarget<'_>) -> bool {
     want.path.is_empty() && !want.outer && want.kind == DataType::Utf8
 }
 
 /// Returns whether the column reads its bytes.
-fn is_binary(want: &Want<'_>) -> bool {
+fn is_binary(want: &ReadTarget<'_>) -> bool {
     want.path.is_empty() && !want.outer && want.kind == DataType::Binary
 }
 
@@ -280,12 +281,12 @@ fn unit_of(unit: TimeUnit) -> Unit {
 
 /// Converts keys of maps to text: strings unchanged, other values as JSON without quotes.
 pub fn key_texts(keys: &ArrayRef) -> Result<StringArray, ArrowError> {
-    if let Some(texts) = keys.as_string_opt::<i32>() {
-        let has_no_nulls = texts.null_count() == 0;
+    if let Some(strings) = keys.as_string_opt::<i32>() {
+        let has_no_nulls = strings.null_count() == 0;
         return Ok(if has_no_nulls {
-            texts.clone()
+            strings.clone()
         } else {
-            texts.iter().map(|key| Some(key.unwrap_or_default())).collect()
+            strings.iter().map(|key| Some(key.unwrap_or_default())).collect()
         });
     }
     if let DataType::LargeUtf8 | DataType::Utf8View = keys.data_type() {

@@ -278,10 +278,15 @@ impl PartitionReader {
             return;
         }
         *reported = Some((Instant::now(), *rows));
-        let place = position.as_deref().or(self.position.now()).map(display_position);
-        let place = place.map(|place| self.reader.shown(&place).to_owned());
+        let position_text = position.as_deref().or(self.position.now()).map(display_position);
+        let position_text = position_text.map(|position_text| self.reader.shown(&position_text).to_owned());
         let name = self.partition.clone();
-        self.inbox.report_partition_read(PartitionRead { name, place, rows: Some(*rows), ..PartitionRead::default() });
+        self.inbox.report_partition_read(PartitionRead {
+            name,
+            position_text,
+            rows: Some(*rows),
+            ..PartitionRead::default()
+        });
     }
 
     /// Puts the rows of a poll into one batch, with the position after them.

@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(positions.len(), 6, "one for each, and that of the rows");
         let all: Vec<_> = ["", "a", "a=", "a=b", "ü"].map(|name| (name.to_owned(), b"2".to_vec())).into();
         assert_eq!(PartitionPosition::all(&positions), all);
-        // As a start combines them that found a batch without effect.
+        // As a startup combines them that found a batch without effect.
         positions.insert("of:a=".into(), Position { offset: 99, mark: -1 });
         let mut position = PartitionPosition::restore("a", &positions);
         assert_eq!(position.now(), Some(&b""[..]));

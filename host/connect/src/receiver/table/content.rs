@@ -135,8 +135,8 @@ fn decode(format: &Format, schema: &[ColumnSpec], content: &[u8]) -> Result<Reco
         let decoded = decoder.decode(&chunk);
         if let Some(rejected) = decoded.rejected {
             let cell = |column: usize| {
-                let texts = rejected.column(column).as_string_opt::<i32>().filter(|texts| !texts.is_empty());
-                texts.map_or("", |texts| texts.value(0)).trim_end().to_owned()
+                let strings = rejected.column(column).as_string_opt::<i32>().filter(|strings| !strings.is_empty());
+                strings.map_or("", |strings| strings.value(0)).trim_end().to_owned()
             };
             return Err(format!("{}, in `{}`", cell(1), cell(0)));
         }

@@ -99,13 +99,13 @@ fn write_block(block: &mut Vec<u8>, records: &mut i64, mark: &[u8], out: &mut (d
     }
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(block)?;
-    let packed = encoder.finish()?;
+    let compressed = encoder.finish()?;
     let mut head = Vec::new();
     write_long(std::mem::take(records), &mut head);
-    write_long(packed.len() as i64, &mut head);
+    write_long(compressed.len() as i64, &mut head);
     block.clear();
     out.write_all(&head)?;
-    out.write_all(&packed)?;
+    out.write_all(&compressed)?;
     out.write_all(mark)
 }
 

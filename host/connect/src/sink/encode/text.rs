@@ -1,4 +1,4 @@
-//! Format `text`: the single text column unchanged, one line per row. A null is an empty line, and line breaks within a text are written as
+//! Format `text`: the single text column unchanged, one line per row. A null is an empty line, and line breaks within a string are written as
 //! `\n` and `\r`, so that no text makes two lines.
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -31,7 +31,7 @@ pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::R
     Ok(())
 }
 
-/// Writes a text without its line breaks.
+/// Writes a string without its line breaks.
 fn write_line(text: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut rest = text.as_bytes();
     while let Some(line_end) = memchr::memchr2(b'\n', b'\r', rest) {

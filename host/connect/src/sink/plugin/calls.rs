@@ -59,9 +59,10 @@ mod tests {
 
     /// Returns how many rows each call gets, for strings of these lengths in parts that end at these indices.
     fn calls(lengths: &[usize], ends: &[usize]) -> Vec<usize> {
-        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
+        let strings: ArrayRef =
+            Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
         let flags: ArrayRef = Arc::new(BooleanArray::from_iter(lengths.iter().map(|length| Some(length % 3 == 0))));
-        let all = RecordBatch::try_from_iter([("text", texts), ("flag", flags)]).unwrap();
+        let all = RecordBatch::try_from_iter([("text", strings), ("flag", flags)]).unwrap();
         let starts = [0].into_iter().chain(ends.iter().copied());
         let ends = ends.iter().copied().chain([lengths.len()]);
         let parts: Vec<_> = starts.zip(ends).map(|(start, end)| all.slice(start, end - start)).collect();

@@ -104,8 +104,8 @@ pub(super) fn committed_without_share(name: &str, dir: &Path, owner: &Owner) -> 
     let marker = read(dir, None, Some(&owner.job_id));
     let marker = marker.map_err(|message| Error::environment(format!("sink `{name}`: {message}")))?;
     let Some(marker) = marker else { return Ok(None) };
-    let ours = marker.check_owner(owner).map(|()| marker.batch);
-    ours.map_err(|cause| open_error(name, "open the directory", dir, &cause))
+    let own_marker = marker.check_owner(owner).map(|()| marker.batch);
+    own_marker.map_err(|cause| open_error(name, "open the directory", dir, &cause))
 }
 
 /// Locks a share of a directory for as long as the file is open.

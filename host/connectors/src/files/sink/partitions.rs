@@ -152,7 +152,7 @@ fn write_value(cells: &Cells<'_>, row: usize, out: &mut String) -> io::Result<()
     if null {
         out.push_str(NULL);
     } else {
-        // A text equal to the null value would be read as null.
+        // A string equal to the null value would be read as null.
         let first = if text == NULL { 1 } else { 0 };
         let last = if UNFINISHED_ENDS.iter().any(|end| text.ends_with(end)) { 1 } else { 0 };
         escape(&text, (first, last), out);

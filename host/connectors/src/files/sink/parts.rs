@@ -86,8 +86,8 @@ pub fn committed(url: &str, job_id: &str) -> Result<Option<BatchId>, String> {
     };
     let mut last = None;
     for (marker, _) in retry_transient(&failure, read).map_err(|error| error.message)? {
-        let ours = marker::of_job(Some(marker), Some(job_id), &destination.shown(), &remedy())?;
-        last = last.max(ours.and_then(|marker| marker.batch));
+        let own_marker = marker::of_job(Some(marker), Some(job_id), &destination.shown(), &remedy())?;
+        last = last.max(own_marker.and_then(|marker| marker.batch));
     }
     Ok(last)
 }
@@ -365,8 +365,8 @@ impl CommitState {
         let marker =
             marker::of_job(marker, Some(&owner.job_id), &destination.shown(), &remedy()).map_err(Error::job)?;
         if let Some(marker) = &marker {
-            let ours = marker.check_owner(owner);
-            ours.map_err(|cause| io_failed(format!("open {}", destination.shown()), &cause))?;
+            let own_marker = marker.check_owner(owner);
+            own_marker.map_err(|cause| io_failed(format!("open {}", destination.shown()), &cause))?;
             // As left by a sink with one file per batch.
             if let Some(dir) = dir {
                 let finish = || exactly_once::finish(dir, share, marker.part.as_deref());
@@ -525,8 +525,8 @@ fn committed_without_share(destination: &dyn Destination, owner: &Owner, failure
     let Some((marker, _)) = retry_transient(failure, || destination.marker(exactly_once::MARKER))? else {
         return Ok(None);
     };
-    let ours = marker.check_owner(owner).map(|()| marker.batch);
-    Ok(ours.map_err(|cause| io_failed(format!("open {}", destination.shown()), &cause))?)
+    let own_marker = marker.check_owner(owner).map(|()| marker.batch);
+    Ok(own_marker.map_err(|cause| io_failed(format!("open {}", destination.shown()), &cause))?)
 }
 
 /// Returns an error if there are rows without a marker.

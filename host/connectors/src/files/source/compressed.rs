@@ -127,7 +127,7 @@ impl Stream {
     pub fn has_more(&mut self) -> io::Result<bool> {
         let Some(decompression) = &mut self.decompression else { return Ok(false) };
         decompression.fill()?;
-        Ok(!decompression.left().is_empty())
+        Ok(!decompression.rest_of_input().is_empty())
     }
 
     /// Seeks to an offset. Returns whether the file is that long.
@@ -156,7 +156,8 @@ impl Stream {
         let Some(decompression) = &mut self.decompression else { return Ok(None) };
         decompression.fill()?;
         let at = decompression.at;
-        let damage = decompression.end.as_ref().filter(|_| decompression.left().is_empty()).and_then(Option::as_ref);
+        let damage =
+            decompression.end.as_ref().filter(|_| decompression.rest_of_input().is_empty()).and_then(Option::as_ref);
         Ok(damage.map(|why| format!("it is damaged or incomplete after {at} decompressed bytes: {why}")))
     }
 }
@@ -189,14 +190,14 @@ impl Decompression {
     }
 
     /// Returns the unread rest of the current block.
-    fn left(&self) -> &[u8] {
+    fn rest_of_input(&self) -> &[u8] {
         self.block.get(self.consumed..).unwrap_or_default()
     }
 
     /// Decompresses the next block if the current one was consumed. An error is an I/O error of the file, or of kind `Unsupported`: the file is
     /// intact, but cannot be read here.
     fn fill(&mut self) -> io::Result<()> {
-        if !self.left().is_empty() || self.end.is_some() {
+        if !self.rest_of_input().is_empty() || self.end.is_some() {
             return Ok(());
         }
         self.facts = self.file.facts()?;
@@ -228,7 +229,7 @@ impl Decompression {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
-        let available = self.left();
+        let available = self.rest_of_input();
         let count = available.len().min(buffer.len());
         if let (Some(to), Some(from)) = (buffer.get_mut(..count), available.get(..count)) {
             to.copy_from_slice(from);
@@ -241,7 +242,7 @@ impl Decompression {
     fn skip_to(&mut self, offset: u64) -> io::Result<bool> {
         while self.at < offset {
             self.fill()?;
-            let available = self.left().len() as u64;
+            let available = self.rest_of_input().len() as u64;
             let count = available.min(offset - self.at);
             if count == 0 {
                 return Ok(false);

@@ -9,25 +9,59 @@ use super::settings::{DirectoryReads, FileReads, LogReads};
 use millstream_base::batch::position::Position;
 use millstream_base::job::PartErrors;
 use millstream_base::job::connector::{ROWS, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::keys::{DESCRIPTOR, KeyShape, MESSAGE, SEPARATOR, TableKey, columns, key};
 use millstream_base::job::table::Reader;
+use millstream_base::limits::RECORD_BYTES_MAX_MAX;
 use millstream_base::units;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 const DIRECTORY_KIND: &str = "directory";
 const FILE_KIND: &str = "file";
 
-/// The keys of both kinds.
-const FILES: &[&str] =
-    &["path", "schema", "header", "separator", "record_bytes", "descriptor", "message", "poll", "settle", "away_max"];
+/// The key `format` of both kinds.
+const FORMAT: TableKey = key(
+    "format",
+    KeyShape::Word(&["text", "json", "csv", "binary", "parquet", "avro", "protobuf"]),
+    "Format of the files. With `text`, each line is one column. `text` by default.",
+);
+/// The other keys of both kinds.
+const FILES: &[TableKey] = &[
+    columns(&[]),
+    key(
+        "header",
+        KeyShape::Flag,
+        "Format csv: whether the first record of each file names the columns; true by default.",
+    ),
+    SEPARATOR,
+    key(
+        "record_bytes",
+        KeyShape::Integer(1, RECORD_BYTES_MAX_MAX),
+        "Format binary: bytes per record, by default the widths of the columns.",
+    ),
+    DESCRIPTOR,
+    MESSAGE,
+];
 
 /// Sources of kind `directory`.
 pub const DIRECTORY: SourceDeclaration = SourceDeclaration {
     kind: DIRECTORY_KIND,
     doc: "the files of a directory, and new ones as they arrive",
     keys: &[
+        key(
+            "path",
+            KeyShape::Text,
+            "Directory, relative to the job file, or \"s3://bucket/prefix\", gs://, az:// or hdfs://. It may end in a pattern: \
+             \"logs/**/*.jsonl\".",
+        )
+        .required(),
+        FORMAT,
+        key(
+            "pattern",
+            KeyShape::Text,
+            "Files to read: a pattern for names such as \"*.jsonl\", or, with a `/`, for paths within the directory such as \
+             \"**/*.jsonl\".",
+        ),
         key("subfolders", KeyShape::Flag, "Also read the files of subdirectories; false by default."),
         key(
             "spread",
@@ -35,30 +69,62 @@ pub const DIRECTORY: SourceDeclaration = SourceDeclaration {
             "Share the files among all processes of the job; each file then has its own watermark. If false, one process reads them \
              one after the other. false by default.",
         ),
+        key(
+            "poll",
+            KeyShape::Time,
+            "Time between checks for new files, by default 500ms in a directory and 5s in a bucket.",
+        ),
+        key(
+            "settle",
+            KeyShape::Time,
+            "How long the size and time of a file must be unchanged before it is read, 1s by default; \"0s\" does not wait. Not \
+             for buckets.",
+        ),
+        key(
+            "away_max",
+            KeyShape::Time,
+            "How long the job waits if the directory, a file or the bucket becomes unreadable, 5m by default; then it fails.",
+        ),
     ],
-    shared: &[ROWS, FILES, &["pattern"]],
-    read: |r| Arc::new(DirectoryReads::read(r)),
+    shared: &[ROWS, FILES],
+    read: |r| DirectoryReads::read(r).into(),
 };
 
 /// Sources of kind `file`.
 pub const FILE: SourceDeclaration = SourceDeclaration {
     kind: FILE_KIND,
     doc: "one file",
-    keys: &[key(
-        "follow",
-        KeyShape::Flag,
-        "Follow the file as a log: it is read indefinitely, through rotations. Its rotated files next to it (`app.log.1`, \
-         `app.log-20261121`) are read first.",
-    )],
+    keys: &[
+        key("path", KeyShape::Text, "File, relative to the job file.").required(),
+        FORMAT,
+        key(
+            "follow",
+            KeyShape::Flag,
+            "Follow the file as a log: read it indefinitely, through rotations. Its rotated files next to it (`app.log.1`, \
+             `app.log-20261121`) are read first. false by default.",
+        ),
+        key("poll", KeyShape::Time, "With `follow`: time between checks of the file, 100ms by default."),
+        key(
+            "settle",
+            KeyShape::Time,
+            "With `follow`: how long the size and time of a rotated file must be unchanged before it counts as complete, 1s by \
+             default; \"0s\" does not wait.",
+        ),
+        key(
+            "away_max",
+            KeyShape::Time,
+            "How long the job waits if the file becomes unreadable, 5m by default; then it fails.",
+        ),
+    ],
     shared: &[ROWS, FILES],
     read: |r| {
         if r.flag("follow") == Some(true) {
             let log = LogReads::read(r);
-            return if is_one_file(&log.path, r) { Arc::new(log) } else { Arc::new(FileReads { path: log.path }) };
+            return if is_one_file(&log.path, r) { log.into() } else { FileReads { path: log.path }.into() };
         }
         let file = FileReads::read(r);
         is_one_file(&file.path, r);
-        Arc::new(file)
+        file.into()
     },
 };
 

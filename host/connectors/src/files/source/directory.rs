@@ -68,7 +68,7 @@ struct ScanResult {
 }
 
 /// Continues files that were read in part, then reads the new ones, then looks for more at every `poll`, until the inbox is closed. `from` has the
-/// positions of an earlier start.
+/// positions of an earlier startup.
 pub async fn receive(source: SourceSpec, watched: WatchedFiles, from: Positions, inbox: Arc<Inbox>) {
     let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = source.kind.retry_dir().is_some();
@@ -172,7 +172,7 @@ impl DirFiles {
 
 struct WatchedDir {
     files: DirFiles,
-    /// Files that an earlier start has read in part.
+    /// Files that an earlier startup has read in part.
     begun: Vec<(String, Position)>,
     listing: Listing,
     outage: Outage,
@@ -197,7 +197,7 @@ impl WatchedDir {
         };
         self.outage.recovered();
         inbox.idle(look.new.is_empty() && !look.settling);
-        if !look.forgotten.is_empty() && !inbox.forget(look.forgotten) {
+        if !look.dropped_names.is_empty() && !inbox.drop_files(look.dropped_names) {
             return Ok(None);
         }
         for name in look.new {
@@ -236,15 +236,15 @@ impl WatchedDir {
 }
 
 /// Returns whether a file with this path within the directory is read.
-pub fn takes(files: &FilesRead, name: &Path) -> bool {
+pub fn accepts(files: &FilesRead, name: &Path) -> bool {
     takes_by(&Walk::new(files), files.subfolders, name)
 }
 
-/// Like [`takes`], with a parsed pattern.
+/// Like [`accepts`], with a parsed pattern.
 fn takes_by(walk: &Walk, subfolders: bool, name: &Path) -> bool {
     let depth = name.components().count();
     let hidden = |part: Component<'_>| listing::is_ignored(&part.as_os_str().to_string_lossy());
-    (depth == 1 || (depth > 1 && subfolders)) && !name.components().any(hidden) && walk.takes(name)
+    (depth == 1 || (depth > 1 && subfolders)) && !name.components().any(hidden) && walk.accepts(name)
 }
 
 /// Returns a file's name as in positions and plans. A name that is not UTF-8 is written in hexadecimal digits after a slash, which no name contains.

@@ -127,7 +127,7 @@ impl FollowedLog<'_> {
         if self.end_in_copy(&log_dir, &indexes)? {
             return Ok(NextStep::Wait);
         }
-        if !self.forget(&log_dir, &indexes)? {
+        if !self.drop_missing(&log_dir, &indexes)? {
             return Ok(if self.inbox.closed_within(self.runtime, Duration::ZERO) {
                 NextStep::End
             } else {
@@ -179,7 +179,7 @@ impl FollowedLog<'_> {
         for _ in 0..LOOKS_MAX {
             let indexes = self.find(&before)?;
             let again = LogDir::look(self.path, &inodes)?;
-            if again.same(&before) {
+            if again.is_same_dir(&before) {
                 return Ok(Some((before, indexes)));
             }
             before = again;
@@ -228,7 +228,7 @@ impl FollowedLog<'_> {
 
     /// Drops files that no longer exist. A file that was not read to its end is looked for a little longer, and then reported. `false`: nothing can
     /// be read now.
-    fn forget(&mut self, log_dir: &LogDir, indexes: &BTreeMap<u64, usize>) -> Result<bool, Error> {
+    fn drop_missing(&mut self, log_dir: &LogDir, indexes: &BTreeMap<u64, usize>) -> Result<bool, Error> {
         let missing = self.known.iter().filter(|(number, _)| !indexes.contains_key(number));
         let missing: Vec<(u64, String, Position)> =
             missing.map(|(number, (known, position))| (*number, known.name(), *position)).collect();
@@ -245,20 +245,22 @@ impl FollowedLog<'_> {
             }
         }
         let names: Vec<String> = missing.into_iter().map(|(_, name, _)| name).collect();
-        Ok(names.is_empty() || self.inbox.forget(names))
+        Ok(names.is_empty() || self.inbox.drop_files(names))
     }
 
     fn report_lost(&self, log_dir: &LogDir, position: Position) {
         let (name, path, read) = (&self.source.name, self.path.display(), position.offset);
-        let packed = match log_dir.packed.first() {
-            Some(packed) => {
-                format!(" `{packed}` next to it is compressed and cannot be read: let the rotation compress it later.")
+        let compressed = match log_dir.compressed.first() {
+            Some(compressed) => {
+                format!(
+                    " `{compressed}` next to it is compressed and cannot be read: let the rotation compress it later."
+                )
             }
             None => String::new(),
         };
         warn!(
             "source `{name}`: the file at `{path}` was truncated or deleted after {read} bytes were read, and \
-             neither it nor a copy is next to the path: later lines in it are lost.{packed} Continuing with the \
+             neither it nor a copy is next to the path: later lines in it are lost.{compressed} Continuing with the \
              existing file"
         );
     }

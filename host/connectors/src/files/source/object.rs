@@ -78,7 +78,7 @@ impl BucketReader {
     /// Opens a new object, with its first bytes. `None`: it does not exist or is empty.
     pub fn open_new(&self, name: &str) -> Result<Option<Object>, Error> {
         let Some(location) = self.bucket.at(name) else { return Ok(None) };
-        let found = self.waiting(name, || {
+        let found = self.retry_unreachable(name, || {
             let (client, location) = (self.bucket.client(), location.clone());
             let found = self.bucket.run("read", name, async move {
                 let range = Some(GetRange::Bounded(0..OBJECT_PIECE_BYTES));
@@ -104,7 +104,7 @@ impl BucketReader {
         Ok(found.map(|(meta, piece)| {
             let mut object = Object::new(self.clone(), name, meta);
             object.piece = piece;
-            object.ask_next();
+            object.request_next();
             object
         }))
     }
@@ -112,7 +112,7 @@ impl BucketReader {
     /// Opens an object. `None`: it does not exist.
     pub fn open(&self, name: &str) -> Result<Option<Object>, Error> {
         let Some(location) = self.bucket.at(name) else { return Ok(None) };
-        let found = self.waiting(name, || {
+        let found = self.retry_unreachable(name, || {
             let (client, location) = (self.bucket.client(), location.clone());
             self.bucket.run("look at", name, async move {
                 match client.head(&location).await {
@@ -125,19 +125,19 @@ impl BucketReader {
     }
 
     /// Retries while the server is unreachable. Returns the error if that lasts too long, or if the job ends.
-    fn waiting<T>(&self, name: &str, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, Error> {
+    fn retry_unreachable<T>(&self, name: &str, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T, Error> {
         let path = shown(self.bucket.url(), name);
         let mut outage = Outage::new(&self.source, &path);
         let done = outage.wait_out(|| attempt().map_err(io::Error::other), |time| (self.pause)(time))?;
-        done.ok_or_else(|| self.ends())
+        done.ok_or_else(|| self.end_error())
     }
 
     /// Returns the error for a job that ends.
     pub fn goes_on(&self) -> Result<(), Error> {
-        if (self.pause)(Duration::ZERO) { Ok(()) } else { Err(self.ends()) }
+        if (self.pause)(Duration::ZERO) { Ok(()) } else { Err(self.end_error()) }
     }
 
-    fn ends(&self) -> Error {
+    fn end_error(&self) -> Error {
         Error::environment(format!("source `{}`: the job ends", self.source.name))
     }
 }
@@ -224,7 +224,7 @@ impl Object {
     }
 
     /// Requests the piece after the available bytes.
-    fn ask_next(&mut self) {
+    fn request_next(&mut self) {
         let end = self.at.saturating_add(self.piece.len() as u64);
         self.next = (end < self.facts.bytes).then(|| (end, self.request(end)));
     }
@@ -271,7 +271,7 @@ impl Object {
     fn get(&mut self) -> Result<(), Error> {
         let mut requested = self.next.take().filter(|(from, _)| *from == self.at).map(|(_, requests)| requests);
         let bucket = &self.reader.bucket;
-        let fetched = self.reader.waiting(&self.name, || {
+        let fetched = self.reader.retry_unreachable(&self.name, || {
             let requests = requested.take().unwrap_or_else(|| self.request(self.at));
             match bucket.result("read", &self.name, requests)? {
                 Fetched::Broken(why) => Err(bucket.error("read", &self.name, why, true)),
@@ -281,7 +281,7 @@ impl Object {
         let what = match fetched {
             Fetched::Piece(piece) => {
                 self.piece = piece;
-                self.ask_next();
+                self.request_next();
                 return Ok(());
             }
             Fetched::Other => "another object replaced it",

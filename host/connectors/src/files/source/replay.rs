@@ -109,7 +109,7 @@ impl<'a> FileReplay<'a> {
 }
 
 /// Returns whether a file still has this many bytes, decompressed if it is compressed.
-pub fn holds(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
+pub fn has_bytes(source: &SourceSpec, path: &Path, bytes: u64) -> std::io::Result<bool> {
     Stream::of(source, path, millstream_base::regular::open(path)?)?.seek_to(bytes)
 }
 

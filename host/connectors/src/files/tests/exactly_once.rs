@@ -45,7 +45,7 @@ impl SinkPaths {
 
     fn open(&self, job_id: &str, generation: u64) -> Result<Box<dyn Sink>> {
         let owner = owner(job_id, generation);
-        open(&self.spec, texts(&[]).schema(), &self.origin, Some(&owner), &Failure::default(), StartupRetry::No)
+        open(&self.spec, strings(&[]).schema(), &self.origin, Some(&owner), &Failure::default(), StartupRetry::No)
     }
 
     fn committed(&self) -> Option<BatchId> {
@@ -69,7 +69,7 @@ impl SinkPaths {
 }
 
 fn rows(text: &str) -> Vec<RecordBatch> {
-    vec![texts(&[Some(text)])]
+    vec![strings(&[Some(text)])]
 }
 
 const PART_2: &str = "part-0000000002.txt";
@@ -152,7 +152,7 @@ fn a_part_without_its_marker_is_replaced_by_the_same_rows_only() {
 fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     let rejection = |paths: &SinkPaths, job_id: &str, part: &str| {
         let before = paths.all();
-        let schema = texts(&[]).schema();
+        let schema = strings(&[]).schema();
         let checked = check(&paths.spec, &schema, &paths.origin, true, Some(job_id), StartupRetry::No).unwrap_err();
         assert!(checked.message.starts_with("job.toml:9: sink `out`: ") && checked.message.contains(part), "{checked}");
         let read = committed(&paths.spec, &paths.origin, job_id, StartupRetry::No).unwrap_err();
@@ -163,9 +163,9 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     };
     let paths = two();
     rejection(&paths, "b", "belongs to another job `job`");
-    let begins = check(&paths.spec, &texts(&[]).schema(), &paths.origin, false, None, StartupRetry::No).unwrap_err();
+    let begins = check(&paths.spec, &strings(&[]).schema(), &paths.origin, false, None, StartupRetry::No).unwrap_err();
     assert!(begins.message.contains("belongs to an earlier job `job`"), "{begins}");
-    check(&paths.spec, &texts(&[]).schema(), &paths.origin, true, Some("a"), StartupRetry::No).unwrap();
+    check(&paths.spec, &strings(&[]).schema(), &paths.origin, true, Some("a"), StartupRetry::No).unwrap();
 
     let path = paths.path("out/.millstream");
     let content = fs::read(&path).unwrap();
@@ -217,7 +217,7 @@ fn an_older_start_does_not_begin_with_a_share_that_a_later_one_did_not_see() {
         let paths = SinkPaths::new(SinkSpec { kind: rolling(roll).into(), ..files("out", FileFormat::Text) });
         let later = paths.open("a", 3).unwrap();
         let share = |generation| {
-            let (schema, failure) = (texts(&[]).schema(), Failure::default());
+            let (schema, failure) = (strings(&[]).schema(), Failure::default());
             open_share(&paths.spec, schema, &paths.origin, Some(&owner("a", generation)), 1, &failure, StartupRetry::No)
         };
         let lost = share(2).err().unwrap();
@@ -265,7 +265,7 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
     let paths = SinkPaths::queue();
     let (path, marker) = (paths.path("out.jsonl"), paths.path("out.jsonl.millstream"));
     paths.open("a", 1).unwrap().commit(BatchId(1), BatchTime(0), rows("x")).unwrap();
-    let schema = texts(&[]).schema();
+    let schema = strings(&[]).schema();
     let rejection = |job_id: Option<&str>, part: &str| {
         let before = (fs::read(&path).unwrap(), fs::read(&marker).ok());
         let opened = match job_id {
@@ -308,7 +308,7 @@ fn a_queue_of_another_job_is_refused_and_not_touched() {
 fn what_a_commit_would_write_is_what_it_writes() {
     for (spec, name) in [(files("out", FileFormat::Json), "out/part-0000000007.jsonl"), (queue("out"), "out")] {
         let paths = SinkPaths::new(spec);
-        let batch = texts(&[Some("a"), None]);
+        let batch = strings(&[Some("a"), None]);
         let rendered =
             render(&paths.spec, &batch.schema(), BatchId(7), BatchTime(5), std::slice::from_ref(&batch)).unwrap();
         paths.open("a", 1).unwrap().commit(BatchId(7), BatchTime(5), vec![batch]).unwrap();
@@ -364,7 +364,7 @@ fn rows_that_are_committed_and_gone_are_told() {
     assert_eq!(paths.parts(), [""; 0]);
     let others = paths.open("b", 2).err().unwrap().message;
     assert!(others.contains("belongs to another job `job`"), "{others}");
-    let none = open(&paths.spec, texts(&[]).schema(), &paths.origin, None, &Failure::default(), StartupRetry::No)
+    let none = open(&paths.spec, strings(&[]).schema(), &paths.origin, None, &Failure::default(), StartupRetry::No)
         .err()
         .unwrap();
     assert!(none.message.contains("belongs to an earlier job `job`"), "{none}");

@@ -119,12 +119,12 @@ impl ColumnDigest {
     fn add(&mut self, values: &ArrayRef, first: u64) {
         match values.data_type() {
             DataType::Utf8 => {
-                let texts = values.as_string::<i32>();
-                self.texts(texts.value_offsets(), texts.value_data(), texts.nulls());
+                let strings = values.as_string::<i32>();
+                self.strings(strings.value_offsets(), strings.value_data(), strings.nulls());
             }
             DataType::Binary => {
-                let texts = values.as_binary::<i32>();
-                self.texts(texts.value_offsets(), texts.value_data(), texts.nulls());
+                let strings = values.as_binary::<i32>();
+                self.strings(strings.value_offsets(), strings.value_data(), strings.nulls());
             }
             DataType::Boolean => {
                 self.nulls(values.nulls(), first);
@@ -149,7 +149,7 @@ impl ColumnDigest {
         }
     }
 
-    fn texts(&mut self, offsets: &[i32], bytes: &[u8], nulls: Option<&NullBuffer>) {
+    fn strings(&mut self, offsets: &[i32], bytes: &[u8], nulls: Option<&NullBuffer>) {
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
         let text = |begin: i32, end: i32| bytes.get(begin as usize..end as usize).unwrap_or_default();
         let mut lengths = Vec::with_capacity(size_of_val(offsets));
@@ -237,8 +237,9 @@ mod tests {
             let changed = arrow::compute::take_record_batch(&rows, &order).unwrap();
             assert_eq!(changed == rows, digest([changed]) == expected);
         }
-        let texts = |texts: [&str; 2]| batch(vec![("a", Arc::new(StringArray::from_iter_values(texts)) as ArrayRef)]);
-        assert_ne!(digest([texts(["ab", "c"])]), digest([texts(["a", "bc"])]));
+        let strings =
+            |strings: [&str; 2]| batch(vec![("a", Arc::new(StringArray::from_iter_values(strings)) as ArrayRef)]);
+        assert_ne!(digest([strings(["ab", "c"])]), digest([strings(["a", "bc"])]));
     }
 
     #[test]

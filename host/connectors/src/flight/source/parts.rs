@@ -4,7 +4,7 @@ use super::position::FlightPosition;
 use crate::flight::limits::{ENDPOINTS_AT_ONCE, ENDPOINTS_MAX};
 use crate::flight::messages::{Endpoint, Info};
 use crate::flight::settings::FlightReads;
-use crate::flight::{self, ANSWER_BYTES_MAX, CallRefusal, Fault, Server};
+use crate::flight::{self, CallRefusal, Fault, RESPONSE_BYTES_MAX, Server};
 use glob::Pattern;
 use millstream_base::batch::reading::ReadError;
 use millstream_base::error::Error;
@@ -75,15 +75,15 @@ impl Shared {
         self.handle.block_on(work)
     }
 
-    fn known(&self) -> MutexGuard<'_, KnownParts> {
+    fn lock_parts(&self) -> MutexGuard<'_, KnownParts> {
         // No code under the lock can leave the state inconsistent.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds what earlier runs have read.
-    pub fn add_read(&self, places: impl Iterator<Item = (usize, FlightPosition)>) {
-        let mut known = self.known();
-        for (number, at) in places {
+    pub fn add_read(&self, positions: impl Iterator<Item = (usize, FlightPosition)>) {
+        let mut known = self.lock_parts();
+        for (number, at) in positions {
             known.count = Some(at.parts);
             if at.ended {
                 known.ended.insert(number);
@@ -93,21 +93,21 @@ impl Shared {
 
     /// Records that a part was read to its end.
     pub fn ended(&self, number: usize) {
-        self.known().ended.insert(number);
+        self.lock_parts().ended.insert(number);
     }
 
     /// Returns the parts to read now: others follow when these have ended. There is always one, whose end is that of the source.
     pub fn names(&self) -> Result<Vec<String>, ReadError> {
         let last = |count: usize| vec![count.saturating_sub(1).to_string()];
         {
-            let known = self.known();
+            let known = self.lock_parts();
             if let Some(count) = known.count.filter(|count| known.ended.len() >= (*count).max(1)) {
                 return Ok(last(count));
             }
         }
         let (parts, _) = self.parts()?;
         let count = parts.endpoints.len();
-        let mut known = self.known();
+        let mut known = self.lock_parts();
         if let Some(before) = known.count.replace(count).filter(|before| *before != count) {
             known.count = Some(before);
             return Err(self.permanent(&self.server, &other_rows(&format!("{count} parts, previously {before}"))));
@@ -119,14 +119,14 @@ impl Shared {
 
     /// Returns the parts of the stream, and whether they were queried just now.
     pub fn parts(&self) -> Result<(Arc<Parts>, bool), ReadError> {
-        let mut known = self.known();
+        let mut known = self.lock_parts();
         if let Some(parts) = &known.parts {
             return Ok((parts.clone(), false));
         }
         let result = self.block_on(async {
             let mut connection = self.server.connect().await?;
             let mut responses =
-                connection.call_once("GetFlightInfo", &flight::descriptor(&self.reads.requested), ANSWER_BYTES_MAX);
+                connection.call_once("GetFlightInfo", &flight::descriptor(&self.reads.requested), RESPONSE_BYTES_MAX);
             let response = async {
                 let info = responses.next().await?;
                 while info.is_some() && responses.next().await?.is_some() {}
@@ -135,7 +135,7 @@ impl Shared {
             let stall = self.reads.stall;
             let parts_result: Result<_, CallRefusal> =
                 timeout(stall, response).await.unwrap_or_else(|_| Err(flight::stalled(stall).into()));
-            parts_result.map_err(|refusal| refusal.fault)
+            parts_result.map_err(|failure| failure.fault)
         });
         let info = result.map_err(|fault| self.read_error(&self.server, fault))?;
         let info = Info::decode(info.unwrap_or_default());
@@ -154,7 +154,7 @@ impl Shared {
 
     /// Drops these parts, so that the server is queried again, unless it already was.
     pub fn invalidate(&self, parts: &Arc<Parts>) {
-        let mut known = self.known();
+        let mut known = self.lock_parts();
         if known.parts.as_ref().is_some_and(|now| Arc::ptr_eq(now, parts)) {
             known.parts = None;
         }

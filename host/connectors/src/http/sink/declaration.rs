@@ -6,9 +6,9 @@ use millstream_base::batch::json;
 use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{CHANGES, ENCODING, PARTS, SinkDeclaration, TLS, WAIT};
+use millstream_base::job::connector::{CHANGES, JSON_ENCODING, PARTS_SHAPE, SinkDeclaration, TLS_OF_HOST, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{PartsBy, SinkChanges, SinkConfig, SinkStart};
+use millstream_base::job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, http_url, parts};
 use millstream_base::limits;
@@ -50,13 +50,13 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "op",
             KeyShape::Text,
-            "Body bulk: column of type text that says what a row does: `insert`, `update` and `upsert` write its document, \
+            "Body bulk: column of type text with the operation of a row: `insert`, `update` and `upsert` write its document, \
              `delete` deletes it. The column itself is not written.",
         ),
         key(
             "token",
             KeyShape::Text,
-            "Sent with each request as `Authorization: Bearer …`; write \"${NAME}\", to keep it out of the file.",
+            "Token, sent with each request as `Authorization: Bearer …`; \"${NAME}\" keeps it out of the file.",
         ),
         key(
             "headers",
@@ -81,9 +81,15 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Body bulk: what happens if the server rejects a row: the job stops (`stop`), or the row is logged and dropped \
              (`reject`). `stop` by default.",
         ),
+        key(
+            "parts",
+            PARTS_SHAPE,
+            "Senders of a batch: one, with its rows in order (`batch`), or one per worker that has rows (`worker`). With `worker`, \
+             workers send at the same time, and request keys contain the worker's number. `batch` by default.",
+        ),
     ],
-    shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
-    read: |r| Arc::new(HttpWrites::read(r)),
+    shared: &[CHANGES, JSON_ENCODING, TLS_OF_HOST, WAIT],
+    read: |r| HttpWrites::read(r).into(),
 };
 
 impl HttpWrites {
@@ -183,7 +189,7 @@ impl SinkConfig for HttpWrites {
     }
 
     fn by_worker(&self) -> bool {
-        self.parts == PartsBy::Worker
+        self.parts == PartWriter::Worker
     }
 
     /// Shares are identified by workers, so they must not change.

@@ -1,7 +1,7 @@
 //! Settings of `http` sinks.
 
 use crate::limits;
-use millstream_base::job::spec::{PartsBy, TlsSpec};
+use millstream_base::job::spec::{PartWriter, TlsSpec};
 use millstream_base::limits::{HTTP_TIMEOUT_MS, SERVER_WAIT_MS};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct HttpWrites {
     /// Whether rows of a `_bulk` that the server rejects are dropped; otherwise the job stops.
     pub reject: bool,
     /// Whether worker 0 sends complete batches, or each worker its own rows.
-    pub parts: PartsBy,
+    pub parts: PartWriter,
 }
 
 impl HttpWrites {
@@ -52,7 +52,7 @@ impl HttpWrites {
             timeout: Duration::from_millis(HTTP_TIMEOUT_MS),
             wait: Duration::from_millis(SERVER_WAIT_MS),
             reject: false,
-            parts: PartsBy::default(),
+            parts: PartWriter::default(),
         }
     }
 

@@ -5,10 +5,12 @@ mod server;
 
 use super::settings::{ClientReads, ServerReads};
 use crate::limits::HTTP_PRODUCERS_MAX_MAX;
-use millstream_base::job::connector::{COLUMNS, ROWS, SourceDeclaration, TLS};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
+use millstream_base::job::connector::{ROWS, SourceDeclaration};
+use millstream_base::job::keys::{
+    CONFLUENT, DESCRIPTOR, KeyShape, MESSAGE, PRIVATE_KEY, SCHEMA_FILE, SEPARATOR, TableKey, columns, key,
+};
+use millstream_base::limits::RECORD_BYTES_MAX_MAX;
 use millstream_connect::receiver::listening::CONNECTIONS_MAX;
-use std::sync::Arc;
 
 const KIND: &str = "http";
 
@@ -37,13 +39,14 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "stream",
             KeyShape::Word(&["lines", "sse", "websocket"]),
-            "With `url`: the response is a stream that does not end, of lines (`lines`) or server-sent events (`sse`). A URL \
-             with ws:// or wss:// is a WebSocket without this key.",
+            "With `url`: kind of an endless response: lines (`lines`), server-sent events (`sse`) or a WebSocket (`websocket`). \
+             Not needed for ws:// and wss://.",
         ),
         key(
             "cursor",
             KeyShape::Table(CURSOR),
-            "With `every`: how the next request says which rows came already: { parameter = \"since\", field = \"id\" }.",
+            "With `every`: URL parameter with the position of the last row, after which the server continues: { parameter = \"since\", \
+             field = \"id\" }.",
         ),
         key(
             "rows",
@@ -54,20 +57,20 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "pages",
             KeyShape::Word(&["link"]),
-            "With `every`: how a response refers to its next page: a header `Link: <…>; rel=\"next\"` (`link`).",
+            "With `every`: read all pages of a response. `link` follows the header `Link: <…>; rel=\"next\"`.",
         ),
         key(
             "token",
             KeyShape::Text,
-            "Token that each request must have as `Authorization: Bearer …`; with `url`, the token sent. \"${NAME}\" keeps it \
-             out of the file.",
+            "With `listen`: token that each request must have as `Authorization: Bearer …`. With `url`: token that is sent. \
+             \"${NAME}\" keeps it out of the file.",
         ),
         key(
             "headers",
             KeyShape::ByName(&KeyShape::Text),
-            "With `url`: further headers of each request, for example { X-Key = \"${NAME}\" }.",
+            "With `url`: additional headers of each request, for example { X-Key = \"${NAME}\" }.",
         ),
-        key("send", KeyShape::Texts, "Message to send on each new WebSocket, or a list of messages."),
+        key("send", KeyShape::TextList, "Message to send on each new WebSocket, or a list of messages."),
         key("stall", KeyShape::Time, "How long a stream may send nothing, 30s by default; then the source reconnects."),
         key(
             "timeout",
@@ -89,21 +92,45 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "producers_max",
             KeyShape::Integer(1, HTTP_PRODUCERS_MAX_MAX),
-            "Producers whose last sequence number is kept, 10000 by default; with more, the producer that has been \
+            "Maximum producers whose last sequence number is kept, 10000 by default. With more, the producer that has been \
              idle longest is dropped.",
         ),
+        columns(&["event", "id"]),
+        key(
+            "header",
+            KeyShape::Flag,
+            "Format csv: whether the first record of each request or response names the columns; false by default.",
+        ),
+        key(
+            "record_bytes",
+            KeyShape::Integer(1, RECORD_BYTES_MAX_MAX),
+            "Format binary: bytes per record, by default the widths of the columns. If these vary, a body is one record.",
+        ),
+        key(
+            "tls",
+            KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS_KEYS)]),
+            "With `listen`: server certificate, { cert = \"own.pem\", key = \"own.key\" }; without it, plain HTTP. With `url`: TLS \
+             settings for https:// and wss://, { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\" }. The server's certificate \
+             is always checked.",
+        ),
     ],
-    shared: &[
-        ROWS,
-        COLUMNS,
-        TLS,
-        &["header", "separator", "record_bytes", "schema_file", "descriptor", "message", "confluent"],
-    ],
+    shared: &[ROWS, &[SEPARATOR, SCHEMA_FILE, DESCRIPTOR, MESSAGE, CONFLUENT]],
     read: |r| match r.has("url") {
-        true => Arc::new(ClientReads::read(r)),
-        false => Arc::new(ServerReads::read(r)),
+        true => ClientReads::read(r).into(),
+        false => ServerReads::read(r).into(),
     },
 };
+
+/// `tls`, as a table.
+const TLS_KEYS: &[TableKey] = &[
+    key("ca", KeyShape::Text, "With `url`: CA certificates (PEM) that are trusted, by default those of the system."),
+    key(
+        "cert",
+        KeyShape::Text,
+        "With `listen`: server certificate (PEM). With `url`: client certificate (PEM), for servers that require one.",
+    ),
+    PRIVATE_KEY,
+];
 
 /// Keys of `cursor`.
 const CURSOR: &[TableKey] = &[

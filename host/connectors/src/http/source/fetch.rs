@@ -45,13 +45,13 @@ enum RoundEnd {
     /// The job fails.
     Failed(Error),
     /// The connection is reopened.
-    Lost(Loss),
+    Lost(ConnectionLoss),
     /// A response was received. The next request is sent immediately if `again`, otherwise when it is due.
     Responded { again: bool },
 }
 
 /// Why a connection is reopened.
-struct Loss {
+struct ConnectionLoss {
     why: String,
     /// The pause that the server requested.
     after: Option<Duration>,
@@ -60,12 +60,12 @@ struct Loss {
 }
 
 impl RoundEnd {
-    fn lost(why: impl Into<String>) -> RoundEnd {
-        RoundEnd::Lost(Loss { why: why.into(), after: None, expected: false })
+    fn unexpected_loss(why: impl Into<String>) -> RoundEnd {
+        RoundEnd::Lost(ConnectionLoss { why: why.into(), after: None, expected: false })
     }
 
-    fn closed(why: impl Into<String>) -> RoundEnd {
-        RoundEnd::Lost(Loss { why: why.into(), after: None, expected: true })
+    fn expected_loss(why: impl Into<String>) -> RoundEnd {
+        RoundEnd::Lost(ConnectionLoss { why: why.into(), after: None, expected: true })
     }
 }
 
@@ -73,7 +73,7 @@ impl From<Fault> for RoundEnd {
     /// Permanent faults are retried as well: a certificate may be renewed, or the right program started.
     fn from(fault: Fault) -> RoundEnd {
         match fault {
-            Fault::Transient(why) | Fault::Permanent(why) => RoundEnd::lost(why),
+            Fault::Transient(why) | Fault::Permanent(why) => RoundEnd::unexpected_loss(why),
         }
     }
 }
@@ -133,7 +133,7 @@ pub async fn receive(source: &SourceSpec, client: &ClientReads, dir: &Path, from
 
 impl Fetch<'_> {
     /// Notes that the connection works, and logs it.
-    fn connected(&mut self) {
+    fn report_connected(&mut self) {
         let (name, url) = (&self.source.name, self.fetcher.display_url());
         let logged = self.last_error.take();
         if matches!(self.client.shape, HttpShape::Poll { .. }) {
@@ -147,7 +147,7 @@ impl Fetch<'_> {
     }
 
     /// Logs the loss of a connection, each error once.
-    fn log_loss(&mut self, loss: &Loss) {
+    fn log_loss(&mut self, loss: &ConnectionLoss) {
         let (name, url, why) = (&self.source.name, self.fetcher.display_url(), &loss.why);
         if loss.expected {
             return info!("source `{name}`: {url}: {why}; reconnecting");
@@ -187,6 +187,6 @@ impl Fetch<'_> {
     }
 
     fn stalled(&self) -> RoundEnd {
-        RoundEnd::lost(format!("nothing came for {} (`stall`)", units::show_time(self.client.stall)))
+        RoundEnd::unexpected_loss(format!("nothing came for {} (`stall`)", units::show_time(self.client.stall)))
     }
 }

@@ -2,7 +2,7 @@
 //! without this response lose nothing. If they number their requests, no row is duplicated either.
 
 mod accept;
-mod answer;
+mod respond;
 mod body;
 pub mod call;
 mod producers;
@@ -151,7 +151,7 @@ impl Intake {
             order.producers.evict(|ticket| self.is_durable(ticket))
         {
             order.evicted += 1;
-            self.inbox.forget(vec![position]);
+            self.inbox.drop_files(vec![position]);
             let of = sender.map_or(String::new(), |sender| format!(" among producers from {sender}"));
             // Logged ever less often, as there may be many.
             if order.evicted.is_power_of_two() {

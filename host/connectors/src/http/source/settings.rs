@@ -68,7 +68,7 @@ pub struct ClientReads {
     /// How long a stream may send nothing.
     pub stall: Duration,
     /// Maximum bytes of a response, event or message after decompression; `None`: 8 MiB, or the maximum of a batch if that is less.
-    pub answer_bytes_max: Option<u64>,
+    pub response_bytes_max: Option<u64>,
     /// Timeout for the head of a response, and for a complete response that is not a stream.
     pub timeout: Duration,
 }
@@ -83,14 +83,14 @@ impl ClientReads {
             headers: Vec::new(),
             send: Vec::new(),
             stall: Duration::from_millis(limits::HTTP_STALL_MS),
-            answer_bytes_max: None,
+            response_bytes_max: None,
             timeout: Duration::from_millis(shared::HTTP_TIMEOUT_MS),
         }
     }
 
     /// Returns the maximum bytes of a response for this source.
-    pub fn answer_bytes_max(&self, source: &SourceSpec) -> u64 {
-        self.answer_bytes_max.unwrap_or(limits::HTTP_ANSWER_BYTES_MAX.min(source.bytes_per_batch_max))
+    pub fn response_bytes_max(&self, source: &SourceSpec) -> u64 {
+        self.response_bytes_max.unwrap_or(limits::HTTP_RESPONSE_BYTES_MAX.min(source.bytes_per_batch_max))
     }
 }
 

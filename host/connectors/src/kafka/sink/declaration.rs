@@ -1,7 +1,7 @@
 //! Declaration of the `kafka` sink: its keys in job files.
 
 use super::settings::KafkaWrites;
-use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
+use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, TLS_KEY, WAIT, check_topic};
 use crate::kafka::limits;
 use arrow::datatypes::SchemaRef;
 use millstream_base::batch::sink::{EncodeRows, Sink};
@@ -9,10 +9,12 @@ use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::job::connector::{
-    CHANGES, COMPRESSIONS, ENCODING, PARTS, REGISTRY_EXAMPLE, SUBJECT_SHAPE, SinkDeclaration, TLS, WAIT,
+    CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, REGISTRY_EXAMPLE, SUBJECT_SHAPE, SinkDeclaration,
 };
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{Compression, PartsBy, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec};
+use millstream_base::job::spec::{
+    Compression, PartWriter, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec,
+};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, parts};
 use millstream_base::retry::StartupRetry;
@@ -31,7 +33,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "format",
             KeyShape::Word(&["text", "json", "csv", "binary", "avro", "protobuf"]),
-            "Format of a record's value, json by default.",
+            "Format of a record's value, `json` by default.",
         ),
         key(
             "key",
@@ -41,8 +43,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "op",
             KeyShape::Text,
-            "Column of type text that says what a row does: `delete` writes a record with the key and no value, others write the \
-             row. The column itself is not written.",
+            "Column of type text with the operation of a row: `delete` writes a record with the key and no value, all others write \
+             the row. The column itself is not written.",
         ),
         key(
             "tombstones",
@@ -67,7 +69,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             KeyShape::Text,
             "Format protobuf: full name of the record's message, for example \"shop.Order\".",
         ),
-        key("compression", COMPRESSIONS, "Compression of the records, none by default."),
+        key("compression", COMPRESSIONS, "Compression of the records, `none` by default."),
         key(
             "transaction",
             KeyShape::Time,
@@ -80,10 +82,18 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Compacted topic in which the job records the committed batches, \"millstream-markers\" by default. It \
              is created if it does not exist.",
         ),
+        key(
+            "parts",
+            PARTS_SHAPE,
+            "Transactions of a batch: one, with its rows in order (`batch`), or one per worker that has rows (`worker`). With \
+             `worker`, workers write at the same time, each with its own marker. `batch` by default.",
+        ),
         SASL_KEY,
+        TLS_KEY,
+        WAIT,
     ],
-    shared: &[PARTS, CHANGES, ENCODING, TLS, WAIT],
-    read: |r| Arc::new(KafkaWrites::read(r)),
+    shared: &[CHANGES, ENCODING],
+    read: |r| KafkaWrites::read(r).into(),
 };
 
 impl KafkaWrites {
@@ -208,7 +218,7 @@ impl SinkConfig for KafkaWrites {
     }
 
     fn by_worker(&self) -> bool {
-        self.parts == PartsBy::Worker
+        self.parts == PartWriter::Worker
     }
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

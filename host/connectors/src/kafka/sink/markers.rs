@@ -39,7 +39,7 @@ pub(super) struct KafkaMarker {
     pub job_id: String,
     /// The sink's name.
     pub sink: String,
-    /// The last start of the job that opened the sink.
+    /// The last startup of the job that opened the sink.
     pub generation: Generation,
     /// The last committed batch with rows.
     pub batch: Option<BatchId>,

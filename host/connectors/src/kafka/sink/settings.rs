@@ -2,7 +2,7 @@
 
 use crate::kafka::cluster::KafkaCluster;
 use crate::kafka::limits;
-use millstream_base::job::spec::{Compression, PartsBy, ProtobufSpec, RecordFormat, SubjectSpec};
+use millstream_base::job::spec::{Compression, PartWriter, ProtobufSpec, RecordFormat, SubjectSpec};
 use std::time::Duration;
 
 /// The default topic in which jobs keep the last committed batches of their sinks.
@@ -34,7 +34,7 @@ pub struct KafkaWrites {
     /// The topic in which the job keeps the last committed batches.
     pub markers: String,
     /// Who writes: worker 0 all rows, or each worker its own.
-    pub parts: PartsBy,
+    pub parts: PartWriter,
 }
 
 impl KafkaWrites {
@@ -52,7 +52,7 @@ impl KafkaWrites {
             compression: Compression::None,
             transaction: Duration::from_millis(limits::TRANSACTION_MS),
             markers: MARKERS.into(),
-            parts: PartsBy::default(),
+            parts: PartWriter::default(),
         }
     }
 }

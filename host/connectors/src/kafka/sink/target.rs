@@ -109,7 +109,7 @@ impl Target {
         let mut config = self.settings.clone();
         config
             .set("enable.idempotence", "true")
-            .set("compression.type", self.spec.compression.word())
+            .set("compression.type", self.spec.compression.keyword())
             // As Java's client does, so that other writers of the topic assign a key to the same partition.
             .set("partitioner", "murmur2_random")
             // Requests are as large as possible: records that wait for a request to fill are sent as soon as the batch is complete, see

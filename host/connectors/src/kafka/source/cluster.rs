@@ -35,7 +35,7 @@ pub struct EarlierStart<'a> {
 }
 
 /// Why a partition cannot be read from the position that the job needs.
-pub enum Lost {
+pub enum PositionLoss {
     /// Records were deleted.
     Deleted { of: (String, i32), wanted: u64, available: Bounds },
     /// It ends before that position.
@@ -46,12 +46,12 @@ pub enum Lost {
     Fault(KafkaFault),
 }
 
-impl Lost {
+impl PositionLoss {
     /// Converts to an error that says what to do.
     pub fn into_error(self, source: &str) -> Error {
         let partition = |(topic, number): &(String, i32)| format!("partition {number} of topic `{topic}`");
         match self {
-            Lost::Deleted { of, wanted, available } => Error::job(format!(
+            PositionLoss::Deleted { of, wanted, available } => Error::job(format!(
                 "source `{source}`: {} resumes at offset {wanted}, but the oldest record has offset {}: the records \
                  between were deleted before the job had read them. Keep records for longer than the job may lag \
                  (`retention.ms` and `retention.bytes` of the topic); to continue without them, start from scratch \
@@ -59,18 +59,18 @@ impl Lost {
                 partition(&of),
                 available.low
             )),
-            Lost::Shorter { of, wanted, available } => Error::job(format!(
+            PositionLoss::Shorter { of, wanted, available } => Error::job(format!(
                 "source `{source}`: {} resumes at offset {wanted}, but it ends at offset {}: the topic was \
                  recreated, or its brokers have lost records. Restore the previous topic, or start from scratch \
                  with `--fresh`",
                 partition(&of),
                 available.high
             )),
-            Lost::Backwards { of, wanted, available } => Error::environment(format!(
+            PositionLoss::Backwards { of, wanted, available } => Error::environment(format!(
                 "source `{source}`: {} returned the record at offset {available} instead of {wanted} or later",
                 partition(&of)
             )),
-            Lost::Fault(fault) => Error::environment(format!("source `{source}`: {fault}")),
+            PositionLoss::Fault(fault) => Error::environment(format!("source `{source}`: {fault}")),
         }
     }
 }
@@ -113,17 +113,17 @@ pub fn starts(
     spec: &KafkaReads,
     partitions: &[(String, i32)],
     known: &EarlierStart<'_>,
-) -> Result<Vec<u64>, Lost> {
+) -> Result<Vec<u64>, PositionLoss> {
     let at = match spec.start {
         StreamStart::At(time_ms) => {
-            Some(consumer.offsets_at(partitions, time_ms, RESPONSE_TIME_MAX).map_err(Lost::Fault)?)
+            Some(consumer.offsets_at(partitions, time_ms, RESPONSE_TIME_MAX).map_err(PositionLoss::Fault)?)
         }
         StreamStart::Earliest | StreamStart::Latest => None,
     };
     let mut starts = Vec::new();
     for (index, (topic, number)) in partitions.iter().enumerate() {
         let position = known.from.get(&topic::name(topic, *number));
-        let available = bounds(consumer, topic, *number).map_err(Lost::Fault)?;
+        let available = bounds(consumer, topic, *number).map_err(PositionLoss::Fault)?;
         starts.push(match (position, spec.start) {
             (Some(position), _) => check_offset(consumer, (topic, *number), position.offset, available)?,
             (None, StreamStart::Earliest) => available.low,
@@ -145,21 +145,21 @@ pub fn check_offset(
     (topic, number): (&str, i32),
     wanted: u64,
     mut available: Bounds,
-) -> Result<u64, Lost> {
+) -> Result<u64, PositionLoss> {
     let of = || (topic.to_owned(), number);
     let since = Instant::now();
     loop {
         if wanted < available.low {
-            return Err(Lost::Deleted { of: of(), wanted, available });
+            return Err(PositionLoss::Deleted { of: of(), wanted, available });
         }
         if wanted <= available.high {
             return Ok(wanted);
         }
         if since.elapsed() >= LEADER_TIME_MAX {
-            return Err(Lost::Shorter { of: of(), wanted, available });
+            return Err(PositionLoss::Shorter { of: of(), wanted, available });
         }
         std::thread::sleep(Duration::from_millis(200));
-        available = bounds(consumer, topic, number).map_err(Lost::Fault)?;
+        available = bounds(consumer, topic, number).map_err(PositionLoss::Fault)?;
     }
 }
 
@@ -175,7 +175,7 @@ pub fn partition_fault(
         Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation) => {
             let lost = match bounds(consumer, topic, number) {
                 Ok(available) => check_offset(consumer, (topic, number), wanted, available).map(drop),
-                Err(fault) => Err(Lost::Fault(fault)),
+                Err(fault) => Err(PositionLoss::Fault(fault)),
             };
             let unclear = || {
                 Error::environment(format!(

@@ -2,21 +2,20 @@
 
 use super::settings::{KafkaReads, KafkaTopics};
 use super::{ReadOrder, reread};
-use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, check_topic};
+use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, TLS_KEY, WAIT, check_topic};
 use crate::kafka::limits::POLL_MS;
 use millstream_base::batch::chunk::{Chunk, PlannedChunk};
 use millstream_base::batch::partition::Share;
 use millstream_base::error::Result;
 use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration, TLS};
-use millstream_base::job::keys::{KeyShape, key};
+use millstream_base::job::connector::{RECORDS, ROWS, SourceDeclaration};
+use millstream_base::job::keys::{KeyShape, columns, key};
 use millstream_base::job::spec::{
     ColumnSource, Origin, RecordBounds, RereadClient, SourceConfig, SourceSpec, SourceStart,
 };
 use millstream_base::job::table::Reader;
 use millstream_connect::receiver::{receive_on_thread, wrong};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 const KIND: &str = "kafka";
@@ -28,7 +27,8 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
     keys: &[
         BROKERS,
         SASL_KEY,
-        key("topic", KeyShape::Texts, "Topic to read, or a list of topics. `pattern` selects topics instead."),
+        key("topic", KeyShape::TextList, "Topic to read, or a list of topics. `pattern` selects topics instead."),
+        key("pattern", KeyShape::Text, "Topics to read, as a pattern: \"orders-*\". `topic` names them instead."),
         key(
             "start",
             KeyShape::Text,
@@ -40,20 +40,19 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             KeyShape::Text,
             "Consumer group to which the offsets of the job's checkpoints are committed, so that tools can show its lag.",
         ),
-        key(
-            "wait",
-            KeyShape::Time,
-            "How long the job waits for brokers if none is reachable, at startup and later, 1h by default.",
-        ),
+        key("poll", KeyShape::Time, "Time between checks for new topics and partitions, 30s by default."),
+        columns(&["key", "timestamp", "offset", "partition", "topic", "headers", "header.NAME"]),
+        TLS_KEY,
+        WAIT,
     ],
-    shared: &[ROWS, COLUMNS, RECORDS, TLS, &["pattern", "poll"]],
-    read: |r| Arc::new(KafkaReads::read(r)),
+    shared: &[ROWS, RECORDS],
+    read: |r| KafkaReads::read(r).into(),
 };
 
 impl KafkaReads {
     fn read(r: &Reader<'_>) -> KafkaReads {
         let example = "topic = \"orders\", or topic = [\"a\", \"b\"]";
-        let topics = match (r.texts("topic", example), r.text("pattern", "pattern = \"orders-*\"")) {
+        let topics = match (r.strings("topic", example), r.text("pattern", "pattern = \"orders-*\"")) {
             (Some(_), Some(_)) => {
                 r.wrong("pattern", "`pattern` and `topic` both say which topics are read; remove one of them");
                 KafkaTopics::Named(Vec::new())
@@ -120,11 +119,11 @@ impl SourceConfig for KafkaReads {
         true
     }
 
-    fn knows_ends(&self) -> bool {
+    fn can_report_ends(&self) -> bool {
         true
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         !matches!(part, ColumnSource::Event | ColumnSource::Id)
     }
 

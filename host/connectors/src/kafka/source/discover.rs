@@ -1,6 +1,6 @@
 //! Discovery of a source's cluster, topics and partitions, and checks that they are those of the saved positions.
 
-use super::cluster::{self, EarlierStart, Lost};
+use super::cluster::{self, EarlierStart, PositionLoss};
 use super::records::Records;
 use super::settings::KafkaTopics;
 use super::{InboxClosed, Partition, SourceReader, Step};
@@ -111,7 +111,7 @@ impl SourceReader<'_> {
         let known = EarlierStart { first: self.first && !self.discovered, from: &self.from };
         let starts = match cluster::starts(&self.consumer, self.order.spec, &new, &known) {
             Ok(starts) => starts,
-            Err(Lost::Fault(fault)) => return self.retry_later(&fault).map(Ok),
+            Err(PositionLoss::Fault(fault)) => return self.retry_later(&fault).map(Ok),
             Err(lost) => return Err(lost.into_error(&self.order.source.name)),
         };
         let assigned: Vec<(&str, i32, u64)> =

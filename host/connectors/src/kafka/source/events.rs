@@ -1,6 +1,6 @@
 //! Events of the client: records of partitions are gathered and moved to the inbox.
 
-use super::cluster::{self, Lost};
+use super::cluster::{self, PositionLoss};
 use super::{InboxClosed, Partition, SourceReader, Step, statistics};
 use crate::kafka::consumer::{ConsumerEvent, Record};
 use hashbrown::HashMap;
@@ -24,7 +24,7 @@ impl SourceReader<'_> {
                 }
                 let before = partition.records.bytes();
                 if !partition.records.add(&record) {
-                    return Err(Lost::Backwards {
+                    return Err(PositionLoss::Backwards {
                         of: (partition.topic.clone(), partition.number),
                         wanted: partition.records.end(),
                         available: record.offset(),

@@ -1,6 +1,6 @@
 //! Reading planned chunks of partitions again: the same records of the same offsets, or none at all.
 
-use super::cluster::Lost;
+use super::cluster::PositionLoss;
 use super::outage::Outage;
 use super::records::Records;
 use super::{ReadOrder, bounds, consumer};
@@ -56,7 +56,9 @@ pub fn reread(order: &ReadOrder<'_>, planned: &[PlannedChunk], kept_client: &mut
             partition.pending.back().map_or(0, |(_, chunk)| chunk.extent.start.saturating_add(chunk.extent.bytes));
         let available = retry(order, &client, &mut outage, || bounds(&client, topic, *number))?;
         if end > available.high {
-            return Err(Lost::Shorter { of: (topic.clone(), *number), wanted: end, available }.into_error(source));
+            return Err(
+                PositionLoss::Shorter { of: (topic.clone(), *number), wanted: end, available }.into_error(source)
+            );
         }
         partition.low = available.low;
         partition.records = Records::new(order.source, first);

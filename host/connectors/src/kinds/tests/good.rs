@@ -192,7 +192,7 @@ fn checkpoints_and_tables() {
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()], op: None };
         let written = PostgresWrites::new("postgres://me:${PW}@h/a", "s.t", mode);
-        assert_eq!((written.wait, written.parts), (Duration::from_secs(3600), PartsBy::Batch));
+        assert_eq!((written.wait, written.parts), (Duration::from_secs(3600), PartWriter::Batch));
         assert_eq!(job.sinks[0].kind, written.into());
     }
 }
@@ -329,6 +329,32 @@ fn described(schema: &Value, value: &Value, path: &str) {
             described(property, inner, &path);
         } else if schema["additionalProperties"]["properties"].is_object() {
             described(&schema["additionalProperties"], inner, &path);
+        }
+    }
+}
+
+/// The description of a key of one kind names no other kind.
+#[test]
+fn keys_are_described_for_their_own_kind() {
+    // A column of this name.
+    let is_column = |kind: &str, other: &str| (kind, other) == ("lumberjack", "file");
+    for part in ["sources", "sinks"] {
+        let schema = &schema(all())["properties"][part]["additionalProperties"];
+        let rules = schema["allOf"].as_array().unwrap();
+        let kind_of = |rule: &Value| rule["if"]["properties"]["kind"]["const"].as_str().unwrap().to_owned();
+        let kinds: Vec<String> = rules.iter().map(kind_of).collect();
+        assert!(kinds.len() > 2, "{part}: {kinds:?}");
+        for (rule, kind) in rules.iter().zip(&kinds) {
+            for (key, common) in schema["properties"].as_object().unwrap().iter().filter(|(key, _)| *key != "kind") {
+                let description = match &rule["then"]["properties"][key] {
+                    Value::Bool(false) => continue,
+                    Value::Null => common["description"].as_str().unwrap(),
+                    own => own["description"].as_str().unwrap(),
+                };
+                let names = |other: &&String| *other != kind && description.contains(&format!("`{other}`"));
+                let others: Vec<_> = kinds.iter().filter(names).filter(|other| !is_column(kind, other)).collect();
+                assert!(others.is_empty(), "{part} of kind {kind}: `{key}` names {others:?}: {description}");
+            }
         }
     }
 }

@@ -39,12 +39,12 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
         ("servers::SINK", servers::SINK, "[sinks.screen]\nfrom = \"lines\"\n".into(), LINES.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
         ("stages::STAGE", stages::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
-        ("stages::WHOLE", stages::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
+        ("stages::WHOLE", stages::COMPLETE, String::new(), format!("{LINES}{SCREEN}")),
         ("windows::STAGE", windows::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
-        ("windows::WHOLE", windows::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
+        ("windows::WHOLE", windows::COMPLETE, String::new(), format!("{LINES}{SCREEN}")),
         ("plugins::STAGE", plugins::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
         ("sinks::SINK", sinks::SINK, "[sinks.screen]\n".into(), LINES.into()),
-        ("WHOLE", WHOLE, String::new(), String::new()),
+        ("WHOLE", COMPLETE, String::new(), String::new()),
     ];
     let mut wrong = Vec::new();
     for (group, cases, before, after) in groups {
@@ -53,7 +53,7 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-/// Returns differences from the expected errors, for job files with these texts around each case.
+/// Returns differences from the expected errors, for job files with these strings around each case.
 fn differing(group: &str, cases: Cases, before: &str, after: &str) -> Vec<String> {
     let errors_of = |text: &str| match read(&format!("{before}{text}\n{after}")) {
         Ok(_) => "no error".to_string(),
@@ -382,7 +382,7 @@ aggregate = { word = "count(*)" }"#,
 ];
 
 /// Complete files.
-const WHOLE: Cases = &[
+const COMPLETE: Cases = &[
     (
         r#"sources = 3
 stages = { words = 5 }

@@ -1,4 +1,4 @@
-//! Texts and files that are not a job at all.
+//! Strings and files that are not a job at all.
 
 use super::super::all;
 use super::good::{EXAMPLE, STAGES};

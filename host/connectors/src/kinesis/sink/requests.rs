@@ -163,8 +163,8 @@ mod tests {
     use arrow::array::{ArrayRef, StringArray};
     use std::sync::Arc;
 
-    fn rows(texts: &[Option<&str>]) -> Vec<RecordBatch> {
-        let column: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
+    fn rows(strings: &[Option<&str>]) -> Vec<RecordBatch> {
+        let column: ArrayRef = Arc::new(StringArray::from(strings.to_vec()));
         vec![RecordBatch::try_from_iter_with_nullable([("a", column, true)]).unwrap()]
     }
 

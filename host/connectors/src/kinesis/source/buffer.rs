@@ -2,7 +2,7 @@
 
 use super::position::{LastRead, is_sequence};
 use super::receive::Record;
-use super::{OpenShard, PendingRecord, RecordContent, packed};
+use super::{OpenShard, PendingRecord, RecordContent, aggregated};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -39,7 +39,7 @@ impl OpenShard {
                 return self.waiting.push_back(PendingRecord { read: end, what });
             }
         };
-        let Some(packed) = packed::unpack(&data) else {
+        let Some(aggregated) = aggregated::deaggregate(&data) else {
             let what = RecordContent::Message(message(data, record.partition_key, time_ms, &sequence));
             return self.waiting.push_back(PendingRecord { read: end, what });
         };
@@ -48,13 +48,13 @@ impl OpenShard {
             LastRead::Part(of, taken) if *of == sequence => *taken,
             _ => 0,
         };
-        let last = packed.len().saturating_sub(1);
-        for (at, one) in packed.into_iter().enumerate().skip(taken as usize) {
+        let last = aggregated.len().saturating_sub(1);
+        for (at, one) in aggregated.into_iter().enumerate().skip(taken as usize) {
             let number = u32::try_from(at).unwrap_or(u32::MAX);
             let here = self.hash_keys.is_none_or(|(first, last)| (first..=last).contains(&one.hash_key()));
             let what = match here {
                 true => RecordContent::Message(message(one.data, one.key, time_ms, &format!("{sequence}/{number}"))),
-                // The library that packed it assumed another shard, and sends it again.
+                // The library that aggregated it assumed another shard, and sends it again.
                 false => RecordContent::Nothing,
             };
             let read =

@@ -20,7 +20,7 @@ pub struct KinesisPosition {
 pub enum LastRead {
     /// None yet.
     Nothing,
-    /// This many of the records packed in the record with this sequence number.
+    /// This many of the records aggregated in the record with this sequence number.
     Part(String, u32),
     /// The record with this sequence number.
     Complete(String),

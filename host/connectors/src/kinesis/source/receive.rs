@@ -10,7 +10,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 /// Target bytes of a response.
-const ANSWER_BYTES: u64 = 1 << 20;
+const RESPONSE_BYTES: u64 = 1 << 20;
 /// Maximum records of a response.
 const RECORDS_MAX: u64 = 10_000;
 /// How long a throttled reader waits, and how often before it reports that.
@@ -25,13 +25,13 @@ const CLOCK_DIFFERENCE_MS_MAX: i64 = 10 * 60 * 1000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct IteratorAnswer {
+struct IteratorResponse {
     shard_iterator: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct RecordsAnswer {
+struct RecordsResponse {
     records: Vec<Record>,
     next_shard_iterator: Option<String>,
     millis_behind_latest: Option<i64>,
@@ -61,11 +61,11 @@ impl Kinesis {
     ) -> Result<String, KinesisFault> {
         kind["StreamName"] = json!(client.stream().name());
         kind["ShardId"] = json!(shard);
-        let response: IteratorAnswer = client.request("GetShardIterator", kind).await?;
+        let response: IteratorResponse = client.request("GetShardIterator", kind).await?;
         Ok(response.shard_iterator)
     }
 
-    async fn records(client: &mut KinesisClient, iterator: &str, limit: u64) -> Result<RecordsAnswer, KinesisFault> {
+    async fn records(client: &mut KinesisClient, iterator: &str, limit: u64) -> Result<RecordsResponse, KinesisFault> {
         client.request("GetRecords", json!({ "ShardIterator": iterator, "Limit": limit })).await
     }
 
@@ -90,7 +90,7 @@ impl Kinesis {
         open: &mut OpenShard,
         rows_max: u32,
     ) -> Result<bool, ReadError> {
-        let kept_ms = shared.known().facts.as_ref().map_or(i64::MAX, |facts| facts.kept_ms);
+        let kept_ms = shared.lock_stream().facts.as_ref().map_or(i64::MAX, |facts| facts.kept_ms);
         let (mut throttled, mut empty) = (0, 0_u32);
         loop {
             tokio::time::sleep(open.next.saturating_duration_since(Instant::now())).await;
@@ -116,7 +116,7 @@ impl Kinesis {
                 }
                 Err(ReadFault::Lost) => return Err(shared.lost_error(&open.shard, open.position.until_ms)),
             };
-            let RecordsAnswer { records, next_shard_iterator, millis_behind_latest } = response;
+            let RecordsResponse { records, next_shard_iterator, millis_behind_latest } = response;
             open.at_end = next_shard_iterator.is_none();
             open.iterator = next_shard_iterator;
             let behind_ms = millis_behind_latest.unwrap_or(0).max(0);
@@ -140,7 +140,7 @@ impl Kinesis {
         open: &mut OpenShard,
         rows_max: u32,
         kept_ms: i64,
-    ) -> Result<RecordsAnswer, ReadFault> {
+    ) -> Result<RecordsResponse, ReadFault> {
         let is_beginning = open.is_new && open.opened.elapsed() < STARTUP_TIME;
         if open.until_ms.saturating_add(kept_ms) < now_ms()
             && !is_beginning
@@ -179,7 +179,7 @@ impl Kinesis {
                 })?
             }
         };
-        let limit = (ANSWER_BYTES / open.record_bytes.max(1)).clamp(1, RECORDS_MAX.min(rows_max.into()));
+        let limit = (RESPONSE_BYTES / open.record_bytes.max(1)).clamp(1, RECORDS_MAX.min(rows_max.into()));
         let response = Kinesis::records(client, &iterator, limit).await;
         if let Err(KinesisFault::Throttled(_)) = &response {
             open.iterator = Some(iterator);

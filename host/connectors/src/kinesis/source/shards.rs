@@ -47,7 +47,7 @@ pub struct StreamRetention {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct SummaryAnswer {
+struct SummaryResponse {
     stream_description_summary: Summary,
 }
 
@@ -61,14 +61,14 @@ struct Summary {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ShardsAnswer {
-    shards: Vec<ShardAnswer>,
+struct ShardsResponse {
+    shards: Vec<ShardEntry>,
     next_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ShardAnswer {
+struct ShardEntry {
     shard_id: String,
     parent_shard_id: Option<String>,
     adjacent_parent_shard_id: Option<String>,
@@ -85,7 +85,7 @@ struct HashKeys {
 /// Queries the stream itself.
 pub async fn facts(client: &mut KinesisClient) -> Result<StreamRetention, KinesisFault> {
     let body = json!({ "StreamName": client.stream().name() });
-    let response: SummaryAnswer = client.request("DescribeStreamSummary", body).await?;
+    let response: SummaryResponse = client.request("DescribeStreamSummary", body).await?;
     let summary = response.stream_description_summary;
     match summary.stream_status.as_str() {
         "CREATING" => Err(KinesisFault::Transient(format!("{} is being created", client.stream().display_name()))),
@@ -105,7 +105,7 @@ pub async fn list(client: &mut KinesisClient) -> Result<BTreeMap<String, Shard>,
             None => json!({ "StreamName": client.stream().name() }),
             Some(token) => json!({ "NextToken": token }),
         };
-        let response: ShardsAnswer = client.request("ListShards", body).await?;
+        let response: ShardsResponse = client.request("ListShards", body).await?;
         for shard in response.shards {
             let range =
                 |keys: HashKeys| Some((keys.starting_hash_key.parse().ok()?, keys.ending_hash_key.parse().ok()?));

@@ -39,7 +39,7 @@ impl From<Fault> for PublishFailure {
 }
 
 impl NatsSink {
-    /// Connects, creates the stream if it does not exist, and writes a marker with this start's generation. It fences earlier starts.
+    /// Connects, creates the stream if it does not exist, and writes a marker with this startup's generation. It fences earlier startups.
     pub fn take_over(&mut self) -> Result<(), PublishFailure> {
         let mut connection = Connection::open(&self.server)?;
         let name = self.writes.stream.clone();
@@ -314,8 +314,8 @@ fn parse_ack(message: &ReceivedMessage) -> Result<Result<u64, ApiError>, Fault> 
         Ok(ack) => match ack.get("seq").and_then(serde_json::Value::as_u64) {
             Some(sequence) => Ok(Ok(sequence)),
             None => {
-                let said = shown::harmless(&String::from_utf8_lossy(&message.payload), 200);
-                Err(Fault::Transient(format!("it confirms nothing: {said}")))
+                let text = shown::harmless(&String::from_utf8_lossy(&message.payload), 200);
+                Err(Fault::Transient(format!("it confirms nothing: {text}")))
             }
         },
         Err(error) => Ok(Err(error)),

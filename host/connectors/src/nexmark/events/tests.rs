@@ -17,7 +17,7 @@ fn int_values(rows: &RecordBatch, name: &str) -> Vec<i64> {
 /// Returns the mean bytes of the values of a row, eight for a number or a time.
 fn bytes_of_rows(rows: &RecordBatch) -> usize {
     let all = rows.columns().iter().map(|column| match column.as_string_opt::<i32>() {
-        Some(texts) => texts.value_data().len(),
+        Some(text_pool) => text_pool.value_data().len(),
         None => 8 * rows.num_rows(),
     });
     all.sum::<usize>() / rows.num_rows()

@@ -55,7 +55,7 @@ impl ArrayForm {
     /// Returns the form for values of this type in an array of these elements.
     fn new(kind: &ColumnType, element: &str) -> ArrayForm {
         let elements = match (innermost(kind), element) {
-            // A text contains a document, as in a column of type JSON.
+            // A string contains a document, as in a column of type JSON.
             (Some(DataType::Utf8), "json" | "jsonb") => ArrayElements::Text,
             (_, "json" | "jsonb") => ArrayElements::Json,
             (Some(DataType::Binary), "bytea") => ArrayElements::Bytes,

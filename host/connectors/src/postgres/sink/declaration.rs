@@ -6,12 +6,11 @@ use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{PARTS, SinkDeclaration, TABLE, WAIT};
+use millstream_base::job::connector::{PARTS_SHAPE, SinkDeclaration, TABLE, WAIT};
 use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{PartsBy, SinkConfig, SinkStart, TableMode};
+use millstream_base::job::spec::{PartWriter, SinkConfig, SinkStart, TableMode};
 use millstream_base::job::table::Reader;
 use millstream_base::job::{PartErrors, database};
-use std::sync::Arc;
 
 const KIND: &str = "postgres";
 
@@ -33,9 +32,15 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
             "Table, for example \"counts\" or \"schema.counts\". It is created if it does not exist.",
         )
         .required(),
+        key(
+            "parts",
+            PARTS_SHAPE,
+            "Transactions of a batch: one, with its rows in order (`batch`), or one per worker that has rows (`worker`). With \
+             `worker`, workers write at the same time, each with its own marker. `batch` by default.",
+        ),
     ],
-    shared: &[TABLE, PARTS, WAIT],
-    read: |r| Arc::new(PostgresWrites::read(r)),
+    shared: &[TABLE, WAIT],
+    read: |r| PostgresWrites::read(r).into(),
 };
 
 impl PostgresWrites {
@@ -76,7 +81,7 @@ impl SinkConfig for PostgresWrites {
     }
 
     fn by_worker(&self) -> bool {
-        self.parts == PartsBy::Worker
+        self.parts == PartWriter::Worker
     }
 
     fn check_start(&self, start: SinkStart<'_>, schema: &SchemaRef, _keeps_checkpoints: bool) -> Result<()> {

@@ -31,7 +31,7 @@ pub(super) async fn copy(
     parts: &[RecordBatch],
     numbered: bool,
 ) -> Result<(), tokio_postgres::Error> {
-    let mut types: Vec<Type> = conversions.iter().map(|way| way.copied.clone()).collect();
+    let mut types: Vec<Type> = conversions.iter().map(|column_conversion| column_conversion.copied.clone()).collect();
     types.extend(numbered.then_some(Type::INT8));
     let writer = BinaryCopyInWriter::new(client.copy_in::<_, Bytes>(statement).await?, &types);
     let mut writer = std::pin::pin!(writer);
@@ -43,7 +43,9 @@ pub(super) async fn copy(
             .iter()
             .zip(part.columns())
             .zip(conversions)
-            .map(|((field, array), way)| (field.name(), array, Cells::new(array), way.array))
+            .map(|((field, array), column_conversion)| {
+                (field.name(), array, Cells::new(array), column_conversion.array)
+            })
             .collect();
         for row in 0..part.num_rows() {
             number += 1;
@@ -112,8 +114,8 @@ fn write(
             out.put_slice(text.as_bytes());
         }
         Cells::Float64(array) => out.put_f64(array.value(index)),
-        Cells::Text(texts) => {
-            let text = texts.value(index);
+        Cells::Text(strings) => {
+            let text = strings.value(index);
             let elements = array.and_then(|form| array::of_text(text, form));
             let text = elements.as_deref().unwrap_or(text).as_bytes();
             if memchr::memchr(0, text).is_some() {

@@ -1,6 +1,6 @@
 //! Settings of `postgres` sinks.
 
-use millstream_base::job::spec::{PartsBy, TableMode, Url};
+use millstream_base::job::spec::{PartWriter, TableMode, Url};
 use millstream_base::limits;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct PostgresWrites {
     /// What a row does to the table.
     pub mode: TableMode,
     /// Which processes write rows.
-    pub parts: PartsBy,
+    pub parts: PartWriter,
     /// How long the job waits for an unreachable server, at startup and later.
     pub wait: Duration,
 }
@@ -23,6 +23,6 @@ impl PostgresWrites {
     /// Returns settings that write to this table of the database at this URL.
     pub fn new(url: impl Into<String>, table: impl Into<String>, mode: TableMode) -> PostgresWrites {
         let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
-        PostgresWrites { url: Url(url.into()), table: table.into(), mode, parts: PartsBy::default(), wait }
+        PostgresWrites { url: Url(url.into()), table: table.into(), mode, parts: PartWriter::default(), wait }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 use arrow::array::{Int64Array, StringArray};
 use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::ids::Generation;
-use millstream_base::job::spec::{Origin, PartsBy, SinkSpec};
+use millstream_base::job::spec::{Origin, PartWriter, SinkSpec};
 use millstream_base::retry::StartupRetry;
 use real::Postgres;
 use std::sync::Arc;
@@ -145,7 +145,7 @@ fn a_job_that_ends_does_not_wait_for_a_server_that_is_away() {
 #[test]
 fn shares_of_earlier_starts_commit_no_more() {
     let server = Postgres::start();
-    let writes = PostgresWrites { parts: PartsBy::Worker, ..writes(&server, TableMode::Append) };
+    let writes = PostgresWrites { parts: PartWriter::Worker, ..writes(&server, TableMode::Append) };
     let start = |share, generation| {
         let owner = Owner { job: "job".into(), job_id: "a".into(), generation: Generation(generation) };
         let schema = rows(&[])[0].schema();
@@ -154,7 +154,7 @@ fn shares_of_earlier_starts_commit_no_more() {
         })
     };
     let commit = |sink: &mut Box<dyn Sink>, batch| sink.commit(BatchId(batch), BatchTime(0), rows(&[("a", 1)]));
-    let held = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
+    let committed_of = |sink: &Result<Box<dyn Sink>>| sink.as_ref().ok().unwrap().committed().map(|batch| batch.0);
     drop(start(None, 1).unwrap());
     let (mut first, mut second) = (start(Some(0), 1).unwrap(), start(Some(1), 1).unwrap());
     for batch in 1..=3 {
@@ -163,10 +163,10 @@ fn shares_of_earlier_starts_commit_no_more() {
     commit(&mut second, 1).unwrap();
     assert_eq!(held_by(&writes, "a").unwrap(), Some(BatchId(3)));
     let entire_sink = start(None, 2);
-    assert_eq!(held(&entire_sink), Some(3));
+    assert_eq!(committed_of(&entire_sink), Some(3));
     assert!(commit(&mut second, 2).unwrap_err().message.contains("was replaced"));
     assert!(start(Some(2), 1).err().unwrap().message.contains("was replaced"));
-    assert_eq!([0, 1, 2].map(|worker| held(&start(Some(worker), 2))), [Some(3), Some(1), None]);
+    assert_eq!([0, 1, 2].map(|worker| committed_of(&start(Some(worker), 2))), [Some(3), Some(1), None]);
     assert_eq!(server.sql("select count(*) from counts"), "4");
     assert_eq!(
         server.sql("select sink, generation, batch from millstream_commits order by sink"),

@@ -46,7 +46,7 @@ pub struct KeyColumn {
 }
 
 impl FollowedTable {
-    /// Returns a table whose first column, a text, is its key.
+    /// Returns a table whose first column, a string, is its key.
     #[cfg(test)]
     pub fn of_test(name: &str, columns: &[&str]) -> FollowedTable {
         let key = columns.iter().take(1).map(|column| key_column((*column).to_owned(), 25)).collect();

@@ -83,7 +83,7 @@ pub async fn check_names(
     Ok(as_before)
 }
 
-/// Returns why a name does not refer to the table of this OID any more; `None`: it does.
+/// Returns why a name does not refer to the table of this OID any longer; `None`: it does.
 fn replaced_table(name: &str, known: u32, found: &FoundName, restart_hint: &str) -> Option<String> {
     Some(match (found.id, &found.name) {
         (Some(id), _) if id == known => return None,

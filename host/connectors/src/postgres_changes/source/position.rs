@@ -200,7 +200,7 @@ mod tests {
         assert!(!is_new_change(1, "100", 19) && is_new_change(1, "100", 20));
         assert!(!is_new_change(1, "101", 29) && is_new_change(1, "101", 30), "read at 30");
         assert!(at.is_between(Lsn(10)) && at.is_between(Lsn(29)) && !at.is_between(Lsn(30)));
-        // No change can be visible in a snapshot any more.
+        // No change can be visible in a snapshot any longer.
         at.advance(Lsn(29));
         assert_eq!(at.parts.len(), 3);
         at.advance(Lsn(30));

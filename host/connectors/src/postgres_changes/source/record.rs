@@ -156,15 +156,16 @@ fn json(text: &str, form: &ValueKind, depth: usize, to: &mut String) {
 /// unchanged.
 fn time(text: &str) -> String {
     let (moment, is_bc) = text.strip_suffix(" BC").map_or((text, false), |moment| (moment, true));
-    let Some((day, clock)) = moment.split_once(' ') else { return text.to_owned() };
-    if !clock.bytes().all(|b| b.is_ascii_digit() || b":.+-".contains(&b)) {
+    let Some((day, time_of_day)) = moment.split_once(' ') else { return text.to_owned() };
+    if !time_of_day.bytes().all(|b| b.is_ascii_digit() || b":.+-".contains(&b)) {
         return text.to_owned();
     }
-    let (clock, zone) = clock.strip_suffix("+00").map_or((clock, ""), |clock| (clock, "Z"));
+    let (time_of_day, zone) =
+        time_of_day.strip_suffix("+00").map_or((time_of_day, ""), |time_of_day| (time_of_day, "Z"));
     match iso_day(day, is_bc) {
-        None => format!("{day}T{clock}{zone}"),
+        None => format!("{day}T{time_of_day}{zone}"),
         Some(day) => {
-            let (seconds, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+            let (seconds, fraction) = time_of_day.split_once('.').unwrap_or((time_of_day, ""));
             format!("{day}T{seconds}.{fraction:0<6}{zone}")
         }
     }

@@ -27,7 +27,7 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
     doc: "a file with one line per batch, for tests",
     keys: &[key("path", KeyShape::Text, "File, relative to the job file.").required()],
     shared: &[],
-    read: |r| Arc::new(QueueWrites::read(r)),
+    read: |r| QueueWrites::read(r).into(),
 };
 
 impl QueueWrites {

@@ -9,7 +9,7 @@ use hyper::http::Request;
 use hyper::{StatusCode, Uri};
 use millstream_connect::http1::heads::repeated;
 use millstream_connect::http1::listener::accept_all;
-use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::slots::{Slot, TrustLevel};
 use millstream_connect::http1::upgrade;
 use millstream_connect::tls;
 use percent_encoding::percent_decode_str;
@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_millis(HTTP_HEAD_MS_MAX);
 /// Timeout for sending a message; then the client is disconnected.
 const SEND_TIME_MAX: Duration = Duration::from_secs(30);
-/// Interval of pings, and the silence after which a client is disconnected.
+/// Interval of pings, and the idle time after which a client is disconnected.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Maximum bytes of a client's message; its content is ignored.
@@ -86,7 +86,7 @@ async fn open_websocket<S: AsyncRead + AsyncWrite + Unpin>(
     match (opened, rejected_because) {
         (_, Some(why)) => shared.rejection_log.log(peer, why),
         (Ok(Ok(client)), None) => {
-            slot.set_standing(if shared.spec.token.is_some() { Standing::Known } else { Standing::Guest });
+            slot.set_trust_level(if shared.spec.token.is_some() { TrustLevel::Known } else { TrustLevel::Guest });
             send_messages(client, messages).await;
         }
         (Ok(Err(error)), None) => shared.rejection_log.log(peer, &format!("it does not speak WebSocket: {error}")),

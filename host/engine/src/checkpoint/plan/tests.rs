@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Logs in memory. Appends wait while `held`.
+/// Logs in memory. Appends wait while `is_blocked`.
 #[derive(Default)]
 struct Memory(Arc<Inner>);
 
@@ -33,7 +33,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     logs: BTreeMap<String, Vec<u8>>,
-    held: bool,
+    is_blocked: bool,
     /// The number of appends that have begun, and of completed ones.
     begun: usize,
     appends: usize,
@@ -49,8 +49,8 @@ impl Memory {
         memory
     }
 
-    fn hold(&self, held: bool) {
-        self.0.state.lock().unwrap().held = held;
+    fn hold(&self, is_blocked: bool) {
+        self.0.state.lock().unwrap().is_blocked = is_blocked;
         self.0.changed.notify_all();
     }
 
@@ -70,7 +70,7 @@ impl Log for MemoryLog {
         let mut state = self.0.state.lock().unwrap();
         state.begun += 1;
         self.0.changed.notify_all();
-        state = self.0.changed.wait_timeout_while(state, DEADLINE, |state| state.held).unwrap().0;
+        state = self.0.changed.wait_timeout_while(state, DEADLINE, |state| state.is_blocked).unwrap().0;
         if state.full {
             return Err(StoreError {
                 what: format!("append {}", self.1),

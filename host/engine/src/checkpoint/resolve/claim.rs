@@ -10,7 +10,7 @@ use millstream_base::ids::{BatchId, Generation};
 
 /// Returns the manifest of a new start, which takes the job over from all earlier ones. `job_id` is used if the job starts from scratch.
 ///
-/// With [`ResumePlan::as_before`], it is a start of the previous job, see there. Abandoned batches and dropped state leave the manifest here. So a
+/// With [`ResumePlan::as_before`], it is a startup of the previous job, see there. Abandoned batches and dropped state leave the manifest here. So a
 /// restart without `--resume-from`, `--drop-state` and `--fresh` has the same result.
 pub fn claim(
     manifest: Option<&Manifest>,
@@ -68,7 +68,7 @@ fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
 }
 
 /// Returns the manifest with a checkpoint after which the running process replaced a plugin: from the next batch on, the job of another record is
-/// valid. Both take effect together, so that everything committed after the newest checkpoint was always made by the job of the last start.
+/// valid. Both take effect together, so that everything committed after the newest checkpoint was always made by the job of the last startup.
 pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: String) -> Manifest {
     let after = checkpoint.batch;
     let mut published = publish(manifest, checkpoint);

@@ -1,4 +1,4 @@
-//! How far a start can get, from which checkpoint, and the errors if that is not far enough.
+//! How far a startup can get, from which checkpoint, and the errors if that is not far enough.
 
 use super::{PlannedBatch, StartFacts, history};
 use crate::checkpoint::gc;
@@ -57,35 +57,39 @@ pub fn newest<'a>(found: &StartFacts, manifest: &'a Manifest) -> Result<Starting
         }
         let location =
             if newest.batch.0 == 0 { "at the first batch".into() } else { format!("after batch {}", newest.batch) };
-        let story = format!("the job cannot resume from its newest checkpoint ({location}):\n{}", lines.join("\n"));
-        return Err(resolve_error(&story, found, manifest));
+        let summary = format!("the job cannot resume from its newest checkpoint ({location}):\n{}", lines.join("\n"));
+        return Err(resolve_error(&summary, found, manifest));
     }
     let (reach, last) = (newest.reach(), manifest.starts.last());
     if let Some(last) = last.filter(|last| last.after > reach) {
-        let story = format!(
+        let summary = format!(
             "plans are missing: batches up to {} were planned when the job was last started, but those after batch {reach} \
              are missing.",
             last.after
         );
-        return Err(resolve_error(&story, found, manifest));
+        return Err(resolve_error(&summary, found, manifest));
     }
     // Batches committed by sinks that were abandoned since do not matter.
     let last_abandoned = last.map_or(reach, |last| reach.max(BatchId(last.first.0.saturating_sub(1))));
     let beyond = found.committed.iter().filter(|(_, committed)| **committed > last_abandoned);
     let beyond: Vec<_> = beyond.map(|(sink, batch)| format!("sink `{sink}` has committed batch {batch}")).collect();
     if !beyond.is_empty() {
-        let story = format!(
+        let summary = format!(
             "plans are missing: {}, but the existing plans end with batch {reach}, so the content of that batch is \
              unknown.",
             beyond.join(", ")
         );
-        return Err(resolve_error(&story, found, manifest));
+        return Err(resolve_error(&summary, found, manifest));
     }
     Ok(newest)
 }
 
 /// Returns the newest intact checkpoint from which this batch can be reached.
-pub fn reaching<'a>(found: &StartFacts, manifest: &'a Manifest, batch: BatchId) -> Result<StartingPoint<'a>, String> {
+pub fn newest_base<'a>(
+    found: &StartFacts,
+    manifest: &'a Manifest,
+    batch: BatchId,
+) -> Result<StartingPoint<'a>, String> {
     let mut bases = bases(found, manifest);
     if let Some(index) = bases.iter().rposition(|base| base.reaches(batch)) {
         return Ok(bases.swap_remove(index));
@@ -132,11 +136,11 @@ fn batches(first: BatchId, last: BatchId) -> String {
 }
 
 /// Describes what went wrong, and what can still be done.
-fn resolve_error(story: &str, found: &StartFacts, manifest: &Manifest) -> String {
+fn resolve_error(summary: &str, found: &StartFacts, manifest: &Manifest) -> String {
     // The newest of those that reach equally far: it has the least to replay.
     let Some(best) = bases(found, manifest).into_iter().max_by_key(StartingPoint::reach) else {
         return format!(
-            "{story}\nNo other checkpoint can be read either: restore the missing files from a copy, or start from \
+            "{summary}\nNo other checkpoint can be read either: restore the missing files from a copy, or start from \
              scratch with `--fresh`."
         );
     };
@@ -160,7 +164,7 @@ fn resolve_error(story: &str, found: &StartFacts, manifest: &Manifest) -> String
         )
     };
     format!(
-        "{story}\nRestore it from a copy, or continue without it: the last batch that can still be reached exactly is {reach}, \
+        "{summary}\nRestore it from a copy, or continue without it: the last batch that can still be reached exactly is {reach}, \
          from {from}{plans}: `--resume-from {reach}`; {repeats}."
     )
 }

@@ -1,6 +1,6 @@
 //! Which start a batch belongs to, and which batch follows which.
 //!
-//! A start is valid from the batch after its `after` on, until a later start begins there or earlier. The ids between its `after` and its `first`
+//! A startup is valid from the batch after its `after` on, until a later startup begins there or earlier. The ids between its `after` and its `first`
 //! were used by batches that were abandoned.
 
 use super::PlannedBatch;
@@ -76,10 +76,10 @@ pub fn log_needed(
     let (batch, leftover) =
         checkpoint.map_or((BatchId(0), false), |checkpoint| (checkpoint.batch, checkpoint.leftover));
     let known = starts.iter().any(|start| start.generation == log.generation);
-    let held =
+    let is_included =
         successor.is_some_and(|successor| successor <= batch && (!leftover || owns(starts, log.generation, successor)));
     let taken_over = owner(starts, batch).is_some_and(|owner| owner.generation > log.generation);
-    known && !held && (leftover || !taken_over)
+    known && !is_included && (leftover || !taken_over)
 }
 
 /// Returns whether an entry of a log is of an abandoned batch although the loaded checkpoint is after a later batch. Its rows may be in no batch yet.

@@ -4,7 +4,7 @@ use super::{StartFacts, StartRequest};
 use crate::checkpoint::meaning::{Difference, Meaning, Meanings, is_comparable};
 use crate::checkpoint::types::Table;
 
-/// The job of the last start, from its record.
+/// The job of the last startup, from its record.
 #[derive(Clone, Debug)]
 pub struct PreviousMeanings {
     /// The meanings of its tables.
@@ -79,7 +79,7 @@ fn compare(stored: &str, past: Option<&PreviousMeanings>, meaning: Option<&Meani
     if difference.is_none() && !hides { Comparison::Same } else { Comparison::Changed(difference) }
 }
 
-/// Returns whether the record of the last start must be read, as digests alone do not show that everything can continue.
+/// Returns whether the record of the last startup must be read, as digests alone do not show that everything can continue.
 pub fn needs_record(tables: &[Table], request: &StartRequest, is_same_job: bool) -> bool {
     let differs = |stored: Option<&str>, now: &Meaning| {
         let stored = stored.filter(|stored| is_comparable(stored));

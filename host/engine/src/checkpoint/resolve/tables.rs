@@ -152,7 +152,7 @@ fn is_plugin(identity: &str) -> bool {
 
 fn shape(table: &Table) -> String {
     let of = if table.identity.is_empty() { String::new() } else { format!("{}, ", table.identity) };
-    let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", Column::in_words(&table.sub)) };
+    let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", Column::list_columns(&table.sub)) };
     let reads = if table.reads.is_empty() { String::new() } else { format!("of {}, ", table.reads) };
-    format!("{of}{reads}key {}{sub}, state {}", Column::in_words(&table.key), Column::in_words(&table.state))
+    format!("{of}{reads}key {}{sub}, state {}", Column::list_columns(&table.key), Column::list_columns(&table.state))
 }

@@ -55,7 +55,7 @@ fn path(batch: u64) -> String {
     format!("state/000001-{batch:012}-000-totals.arrow")
 }
 
-/// Returns a start of a job that loads this checkpoint.
+/// Returns a startup of a job that loads this checkpoint.
 fn loading(checkpoint: u64, start: JobStart) -> JobStart {
     JobStart { checkpoint: BatchId(checkpoint), ..start }
 }
@@ -165,7 +165,7 @@ fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it
         (found(&first, &[2, 4], &[(4, 1), (5, 1), (6, 1)], &[6, 5]), request(), (4, vec![5, 6], 6, 7, None)),
         // A gap ends the replay; no id after it is used again.
         (found(&first, &[4], &[(5, 1), (7, 1)], &[]), request(), (4, vec![5], 5, 8, None)),
-        // Across a start, across abandoned batches, and before the first batch after those.
+        // Across a startup, across abandoned batches, and before the first batch after those.
         (found(&given_up, &[2], &[(3, 1), (9, 2), (10, 2)], &[9]), request(), (2, vec![3, 9, 10], 10, 11, None)),
         (found(&given_up, &[2], &[(3, 1)], &[8]), request(), (2, vec![3], 3, 9, None)),
         // As requested by the user.
@@ -210,8 +210,8 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     assert_eq!(as_before(&found, &other), Some(4));
     assert_eq!(as_before(&found, &StartRequest { workers: 3, ..request() }), Some(4));
     assert_eq!(as_before(&found, &StartRequest { resume_from: Some(BatchId(3)), ..other.clone() }), Some(3));
-    let held = StartFacts { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
-    assert_eq!(as_before(&held, &other), None);
+    let with_committed = StartFacts { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
+    assert_eq!(as_before(&with_committed, &other), None);
     let lost = StartFacts { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
     assert_eq!(as_before(&lost, &request()), None);
     assert!(resolve(&lost, &other).unwrap_err().contains("batches up to 4"));
@@ -220,7 +220,7 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     assert_eq!(as_before(&found, &dropping("left")), Some(5));
     assert_eq!(as_before(&found, &dropping("totals")), None);
 
-    // The replay is a start of the previous job. It keeps all tables.
+    // The replay is a startup of the previous job. It keeps all tables.
     let dropping = StartRequest { drop: vec!["totals".into()], ..other };
     let resume = resolve(&found, &dropping).unwrap();
     let claimed = claim(found.manifest.as_ref(), &resume, &dropping, "job", "new");
@@ -240,7 +240,7 @@ fn a_claim_records_what_counts_from_now_on() {
     assert_eq!((next.generation, next.job_id.as_str(), batches(&next)), (Generation(2), "id", vec![2, 4, 6]));
     assert_eq!(next.starts, [start(1, 0, 1), loading(6, start(2, 7, 8))]);
 
-    // Abandoned batches do not reappear at the next start, nor do their ids.
+    // Abandoned batches do not reappear at the next startup, nor do their ids.
     let back = take(&all, &from(5));
     assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), loading(4, start(2, 5, 8))], vec![2, 4]));
     let again = StartFacts { manifest: Some(back), ..all.clone() };

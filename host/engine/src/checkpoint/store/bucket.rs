@@ -124,7 +124,7 @@ impl Objects {
                     }
                 }
             };
-            concurrently(full_paths, delete).await.map(|_| ())
+            run_concurrently(full_paths, delete).await.map(|_| ())
         })
     }
 }
@@ -146,7 +146,7 @@ async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Resul
     while !bytes.is_empty() {
         parts.push(upload.put_part(bytes.split_to(PART_BYTES.min(bytes.len())).into()));
     }
-    let sent = concurrently(parts, |part| part).await;
+    let sent = run_concurrently(parts, |part| part).await;
     let done = match sent {
         Ok(_) => upload.complete().await,
         Err(error) => Err(error),
@@ -159,7 +159,7 @@ async fn put_in_parts(client: &dyn Client, at: &Path, mut bytes: Bytes) -> Resul
 }
 
 /// Runs several futures concurrently, and returns their results in order.
-async fn concurrently<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, ClientError>
+async fn run_concurrently<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, ClientError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, ClientError>> + Send + 'static,
@@ -278,7 +278,7 @@ impl Store for BucketStore {
                 let client = client.clone();
                 async move { get(client.as_ref(), &at).await }
             };
-            concurrently(full_paths, read).await
+            run_concurrently(full_paths, read).await
         })?;
         // The log may be being deleted concurrently.
         let part = |(number, found): (usize, Option<_>)| {

@@ -153,9 +153,9 @@ mod tests {
     use millstream_base::error::Kind;
     use std::sync::Mutex;
 
-    struct Kept(Option<BatchId>, Arc<Mutex<Vec<u64>>>);
+    struct RecordingSink(Option<BatchId>, Arc<Mutex<Vec<u64>>>);
 
-    impl Sink for Kept {
+    impl Sink for RecordingSink {
         fn commit(&mut self, batch: BatchId, _: BatchTime, _: Vec<RecordBatch>) -> Result<()> {
             self.1.lock().unwrap().push(batch.0);
             self.0 = Some(batch);
@@ -171,7 +171,7 @@ mod tests {
     fn what_is_held_is_skipped_when_it_runs_again_and_refused_otherwise() {
         let (metrics, seen) = (Metrics::default(), Arc::new(Mutex::new(Vec::new())));
         let mut commits = SinkCommitter {
-            sink: Box::new(Kept(Some(BatchId(4)), seen.clone())),
+            sink: Box::new(RecordingSink(Some(BatchId(4)), seen.clone())),
             name: crate::timely_ext::leak_name("out"),
             replayed: BatchId(5),
             markers: Markers::default(),

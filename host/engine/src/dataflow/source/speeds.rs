@@ -91,7 +91,7 @@ mod tests {
 
     /// Simulates workers with these costs (microseconds per 1,000 bytes, and per round for other work). Returns their shares after this many rounds
     /// of 100 ms and 1 MB.
-    fn settled(costs: &[(f64, f64)], rounds: u32) -> Vec<f64> {
+    fn simulate_shares(costs: &[(f64, f64)], rounds: u32) -> Vec<f64> {
         let (begun, mut speeds) = (Instant::now(), Speeds::new(costs.len()));
         let mut loads = vec![load(0, 0); costs.len()];
         for round in 0..rounds {
@@ -105,24 +105,24 @@ mod tests {
         (0..costs.len()).map(|worker| speeds.share([worker].into_iter())).collect()
     }
 
-    fn near(shares: &[f64], expected: &[f64]) -> bool {
+    fn is_near(shares: &[f64], expected: &[f64]) -> bool {
         shares.iter().zip(expected).all(|(share, expected)| (share - expected).abs() < 0.02)
     }
 
     #[test]
     fn who_needs_four_times_as_long_gets_a_quarter() {
-        assert_eq!(settled(&[(10.0, 0.0), (10.0, 0.0)], 5), [0.5, 0.5]);
-        let shares = settled(&[(10.0, 0.0), (40.0, 0.0), (10.0, 0.0)], 30);
-        assert!(near(&shares, &[4.0 / 9.0, 1.0 / 9.0, 4.0 / 9.0]), "{shares:?}");
+        assert_eq!(simulate_shares(&[(10.0, 0.0), (10.0, 0.0)], 5), [0.5, 0.5]);
+        let shares = simulate_shares(&[(10.0, 0.0), (40.0, 0.0), (10.0, 0.0)], 30);
+        assert!(is_near(&shares, &[4.0 / 9.0, 1.0 / 9.0, 4.0 / 9.0]), "{shares:?}");
     }
 
     #[test]
     fn who_has_other_work_gets_less_until_all_work_for_as_long() {
         // 5,000 us of other work in a round of 1 MB, which takes 10,000 us altogether.
-        let shares = settled(&[(10.0, 5_000.0), (10.0, 0.0)], 100);
-        assert!(near(&shares, &[0.25, 0.75]), "{shares:?}");
-        let shares = settled(&[(10.0, 50_000.0), (10.0, 0.0)], 100);
-        assert!(near(&shares, &[0.06, 0.94]), "{shares:?}: it must still show what it can");
+        let shares = simulate_shares(&[(10.0, 5_000.0), (10.0, 0.0)], 100);
+        assert!(is_near(&shares, &[0.25, 0.75]), "{shares:?}");
+        let shares = simulate_shares(&[(10.0, 50_000.0), (10.0, 0.0)], 100);
+        assert!(is_near(&shares, &[0.06, 0.94]), "{shares:?}: it must still show what it can");
     }
 
     #[test]

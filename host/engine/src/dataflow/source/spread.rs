@@ -33,7 +33,7 @@ pub enum Spread {
     Free(FreeSpread),
     /// Each chunk goes to a worker given by its index in the batch. A worker that commits its own rows has its own marker for them, so a replayed
     /// batch must give it the same ones: also after a restart, and with workers in other processes.
-    ByPlace {
+    ByIndex {
         /// The number of workers.
         peers: u64,
     },
@@ -75,7 +75,7 @@ impl NearSpread {
         }
         let reported_since =
             |received: Instant, cut: Instant| received >= cut + REPORTED_AFTER || now >= cut + REPORT_AGE_MAX;
-        let said = |worker: &usize| {
+        let load_of = |worker: &usize| {
             let received = loads.get(*worker).and_then(|load| load.received_at);
             received.is_some_and(|received| self.cut.is_none_or(|cut| reported_since(received, cut)))
         };
@@ -86,7 +86,7 @@ impl NearSpread {
                 self.busy_until.get(&worker).map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
             left / speed(process..process + self.own.len()) + busy.as_micros() as f64
         };
-        let others = (0..loads.len()).filter(|worker| !self.own.contains(worker)).filter(said);
+        let others = (0..loads.len()).filter(|worker| !self.own.contains(worker)).filter(load_of);
         let (there_us, worker) = others.map(|worker| (there_us(worker), worker)).min_by(|a, b| a.0.total_cmp(&b.0))?;
         if here_us <= there_us * LATER_TIMES + LATER_US {
             return None;
@@ -99,11 +99,11 @@ impl NearSpread {
 }
 
 impl Spread {
-    /// Creates the distribution for the worker `distributor` of `peers`, which has the chunks. `near`: the workers of this process, if others receive a part
-    /// of the source.
+    /// Creates the distribution for the worker `distributor` of `peers`, which has the chunks. `near`: the workers of this process, if others receive
+    /// a part of the source.
     pub fn new(job: &JobSpec, (distributor, peers): (usize, usize), near: Option<Range<usize>>) -> Spread {
         if job.sinks.iter().any(|sink| sink.kind.by_worker()) {
-            return Spread::ByPlace { peers: peers.max(1) as u64 };
+            return Spread::ByIndex { peers: peers.max(1) as u64 };
         }
         let near = near.filter(|own| own.len() < peers).map(NearSpread::new);
         Spread::Free(FreeSpread { distributor, assigned_bytes: vec![0; peers], speeds: Speeds::new(peers), near })
@@ -119,9 +119,9 @@ impl Spread {
         is_behind: bool,
     ) -> Vec<Option<u64>> {
         match self {
-            Spread::ByPlace { peers } => {
+            Spread::ByIndex { peers } => {
                 let worker_of =
-                    |order: &PartOrder| order.places().iter().fold(batch.0, |sum, number| sum.wrapping_add(*number));
+                    |order: &PartOrder| order.elements().iter().fold(batch.0, |sum, number| sum.wrapping_add(*number));
                 chunks.iter().map(|(order, _)| Some(worker_of(order) % *peers)).collect()
             }
             Spread::Free(free) => {
@@ -346,10 +346,10 @@ mod tests {
     fn a_place_tells_the_worker_whatever_came_before() {
         let chunks = [PartOrder::at(0), PartOrder::at(1), PartOrder::at(2)].map(|order| (order, 70_000));
         let chunks: Vec<_> = chunks.iter().map(|(order, length)| (order, *length)).collect();
-        let mut first = Spread::ByPlace { peers: 2 };
+        let mut first = Spread::ByIndex { peers: 2 };
         assert_eq!(first.batch(BatchId(7), &chunks, Instant::now(), false), [1, 0, 1].map(Some));
         assert_eq!(first.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
-        assert_eq!(Spread::ByPlace { peers: 2 }.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
+        assert_eq!(Spread::ByIndex { peers: 2 }.batch(BatchId(8), &chunks, Instant::now(), false), [0, 1, 0].map(Some));
         assert_eq!(
             first.next(WaitingChunk { required_worker: Some(1), ..waiting(1, 1) }, Instant::now(), &[]),
             Some(1)

@@ -46,12 +46,12 @@ impl Reading {
 
     /// Returns the watermark of a batch. `awake`: the times of clocks that are not idle; `seen`: the greatest of all times so far; `silent_us`: for
     /// how long all are idle, if they are.
-    fn expected_watermark(self, awake: &[Option<i64>], seen: Option<i64>, silent_us: Option<i64>) -> Option<i64> {
-        let time = match silent_us {
+    fn expected_watermark(self, awake: &[Option<i64>], seen: Option<i64>, idle_time_us: Option<i64>) -> Option<i64> {
+        let time = match idle_time_us {
             None => awake.iter().copied().collect::<Option<Vec<i64>>>()?.into_iter().min()?,
-            Some(silent_us) => {
+            Some(idle_time_us) => {
                 let limit = self.horizon_us.map_or(i64::MAX, |horizon_us| horizon_us + self.lateness_us);
-                let time = seen?.saturating_sub(self.lateness_us).saturating_add(silent_us.min(limit));
+                let time = seen?.saturating_sub(self.lateness_us).saturating_add(idle_time_us.min(limit));
                 return Some(time.min(TIME_US_MAX));
             }
         };
@@ -71,7 +71,7 @@ impl IdleTime {
         if !all_idle {
             return None;
         }
-        self.0 = Some(self.0.map_or(0, |silent_us| silent_us + batch.0));
+        self.0 = Some(self.0.map_or(0, |idle_time_us| idle_time_us + batch.0));
         self.0
     }
 }
@@ -99,8 +99,8 @@ fn naive(clocks: u32, reading: Reading, at_end: AtEnd, batches: &[Seen]) -> Opti
             !ended(*id) && idle_us.is_none_or(|idle_us| quiet < idle_us)
         });
         let awake: Vec<Option<i64>> = awake.map(|id| greatest(end, id)).collect();
-        let silent_us = idle_time.next(&batches[end], awake.is_empty());
-        reading.expected_watermark(&awake, (0..clocks).filter_map(|id| greatest(end, id)).max(), silent_us)
+        let idle_time_us = idle_time.next(&batches[end], awake.is_empty());
+        reading.expected_watermark(&awake, (0..clocks).filter_map(|id| greatest(end, id)).max(), idle_time_us)
     };
     (0..batches.len()).filter_map(&mut after).max()
 }
@@ -239,8 +239,8 @@ fn naive_of_partitions(reading: Reading, batches: &[Seen]) -> Option<i64> {
             awake.push((from..=end).flat_map(times).max());
         }
         // It is unknown whether a source without remaining partitions is idle.
-        let silent_us = idle_time.next(&batches[end], awake.is_empty() && is_known && idle_us.is_some());
-        reading.expected_watermark(&awake, seen_us, silent_us)
+        let idle_time_us = idle_time.next(&batches[end], awake.is_empty() && is_known && idle_us.is_some());
+        reading.expected_watermark(&awake, seen_us, idle_time_us)
     };
     (0..batches.len()).filter_map(&mut after).max()
 }
@@ -410,7 +410,7 @@ fn a_dir_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_t
     let clock = |name: &str| millstream_base::batch::partition::clock_of(0, name);
     let begins = |name: &str| [Event::Partition(clock(name)), Event::TellsEnd(clock(name))];
     let mut next = |events: &[Event]| batches.next(events);
-    assert_eq!(next(&[]), None, "nothing is known of the folder");
+    assert_eq!(next(&[]), None, "nothing is known of the directory");
     assert_eq!(next(&begins("")), None);
     assert_eq!(next(&[&begins("a")[..], &[row(clock("a"), 50)]].concat()), None, "others wait to be begun");
     assert_eq!(next(&[&begins("b")[..], &[row(clock("b"), 7)]].concat()), None);
@@ -447,9 +447,9 @@ fn what_came_while_a_stage_told_nothing_is_not_taken_for_what_it_tells_of_later(
 #[test]
 fn where_times_are_kept_all_is_shown_that_is_older_than_what_is_still_held() {
     let (made, stage) = (ClockId::for_stream(5), 3);
-    let held = HoldingStage { name: "held".to_owned(), keeps_times: true };
+    let holding_stage = HoldingStage { name: "held".to_owned(), keeps_times: true };
     let watermarks = Watermarks::new([made].into_iter(), 0, None);
-    let mut watermarks = watermarks.with_holding([(made, [(stage, held)].into())].into());
+    let mut watermarks = watermarks.with_holding([(made, [(stage, holding_stage)].into())].into());
     let held = |from_us, until_us| Event::Held { stage, hold: Hold { from_us, until_us } };
     assert_eq!(watermarks.batch(1, [held(Some(100), None)].into_iter()), None, "nothing has come");
     assert_eq!(watermarks.batch(1, [row(made, 400), held(Some(300), Some(400))].into_iter()), Some(300));

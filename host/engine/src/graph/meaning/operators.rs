@@ -1,6 +1,6 @@
 //! The meaning of the outputs and the state of each operator.
 
-use super::{Label, Meaning, Rows, StageMeaning, StageParts, label, made};
+use super::{Label, Meaning, Rows, StageMeaning, StageParts, computed_column, label};
 use crate::event_time::node::watermark_table;
 use crate::operators::aggregate::builtin::Builtin;
 use crate::operators::cogroup::node::CogroupNode;
@@ -70,9 +70,9 @@ impl StageParts<'_> {
     }
 
     fn window(&self) -> String {
-        let words = self.node.window.as_ref().map_or(String::new(), WindowNode::description);
+        let text = self.node.window.as_ref().map_or(String::new(), WindowNode::description);
         let updates = self.node.window.as_ref().is_some_and(WindowNode::updates);
-        if updates { format!("{words}, at every change") } else { words }
+        if updates { format!("{text}, at every change") } else { text }
     }
 
     /// Returns the inputs after windows that hold their rows, and the tables of these windows.
@@ -84,19 +84,22 @@ impl StageParts<'_> {
         let window = self.key_part("`window`", self.window(), of.collect());
         let after_window = |rows: &Rows| {
             let base = Meaning::new(label("rows of windows", ""), vec![window.clone(), rows.rows()]);
-            let bounds = [WINDOW_START, WINDOW_END].map(|name| made(name, &base));
+            let bounds = [WINDOW_START, WINDOW_END].map(|name| computed_column(name, &base));
             let columns = rows.columns.clone().into_iter().chain(bounds).collect();
             Rows::new(base, columns)
         };
-        let held = self.inputs.iter().map(Rows::all_columns).chain([window.clone()]).collect();
-        let held = Meaning::new(label("rows of windows", ""), held);
+        let rows_meaning = self.inputs.iter().map(Rows::all_columns).chain([window.clone()]).collect();
+        let rows_meaning = Meaning::new(label("rows of windows", ""), rows_meaning);
         let name = &self.spec.name;
         let is_of_rows = |table: &&String| {
             [crate::operators::window::check::rows_table(name), crate::operators::window::check::pieces_table(name)]
                 .contains(*table)
         };
         let tables = self.node.tables.iter().map(|table| &table.name).filter(is_of_rows);
-        (self.inputs.iter().map(after_window).collect(), tables.map(|table| (table.clone(), held.clone())).collect())
+        (
+            self.inputs.iter().map(after_window).collect(),
+            tables.map(|table| (table.clone(), rows_meaning.clone())).collect(),
+        )
     }
 
     fn state(&self, meaning: Meaning) -> Vec<(String, Meaning)> {
@@ -128,18 +131,18 @@ impl StageParts<'_> {
             functions.iter().map(|(name, function)| Meaning::new(label("column", name), vec![function.clone()]));
         let state = Meaning::new(label("totals", ""), state.collect());
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
-        let others = self.others(&base, functions.iter().map(|(name, _)| name));
+        let others = self.other_columns(&base, functions.iter().map(|(name, _)| name));
         let columns = keys.chain(functions.clone()).chain(others).collect();
         StageMeaning { tables: self.state(state), ..StageMeaning::new(Rows::new(base, columns)) }
     }
 
     /// Returns the columns of the stage, before `select`, that are neither its key nor in `known`.
-    fn others<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
+    fn other_columns<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
         let known: Vec<String> = known.cloned().chain(self.spec.key.iter().cloned()).collect();
         let bounds = [WINDOW_START, WINDOW_END].map(str::to_owned);
         let op = self.spec.op.clone().unwrap_or_else(|| millstream_base::job::spec::OPERATION.into());
         let others = bounds.into_iter().chain([op]).filter(|name| !known.contains(name));
-        others.map(|name| made(&name, of)).collect()
+        others.map(|name| computed_column(&name, of)).collect()
     }
 
     /// Returns the config of the plugins of this stage, as written: values of variables may change.
@@ -188,8 +191,10 @@ impl StageParts<'_> {
         let of = of.chain(self.read_by(rows, &node.reads)).collect();
         let base = self.key_part("`config`", self.config(), of);
         let keys = self.spec.key.iter().map(|name| (name.clone(), rows.column(name)));
-        let made =
-            self.others(&base, std::iter::empty()).into_iter().chain(columns_of(&node.description.output, &base));
+        let made = self
+            .other_columns(&base, std::iter::empty())
+            .into_iter()
+            .chain(columns_of(&node.description.output, &base));
         let columns = keys.chain(made).collect();
         StageMeaning { tables: self.state(base.clone()), ..StageMeaning::new(Rows::new(base, columns)) }
     }
@@ -281,7 +286,7 @@ impl StageParts<'_> {
             (field.name().clone(), Meaning::new(label("joined", ""), of))
         });
         let mut columns: BTreeMap<String, Meaning> = joined.collect();
-        columns.extend(self.others(&base, columns.keys().cloned().collect::<Vec<_>>().iter()));
+        columns.extend(self.other_columns(&base, columns.keys().cloned().collect::<Vec<_>>().iter()));
         let state =
             Meaning::new(label("rows of a join", ""), vec![base.clone(), first.all_columns(), second.all_columns()]);
         let tables = if self.node.tables.iter().any(|table| table.name == self.spec.name) {
@@ -317,16 +322,17 @@ impl StageParts<'_> {
         let OperatorSpec::Latest(spec) = &self.spec.operator else { return StageMeaning::new(rows.clone()) };
         let key = spec.on.iter().map(|(_, name)| stream.column(name));
         let op = spec.op.as_ref().map(|op| self.key_part("`enrich.op`", "", vec![stream.column(op)]));
-        let held = node.held_schema.fields().iter().map(|field| stream.column(field.name()));
+        let latest_column = node.stored_schema.fields().iter().map(|field| stream.column(field.name()));
         let kept = [stream.rows()].into_iter().chain(op).chain(key).collect();
         let table = Meaning::new(Label { owner: self.owner.clone(), ..label("`enrich.on`", "") }, kept);
-        let state = Meaning::new(label("latest rows", ""), [table.clone()].into_iter().chain(held.clone()).collect());
+        let state =
+            Meaning::new(label("latest rows", ""), [table.clone()].into_iter().chain(latest_column.clone()).collect());
         let on = spec.on.iter().map(|(name, _)| rows.column(name)).collect();
         let on = self.key_part("`enrich.on`", "", on);
         let mut out = rows.clone();
-        let added = node.output.fields().iter().skip(self.node.input.fields().len()).zip(held);
-        out.columns.extend(added.map(|(field, held)| {
-            (field.name().clone(), Meaning::new(label("latest", ""), vec![table.clone(), on.clone(), held]))
+        let added = node.output.fields().iter().skip(self.node.input.fields().len()).zip(latest_column);
+        out.columns.extend(added.map(|(field, latest_column)| {
+            (field.name().clone(), Meaning::new(label("latest", ""), vec![table.clone(), on.clone(), latest_column]))
         }));
         if node.inner {
             out.conditions.push(self.key_part("`enrich.type`", JoinKind::Inner.name(), vec![on, table]));
@@ -443,7 +449,7 @@ impl StageParts<'_> {
     fn kept_rows(&self, base: Meaning, rows: &Rows, output: &Schema) -> StageMeaning {
         let column = |name: &String| match rows.columns.get(name) {
             Some(known) => (name.clone(), known.clone()),
-            None => made(name, &base),
+            None => computed_column(name, &base),
         };
         let columns: BTreeMap<String, Meaning> = output.fields().iter().map(|field| column(field.name())).collect();
         let state = Meaning::new(label("kept rows", ""), vec![base.clone(), rows.all_columns()]);
@@ -460,7 +466,7 @@ fn first(inputs: &[Rows]) -> Rows {
 }
 
 fn columns_of<'a>(schema: &'a Schema, of: &'a Meaning) -> impl Iterator<Item = (String, Meaning)> + 'a {
-    schema.fields().iter().map(|field| made(field.name(), of))
+    schema.fields().iter().map(|field| computed_column(field.name(), of))
 }
 
 /// Returns whether a stage emits rows that replace earlier ones.

@@ -62,7 +62,7 @@ pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Oper
     format!("event time {}, lateness {lateness}, {late}; {idle}{ahead}", times.join(" and "))
 }
 
-/// Returns a text of the job without its line breaks.
+/// Returns a string of the job without its line breaks.
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -140,7 +140,8 @@ impl Builtin {
         let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
         let values = self.functions.iter().map(|function| function.values(rows)).collect::<Result<Vec<_>>>()?;
-        let taken = self.functions.iter().map(|function| function.taken(context, rows)).collect::<Result<Vec<_>>>()?;
+        let taken =
+            self.functions.iter().map(|function| function.rows_counted(context, rows)).collect::<Result<Vec<_>>>()?;
         let mut groups = if keys.is_empty() { Grouped::one_group(0) } else { Grouped::default() };
         grouper.begin();
         for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
@@ -280,7 +281,7 @@ impl Function {
     }
 
     /// Returns which rows it takes; `None` means all.
-    fn taken(&self, context: BatchContext, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
+    fn rows_counted(&self, context: BatchContext, rows: &RecordBatch) -> Result<Option<BooleanArray>> {
         let Some((_, filter)) = &self.filter else { return Ok(None) };
         let taken = filter.evaluate(context, rows).map_err(|error| error.within(format!("`{}`", self.name)))?;
         let taken = taken.as_boolean_opt().ok_or_else(|| Error::bug("a filter that is neither true nor false"))?;

@@ -218,7 +218,7 @@ impl CogroupWork {
             self.metrics.add_rejected(bad_rows.len());
             if !bad_rows.is_empty() {
                 let bad_rows = rejected_rows(&self.rejected, context, input, rows, &bad_rows)?;
-                output.reject(context, order.clone().then(position as u64).under(REJECTED_ORDER), bad_rows);
+                output.reject(context, order.clone().then(position as u64).prefixed(REJECTED_ORDER), bad_rows);
             }
         }
         Ok(())

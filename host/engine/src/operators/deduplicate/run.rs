@@ -5,9 +5,9 @@ use crate::checkpoint::changes::TableChanges;
 use crate::event_time::END_US;
 use crate::operators::by_key::{keys, split_marked};
 use crate::operators::context::{BuildContext, Input, StageStreams, split_late};
-use crate::operators::deduplicate::state::KeptTimes;
+use crate::operators::deduplicate::state::KeyTimes;
 use crate::operators::stage::StageNode;
-use crate::operators::{event_time, in_place};
+use crate::operators::{event_time, round_trip};
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, each_batch_with_holds};
@@ -29,7 +29,7 @@ pub fn build<'s>(
     input: Input<'s>,
     build: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let split = split_marked(stage, input.parts, build, in_place::mark(build));
+    let split = split_marked(stage, input.parts, build, round_trip::mark(build));
     let time = event_time::progress_and_clock(stage, input.progress, build)?;
     let timed = time.is_some();
     let work = Deduplicate::new(stage, within_us, timed, build)?;
@@ -37,7 +37,7 @@ pub fn build<'s>(
     let position = build.graph.held_index(stage);
     let (rows, rejected_and_late, changes, holds) =
         each_batch_with_holds(split, time, position, ticks, &stage.name, failure, |part| part.to, work);
-    let rows = in_place::return_rows(stage, rows, build);
+    let rows = round_trip::return_rows(stage, rows, build);
     let (rejected, late) = split_late(rejected_and_late);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::new(rows, rejected) })
@@ -50,18 +50,18 @@ struct Deduplicate {
     timed: bool,
     /// Whether rows have left their worker and carry their origin.
     moved: bool,
-    seen: KeptTimes,
+    seen: KeyTimes,
     grouper: Grouper,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
     checkpoint: Option<TableCheckpoint>,
 }
 
 impl Deduplicate {
     fn new(stage: &StageNode, within_us: i64, timed: bool, build: &BuildContext<'_, '_>) -> Result<Deduplicate> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
-        let mut seen = KeptTimes::new(key_fields.fields().iter().cloned().collect(), within_us)?;
+        let mut seen = KeyTimes::new(key_fields.fields().iter().cloned().collect(), within_us)?;
         seen = seen.spilling(build.budget, build.failure, &stage.name)?;
         let checkpoint = build.restore(&stage.name, &stage.name, seen.table())?;
         Ok(Deduplicate {
@@ -72,7 +72,7 @@ impl Deduplicate {
             seen,
             grouper: Grouper::default(),
             worker: build.index as u64,
-            held: build.metrics.counts(&stage.name).held(&stage.name),
+            state_size: build.metrics.counts(&stage.name).state_size(&stage.name),
             metrics: build.metrics.counts(&stage.name),
             checkpoint,
         })
@@ -161,7 +161,7 @@ impl BatchWork for Deduplicate {
         if self.timed && context.watermark.now == Some(END_US) {
             self.seen.drop_expired(END_US)?;
         }
-        self.seen.table().settle(&mut self.held)?;
+        self.seen.table().settle(&mut self.state_size)?;
         self.metrics.add_rows(kept.len());
         self.push(kept, parts, context, output)?;
         output.late(context, PartOrder::at(self.worker), Deduplicate::take(&rows, late)?);

@@ -29,7 +29,7 @@ pub struct TimesOfKey {
 }
 
 /// The keys that one worker owns. A key is dropped once no row can be within `within_us` of its times.
-pub struct KeptTimes {
+pub struct KeyTimes {
     /// A key is idle when it may be dropped.
     table: StateTable,
     within_us: i64,
@@ -38,16 +38,16 @@ pub struct KeptTimes {
 /// Approximate number of spilled keys that are dropped at a time.
 const DROPPED_MAX: usize = 1 << 16;
 
-impl KeptTimes {
+impl KeyTimes {
     /// Creates an empty table.
-    pub fn new(key_fields: Vec<Arc<Field>>, within_us: i64) -> Result<KeptTimes> {
+    pub fn new(key_fields: Vec<Arc<Field>>, within_us: i64) -> Result<KeyTimes> {
         let table = StateTable::new(key_fields, deduplicate_state(), None).map_err(Error::arrow)?;
-        Ok(KeptTimes { table: table.with_touch_source(TouchSource::State(0), within_us), within_us })
+        Ok(KeyTimes { table: table.with_touch_source(TouchSource::State(0), within_us), within_us })
     }
 
     /// Limits the memory as the job says.
-    pub fn spilling(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<KeptTimes> {
-        Ok(KeptTimes { table: self.table.spilling_within(budget, failure, stage)?, ..self })
+    pub fn spilling(self, budget: Option<&Arc<StateBudget>>, failure: &Failure, stage: &str) -> Result<KeyTimes> {
+        Ok(KeyTimes { table: self.table.spilling_within(budget, failure, stage)?, ..self })
     }
 
     /// Returns its table, for checkpoints.
@@ -148,7 +148,7 @@ mod tests {
     use millstream_base::random::Random;
 
     /// Returns whether each row of a key and time is new, after dropping what lies before `complete`, and the maximum number of times per key.
-    fn new_rows_of(memory: &mut KeptTimes, complete: i64, rows: &[(&str, i64)]) -> (Vec<bool>, usize) {
+    fn new_rows_of(memory: &mut KeyTimes, complete: i64, rows: &[(&str, i64)]) -> (Vec<bool>, usize) {
         memory.drop_expired(complete).unwrap();
         let (mut new, mut largest) = (Vec::new(), 0);
         for (key, time) in rows {
@@ -163,7 +163,7 @@ mod tests {
         (new, largest)
     }
 
-    fn new_rows(memory: &mut KeptTimes, complete: i64, rows: &[(&str, i64)]) -> Vec<bool> {
+    fn new_rows(memory: &mut KeyTimes, complete: i64, rows: &[(&str, i64)]) -> Vec<bool> {
         new_rows_of(memory, complete, rows).0
     }
 
@@ -173,7 +173,7 @@ mod tests {
         for case in 0..200 {
             let mut random = Random(case);
             let (within, lateness) = (1 + random.below(20) as i64, random.below(30) as i64);
-            let mut memory = KeptTimes::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], within).unwrap();
+            let mut memory = KeyTimes::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], within).unwrap();
             let mut kept: Vec<i64> = Vec::new();
             for now in 0..300_i64 {
                 let complete = now - lateness;
@@ -195,10 +195,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for (seed, bytes) in [(1, 1), (2, 3_000), (3, 20_000)] {
             let field = Arc::new(Field::new("k", DataType::Utf8, true));
-            let mut plain = KeptTimes::new(vec![field.clone()], 300).unwrap();
+            let mut plain = KeyTimes::new(vec![field.clone()], 300).unwrap();
             let budget = StateBudget::new(bytes, dir.path().to_owned());
             let mut spilled =
-                KeptTimes::new(vec![field], 300).unwrap().spilling(Some(&budget), &Failure::default(), "s").unwrap();
+                KeyTimes::new(vec![field], 300).unwrap().spilling(Some(&budget), &Failure::default(), "s").unwrap();
             [&mut plain, &mut spilled].into_iter().for_each(|memory| memory.table().track_changes());
             let (mut random, mut cold) = (Random(seed), 0);
             for now in 0..400_i64 {
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn keys_are_new_again_after_the_time_and_then_forgotten() {
-        let mut memory = KeptTimes::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], 10).unwrap();
+        let mut memory = KeyTimes::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], 10).unwrap();
         assert_eq!(new_rows(&mut memory, 0, &[("a", 5), ("a", 14), ("b", 6)]), [true, false, true]);
         assert_eq!(new_rows(&mut memory, 0, &[("a", 15), ("a", 9), ("a", -5)]), [true, false, true]);
         // Out of order: near to a kept row, before or after it.

@@ -34,7 +34,7 @@ pub fn build<'s>(
     let work = move |_: BatchContext, parts: Vec<Part>, output: &mut Output| {
         for pieces in parts.chunk_by(|a, b| a.order == b.order) {
             let Some(first) = pieces.first() else { continue };
-            let rows = in_place(&schema, pieces)?;
+            let rows = restore_order(&schema, pieces)?;
             metrics.add_rows(rows.num_rows());
             output.rows.push(Part { input: 0, ..with_rows(first, rows) });
         }
@@ -98,7 +98,7 @@ fn first_of_batch<'s>(
 }
 
 /// Merges the pieces of a part, in the order of their rows' indexes.
-fn in_place(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
+fn restore_order(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
     let numbered = with_index(schema);
     let all = concat_batches(&numbered, pieces.iter().map(|part| &part.rows)).map_err(Error::arrow)?;
     let positions = all.columns().last().and_then(|column| column.as_primitive_opt::<UInt32Type>());

@@ -74,8 +74,8 @@ impl Enrich {
         let name = content_table(&stage.name);
         let mut table = Err("it does not exist".to_owned());
         if let Some(checkpoint) = build.table_checkpoint(&name)
-            && let Some(held) = checkpoint.load_all()?
-            && let Some(content) = held.last().and_then(content)
+            && let Some(saved) = checkpoint.load_all()?
+            && let Some(content) = saved.last().and_then(content)
         {
             table = Lookup::read(&node.enrich, &content).map_err(|message| {
                 format!("the table in the checkpoint no longer fits the job ({message}); restore its columns")

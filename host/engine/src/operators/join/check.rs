@@ -7,7 +7,7 @@ use crate::checkpoint::types::{Column, Table};
 use crate::event_time::TIME;
 use crate::operators::join::node::{ChangingNode, JoinNode};
 use crate::operators::join::state::{
-    AsOf, ChangingJoinPlan, ColumnSource, Interval, Joined, SavedColumns, Side, kept_schema,
+    AsOf, ChangingJoinPlan, ColumnSource, Interval, Joined, SavedColumns, Side, stored_schema,
 };
 use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
@@ -166,7 +166,7 @@ fn changing_table(check: &StageCheck<'_>, join: &JoinSpec, rows: &SchemaRef, sid
     let stage = &check.spec.name;
     let name = if side == Side::First { stage.clone() } else { right_table(stage) };
     let (on, others) = rows.fields().split_at(join.on.len());
-    let columns = [Column::from_fields(on), Column::from_fields(others), Column::from_fields(kept_schema().fields())];
+    let columns = [Column::from_fields(on), Column::from_fields(others), Column::from_fields(stored_schema().fields())];
     let identity = format!("{} join of all rows", join.kind.name());
     Ok(Table::of_stage(name, identity, columns).reading(format!("`{input}`")))
 }

@@ -10,13 +10,13 @@ mod changing;
 mod cold_interval;
 mod interval;
 mod joined;
-mod kept_rows;
+mod numbered_rows;
 mod saved_rows;
 mod waiting_rows;
 
 pub use as_of::{AsOf, AsOfJoin};
 pub use batch::windows;
-pub use changing::{ChangingJoin, ChangingJoinPlan, kept_schema};
+pub use changing::{ChangingJoin, ChangingJoinPlan, stored_schema};
 pub use cold_interval::ColdIntervals;
 pub use interval::{Interval, IntervalJoin};
 pub use joined::{ColumnSource, Joined};
@@ -83,7 +83,7 @@ impl RowCount {
                  same values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
             ))),
             0 => Ok(()),
-            growth => memory::ask(growth * size_of::<Pair>() as u64),
+            growth => memory::charge(growth * size_of::<Pair>() as u64),
         }
     }
 

@@ -45,17 +45,17 @@ pub fn check(check: &StageCheck<'_>, latest: &LatestSpec) -> Result<CheckedStage
     }
     let nullable = |index: &usize| fields[*index].as_ref().clone().with_nullable(true);
     let key_schema = Arc::new(stream.schema.project(&key).map_err(Error::arrow)?);
-    let held_schema = Arc::new(Schema::new(holds.iter().map(nullable).collect::<Vec<Field>>()));
-    let added = held_schema.fields().iter().map(|field| {
+    let stored_schema = Arc::new(Schema::new(holds.iter().map(nullable).collect::<Vec<Field>>()));
+    let added = stored_schema.fields().iter().map(|field| {
         let taken = check.input.index_of(field.name()).is_ok();
         let name = if taken { format!("{}_{}", latest.stream, field.name()) } else { field.name().clone() };
         Arc::new(field.as_ref().clone().with_name(name))
     });
     let output = with_fields(check.input, added);
-    let columns = [Column::from_fields(key_schema.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
+    let columns = [Column::from_fields(key_schema.fields()), Vec::new(), Column::from_fields(stored_schema.fields())];
     let table = Table::of_stage(&check.spec.name, format!("latest of {}", latest.stream), columns);
     let inner = latest.kind == JoinKind::Inner;
-    let node = LatestNode { on, key, holds, op, key_schema, held_schema, inner, output: output.clone() };
+    let node = LatestNode { on, key, holds, op, key_schema, stored_schema, inner, output: output.clone() };
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, Operator::Latest(Box::new(node))) })
 }
 

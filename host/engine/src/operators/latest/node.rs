@@ -16,7 +16,7 @@ pub struct LatestNode {
     /// The key columns of the table.
     pub key_schema: SchemaRef,
     /// The other columns, all nullable.
-    pub held_schema: SchemaRef,
+    pub stored_schema: SchemaRef,
     /// Whether rows without a match are dropped.
     pub inner: bool,
     /// The output columns.

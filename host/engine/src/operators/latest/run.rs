@@ -5,9 +5,9 @@ use crate::checkpoint::changes::TableChanges;
 use crate::exchange::{parts_of, split_by_key};
 use crate::operators::by_key::{hashes, keys};
 use crate::operators::context::{BuildContext, StageStreams};
-use crate::operators::in_place;
-use crate::operators::in_place::{MOVED_INPUT, placed};
 use crate::operators::latest::node::LatestNode;
+use crate::operators::round_trip;
+use crate::operators::round_trip::{MOVED_INPUT, placed};
 use crate::operators::stage::StageNode;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{Slot, StateTable};
@@ -39,13 +39,13 @@ pub fn build<'s>(
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     let (rows, rejected, changes) =
         each_batch_with_state(split, ticks, &stage.name, failure.clone(), |part| part.to, work);
-    let rows = in_place::return_rows(stage, rows, build);
+    let rows = round_trip::return_rows(stage, rows, build);
     Ok(StageStreams { changes: vec![changes], ..StageStreams::new(rows, rejected) })
 }
 
 /// Splits parts by the owner of their key. Rows that clear the table go to all workers.
 fn split<'s>(stage: &StageNode, node: &LatestNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Parts<'s> {
-    let (node, peers, mut mark) = (node.clone(), build.peers, in_place::mark(build));
+    let (node, peers, mut mark) = (node.clone(), build.peers, round_trip::mark(build));
     let name = format!("{} by key", stage.name);
     let (split, _) = each_part(parts, &name, build.failure.clone(), move |_, mut part, output| {
         if part.input != TABLE {
@@ -115,18 +115,18 @@ struct Latest {
     checkpoint: Option<TableCheckpoint>,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl Latest {
     fn new(stage: &StageNode, node: &LatestNode, build: &BuildContext<'_, '_>) -> Result<Latest> {
         let key_fields = node.key_schema.fields().iter().cloned().collect();
-        let table = StateTable::new(key_fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let table = StateTable::new(key_fields, node.stored_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.metrics.counts(&stage.name);
-        let (held, worker) = (metrics.held(&stage.name), build.index as u64);
-        Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
+        let (state_size, worker) = (metrics.state_size(&stage.name), build.index as u64);
+        Ok(Latest { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, state_size })
     }
 
     /// Applies rows to the table. Returns the rejected ones.
@@ -185,7 +185,7 @@ impl Latest {
         let keys = keys(&self.node.on, rows)?;
         let view = keys.view();
         self.table.warm(view)?;
-        let find = |row| self.table.find(view.get(row)).filter(|slot| self.table.known(*slot));
+        let find = |row| self.table.find(view.get(row)).filter(|slot| self.table.is_stored(*slot));
         let found: Vec<Option<Slot>> = (0..rows.num_rows()).map(find).collect();
         self.table.used(&found.iter().copied().flatten().collect::<Vec<Slot>>());
         let (states, known) = self.table.states_at(found).map_err(Error::arrow)?;
@@ -219,7 +219,7 @@ impl BatchWork for Latest {
             // Not all looked-up rows need be in memory together.
             self.table.shrink()?;
         }
-        self.table.settle(&mut self.held)
+        self.table.settle(&mut self.state_size)
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {

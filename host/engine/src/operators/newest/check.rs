@@ -45,8 +45,8 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     let by = by.transpose()?;
     let fields = check.input.fields();
     let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
-    let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
-    for field in held.iter().filter_map(|index| fields.get(*index)) {
+    let stored_columns: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
+    for field in stored_columns.iter().filter_map(|index| fields.get(*index)) {
         let kind = ColumnType::from_arrow(field.data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
@@ -68,16 +68,16 @@ pub fn check(check: &StageCheck<'_>, by: Option<&str>) -> Result<CheckedStage> {
     columns.push(Arc::new(Field::new(op_name, DataType::Utf8, false)));
     let output = Arc::new(Schema::new(columns));
     let nullable = |index: &usize| fields.get(*index).map(|field| field.as_ref().clone().with_nullable(true));
-    let held_schema = Arc::new(Schema::new(held.iter().filter_map(nullable).collect::<Vec<Field>>()));
+    let stored_schema = Arc::new(Schema::new(stored_columns.iter().filter_map(nullable).collect::<Vec<Field>>()));
     let identity = match by.and_then(|by| fields.get(by)) {
         Some(by) => format!("latest row by {}", by.name()),
         None => "latest row".to_owned(),
     };
     let columns =
-        [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(held_schema.fields())];
+        [Column::from_fields(check.key_schema()?.fields()), Vec::new(), Column::from_fields(stored_schema.fields())];
     let table = Table::of_stage(&check.spec.name, identity, columns);
     let replaces = check.inputs.len() > 1;
-    let node = NewestNode { by, op, passes, held_schema, replaces, output: output.clone() };
+    let node = NewestNode { by, op, passes, stored_schema, replaces, output: output.clone() };
     let operator = Operator::Simple(SimpleNode::Newest(Box::new(node)));
     Ok(CheckedStage { tables: vec![table], ..CheckedStage::new(output, operator) })
 }

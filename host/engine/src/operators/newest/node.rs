@@ -12,7 +12,7 @@ pub struct NewestNode {
     /// The other columns of the input.
     pub passes: Vec<usize>,
     /// The stored ones of them, all nullable.
-    pub held_schema: SchemaRef,
+    pub stored_schema: SchemaRef,
     /// Whether the second input has the rows that sessions replace.
     pub replaces: bool,
     /// The output columns.

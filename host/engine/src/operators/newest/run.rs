@@ -51,7 +51,7 @@ struct NewestStage {
     checkpoint: Option<TableCheckpoint>,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 /// A key with rows in a batch: its slot, and its previous and current row, by their indexes among all.
@@ -64,23 +64,23 @@ struct TouchedKey {
 impl NewestStage {
     fn new(stage: &StageNode, node: &NewestNode, build: &BuildContext<'_, '_>) -> Result<NewestStage> {
         let fields = stage.key.iter().filter_map(|index| stage.input.fields().get(*index)).cloned().collect();
-        let table = StateTable::new(fields, node.held_schema.clone(), None).map_err(Error::arrow)?;
+        let table = StateTable::new(fields, node.stored_schema.clone(), None).map_err(Error::arrow)?;
         let mut table = build.spilling(&stage.name, table)?;
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.metrics.counts(&stage.name);
-        let (held, worker) = (metrics.held(&stage.name), build.index as u64);
-        Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, held })
+        let (state_size, worker) = (metrics.state_size(&stage.name), build.index as u64);
+        Ok(NewestStage { stage: stage.clone(), node: node.clone(), table, checkpoint, worker, metrics, state_size })
     }
 
     /// Returns the rows stored in these slots, with the columns that pass, and which slots have one.
     fn stored_rows(&self, rows: &RecordBatch, slots: &[Slot]) -> Result<(RecordBatch, Vec<Slot>)> {
-        let known: Vec<Slot> = slots.iter().copied().filter(|slot| self.table.known(*slot)).collect();
+        let known: Vec<Slot> = slots.iter().copied().filter(|slot| self.table.is_stored(*slot)).collect();
         let keys = self.table.keys(&known).map_err(Error::arrow)?;
         let (states, _) = self.table.states(&known).map_err(Error::arrow)?;
-        let mut held = states.columns().iter().cloned();
+        let mut state_size = states.columns().iter().cloned();
         let column = |index: &usize| match self.stage.key.iter().position(|key| key == index) {
             Some(number) => keys.get(number).cloned().ok_or_else(|| Error::bug("a table without its key")),
-            None => held.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
+            None => state_size.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
         };
         let columns = self.node.passes.iter().map(column).collect::<Result<Vec<_>>>()?;
         let schema = Arc::new(rows.schema().project(&self.node.passes).map_err(Error::arrow)?);
@@ -180,16 +180,16 @@ impl NewestStage {
     }
 
     fn store(&mut self, all: &RecordBatch, touched: &[TouchedKey]) -> Result<()> {
-        let held: Vec<usize> = (0..self.node.passes.len())
+        let state_size: Vec<usize> = (0..self.node.passes.len())
             .filter(|number| self.node.passes.get(*number).is_some_and(|index| !self.stage.key.contains(index)))
             .collect();
-        let held = all.project(&held).map_err(Error::arrow)?;
+        let state_size = all.project(&state_size).map_err(Error::arrow)?;
         let changed = || touched.iter().filter(|touched| touched.now.is_none() || touched.now != touched.before);
         let slots: Vec<Slot> = changed().map(|touched| touched.slot).collect();
         let kept: BooleanArray = changed().map(|touched| Some(touched.now.is_some())).collect();
         // Any row if none is stored.
         let rows = UInt32Array::from_iter_values(changed().map(|touched| touched.now.unwrap_or_default()));
-        let states = take_record_batch(&held, &rows).map_err(Error::arrow)?;
+        let states = take_record_batch(&state_size, &rows).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &kept);
         self.table.used(&touched.iter().map(|touched| touched.slot).collect::<Vec<Slot>>());
         Ok(())
@@ -220,7 +220,7 @@ impl BatchWork for NewestStage {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.table.settle(&mut self.held)?;
+        self.table.settle(&mut self.state_size)?;
         for (index, rows) in [(0, deleted), (1, come)] {
             self.metrics.add_rows(rows.num_rows());
             for (number, first) in (0u64..).zip((0..rows.num_rows()).step_by(PART_ROWS_MAX)) {

@@ -23,9 +23,10 @@ pub const MATCH_TIMES: [&str; 2] = ["match_start", "match_end"];
 
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage> {
-    let texts = Texts::new(check, spec)?;
-    let layout = layout(check, &texts)?;
-    let mut made = Conditions { spec, texts: &texts, layout: &layout, of_row: Vec::new(), of_match: Vec::new() };
+    let expressions = PatternExpressions::new(check, spec)?;
+    let layout = layout(check, &expressions)?;
+    let mut made =
+        Conditions { spec, expressions: &expressions, layout: &layout, of_row: Vec::new(), of_match: Vec::new() };
     let steps = spec.steps.steps.iter().map(|step| {
         Ok(Step {
             condition: made.condition(&step.name)?,
@@ -46,8 +47,8 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
     let mut columns: Vec<Field> =
         layout.schema.fields().iter().take(layout.key).map(|field| field.as_ref().clone()).collect();
     columns.extend(MATCH_TIMES.map(|name| Field::new(name, ColumnType::Timestamp.arrow(), false)));
-    for (name, text) in &texts.measures {
-        let value = Value::new(text, &layout, &texts.steps, false)
+    for (name, text) in &expressions.measures {
+        let value = Value::new(text, &layout, &expressions.steps, false)
             .map_err(|error| error.within(format!("`pattern.measures.{name}`")))?;
         columns.push(Field::new(name, value.data_type().clone(), true));
         measures.push(value);
@@ -76,15 +77,15 @@ pub fn check(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<CheckedStage>
 }
 
 /// The expressions of a pattern, with their references.
-struct Texts {
+struct PatternExpressions {
     /// Names of the steps that take rows.
     steps: Vec<String>,
     define: Vec<(String, ReferringText)>,
     measures: Vec<(String, ReferringText)>,
 }
 
-impl Texts {
-    fn new(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<Texts> {
+impl PatternExpressions {
+    fn new(check: &StageCheck<'_>, spec: &PatternSpec) -> Result<PatternExpressions> {
         let steps: Vec<String> = spec.steps.steps.iter().map(|step| step.name.clone()).collect();
         if let Some(name) = steps.iter().chain(spec.steps.negated()).find(|name| check.input.index_of(name).is_ok()) {
             return Err(Error::job(format!(
@@ -118,7 +119,7 @@ impl Texts {
             };
             measures.push((name.clone(), read().map_err(|error| error.within(format!("`pattern.measures.{name}`")))?));
         }
-        Ok(Texts { steps, define, measures })
+        Ok(PatternExpressions { steps, define, measures })
     }
 }
 
@@ -170,9 +171,9 @@ fn is_condition(value: &Value, define: &[(String, String)], name: &str) -> Resul
 }
 
 /// Returns the columns of the key, then those that expressions read.
-fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
+fn layout(check: &StageCheck<'_>, expressions: &PatternExpressions) -> Result<Layout> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    for (_, text) in texts.define.iter().chain(&texts.measures) {
+    for (_, text) in expressions.define.iter().chain(&expressions.measures) {
         names.extend(text.columns.iter().map(String::as_str));
         names.extend(text.references.iter().filter_map(Reference::column));
     }
@@ -197,7 +198,7 @@ fn layout(check: &StageCheck<'_>, texts: &Texts) -> Result<Layout> {
 /// Conditions by step.
 struct Conditions<'a> {
     spec: &'a PatternSpec,
-    texts: &'a Texts,
+    expressions: &'a PatternExpressions,
     layout: &'a Layout,
     of_row: Vec<Value>,
     of_match: Vec<Value>,
@@ -206,8 +207,8 @@ struct Conditions<'a> {
 impl Conditions<'_> {
     /// Returns the condition of a step, checked before.
     fn condition(&mut self, name: &str) -> Result<Option<Condition>> {
-        let Some((_, text)) = self.texts.define.iter().find(|(other, _)| other == name) else { return Ok(None) };
-        let value = Value::new(text, self.layout, &self.texts.steps, true)?;
+        let Some((_, text)) = self.expressions.define.iter().find(|(other, _)| other == name) else { return Ok(None) };
+        let value = Value::new(text, self.layout, &self.expressions.steps, true)?;
         is_condition(&value, &self.spec.define, name)?;
         let (among, condition): (_, fn(usize) -> Condition) = match text.references.is_empty() {
             true => (&mut self.of_row, Condition::OfRow),

@@ -56,7 +56,7 @@ struct PatternWork {
     emitted_late: bool,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl PatternWork {
@@ -75,7 +75,7 @@ impl PatternWork {
             late: LateRows::new(stage, &metrics),
             emitted_late: false,
             worker: build.index as u64,
-            held: metrics.held(&stage.name),
+            state_size: metrics.state_size(&stage.name),
             metrics,
         })
     }
@@ -114,7 +114,7 @@ impl PatternWork {
         let matches = self.state.batch(context, &rows, &times)?;
         self.state.settle()?;
         let (rows, bytes, kept) = self.state.size();
-        self.held.set_partly_kept(rows, bytes, kept);
+        self.state_size.set_partly_kept(rows, bytes, kept);
         for (number, rows) in (0u64..).zip(matches) {
             self.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.worker).then(number), rows);

@@ -124,7 +124,11 @@ pub fn granted(spec: &PluginSpec, dir: &Path) -> Result<Granted> {
             let tls = Tls { ca: ca.map(|ca| dir.join(ca)), ..Tls::default() };
             let config = tls.config().map_err(|rejection| Error::job(format!("`grant.tcp`: {rejection}")))?;
             let servers = tcp.iter().zip(secured).filter(|(_, tls)| *tls).map(|(server, _)| server.clone()).collect();
-            Some(TlsClient { servers, config, refused: |error, name| Some(tls::to_tls_error(error, name)?.0) })
+            Some(TlsClient {
+                servers,
+                config,
+                rejection_message: |error, name| Some(tls::to_tls_error(error, name)?.0),
+            })
         }
     };
     Ok(Granted { tcp, udp, tls, ..granted })

@@ -38,13 +38,13 @@ pub fn transform<'s>(
             let caller = calling.renewed(&mut shadow, CallerShadow::of_caller)?;
             let Processed { rows: made, rejections } =
                 caller.process(context.call(), &rows.project(&readable.reads).map_err(Error::arrow)?)?;
-            let bad_rows = merge_rejections(nulls, rejections);
+            let rejected_rows = merge_rejections(nulls, rejections);
             if let Some(run) = shadow.in_batch(context) {
-                run.transform(context, &part.rows, &made, &bad_rows);
+                run.transform(context, &part.rows, &made, &rejected_rows);
             }
             metrics.add_rows(made.num_rows());
             output.push(context, part.order.clone(), made);
-            readable.reject(context, part.order, &part.rows, bad_rows, output)?;
+            readable.reject(context, part.order, &part.rows, rejected_rows, output)?;
         }
         Ok(())
     })
@@ -143,14 +143,14 @@ impl ReadableRows {
         let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &part.rows, nulls, output)?;
         let Some(lifting) = &mut self.lifting else { return Ok(rows) };
-        let bad_rows = lifting.refused(context.call(), &rows.project(&self.reads).map_err(Error::arrow)?)?;
-        if bad_rows.is_empty() {
+        let rejected_rows = lifting.find_rejected(context.call(), &rows.project(&self.reads).map_err(Error::arrow)?)?;
+        if rejected_rows.is_empty() {
             return Ok(rows);
         }
-        let is_good = |row: u32| bad_rows.binary_search_by_key(&row, |rejection| rejection.row).is_err();
+        let is_good = |row: u32| rejected_rows.binary_search_by_key(&row, |rejection| rejection.row).is_err();
         let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(is_good(row))).collect();
         let good = filter_record_batch(&rows, &keep).map_err(Error::arrow)?;
-        self.reject(context, part.order.clone(), &rows, bad_rows, output)?;
+        self.reject(context, part.order.clone(), &rows, rejected_rows, output)?;
         Ok(good)
     }
 

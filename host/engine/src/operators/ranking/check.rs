@@ -28,8 +28,8 @@ pub fn check(
     }
     let fields = check.input.fields();
     let passes: Vec<usize> = (0..fields.len()).filter(|index| Some(*index) != op).collect();
-    let held: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
-    for index in &held {
+    let stored_columns: Vec<usize> = passes.iter().copied().filter(|index| !check.key.contains(index)).collect();
+    for index in &stored_columns {
         let kind = ColumnType::from_arrow(fields[*index].data_type());
         if !kind.is_kept() {
             return Err(Error::job(format!(
@@ -53,7 +53,7 @@ pub fn check(
         columns.push(Arc::new(Field::new(name, kind, false)));
     }
     let nullable = |index: &usize| fields[*index].as_ref().clone().with_nullable(true);
-    let held_schema = Arc::new(Schema::new(held.iter().map(nullable).collect::<Vec<Field>>()));
+    let stored_schema = Arc::new(Schema::new(stored_columns.iter().map(nullable).collect::<Vec<Field>>()));
     let rank_field = Arc::new(Field::new(INDEX, DataType::Int64, false));
     let key_schema = check.key_schema()?;
     let order = if ascending { "asc" } else { "desc" };
@@ -63,7 +63,7 @@ pub fn check(
     let columns_kept = [
         Column::from_fields(key_schema.fields()),
         Column::from_fields([&rank_field]),
-        Column::from_fields(held_schema.fields()),
+        Column::from_fields(stored_schema.fields()),
     ];
     let table = Table::of_stage(&check.spec.name, identity, columns_kept);
     let output = Arc::new(Schema::new(columns));
@@ -75,7 +75,7 @@ pub fn check(
         op,
         passes,
         rank_fields: key_schema.fields().iter().cloned().chain([rank_field]).collect(),
-        held_schema,
+        stored_schema,
         output: output.clone(),
     };
     let operator = Operator::Simple(SimpleNode::Ranking(Box::new(node)));

@@ -21,7 +21,7 @@ pub struct RankingNode {
     /// The key columns of the table: those of the stage, and the rank.
     pub rank_fields: Vec<Arc<Field>>,
     /// The other columns, all nullable.
-    pub held_schema: SchemaRef,
+    pub stored_schema: SchemaRef,
     /// The output columns.
     pub output: SchemaRef,
 }

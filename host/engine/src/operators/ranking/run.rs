@@ -53,11 +53,11 @@ struct Ranking {
     grouper: Grouper,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 /// The stored rows of a batch's keys followed by the rows of the batch, without the operation column.
-struct KeptAndNewRows {
+struct OldAndNewRows {
     rows: RecordBatch,
     /// The rows of each key: the stored ones first, in order.
     members: Vec<Vec<u32>>,
@@ -112,15 +112,15 @@ impl RankedRows {
 impl Ranking {
     fn new(stage: &StageNode, node: &RankingNode, build: &BuildContext<'_, '_>) -> Result<Ranking> {
         let mut table =
-            StateTable::new(node.rank_fields.clone(), node.held_schema.clone(), None).map_err(Error::arrow)?;
+            StateTable::new(node.rank_fields.clone(), node.stored_schema.clone(), None).map_err(Error::arrow)?;
         if stage.may_spill() && build.budget.is_some() {
             table = build.spilling(&stage.name, table.ordered_by(stage.key.len()))?;
         }
         let checkpoint = build.restore(&stage.name, &stage.name, &mut table)?;
         let metrics = build.metrics.counts(&stage.name);
-        let (held, worker) = (metrics.held(&stage.name), build.index as u64);
+        let (state_size, worker) = (metrics.state_size(&stage.name), build.index as u64);
         let (stage, node) = (stage.clone(), node.clone());
-        Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, held })
+        Ok(Ranking { stage, node, table, checkpoint, grouper: Grouper::default(), worker, metrics, state_size })
     }
 
     /// Returns the table keys for keys of these rows and ranks, and their columns.
@@ -133,7 +133,7 @@ impl Ranking {
     }
 
     /// Combines the stored rows of these rows' keys with the rows.
-    fn with_kept(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<KeptAndNewRows> {
+    fn with_kept(&self, rows: &RecordBatch, grouped: &Grouped) -> Result<OldAndNewRows> {
         let mut slots: Vec<Vec<Slot>> = vec![Vec::new(); grouped.count()];
         // Rank by rank, for the keys that have that many.
         let mut open: Vec<u32> = (0..grouped.count() as u32).collect();
@@ -146,7 +146,7 @@ impl Ranking {
             let view = keys.view();
             let mut number = 0;
             open.retain(|group| {
-                let slot = self.table.find(view.get(number)).filter(|slot| self.table.known(*slot));
+                let slot = self.table.find(view.get(number)).filter(|slot| self.table.is_stored(*slot));
                 number += 1;
                 match (slot, slots.get_mut(*group as usize)) {
                     (Some(slot), Some(slots)) => {
@@ -176,7 +176,7 @@ impl Ranking {
             }
         }
         let kept = slots.iter().map(Vec::len).collect();
-        Ok(KeptAndNewRows { rows, members, kept, slots, kept_rows: all.len() })
+        Ok(OldAndNewRows { rows, members, kept, slots, kept_rows: all.len() })
     }
 
     /// Returns the rows in these slots, with the columns that pass.
@@ -191,10 +191,10 @@ impl Ranking {
         let key_rows = groups.flat_map(|(slots, row)| std::iter::repeat_n(*row, slots.len()));
         let key_rows = UInt32Array::from_iter_values(key_rows);
         let (states, _) = self.table.states(all).map_err(Error::arrow)?;
-        let mut held = states.columns().iter().cloned();
+        let mut state_size = states.columns().iter().cloned();
         let column = |index: &usize| match self.stage.key.contains(index) {
             true => take(rows.column(*index), &key_rows, None).map_err(Error::arrow),
-            false => held.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
+            false => state_size.next().ok_or_else(|| Error::bug("a table without a column of its rows")),
         };
         let columns = self.node.passes.iter().map(column).collect::<Result<Vec<_>>>()?;
         let schema = Arc::new(rows.schema().project(&self.node.passes).map_err(Error::arrow)?);
@@ -202,7 +202,7 @@ impl Ranking {
     }
 
     /// Removes deleted rows from the members, and the deletions themselves. Returns the rejected rows of the batch.
-    fn delete(&self, rows: &RecordBatch, together: &mut KeptAndNewRows) -> Result<Vec<RejectedRow>> {
+    fn delete(&self, rows: &RecordBatch, together: &mut OldAndNewRows) -> Result<Vec<RejectedRow>> {
         let Some(op) = self.node.op else { return Ok(Vec::new()) };
         let op_names = rows.column(op).as_string_opt::<i32>();
         let same = Keys::encode(together.rows.columns(), together.rows.num_rows()).map_err(Error::arrow)?;
@@ -313,11 +313,11 @@ impl Ranking {
             stored.rows.push(*row);
             stored.kept.push(true);
         }
-        let held: Vec<usize> = (0..self.node.passes.len())
+        let state_size: Vec<usize> = (0..self.node.passes.len())
             .filter(|number| self.node.passes.get(*number).is_some_and(|index| !self.stage.key.contains(index)))
             .collect();
-        let held = all.project(&held).map_err(Error::arrow)?;
-        let states = take_record_batch(&held, &UInt32Array::from(stored.rows)).map_err(Error::arrow)?;
+        let state_size = all.project(&state_size).map_err(Error::arrow)?;
+        let states = take_record_batch(&state_size, &UInt32Array::from(stored.rows)).map_err(Error::arrow)?;
         self.table.store(&stored.slots, &states, &BooleanArray::from(stored.kept));
         Ok(())
     }
@@ -369,7 +369,7 @@ impl BatchWork for Ranking {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.table.settle(&mut self.held)?;
+        self.table.settle(&mut self.state_size)?;
         self.metrics.add_rows(rows.num_rows());
         output.push(context, PartOrder::at(self.worker), rows);
         Ok(())

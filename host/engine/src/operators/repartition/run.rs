@@ -45,7 +45,7 @@ pub fn build<'s>(
 /// Splits a part into blocks with their partitions, in turn, with another first partition in every part.
 fn blocks(part: &Part, partitions: usize) -> impl Iterator<Item = (u64, Part)> {
     let rows = part.rows.num_rows();
-    let first = part.order.places().iter().fold(0_u64, |sum, index| sum.wrapping_add(*index));
+    let first = part.order.elements().iter().fold(0_u64, |sum, index| sum.wrapping_add(*index));
     (0u64..).zip((0..rows).step_by(BLOCK_ROWS)).map(move |(block, start)| {
         let rows = part.rows.slice(start, BLOCK_ROWS.min(rows - start));
         let partition = first.wrapping_add(block) % partitions as u64;

@@ -36,7 +36,7 @@ pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, build: &Build
         let starts = starts(&parts)?;
         for part in parts.iter().filter(|part| part.input != COUNT) {
             let start = starts.get(&part.order).copied().unwrap_or_default();
-            let chosen = chosen(&name, context.id, start, part.rows.num_rows(), below);
+            let chosen = sampled_rows(&name, context.id, start, part.rows.num_rows(), below);
             let kept = filter_record_batch(&part.rows, &chosen).map_err(Error::arrow)?;
             metrics.add_rows(kept.num_rows());
             if kept.num_rows() > 0 {
@@ -68,7 +68,7 @@ fn starts(parts: &[Part]) -> Result<BTreeMap<PartOrder, u64>> {
 }
 
 /// Returns which of these rows are sampled, by stage, batch and index in the batch.
-fn chosen(stage: &str, batch: BatchId, start: u64, rows: usize, below: u128) -> BooleanArray {
+fn sampled_rows(stage: &str, batch: BatchId, start: u64, rows: usize, below: u128) -> BooleanArray {
     let seed = xxh3_64_with_seed(stage.as_bytes(), batch.0);
     let chosen = |row: u64| u128::from(xxh3_64_with_seed(&start.wrapping_add(row).to_le_bytes(), seed)) < below;
     (0..rows as u64).map(|row| Some(chosen(row))).collect()
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn a_share_is_kept_and_depends_on_stage_batch_and_place_only() {
         let tenth = u128::from(u64::MAX / 10);
-        let of = |stage: &str, batch, start| chosen(stage, BatchId(batch), start, 10_000, tenth);
+        let of = |stage: &str, batch, start| sampled_rows(stage, BatchId(batch), start, 10_000, tenth);
         let first = of("a", 1, 0);
         assert!((900..1100).contains(&first.true_count()), "{}", first.true_count());
         assert_eq!(first.slice(6_000, 4_000), of("a", 1, 6_000).slice(0, 4_000), "however rows fall into parts");
@@ -89,7 +89,7 @@ mod tests {
             assert!((900..1100).contains(&other.true_count()), "{}", other.true_count());
             assert_ne!(first, other);
         }
-        assert_eq!(chosen("a", BatchId(1), 0, 10_000, 0).true_count(), 0);
-        assert_eq!(chosen("a", BatchId(1), 0, 10_000, 1 << 64).true_count(), 10_000);
+        assert_eq!(sampled_rows("a", BatchId(1), 0, 10_000, 0).true_count(), 0);
+        assert_eq!(sampled_rows("a", BatchId(1), 0, 10_000, 1 << 64).true_count(), 10_000);
     }
 }

@@ -93,7 +93,7 @@ struct SessionWork {
     /// Whether a stage reads the replaced results.
     replaces: bool,
     late: LateRows,
-    held: StateSize,
+    state_size: StateSize,
     current: CurrentPlugin,
     /// The time of the newest row of the sessions that the last batch closed, and whether it had late rows.
     newest_us: Option<i64>,
@@ -113,7 +113,7 @@ impl SessionWork {
         };
         let gap = Gap { gap_us, length_us_max };
         let late = LateRows::new(stage, &metrics);
-        let held = metrics.held(&stage.name);
+        let state_size = metrics.state_size(&stage.name);
         let contents = Contents::new(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
@@ -126,13 +126,13 @@ impl SessionWork {
         sessions.restored().map_err(in_checkpoint(&stage.name))?;
         let mut pieces = None;
         if contents.are_rows() {
-            let mut held = SessionPieces::new(&key)?;
+            let mut state_size = SessionPieces::new(&key)?;
             if may_spill {
-                held = held.spilling(|table| build.spilling(&stage.name, table))?;
+                state_size = state_size.spilling(|table| build.spilling(&stage.name, table))?;
             }
-            let checkpoint = build.restore(&stage.name, &pieces_table(&stage.name), held.table())?;
-            held.restored().map_err(in_checkpoint(&stage.name))?;
-            pieces = Some((held, checkpoint));
+            let checkpoint = build.restore(&stage.name, &pieces_table(&stage.name), state_size.table())?;
+            state_size.restored().map_err(in_checkpoint(&stage.name))?;
+            pieces = Some((state_size, checkpoint));
         }
         Ok(SessionWork {
             name: stage.name.clone(),
@@ -147,7 +147,7 @@ impl SessionWork {
             update,
             replaces: stage.emits_replaced(),
             late,
-            held,
+            state_size,
             current: CurrentPlugin::new(stage, build.versions),
             newest_us: None,
             emitted_late: false,
@@ -191,7 +191,7 @@ impl SessionWork {
             bytes = bytes.saturating_add(table.bytes());
             kept = kept.saturating_add(table.kept_of(table.bytes()));
         }
-        self.held.set_partly_kept(self.sessions.table().len() as u64, bytes, kept);
+        self.state_size.set_partly_kept(self.sessions.table().len() as u64, bytes, kept);
         Ok(())
     }
 

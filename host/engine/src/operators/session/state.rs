@@ -100,7 +100,7 @@ impl Gap {
         watermark: Option<i64>,
     ) -> AssignedSessions {
         let mut all: Vec<GrowingSession> =
-            (0..).zip(open).map(|(index, session)| growing(*session, vec![SessionPart::Open(index)])).collect();
+            (0..).zip(open).map(|(index, session)| new_growing(*session, vec![SessionPart::Open(index)])).collect();
         let mut by_start: BTreeMap<i64, usize> = (0..).zip(open).map(|(index, own)| (own.start_us, index)).collect();
         let (mut of_row, mut runs) = (Vec::new(), 0);
         for time_us in times {
@@ -110,7 +110,7 @@ impl Gap {
                 of_row.push((!late).then_some((all.len(), runs)));
                 if !late {
                     by_start.insert(time_us, all.len());
-                    all.push(GrowingSession { touched: true, ..growing(merged, vec![SessionPart::Rows(runs)]) });
+                    all.push(GrowingSession { touched: true, ..new_growing(merged, vec![SessionPart::Rows(runs)]) });
                     runs += 1;
                 }
                 continue;
@@ -163,7 +163,7 @@ impl Gap {
     }
 }
 
-fn growing(session: Session, parts: Vec<SessionPart<usize>>) -> GrowingSession {
+fn new_growing(session: Session, parts: Vec<SessionPart<usize>>) -> GrowingSession {
     GrowingSession { session, parts, into: None, touched: false }
 }
 

@@ -113,7 +113,7 @@ impl StageQuery {
         for (branch, rows) in (0u64..).zip(branches) {
             self.metrics.add_rows(rows.num_rows());
             // As in a union: all rows of a branch before those of the next.
-            let order = if alone { part.order.clone() } else { part.order.clone().under(branch) };
+            let order = if alone { part.order.clone() } else { part.order.clone().prefixed(branch) };
             output.push(context, order, rows);
         }
         Ok(())

@@ -61,7 +61,7 @@ pub fn build<'s>(
 struct StateWork {
     state: UpdateStage,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
     checkpoint: Option<TableCheckpoint>,
     timers: Option<TableCheckpoint>,
     current: CurrentPlugin,
@@ -87,8 +87,8 @@ impl StateWork {
         }
         let (current, next_versions) = (CurrentPlugin::new(stage, build.versions), build.next_versions.clone());
         let shadow = ShadowSlot::default();
-        let held = metrics.held(&stage.name);
-        Ok(StateWork { state, metrics, held, checkpoint, timers, current, next_versions, shadow, migrated: None })
+        let state_size = metrics.state_size(&stage.name);
+        Ok(StateWork { state, metrics, state_size, checkpoint, timers, current, next_versions, shadow, migrated: None })
     }
 
     /// Replaces the stage, from the batch that begins now on.
@@ -98,7 +98,7 @@ impl StateWork {
         };
         let migrated = self.migrated.take();
         if let (Some(checkpoint), true) = (&mut self.checkpoint, migrated.is_some()) {
-            checkpoint.forget_files();
+            checkpoint.drop_peer_files();
         }
         let caller = caller(node, &self.metrics);
         self.state.renew(UpdateNode::clone(update), stage.rejected.clone(), caller, migrated);
@@ -124,9 +124,9 @@ impl BatchWork for StateWork {
         let timers = self.state.timers().map_or(0, |timers| timers.count());
         // For the job's memory limit, the stage counts its bytes itself after each call.
         let bytes = self.state.bytes();
-        self.held.keep(self.state.kept_bytes());
-        self.held.show(self.state.table().len() as u64 + timers, bytes);
-        self.held.spread(|| self.state.table().spread());
+        self.state_size.keep(self.state.kept_bytes());
+        self.state_size.show(self.state.table().len() as u64 + timers, bytes);
+        self.state_size.spread(|| self.state.table().spread());
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())

@@ -98,7 +98,7 @@ impl CalledGroups {
     }
 
     /// Returns the timers of groups `start` up to and excluding `end`.
-    fn due(&self, start: usize, end: usize) -> DueTimes {
+    fn due_times(&self, start: usize, end: usize) -> DueTimes {
         let Some(ends) = self.due_ends.get(start..end).filter(|_| !self.due_us.is_empty()) else {
             return DueTimes { ends: vec![0; end - start].into(), ..DueTimes::default() };
         };
@@ -420,7 +420,7 @@ impl UpdateStage {
                 None => Vec::new(),
             },
             keys,
-            due: called.due(start.group, end.group),
+            due: called.due_times(start.group, end.group),
             all: self.node.on == UpdateOn::All,
         })
     }
@@ -428,7 +428,7 @@ impl UpdateStage {
     fn order(&self, call: u64) -> PartOrder {
         let order = PartOrder::at(self.worker as u64).then(call);
         // After the output of all workers in previous rounds.
-        if self.round == 0 { order } else { order.under(ROUND_ORDER + self.round) }
+        if self.round == 0 { order } else { order.prefixed(ROUND_ORDER + self.round) }
     }
 
     fn emit_states(&self, context: BatchContext, order: u64, slots: &[Slot], output: &mut Output) -> Result<()> {

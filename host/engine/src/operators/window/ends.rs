@@ -127,7 +127,7 @@ impl WindowEnds {
         let Some(checkpoint) = &self.checkpoint else { return Ok(Vec::new()) };
         let mut rows: Vec<(String, i64)> =
             self.schedule.origin_us().map(|at| (FIRST.to_owned(), at)).into_iter().collect();
-        if let Some(schedule::SavedSchedule { next_us, runs }) = self.schedule.kept() {
+        if let Some(schedule::SavedSchedule { next_us, runs }) = self.schedule.save() {
             rows.push((NEXT.to_owned(), next_us));
             for (number, (from, to)) in runs.into_iter().enumerate() {
                 let [from_key, to_key] = RUN.map(|name| format!("{name}{number}"));

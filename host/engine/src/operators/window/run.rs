@@ -76,10 +76,10 @@ enum Windows {
 struct RowsWindow {
     name: String,
     windows: Windows,
-    pieces: KeptPieces,
+    pieces: PieceStore,
     checkpoint: Option<TableCheckpoint>,
     late: LateRows,
-    held: StateSize,
+    state_size: StateSize,
     /// Memory budget; present while all rows are in memory and may be spilled.
     budget: Option<StageBudget>,
     /// The output columns, by input.
@@ -87,41 +87,41 @@ struct RowsWindow {
 }
 
 /// The stored rows.
-enum KeptPieces {
+enum PieceStore {
     /// In memory.
     Memory(Pieces),
     /// Some may be in files.
     Files(Box<ColdPieces>),
 }
 
-impl KeptPieces {
+impl PieceStore {
     /// Restores the rows from the loaded checkpoint.
     fn restored(
         stage: &StageNode,
         checkpoint: Option<&TableCheckpoint>,
         build: &BuildContext<'_, '_>,
-    ) -> Result<KeptPieces> {
+    ) -> Result<PieceStore> {
         let tracked = checkpoint.is_some();
         let mut pieces = Pieces::new(tracked);
-        let Some(checkpoint) = checkpoint else { return Ok(KeptPieces::Memory(pieces)) };
+        let Some(checkpoint) = checkpoint else { return Ok(PieceStore::Memory(pieces)) };
         if build.budget.is_some() {
             let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
             checkpoint.restore(&mut table)?;
             return Ok(match table.cold() {
-                (0, _) => KeptPieces::Memory(Pieces::from_table(&table, tracked)?),
-                _ => KeptPieces::Files(Box::new(ColdPieces::new(table)?)),
+                (0, _) => PieceStore::Memory(Pieces::from_table(&table, tracked)?),
+                _ => PieceStore::Files(Box::new(ColdPieces::new(table)?)),
             });
         }
         for rows in checkpoint.load()?.unwrap_or_default() {
             pieces.restore(&rows)?;
         }
-        Ok(KeptPieces::Memory(pieces))
+        Ok(PieceStore::Memory(pieces))
     }
 
     fn insert(&mut self, id: PieceId, rows: RecordBatch) -> Result<()> {
         match self {
-            KeptPieces::Memory(pieces) => pieces.insert(id, rows),
-            KeptPieces::Files(pieces) => pieces.insert(&id, &rows)?,
+            PieceStore::Memory(pieces) => pieces.insert(id, rows),
+            PieceStore::Files(pieces) => pieces.insert(&id, &rows)?,
         }
         Ok(())
     }
@@ -129,16 +129,16 @@ impl KeptPieces {
     /// Returns the distinct times of pieces, in order.
     fn times(&self) -> Vec<i64> {
         match self {
-            KeptPieces::Memory(pieces) => pieces.times(),
-            KeptPieces::Files(pieces) => pieces.times(),
+            PieceStore::Memory(pieces) => pieces.times(),
+            PieceStore::Files(pieces) => pieces.times(),
         }
     }
 
     /// Returns the pieces of these times, in order. Those that are `done` are removed.
     fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
         match self {
-            KeptPieces::Memory(pieces) => Ok(pieces.take(wanted, done)),
-            KeptPieces::Files(pieces) => pieces.take(wanted, done),
+            PieceStore::Memory(pieces) => Ok(pieces.take(wanted, done)),
+            PieceStore::Files(pieces) => pieces.take(wanted, done),
         }
     }
 }
@@ -146,8 +146,8 @@ impl KeptPieces {
 impl RowsWindow {
     fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
         let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
-        let pieces = KeptPieces::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
-        let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, KeptPieces::Memory(_)));
+        let pieces = PieceStore::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
+        let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, PieceStore::Memory(_)));
         let metrics = build.metrics.counts(&stage.name);
         Ok(RowsWindow {
             name: stage.name.clone(),
@@ -155,7 +155,7 @@ impl RowsWindow {
             pieces,
             checkpoint,
             late: LateRows::new(stage, &metrics),
-            held: metrics.held(&stage.name),
+            state_size: metrics.state_size(&stage.name),
             budget,
             bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
         })
@@ -163,24 +163,24 @@ impl RowsWindow {
 
     /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
-        if let KeptPieces::Memory(pieces) = &mut self.pieces {
+        if let PieceStore::Memory(pieces) = &mut self.pieces {
             let (count, bytes) = (pieces.len(), pieces.bytes());
             let Some(budget) = &self.budget else {
-                self.held.set(count, bytes);
+                self.state_size.set(count, bytes);
                 return Ok(());
             };
             if !budget.is_exceeded(bytes) {
-                self.held.set_partly_kept(count, bytes, 0);
+                self.state_size.set_partly_kept(count, bytes, 0);
                 return Ok(());
             }
             let table = budget.spilling(ColdPieces::table_of()?)?;
             // The table accounts for the pieces from now on.
             self.budget = None;
-            self.pieces = KeptPieces::Files(Box::new(std::mem::take(pieces).into_files(table)?));
+            self.pieces = PieceStore::Files(Box::new(std::mem::take(pieces).into_files(table)?));
         }
         match &mut self.pieces {
-            KeptPieces::Files(pieces) => pieces.table().settle(&mut self.held),
-            KeptPieces::Memory(_) => Ok(()),
+            PieceStore::Files(pieces) => pieces.table().settle(&mut self.state_size),
+            PieceStore::Memory(_) => Ok(()),
         }
     }
 
@@ -227,16 +227,16 @@ impl BatchWork for RowsWindow {
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
         match &mut self.pieces {
-            KeptPieces::Files(pieces) => vec![pieces.table()],
-            KeptPieces::Memory(_) => Vec::new(),
+            PieceStore::Files(pieces) => vec![pieces.table()],
+            PieceStore::Memory(_) => Vec::new(),
         }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
         let of_pieces = match &mut self.pieces {
-            KeptPieces::Files(pieces) => checkpoint.changes(after, pieces.table())?,
-            KeptPieces::Memory(pieces) => {
+            PieceStore::Files(pieces) => checkpoint.changes(after, pieces.table())?,
+            PieceStore::Memory(pieces) => {
                 let (changed, all) = (pieces.changed(), pieces.len());
                 checkpoint.changes_of(after, changed, all, |base, to| {
                     pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
@@ -265,7 +265,7 @@ fn with_ids(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
 
 /// Returns a piece as an output part of this batch.
 fn piece_part(context: BatchContext, id: &PieceId, rows: RecordBatch) -> Part {
-    let order = id.order.clone().then(id.number.into()).under(id.batch.0);
+    let order = id.order.clone().then(id.number.into()).prefixed(id.batch.0);
     Part { to: 0, order, clock_id: ClockId::MADE, input: id.input, time: context.time, rows }
 }
 
@@ -275,7 +275,7 @@ const ROW: &str = "millstream_row";
 /// Splits the rows of a part into slices.
 fn slice(
     slices: &Slices,
-    pieces: &mut KeptPieces,
+    pieces: &mut PieceStore,
     context: BatchContext,
     id: PieceId,
     part: Part,
@@ -318,7 +318,7 @@ fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch>
 /// Emits the windows that are complete with this batch, and drops what no other window needs.
 fn close(
     slices: &Slices,
-    pieces: &mut KeptPieces,
+    pieces: &mut PieceStore,
     context: BatchContext,
     bounded: &[SchemaRef],
     output: &mut Output,

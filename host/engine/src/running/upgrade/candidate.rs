@@ -30,7 +30,7 @@ pub(super) fn component_of(request: &PrepareRequest, old: World) -> Result<Bytes
         return Err(Error::job(format!(
             "{part}: {} is of world {new}, but the {}'s plugin is of world {old}",
             request.plugin,
-            part.word()
+            part.keyword()
         )));
     }
     Ok(component)

@@ -70,11 +70,11 @@ fn check_committed(running: &Running, name: &str, new: &SinkNode) -> Result<(), 
     }
     // Read it first: more may be committed during the check.
     let committed = kept.writers.markers.all().get(name).copied();
-    let held = new.held(&kept.owner.job, &kept.owner.job_id)?;
-    match held < committed {
+    let stored_batch = new.stored_batch(&kept.owner.job, &kept.owner.job_id)?;
+    match stored_batch < committed {
         true => Err(format!(
             "it reports batches up to {}, but batches up to {} are written",
-            held.unwrap_or_default(),
+            stored_batch.unwrap_or_default(),
             committed.unwrap_or_default()
         )),
         false => Ok(()),

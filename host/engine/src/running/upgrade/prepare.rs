@@ -106,8 +106,8 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
     }
     Some(format!(
         "its state has other columns, and it does not migrate: it had {} and would have {}",
-        Column::in_words(&old.state),
-        Column::in_words(&new.state)
+        Column::list_columns(&old.state),
+        Column::list_columns(&new.state)
     ))
 }
 

@@ -81,11 +81,11 @@ impl Checkpoints {
         let (mut all, mut left) = (BTreeMap::new(), 0);
         for worker in 0..2 {
             let mut table = self.empty(None);
-            let held = &checkpoint.tables[0];
+            let saved = &checkpoint.tables[0];
             let (first, end) = fold::group_range(worker, 2);
-            let rest = ahead.hand_over(worker, held, fold::live(&held.files, first, end), &mut table);
+            let rest = ahead.hand_over(worker, saved, fold::live(&saved.files, first, end), &mut table);
             left += rest.len();
-            read::each_live(&*self.store, held, &rest, |rows| table.restore(&rows, |_| true)).unwrap();
+            read::each_live(&*self.store, saved, &rest, |rows| table.restore(&rows, |_| true)).unwrap();
             assert_eq!(table.changed(), 0, "what is loaded is no change");
             let rows = table.rows().unwrap();
             let words = rows.column(0).as_string::<i32>().iter().map(|word| word.unwrap().to_owned());
@@ -153,19 +153,19 @@ fn what_does_not_fit_is_of_no_use_and_does_no_harm() {
     let ahead = TablesAhead::default();
     kept.follow(&ahead, &first).unwrap();
     // With a timeout, it needs to know when keys were touched last.
-    let held = &first.tables[0];
+    let saved = &first.tables[0];
     let mut table = kept.empty(Some(1));
-    assert_eq!(ahead.hand_over(0, held, fold::live(&held.files, 0, 2048), &mut table).len(), 1);
+    assert_eq!(ahead.hand_over(0, saved, fold::live(&saved.files, 0, 2048), &mut table).len(), 1);
     assert!(table.is_empty());
     // A table of another version of a plugin is a different table.
     kept.follow(&ahead, &first).unwrap();
-    let mut other = held.clone();
+    let mut other = saved.clone();
     other.state[0].kind = "text".into();
-    assert_eq!(ahead.hand_over(0, &other, fold::live(&held.files, 0, 2048), &mut kept.empty(None)).len(), 1);
+    assert_eq!(ahead.hand_over(0, &other, fold::live(&saved.files, 0, 2048), &mut kept.empty(None)).len(), 1);
     // A missing or damaged file leaves nothing that would be taken for complete.
     kept.store.delete("state/1.arrow").unwrap();
     let fresh = TablesAhead::default();
     assert!(kept.follow(&fresh, &first).is_err());
-    assert!(!fresh.is_intact(&held.files[0]));
-    assert_eq!(fresh.hand_over(0, held, fold::live(&held.files, 0, 2048), &mut kept.empty(None)).len(), 1);
+    assert!(!fresh.is_intact(&saved.files[0]));
+    assert_eq!(fresh.hand_over(0, saved, fold::live(&saved.files, 0, 2048), &mut kept.empty(None)).len(), 1);
 }

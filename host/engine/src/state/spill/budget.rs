@@ -1,6 +1,6 @@
 //! The memory budget for the state of a job in a process, and which of its tables has to evict rows.
 
-use millstream_base::memory::kept;
+use millstream_base::memory::unspillable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -86,11 +86,11 @@ impl BudgetShare {
 
     /// Sets the memory of the table. Returns how much it may keep if all together exceed the budget, and this one exceeds an equal part.
     pub fn take(&self, bytes: u64) -> Option<u64> {
-        self.take_with_kept(bytes, kept::bytes())
+        self.take_with_unspillable(bytes, unspillable::bytes())
     }
 
     /// Does the same, with `kept` bytes that cannot be evicted.
-    fn take_with_kept(&self, bytes: u64, kept: u64) -> Option<u64> {
+    fn take_with_unspillable(&self, bytes: u64, kept: u64) -> Option<u64> {
         self.bytes.store(bytes, Ordering::Relaxed);
         let (sum, tables) = self.budget.sum();
         let limit = (self.budget.bytes_max / 100 * USED).saturating_sub(kept);
@@ -112,15 +112,15 @@ mod tests {
         // Enough that tables may use about 100000.
         let budget = StateBudget::new(122_000, PathBuf::new());
         let (one, other) = (budget.share(), budget.share());
-        assert_eq!(one.take_with_kept(90_000, 0), None, "the other has nothing");
-        assert_eq!(other.take_with_kept(30_000, 0), None, "it has less than half");
-        assert_eq!(one.take_with_kept(90_000, 0), Some(70_000 / 100 * KEPT));
-        assert_eq!(one.take_with_kept(56_000, 0), None);
-        assert_eq!(other.take_with_kept(60_000, 0), Some(50_000 / 100 * KEPT), "each may have half");
-        assert_eq!(one.take_with_kept(39_000, 20_000), None, "it has less than half of what is left");
-        assert_eq!(other.take_with_kept(60_000, 20_000), Some(41_000 / 100 * KEPT));
+        assert_eq!(one.take_with_unspillable(90_000, 0), None, "the other has nothing");
+        assert_eq!(other.take_with_unspillable(30_000, 0), None, "it has less than half");
+        assert_eq!(one.take_with_unspillable(90_000, 0), Some(70_000 / 100 * KEPT));
+        assert_eq!(one.take_with_unspillable(56_000, 0), None);
+        assert_eq!(other.take_with_unspillable(60_000, 0), Some(50_000 / 100 * KEPT), "each may have half");
+        assert_eq!(one.take_with_unspillable(39_000, 20_000), None, "it has less than half of what is left");
+        assert_eq!(other.take_with_unspillable(60_000, 20_000), Some(41_000 / 100 * KEPT));
         drop(one);
-        assert_eq!(other.take_with_kept(100_000, 0), None);
-        assert_eq!(other.take_with_kept(110_000, 0), Some(100_000 / 100 * KEPT));
+        assert_eq!(other.take_with_unspillable(100_000, 0), None);
+        assert_eq!(other.take_with_unspillable(110_000, 0), Some(100_000 / 100 * KEPT));
     }
 }

@@ -339,7 +339,7 @@ impl ColdRows {
                     return Ok(ControlFlow::Continue(()));
                 }
                 of.take(number);
-                self.merge.iter_mut().for_each(|merge| merge.taken(&of.file, hash, row.key));
+                self.merge.iter_mut().for_each(|merge| merge.row_taken(&of.file, hash, row.key));
                 found(of.changed, row);
                 // A hash may have more rows, in this file and in others.
                 Ok(if key.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -400,7 +400,7 @@ impl ColdRows {
                         if !of.is_live(number) {
                         } else if row.touched <= until {
                             of.take(number);
-                            self.merge.iter_mut().for_each(|merge| merge.taken(&file, row.hash, row.key));
+                            self.merge.iter_mut().for_each(|merge| merge.row_taken(&file, row.hash, row.key));
                             found(of.changed, row);
                             count += 1;
                         } else {

@@ -42,7 +42,7 @@ impl ColdRows {
         if self.merge.is_some() {
             return Ok(());
         }
-        let Some(DueMerge { files: due, changed, part }) = self.due(budget) else { return Ok(()) };
+        let Some(DueMerge { files: due, changed, part }) = self.find_due(budget) else { return Ok(()) };
         let (sender, done) = sync_channel(1);
         let of = due.iter().map(|file| file.file.clone()).collect();
         let work_bytes = due.iter().map(|file| file.memory() + READER_BYTES.min(file.file.bytes())).sum();
@@ -82,7 +82,7 @@ impl ColdRows {
     }
 
     /// Returns the next files to merge: a file most of whose rows were taken, or the smallest of too many.
-    fn due(&self, budget: &StateBudget) -> Option<DueMerge> {
+    fn find_due(&self, budget: &StateBudget) -> Option<DueMerge> {
         let emptied = |file: &&ColdFile| file.live() < file.file.rows() / 3 && file.file.checkpoint().is_none();
         if let Some(file) = self.files.iter().find(emptied) {
             return Some(DueMerge { files: vec![file.clone()], changed: file.changed, part: None });

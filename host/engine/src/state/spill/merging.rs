@@ -25,7 +25,7 @@ pub struct Merge {
 
 impl Merge {
     /// Records that a key was taken from a file.
-    pub fn taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
+    pub fn row_taken(&mut self, file: &Arc<SpillFile>, hash: u64, key: &[u8]) {
         if self.of.iter().any(|of| Arc::ptr_eq(of, file)) && self.part.as_ref().is_none_or(|part| part.contains(&hash))
         {
             self.taken.push((hash, key.into()));

@@ -81,7 +81,8 @@ impl Pair {
             let (view, hashes) = (encoded.view(), encoded.hashes());
             table.warm(view).unwrap();
             let expired = if idle_too { table.take_idle(now).unwrap() } else { Vec::new() };
-            let mut keys: Vec<_> = expired.iter().map(|slot| (table.owned_key(*slot), table.known(*slot))).collect();
+            let mut keys: Vec<_> =
+                expired.iter().map(|slot| (table.owned_key(*slot), table.is_stored(*slot))).collect();
             keys.sort();
             idle.push(keys);
             let slots: Vec<Slot> = (0..rows).map(|row| table.slot(view.get(row), hashes[row])).collect();
@@ -226,15 +227,15 @@ fn a_table_that_spills_is_the_same_as_one_in_memory() {
                             .restore_each(|restore| of_files.iter().try_for_each(|rows| restore(rows, false)))
                             .unwrap();
                         assert_eq!(after.changed(), 0);
-                        let mut held = pair.plain.copied();
-                        if timeout.is_some() && held.idle.is_none() {
+                        let mut rows_copy = pair.plain.copied();
+                        if timeout.is_some() && rows_copy.idle.is_none() {
                             after.touch_restored(BatchTime(pair.now)).unwrap();
-                            assert_eq!(after.changed(), held.len() as u64, "all were touched");
+                            assert_eq!(after.changed(), rows_copy.len() as u64, "all were touched");
                             assert!(after.take_idle(BatchTime(pair.now + 999)).unwrap().is_empty());
                             let gone = after.take_idle(BatchTime(pair.now + 1_000)).unwrap();
-                            assert_eq!(gone.len(), held.len(), "all are idle at the same time");
+                            assert_eq!(gone.len(), rows_copy.len(), "all are idle at the same time");
                         } else {
-                            assert_eq!(all(&mut after), all(&mut held));
+                            assert_eq!(all(&mut after), all(&mut rows_copy));
                         }
                     }
                 }

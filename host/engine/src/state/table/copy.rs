@@ -3,8 +3,8 @@
 use super::StateTable;
 use crate::state::keys::Slot;
 use crate::state::spill::cold::ColdFile;
-use crate::state::spill::kept::Spill;
 use crate::state::spill::page;
+use crate::state::spill::spilled::Spill;
 use crate::state::tracked::TrackedChanges;
 use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};

@@ -39,8 +39,8 @@ fn what_cannot_be_changed_is_said() {
         ("stages = { w.from = \"l\" }", "cannot be changed in this text"),
         ("[stages.w\n", "not TOML"),
     ] {
-        let words = with_plugin(text, "w", "a@1.0.0").unwrap_err();
-        assert!(words.contains(expected), "{text}: {words}");
+        let message = with_plugin(text, "w", "a@1.0.0").unwrap_err();
+        assert!(message.contains(expected), "{text}: {message}");
     }
 }
 

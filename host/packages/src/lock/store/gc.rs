@@ -20,19 +20,19 @@ pub struct RemovedFiles {
     /// The lock files that refer to the store.
     pub locks: Vec<PathBuf>,
     /// Lock files that no longer exist.
-    pub gone: Vec<PathBuf>,
+    pub deleted: Vec<PathBuf>,
 }
 
 /// Removes what no lock file of any job that used the store pins. If a lock file cannot be read, nothing is removed and this is an error.
 pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
-    let _alone = store.hold_alone()?;
+    let _lock = store.lock_exclusively()?;
     let mut swept = RemovedFiles::default();
     let mut needed: BTreeSet<String> = BTreeSet::new();
-    let mut forgotten = Vec::new();
+    let mut unused_notes = Vec::new();
     for (note, file) in store.locks()? {
         if !file.exists() {
-            forgotten.push(note);
-            swept.gone.push(file);
+            unused_notes.push(note);
+            swept.deleted.push(file);
             continue;
         }
         let lock = LockFile::read(file.parent().unwrap_or(Path::new("/")))?;
@@ -40,7 +40,7 @@ pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
         needed.extend(digests.map(|digest: Digest| digest.hex()));
         swept.locks.push(file);
     }
-    for note in forgotten {
+    for note in unused_notes {
         remove(store, &[LOCKS, &note])?;
     }
     for name in store.names(&[VERSIONS])? {
@@ -58,13 +58,13 @@ pub fn gc(store: &PackageStore) -> Result<RemovedFiles> {
         swept.files += 1;
     }
     for dir in [BYTES, VERSIONS, LOCKS] {
-        left_behind(store, dir)?;
+        remove_leftovers(store, dir)?;
     }
     Ok(swept)
 }
 
 /// Removes partial files of killed processes. The caller holds the lock, so nothing is being written.
-fn left_behind(store: &PackageStore, dir: &str) -> Result<()> {
+fn remove_leftovers(store: &PackageStore, dir: &str) -> Result<()> {
     let path = store.path(&[dir]);
     let failed = |error: io::Error| store.failed("be tidied up", &path, &error);
     let entries = match fs::read_dir(&path) {

@@ -25,7 +25,7 @@ const NOTE_BYTES_MAX: u64 = 16 << 10;
 impl PackageStore {
     /// Returns the manifest that a version had in a registry when it was fetched; `None` if it never was. This detects moved tags, and
     /// prevents false claims about the origin of a package in the store.
-    pub fn seen(&self, registry: &str, name: &PackageName, version: &Version) -> Result<Option<Digest>> {
+    pub fn seen_digest(&self, registry: &str, name: &PackageName, version: &Version) -> Result<Option<Digest>> {
         let what = version_text(registry, name, version);
         let Some(note) = self.read(&[VERSIONS, &Digest::compute(what.as_bytes()).hex()], NOTE_BYTES_MAX)? else {
             return Ok(None);
@@ -35,7 +35,7 @@ impl PackageStore {
 
     /// Notes which manifest a version of a registry has.
     pub fn see(&self, registry: &str, name: &PackageName, version: &Version, manifest: &Digest) -> Result<()> {
-        if self.seen(registry, name, version)? == Some(*manifest) {
+        if self.seen_digest(registry, name, version)? == Some(*manifest) {
             return Ok(());
         }
         let what = version_text(registry, name, version);
@@ -57,16 +57,16 @@ impl PackageStore {
     /// Stores signatures of a manifest, in addition to existing ones, or instead of them if there would be too many.
     pub fn keep_signatures(&self, manifest: &Digest, signatures: &[Vec<u8>]) -> Result<()> {
         let name = |signature: &[u8]| Digest::compute(signature).hex();
-        let mut held = self.signatures(manifest)?;
-        let new: Vec<&Vec<u8>> = signatures.iter().filter(|signature| !held.contains(signature)).collect();
-        if held.len() + new.len() > PACKAGE_SIGNATURES_MAX {
-            let (kept, old) = held.into_iter().partition(|signature| signatures.contains(signature));
-            held = kept;
+        let mut stored = self.signatures(manifest)?;
+        let new: Vec<&Vec<u8>> = signatures.iter().filter(|signature| !stored.contains(signature)).collect();
+        if stored.len() + new.len() > PACKAGE_SIGNATURES_MAX {
+            let (kept, old) = stored.into_iter().partition(|signature| signatures.contains(signature));
+            stored = kept;
             for signature in old {
                 remove(self, &[SIGNATURES, &manifest.hex(), &name(&signature)])?;
             }
         }
-        for signature in new.into_iter().take(PACKAGE_SIGNATURES_MAX.saturating_sub(held.len())) {
+        for signature in new.into_iter().take(PACKAGE_SIGNATURES_MAX.saturating_sub(stored.len())) {
             self.write(&[SIGNATURES, &manifest.hex(), &name(signature)], signature)?;
         }
         Ok(())

@@ -55,11 +55,11 @@ fn a_version_is_seen_in_one_registry_only() {
     let (_dir, store) = store();
     let version = Version::new(1, 0, 0);
     let manifest = Digest::compute(b"manifest");
-    assert_eq!(store.seen("r", &name(), &version).unwrap(), None);
+    assert_eq!(store.seen_digest("r", &name(), &version).unwrap(), None);
     store.see("r", &name(), &version, &manifest).unwrap();
-    assert_eq!(store.seen("r", &name(), &version).unwrap(), Some(manifest));
-    assert_eq!(store.seen("q", &name(), &version).unwrap(), None);
-    assert_eq!(store.seen("r", &name(), &Version::new(1, 0, 1)).unwrap(), None);
+    assert_eq!(store.seen_digest("r", &name(), &version).unwrap(), Some(manifest));
+    assert_eq!(store.seen_digest("q", &name(), &version).unwrap(), None);
+    assert_eq!(store.seen_digest("r", &name(), &Version::new(1, 0, 1)).unwrap(), None);
 }
 
 #[test]
@@ -96,11 +96,11 @@ fn what_no_lock_file_needs_goes() {
     store.note_lock(&lock_file).unwrap();
 
     let swept = gc::gc(&store).unwrap();
-    assert_eq!((swept.files, swept.bytes, swept.locks.len(), swept.gone.len()), (1, 5, 1, 0));
+    assert_eq!((swept.files, swept.bytes, swept.locks.len(), swept.deleted.len()), (1, 5, 1, 0));
     assert!(store.get(&layer).unwrap().is_some() && store.get(&manifest).unwrap().is_some());
     assert!(store.get(&other).unwrap().is_none());
-    assert_eq!(store.seen("r", &name(), &Version::new(1, 0, 0)).unwrap(), Some(manifest));
-    assert_eq!(store.seen("r", &name(), &Version::new(2, 0, 0)).unwrap(), None);
+    assert_eq!(store.seen_digest("r", &name(), &Version::new(1, 0, 0)).unwrap(), Some(manifest));
+    assert_eq!(store.seen_digest("r", &name(), &Version::new(2, 0, 0)).unwrap(), None);
     assert_eq!(store.signatures(&manifest).unwrap().len(), 1);
     assert!(store.signatures(&other).unwrap().is_empty());
     assert_eq!(fs::read_dir(store.path(&[BYTES])).unwrap().count(), 2);
@@ -110,14 +110,14 @@ fn what_no_lock_file_needs_goes() {
     assert!(store.get(&layer).unwrap().is_some());
     fs::remove_file(&lock_file).unwrap();
     let swept = gc::gc(&store).unwrap();
-    assert_eq!((swept.files, swept.locks.len(), swept.gone), (2, 0, vec![lock_file]));
+    assert_eq!((swept.files, swept.locks.len(), swept.deleted), (2, 0, vec![lock_file]));
     assert!(store.locks().unwrap().is_empty());
 }
 
 #[test]
 fn nobody_tidies_up_while_something_is_added() {
     let (_dir, store) = store();
-    let held = store.hold().unwrap();
+    let store_lock = store.hold().unwrap();
     let digest = store.put(b"bytes").unwrap();
     std::thread::scope(|scope| {
         let sweeper = scope.spawn(|| gc::gc(&store).unwrap());
@@ -125,7 +125,7 @@ fn nobody_tidies_up_while_something_is_added() {
         drop(store.hold().unwrap());
         assert!(store.get(&digest).unwrap().is_some());
         assert!(!sweeper.is_finished());
-        drop(held);
+        drop(store_lock);
         assert_eq!(sweeper.join().unwrap().files, 1);
     });
 }

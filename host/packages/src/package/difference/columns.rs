@@ -18,18 +18,18 @@ pub(super) fn compare(old: &PackageFacts, new: &PackageFacts, all: &mut Vec<Diff
     }
     let mut described: Vec<(String, String)> = Vec::new();
     // If there are two records for one input, the first is used.
-    let answer = |facts: &'_ PackageFacts, asked: &Value| {
-        facts.schemas.iter().find(|entry| question(entry) == question(asked)).cloned()
+    let find_schema = |facts: &'_ PackageFacts, wanted: &Value| {
+        facts.schemas.iter().find(|entry| question(entry) == question(wanted)).cloned()
     };
     for before in &old.schemas {
         let about = about(before);
-        let Some(before) = answer(old, before) else { continue };
-        let Some(now) = answer(new, &before) else {
+        let Some(before) = find_schema(old, before) else { continue };
+        let Some(now) = find_schema(new, &before) else {
             described.push(("it no longer describes its columns".into(), about));
             continue;
         };
         for (part, message) in PARTS.into_iter().filter(|(part, _)| before.get(part) != now.get(part)) {
-            let (then, now) = (in_words(before.get(part)), in_words(now.get(part)));
+            let (then, now) = (list_columns(before.get(part)), list_columns(now.get(part)));
             described.push((format!("{message} {now}; previously {then}"), about.clone()));
         }
     }
@@ -54,14 +54,14 @@ fn about(entry: &Value) -> String {
     let given = entry.get("given").and_then(Value::as_array).filter(|given| !given.is_empty());
     let parts = [
         config.map(|config| format!("config {}", shown(&config.to_string()))),
-        given.map(|given| format!("input {}", in_words(Some(&Value::Array(given.clone()))))),
+        given.map(|given| format!("input {}", list_columns(Some(&Value::Array(given.clone()))))),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() { String::new() } else { format!(" (with {})", parts.join(" and ")) }
 }
 
 /// Formats columns as `inspect` does; several lists of columns are joined with `and`.
-pub fn in_words(value: Option<&Value>) -> String {
+pub fn list_columns(value: Option<&Value>) -> String {
     let Some(Value::Array(values)) = value else {
         return match value {
             None | Some(Value::Null) => "any".into(),
@@ -69,7 +69,7 @@ pub fn in_words(value: Option<&Value>) -> String {
         };
     };
     if values.iter().any(Value::is_array) {
-        return values.iter().map(|columns| in_words(Some(columns))).collect::<Vec<_>>().join(" and ");
+        return values.iter().map(|columns| list_columns(Some(columns))).collect::<Vec<_>>().join(" and ");
     }
     let columns: Vec<String> = values.iter().map(column).collect();
     if columns.is_empty() { "no columns".into() } else { shown(&columns.join(", ")) }

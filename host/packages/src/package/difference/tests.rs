@@ -7,13 +7,13 @@ fn facts() -> PackageFacts {
     PackageFacts {
         name: "shout".into(),
         version: "1.0.0".into(),
-        said: Default::default(),
+        metadata: Default::default(),
         interface: "0.1.1".into(),
         world: World::Update,
         migrates: false,
         imports: vec!["millstream:plugin/log@0.1.1".into()],
         exports: vec!["millstream:plugin/updater@0.1.1".into()],
-        asks: vec!["the log".into()],
+        permissions: vec!["the log".into()],
         is_described: true,
         schemas: vec![
             json!({ "config": {}, "given": [], "by": [], "inputs": [columns("word")], "output": columns("word"),
@@ -33,8 +33,8 @@ fn after(change: impl FnOnce(&mut PackageFacts)) -> Vec<String> {
     let mut new = facts();
     change(&mut new);
     let described =
-        |difference: Difference| (if difference.needs_accept { "! " } else { "" }).to_owned() + &difference.words;
-    between(&facts(), &new).into_iter().map(described).collect()
+        |difference: Difference| (if difference.needs_accept { "! " } else { "" }).to_owned() + &difference.message;
+    compare(&facts(), &new).into_iter().map(described).collect()
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn what_needs_no_consent() {
         new.interface = "0.1.2".into();
         new.imports = vec!["millstream:plugin/log@0.1.2".into()];
         new.migrates = true;
-        new.said.license = "MIT".into();
+        new.metadata.license = "MIT".into();
         new.config_schema["title"] = json!("Something else");
         new.config_schema["properties"]["by"]["description"] = json!("How much louder");
         new.config_schema["properties"]["pitch"] = json!({ "type": "number" });
@@ -65,7 +65,7 @@ fn what_needs_no_consent() {
     assert_eq!(
         after(|new| {
             new.imports.clear();
-            new.asks.clear();
+            new.permissions.clear();
         }),
         ["it no longer imports the log (millstream:plugin/log)"]
     );
@@ -75,7 +75,7 @@ fn what_needs_no_consent() {
 fn what_needs_consent() {
     let http = after(|new| {
         new.imports.push("wasi:http/outgoing-handler@0.2.6".into());
-        new.asks.push("HTTP requests (need a grant)".into());
+        new.permissions.push("HTTP requests (need a grant)".into());
         new.grants["http"]["hosts"] = json!(["a.example.com", "b.example.com"]);
     });
     assert_eq!(
@@ -149,7 +149,7 @@ fn words_of_authors_steer_nothing() {
         new.name = "a\u{1b}[2K\nb".repeat(1000);
         new.schemas[0]["output"] = json!([{ "name": "x\u{202e}y", "type": { "deep": "\n" } }]);
     });
-    for words in described {
-        assert!(words.len() < 5000 && !words.contains(['\u{1b}', '\n', '\u{202e}']), "{words:?}");
+    for message in described {
+        assert!(message.len() < 5000 && !message.contains(['\u{1b}', '\n', '\u{202e}']), "{message:?}");
     }
 }

@@ -10,10 +10,10 @@ fn component(version: &str) -> Vec<u8> {
     wat::parse_str(text).expect("a component")
 }
 
-fn made(version: &str) -> Result<PackedPackage> {
+fn made(version: &str) -> Result<EncodedPackage> {
     let component = component(version);
     let facts = PackageFacts::read(&component, "shout.wasm").expect("facts");
-    PackedPackage::pack(component, &facts)
+    EncodedPackage::pack(component, &facts)
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_is_no_package_is_refused() {
     let layer = good["layers"][0].clone();
     let title = "/annotations/org.opencontainers.image.title";
     let zip = json!("application/vnd.oci.image.layer.v1.tar+gzip");
-    for (pointer, value, words) in [
+    for (pointer, value, expected) in [
         ("/layers/-", layer, "it has 2 layers"),
         ("/layers/0", json!(null), "it has 0 layers"),
         ("/layers/0/mediaType", zip, "its layer is of type `application/vnd.oci.image.layer.v1.tar+gzip`"),
@@ -101,7 +101,7 @@ fn what_is_no_package_is_refused() {
     ] {
         let message = with(pointer, value);
         assert!(message.starts_with("shout: this is not a package: "), "{message}");
-        assert!(message.contains(words) && message.len() < 1000, "{pointer}: {message}");
+        assert!(message.contains(expected) && message.len() < 1000, "{pointer}: {message}");
     }
     for text in
         ["", "{", "[]", "null", "\u{1b}[2J", "{\"schemaVersion\":2,\"schemaVersion\":2}", "{\"config\":\"\\u001b\"}"]

@@ -3,7 +3,7 @@
 use super::failed;
 use crate::limits::REGISTRY_ENTRIES_MAX;
 use crate::package::facts::PackageFacts;
-use crate::package::manifest::PackedPackage;
+use crate::package::manifest::EncodedPackage;
 use millstream_base::error::{Error, Result};
 use millstream_base::package_name;
 use millstream_base::package_name::PackageName;
@@ -24,23 +24,23 @@ pub struct BuiltPackage {
 
 impl BuiltPackage {
     /// Packs it as for a push.
-    pub fn made(&self) -> Result<PackedPackage> {
-        PackedPackage::pack(self.component.clone(), &self.facts)
+    pub fn build(&self) -> Result<EncodedPackage> {
+        EncodedPackage::pack(self.component.clone(), &self.facts)
     }
 }
 
 /// Finds the packages with this name in a directory. If a directory or file has that name, nothing else is read.
 pub fn named(dir: &Path, name: &PackageName) -> Result<Vec<BuiltPackage>> {
-    let places = [dir.join(name.as_str()), dir.join(format!("{name}.wasm"))];
+    let candidates = [dir.join(name.as_str()), dir.join(format!("{name}.wasm"))];
     let mut found = Vec::new();
-    for place in &places {
-        if place.exists() {
-            found.extend(at(place)?.filter(|built| built.name == *name));
+    for candidate in &candidates {
+        if candidate.exists() {
+            found.extend(at(candidate)?.filter(|built| built.name == *name));
         }
     }
     if found.is_empty() {
         // Broken files elsewhere must not prevent finding it.
-        let others = entries(dir)?.into_iter().filter(|path| !places.contains(path));
+        let others = entries(dir)?.into_iter().filter(|path| !candidates.contains(path));
         found.extend(others.filter_map(|path| at(&path).ok().flatten()).filter(|built| built.name == *name));
     }
     Ok(found)

@@ -4,7 +4,7 @@ use super::{failed, read};
 use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
-use crate::package::manifest::{Blob, PackedPackage};
+use crate::package::manifest::{Blob, EncodedPackage};
 use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
 use crate::registry::{found, referrer};
 use crate::trust::signature::MEDIA_TYPE;
@@ -120,7 +120,7 @@ impl OciLayout {
     }
 
     /// See [`crate::registry::Registry::push`].
-    pub fn push(&self, version: &Version, made: &PackedPackage) -> Result<()> {
+    pub fn push(&self, version: &Version, made: &EncodedPackage) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let digest = made.digest();
@@ -138,7 +138,7 @@ impl OciLayout {
     }
 
     /// See [`crate::registry::Registry::attach`].
-    pub fn attach(&self, made: &PackedPackage, signature: &[u8]) -> Result<()> {
+    pub fn attach(&self, made: &EncodedPackage, signature: &[u8]) -> Result<()> {
         let _lock = self.lock()?;
         let mut index = self.index()?;
         let manifest = referrer::manifest(made, signature)?;
@@ -212,6 +212,6 @@ fn is_not_ours(entry: fs::DirEntry) -> bool {
 }
 
 /// The error of a version that exists with other bytes.
-fn version_exists(place: &Path, version: &Version) -> Error {
-    found::version_exists(&place.display().to_string(), version)
+fn version_exists(path: &Path, version: &Version) -> Error {
+    found::version_exists(&path.display().to_string(), version)
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 const COMPONENT: &[u8] = b"a component";
 
 /// A package with this text in its config. The manifest has everything that is read.
-fn made(config: &str) -> PackedPackage {
+fn encoded_package(config: &str) -> EncodedPackage {
     let blob = |media_type: &str, content: &[u8]| {
         format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{}}}"#, Digest::compute(content), content.len())
     };
@@ -16,7 +16,7 @@ fn made(config: &str) -> PackedPackage {
         blob("application/vnd.wasm.config.v0+json", config.as_bytes()),
         blob("application/wasm", COMPONENT)
     );
-    PackedPackage { manifest: manifest.into(), config: config.into(), component: COMPONENT.into() }
+    EncodedPackage { manifest: manifest.into(), config: config.into(), component: COMPONENT.into() }
 }
 
 fn name() -> PackageName {
@@ -28,9 +28,9 @@ fn version(text: &str) -> Version {
 }
 
 /// A registry with one package.
-fn registry() -> (TempDir, PathBuf, PackedPackage) {
+fn registry() -> (TempDir, PathBuf, EncodedPackage) {
     let dir = tempfile::tempdir().unwrap();
-    let (path, made) = (dir.path().to_owned(), made("one"));
+    let (path, made) = (dir.path().to_owned(), encoded_package("one"));
     push(&path, &name(), &version("0.1.0"), &made).unwrap();
     (dir, path, made)
 }
@@ -42,7 +42,7 @@ fn blob(registry: &Path, content: &[u8]) -> PathBuf {
 #[test]
 fn what_was_pushed_is_found_and_fetched() {
     let (_dir, registry, one) = registry();
-    let two = made("two");
+    let two = encoded_package("two");
     push(&registry, &name(), &version("0.2.0"), &two).unwrap();
     let find = |wanted: &str| find(&registry, &wanted.parse().unwrap()).unwrap();
     assert_eq!(find("split-words@0.1.0"), (version("0.1.0"), one.digest()));
@@ -59,7 +59,7 @@ fn what_was_pushed_is_found_and_fetched() {
 fn a_version_never_changes() {
     let (_dir, registry, one) = registry();
     push(&registry, &name(), &version("0.1.0"), &one).unwrap();
-    let rejected = push(&registry, &name(), &version("0.1.0"), &made("two")).unwrap_err().message;
+    let rejected = push(&registry, &name(), &version("0.1.0"), &encoded_package("two")).unwrap_err().message;
     assert!(rejected.contains("split-words already has version 0.1.0, with other bytes"), "{rejected}");
     assert_eq!(find(&registry, &"split-words".parse().unwrap()).unwrap().1, one.digest());
 }
@@ -71,7 +71,7 @@ fn pushing_at_the_same_time_loses_nothing() {
     std::thread::scope(|scope| {
         for number in 0..8 {
             let version = version(&format!("0.{number}.0"));
-            scope.spawn(move || push(registry, &name(), &version, &made(&number.to_string())).unwrap());
+            scope.spawn(move || push(registry, &name(), &version, &encoded_package(&number.to_string())).unwrap());
         }
     });
     assert_eq!(search(registry, &[]).unwrap()[0].versions.len(), 8);
@@ -94,8 +94,8 @@ fn damage_is_told() {
     fs::create_dir(&component).unwrap();
     assert!(fetch().contains("it is not a regular file"), "{}", fetch());
     fs::write(registry.join("split-words/index.json"), "{").unwrap();
-    let words = find(&registry, &"split-words".parse().unwrap()).unwrap_err().message;
-    assert!(words.contains("index.json is damaged"), "{words}");
+    let text = find(&registry, &"split-words".parse().unwrap()).unwrap_err().message;
+    assert!(text.contains("index.json is damaged"), "{text}");
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn a_pipe_in_place_of_a_file_does_not_hold_us_up() {
 #[test]
 fn signatures_belong_to_one_package() {
     let (_dir, registry, one) = registry();
-    let two = made("two");
+    let two = encoded_package("two");
     push(&registry, &name(), &version("0.2.0"), &two).unwrap();
     attach(&registry, &name(), &one, b"by alice").unwrap();
     attach(&registry, &name(), &one, b"by alice").unwrap();
     attach(&registry, &name(), &one, b"by bob").unwrap();
-    let signatures = |made: &PackedPackage| signatures(&registry, &name(), &made.digest()).unwrap();
+    let signatures = |made: &EncodedPackage| signatures(&registry, &name(), &made.digest()).unwrap();
     assert_eq!(signatures(&one), [b"by alice".to_vec(), b"by bob".to_vec()]);
     assert_eq!(signatures(&two), Vec::<Vec<u8>>::new());
     let index = fs::read_to_string(registry.join("split-words/index.json")).unwrap();
@@ -129,9 +129,9 @@ fn a_dir_of_something_else_is_left_alone() {
     let plugin = dir.path().join("split-words");
     fs::create_dir(&plugin).unwrap();
     fs::write(plugin.join("Cargo.toml"), "[package]").unwrap();
-    let words = push(dir.path(), &name(), &version("0.1.0"), &made("one")).unwrap_err().message;
-    assert!(words.contains("split-words holds other data"), "{words}");
+    let text = push(dir.path(), &name(), &version("0.1.0"), &encoded_package("one")).unwrap_err().message;
+    assert!(text.contains("split-words holds other data"), "{text}");
     assert_eq!(fs::read_dir(&plugin).unwrap().count(), 1);
-    let words = find(&dir.path().join("nowhere"), &"split-words".parse().unwrap()).unwrap_err().message;
-    assert!(words.contains("nowhere is not an existing directory"), "{words}");
+    let text = find(&dir.path().join("nowhere"), &"split-words".parse().unwrap()).unwrap_err().message;
+    assert!(text.contains("nowhere is not an existing directory"), "{text}");
 }

@@ -5,7 +5,7 @@ mod address;
 pub use address::Address;
 
 use super::{Fetched, SearchHit};
-use crate::package::manifest::PackedPackage;
+use crate::package::manifest::EncodedPackage;
 use clap::Args;
 use millstream_base::built;
 use millstream_base::digest::Digest;
@@ -39,12 +39,12 @@ pub fn signatures(_address: &Address, _name: &PackageName, _manifest: &Digest) -
 }
 
 /// See [`super::Registry::push`].
-pub fn push(_address: &Address, _name: &PackageName, _version: &Version, _made: &PackedPackage) -> Result<()> {
+pub fn push(_address: &Address, _name: &PackageName, _version: &Version, _made: &EncodedPackage) -> Result<()> {
     Err(absent())
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(_address: &Address, _name: &PackageName, _made: &PackedPackage, _signature: &[u8]) -> Result<()> {
+pub fn attach(_address: &Address, _name: &PackageName, _made: &EncodedPackage, _signature: &[u8]) -> Result<()> {
     Err(absent())
 }
 

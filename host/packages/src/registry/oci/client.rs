@@ -2,7 +2,7 @@
 
 use super::address::Address;
 use super::login::Login;
-use super::message::{FoundPackage, RegistryAnswer};
+use super::message::{FoundPackage, RegistryResponse};
 use super::transport;
 use super::upload::Uploader;
 use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
@@ -29,7 +29,7 @@ const PAGE: usize = 1000;
 const TAG_BYTES_MAX: usize = 128;
 
 /// A value, or an error text that continues after the registry's address.
-pub type AskResult<T> = Result<T, String>;
+pub type ClientResult<T> = Result<T, String>;
 
 /// A connection to a registry.
 pub struct Client {
@@ -37,25 +37,25 @@ pub struct Client {
     auth: RegistryAuth,
     uploader: Uploader,
     address: Address,
-    silence: Duration,
+    idle_max: Duration,
 }
 
 impl Client {
     /// Creates a client for this registry.
-    pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> AskResult<Client> {
-        let silence = Duration::from_secs(silence_seconds);
-        let config = transport::config(&address, silence).await?;
+    pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> ClientResult<Client> {
+        let idle_max = Duration::from_secs(silence_seconds);
+        let config = transport::config(&address, idle_max).await?;
         let copy =
             login.as_ref().map(|Login { user, password }| Login { user: user.clone(), password: password.clone() });
-        let uploader = Uploader::new(&config, copy, silence)?;
+        let uploader = Uploader::new(&config, copy, idle_max)?;
         let oci =
-            oci_client::Client::try_from(config).map_err(|error| transport::describe(&error, &address, silence))?;
+            oci_client::Client::try_from(config).map_err(|error| transport::describe(&error, &address, idle_max))?;
         let auth =
             login.map_or(RegistryAuth::Anonymous, |Login { user, password }| RegistryAuth::Basic(user, password));
-        Ok(Client { oci, auth, uploader, address, silence })
+        Ok(Client { oci, auth, uploader, address, idle_max })
     }
 
-    pub async fn find(&self, name: &str, version: Option<String>) -> AskResult<RegistryAnswer> {
+    pub async fn find(&self, name: &str, version: Option<String>) -> ClientResult<RegistryResponse> {
         let wanted = match version {
             Some(version) => Some(version),
             None => {
@@ -67,14 +67,14 @@ impl Client {
         if let Some(version) = wanted
             && let Some(manifest) = self.manifest(&self.by_tag(name, &version)?).await?
         {
-            return Ok(RegistryAnswer::Found { version, digest: Digest::compute(&manifest).to_string() });
+            return Ok(RegistryResponse::Found { version, digest: Digest::compute(&manifest).to_string() });
         }
         // Only for the message: some registries cannot list.
         let versions = self.versions(name).await.unwrap_or_default();
-        Ok(RegistryAnswer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
+        Ok(RegistryResponse::Missing { versions: versions.iter().map(ToString::to_string).collect() })
     }
 
-    pub async fn fetch(&self, name: &str, digest: &str) -> AskResult<Vec<Vec<u8>>> {
+    pub async fn fetch(&self, name: &str, digest: &str) -> ClientResult<Vec<Vec<u8>>> {
         let reference = self.by_digest(name, digest);
         let manifest = self.manifest(&reference).await?;
         let manifest = manifest.ok_or_else(|| format!("no longer has `{name}` with the manifest {digest}"))?;
@@ -85,13 +85,13 @@ impl Client {
         Ok(vec![manifest, component])
     }
 
-    pub async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> AskResult<RegistryAnswer> {
+    pub async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> ClientResult<RegistryResponse> {
         let reference = self.by_tag(name, version)?;
         let [manifest, config, component] =
             <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "has nothing to store".to_owned())?;
         self.log_in(&reference, RegistryOperation::Push).await?;
         if let Some(there) = self.manifest(&reference).await? {
-            return Ok(if there == manifest { RegistryAnswer::Bytes } else { RegistryAnswer::Taken });
+            return Ok(if there == manifest { RegistryResponse::Bytes } else { RegistryResponse::Taken });
         }
         for content in [config, component] {
             self.put(&reference, content).await?;
@@ -99,13 +99,13 @@ impl Client {
         self.put_manifest(&reference, manifest.clone(), OCI_IMAGE_MEDIA_TYPE).await?;
         // Two clients may push at the same time; a registry keeps the last push.
         match self.manifest(&reference).await? {
-            Some(there) if there == manifest => Ok(RegistryAnswer::Bytes),
-            Some(_) => Ok(RegistryAnswer::Taken),
+            Some(there) if there == manifest => Ok(RegistryResponse::Bytes),
+            Some(_) => Ok(RegistryResponse::Taken),
             None => Err("does not have the package that was just pushed".into()),
         }
     }
 
-    pub async fn list(&self) -> AskResult<Vec<FoundPackage>> {
+    pub async fn list(&self) -> ClientResult<Vec<FoundPackage>> {
         let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
         let unlisted = |cause| format!("does not list its packages ({cause}); `millstream show NAME` works anyway");
         let repositories = self.pages(Lists::Repositories, &any).await.map_err(unlisted)?;
@@ -130,13 +130,13 @@ impl Client {
     }
 
     /// Returns the versions of a package; other tags are ignored.
-    async fn versions(&self, name: &str) -> AskResult<Vec<Version>> {
+    async fn versions(&self, name: &str) -> ClientResult<Vec<Version>> {
         let tags = self.pages(Lists::Tags, &self.by_tag(name, "latest")?).await?;
         Ok(tags.iter().filter_map(|tag| package_name::version(tag).ok()).collect())
     }
 
     /// Fetches a complete list. Some registries ignore the page size and return everything in one page.
-    async fn pages(&self, of: Lists, reference: &Reference) -> AskResult<Vec<String>> {
+    async fn pages(&self, of: Lists, reference: &Reference) -> ClientResult<Vec<String>> {
         let mut all: Vec<String> = Vec::new();
         loop {
             let last = all.last().cloned();
@@ -169,7 +169,7 @@ impl Client {
     }
 
     /// Fetches the bytes of a manifest or an index; `None` if it does not exist.
-    pub async fn manifest(&self, reference: &Reference) -> AskResult<Option<Vec<u8>>> {
+    pub async fn manifest(&self, reference: &Reference) -> ClientResult<Option<Vec<u8>>> {
         let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
         match self.oci.pull_manifest_raw(reference, &self.auth, &accepted).await {
             Ok((manifest, _)) if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX => {
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// Fetches a blob, up to its declared length.
-    pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> AskResult<Vec<u8>> {
+    pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> ClientResult<Vec<u8>> {
         let mut bounded = LimitedBuffer { bytes: Vec::new(), bytes_max: bytes };
         let digest = digest.to_string();
         let pulled = self.oci.pull_blob(reference, digest.as_str(), &mut bounded).await;
@@ -194,7 +194,7 @@ impl Client {
     }
 
     /// Makes sure that the registry has these bytes.
-    pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> AskResult<()> {
+    pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> ClientResult<()> {
         let digest = Digest::compute(&content).to_string();
         if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.describe(&error))? {
             return Ok(());
@@ -210,18 +210,18 @@ impl Client {
         reference: &Reference,
         content: Vec<u8>,
         media_type: &'static str,
-    ) -> AskResult<()> {
+    ) -> ClientResult<()> {
         let put = self.oci.push_manifest_raw(reference, content, HeaderValue::from_static(media_type)).await;
         put.map(drop).map_err(|error| self.describe(&error))
     }
 
     /// Logs in first, so that a rejected login gets its own error.
-    pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> AskResult<()> {
+    pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> ClientResult<()> {
         self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.describe(&error))
     }
 
     /// Returns the reference of a version of a package.
-    pub fn by_tag(&self, name: &str, tag: &str) -> AskResult<Reference> {
+    pub fn by_tag(&self, name: &str, tag: &str) -> ClientResult<Reference> {
         if tag.len() > TAG_BYTES_MAX {
             return Err(format!("cannot hold the version {tag}, which has more than {TAG_BYTES_MAX} characters"));
         }
@@ -233,7 +233,7 @@ impl Client {
     }
 
     pub(super) fn describe(&self, error: &OciDistributionError) -> String {
-        transport::describe(error, &self.address, self.silence)
+        transport::describe(error, &self.address, self.idle_max)
     }
 }
 
@@ -265,8 +265,8 @@ struct LimitedBuffer {
 impl AsyncWrite for LimitedBuffer {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.bytes.len() as u64 + bytes.len() as u64 > self.bytes_max {
-            let words = format!("sent more than the {} bytes that its manifest says", self.bytes_max);
-            return Poll::Ready(Err(io::Error::other(words)));
+            let message = format!("sent more than the {} bytes that its manifest says", self.bytes_max);
+            return Poll::Ready(Err(io::Error::other(message)));
         }
         self.bytes.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

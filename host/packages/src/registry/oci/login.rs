@@ -17,7 +17,7 @@ const HELPER_TIME_MAX: Duration = Duration::from_secs(60);
 /// Maximum bytes of a file of credentials.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Maximum bytes of a helper's response.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const RESPONSE_BYTES_MAX: u64 = 64 << 10;
 
 /// A name and a password.
 #[derive(Serialize, Deserialize)]
@@ -87,12 +87,12 @@ fn stored_credential(whose: &str, file: &Path, server: &str, time_max: Duration)
     let for_server = named(config.remove("credHelpers").and_then(|mut all| Some(all.get_mut(server)?.take())));
     let for_all = named(config.remove("credsStore"));
     let found = match for_server {
-        Some(helper) => ask(&helper, server, time_max),
+        Some(helper) => run_credential_helper(&helper, server, time_max),
         None => {
             // Without the helpers, because the library would wait for them without a limit.
             let written = serde_json::to_vec(&config).unwrap_or_default();
             match (get_credential_from_reader(written.as_slice(), server), for_all) {
-                (Err(Why::NoCredentialConfigured), Some(helper)) => ask(&helper, server, time_max),
+                (Err(Why::NoCredentialConfigured), Some(helper)) => run_credential_helper(&helper, server, time_max),
                 (Ok(login), _) => Ok(Some(login)),
                 (Err(Why::ConfigReadError | Why::NoCredentialConfigured), _) => Ok(None),
                 (Err(why), _) => Err(why.to_string()),
@@ -105,15 +105,15 @@ fn stored_credential(whose: &str, file: &Path, server: &str, time_max: Duration)
 /// The response of a helper.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
+struct HelperResponse {
     username: String,
     secret: String,
 }
 
 /// Requests the credentials of a server from a docker helper; `None` if it has none.
-fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCredential>, String> {
+fn run_credential_helper(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCredential>, String> {
     let program = format!("docker-credential-{helper}");
-    let ended = match helper::ask(&program, &["get"], server.as_bytes(), ANSWER_BYTES_MAX, time_max) {
+    let ended = match helper::run_helper(&program, &["get"], server.as_bytes(), RESPONSE_BYTES_MAX, time_max) {
         Ok(ended) => ended,
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             return Err(format!("{program} did not respond within {} s and was stopped", time_max.as_secs()));
@@ -122,11 +122,11 @@ fn ask(helper: &str, server: &str, time_max: Duration) -> Result<Option<DockerCr
     };
     if !ended.succeeded {
         // This is how helpers report that they have none.
-        let words = String::from_utf8_lossy(&ended.output);
-        tracing::debug!("{program} has no login for {server}: {}", words.trim());
+        let message = String::from_utf8_lossy(&ended.output);
+        tracing::debug!("{program} has no login for {server}: {}", message.trim());
         return Ok(None);
     }
-    let response: HelperAnswer =
+    let response: HelperResponse =
         serde_json::from_slice(&ended.output).map_err(|_| format!("{program} sent an invalid reply"))?;
     Ok(Some(match response.username.as_str() {
         "<token>" => DockerCredential::IdentityToken(response.secret),

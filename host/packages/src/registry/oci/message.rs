@@ -19,10 +19,10 @@ pub struct RegistryOrder {
     pub question: RegistryQuestion,
 }
 
-/// A request to a registry. Names, versions and digests are texts of the checked types.
+/// A request to a registry. Names, versions and digests are strings of the checked types.
 #[derive(Serialize, Deserialize)]
 pub enum RegistryQuestion {
-    /// Finds a package: [`RegistryAnswer::Found`] or [`RegistryAnswer::Missing`].
+    /// Finds a package: [`RegistryResponse::Found`] or [`RegistryResponse::Missing`].
     Find {
         /// The package.
         name: String,
@@ -43,7 +43,7 @@ pub enum RegistryQuestion {
         /// The digest of the manifest.
         digest: String,
     },
-    /// Pushes manifest, config and component, as bytes. [`RegistryAnswer::Taken`] if the version has other bytes.
+    /// Pushes manifest, config and component, as bytes. [`RegistryResponse::Taken`] if the version has other bytes.
     Push {
         /// The package.
         name: String,
@@ -57,13 +57,13 @@ pub enum RegistryQuestion {
         /// The digest of the manifest.
         digest: String,
     },
-    /// Lists all packages: [`RegistryAnswer::Hits`].
+    /// Lists all packages: [`RegistryResponse::Hits`].
     List,
 }
 
 /// A response.
 #[derive(Serialize, Deserialize)]
-pub enum RegistryAnswer {
+pub enum RegistryResponse {
     /// The package was found.
     Found {
         /// The package's version.
@@ -130,16 +130,16 @@ mod tests {
     #[test]
     fn messages_come_back_whole_or_not_at_all() {
         let mut message = Vec::new();
-        write(&mut message, &RegistryAnswer::Failed("no\nway".into()), &[b"one\n", b"", &[7; 3000]]).unwrap();
-        let (head, bytes) = read::<RegistryAnswer>(&message).unwrap();
-        assert!(matches!(head, RegistryAnswer::Failed(words) if words == "no\nway"));
+        write(&mut message, &RegistryResponse::Failed("no\nway".into()), &[b"one\n", b"", &[7; 3000]]).unwrap();
+        let (head, bytes) = read::<RegistryResponse>(&message).unwrap();
+        assert!(matches!(head, RegistryResponse::Failed(text) if text == "no\nway"));
         assert_eq!(bytes, [b"one\n".to_vec(), Vec::new(), vec![7; 3000]]);
         // A prefix that ends after a byte string is also a valid message.
-        let complete = (0..message.len()).filter(|end| read::<RegistryAnswer>(&message[..*end]).is_some()).count();
+        let complete = (0..message.len()).filter(|end| read::<RegistryResponse>(&message[..*end]).is_some()).count();
         assert_eq!(complete, 3);
         assert!(
-            read::<RegistryAnswer>(b"{}\n").is_none()
-                && read::<RegistryAnswer>(b"\"Bytes\"\n\xff\xff\xff\xff\xff\xff\xff\xff").is_none()
+            read::<RegistryResponse>(b"{}\n").is_none()
+                && read::<RegistryResponse>(b"\"Bytes\"\n\xff\xff\xff\xff\xff\xff\xff\xff").is_none()
         );
     }
 }

@@ -1,7 +1,7 @@
 //! `millstream ask-registry`: the process that talks to a registry, under limits. Millstream starts it automatically.
 
-use super::client::{AskResult, Client};
-use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
+use super::client::{Client, ClientResult};
+use super::message::{self, RegistryOrder, RegistryQuestion, RegistryResponse};
 use super::referrers;
 use crate::limits::{REGISTRY_FILES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX};
 use clap::Args;
@@ -50,35 +50,35 @@ pub fn obey(arguments: &RegistryArguments) -> Result<ExitCode> {
         message::read::<RegistryOrder>(&input).ok_or_else(|| Error::bug("querying a registry: no request"))?;
     drop(input);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let answered = runtime.block_on(async {
+    let result = runtime.block_on(async {
         let RegistryOrder { address, login, silence_seconds, question } = order;
-        answer(&Client::new(address, login, silence_seconds).await?, question, bytes).await
+        response(&Client::new(address, login, silence_seconds).await?, question, bytes).await
     });
-    let (answer, bytes) = answered.unwrap_or_else(|words| (RegistryAnswer::Failed(words), Vec::new()));
+    let (response, bytes) = result.unwrap_or_else(|text| (RegistryResponse::Failed(text), Vec::new()));
     let bytes: Vec<&[u8]> = bytes.iter().map(Vec::as_slice).collect();
-    message::write(&mut io::stdout().lock(), &answer, &bytes).map_err(failed)?;
+    message::write(&mut io::stdout().lock(), &response, &bytes).map_err(failed)?;
     // Do not wait for a name lookup that is still running.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
 /// Handles a request, with the bytes that belong to it.
-async fn answer(
+async fn response(
     client: &Client,
     question: RegistryQuestion,
     bytes: Vec<Vec<u8>>,
-) -> AskResult<(RegistryAnswer, Vec<Vec<u8>>)> {
+) -> ClientResult<(RegistryResponse, Vec<Vec<u8>>)> {
     match question {
         RegistryQuestion::Find { name, version } => Ok((client.find(&name, version).await?, Vec::new())),
-        RegistryQuestion::Fetch { name, digest } => Ok((RegistryAnswer::Bytes, client.fetch(&name, &digest).await?)),
+        RegistryQuestion::Fetch { name, digest } => Ok((RegistryResponse::Bytes, client.fetch(&name, &digest).await?)),
         RegistryQuestion::Signatures { name, digest } => {
-            Ok((RegistryAnswer::Bytes, referrers::signatures(client, &client.by_digest(&name, &digest)).await?))
+            Ok((RegistryResponse::Bytes, referrers::signatures(client, &client.by_digest(&name, &digest)).await?))
         }
         RegistryQuestion::Push { name, version } => Ok((client.push(&name, &version, bytes).await?, Vec::new())),
         RegistryQuestion::Attach { name, digest } => {
             referrers::attach(client, &client.by_digest(&name, &digest), bytes).await?;
-            Ok((RegistryAnswer::Bytes, Vec::new()))
+            Ok((RegistryResponse::Bytes, Vec::new()))
         }
-        RegistryQuestion::List => Ok((RegistryAnswer::Hits(client.list().await?), Vec::new())),
+        RegistryQuestion::List => Ok((RegistryResponse::Hits(client.list().await?), Vec::new())),
     }
 }

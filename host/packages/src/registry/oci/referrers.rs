@@ -1,7 +1,7 @@
 //! Signatures in a registry: artifacts that refer to the package. For registries without support for referrers, the specification lists
 //! them under a tag derived from the package's digest.
 
-use super::client::{AskResult, Client};
+use super::client::{Client, ClientResult};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package::oci::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciImageIndex};
 use crate::registry::referrer;
@@ -11,11 +11,11 @@ use oci_client::manifest::ImageIndexEntry as ListedEntry;
 use oci_client::{Reference, RegistryOperation};
 
 /// Fetches the signatures of a package.
-pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<Vec<u8>>> {
+pub async fn signatures(client: &Client, package: &Reference) -> ClientResult<Vec<Vec<u8>>> {
     let digest = package_digest(package)?;
     let mut signatures = Vec::new();
     for entry in listed(client, package).await? {
-        // A registry may list entries that it does not have (any more).
+        // A registry may list entries that it does not have (any longer).
         let Some(manifest) = client.manifest(&package.clone_with_digest(entry.digest)).await? else { continue };
         let Some(blob) = referrer::read(&manifest, &digest) else { continue };
         signatures.push(client.blob(package, &blob.digest, blob.bytes).await?);
@@ -24,7 +24,7 @@ pub async fn signatures(client: &Client, package: &Reference) -> AskResult<Vec<V
 }
 
 /// Attaches a signature and its manifest to a package.
-pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> AskResult<()> {
+pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -> ClientResult<()> {
     let [manifest, signature] = <[Vec<u8>; 2]>::try_from(bytes).map_err(|_| "has nothing to store".to_owned())?;
     client.log_in(package, RegistryOperation::Push).await?;
     for content in [signature, referrer::EMPTY.to_vec()] {
@@ -39,7 +39,7 @@ pub async fn attach(client: &Client, package: &Reference, bytes: Vec<Vec<u8>>) -
 }
 
 /// Returns the entries of signatures that the registry lists, through its API or under the tag.
-async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ListedEntry>> {
+async fn listed(client: &Client, package: &Reference) -> ClientResult<Vec<ListedEntry>> {
     client.log_in(package, RegistryOperation::Pull).await?;
     let index = client.oci.pull_referrers(package, Some(MEDIA_TYPE)).await.map_err(|error| client.describe(&error))?;
     // Some registries ignore the requested type.
@@ -52,7 +52,7 @@ async fn listed(client: &Client, package: &Reference) -> AskResult<Vec<ListedEnt
     }
 }
 
-async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexEntry) -> AskResult<()> {
+async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexEntry) -> ClientResult<()> {
     let tag = package_digest(package)?.to_string().replace(':', "-");
     let tag = Reference::with_tag(package.registry().to_owned(), package.repository().to_owned(), tag);
     let mut index = match client.manifest(&tag).await? {
@@ -71,7 +71,7 @@ async fn list_under_tag(client: &Client, package: &Reference, entry: ImageIndexE
     client.put_manifest(&tag, index, OCI_IMAGE_INDEX_MEDIA_TYPE).await
 }
 
-fn package_digest(package: &Reference) -> AskResult<Digest> {
+fn package_digest(package: &Reference) -> ClientResult<Digest> {
     let digest = package.digest().and_then(|digest| digest.parse().ok());
     digest.ok_or_else(|| "was queried for a package without its digest".into())
 }

@@ -21,11 +21,11 @@ const NOWHERE: &str = "0.0.0.0:0";
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Builds the settings for this registry. On this machine, first detects whether it uses TLS.
-pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig, String> {
+pub async fn config(address: &Address, idle_max: Duration) -> Result<ClientConfig, String> {
     choose_tls();
     let variable = |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok()).filter(|text| !text.is_empty());
     let no_proxy = variable(["NO_PROXY", "no_proxy"]);
-    let tls = !address.is_loopback() || needs_tls(address, silence).await?;
+    let tls = !address.is_loopback() || needs_tls(address, idle_max).await?;
     Ok(ClientConfig {
         protocol: if tls { ClientProtocol::Https } else { ClientProtocol::Http },
         http_proxy: Some(format!("http://{NOWHERE}")),
@@ -39,7 +39,7 @@ pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig
         use_monolithic_push: true,
         // An entry for a single platform is not a package.
         platform_resolver: None,
-        read_timeout: Some(silence),
+        read_timeout: Some(idle_max),
         connect_timeout: Some(Duration::from_secs(REGISTRY_CONNECT_S)),
         user_agent: concat!("millstream/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
@@ -52,42 +52,42 @@ pub fn choose_tls() {
 }
 
 /// Whether a registry on this machine uses TLS: such servers respond to plain HTTP with 400, or close the connection.
-async fn needs_tls(address: &Address, silence: Duration) -> Result<bool, String> {
-    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(silence).build();
-    let client = client.map_err(|error| story(&error))?;
+async fn needs_tls(address: &Address, idle_max: Duration) -> Result<bool, String> {
+    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(idle_max).build();
+    let client = client.map_err(|error| error_chain(&error))?;
     match client.get(format!("http://{}/v2/", address.host)).send().await {
         Ok(response) => Ok(response.status() == StatusCode::BAD_REQUEST),
-        Err(error) if error.is_connect() || error.is_timeout() => Err(unreachable(&error, silence)),
+        Err(error) if error.is_connect() || error.is_timeout() => Err(unreachable(&error, idle_max)),
         Err(_) => Ok(true),
     }
 }
 
 /// Describes an error; the text continues after the registry's address.
-pub fn describe(error: &OciDistributionError, address: &Address, silence: Duration) -> String {
+pub fn describe(error: &OciDistributionError, address: &Address, idle_max: Duration) -> String {
     use OciDistributionError as Why;
-    let words = match error {
+    let text = match error {
         Why::UnauthorizedError { .. } => denied(address),
-        Why::AuthenticationFailure(said) => format!("{} ({})", denied(address), said.trim()),
+        Why::AuthenticationFailure(reason) => format!("{} ({})", denied(address), reason.trim()),
         Why::RegistryError { envelope, .. } => {
             let is = |code: &OciErrorCode| envelope.errors.iter().any(|error| error.code == *code);
-            let said: Vec<&str> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
+            let reason: Vec<&str> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
             match is(&OciErrorCode::Denied) || is(&OciErrorCode::Unauthorized) {
-                true => format!("{} ({})", denied(address), said.join("; ")),
-                false => format!("rejected the request: {}", said.join("; ")),
+                true => format!("{} ({})", denied(address), reason.join("; ")),
+                false => format!("rejected the request: {}", reason.join("; ")),
             }
         }
         Why::ServerError { code, message, .. } => format!("replied with HTTP status {code}: {}", message.trim()),
-        Why::RequestError(error) => unreachable(error, silence),
+        Why::RequestError(error) => unreachable(error, idle_max),
         Why::DigestError(error) => format!("sent other data than requested: {error}"),
         Why::IoError(error) => error.to_string(),
         other => format!("sent an invalid reply: {other}"),
     };
-    clean(&words)
+    clean(&text)
 }
 
 /// Formats a registry's text as one safe line.
-pub fn clean(words: &str) -> String {
-    printable(words, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
+pub fn clean(message: &str) -> String {
+    printable(message, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
 }
 
 /// Builds an HTTP client that reaches servers as `oci-client` does with these settings.
@@ -103,19 +103,19 @@ pub fn client(config: &ClientConfig, redirects: Policy) -> Result<reqwest::Clien
     let https = config.https_proxy.as_deref().map(Proxy::https).transpose();
     let http = config.http_proxy.as_deref().map(Proxy::http).transpose();
     for proxy in [https, http] {
-        let proxy = proxy.map_err(|error| format!("is unreachable through the proxy: {}", story(&error)))?;
+        let proxy = proxy.map_err(|error| format!("is unreachable through the proxy: {}", error_chain(&error)))?;
         if let Some(proxy) = proxy {
             builder = builder.proxy(proxy.no_proxy(no_proxy.clone()));
         }
     }
-    builder.build().map_err(|error| story(&error))
+    builder.build().map_err(|error| error_chain(&error))
 }
 
 fn denied(address: &Address) -> String {
     format!("needs a login with the permission for this; log in with: docker login {} (or podman login)", address.host)
 }
 
-pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
+pub fn unreachable(error: &reqwest::Error, idle_max: Duration) -> String {
     match () {
         // The error names the requested URL, not the one that a redirect led to.
         () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {
@@ -124,20 +124,20 @@ pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
         () if error.is_timeout() && error.is_connect() => {
             format!("cannot be reached within {REGISTRY_CONNECT_S} seconds")
         }
-        () if error.is_timeout() => format!("sent nothing for {} seconds", silence.as_secs()),
-        () if error.is_connect() => format!("is unreachable: {}", story(error)),
-        () if error.is_redirect() => format!("redirects to an address that is not followed: {}", story(error)),
-        () => format!("failed: {}", story(error)),
+        () if error.is_timeout() => format!("sent nothing for {} seconds", idle_max.as_secs()),
+        () if error.is_connect() => format!("is unreachable: {}", error_chain(error)),
+        () if error.is_redirect() => format!("redirects to an address that is not followed: {}", error_chain(error)),
+        () => format!("failed: {}", error_chain(error)),
     }
 }
 
 /// Formats an error with its causes.
-fn story(error: &reqwest::Error) -> String {
-    let mut words = error.to_string();
+fn error_chain(error: &reqwest::Error) -> String {
+    let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        words.push_str(&format!(": {error}"));
+        message.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    words
+    message
 }

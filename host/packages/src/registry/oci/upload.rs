@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use std::time::Duration;
 
 /// Maximum bytes of a response that are shown.
-const SAID_BYTES_MAX: usize = 1_000;
+const MESSAGE_BYTES_MAX: usize = 1_000;
 const REDIRECTS_MAX: usize = 10;
 
 /// Uploads bytes to one registry.
@@ -20,12 +20,12 @@ pub struct Uploader {
     /// `https`, or `http` for this machine.
     scheme: &'static str,
     login: Option<Login>,
-    silence: Duration,
+    idle_max: Duration,
 }
 
 impl Uploader {
     /// Creates an uploader for a registry that `config` describes.
-    pub fn new(config: &ClientConfig, login: Option<Login>, silence: Duration) -> Result<Uploader, String> {
+    pub fn new(config: &ClientConfig, login: Option<Login>, idle_max: Duration) -> Result<Uploader, String> {
         let scheme = if matches!(config.protocol, ClientProtocol::Http) { "http" } else { "https" };
         // Redirects to other hosts are not followed.
         let within = Policy::custom(|attempt| {
@@ -36,7 +36,7 @@ impl Uploader {
                 attempt.stop()
             }
         });
-        Ok(Uploader { client: transport::client(config, within)?, scheme, login, silence })
+        Ok(Uploader { client: transport::client(config, within)?, scheme, login, idle_max })
     }
 
     /// Uploads bytes to a repository, with the token that the registry gave, or else with the credentials.
@@ -47,7 +47,7 @@ impl Uploader {
         content: Vec<u8>,
         token: Option<&str>,
     ) -> Result<(), String> {
-        let failed = |error: reqwest::Error| transport::unreachable(&error, self.silence);
+        let failed = |error: reqwest::Error| transport::unreachable(&error, self.idle_max);
         let begin = format!("{}://{}/v2/{}/blobs/uploads/", self.scheme, to.resolve_registry(), to.repository());
         let begin = Url::parse(&begin).map_err(|error| format!("has an invalid address: {error}"))?;
         let registry = begin.origin();
@@ -59,7 +59,7 @@ impl Uploader {
         let begun = self.client.post(begin.clone()).header(CONTENT_LENGTH, 0);
         let begun = known(begun, &begin).send().await.map_err(failed)?;
         if begun.status() != StatusCode::ACCEPTED {
-            return Err(refused(begun).await);
+            return Err(error_message(begun).await);
         }
         let to = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
         let to = to.ok_or("did not return an upload address")?;
@@ -74,10 +74,10 @@ impl Uploader {
         let put = known(put, &to).send().await.map_err(failed)?;
         match put.status() {
             StatusCode::CREATED => Ok(()),
-            _ if is_registry => Err(refused(put).await),
+            _ if is_registry => Err(error_message(put).await),
             _ => {
                 let host = to.host_str().unwrap_or_default();
-                let message = refused(put).await;
+                let message = error_message(put).await;
                 Err(format!("redirects the push to {host}, which does not receive the login; it {message}"))
             }
         }
@@ -85,15 +85,15 @@ impl Uploader {
 }
 
 /// Formats the status and the text of an error response.
-async fn refused(mut response: Response) -> String {
+async fn error_message(mut response: Response) -> String {
     let status = response.status().as_u16();
     let mut said = Vec::new();
     while let Ok(Some(piece)) = response.chunk().await {
         said.extend_from_slice(&piece);
-        if said.len() > SAID_BYTES_MAX {
+        if said.len() > MESSAGE_BYTES_MAX {
             break;
         }
     }
-    said.truncate(SAID_BYTES_MAX);
+    said.truncate(MESSAGE_BYTES_MAX);
     transport::clean(&format!("replied with HTTP status {status}: {}", String::from_utf8_lossy(&said).trim()))
 }

@@ -19,7 +19,7 @@
 //!
 //! The tables `signers` and `revoked` are also in the user's `keys/trusted.toml` ([`Trusted`]), which `millstream key` writes.
 
-use super::place::Prefix;
+use super::location::Prefix;
 use crate::limits::POLICY_FILE_BYTES_MAX;
 use crate::trust::key::{PublicKey, Signer};
 use millstream_base::digest::Digest;

@@ -30,7 +30,7 @@ impl TestMachine {
         self.load()?.check(REGISTRY, &name(), &version("1.0.0"), &Digest::compute(b"it"), signatures)
     }
 
-    fn refuses(&self, signatures: &[Vec<u8>]) -> String {
+    fn rejection(&self, signatures: &[Vec<u8>]) -> String {
         let message = self.check(signatures).unwrap_err().message;
         message.replace(&self.dir.path().display().to_string(), "MACHINE")
     }
@@ -89,7 +89,7 @@ fn a_signature_counts_for_one_package_alone() {
     };
     for signature in [other("word", "1.0.0", b"it"), other("words", "1.0.1", b"it"), other("words", "1.0.0", b"other")]
     {
-        assert!(machine.refuses(&[signature]).contains("alice has not signed it"));
+        assert!(machine.rejection(&[signature]).contains("alice has not signed it"));
     }
     let text = String::from_utf8(alice.signs()).unwrap();
     let mallory = KeyHolder::new("mallory");
@@ -102,17 +102,17 @@ fn a_signature_counts_for_one_package_alone() {
         (&*alice.public().to_string(), &*mallory.public().to_string()),
     ] {
         assert!(text.contains(from), "{text}");
-        assert!(machine.refuses(&[text.replace(from, to).into_bytes()]).contains("alice has not signed it"));
+        assert!(machine.rejection(&[text.replace(from, to).into_bytes()]).contains("alice has not signed it"));
     }
     // Each digit of the signature.
     let start = text.find("\"signature\":\"").unwrap() + 13;
     for at in start..start + 128 {
         let mut bytes = text.clone().into_bytes();
         bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
-        machine.refuses(&[bytes]);
+        machine.rejection(&[bytes]);
     }
     let many: Vec<_> = std::iter::repeat_n(mallory.signs(), PACKAGE_SIGNATURES_MAX).chain([alice.signs()]).collect();
-    machine.refuses(&many);
+    machine.rejection(&many);
 }
 
 #[test]
@@ -122,11 +122,11 @@ fn so_many_of_several_must_have_signed() {
     let machine = TestMachine::new(&rule, "");
     assert_eq!(machine.check(&[carol.signs(), alice.signs()]).unwrap(), ["alice", "carol"]);
     assert_eq!(
-        machine.refuses(&[bob.signs(), bob.signs()]),
+        machine.rejection(&[bob.signs(), bob.signs()]),
         "words@1.0.0 of oci://registry.example.com/team may not be used: MACHINE/operators.toml requires signatures of 2 of alice, \
          bob, carol, but alice, carol have not signed it"
     );
-    assert!(machine.refuses(&[]).contains("alice, bob, carol have not signed it"));
+    assert!(machine.rejection(&[]).contains("alice, bob, carol have not signed it"));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
     let operators = require("require = [\"alice\"]", &[&alice]);
     let users = format!("[signers]\nalice = [\"{}\"]\n", mallory.public());
     let machine = TestMachine::new(&operators, &users);
-    let message = machine.refuses(&[mallory.signs()]);
+    let message = machine.rejection(&[mallory.signs()]);
     assert!(message.contains("but uses an unknown key"), "{message}");
     assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
     // A user's own policy does not accept user-defined keys for signers that the operator defines either.
@@ -143,7 +143,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
         &format!("[signers]\nalice = [\"{}\"]\n", alice.public()),
         &require("require = [\"alice\"]", &[&mallory]),
     );
-    machine.refuses(&[mallory.signs()]);
+    machine.rejection(&[mallory.signs()]);
 
     let machine =
         TestMachine::new("allow = [\"oci://registry.example.com\"]\npaths = false", "allow = [\"*\"]\npaths = true");
@@ -157,7 +157,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
             .contains("operators.toml allows oci://reg")
     );
     assert!(policy.allows_path(Path::new("words")).unwrap_err().message.contains("`millstream add`"));
-    assert!(TestMachine::new("allow = []", "").refuses(&[alice.signs()]).contains("allows none"));
+    assert!(TestMachine::new("allow = []", "").rejection(&[alice.signs()]).contains("allows none"));
     let machine = TestMachine::new("allow = [\"*\"]", "allow = []");
     assert!(machine.load().unwrap().allows(REGISTRY).unwrap_err().message.ends_with("config/policy.toml allows none"));
 }
@@ -168,7 +168,7 @@ fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
     let keys =
         format!("alice = [\"{}\", \"{}\"]\n[revoked]\nkeys = [\"{}\"]", old.public(), new.public(), old.public());
     let machine = TestMachine::new("", &format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\n{keys}"));
-    let message = machine.refuses(&[old.signs()]);
+    let message = machine.rejection(&[old.signs()]);
     assert!(
         message.contains("alice has not signed it\n  a signature of alice uses a revoked key: ed25519:"),
         "{message}"
@@ -176,12 +176,12 @@ fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
     let machine = TestMachine::new("", &format!("[signers]\n{keys}"));
-    assert!(machine.refuses(&[old.signs()]).contains("its only signer is alice, with a revoked key"));
+    assert!(machine.rejection(&[old.signs()]).contains("its only signer is alice, with a revoked key"));
     assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
     assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
 
     let machine = TestMachine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::compute(b"it")), "");
-    assert!(machine.refuses(&[new.signs()]).contains("operators.toml has revoked sha256:"));
+    assert!(machine.rejection(&[new.signs()]).contains("operators.toml has revoked sha256:"));
 }
 
 #[test]

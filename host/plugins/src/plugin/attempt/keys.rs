@@ -18,7 +18,7 @@ pub fn check_states(states: &RecordBatch, limits: &PluginLimits) -> Result<(), O
         return Ok(());
     }
     let advice = "Raise `limits.state_per_key` of the stage, or fix the plugin if it should keep less.";
-    Err((format!("the new state of a key is larger than its limit of {}", units::in_words(most)), advice).into())
+    Err((format!("the new state of a key is larger than its limit of {}", units::format_bytes(most)), advice).into())
 }
 
 /// Checks the timers that a call sets. Both the key's existing timers and new ones count.
@@ -32,8 +32,8 @@ pub fn check_timers(
         return Err(format!("it sets or cancels more than {PLUGIN_TIMER_CHANGES_MAX} timers in one call").into());
     }
     if let Some(wrong) = changes.iter().find(|change| change.group as usize >= count) {
-        let words = format!("a timer is for group {}, but there are {count} groups (they count from 0)", wrong.group);
-        return Err(words.into());
+        let message = format!("a timer is for group {}, but there are {count} groups (they count from 0)", wrong.group);
+        return Err(message.into());
     }
     let most = limits.timers_per_key_max;
     let mut last: BTreeMap<(u32, i64), bool> = BTreeMap::new();
@@ -75,9 +75,9 @@ mod tests {
         }
     }
 
-    fn words(groups: &Groups, changes: Vec<TimerChange>, limits: &PluginLimits) -> String {
+    fn rejection(groups: &Groups, changes: Vec<TimerChange>, limits: &PluginLimits) -> String {
         match check_timers(groups, changes, limits).unwrap_err() {
-            OutputFault::Invalid(words) | OutputFault::TooMuch(words, _) => words,
+            OutputFault::Invalid(message) | OutputFault::TooMuch(message, _) => message,
         }
     }
 
@@ -86,9 +86,9 @@ mod tests {
         let (limits, two) = (PluginLimits::default(), groups(&[0, 0]));
         let change = |group| TimerChange { group, at_us: i64::MIN, is_set: true };
         assert_eq!(check_timers(&two, vec![change(1), change(0)], &limits).unwrap().len(), 2);
-        let shown = words(&two, vec![change(1), change(2)], &limits);
+        let shown = rejection(&two, vec![change(1), change(2)], &limits);
         assert_eq!(shown, "a timer is for group 2, but there are 2 groups (they count from 0)");
-        let shown = words(&groups(&[0]), vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1], &limits);
+        let shown = rejection(&groups(&[0]), vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1], &limits);
         assert_eq!(shown, "it sets or cancels more than 1000000 timers in one call");
     }
 
@@ -100,20 +100,20 @@ mod tests {
         let groups = groups(&[2, 0]);
         let may = [set(0, 1), set(1, 1), set(1, 2), set(1, 3), set(1, 3), set(0, 5), cancel(0, 5)];
         assert!(check_timers(&groups, may.to_vec(), &limits).is_ok());
-        assert_eq!(words(&groups, vec![set(0, 1), set(0, 2)], &limits), "it sets more than 3 timers of one key");
+        assert_eq!(rejection(&groups, vec![set(0, 1), set(0, 2)], &limits), "it sets more than 3 timers of one key");
     }
 
     #[test]
     fn a_state_has_so_many_bytes() {
         let limits = PluginLimits { state_bytes_per_key_max: 100, ..PluginLimits::default() };
-        let texts = |lengths: &[usize]| {
-            let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|n| "x".repeat(*n))));
-            RecordBatch::try_from_iter([("state", texts)]).unwrap()
+        let strings = |lengths: &[usize]| {
+            let strings: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|n| "x".repeat(*n))));
+            RecordBatch::try_from_iter([("state", strings)]).unwrap()
         };
-        assert!(check_states(&texts(&[90, 96, 90]), &limits).is_ok());
-        let Err(OutputFault::TooMuch(words, _)) = check_states(&texts(&[1, 97]), &limits) else {
+        assert!(check_states(&strings(&[90, 96, 90]), &limits).is_ok());
+        let Err(OutputFault::TooMuch(message, _)) = check_states(&strings(&[1, 97]), &limits) else {
             panic!("it is too large")
         };
-        assert_eq!(words, "the new state of a key is larger than its limit of 100 bytes");
+        assert_eq!(message, "the new state of a key is larger than its limit of 100 bytes");
     }
 }

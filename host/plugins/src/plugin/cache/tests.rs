@@ -197,24 +197,26 @@ fn what_is_used_stays() {
 fn refusals_are_remembered_for_less_time_only() {
     let dir = CacheDir::new();
     let cache = dir.open().unwrap();
-    let failure = CompileFailure { kind: Kind::Plugin, words: "takes too long".into(), lasting: true };
-    cache.refuse("a", &failure, Duration::from_secs(2));
+    let failure = CompileFailure { kind: Kind::Plugin, message: "takes too long".into(), permanent: true };
+    cache.store_failure("a", &failure, Duration::from_secs(2));
     assert!(
-        cache.refused("a", Duration::from_secs(2)).is_some_and(|found| found.words.starts_with("takes too long\n"))
+        cache
+            .stored_failure("a", Duration::from_secs(2))
+            .is_some_and(|found| found.message.starts_with("takes too long\n"))
     );
     let minutes = |cache: &Cache| -> u64 {
-        let words = cache.refused("a", Duration::from_secs(2)).unwrap().words;
-        let (_, behind) = words.split_once("the next one is in ").unwrap();
-        behind.split_once(" minutes").unwrap().0.parse().unwrap()
+        let message = cache.stored_failure("a", Duration::from_secs(2)).unwrap().message;
+        let (_, rest) = message.split_once("the next one is in ").unwrap();
+        rest.split_once(" minutes").unwrap().0.parse().unwrap()
     };
     assert_eq!(minutes(&cache), 60, "as long as it is kept");
-    assert_eq!(cache.refused("a", Duration::from_secs(3)), None, "with more time it is tried again");
-    assert_eq!(cache.refused("b", Duration::from_secs(2)), None);
+    assert_eq!(cache.stored_failure("a", Duration::from_secs(3)), None, "with more time it is tried again");
+    assert_eq!(cache.stored_failure("b", Duration::from_secs(2)), None);
     let file = File::options().write(true).open(dir.file("a.refused").unwrap()).unwrap();
     let ago = |seconds: u64| std::time::SystemTime::now() - Duration::from_secs(seconds);
     file.set_modified(ago(1_790)).unwrap();
     assert!((30..=31).contains(&minutes(&cache)), "{}", minutes(&cache));
     let old = ago(crate::limits::COMPILE_REFUSED_S + 1);
     file.set_modified(old).unwrap();
-    assert_eq!(cache.refused("a", Duration::from_secs(2)), None, "and after a while");
+    assert_eq!(cache.stored_failure("a", Duration::from_secs(2)), None, "and after a while");
 }

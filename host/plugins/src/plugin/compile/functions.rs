@@ -41,14 +41,14 @@ pub fn runtime(component: &[u8]) -> Option<DigestBytes> {
 /// The stored functions, and new ones.
 pub struct CompiledFunctions {
     kept: Vec<u8>,
-    places: HashMap<[u8; 32], Range<usize>>,
+    ranges: HashMap<[u8; 32], Range<usize>>,
     made: Mutex<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl CompiledFunctions {
     /// Reads the output of [`CompiledFunctions::written`]. Damaged entries are dropped.
     pub fn read(kept: Vec<u8>) -> CompiledFunctions {
-        let mut places = HashMap::new();
+        let mut ranges = HashMap::new();
         let mut offset = 0;
         while let Some((key, length)) = head(&kept, offset) {
             let start = offset + HEAD_BYTES;
@@ -56,10 +56,10 @@ impl CompiledFunctions {
             if end > kept.len() {
                 break;
             }
-            places.insert(key, start..end);
+            ranges.insert(key, start..end);
             offset = end;
         }
-        CompiledFunctions { kept, places, made: Mutex::default() }
+        CompiledFunctions { kept, ranges, made: Mutex::default() }
     }
 
     /// Returns the functions to store, if they differ from the stored ones.
@@ -90,13 +90,13 @@ fn head(bytes: &[u8], offset: usize) -> Option<([u8; 32], usize)> {
 
 impl fmt::Debug for CompiledFunctions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} functions", self.places.len())
+        write!(f, "{} functions", self.ranges.len())
     }
 }
 
 impl CacheStore for CompiledFunctions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.kept.get(self.places.get(key)?.clone()).map(Cow::Borrowed)
+        self.kept.get(self.ranges.get(key)?.clone()).map(Cow::Borrowed)
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {

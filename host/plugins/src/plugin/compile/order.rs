@@ -40,7 +40,7 @@ impl CompileOrder {
     /// The command line.
     pub fn arguments(&self) -> Vec<OsString> {
         let pairs = [
-            ("metering", self.kind.metering.word().to_owned()),
+            ("metering", self.kind.metering.keyword().to_owned()),
             ("stack", self.kind.stack_bytes_max.to_string()),
             ("key", self.key.clone()),
             ("seconds", self.time_max.as_secs_f64().ceil().to_string()),
@@ -126,14 +126,14 @@ fn exit(code: i32) -> ExitCode {
 
 /// Conversion to and from command line arguments.
 impl Metering {
-    const WORDS: [(Metering, &str); 3] =
+    const NAMES: [(Metering, &str); 3] =
         [(Metering::None, "none"), (Metering::Epochs, "epochs"), (Metering::Fuel, "fuel")];
 
-    fn word(self) -> &'static str {
-        Metering::WORDS.iter().find(|(metering, _)| *metering == self).map_or("none", |(_, word)| word)
+    fn keyword(self) -> &'static str {
+        Metering::NAMES.iter().find(|(metering, _)| *metering == self).map_or("none", |(_, word)| word)
     }
 
     fn of_word(word: &str) -> Option<Metering> {
-        Metering::WORDS.iter().find(|(_, own)| *own == word).map(|(metering, _)| *metering)
+        Metering::NAMES.iter().find(|(_, own)| *own == word).map(|(metering, _)| *metering)
     }
 }

@@ -18,8 +18,8 @@ fn ended(script: &str, time_max: Duration) -> Result<Vec<u8>, String> {
         std::iter::repeat_with(run).find(|run| !matches!(run, Err(e) if e.raw_os_error() == Some(libc::ETXTBSY)));
     match code(ended.unwrap().unwrap(), time_max) {
         Ok(code) => Ok(code),
-        Err(NoCode::OtherCode) => Err("other code".into()),
-        Err(NoCode::Failed(failure)) => Err(failure.words),
+        Err(CompileError::OtherCode) => Err("other code".into()),
+        Err(CompileError::Failed(failure)) => Err(failure.message),
     }
 }
 
@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn large_inputs_and_outputs_pass_at_once() {
-    // `cat` writes while it reads: whoever wrote everything first and then read would wait for ever.
+    // `cat` writes while it reads: whoever wrote everything first and then read would wait indefinitely.
     assert_eq!(ended("cat", LONG).unwrap(), [7; 3 << 20]);
     assert_eq!(ended("echo code", LONG).unwrap(), b"code\n", "also where the input is not read");
 }
@@ -49,8 +49,8 @@ fn each_end_has_its_words() {
         ("kill -KILL $$", "killed by signal 9"),
     ];
     for (script, expected) in cases {
-        let words = ended(script, LONG).unwrap_err();
-        assert!(words.contains(expected), "{script}: expected {expected:?}, found {words:?}");
+        let message = ended(script, LONG).unwrap_err();
+        assert!(message.contains(expected), "{script}: expected {expected:?}, found {message:?}");
     }
 }
 
@@ -58,8 +58,8 @@ fn each_end_has_its_words() {
 fn a_process_that_does_not_end_is_killed() {
     for script in ["exec sleep 1000", "exec 0<&- 1>&-; exec sleep 1000"] {
         let began = Instant::now();
-        let words = ended(script, Duration::from_millis(300)).unwrap_err();
-        assert!(words.starts_with("takes longer to compile than 300ms\n  Raise `limits.compile`"), "{words}");
+        let message = ended(script, Duration::from_millis(300)).unwrap_err();
+        assert!(message.starts_with("takes longer to compile than 300ms\n  Raise `limits.compile`"), "{message}");
         assert!(began.elapsed() < LONG);
     }
 }

@@ -1,6 +1,6 @@
 //! Why a call ended, as a message, with advice.
 
-use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_MESSAGE_BYTES_MAX};
 use crate::plugin::current_call::{CurrentCall, fuel, time};
 use crate::plugin::guest::Guest;
 use crate::plugin::trap::{Stopped, Trap};
@@ -17,13 +17,13 @@ const AUTHOR: &str = "Fix the plugin; `millstream test` runs its cases.";
 /// Returns whether the plugin caused the failure to create an instance: its code ran and failed, or it exceeds a limit.
 /// Otherwise the machine has no memory left for it.
 pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
-    guest.memory.refused
-        || guest.tables.refused
+    guest.memory.was_denied
+        || guest.tables.was_denied
         || error.is::<wasmtime::Trap>()
         || error.is::<WasmBacktrace>()
         || error.is::<Stopped>()
         || matches!(
-            EngineLimit::exceeded(error),
+            EngineLimit::of_error(error),
             Some(EngineLimit::CoreInstances | EngineLimit::Memories | EngineLimit::Tables)
         )
 }
@@ -47,18 +47,18 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
     let trap = error.downcast_ref::<wasmtime::Trap>();
     // A guest may continue without the memory that it did not get, and reach another limit.
     let is_other = matches!(trap, Some(Interrupt | OutOfFuel | StackOverflow));
-    if guest.memory.refused && !is_other {
-        let limit = units::in_words(limits.memory_bytes_max);
+    if guest.memory.was_denied && !is_other {
+        let limit = units::format_bytes(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or make batches smaller.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }
-    if guest.tables.refused && !is_other {
+    if guest.tables.was_denied && !is_other {
         let limit = limits.table_elements_max;
         let advice = "Raise `limits.tables` of the stage.";
         return (Trap::Tables, format!("its tables need more elements than their limit of {limit}"), advice);
     }
-    if let Some(Stopped { trap, words, advice }) = error.downcast_ref() {
-        return (*trap, words.clone(), advice);
+    if let Some(Stopped { trap, message, advice }) = error.downcast_ref() {
+        return (*trap, message.clone(), advice);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return too_many_handles(limits);
@@ -79,17 +79,17 @@ pub(super) fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Erro
         }
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
         Some(wasmtime::Trap::UnreachableCodeReached) => {
-            let words = what_happened(&guest.error_lines).cloned();
+            let message = what_happened(&guest.error_lines).cloned();
             let bare = || "it trapped: `unreachable` was reached, as after a panic or abort".into();
-            (Trap::Trap, words.unwrap_or_else(bare), AUTHOR)
+            (Trap::Trap, message.unwrap_or_else(bare), AUTHOR)
         }
         Some(trap) => {
             (Trap::Trap, format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")), AUTHOR)
         }
-        None => match EngineLimit::exceeded(error) {
+        None => match EngineLimit::of_error(error) {
             Some(limit) => limit.cause(limits, guest),
             None => {
-                let rule = printable(&error.root_cause().to_string(), PLUGIN_WORDS_BYTES_MAX);
+                let rule = printable(&error.root_cause().to_string(), PLUGIN_MESSAGE_BYTES_MAX);
                 (Trap::Rules, format!("its call broke the component model's rules: {rule}"), AUTHOR)
             }
         },
@@ -120,7 +120,7 @@ enum EngineLimit {
 impl EngineLimit {
     /// wasmtime's error types for these are private, so they are recognized by their messages. A test below produces each, and fails
     /// if another version of wasmtime changes the messages.
-    const WORDS: [(&str, EngineLimit); 5] = [
+    const MESSAGES: [(&str, EngineLimit); 5] = [
         ("fuel allocated for hostcalls", EngineLimit::HostcallBytes),
         ("store handle limit exceeded", EngineLimit::Handles),
         ("resource limit exceeded: instance count", EngineLimit::CoreInstances),
@@ -128,9 +128,9 @@ impl EngineLimit {
         ("resource limit exceeded: table count", EngineLimit::Tables),
     ];
 
-    fn exceeded(error: &wasmtime::Error) -> Option<EngineLimit> {
-        let words = error.root_cause().to_string();
-        EngineLimit::WORDS.iter().find(|(part, _)| words.contains(part)).map(|(_, limit)| *limit)
+    fn of_error(error: &wasmtime::Error) -> Option<EngineLimit> {
+        let message = error.root_cause().to_string();
+        EngineLimit::MESSAGES.iter().find(|(part, _)| message.contains(part)).map(|(_, limit)| *limit)
     }
 
     fn cause(self, limits: &PluginLimits, guest: &Guest) -> (Trap, String, &'static str) {
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn limits_of_the_engine_are_known_by_its_words() {
         let limits = || StoreLimitsBuilder::new().instances(2).memories(1).tables(1);
-        let known = |text: &str| EngineLimit::exceeded(&ending(limits().build(), text));
+        let known = |text: &str| EngineLimit::of_error(&ending(limits().build(), text));
         let instances = r"(component (core module $m)
             (core instance (instantiate $m)) (core instance (instantiate $m)) (core instance (instantiate $m)))";
         assert_eq!(known(instances), Some(EngineLimit::CoreInstances));
@@ -208,7 +208,7 @@ mod tests {
             (core instance $i (instantiate $m (with "" (instance (export "tell" (func $tell))))))
             (func (export "call") (canon lift (core func $i "call"))))"#;
         assert_eq!(known(bytes), Some(EngineLimit::HostcallBytes));
-        assert_eq!(EngineLimit::exceeded(&wasmtime::format_err!("something else")), None);
+        assert_eq!(EngineLimit::of_error(&wasmtime::format_err!("something else")), None);
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn check_method(method: &str) -> Result<(), String> {
 }
 
 /// Returns why a request is not granted, and what to write to grant it; `None` if it is granted.
-pub fn refusal(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<String> {
+pub fn rejection_reason(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<String> {
     let scheme = uri.scheme_str().unwrap_or_default();
     let usual_port = if scheme == "https" { 443 } else { 80 };
     let authority = uri.authority().map_or("", |authority| authority.as_str());
@@ -160,12 +160,12 @@ mod tests {
     use super::*;
 
     fn grant(hosts: &[&str], methods: &[&str]) -> HttpGrant {
-        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let owned = |strings: &[&str]| strings.iter().map(|text| (*text).to_owned()).collect();
         HttpGrant { hosts: owned(hosts), methods: owned(methods) }
     }
 
     fn covered(hosts: &[&str], uri: &str) -> bool {
-        refusal(Some(&grant(hosts, &["GET"])), "GET", &uri.parse().unwrap()).is_none()
+        rejection_reason(Some(&grant(hosts, &["GET"])), "GET", &uri.parse().unwrap()).is_none()
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_to_write() {
         let of = |grant: Option<&HttpGrant>, method: &str, uri: &str| {
-            refusal(grant, method, &uri.parse().unwrap()).unwrap_or_default()
+            rejection_reason(grant, method, &uri.parse().unwrap()).unwrap_or_default()
         };
         let granted = grant(&["a.org"], &["GET"]);
         let denial = of(None, "GET", "http://b.org:81/");

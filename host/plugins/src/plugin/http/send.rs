@@ -45,7 +45,7 @@ pub async fn send(
     let connecting = async {
         let stream = connect(&to.addresses).await.map_err(Error::Connect)?;
         match to.tls {
-            true => Ok(Box::new(secured(stream, &to.host).await?) as Box<dyn Stream>),
+            true => Ok(Box::new(connect_tls(stream, &to.host).await?) as Box<dyn Stream>),
             false => Ok(Box::new(stream) as Box<dyn Stream>),
         }
     };
@@ -55,7 +55,7 @@ pub async fn send(
     // A request to a server names the path alone; the header `Host` has the rest.
     let path = request.uri().path_and_query().cloned();
     *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
-    let asking = async {
+    let sending = async {
         let mut sent = pin!(sender.send_request(request));
         tokio::select! {
             response = &mut sent => Ok((response?, true)),
@@ -65,11 +65,11 @@ pub async fn send(
             }
         }
     };
-    let sent: Result<_, Error> = timeout(times.first_byte, asking).await.map_err(|_| Error::ConnectionReadTimeout)?;
+    let sent: Result<_, Error> = timeout(times.first_byte, sending).await.map_err(|_| Error::ConnectionReadTimeout)?;
     let (response, open) = sent?;
     let between = times.between_bytes;
     let response = response.map(|incoming| {
-        let body = AnswerBody { incoming, between, silent: Box::pin(sleep(between)) };
+        let body = ResponseBody { incoming, between, idle_timer: Box::pin(sleep(between)) };
         limited(body, Error::HttpResponseBodySize)
     });
     let driver: HttpDriver = Box::new(async move {
@@ -93,7 +93,7 @@ async fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Err(last)
 }
 
-async fn secured(stream: TcpStream, host: &str) -> Result<impl Stream + use<>, Error> {
+async fn connect_tls(stream: TcpStream, host: &str) -> Result<impl Stream + use<>, Error> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
@@ -104,13 +104,13 @@ async fn secured(stream: TcpStream, host: &str) -> Result<impl Stream + use<>, E
 }
 
 /// The body of a response. It fails if no data arrives for too long.
-struct AnswerBody {
+struct ResponseBody {
     incoming: Incoming,
     between: Duration,
-    silent: Pin<Box<Sleep>>,
+    idle_timer: Pin<Box<Sleep>>,
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -118,11 +118,11 @@ impl Body for AnswerBody {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let next = Instant::now() + self.between;
-                self.silent.as_mut().reset(next);
+                self.idle_timer.as_mut().reset(next);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Error::from))),
-            Poll::Pending => match self.silent.as_mut().poll(cx) {
+            Poll::Pending => match self.idle_timer.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(Some(Err(Error::ConnectionReadTimeout))),
                 Poll::Pending => Poll::Pending,
             },

@@ -27,14 +27,15 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if !metadata.is_dir() {
         return Ok(path.to_owned());
     }
-    let found = MANIFESTS.into_iter().map(|(name, place)| (path.join(name), place)).find(|(file, _)| file.is_file());
-    let Some((manifest, place)) = found else {
+    let found =
+        MANIFESTS.into_iter().map(|(name, pointer)| (path.join(name), pointer)).find(|(file, _)| file.is_file());
+    let Some((manifest, pointer)) = found else {
         return Err(Error::job(format!(
             "{shown} is not a plugin directory: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. \
              Name a component file or a plugin directory."
         )));
     };
-    let name = name_in(&manifest, place)?;
+    let name = name_in(&manifest, pointer)?;
     let file = path.join(format!("{name}.wasm"));
     if !file.is_file() {
         let message =
@@ -44,7 +45,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-fn name_in(manifest: &Path, place: &str) -> Result<String> {
+fn name_in(manifest: &Path, json_pointer: &str) -> Result<String> {
     let shown = manifest.display();
     let wrong = |error: &dyn std::fmt::Display| Error::job(format!("{shown}: {error}"));
     let text = millstream_base::regular::read_to_string(manifest).map_err(|error| wrong(&error))?;
@@ -52,6 +53,6 @@ fn name_in(manifest: &Path, place: &str) -> Result<String> {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
         false => toml::from_str(&text).map_err(|error| wrong(&error))?,
     };
-    let name = content.pointer(place).and_then(Value::as_str).filter(|name| !name.contains(['/', '\\']));
+    let name = content.pointer(json_pointer).and_then(Value::as_str).filter(|name| !name.contains(['/', '\\']));
     name.map(str::to_owned).ok_or_else(|| wrong(&"it names no package, so it is not a plugin"))
 }

@@ -2,11 +2,11 @@
 
 use crate::plugin::bindings::{
     BatchArgs, BatchOut, BeginArgs, CogroupArgs, CogroupDescription, CogroupOutput, CommitArgs, CommittedArgs,
-    ConfigArgs, DescribeArgs, DescribeInputsArgs, MigrateArgs, OpenArgs, OpenWriterArgs, PairArgs, PollArgs,
-    PositionArgs, ReaderDescription, Rejection, Returned, RowsArgs, UpdateArgs, WitDescription, WitOutput, WitPolled,
+    ConfigArgs, DescribeArgs, DescribeInputsArgs, GuestResult, MigrateArgs, OpenArgs, OpenWriterArgs, PairArgs,
+    PollArgs, PositionArgs, ReaderDescription, Rejection, RowsArgs, UpdateArgs, WitDescription, WitOutput, WitPolled,
     WitUpdated, WriterDescription,
 };
-use crate::plugin::releases::ours;
+use crate::plugin::releases::parse_interface;
 use crate::plugin::world::World;
 use millstream_base::error::{Error, Result};
 use std::path::Path;
@@ -84,54 +84,56 @@ pub struct Exports<'a> {
 impl Exports<'_> {
     /// Returns the functions of its world. Fails if one is missing or has another type.
     pub fn calls(&self) -> Result<Calls> {
-        Ok(match ours(self.interface).map(|(interface, _)| interface) {
+        Ok(match parse_interface(self.interface).map(|(interface, _)| interface) {
             Some("transformer") => {
-                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<WitOutput>>("process")? }
+                Calls::Transform { process: self.function::<BatchArgs<'_>, GuestResult<WitOutput>>("process")? }
             }
             Some("updater") => Calls::Update {
-                update: self.function::<UpdateArgs<'_>, Returned<WitUpdated>>("update")?,
+                update: self.function::<UpdateArgs<'_>, GuestResult<WitUpdated>>("update")?,
                 migrate: self.migrate()?,
             },
             Some("cogrouper") => {
-                Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
+                Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, GuestResult<CogroupOutput>>("cogroup")? }
             }
             Some("reader") => Calls::Source(SourceCalls {
-                partitions: self.function::<ConfigArgs<'_>, Returned<Vec<String>>>("partitions")?,
-                open: self.function::<OpenArgs<'_>, Returned<()>>("open")?,
-                poll: self.function::<PollArgs, Returned<WitPolled>>("poll")?,
-                durable: self.function::<PositionArgs<'_>, Returned<()>>("durable")?,
-                published: self.function::<PositionArgs<'_>, Returned<()>>("published")?,
+                partitions: self.function::<ConfigArgs<'_>, GuestResult<Vec<String>>>("partitions")?,
+                open: self.function::<OpenArgs<'_>, GuestResult<()>>("open")?,
+                poll: self.function::<PollArgs, GuestResult<WitPolled>>("poll")?,
+                durable: self.function::<PositionArgs<'_>, GuestResult<()>>("durable")?,
+                published: self.function::<PositionArgs<'_>, GuestResult<()>>("published")?,
             }),
             Some("writer") => Calls::Sink(SinkCalls {
-                committed: self.function::<CommittedArgs<'_>, Returned<Option<u64>>>("committed")?,
-                open: self.function::<OpenWriterArgs<'_>, Returned<Option<u64>>>("open")?,
-                begin: self.function::<BeginArgs, Returned<()>>("begin")?,
-                write: self.function::<RowsArgs<'_>, Returned<Vec<Rejection>>>("write")?,
-                commit: self.function::<CommitArgs, Returned<()>>("commit")?,
+                committed: self.function::<CommittedArgs<'_>, GuestResult<Option<u64>>>("committed")?,
+                open: self.function::<OpenWriterArgs<'_>, GuestResult<Option<u64>>>("open")?,
+                begin: self.function::<BeginArgs, GuestResult<()>>("begin")?,
+                write: self.function::<RowsArgs<'_>, GuestResult<Vec<Rejection>>>("write")?,
+                commit: self.function::<CommitArgs, GuestResult<()>>("commit")?,
             }),
             _ => Calls::Aggregate(AggregateCalls {
-                lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
-                combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
-                lower: self.function::<PairArgs<'_>, Returned<BatchOut>>("lower")?,
-                inverse: self.function::<PairArgs<'_>, Returned<BatchOut>>("inverse")?,
+                lift: self.function::<BatchArgs<'_>, GuestResult<BatchOut>>("lift")?,
+                combine: self.function::<PairArgs<'_>, GuestResult<BatchOut>>("combine")?,
+                lower: self.function::<PairArgs<'_>, GuestResult<BatchOut>>("lower")?,
+                inverse: self.function::<PairArgs<'_>, GuestResult<BatchOut>>("inverse")?,
             }),
         })
     }
 
     /// The function that says what the plugin does.
     pub fn describe(&self) -> Result<ComponentExportIndex> {
-        match ours(self.interface) {
-            Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
-            Some(("reader", _)) => self.function::<ConfigArgs<'_>, Returned<ReaderDescription>>("describe"),
-            Some(("writer", _)) => self.function::<DescribeArgs<'_>, Returned<WriterDescription>>("describe"),
-            _ => self.function::<DescribeArgs<'_>, Returned<WitDescription>>("describe"),
+        match parse_interface(self.interface) {
+            Some(("cogrouper", _)) => {
+                self.function::<DescribeInputsArgs<'_>, GuestResult<CogroupDescription>>("describe")
+            }
+            Some(("reader", _)) => self.function::<ConfigArgs<'_>, GuestResult<ReaderDescription>>("describe"),
+            Some(("writer", _)) => self.function::<DescribeArgs<'_>, GuestResult<WriterDescription>>("describe"),
+            _ => self.function::<DescribeArgs<'_>, GuestResult<WitDescription>>("describe"),
         }
     }
 
     /// The function that takes over states.
     fn migrate(&self) -> Result<Option<ComponentExportIndex>> {
         let Some(interface) = self.migrator else { return Ok(None) };
-        self.function_of::<MigrateArgs<'_>, Returned<BatchOut>>(interface, "migrate").map(Some)
+        self.function_of::<MigrateArgs<'_>, GuestResult<BatchOut>>(interface, "migrate").map(Some)
     }
 
     fn function<P, R>(&self, name: &str) -> Result<ComponentExportIndex>

@@ -1,8 +1,8 @@
 //! What a plugin is offered, by the names of its imports.
 
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::limits::PLUGIN_MESSAGE_BYTES_MAX;
 use crate::plugin::load_options::LoadOptions;
-use crate::plugin::releases::{NET, OFFERED, TIMERS, VERSION, needs_other, ours, release};
+use crate::plugin::releases::{NET, OFFERED, TIMERS, VERSION, needs_other, parse_interface, release};
 use crate::plugin::world::World;
 use millstream_base::shown::printable;
 use std::fmt::Write as _;
@@ -53,8 +53,8 @@ pub enum ImportRefusal {
 }
 
 /// Returns whether a plugin of this world may have an import. The world is unknown if the plugin exports none of ours.
-pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), ImportRefusal> {
-    if let Some((interface, version)) = ours(name) {
+pub fn check_import(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), ImportRefusal> {
+    if let Some((interface, version)) = parse_interface(name) {
         return match (release(version), world) {
             (None, _) => Err(ImportRefusal::NewerInterface),
             (Some(_), Some(world)) if interface == TIMERS && world != World::Update => {
@@ -76,7 +76,7 @@ pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Resul
 
 /// Checks all imports. The error continues after the plugin's name, and says what to do.
 pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<(), String> {
-    let rejected = imports.iter().filter_map(|name| Some((name.as_str(), offered(name, world, options).err()?)));
+    let rejected = imports.iter().filter_map(|name| Some((name.as_str(), check_import(name, world, options).err()?)));
     let rejected: Vec<(&str, ImportRefusal)> = rejected.collect();
     if rejected.is_empty() { Ok(()) } else { Err(message(&rejected)) }
 }
@@ -84,10 +84,10 @@ pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) ->
 fn message(rejected: &[(&str, ImportRefusal)]) -> String {
     let of = |wanted: fn(&ImportRefusal) -> bool| {
         let names: Vec<&str> = rejected.iter().filter(|(_, why)| wanted(why)).map(|(name, _)| *name).collect();
-        (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
+        (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_MESSAGE_BYTES_MAX))
     };
     if let Some((name, _)) = rejected.iter().find(|(_, why)| *why == ImportRefusal::NewerInterface) {
-        return needs_other(ours(name).map_or("?", |(_, version)| version));
+        return needs_other(parse_interface(name).map_or("?", |(_, version)| version));
     }
     let mut all = Vec::new();
     if let Some(http) = of(|why| *why == ImportRefusal::NeedsHttp) {
@@ -128,7 +128,7 @@ fn list() -> String {
 }
 
 /// Describes the permissions that imports request, one phrase per kind of import.
-pub fn in_words(imports: &[String]) -> Vec<&'static str> {
+pub fn requested_permissions(imports: &[String]) -> Vec<&'static str> {
     /// A phrase, and the imports that it covers.
     type Kind = (&'static str, fn(&str) -> bool);
     let kinds: [Kind; 12] = [
@@ -148,11 +148,11 @@ pub fn in_words(imports: &[String]) -> Vec<&'static str> {
         ("HTTP requests (need a grant)", |name| name.starts_with("wasi:http/")),
     ];
     let requested = kinds.into_iter().filter(|(_, is)| imports.iter().any(|name| is(name)));
-    requested.map(|(words, _)| words).collect()
+    requested.map(|(phrase, _)| phrase).collect()
 }
 
 fn is_ours(name: &str, interface: &str) -> bool {
-    ours(name).is_some_and(|(own, _)| own == interface)
+    parse_interface(name).is_some_and(|(own, _)| own == interface)
 }
 
 /// Splits package and interface of WASI 0.2: `wasi:io/poll@0.2.3` is `io` and `poll`.

@@ -108,15 +108,15 @@ fn many_empty_sections_are_not_read_to_their_end() {
 fn what_is_offered_depends_on_world_and_grant() {
     let none = LoadOptions::default();
     let http = LoadOptions { http: true, ..LoadOptions::default() };
-    let ask = |name: &str, options: &LoadOptions| check(&[name.to_owned()], Some(World::Transform), options);
+    let check_import = |name: &str, options: &LoadOptions| check(&[name.to_owned()], Some(World::Transform), options);
     for name in ["millstream:plugin/log@0.1.0", "wasi:io/poll@0.2.0", "wasi:clocks/wall-clock@0.2.12"] {
-        assert_eq!(ask(name, &none), Ok(()), "{name}");
+        assert_eq!(check_import(name, &none), Ok(()), "{name}");
     }
-    let rejected = ask("wasi:http/outgoing-handler@0.2.3", &none).unwrap_err();
+    let rejected = check_import("wasi:http/outgoing-handler@0.2.3", &none).unwrap_err();
     for message in ["wasi:http/outgoing-handler@0.2.3", "`grant = { http = { hosts = [\"", "`replayable = false`"] {
         assert!(rejected.contains(message), "{message} in {rejected}");
     }
-    assert_eq!(ask("wasi:http/outgoing-handler@0.2.3", &http), Ok(()));
+    assert_eq!(check_import("wasi:http/outgoing-handler@0.2.3", &http), Ok(()));
     for name in [
         "wasi:sockets/tcp@0.2.0",
         "wasi:http/incoming-handler@0.2.0",
@@ -128,13 +128,15 @@ fn what_is_offered_depends_on_world_and_grant() {
         "millstream:plugin/secret@0.1.2",
         "",
     ] {
-        let rejected = ask(name, &http).unwrap_err();
+        let rejected = check_import(name, &http).unwrap_err();
         assert!(
             rejected.starts_with(&format!("imports interfaces that the host does not have: {name}\n")),
             "{rejected}"
         );
     }
-    assert!(ask("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0"));
+    assert!(
+        check_import("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0")
+    );
     let timers = ["millstream:plugin/timers@0.1.2".to_owned()];
     assert!(check(&timers, Some(World::Transform), &none).unwrap_err().contains("of world transform"));
     assert_eq!(check(&timers, Some(World::Update), &none), Ok(()));
@@ -143,9 +145,9 @@ fn what_is_offered_depends_on_world_and_grant() {
 #[test]
 fn no_bytes_make_it_panic() {
     let mut random = Random(11);
-    let whole = importing("millstream:plugin/log@0.1.2", true);
+    let complete = importing("millstream:plugin/log@0.1.2", true);
     for _ in 0..20_000 {
-        let mut bytes = whole.clone();
+        let mut bytes = complete.clone();
         for _ in 0..=random.below(4) {
             let at = random.below(bytes.len() as u64) as usize;
             bytes[at] = random.next() as u8;
@@ -153,9 +155,9 @@ fn no_bytes_make_it_panic() {
         bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
         let _ = ComponentNeeds::read(&bytes);
     }
-    for length in 0..whole.len() {
+    for length in 0..complete.len() {
         // Cut between two sections it is a component too, and a smaller one.
-        if let Ok(needs) = ComponentNeeds::read(&whole[..length]) {
+        if let Ok(needs) = ComponentNeeds::read(&complete[..length]) {
             assert!(needs.imports.is_empty());
         }
     }

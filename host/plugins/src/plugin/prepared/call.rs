@@ -10,8 +10,8 @@ use wasmparser::{
 };
 use wasmtime::{Result, error::Context as _};
 
-/// The component with an export more: a function of a core module that takes nothing and gives a number.
-pub fn offered(component: &[u8], function: &str) -> Result<Vec<u8>> {
+/// Returns the component with an additional export: a function of a core module that takes nothing and returns a number.
+pub fn export_function(component: &[u8], function: &str) -> Result<Vec<u8>> {
     let found = ItemCounts::read(component, function).context("it cannot be read")?;
     let instance = found.instance.with_context(|| format!("no module of it exports {function}"))?;
     let mut made = component.to_vec();

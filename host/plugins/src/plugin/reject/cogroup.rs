@@ -21,24 +21,24 @@ pub fn cogroup(
 ) -> Result<Cogrouped> {
     trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
-        let part = groups.whole(range);
+        let part = groups.subset(range);
         let count = part.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
         trials.call(count, |attempts| attempts.cogroup(context, &part))
     })?;
     let mut rejections: Vec<Vec<RejectedRow>> = groups.inputs.iter().map(|_| Vec::new()).collect();
     let mut pieces = Vec::new();
     for (range, piece) in found.good {
-        for (input, refused) in piece.rejections.into_iter().enumerate() {
-            rejections[input].extend(shifted(refused, groups.rows_of(input, range.start).start));
+        for (input, rejected) in piece.rejections.into_iter().enumerate() {
+            rejections[input].extend(shifted(rejected, groups.rows_of(input, range.start).start));
         }
         pieces.push((range.start, piece.rows));
     }
-    for (group, story) in found.bad {
-        let piece = guilty_group(trials, story, context, groups, group, &mut rejections)?;
+    for (group, failure) in found.bad {
+        let piece = guilty_group(trials, failure, context, groups, group, &mut rejections)?;
         pieces.extend(piece.map(|rows| (group, rows)));
     }
     pieces.sort_by_key(|(group, _)| *group);
-    rejections.iter_mut().for_each(|refused| refused.sort_by_key(|refusal| refusal.row));
+    rejections.iter_mut().for_each(|rejected| rejected.sort_by_key(|rejection| rejection.row));
     let rows = concat_batches(&schemas.output, pieces.iter().map(|(_, rows)| rows)).map_err(Error::arrow)?;
     Ok(Cogrouped { rows, rejections })
 }
@@ -47,7 +47,7 @@ pub fn cogroup(
 /// last successful one had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
-    story: RowFailure,
+    failure: RowFailure,
     context: CallContext,
     groups: &Cogroups,
     group: usize,
@@ -57,7 +57,7 @@ fn guilty_group(
     trials.bound(rows.len());
     let mut good: Vec<(usize, u32)> = Vec::new();
     let mut last: Option<(Cogrouped, Counters)> = None;
-    let mut found = search_from(rows.len(), story, |range| {
+    let mut found = search_from(rows.len(), failure, |range| {
         let mut tried = good.clone();
         let count = range.len();
         tried.extend_from_slice(&rows[range]);
@@ -69,28 +69,28 @@ fn guilty_group(
                 last = Some((piece, counters));
                 TriedRows::Good(())
             }
-            TriedRows::Bad(story) => TriedRows::Bad(story),
+            TriedRows::Bad(failure) => TriedRows::Bad(failure),
             TriedRows::Spent => TriedRows::Spent,
         })
     })?;
-    for refusal in trials.refusals(&mut found, |row| row as u32) {
-        let (input, row) = rows[refusal.row as usize];
-        rejections[input].push(RejectedRow { row, ..refusal });
+    for rejection in trials.refusals(&mut found, |row| row as u32) {
+        let (input, row) = rows[rejection.row as usize];
+        rejections[input].push(RejectedRow { row, ..rejection });
     }
     let Some((piece, counters)) = last else { return Ok(None) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
-    for (input, refused) in piece.rejections.into_iter().enumerate() {
+    for (input, rejected) in piece.rejections.into_iter().enumerate() {
         let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
         let original =
-            |refusal: RejectedRow| Some(RejectedRow { row: *of_input.get(refusal.row as usize)?, ..refusal });
-        rejections[input].extend(refused.into_iter().filter_map(original));
+            |rejection: RejectedRow| Some(RejectedRow { row: *of_input.get(rejection.row as usize)?, ..rejection });
+        rejections[input].extend(rejected.into_iter().filter_map(original));
     }
     Ok(Some(piece.rows))
 }
 
 impl Cogroups {
     /// Some of the groups with all of their rows.
-    fn whole(&self, groups: Range<usize>) -> Cogroups {
+    fn subset(&self, groups: Range<usize>) -> Cogroups {
         let inputs = self.inputs.iter().enumerate().map(|(input, (rows, ends))| {
             let first = self.rows_of(input, groups.start).start;
             let end = groups.clone().next_back().map_or(first, |last| self.rows_of(input, last).end);

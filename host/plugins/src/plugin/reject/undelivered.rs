@@ -17,8 +17,8 @@ impl Groups {
         let refused_all = |group: &usize| {
             let rows = self.rows_of(*group);
             // Rejections are sorted by row.
-            let first = updated.rejections.partition_point(|refusal| (refusal.row as usize) < rows.start);
-            let last = updated.rejections.partition_point(|refusal| (refusal.row as usize) < rows.end);
+            let first = updated.rejections.partition_point(|rejection| (rejection.row as usize) < rows.start);
+            let last = updated.rejections.partition_point(|rejection| (rejection.row as usize) < rows.end);
             !rows.is_empty() && last - first == rows.len() && !updated.emptied.contains(&(*group as u32))
         };
         (0..self.keys.num_rows()).filter(|group| self.is_due(*group)).filter(refused_all).collect()
@@ -45,18 +45,20 @@ pub fn delivered(
     mut updated: Updated,
     call: impl FnOnce(&Groups) -> Result<Updated>,
 ) -> Result<Updated> {
-    updated.rejections.sort_by_key(|refusal| refusal.row);
+    updated.rejections.sort_by_key(|rejection| rejection.row);
     let emptied = groups.undelivered(&updated);
     if emptied.is_empty() {
         return Ok(updated);
     }
     let (others, indexes) = groups.without_rows_of(&emptied)?;
-    let of_emptied =
-        |refusal: &RejectedRow| emptied.iter().any(|group| groups.rows_of(*group).contains(&(refusal.row as usize)));
+    let of_emptied = |rejection: &RejectedRow| {
+        emptied.iter().any(|group| groups.rows_of(*group).contains(&(rejection.row as usize)))
+    };
     let mut rejections: Vec<_> = updated.rejections.into_iter().filter(of_emptied).collect();
     let again = call(&others)?;
-    let original = |refusal: RejectedRow| Some(RejectedRow { row: *indexes.get(refusal.row as usize)?, ..refusal });
+    let original =
+        |rejection: RejectedRow| Some(RejectedRow { row: *indexes.get(rejection.row as usize)?, ..rejection });
     rejections.extend(again.rejections.into_iter().filter_map(original));
-    rejections.sort_by_key(|refusal| refusal.row);
+    rejections.sort_by_key(|rejection| rejection.row);
     Ok(Updated { rejections, ..again })
 }

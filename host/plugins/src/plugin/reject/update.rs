@@ -22,7 +22,7 @@ pub fn update(
 ) -> Result<Updated> {
     trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
-        let part = groups.whole(range);
+        let part = groups.subset(range);
         trials.call(part.rows.num_rows(), |attempts| attempts.update(context, &part))
     })?;
     let mut pieces: Vec<(usize, Updated)> = Vec::new();
@@ -30,30 +30,30 @@ pub fn update(
         let rejections = shifted(updated.rejections, groups.rows_of(range.start).start).collect();
         pieces.push((range.start, Updated { rejections, ..updated }));
     }
-    let mut refused = Vec::new();
-    for (group, story) in found.bad {
-        pieces.push((group, guilty_group(trials, story, context, (groups, schemas), group, &mut refused)?));
+    let mut rejected = Vec::new();
+    for (group, failure) in found.bad {
+        pieces.push((group, guilty_group(trials, failure, context, (groups, schemas), group, &mut rejected)?));
     }
     pieces.sort_by_key(|(group, _)| *group);
-    joined(pieces, refused, (groups, schemas))
+    joined(pieces, rejected, (groups, schemas))
 }
 
 /// Calls a group with its good rows; the others are rejected. Each call includes the rows known to be good, so that the last successful one
 /// had all of them.
 fn guilty_group(
     trials: &mut Trials<'_>,
-    story: RowFailure,
+    failure: RowFailure,
     context: CallContext,
     of: (&Groups, &Schemas),
     group: usize,
-    refused: &mut Vec<RejectedRow>,
+    rejected: &mut Vec<RejectedRow>,
 ) -> Result<Updated> {
     let (groups, _) = of;
     let rows = groups.rows_of(group);
     trials.bound(rows.len());
     let mut good: Vec<u32> = Vec::new();
     let mut last: Option<(Updated, Counters)> = None;
-    let mut found = search_from(rows.len(), story, |range| {
+    let mut found = search_from(rows.len(), failure, |range| {
         let mut tried = good.clone();
         let count = range.len();
         tried.extend(range.map(|row| (rows.start + row) as u32));
@@ -65,14 +65,14 @@ fn guilty_group(
                 last = Some((updated, counters));
                 TriedRows::Good(())
             }
-            TriedRows::Bad(story) => TriedRows::Bad(story),
+            TriedRows::Bad(failure) => TriedRows::Bad(failure),
             TriedRows::Spent => TriedRows::Spent,
         })
     })?;
-    refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
+    rejected.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
     let Some((updated, counters)) = last else { return without_rows(trials, context, of, group) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
-    let original = |refusal: RejectedRow| Some(RejectedRow { row: *good.get(refusal.row as usize)?, ..refusal });
+    let original = |rejection: RejectedRow| Some(RejectedRow { row: *good.get(rejection.row as usize)?, ..rejection });
     Ok(Updated { rejections: updated.rejections.into_iter().filter_map(original).collect(), ..updated })
 }
 
@@ -90,7 +90,7 @@ fn without_rows(
             rows: groups.rows.slice(0, 0),
             ends: UInt32Array::from(vec![0]),
             timed_out: BooleanArray::from(vec![is_last]),
-            ..groups.whole(group..group + 1)
+            ..groups.subset(group..group + 1)
         };
         // It is called however many calls there were, as its timeout or its timer is not called again.
         let updated = trials.attempts.update(context, &part).map_err(Error::from)?;
@@ -124,7 +124,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RejectedRow>, of: (
         untouched.extend(piece.untouched.into_iter().map(|group| group + start));
         emptied.extend(piece.emptied.into_iter().map(|group| group + start));
     }
-    rejections.sort_by_key(|refusal| refusal.row);
+    rejections.sort_by_key(|rejection| rejection.row);
     Ok(Updated {
         // With the schema of the old states, which are null for new keys.
         states: concat_batches(groups.states.schema_ref(), &states).map_err(Error::arrow)?,
@@ -139,7 +139,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<RejectedRow>, of: (
 
 impl Groups {
     /// Some of the groups with all of their rows.
-    pub(in crate::plugin) fn whole(&self, groups: Range<usize>) -> Groups {
+    pub(in crate::plugin) fn subset(&self, groups: Range<usize>) -> Groups {
         let (start, count) = (groups.start, groups.len());
         let first = self.rows_of(start).start;
         let end = groups.clone().next_back().map_or(first, |last| self.rows_of(last).end);
@@ -168,7 +168,7 @@ impl Groups {
     fn with_rows(&self, group: usize, rows: &[u32]) -> Result<Groups> {
         let taken = take_rows(&self.rows, rows.to_vec())?;
         let ends = UInt32Array::from(vec![rows.len() as u32]);
-        Ok(Groups { rows: taken, ends, ..self.whole(group..group + 1) })
+        Ok(Groups { rows: taken, ends, ..self.subset(group..group + 1) })
     }
 
     /// The indexes of a group's rows.
@@ -190,10 +190,10 @@ impl Groups {
 }
 
 /// Takes some of the rows, even if the plugin reads none of their columns.
-pub(super) fn take_rows(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
-    let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-    let places = UInt32Array::from(places);
-    let columns = rows.columns().iter().map(|column| take(column, &places, None)).collect::<Result<Vec<_>, _>>();
+pub(super) fn take_rows(rows: &RecordBatch, indexes: Vec<u32>) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(indexes.len()));
+    let indexes = UInt32Array::from(indexes);
+    let columns = rows.columns().iter().map(|column| take(column, &indexes, None)).collect::<Result<Vec<_>, _>>();
     let taken = columns.and_then(|columns| RecordBatch::try_new_with_options(rows.schema(), columns, &options));
     taken.map_err(Error::arrow)
 }

@@ -24,12 +24,12 @@ fn bounded(
         Ok(if fails(range.clone()) { TriedRows::Bad(range) } else { TriedRows::Good(()) })
     });
     let Ok(found) = found;
-    check_whole(rows, &found);
+    check_all_rows(rows, &found);
     (found, calls)
 }
 
 /// Checks that the result has all rows, each once and in order, and that each failing row failed in a call of its own.
-fn check_whole(rows: usize, found: &SearchResult<(), Range<usize>>) {
+fn check_all_rows(rows: usize, found: &SearchResult<(), Range<usize>>) {
     let mut all: Vec<Range<usize>> = found.good.iter().map(|(range, ())| range.clone()).collect();
     assert!(all.is_sorted_by_key(|range| range.start));
     for (row, failure) in &found.bad {
@@ -140,14 +140,14 @@ fn a_call_that_fails_as_it_likes_loses_no_row() {
 #[test]
 fn what_is_left_when_calls_run_out_is_the_rest() {
     let poison: BTreeSet<usize> = [10, 11, 12, 60].into();
-    let whole = searched(100, any_in(&poison)).1.len();
-    for calls_max in 0..whole {
+    let complete = searched(100, any_in(&poison)).1.len();
+    for calls_max in 0..complete {
         let (found, calls) = bounded(100, calls_max, any_in(&poison));
         assert_eq!(calls.len(), calls_max);
         assert!(!found.rest.is_empty() && found.rest.end == 100);
         assert!(rows_of(&found).is_subset(&poison));
     }
-    assert!(bounded(100, whole, any_in(&poison)).0.rest.is_empty());
+    assert!(bounded(100, complete, any_in(&poison)).0.rest.is_empty());
 }
 
 #[test]

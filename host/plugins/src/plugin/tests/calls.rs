@@ -63,8 +63,8 @@ fn a_call_returns_rows_and_refused_rows() {
 #[test]
 fn a_panic_names_everything_and_repeats_the_guests_words() {
     let error = failure(|image| {
-        let words = image.list(b"panicked at src/lib.rs:10:5: index out of bounds");
-        Body::Panic(words[0], words[1])
+        let expected = image.list(b"panicked at src/lib.rs:10:5: index out of bounds");
+        Body::Panic(expected[0], expected[1])
     });
     assert_eq!(error.kind, Kind::Plugin);
     let start =
@@ -168,16 +168,16 @@ fn cogroup_checks_every_part() {
     let (name, version, doc) = (image.list(b"hand-made"), image.list(b"1.2.3"), image.list(b"Made by hand."));
     let schema = image.schema(&[("value", TEXT)]);
     let inputs = image.words(&[schema, schema].concat());
-    let mut words = vec![0];
+    let mut expected = vec![0];
     for pair in [name, version, doc, [inputs, 2], schema] {
-        words.extend(pair);
+        expected.extend(pair);
     }
-    words.extend([0, 0, 0, 0, 0]);
-    let describe = Body::Return(image.words(&words));
+    expected.extend([0, 0, 0, 0, 0]);
+    let describe = Body::Return(image.words(&expected));
     let rows = image.column(None, Some(&[0, 1]), b"x");
     let (rows, reason) = (image.words(&rows), image.list(b"odd"));
-    let refused = image.words(&[1, reason[0], reason[1]]);
-    let lists = image.words(&[0, 0, refused, 1]);
+    let rejected = image.words(&[1, reason[0], reason[1]]);
+    let lists = image.words(&[0, 0, rejected, 1]);
     let cogroup = Body::Return(image.words(&[0, 1, rows, 1, lists, 2]));
     let guest = hand::of_world("cogroup", &image, &[("cogrouper#describe", describe), ("cogrouper#cogroup", cogroup)]);
     let mut caller = caller(&guest, InstanceSpec::Batch);

@@ -177,12 +177,12 @@ fn counts_of_rows_and_columns_must_agree() {
 
 #[test]
 fn refused_rows_must_exist_and_come_once() {
-    let refused =
+    let rejected =
         |rows: &[u32]| rows.iter().map(|row| Rejection { row: *row, reason: "odd\u{1b}[1m".into() }).collect();
     assert_eq!(
-        lift::rejections(3, refused(&[2, 0])).unwrap(),
+        lift::rejections(3, rejected(&[2, 0])).unwrap(),
         [RejectedRow::new(2, "odd [1m"), RejectedRow::new(0, "odd [1m")]
     );
-    assert!(lift::rejections(3, refused(&[3])).unwrap_err().contains("row 3 is rejected, but only 3 rows"));
-    assert!(lift::rejections(3, refused(&[1, 0, 1])).unwrap_err().contains("row 1 is rejected twice"));
+    assert!(lift::rejections(3, rejected(&[3])).unwrap_err().contains("row 3 is rejected, but only 3 rows"));
+    assert!(lift::rejections(3, rejected(&[1, 0, 1])).unwrap_err().contains("row 1 is rejected twice"));
 }

@@ -96,11 +96,11 @@ impl Image {
     }
 
     /// A successful result of `process` with one column and the rejected rows.
-    pub fn output(&mut self, rows: u32, column: &[u32], refused: &[u32]) -> Body {
+    pub fn output(&mut self, rows: u32, column: &[u32], rejected: &[u32]) -> Body {
         let columns = self.words(column);
         let reason = self.list(b"odd");
-        let rejections: Vec<u32> = refused.iter().flat_map(|row| [*row, reason[0], reason[1]]).collect();
-        let rejections = [self.words(&rejections), u32::try_from(refused.len()).unwrap()];
+        let rejections: Vec<u32> = rejected.iter().flat_map(|row| [*row, reason[0], reason[1]]).collect();
+        let rejections = [self.words(&rejections), u32::try_from(rejected.len()).unwrap()];
         Body::Return(self.words(&[0, rows, columns, 1, rejections[0], rejections[1]]))
     }
 

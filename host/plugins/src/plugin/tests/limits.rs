@@ -58,7 +58,7 @@ fn failure(caller: &mut Caller, batch: u64) -> Error {
 }
 
 /// A call that returns one row.
-fn well(image: &mut Image) -> u32 {
+fn valid_result(image: &mut Image) -> u32 {
     let column = image.column(None, Some(&[0, 1]), b"x");
     match image.output(1, &column, &[]) {
         Body::Return(at) => at,
@@ -99,7 +99,7 @@ fn a_clock_that_stands_still_lets_nothing_begin() {
     for stands_still in [false, true] {
         if stands_still {
             let machine = &mut Arc::get_mut(&mut plugin.loaded).unwrap().machine;
-            Arc::get_mut(machine).unwrap().clock = Some(Arc::new(EpochClock::standing_still(Duration::from_secs(9))));
+            Arc::get_mut(machine).unwrap().clock = Some(Arc::new(EpochClock::stopped(Duration::from_secs(9))));
         }
         let stage = StageUse { limits: limits(), ..StageUse::new("words") };
         let description =
@@ -116,15 +116,15 @@ fn fuel_stops_loops_and_bulk_copies_alike_each_time() {
         let plugin = load(&hand::transform(TEXT, |_| body), Metering::Fuel, 1 << 20);
         let mut caller = caller(&plugin, limits(), InstanceSpec::Batch);
         let error = failure(&mut caller, 1);
-        let words = "it ran more than 50000000 instructions, the limit of one call";
-        assert!(error.message.contains(words) && error.message.contains("`limits.fuel`"), "{error}");
+        let expected = "it ran more than 50000000 instructions, the limit of one call";
+        assert!(error.message.contains(expected) && error.message.contains("`limits.fuel`"), "{error}");
         assert_eq!(failure(&mut caller, 1).message, error.message, "the next call has its own fuel");
     }
 }
 
 #[test]
 fn where_fuel_decides_no_call_sees_the_one_before() {
-    let once = hand::transform(TEXT, |image| Body::Once(image.words(&[0]), well(image)));
+    let once = hand::transform(TEXT, |image| Body::Once(image.words(&[0]), valid_result(image)));
     for (metering, again) in [(Metering::Fuel, true), (Metering::Epochs, false)] {
         let mut caller = caller(&load(&once, metering, 1 << 20), limits(), InstanceSpec::Worker);
         assert!(caller.process(context(1), &rows()).is_ok());
@@ -136,7 +136,7 @@ fn where_fuel_decides_no_call_sees_the_one_before() {
 fn imports_cost_fuel_by_what_the_host_does() {
     let chatty = hand::transform(TEXT, |image| {
         let text = image.list(&[b'x'; 1000]);
-        Body::Log(text[0], text[1], 100, well(image))
+        Body::Log(text[0], text[1], 100, valid_result(image))
     });
     let plugin = load(&chatty, Metering::Fuel, 1 << 20);
     let run = |fuel: u64| {
@@ -150,20 +150,21 @@ fn imports_cost_fuel_by_what_the_host_does() {
 
 #[test]
 fn tables_and_memory_have_limits_also_from_the_start() {
-    let plugin = load(&hand::transform(TEXT, |image| Body::GrowTable(5_000, well(image))), Metering::Epochs, 1 << 20);
+    let plugin =
+        load(&hand::transform(TEXT, |image| Body::GrowTable(5_000, valid_result(image))), Metering::Epochs, 1 << 20);
     let mut enough = caller(&plugin, PluginLimits { table_elements_max: 5_000, ..limits() }, InstanceSpec::Worker);
     assert!(enough.process(context(1), &rows()).is_ok());
     let error = failure(&mut enough, 1);
-    let words = "its tables need more elements than their limit of 5000";
-    assert!(error.message.contains(words), "all elements count: {error}");
+    let expected = "its tables need more elements than their limit of 5000";
+    assert!(error.message.contains(expected), "all elements count: {error}");
     // The handwritten module has half a MiB of memory from the beginning, and one table.
-    for (limits, words) in [
+    for (limits, expected) in [
         (PluginLimits { memory_bytes_max: 1 << 18, ..limits() }, "it needs more memory than its limit of 256 KiB"),
         (PluginLimits { instances_max: 0, ..limits() }, "it has more than 0 core instances"),
     ] {
         let stage = StageUse { limits, ..StageUse::new("words") };
         let error = plugin.describe_for(&stage, &[Arc::new(schema())]).unwrap_err();
-        assert!(error.message.contains(words) && error.kind == Kind::Plugin, "{error}");
+        assert!(error.message.contains(expected) && error.kind == Kind::Plugin, "{error}");
     }
 }
 
@@ -176,9 +177,9 @@ fn rows_without_columns_are_counted_before_anything_is_made_of_them() {
         hand::of_world("transform", &image, &[("transformer#describe", describe), ("transformer#process", process)]);
     let mut caller = caller(&load(&guest, Metering::Epochs, 1 << 20), limits(), InstanceSpec::Batch);
     let error = failure(&mut caller, 7);
-    let words =
+    let expected =
         "stage `words`: plugin hand-made 1.2.3 failed in batch 7: it returned 4294967295 rows, more than the 16000";
-    assert!(error.message.starts_with(words) && error.message.contains("`limits.expansion`"), "{error}");
+    assert!(error.message.starts_with(expected) && error.message.contains("`limits.expansion`"), "{error}");
 }
 
 #[test]
@@ -202,7 +203,8 @@ fn a_long_text_is_cut_before_the_host_looks_at_it() {
 #[test]
 fn a_large_stack_is_used_where_the_thread_has_one_and_overflows_without_harm() {
     // The stack size of one recursion level is unknown; the smallest depth that overflows 1 MiB shows it.
-    let component = |depth: u32| hand::transform(TEXT, |image| Body::Recurse(image.words(&[depth]), well(image)));
+    let component =
+        |depth: u32| hand::transform(TEXT, |image| Body::Recurse(image.words(&[depth]), valid_result(image)));
     let call = |depth: u32, stack_bytes_max: u64| {
         let limits = PluginLimits { stack_bytes_max, time_max: Duration::ZERO, ..limits() };
         let plugin = load(&component(depth), Metering::None, stack_bytes_max);

@@ -147,7 +147,7 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     assert!(load(), "and has been replaced");
     assert_eq!(fs::metadata(&compiled).unwrap().permissions().mode() & 0o777, 0o700);
     fs::set_permissions(&compiled, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(Cache::open(&compiled, &key).is_err(), "a folder that others can write to is not used");
+    assert!(Cache::open(&compiled, &key).is_err(), "a directory that others can write to is not used");
     let engine =
         |metering| Machine::new(CodeKind { metering, stack_bytes_max: 1 << 20, compact: false }).unwrap().engine;
     let (engine, other) = (engine(Metering::Epochs), engine(Metering::None));

@@ -53,7 +53,7 @@ impl GuestClocks {
 
 impl wall_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<Datetime> {
-        let wall_us = self.wasi_call(0)?.clock.wall_us;
+        let wall_us = self.wasi_call(0)?.guest_clocks.wall_us;
         Ok(Datetime { seconds: wall_us / 1_000_000, nanoseconds: (wall_us % 1_000_000) as u32 * 1_000 })
     }
 
@@ -65,7 +65,7 @@ impl wall_clock::Host for Guest {
 
 impl monotonic_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<Instant> {
-        Ok(self.wasi_call(0)?.clock.read())
+        Ok(self.wasi_call(0)?.guest_clocks.read())
     }
 
     fn resolution(&mut self) -> wasmtime::Result<Instant> {
@@ -77,12 +77,12 @@ impl monotonic_clock::Host for Guest {
         let wasi = self.wasi_call(0)?;
         let timer = wasi.table.push(Timer)?;
         let pollable = subscribe(&mut wasi.table, timer)?;
-        wasi.clock.timers.insert(pollable.rep(), when);
+        wasi.guest_clocks.timers.insert(pollable.rep(), when);
         Ok(pollable)
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        let when = self.wasi().clock.now_ns.saturating_add(duration);
+        let when = self.wasi().guest_clocks.now_ns.saturating_add(duration);
         self.subscribe_instant(when)
     }
 }
@@ -90,27 +90,27 @@ impl monotonic_clock::Host for Guest {
 impl poll::HostPollable for Guest {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
         let wasi = self.wasi_call(0)?;
-        if let Some(at_ns) = wasi.clock.timers.get(&pollable.rep()).copied() {
-            return Ok(wasi.clock.read() >= at_ns);
+        if let Some(at_ns) = wasi.guest_clocks.timers.get(&pollable.rep()).copied() {
+            return Ok(wasi.guest_clocks.read() >= at_ns);
         }
         wait(Duration::ZERO, PollsOne::ready(&mut wasi.table, pollable)).unwrap_or(Ok(false))
     }
 
     fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         let wasi = self.wasi_call(0)?;
-        if let Some(at_ns) = wasi.clock.timers.get(&pollable.rep()).copied() {
-            wasi.clock.sleep_until(at_ns);
+        if let Some(at_ns) = wasi.guest_clocks.timers.get(&pollable.rep()).copied() {
+            wasi.guest_clocks.sleep_until(at_ns);
             return Ok(());
         }
         match wait(wasi.deadline.remaining(), PollsOne::block(&mut wasi.table, pollable)) {
             Some(done) => done,
-            None => Err(wasi.deadline.missed().into()),
+            None => Err(wasi.deadline.time_exceeded().into()),
         }
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
         let wasi = self.wasi_call(0)?;
-        wasi.clock.timers.remove(&pollable.rep());
+        wasi.guest_clocks.timers.remove(&pollable.rep());
         PollsOne::drop(&mut wasi.table, pollable)
     }
 }
@@ -127,7 +127,7 @@ impl Wasi {
     fn poll(&mut self, pollables: &[Resource<DynPollable>]) -> wasmtime::Result<Vec<u32>> {
         let (mut timers, mut others, mut indexes) = (Vec::new(), Vec::new(), Vec::new());
         for (index, pollable) in (0u32..).zip(pollables) {
-            match self.clock.timers.get(&pollable.rep()) {
+            match self.guest_clocks.timers.get(&pollable.rep()) {
                 Some(at_ns) => timers.push((index, *at_ns)),
                 None => {
                     others.push(Resource::<DynPollable>::new_borrow(pollable.rep()));
@@ -138,20 +138,20 @@ impl Wasi {
         let first_ns = timers.iter().map(|(_, at_ns)| *at_ns).min();
         let mut ready = Vec::new();
         if !others.is_empty() || timers.is_empty() {
-            let asleep = first_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(self.clock.now_ns)));
+            let asleep = first_ns.map(|at_ns| Duration::from_nanos(at_ns.saturating_sub(self.guest_clocks.now_ns)));
             let most = self.deadline.remaining().min(asleep.unwrap_or(Duration::MAX));
             match wait(most, Polls::poll(&mut self.table, others)) {
                 Some(done) => ready.extend(done?.into_iter().filter_map(|of| indexes.get(of as usize).copied())),
                 None if self.deadline.remaining().is_zero() || first_ns.is_none() => {
-                    return Err(self.deadline.missed().into());
+                    return Err(self.deadline.time_exceeded().into());
                 }
                 None => {}
             }
         }
         if let Some(first_ns) = first_ns.filter(|_| ready.is_empty()) {
-            self.clock.sleep_until(first_ns);
+            self.guest_clocks.sleep_until(first_ns);
         }
-        ready.extend(timers.iter().filter(|(_, at_ns)| *at_ns <= self.clock.now_ns).map(|(index, _)| *index));
+        ready.extend(timers.iter().filter(|(_, at_ns)| *at_ns <= self.guest_clocks.now_ns).map(|(index, _)| *index));
         ready.sort_unstable();
         Ok(ready)
     }

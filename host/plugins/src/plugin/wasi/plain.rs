@@ -41,7 +41,7 @@ impl Guest {
             Ok(length) if length <= PLUGIN_RANDOM_BYTES_MAX => Ok(wasi.random.bytes(length)),
             _ => Err(Stopped {
                 trap: Trap::Rules,
-                words: format!(
+                message: format!(
                     "it requests {length} random bytes; at most {PLUGIN_RANDOM_BYTES_MAX} at a time are \
                                 allowed"
                 ),
@@ -100,8 +100,8 @@ impl environment::Host for Guest {
 impl exit::Host for Guest {
     fn exit(&mut self, status: Result<(), ()>) -> wasmtime::Result<()> {
         // Our adapter for WASI 0.1 says the code on standard error.
-        let told = self.error_lines.last().and_then(|line| line.strip_prefix("exit code ")?.parse::<u32>().ok());
-        match told.filter(|_| status.is_err()) {
+        let exit_code = self.error_lines.last().and_then(|line| line.strip_prefix("exit code ")?.parse::<u32>().ok());
+        match exit_code.filter(|_| status.is_err()) {
             Some(code) => {
                 self.error_lines.pop();
                 Err(exited(code).into())
@@ -118,7 +118,7 @@ impl exit::Host for Guest {
 fn exited(code: u32) -> Stopped {
     Stopped {
         trap: Trap::Trap,
-        words: format!("it called exit({code}); a plugin must return, even if it fails"),
+        message: format!("it called exit({code}); a plugin must return, even if it fails"),
         advice: "Fix the plugin; `millstream test` runs its cases.",
     }
 }

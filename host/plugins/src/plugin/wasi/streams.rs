@@ -126,14 +126,14 @@ impl Wasi {
     fn write_all(&mut self, stream: &Resource<DynOutputStream>, bytes: Bytes) -> StreamResult<()> {
         let left = self.deadline.remaining();
         let written = wait(left, self.output(stream)?.blocking_write_and_flush(bytes));
-        written.unwrap_or_else(|| Err(self.deadline.missed().into()))
+        written.unwrap_or_else(|| Err(self.deadline.time_exceeded().into()))
     }
 
     /// Waits until something can be read.
     fn read_some(&mut self, stream: &Resource<DynInputStream>, length: usize) -> StreamResult<Bytes> {
         let left = self.deadline.remaining();
         let read = wait(left, self.input(stream)?.blocking_read(length));
-        let bytes = read.unwrap_or_else(|| Err(self.deadline.missed().into()))?;
+        let bytes = read.unwrap_or_else(|| Err(self.deadline.time_exceeded().into()))?;
         self.charge(bytes.len() as u64)?;
         Ok(bytes)
     }

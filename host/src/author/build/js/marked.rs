@@ -102,7 +102,7 @@ fn as_function(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String
     exports.map(|_| body)
 }
 
-/// A text with marks, as far as it is complete.
+/// A string with marks, as far as it is complete.
 struct MarkedText<'a> {
     text: &'a str,
     out: String,
@@ -197,11 +197,11 @@ impl MarkedText<'_> {
         self.is_top().then_some(())
     }
 
-    /// Inserts a mark here, between these texts.
-    fn mark(&mut self, at: usize, before: &str, behind: &str) {
+    /// Inserts a mark here, between these strings.
+    fn mark(&mut self, at: usize, before: &str, after_text: &str) {
         if !self.is_top() || before == "(" {
             self.copy(at);
-            let _ = write!(self.out, "{before}{AT}({}){behind}", self.marks);
+            let _ = write!(self.out, "{before}{AT}({}){after_text}", self.marks);
             self.marks += 1;
         }
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::author::language::Language;
 use crate::author::project::{Code, Http, ProjectFacts};
-use millstream_plugins::sections::{Declarations, PackageSections, Producer, in_words};
+use millstream_plugins::sections::{Declarations, PackageSections, Producer, list_producers};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -30,10 +30,10 @@ fn component(text: &str) -> Vec<u8> {
 
 #[test]
 fn what_is_put_in_is_read_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("a file");
     write("README.md", "# shout\n\nLoud.\n");
-    fs::create_dir(dir.path().join("sdk")).expect("a folder");
+    fs::create_dir(dir.path().join("sdk")).expect("a directory");
     write("sdk/VERSION", "0.7.0\n");
     let bare = component("(component (core module (@custom \"version\" \"of the module\")))");
     let made = embed(&bare, &project(dir.path())).expect("it can be embedded");
@@ -43,8 +43,8 @@ fn what_is_put_in_is_read_again() {
     assert_eq!(package.license, "MIT OR Apache-2.0");
     assert_eq!(package.authors, "Ann <ann@example.org>, Bob");
     assert_eq!(package.readme, "# shout\n\nLoud.\n");
-    assert_eq!(in_words(&package.language), Language::Go.to_string());
-    assert_eq!(in_words(&package.sdk), "millstream Go 0.7.0");
+    assert_eq!(list_producers(&package.language), Language::Go.to_string());
+    assert_eq!(list_producers(&package.sdk), "millstream Go 0.7.0");
     let host = Producer { name: "millstream".into(), version: env!("CARGO_PKG_VERSION").into() };
     assert_eq!(package.made_by, [host]);
 
@@ -59,7 +59,7 @@ fn what_is_put_in_is_read_again() {
 
 #[test]
 fn what_it_answered_is_read_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     let responses = |name: &str| {
         let entry = json!({ "config": {}, "output": [{ "name": name, "type": "text", "nullable": false }] });
         DescribedPlugin { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
@@ -78,7 +78,7 @@ fn what_it_answered_is_read_again() {
 
 #[test]
 fn what_a_tool_has_written_is_replaced() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     let old = component(
         "(component (@custom \"version\" \"9\") (@custom \"licenses\" \"GPL-3.0-only\") (@custom \"x\" \"y\"))",
     );
@@ -91,7 +91,7 @@ fn what_a_tool_has_written_is_replaced() {
 
 #[test]
 fn a_readme_that_is_too_large_is_left_out() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
     let made = embed(&component("(component)"), &project(dir.path())).expect("it can be embedded");
     assert_eq!(PackageSections::parse(&made).readme, "");
@@ -99,11 +99,11 @@ fn a_readme_that_is_too_large_is_left_out() {
 
 #[test]
 fn hostile_sections_do_no_harm() {
-    let texts = PackageSections::parse(&component(
+    let strings = PackageSections::parse(&component(
         "(component (@custom \"version\" \"1\\1b[31m\\e2\\80\\ae\") (@custom \"authors\" \"\\ff\\fe\")
          (@custom \"component-name\" \"\\00\\ff\\ff\\ff\\ff\\0f\") (@custom \"producers\" \"\\ff\\ff\\ff\\ff\\0f\"))",
     ));
-    assert_eq!(texts, PackageSections { version: "1 [31m ".into(), ..PackageSections::default() });
+    assert_eq!(strings, PackageSections { version: "1 [31m ".into(), ..PackageSections::default() });
 
     // A million producers, of which only some are shown.
     let mut data = vec![1, 8];

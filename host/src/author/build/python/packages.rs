@@ -53,9 +53,9 @@ pub fn install(dir: &Path, dependencies: &[String]) -> Result<Option<PathBuf>> {
             error_output.trim_end()
         )));
     }
-    let told = older_notes(&versions(&packages)?, &newest(&python, dependencies));
-    fs::write(&taken, &told).map_err(|error| failed("write", &taken, &error))?;
-    say(&told);
+    let notes = older_notes(&versions(&packages)?, &newest(&python, dependencies));
+    fs::write(&taken, &notes).map_err(|error| failed("write", &taken, &error))?;
+    say(&notes);
     fs::write(&list, wanted).map_err(|error| failed("write", &list, &error))?;
     Ok(Some(packages))
 }
@@ -129,22 +129,22 @@ mod tests {
 
     #[test]
     fn what_is_older_than_elsewhere_is_told() {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = tempfile::tempdir().expect("a directory");
         for made in ["pydantic-1.10.26.dist-info", "typing_extensions-4.15.0.dist-info", "idna-3.11.dist-info", "idna"]
         {
-            fs::create_dir(dir.path().join(made)).expect("a folder");
+            fs::create_dir(dir.path().join(made)).expect("a directory");
         }
         let taken = versions(dir.path()).expect("versions");
         let newest = [("pydantic", "2.12.0"), ("typing-extensions", "4.15.0"), ("numpy", "2.0")];
         let newest = newest.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
-        let told = older_notes(&taken, &newest);
+        let notes = older_notes(&taken, &newest);
         assert!(
-            told.starts_with(
+            notes.starts_with(
                 "note: pydantic 1.10.26 was used instead of 2.12.0, which (or a dependency of which) \
                              needs machine code"
             ),
-            "{told}"
+            "{notes}"
         );
-        assert_eq!(told.lines().count(), 1, "{told}");
+        assert_eq!(notes.lines().count(), 1, "{notes}");
     }
 }

@@ -59,18 +59,19 @@ pub fn differs(
     };
     let batches = batches(case, &graph)?;
     let mut runs = Runs::new(case, &graph, peers)?;
-    let mut refused = match runs.first(&batches) {
-        Ok(refused) => refused,
+    let mut rejected_rows = match runs.first(&batches) {
+        Ok(rejected_rows) => rejected_rows,
         Err(error) => return super::failed_case(case, runs.peers, &expected, &error, accepted),
     };
     if let Some(rejected) = &rejected {
-        compare::keep_columns_of(rejected, &mut refused);
+        compare::keep_columns_of(rejected, &mut rejected_rows);
     }
     let difference = match expected.check_error(None) {
         Err(difference) => difference,
         Ok(None) => Some(unknown(runs.peers, &files)),
         Ok(Some(PeerFilesMatch)) => super::peer_difference(case, runs.peers)?.or_else(|| {
-            compare::difference(rejected.as_ref()?, &refused, true).map(|message| format!("rejected rows: {message}"))
+            compare::difference(rejected.as_ref()?, &rejected_rows, true)
+                .map(|message| format!("rejected rows: {message}"))
         }),
     };
     match (&difference, accepted) {
@@ -80,13 +81,13 @@ pub fn differs(
                 accepting.write(&expected_file(name), &received)?;
             }
             if rejected.is_some() {
-                accepting.write(REJECTED, &compare::to_lines(&refused))?;
+                accepting.write(REJECTED, &compare::to_lines(&rejected_rows))?;
             }
             accepting.no_error(&expected)?;
             Ok(None)
         }
         (None, _) if case.reopens() && matches!(expected, ExpectedOutcome::Rows(_)) => {
-            Ok(runs.again(&batches).unwrap_or_else(|error| Some(error.to_string())))
+            Ok(runs.replay(&batches).unwrap_or_else(|error| Some(error.to_string())))
         }
         _ => Ok(difference),
     }
@@ -171,13 +172,13 @@ impl<'a> Runs<'a> {
         let end = Instant::now() + self.case.within;
         let mut writing = self.writing(1)?;
         self.open(&mut writing)?;
-        let (mut refused, mut held) = (Vec::new(), None);
+        let (mut rejected, mut committed) = (Vec::new(), None);
         for batch in batches.iter().filter(|batch| has_rows(batch)) {
             let rows = loop {
                 if !writing.writer.is_open() {
-                    held = self.open(&mut writing)?.filter(|_| writing.exactly_once);
+                    committed = self.open(&mut writing)?.filter(|_| writing.exactly_once);
                 }
-                if held.is_some_and(|held| held.0 >= batch.id) {
+                if committed.is_some_and(|committed| committed.0 >= batch.id) {
                     break Vec::new();
                 }
                 let handed = self.hand(&mut writing, batch).and_then(|rows| writing.writer.commit().map(|()| rows));
@@ -190,22 +191,22 @@ impl<'a> Runs<'a> {
             };
             writing.failures = 0;
             if !rows.is_empty() {
-                refused.push(BatchLine::of_rows(batch.id, rows));
+                rejected.push(BatchLine::of_rows(batch.id, rows));
             }
         }
         drop(writing);
         self.peers.check_to_the_end()?;
-        Ok(refused)
+        Ok(rejected)
     }
 
     /// Tests whether the plugin knows what it holds, if it guarantees exactly-once.
-    fn again(&mut self, batches: &[Batch]) -> Result<Option<String>> {
+    fn replay(&mut self, batches: &[Batch]) -> Result<Option<String>> {
         self.peers.reset();
         if !self.writing(1)?.exactly_once {
             return Ok(None);
         }
-        let (mut generation, mut held) = (1, None);
-        if let Some(message) = self.holds(&mut generation, held, "before the first batch")? {
+        let (mut generation, mut last_batch) = (1, None);
+        if let Some(message) = self.check_committed(&mut generation, last_batch, "before the first batch")? {
             return Ok(Some(message));
         }
         for batch in batches.iter().filter(|batch| has_rows(batch)) {
@@ -213,7 +214,7 @@ impl<'a> Runs<'a> {
             self.hand_over(&mut writing, batch)?;
             drop(writing);
             let when = format!("batch {} was written and not committed", batch.id);
-            if let Some(message) = self.holds(&mut generation, held, &when)? {
+            if let Some(message) = self.check_committed(&mut generation, last_batch, &when)? {
                 return Ok(Some(message));
             }
             let mut writing = self.opened(generation)?;
@@ -222,9 +223,9 @@ impl<'a> Runs<'a> {
             self.peers.check()?;
             committed.map_err(|error| to_error(error, batch))?;
             drop(writing);
-            held = Some(BatchId(batch.id));
+            last_batch = Some(BatchId(batch.id));
             let when = format!("batch {} was committed, but the job did not learn of it", batch.id);
-            if let Some(message) = self.holds(&mut generation, held, &when)? {
+            if let Some(message) = self.check_committed(&mut generation, last_batch, &when)? {
                 return Ok(Some(message));
             }
         }
@@ -233,7 +234,12 @@ impl<'a> Runs<'a> {
 
     /// Returns what is wrong with the batches that the plugin reports, to a restarted job before and after it opens the
     /// plugin.
-    fn holds(&mut self, generation: &mut u64, expected: Option<BatchId>, when: &str) -> Result<Option<String>> {
+    fn check_committed(
+        &mut self,
+        generation: &mut u64,
+        expected: Option<BatchId>,
+        when: &str,
+    ) -> Result<Option<String>> {
         self.peers.check_to_the_end()?;
         *generation += 1;
         let mut writing = self.writing(*generation)?;
@@ -248,14 +254,17 @@ impl<'a> Runs<'a> {
         let opened = self.open(&mut writing)?;
         drop(writing);
         self.peers.check_to_the_end()?;
-        let shown = |held: Option<BatchId>| held.map_or("none".to_owned(), |held| format!("batch {held}"));
-        let invalid = [("committed", committed), ("open", opened)].into_iter().find(|(_, held)| *held != expected);
-        Ok(invalid.map(|(function, held)| {
-            let becomes = if held < expected { "it would be written again, and rows would be duplicated" } else { "rows would be lost" };
+        let shown = |last_batch: Option<BatchId>| {
+            last_batch.map_or("none".to_owned(), |last_batch| format!("batch {last_batch}"))
+        };
+        let invalid =
+            [("committed", committed), ("open", opened)].into_iter().find(|(_, last_batch)| *last_batch != expected);
+        Ok(invalid.map(|(function, last_batch)| {
+            let becomes = if last_batch < expected { "it would be written again, and rows would be duplicated" } else { "rows would be lost" };
             format!(
                 "it promises exactly once, but when {when}, `{function}` says otherwise: {becomes}\n  expected   {}\n  got        {}",
                 shown(expected),
-                shown(held)
+                shown(last_batch)
             )
         }))
     }
@@ -278,7 +287,7 @@ impl<'a> Runs<'a> {
             let opened = writing.writer.open(&writing.owner);
             self.peers.check()?;
             match opened {
-                Ok(held) => return Ok(held),
+                Ok(committed) => return Ok(committed),
                 Err(error) => self.pause(error, &mut writing.failures)?,
             }
         }
@@ -295,7 +304,7 @@ impl<'a> Runs<'a> {
     fn hand(&self, writing: &mut CaseWriter, batch: &Batch) -> Result<Vec<Value>, WriteError> {
         let time = i64::try_from(batch.id).unwrap_or(i64::MAX).saturating_mul(BATCH_US);
         writing.writer.begin(BatchId(batch.id), BatchTime(time))?;
-        let mut refused = Vec::new();
+        let mut rejected = Vec::new();
         for part in batch.parts.iter().filter(|part| part.num_rows() > 0) {
             for row in writing.writer.write(part)? {
                 let rows = part.slice((row.row as usize).min(part.num_rows() - 1), 1);
@@ -305,17 +314,17 @@ impl<'a> Runs<'a> {
                 if let Some(members) = object.as_object_mut() {
                     members.insert("reason".into(), self.peers.named(&row.reason).into());
                 }
-                refused.push(object);
+                rejected.push(object);
             }
         }
-        match refused.first() {
+        match rejected.first() {
             Some(row) if !self.rejects => Err(WriteError::Permanent(Error::plugin(format!(
                 "batch {}: its plugin rejects {} rows: {row}; if that is expected, write on_error = \"reject\" in \
                 the case",
                 batch.id,
-                refused.len()
+                rejected.len()
             )))),
-            _ => Ok(refused),
+            _ => Ok(rejected),
         }
     }
 

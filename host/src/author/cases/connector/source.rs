@@ -69,8 +69,8 @@ pub fn differs(
         Err(error) => return super::failed_case(case, peers, &expected, &error, accepted),
     };
     let mut runs = Runs { case, peers, make, columns };
-    let came = match runs.first() {
-        Ok(came) => came,
+    let read_rows = match runs.first() {
+        Ok(read_rows) => read_rows,
         Err(error) => return super::failed_case(case, runs.peers, &expected, &error, accepted),
     };
     let difference = match expected.check_error(None) {
@@ -78,10 +78,10 @@ pub fn differs(
         Ok(None) => Some(format!(
             "neither expected.jsonl nor expected-error.txt exists. The actual output, for expected.jsonl if it is correct \
              (`millstream test --accept` writes it):\n{}",
-            came.written(&PartitionRows::default()).trim_end()
+            read_rows.written(&PartitionRows::default()).trim_end()
         )),
-        Ok(Some(lines)) => came.differs(lines).or_else(|| {
-            let got = came.rejected(rejected.as_ref()?);
+        Ok(Some(lines)) => read_rows.differs(lines).or_else(|| {
+            let got = read_rows.rejected(rejected.as_ref()?);
             compare::difference(rejected.as_ref()?, &[got], true)
                 .map(|difference| format!("rejected rows: {difference}"))
         }),
@@ -103,16 +103,16 @@ pub fn differs(
                     accepting.write(&expected_file(name), &received)?;
                 }
             }
-            let steps = if wants_positions { runs.steps(&came)? } else { PartitionRows::default() };
-            accepting.write(EXPECTED, &came.written(&steps))?;
+            let steps = if wants_positions { runs.steps(&read_rows)? } else { PartitionRows::default() };
+            accepting.write(EXPECTED, &read_rows.written(&steps))?;
             if let Some(rejected) = &rejected {
-                accepting.write(REJECTED, &compare::to_lines(&[came.rejected(rejected)]))?;
+                accepting.write(REJECTED, &compare::to_lines(&[read_rows.rejected(rejected)]))?;
             }
             accepting.no_error(&expected)?;
             Ok(None)
         }
         (None, _) if case.reopens() || wants_positions => {
-            Ok(runs.resume_difference(&came, lines).unwrap_or_else(|error| Some(error.to_string())))
+            Ok(runs.resume_difference(&read_rows, lines).unwrap_or_else(|error| Some(error.to_string())))
         }
         _ => Ok(difference),
     }
@@ -163,7 +163,7 @@ impl Rows {
 /// A reader of a partition.
 struct CaseReader {
     reader: Box<dyn ReadPartition>,
-    came: Rows,
+    read_rows: Rows,
     /// The number of failures without progress.
     failures: u32,
 }
@@ -180,36 +180,36 @@ impl Runs<'_> {
         let enough = self.case.file.rows;
         loop {
             let is_enough = |readings: &[CaseReader]| {
-                let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
+                let count: usize = readings.iter().map(|reading| reading.read_rows.count()).sum();
                 enough.is_some_and(|enough| count as u64 >= enough)
             };
-            if readings.iter().all(|reading| reading.came.ended) || is_enough(&readings) {
+            if readings.iter().all(|reading| reading.read_rows.ended) || is_enough(&readings) {
                 break;
             }
             let count = readings.len() as u32;
-            for reading in readings.iter_mut().filter(|reading| !reading.came.ended) {
+            for reading in readings.iter_mut().filter(|reading| !reading.read_rows.ended) {
                 self.poll(reading, ROWS_MAX, WAIT / count.clamp(1, 10))?;
             }
             self.in_time(end, || describe_counts(&readings, enough))?;
         }
         for reading in &mut readings {
-            if !reading.came.ended {
+            if !reading.read_rows.ended {
                 // Extra rows are available by now.
                 self.poll_extra(reading)?;
             }
-            if let Some(position) = reading.came.position.clone() {
+            if let Some(position) = reading.read_rows.position.clone() {
                 let result = reading.reader.durable(&position).and_then(|()| reading.reader.published(&position));
                 permanent(result)?;
             }
         }
-        let count: usize = readings.iter().map(|reading| reading.came.count()).sum();
+        let count: usize = readings.iter().map(|reading| reading.read_rows.count()).sum();
         if enough.is_some_and(|enough| count as u64 > enough) {
             return Err(Error::plugin(describe_counts(&readings, enough)));
         }
-        let came = readings.into_iter().map(|reading| reading.came);
-        let came = came.map(|came| (self.peers.named(&came.partition), came)).collect();
+        let read_rows = readings.into_iter().map(|reading| reading.read_rows);
+        let read_rows = read_rows.map(|read_rows| (self.peers.named(&read_rows.partition), read_rows)).collect();
         self.peers.check_to_the_end()?;
-        Ok(PartitionRows(came))
+        Ok(PartitionRows(read_rows))
     }
 
     fn partitions(&self) -> Result<Vec<String>> {
@@ -227,21 +227,21 @@ impl Runs<'_> {
     }
 
     fn open_reader(&self, partition: String, position: Option<Vec<u8>>) -> Result<CaseReader> {
-        let came = Rows { partition, position, ..Rows::default() };
-        Ok(CaseReader { reader: (self.make)()?, came, failures: 0 })
+        let read_rows = Rows { partition, position, ..Rows::default() };
+        Ok(CaseReader { reader: (self.make)()?, read_rows, failures: 0 })
     }
 
     /// Polls once, and opens the partition before that if it is not open.
     fn poll(&mut self, reading: &mut CaseReader, rows_max: u32, wait: Duration) -> Result<()> {
-        let before = (reading.came.count(), reading.came.position.clone());
+        let before = (reading.read_rows.count(), reading.read_rows.position.clone());
         let polled = self.try_poll(reading, rows_max, wait);
         self.peers.check()?;
         match polled {
-            Ok(Some(pause)) if reading.came.count() == before.0 => thread::sleep(pause.min(PAUSE)),
+            Ok(Some(pause)) if reading.read_rows.count() == before.0 => thread::sleep(pause.min(PAUSE)),
             Ok(_) => {}
             Err(error) => retry(error, &mut reading.failures)?,
         }
-        if (reading.came.count(), &reading.came.position) != (before.0, &before.1) {
+        if (reading.read_rows.count(), &reading.read_rows.position) != (before.0, &before.1) {
             reading.failures = 0;
         }
         Ok(())
@@ -253,11 +253,11 @@ impl Runs<'_> {
         rows_max: u32,
         wait: Duration,
     ) -> Result<Option<Duration>, ReadError> {
-        let CaseReader { reader, came, .. } = reading;
+        let CaseReader { reader, read_rows, .. } = reading;
         if !reader.is_open() {
-            reader.open(&came.partition, came.position.as_deref())?;
+            reader.open(&read_rows.partition, read_rows.position.as_deref())?;
             // As in a job: the sender may not have received the previous notice.
-            if let Some(position) = &came.position {
+            if let Some(position) = &read_rows.position {
                 reader.durable(position)?;
             }
         }
@@ -270,20 +270,20 @@ impl Runs<'_> {
         let rows = json::objects(&rows).map_err(|error| ReadError::Permanent(Error::plugin(error)))?;
         for row in rows {
             let row = serde_json::from_str(&self.peers.named(&row));
-            came.rows.push(self.comparable(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?));
+            read_rows.rows.push(self.comparable(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?));
         }
         for (data, reason) in polled.rejected {
             let row = serde_json::json!({ "value": String::from_utf8_lossy(&data), "reason": reason });
             let row = serde_json::from_str(&self.peers.named(&row.to_string()));
-            came.rejected.push(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?);
+            read_rows.rejected.push(row.map_err(|error| ReadError::Permanent(Error::bug(error)))?);
         }
         if let Some(position) = polled.position {
             let shown = self.peers.named(&escape(&position));
-            let point = CasePosition { rows: came.rows.len(), count: came.count(), position, shown };
-            came.position = Some(point.position.clone());
-            came.positions.push(point);
+            let point = CasePosition { rows: read_rows.rows.len(), count: read_rows.count(), position, shown };
+            read_rows.position = Some(point.position.clone());
+            read_rows.positions.push(point);
         }
-        came.ended = polled.pause.is_none();
+        read_rows.ended = polled.pause.is_none();
         Ok(polled.pause)
     }
 
@@ -315,7 +315,7 @@ impl Runs<'_> {
     /// long.
     fn read_until(&mut self, reading: &mut CaseReader, rows_max: u32, count: usize) -> Result<()> {
         let end = Instant::now() + self.case.within;
-        while reading.came.count() < count && !reading.came.ended && Instant::now() < end {
+        while reading.read_rows.count() < count && !reading.read_rows.ended && Instant::now() < end {
             self.poll(reading, rows_max, WAIT)?;
         }
         Ok(())
@@ -324,11 +324,11 @@ impl Runs<'_> {
     /// Reads each partition row by row.
     fn steps(&mut self, first: &PartitionRows) -> Result<PartitionRows> {
         let mut steps = PartitionRows::default();
-        for (name, came) in &first.0 {
+        for (name, read_rows) in &first.0 {
             self.peers.reset();
-            let mut reading = self.open_reader(came.partition.clone(), None)?;
-            self.read_until(&mut reading, 1, came.count())?;
-            steps.0.insert(name.clone(), reading.came);
+            let mut reading = self.open_reader(read_rows.partition.clone(), None)?;
+            self.read_until(&mut reading, 1, read_rows.count())?;
+            steps.0.insert(name.clone(), reading.read_rows);
             drop(reading.reader);
             self.peers.check_to_the_end()?;
         }
@@ -369,7 +369,7 @@ impl Runs<'_> {
         self.peers.reset();
         let mut reading = self.open_reader(all.partition.clone(), None)?;
         self.read_until(&mut reading, 1, point.count)?;
-        let before = reading.came.clone();
+        let before = reading.read_rows.clone();
         let Some(position) = before.position.clone() else {
             return Err(Error::plugin(format!("read again, it reports no position after {} rows", before.rows.len())));
         };
@@ -378,20 +378,20 @@ impl Runs<'_> {
         self.peers.check_to_the_end()?;
         let mut reading = self.open_reader(all.partition.clone(), Some(position))?;
         self.read_until(&mut reading, ROWS_MAX, all.count().saturating_sub(before.count()))?;
-        if !reading.came.ended {
+        if !reading.read_rows.ended {
             self.poll_extra(&mut reading)?;
         }
-        let came = reading.came.clone();
+        let read_rows = reading.read_rows.clone();
         drop(reading);
         self.peers.check_to_the_end()?;
-        Ok((before, came))
+        Ok((before, read_rows))
     }
 }
 
 /// Describes the actual and the expected number of rows.
 fn describe_counts(readings: &[CaseReader], enough: Option<u64>) -> String {
-    let rows: usize = readings.iter().map(|reading| reading.came.rows.len()).sum();
-    let rejected: usize = readings.iter().map(|reading| reading.came.rejected.len()).sum();
+    let rows: usize = readings.iter().map(|reading| reading.read_rows.rows.len()).sum();
+    let rejected: usize = readings.iter().map(|reading| reading.read_rows.rejected.len()).sum();
     let expected = match enough {
         Some(enough) => format!("and {enough} are expected together (`rows`)"),
         None => "and the plugin has not reported its end; if it never does, write `rows = …`".into(),
@@ -453,7 +453,7 @@ impl PartitionRows {
             expected.entry(&line.partition).or_default().extend(line.rows.iter().cloned());
         }
         let got: BTreeMap<&str, &[Value]> =
-            self.0.iter().map(|(name, came)| (name.as_str(), came.rows.as_slice())).collect();
+            self.0.iter().map(|(name, read_rows)| (name.as_str(), read_rows.rows.as_slice())).collect();
         let names: BTreeSet<&str> = expected.keys().chain(got.keys()).copied().collect();
         names.into_iter().find_map(|name| {
             let expected = expected.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -464,7 +464,8 @@ impl PartitionRows {
 
     /// Returns the rejected rows, with the expected columns.
     fn rejected(&self, expected: &[BatchLine]) -> BatchLine {
-        let mut line = [BatchLine::of_rows(1, self.0.values().flat_map(|came| came.rejected.clone()).collect())];
+        let mut line =
+            [BatchLine::of_rows(1, self.0.values().flat_map(|read_rows| read_rows.rejected.clone()).collect())];
         compare::keep_columns_of(expected, &mut line);
         let [line] = line;
         line
@@ -473,10 +474,10 @@ impl PartitionRows {
     /// Returns the lines of `expected.jsonl`, one row each, with the positions of partitions that were read row by row.
     fn written(&self, steps: &PartitionRows) -> String {
         let mut text = String::new();
-        for (partition, came) in &self.0 {
+        for (partition, read_rows) in &self.0 {
             let stepped = steps.0.get(partition);
-            for (number, row) in (1..).zip(&came.rows) {
-                let point = stepped.and_then(|came| came.positions.iter().find(|point| point.rows == number));
+            for (number, row) in (1..).zip(&read_rows.rows) {
+                let point = stepped.and_then(|read_rows| read_rows.positions.iter().find(|point| point.rows == number));
                 let position = point.map(|point| point.shown.clone());
                 let line = RowsLine { partition: partition.clone(), rows: vec![row.clone()], position };
                 text.push_str(&serde_json::to_string(&line).unwrap_or_default());

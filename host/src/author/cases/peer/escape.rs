@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Decodes a text with the escapes `\n`, `\r`, `\t`, `\0`, `\\`, `\{` and `\x` with two hexadecimal digits.
+/// Decodes a string with the escapes `\n`, `\r`, `\t`, `\0`, `\\`, `\{` and `\x` with two hexadecimal digits.
 pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text);
     while let Some((plain, after)) = rest.split_once('\\') {

@@ -14,19 +14,19 @@ const LINES_MAX: usize = 200;
 pub fn serve(shared: &Shared, stream: TcpStream) {
     let Ok(mut writer) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
-    let answered = match request(shared, &mut reader) {
+    let sent = match request(shared, &mut reader) {
         Ok(None) => return,
         Ok(Some(message)) => match shared.receive(&message) {
             Some(reply) if reply.closes && reply.records.is_empty() => return,
             Some(reply) => response(&reply),
             None => Ok(encode_response("500", &[], b"the case has no response to this")),
         },
-        Err(words) => Err(words),
+        Err(hint) => Err(hint),
     };
-    match answered {
+    match sent {
         // A plugin that has exited receives nothing.
-        Ok(answer) => drop(writer.write_all(&answer)),
-        Err(words) => shared.fails(words),
+        Ok(bytes) => drop(writer.write_all(&bytes)),
+        Err(hint) => shared.fails(hint),
     }
 }
 
@@ -36,8 +36,8 @@ fn request(shared: &Shared, from: &mut BufReader<TcpStream>) -> Result<Option<Ve
     if first.is_empty() {
         return Ok(None);
     }
-    let mut words = first.split(' ');
-    let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
+    let mut hint = first.split(' ');
+    let (Some(method), Some(target), Some(_)) = (hint.next(), hint.next(), hint.next()) else {
         return Err(format!("`{}` does not start an HTTP request", super::escape(first.as_bytes())));
     };
     let mut headers = Vec::new();
@@ -118,12 +118,12 @@ fn read_chunked(from: &mut impl BufRead) -> Result<Vec<u8>, String> {
 
 /// Encodes a reply.
 fn response(reply: &Reply) -> Result<Vec<u8>, String> {
-    let words = || "an HTTP response begins with its status, for example `< 200` or `< 200 [etag: \"1\"]`".to_owned();
-    let (head, lines) = reply.records.split_first().ok_or_else(words)?;
+    let hint = || "an HTTP response begins with its status, for example `< 200` or `< 200 [etag: \"1\"]`".to_owned();
+    let (head, lines) = reply.records.split_first().ok_or_else(hint)?;
     let head = String::from_utf8_lossy(head);
     let (status, mut rest) = head.split_once(' ').unwrap_or((&head, ""));
     if !(status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit())) {
-        return Err(words());
+        return Err(hint());
     }
     let mut headers = Vec::new();
     while let Some((header, after)) = rest.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -131,7 +131,7 @@ fn response(reply: &Reply) -> Result<Vec<u8>, String> {
         rest = after;
     }
     if !rest.trim().is_empty() || headers.iter().any(|header| !header.contains(':') || header.contains(['\r', '\n'])) {
-        return Err(words());
+        return Err(hint());
     }
     let lines: Vec<&[u8]> = lines.iter().skip(reply.from).map(Vec::as_slice).collect();
     Ok(encode_response(status, &headers, &lines.join(&b'\n')))

@@ -24,19 +24,19 @@ pub struct Script {
     /// The initial values.
     pub values: Values,
     /// The records that are sent without a request.
-    pub greeting: Answer,
+    pub greeting: PeerReply,
     rules: Vec<Rule>,
 }
 
 #[derive(Debug)]
 struct Rule {
     received: Vec<Token>,
-    answer: Answer,
+    latest_reply: PeerReply,
 }
 
 /// A response.
 #[derive(Debug, Default)]
-pub struct Answer {
+pub struct PeerReply {
     records: Vec<Vec<Token>>,
     from: Option<Vec<Token>>,
     closes: bool,
@@ -98,14 +98,14 @@ impl Script {
             if received.windows(2).any(values) {
                 return Err("two names without text between them, so the end of the first is unknown".into());
             }
-            self.rules.push(Rule { received, answer: Answer::default() });
+            self.rules.push(Rule { received, latest_reply: PeerReply::default() });
         } else if let Some(text) = after("<") {
             let record = self.check_names(tokens(text)?)?;
-            self.answer().records.push(record);
+            self.latest_reply().records.push(record);
         } else if let Some(text) = after("from") {
-            self.answer().from = Some(self.check_names(tokens(text)?)?);
+            self.latest_reply().from = Some(self.check_names(tokens(text)?)?);
         } else if line == "close" {
-            self.answer().closes = true;
+            self.latest_reply().closes = true;
         } else if let Some((name, value)) = after("let").and_then(|text| text.split_once('=')) {
             let name = name.trim();
             if !is_name(name) || name == ANYTHING {
@@ -121,9 +121,9 @@ impl Script {
     }
 
     /// Returns the response to which the current line belongs.
-    fn answer(&mut self) -> &mut Answer {
+    fn latest_reply(&mut self) -> &mut PeerReply {
         match self.rules.last_mut() {
-            Some(rule) => &mut rule.answer,
+            Some(rule) => &mut rule.latest_reply,
             None => &mut self.greeting,
         }
     }
@@ -154,13 +154,13 @@ impl Script {
             let mut found = Values::new();
             matches(&rule.received, received, &mut found).then(|| {
                 values.append(&mut found);
-                rule.answer.reply(values)
+                rule.latest_reply.reply(values)
             })
         })
     }
 }
 
-impl Answer {
+impl PeerReply {
     /// Fills in these values.
     pub fn reply(&self, values: &Values) -> Result<Reply, String> {
         let records = self.records.iter().map(|record| fill(record, values)).collect::<Result<_, _>>()?;
@@ -280,7 +280,7 @@ fn value(text: &str) -> Option<(Token, &str)> {
 mod tests {
     use super::*;
 
-    fn said(script: &Script, values: &mut Values, received: &[u8]) -> Option<Vec<String>> {
+    fn metadata(script: &Script, values: &mut Values, received: &[u8]) -> Option<Vec<String>> {
         let reply = script.received(received, values)?.unwrap();
         let records = reply.records.iter().skip(reply.from);
         Some(records.map(|record| String::from_utf8_lossy(record).into_owned()).collect())
@@ -291,11 +291,11 @@ mod tests {
         let text = "let last = 0\n# a remark\n\n> OPEN {_} {generation}\n< LAST {last}\n> COMMIT {last}\n< LAST {last}\n< ok\n> ROW {_}\n";
         let script = Script::read(text).unwrap();
         let mut values = script.values.clone();
-        assert_eq!(said(&script, &mut values, b"OPEN a/b 7"), Some(vec!["LAST 0".into()]));
-        assert_eq!(said(&script, &mut values, b"ROW "), Some(vec![]));
-        assert_eq!(said(&script, &mut values, b"ROW"), None);
-        assert_eq!(said(&script, &mut values, b"COMMIT 3"), Some(vec!["LAST 3".into(), "ok".into()]));
-        assert_eq!(said(&script, &mut values, b"OPEN a/b 8"), Some(vec!["LAST 3".into()]));
+        assert_eq!(metadata(&script, &mut values, b"OPEN a/b 7"), Some(vec!["LAST 0".into()]));
+        assert_eq!(metadata(&script, &mut values, b"ROW "), Some(vec![]));
+        assert_eq!(metadata(&script, &mut values, b"ROW"), None);
+        assert_eq!(metadata(&script, &mut values, b"COMMIT 3"), Some(vec!["LAST 3".into(), "ok".into()]));
+        assert_eq!(metadata(&script, &mut values, b"OPEN a/b 8"), Some(vec!["LAST 3".into()]));
         assert_eq!(values["generation"], b"8");
     }
 
@@ -304,8 +304,8 @@ mod tests {
         let script = Script::read("< hello\n> FROM {n}\nfrom {n}\n< a\n< b\n< c\nclose\n").unwrap();
         let mut values = Values::new();
         assert_eq!(script.greeting.reply(&values).unwrap().records, [b"hello"]);
-        assert_eq!(said(&script, &mut values, b"FROM 1"), Some(vec!["b".into(), "c".into()]));
-        assert_eq!(said(&script, &mut values, b"FROM 9"), Some(vec![]));
+        assert_eq!(metadata(&script, &mut values, b"FROM 1"), Some(vec!["b".into(), "c".into()]));
+        assert_eq!(metadata(&script, &mut values, b"FROM 9"), Some(vec![]));
         assert!(script.received(b"FROM 1", &mut values).unwrap().unwrap().closes);
         assert_eq!(script.received(b"FROM x", &mut values).unwrap(), Err("`x` is not an integer".into()));
     }
@@ -317,7 +317,7 @@ mod tests {
         let mut values = Values::new();
         let reply = script.received(b"MTR1\0\0\0\0\0\0\x01\x02", &mut values).unwrap().unwrap();
         assert_eq!(reply.records, [b"\x01\x02\0\n{n}"]);
-        assert_eq!(said(&script, &mut values, b"{\"a\":[1]}"), Some(vec!["{\"b\":\"[1]\"}".into()]));
+        assert_eq!(metadata(&script, &mut values, b"{\"a\":[1]}"), Some(vec!["{\"b\":\"[1]\"}".into()]));
         assert!(script.received(b"MTR1\0", &mut values).is_none());
     }
 
@@ -325,8 +325,8 @@ mod tests {
     fn a_name_stands_for_as_little_as_it_can() {
         let script = Script::read("> {a} {b}\n< {a}|{b}\n> {a}-end\n< {a}\n").unwrap();
         let mut values = Values::new();
-        assert_eq!(said(&script, &mut values, b"x y z"), Some(vec!["x|y z".into()]));
-        assert_eq!(said(&script, &mut values, b"x-end-end"), Some(vec!["x-end".into()]));
+        assert_eq!(metadata(&script, &mut values, b"x y z"), Some(vec!["x|y z".into()]));
+        assert_eq!(metadata(&script, &mut values, b"x-end-end"), Some(vec!["x-end".into()]));
     }
 
     #[test]

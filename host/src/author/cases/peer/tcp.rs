@@ -8,14 +8,14 @@ use std::net::{Shutdown, TcpStream};
 /// Serves a connection until either end closes it.
 pub fn serve(shared: &Shared, stream: TcpStream) {
     let Ok(mut writer) = stream.try_clone() else { return };
-    let mut said = match shared.greeting() {
+    let mut metadata = match shared.greeting() {
         Ok(greeting) => greeting,
-        Err(words) => return shared.fails(words),
+        Err(text) => return shared.fails(text),
     };
     let mut reader = BufReader::new(stream);
     // A plugin that has exited receives nothing.
-    while send(shared, &mut writer, &said).is_ok() {
-        if said.closes {
+    while send(shared, &mut writer, &metadata).is_ok() {
+        if metadata.closes {
             // Closing the socket with unread input could drop sent data. So input is read until the plugin closes, too.
             let _ = writer.shutdown(Shutdown::Write);
             let _ = std::io::copy(&mut reader, &mut std::io::sink());
@@ -23,13 +23,13 @@ pub fn serve(shared: &Shared, stream: TcpStream) {
         }
         let Some(message) = message(shared, &mut reader) else { return };
         let Some(reply) = shared.receive(&message) else { return };
-        said = reply;
+        metadata = reply;
     }
 }
 
-fn send(shared: &Shared, to: &mut TcpStream, said: &Reply) -> std::io::Result<()> {
+fn send(shared: &Shared, to: &mut TcpStream, reply: &Reply) -> std::io::Result<()> {
     let mut bytes = Vec::new();
-    for record in said.records.iter().skip(said.from) {
+    for record in reply.records.iter().skip(reply.from) {
         bytes.extend_from_slice(record);
         if shared.spec.bytes.is_none() {
             bytes.push(b'\n');
@@ -49,11 +49,11 @@ fn message(shared: &Shared, from: &mut BufReader<TcpStream>) -> Option<Vec<u8>> 
         Some(_) => limited.read_to_end(&mut message),
         None => limited.read_until(b'\n', &mut message),
     };
-    let is_whole = match shared.spec.bytes {
+    let is_complete = match shared.spec.bytes {
         Some(bytes) => message.len() == bytes,
         None => message.pop_if(|byte| *byte == b'\n').is_some(),
     };
-    if is_whole {
+    if is_complete {
         return Some(message);
     }
     if message.len() > MESSAGE_BYTES_MAX {

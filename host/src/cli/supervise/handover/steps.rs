@@ -79,7 +79,7 @@ impl HandoverSteps {
     }
 
     /// Creates the steps of a supervisor that follows the supervisor of process 0.
-    pub fn led(children: usize) -> HandoverSteps {
+    pub fn following(children: usize) -> HandoverSteps {
         HandoverSteps::new(children, StepLeader::Other)
     }
 
@@ -98,7 +98,7 @@ impl HandoverSteps {
     }
 
     /// Returns whether the handover can still be canceled: nothing has been ended for the new processes.
-    pub fn can_be_given_up(&self) -> bool {
+    pub fn can_cancel(&self) -> bool {
         matches!(self.step, Step::Loading | Step::Saving | Step::Following(_))
     }
 
@@ -111,7 +111,7 @@ impl HandoverSteps {
 
     /// Records that an old process is about to end for the new ones.
     pub fn handed(&mut self, child: usize) {
-        if child == 0 && !self.leads() && self.can_be_given_up() {
+        if child == 0 && !self.leads() && self.can_cancel() {
             self.step = Step::Ending;
         }
     }
@@ -137,7 +137,7 @@ impl HandoverSteps {
     /// Records that a new process has exited before it was to take over. Returns whether the handover is canceled and
     /// the old processes continue.
     pub fn new_ended(&mut self) -> bool {
-        let is_given_up = self.can_be_given_up();
+        let is_given_up = self.can_cancel();
         if !is_given_up {
             self.step = Step::Failed;
         }
@@ -147,7 +147,7 @@ impl HandoverSteps {
     /// Returns how many processes are on other machines and how many of them are ready, if only these are missing.
     pub fn misses_others(&self) -> Option<(usize, usize)> {
         let StepLeader::Own { others, waiting } = self.lead else { return None };
-        let is_due = waiting < others && self.loaded_by_all().is_some() && self.can_be_given_up();
+        let is_due = waiting < others && self.loaded_by_all().is_some() && self.can_cancel();
         is_due.then_some((others, waiting))
     }
 
@@ -157,7 +157,7 @@ impl HandoverSteps {
             // The leader's own process sends this if others were not notified that the job is about to end. The job
             // then continues.
             (HandoverMessage::GiveUp(_), true) => !matches!(self.step, Step::TakingOver | Step::Failed),
-            (HandoverMessage::GiveUp(_), false) | (HandoverMessage::Failed(_), true) => self.can_be_given_up(),
+            (HandoverMessage::GiveUp(_), false) | (HandoverMessage::Failed(_), true) => self.can_cancel(),
             (HandoverMessage::Failed(_), false) | (HandoverMessage::Prepare(_) | HandoverMessage::HandOver, _) => false,
         }
     }

@@ -36,8 +36,8 @@ impl Server {
     }
 
     fn url(target: &Target) -> String {
-        let (scheme, place) = (target.scheme("http", "https"), &target.place);
-        format!("url = \"{scheme}://127.0.0.1:{}/{place}\"\ntoken = \"${{PW}}\"\n{}", target.port, target.tls())
+        let (scheme, location) = (target.scheme("http", "https"), &target.location);
+        format!("url = \"{scheme}://127.0.0.1:{}/{location}\"\ntoken = \"${{PW}}\"\n{}", target.port, target.tls())
     }
 }
 
@@ -62,8 +62,8 @@ fn answer(rows: &Rows, request: &HttpRequest) -> (u16, String, String) {
         return told(200, "{}".into());
     }
     let since: Option<u64> = query.strip_prefix("since=").and_then(|since| since.parse().ok());
-    let place = since.and_then(|since| of_path.iter().position(|row| number(row) == Some(since)));
-    let page = of_path.iter().skip(place.map_or(0, |place| place + 1)).take(PAGE);
+    let location = since.and_then(|since| of_path.iter().position(|row| number(row) == Some(since)));
+    let page = of_path.iter().skip(location.map_or(0, |location| location + 1)).take(PAGE);
     told(200, format!("[{}]", page.cloned().collect::<Vec<_>>().join(",")))
 }
 
@@ -98,8 +98,8 @@ impl Connector for AsSource<'_> {
         Server::url(target) + "every = \"20ms\"\n" + cursor + SCHEMA
     }
 
-    fn create(&self, place: &str) {
-        self.0.rows().insert(place.to_owned(), Vec::new());
+    fn create(&self, location: &str) {
+        self.0.rows().insert(location.to_owned(), Vec::new());
     }
 
     fn denied(&self) -> &'static str {
@@ -108,9 +108,9 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let mut rows = self.0.rows();
-        rows.entry(place.to_owned()).or_default().extend(records.into_iter().map(|(_, record)| record));
+        rows.entry(location.to_owned()).or_default().extend(records.into_iter().map(|(_, record)| record));
     }
 }
 
@@ -136,7 +136,7 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(&Target { place: format!("{}-out", target.place), ..target.clone() })
+        Server::url(&Target { location: format!("{}-out", target.location), ..target.clone() })
     }
 
     fn create(&self, _: &str) {}
@@ -147,8 +147,8 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
-        let rows = self.0.rows().get(&format!("{place}-out")).cloned().unwrap_or_default();
+    fn read(&self, location: &str) -> Vec<u64> {
+        let rows = self.0.rows().get(&format!("{location}-out")).cloned().unwrap_or_default();
         rows.iter().map(|row| number(row).expect("a number")).collect()
     }
 
@@ -168,14 +168,14 @@ pub struct Listening {
 }
 
 impl Listening {
-    fn port_of(&self, place: &str) -> (u16, mpsc::Sender<String>) {
+    fn port_of(&self, location: &str) -> (u16, mpsc::Sender<String>) {
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || {
             let (port, (sender, receiver)) = (free_port(), mpsc::channel());
             thread::spawn(move || post_all(port, &receiver));
             (port, sender)
         };
-        senders.entry(place.to_owned()).or_insert_with(start).clone()
+        senders.entry(location.to_owned()).or_insert_with(start).clone()
     }
 }
 
@@ -214,7 +214,7 @@ impl Connector for Listening {
     }
 
     fn lines(&self, target: &Target) -> String {
-        let (port, _) = self.port_of(&target.place);
+        let (port, _) = self.port_of(&target.location);
         format!("listen = \"127.0.0.1:{port}\"\ntoken = \"${{PW}}\"\n{SCHEMA}")
     }
 
@@ -222,8 +222,8 @@ impl Connector for Listening {
 }
 
 impl Source for Listening {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
-        let (_, sender) = self.port_of(place);
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
+        let (_, sender) = self.port_of(location);
         let body = records.into_iter().map(|(_, record)| record + "\n").collect();
         sender.send(body).expect("the sender lives");
     }

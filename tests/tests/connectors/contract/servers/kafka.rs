@@ -43,7 +43,7 @@ impl Server {
             "brokers = \"127.0.0.1:{}\"\ntopic = \"{}\"\nsasl = {{ mechanism = \"SCRAM-SHA-256\", user = \"{user}\", password = \
              \"${{PW}}\" }}\n{}",
             target.port,
-            target.place,
+            target.location,
             target.tls()
         )
     }
@@ -83,8 +83,8 @@ impl Connector for AsSource<'_> {
         Broker::PASSWORD
     }
 
-    fn create(&self, place: &str) {
-        self.0.broker.topic(place, 2, &[]);
+    fn create(&self, location: &str) {
+        self.0.broker.topic(location, 2, &[]);
     }
 
     fn waits(&self) -> &'static str {
@@ -97,14 +97,14 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let record = |(n, text): &(u64, String)| Record::at(i32::from(n % KEYS == 0), text);
-        self.0.broker.produce(place, &records.iter().map(record).collect::<Vec<_>>());
+        self.0.broker.produce(location, &records.iter().map(record).collect::<Vec<_>>());
     }
 
-    fn lose(&self, place: &str, _: &Path) {
-        self.send(place, 20..40);
-        self.0.broker.delete_records(place, 0, self.0.broker.end(place, 0) - 1);
+    fn lose(&self, location: &str, _: &Path) {
+        self.send(location, 20..40);
+        self.0.broker.delete_records(location, 0, self.0.broker.end(location, 0) - 1);
     }
 
     fn gone(&self) -> &'static str {
@@ -134,17 +134,17 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::lines(&Target { place: format!("{}-out", target.place), ..target.clone() })
+        Server::lines(&Target { location: format!("{}-out", target.location), ..target.clone() })
     }
 
     fn secret(&self) -> &'static str {
         Broker::PASSWORD
     }
 
-    fn create(&self, place: &str) {
+    fn create(&self, location: &str) {
         let small = RECORD_MAX.to_string();
         let settings = [("max.message.bytes", small.as_str())];
-        self.0.broker.topic(&format!("{place}-out"), 1, if place == "long" { &settings } else { &[] });
+        self.0.broker.topic(&format!("{location}-out"), 1, if location == "long" { &settings } else { &[] });
     }
 
     fn misnamed(&self) -> &'static str {
@@ -153,9 +153,9 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
+    fn read(&self, location: &str) -> Vec<u64> {
         let row = |text: &String| serde_json::from_str::<Value>(text).ok()?["n"].as_u64();
-        self.0.broker.texts(&format!("{place}-out")).iter().map(|text| row(text).expect("a number")).collect()
+        self.0.broker.strings(&format!("{location}-out")).iter().map(|text| row(text).expect("a number")).collect()
     }
 
     fn too_long(&self) -> (usize, &'static str) {

@@ -55,28 +55,28 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        format!("stream = \"{}\"\n{SCHEMA}", target.place)
+        format!("stream = \"{}\"\n{SCHEMA}", target.location)
     }
 
     fn environment(&self, target: &Target, password: &str) -> Vec<(String, String)> {
         environment(target, password)
     }
 
-    fn create(&self, place: &str) {
-        self.0.0.create(place, 2);
+    fn create(&self, location: &str) {
+        self.0.0.create(location, 2);
     }
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let records: Vec<(String, String)> =
             records.into_iter().map(|(n, record)| (format!("k{}", n % KEYS), record)).collect();
-        self.0.0.put(place, &records.iter().map(|(key, data)| (key.as_str(), data)).collect::<Vec<_>>());
+        self.0.0.put(location, &records.iter().map(|(key, data)| (key.as_str(), data)).collect::<Vec<_>>());
     }
 
-    fn lose(&self, place: &str, _: &Path) {
-        self.0.0.delete(place);
-        self.0.0.create(place, 2);
+    fn lose(&self, location: &str, _: &Path) {
+        self.0.0.delete(location);
+        self.0.0.create(location, 2);
     }
 
     fn gone(&self) -> &'static str {

@@ -40,8 +40,8 @@ impl Local {
         Local { kind, dir: TempDir::new().expect("a temporary folder"), files: AtomicUsize::new(0) }
     }
 
-    fn path(&self, place: &str) -> PathBuf {
-        self.dir.path().join(place)
+    fn path(&self, location: &str) -> PathBuf {
+        self.dir.path().join(location)
     }
 }
 
@@ -80,7 +80,7 @@ impl Connector for Local {
     }
 
     fn lines(&self, target: &Target) -> String {
-        let path = format!("path = \"{}\"\n", self.path(&target.place).display());
+        let path = format!("path = \"{}\"\n", self.path(&target.location).display());
         match self.kind {
             Kind::Directory => path + "poll = \"10ms\"\n" + SCHEMA,
             Kind::File => path + "follow = true\npoll = \"10ms\"\n" + SCHEMA,
@@ -90,8 +90,8 @@ impl Connector for Local {
         }
     }
 
-    fn create(&self, place: &str) {
-        let path = self.path(place);
+    fn create(&self, location: &str) {
+        let path = self.path(location);
         match self.kind {
             Kind::Directory => fs::create_dir(path).expect("a folder can be made"),
             Kind::File => fs::write(path, "").expect("a file can be written"),
@@ -101,17 +101,17 @@ impl Connector for Local {
 }
 
 impl Source for Local {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let lines: String = records.into_iter().map(|(_, record)| record + "\n").collect();
         if self.kind == Kind::File {
-            let file = OpenOptions::new().append(true).open(self.path(place));
+            let file = OpenOptions::new().append(true).open(self.path(location));
             file.and_then(|mut file| file.write_all(lines.as_bytes())).expect("a file can be written");
             return;
         }
         let name = format!("{:06}.jsonl", self.files.fetch_add(1, Ordering::Relaxed));
-        let hidden = self.path(&format!(".{place}-{name}"));
+        let hidden = self.path(&format!(".{location}-{name}"));
         fs::write(&hidden, lines).expect("a file can be written");
-        fs::rename(hidden, self.path(place).join(name)).expect("a file can be moved");
+        fs::rename(hidden, self.path(location).join(name)).expect("a file can be moved");
     }
 }
 
@@ -123,8 +123,8 @@ impl Sink for Local {
         }
     }
 
-    fn read(&self, place: &str) -> Vec<u64> {
-        let path = self.path(place);
+    fn read(&self, location: &str) -> Vec<u64> {
+        let path = self.path(location);
         match self.kind {
             Kind::Files => {
                 let names = fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -57,7 +57,7 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("topic = \"{}/#\"\n", target.place) + SCHEMA
+        Server::url(target) + &format!("topic = \"{}/#\"\n", target.location) + SCHEMA
     }
 
     fn create(&self, _: &str) {}
@@ -68,9 +68,9 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let lines: Vec<String> = records.into_iter().map(|(_, record)| record).collect();
-        self.0.mosquitto.publish(&format!("{place}/x"), &lines, &[]);
+        self.0.mosquitto.publish(&format!("{location}/x"), &lines, &[]);
     }
 
     fn subscribes(&self) -> bool {
@@ -103,13 +103,13 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("topic = \"{}-out/x\"\n", target.place)
+        Server::url(target) + &format!("topic = \"{}-out/x\"\n", target.location)
     }
 
-    fn create(&self, place: &str) {
-        let topic = format!("{place}-out/x");
-        let reader = self.0.mosquitto.subscribe(&topic, &format!("reads-{place}"));
-        self.0.readers.lock().expect("nobody panics with it").insert(place.to_owned(), reader);
+    fn create(&self, location: &str) {
+        let topic = format!("{location}-out/x");
+        let reader = self.0.mosquitto.subscribe(&topic, &format!("reads-{location}"));
+        self.0.readers.lock().expect("nobody panics with it").insert(location.to_owned(), reader);
     }
 
     fn denied(&self) -> &'static str {
@@ -118,11 +118,11 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
+    fn read(&self, location: &str) -> Vec<u64> {
         // What the server has taken is on its way to the subscriber: a message of its own comes behind it.
-        let topic = format!("{place}-out/x");
+        let topic = format!("{location}-out/x");
         let readers = self.0.readers.lock().expect("nobody panics with it");
-        let reader = readers.get(place).expect("it subscribes");
+        let reader = readers.get(location).expect("it subscribes");
         let marks =
             |reader: &Process| Mosquitto::received(reader).iter().filter(|line| line.ends_with(" mark")).count();
         let before = marks(reader);

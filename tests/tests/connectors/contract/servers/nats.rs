@@ -61,11 +61,11 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("stream = \"{}\"\n", target.place) + SCHEMA
+        Server::url(target) + &format!("stream = \"{}\"\n", target.location) + SCHEMA
     }
 
-    fn create(&self, place: &str) {
-        self.0.0.stream(place, &[&format!("{place}.*")], &json!({}));
+    fn create(&self, location: &str) {
+        self.0.0.stream(location, &[&format!("{location}.*")], &json!({}));
     }
 
     fn before_tls(&self, socket: &mut TcpStream) {
@@ -74,15 +74,15 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         for (n, record) in records {
-            self.0.0.publish(&format!("{place}.k{}", n % KEYS), &record);
+            self.0.0.publish(&format!("{location}.k{}", n % KEYS), &record);
         }
     }
 
-    fn lose(&self, place: &str, _: &Path) {
-        self.send(place, 20..40);
-        self.0.0.send_request(&format!("STREAM.PURGE.{place}"), &json!({ "keep": 2 }));
+    fn lose(&self, location: &str, _: &Path) {
+        self.send(location, 20..40);
+        self.0.0.send_request(&format!("STREAM.PURGE.{location}"), &json!({ "keep": 2 }));
     }
 
     fn gone(&self) -> &'static str {
@@ -112,8 +112,8 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        let place = &target.place;
-        Server::url(target) + &format!("stream = \"{place}-out\"\nsubject = \"{place}-out\"\n")
+        let location = &target.location;
+        Server::url(target) + &format!("stream = \"{location}-out\"\nsubject = \"{location}-out\"\n")
     }
 
     fn create(&self, _: &str) {}
@@ -124,9 +124,9 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
+    fn read(&self, location: &str) -> Vec<u64> {
         let names = self.0.0.send_request("STREAM.NAMES", &json!({}));
-        let stream = format!("{place}-out");
+        let stream = format!("{location}-out");
         if !names["streams"].as_array().is_some_and(|names| names.contains(&json!(stream))) {
             return Vec::new();
         }

@@ -60,7 +60,7 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        format!("path = \"s3://bucket/{}\"\npoll = \"50ms\"\n{SCHEMA}", target.place)
+        format!("path = \"s3://bucket/{}\"\npoll = \"50ms\"\n{SCHEMA}", target.location)
     }
 
     fn environment(&self, target: &Target, password: &str) -> Vec<(String, String)> {
@@ -81,10 +81,10 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let lines: String = records.into_iter().map(|(_, record)| record + "\n").collect();
         let number = self.0.objects.fetch_add(1, Ordering::Relaxed);
-        self.0.weed.put(&format!("{place}/{number:06}.jsonl"), lines);
+        self.0.weed.put(&format!("{location}/{number:06}.jsonl"), lines);
     }
 }
 
@@ -110,7 +110,7 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        format!("path = \"s3://bucket/{}-out\"\nformat = \"json\"\n", target.place)
+        format!("path = \"s3://bucket/{}-out\"\nformat = \"json\"\n", target.location)
     }
 
     fn environment(&self, target: &Target, password: &str) -> Vec<(String, String)> {
@@ -140,11 +140,11 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
-        let names = self.0.weed.names(&format!("{place}-out/")).unwrap_or_default();
+    fn read(&self, location: &str) -> Vec<u64> {
+        let names = self.0.weed.names(&format!("{location}-out/")).unwrap_or_default();
         let names = names.into_iter().filter(|name| !name.contains("/."));
-        let texts = names.filter_map(|name| String::from_utf8(self.0.weed.get(&name)?).ok());
+        let strings = names.filter_map(|name| String::from_utf8(self.0.weed.get(&name)?).ok());
         let row = |line: &str| serde_json::from_str::<Value>(line).ok()?["n"].as_u64();
-        texts.flat_map(|text| text.lines().map(|line| row(line).expect("a number")).collect::<Vec<_>>()).collect()
+        strings.flat_map(|text| text.lines().map(|line| row(line).expect("a number")).collect::<Vec<_>>()).collect()
     }
 }

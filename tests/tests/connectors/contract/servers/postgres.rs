@@ -56,17 +56,17 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        let place = &target.place;
+        let location = &target.location;
         let schema = "schema = { n = \"int64\", k = \"text\", op = { type = \"text\", from = \"op\" } }\n";
-        format!("{}table = \"{place}_in\"\n{schema}", Server::url(target))
+        format!("{}table = \"{location}_in\"\n{schema}", Server::url(target))
     }
 
     fn secret(&self) -> &'static str {
         Postgres::PASSWORD
     }
 
-    fn create(&self, place: &str) {
-        self.0.0.sql(&format!("create table {place}_in (id bigserial primary key, n bigint, k text)"));
+    fn create(&self, location: &str) {
+        self.0.0.sql(&format!("create table {location}_in (id bigserial primary key, n bigint, k text)"));
     }
 
     fn denied(&self) -> &'static str {
@@ -79,10 +79,10 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let value = |(_, record): &(u64, String)| format!("(('{record}'::json->>'n')::bigint, '{record}'::json->>'k')");
         let values: Vec<String> = records.iter().map(value).collect();
-        self.0.0.sql(&format!("insert into {place}_in (n, k) values {}", values.join(",")));
+        self.0.0.sql(&format!("insert into {location}_in (n, k) values {}", values.join(",")));
     }
 
     fn lose(&self, _: &str, kept: &Path) {
@@ -124,15 +124,15 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        format!("{}table = \"{}_out\"\n", Server::url(target), target.place)
+        format!("{}table = \"{}_out\"\n", Server::url(target), target.location)
     }
 
     fn secret(&self) -> &'static str {
         Postgres::PASSWORD
     }
 
-    fn create(&self, place: &str) {
-        self.0.0.sql(&format!("create table {place}_out (n bigint, k text)"));
+    fn create(&self, location: &str) {
+        self.0.0.sql(&format!("create table {location}_out (n bigint, k text)"));
     }
 
     fn denied(&self) -> &'static str {
@@ -145,8 +145,8 @@ impl Connector for AsSink<'_> {
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
-        let rows = self.0.0.sql(&format!("select n from {place}_out"));
+    fn read(&self, location: &str) -> Vec<u64> {
+        let rows = self.0.0.sql(&format!("select n from {location}_out"));
         rows.lines().map(|n| n.parse().expect("a number")).collect()
     }
 

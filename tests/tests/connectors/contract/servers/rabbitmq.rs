@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 
 /// A server at which user `me` has a password.
-pub struct Server(Rabbitmq, Mutex<Asker>);
+pub struct Server(Rabbitmq, Mutex<RabbitmqClient>);
 
-/// A process that asks the server, and how many answers it has given.
-struct Asker(Process, usize);
+/// A process that sends requests to the server, and how many responses it has sent.
+struct RabbitmqClient(Process, usize);
 
 impl Server {
     /// Starts it.
@@ -18,17 +18,17 @@ impl Server {
         let mut server = Rabbitmq::not_started();
         server.set_passwords(&[("guest", "guest"), ("me", SECRET)]);
         server.start_again();
-        let asker = Mutex::new(Asker(server.asker(), 0));
-        Server(server, asker)
+        let client = Mutex::new(RabbitmqClient(server.client(), 0));
+        Server(server, client)
     }
 
     fn send_request(&self, request: &Value) -> Value {
-        let mut asker = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        let Asker(process, answers) = &mut *asker;
+        let mut client = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        let RabbitmqClient(process, responses) = &mut *client;
         process.say(&format!("{request}\n"));
-        process.wait_until("it answers", |process| process.stdout().matches('\n').count() > *answers);
-        *answers += 1;
-        serde_json::from_str(process.stdout().lines().nth(*answers - 1).expect("an answer")).expect("JSON")
+        process.wait_until("it responds", |process| process.stdout().matches('\n').count() > *responses);
+        *responses += 1;
+        serde_json::from_str(process.stdout().lines().nth(*responses - 1).expect("an answer")).expect("JSON")
     }
 
     fn publish(&self, queue: &str, records: Vec<(u64, String)>) {
@@ -71,17 +71,17 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("queue = \"{}\"\n", target.place) + SCHEMA
+        Server::url(target) + &format!("queue = \"{}\"\n", target.location) + SCHEMA
     }
 
-    fn create(&self, place: &str) {
-        self.0.send_request(&json!({ "do": "declare", "queue": place }));
+    fn create(&self, location: &str) {
+        self.0.send_request(&json!({ "do": "declare", "queue": location }));
     }
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
-        self.0.publish(place, records);
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
+        self.0.publish(location, records);
     }
 }
 
@@ -111,17 +111,17 @@ impl Connector for AsStream<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("stream = \"{}-stream\"\n", target.place) + SCHEMA
+        Server::url(target) + &format!("stream = \"{}-stream\"\n", target.location) + SCHEMA
     }
 
-    fn create(&self, place: &str) {
-        self.0.0.stream(&format!("{place}-stream"), &json!({}));
+    fn create(&self, location: &str) {
+        self.0.0.stream(&format!("{location}-stream"), &json!({}));
     }
 }
 
 impl Source for AsStream<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
-        self.0.publish(&format!("{place}-stream"), records);
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
+        self.0.publish(&format!("{location}-stream"), records);
     }
 }
 
@@ -150,17 +150,17 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("routing_key = \"{}-out\"\n", target.place)
+        Server::url(target) + &format!("routing_key = \"{}-out\"\n", target.location)
     }
 
-    fn create(&self, place: &str) {
-        self.0.send_request(&json!({ "do": "declare", "queue": format!("{place}-out") }));
+    fn create(&self, location: &str) {
+        self.0.send_request(&json!({ "do": "declare", "queue": format!("{location}-out") }));
     }
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
-        let read = self.0.send_request(&json!({ "do": "peek", "queue": format!("{place}-out") }));
+    fn read(&self, location: &str) -> Vec<u64> {
+        let read = self.0.send_request(&json!({ "do": "peek", "queue": format!("{location}-out") }));
         let bodies: Vec<String> = serde_json::from_value(read).expect("texts");
         let row = |body: &str| serde_json::from_str::<Value>(body).ok()?["n"].as_u64();
         bodies.iter().map(|body| row(body).expect("a number")).collect()

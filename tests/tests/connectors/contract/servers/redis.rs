@@ -50,13 +50,13 @@ impl Connector for AsSource<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        let place = &target.place;
-        Server::url(target) + &format!("stream = [\"{place}.0\", \"{place}.1\"]\nfield = \"row\"\n") + SCHEMA
+        let location = &target.location;
+        Server::url(target) + &format!("stream = [\"{location}.0\", \"{location}.1\"]\nfield = \"row\"\n") + SCHEMA
     }
 
-    fn create(&self, place: &str) {
+    fn create(&self, location: &str) {
         for stream in 0..2 {
-            let stream = format!("{place}.{stream}");
+            let stream = format!("{location}.{stream}");
             self.0.0.send_request(&["XGROUP", "CREATE", &stream, "none", "$", "MKSTREAM"]);
             self.0.0.send_request(&["XGROUP", "DESTROY", &stream, "none"]);
         }
@@ -64,15 +64,15 @@ impl Connector for AsSource<'_> {
 }
 
 impl Source for AsSource<'_> {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         for (n, record) in records {
-            self.0.0.add(&format!("{place}.{}", u64::from(n % KEYS == 0)), &[("row", &record)]);
+            self.0.0.add(&format!("{location}.{}", u64::from(n % KEYS == 0)), &[("row", &record)]);
         }
     }
 
-    fn lose(&self, place: &str, _: &Path) {
-        self.send(place, 20..40);
-        self.0.0.send_request(&["XTRIM", &format!("{place}.0"), "MAXLEN", "2"]);
+    fn lose(&self, location: &str, _: &Path) {
+        self.send(location, 20..40);
+        self.0.0.send_request(&["XTRIM", &format!("{location}.0"), "MAXLEN", "2"]);
     }
 
     fn gone(&self) -> &'static str {
@@ -105,15 +105,15 @@ impl Connector for AsSink<'_> {
     }
 
     fn lines(&self, target: &Target) -> String {
-        Server::url(target) + &format!("stream = \"{}.out\"\n", target.place)
+        Server::url(target) + &format!("stream = \"{}.out\"\n", target.location)
     }
 
     fn create(&self, _: &str) {}
 }
 
 impl Sink for AsSink<'_> {
-    fn read(&self, place: &str) -> Vec<u64> {
-        let entries = self.0.0.entries(&format!("{place}.out"));
+    fn read(&self, location: &str) -> Vec<u64> {
+        let entries = self.0.0.entries(&format!("{location}.out"));
         let number = |fields: Vec<(String, Vec<u8>)>| String::from_utf8(fields[0].1.clone()).ok()?.parse().ok();
         entries.into_iter().map(|fields| number(fields).expect("a number")).collect()
     }

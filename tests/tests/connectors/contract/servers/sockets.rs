@@ -65,19 +65,19 @@ impl Connector for Sockets {
 
     fn lines(&self, target: &Target) -> String {
         let port = match target.port {
-            0 => self.servers().get(&target.place).map_or_else(free_port, LineServer::port),
+            0 => self.servers().get(&target.location).map_or_else(free_port, LineServer::port),
             port => port,
         };
         format!("address = \"127.0.0.1:{port}\"\n{}{SCHEMA}", target.tls())
     }
 
-    fn create(&self, place: &str) {
-        self.servers().insert(place.to_owned(), LineServer::start());
+    fn create(&self, location: &str) {
+        self.servers().insert(location.to_owned(), LineServer::start());
     }
 }
 
 impl Source for Sockets {
-    fn send_records(&self, place: &str, records: Vec<(u64, String)>) {
+    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let bytes = |(_, record): (u64, String)| match self.kind {
             Kind::Lines => (record + "\n").into_bytes(),
             Kind::Frames => [&(record.len() as u32).to_be_bytes()[..], record.as_bytes()].concat(),
@@ -85,7 +85,7 @@ impl Source for Sockets {
         let all: Vec<u8> = records.into_iter().flat_map(bytes).collect();
         let servers = self.servers();
         // Nobody may be connected.
-        servers.get(place).expect("it was created").send(all);
+        servers.get(location).expect("it was created").send(all);
     }
 
     fn subscribes(&self) -> bool {

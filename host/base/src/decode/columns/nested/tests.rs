@@ -16,10 +16,10 @@ fn spec(name: &str, kind: &str) -> ColumnSpec {
 }
 
 /// Decodes each text for a column of this type: JSON, or the reason of a rejected row.
-fn decoded(kind: &str, texts: &[&str]) -> Vec<Result<String, String>> {
+fn decoded(kind: &str, strings: &[&str]) -> Vec<Result<String, String>> {
     let mut columns = builders(&[kind]);
     let mut results = Vec::new();
-    for text in texts {
+    for text in strings {
         let set = columns.set(0, WrittenValue::Nested(text));
         match &set {
             Ok(()) => columns.end_row(),
@@ -41,7 +41,7 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
     let good =
         r#"{"id":1,"tags":["a","b\"",null],"of":{"price":12.50,"day":"2026-11-20","at":"2026-11-20T08:00:00Z"}}"#;
     let same = r#"{"id":1,"tags":["a","b\"",null],"of":{"price":12.50,"day":"2026-11-20","at":"2026-11-20T08:00:00.000000Z"}}"#;
-    let texts = [
+    let strings = [
         good,
         r#"{"id":1,"tags":["a","b"],"of":{"price":1,"day":"2026-13-20"}}"#,
         "{}",
@@ -70,7 +70,7 @@ fn structs_and_lists_are_read_and_rows_that_do_not_fit_leave_nothing() {
         Ok("null".into()),
         Ok(same.to_owned()),
     ];
-    assert_eq!(decoded(kind, &texts), expected);
+    assert_eq!(decoded(kind, &strings), expected);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn columns_of_source(source: &SourceSpec) -> Option<BTreeSet<String>>
 }
 
 /// Returns the columns of a source that are the same in all changes of a row: its position, and the key of its records.
-pub(super) fn alike(source: &SourceSpec) -> BTreeSet<String> {
+pub(super) fn constant_columns(source: &SourceSpec) -> BTreeSet<String> {
     let is_alike = |from: &ColumnSource| {
         matches!(from, ColumnSource::Table | ColumnSource::Topic | ColumnSource::Partition | ColumnSource::Key)
     };

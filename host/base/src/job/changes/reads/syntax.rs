@@ -181,7 +181,7 @@ fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
                 projection.named.insert(alias.value.clone(), origin(expr, tables));
             }
             SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-                projection.all_but = Some(left_out(options)?);
+                projection.all_but = Some(excluded_columns(options)?);
                 for element in options.opt_replace.iter().flat_map(|replace| &replace.items) {
                     projection.named.insert(element.column_name.value.clone(), origin(&element.expr, tables));
                 }
@@ -193,7 +193,7 @@ fn projection_of(select: &Select, tables: &[String]) -> Option<Projection> {
 }
 
 /// Returns the columns that a `*` omits; `None` if it renames columns, or selects them by a pattern.
-fn left_out(options: &WildcardAdditionalOptions) -> Option<BTreeSet<String>> {
+fn excluded_columns(options: &WildcardAdditionalOptions) -> Option<BTreeSet<String>> {
     if options.opt_rename.is_some() || options.opt_ilike.is_some() {
         return None;
     }

@@ -62,7 +62,7 @@ pub(super) fn distinct(r: &Reader<'_>) -> OperatorSpec {
             r.wrong("distinct", "`distinct = false` does nothing; write distinct = true, or remove it");
             None
         }
-        _ => r.texts("distinct", "distinct = true, or the columns to compare, for example distinct = \"user\""),
+        _ => r.strings("distinct", "distinct = true, or the columns to compare, for example distinct = \"user\""),
     };
     OperatorSpec::Distinct(columns.unwrap_or_default())
 }

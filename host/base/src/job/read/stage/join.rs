@@ -39,7 +39,7 @@ pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
 fn on(r: &Reader<'_>) -> Vec<(String, String)> {
     let example = "on = \"user\", on = [\"user\", \"day\"], or on = { user = \"user_id\" }";
     if !matches!(r.table.get("on"), Some(Value::Table(_))) {
-        return r.texts("on", example).unwrap_or_default().into_iter().map(|name| (name.clone(), name)).collect();
+        return r.strings("on", example).unwrap_or_default().into_iter().map(|name| (name.clone(), name)).collect();
     }
     let Some(pairs) = r.inner("on", example) else { return Vec::new() };
     if pairs.table.is_empty() {
@@ -82,7 +82,7 @@ pub(super) fn cogroup(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec 
             r.wrong("cogroup", "`cogroup = false` does nothing; remove it, or write cogroup = \"orders\"");
             None
         }
-        _ => r.texts("cogroup", "cogroup = \"orders\", or cogroup = true with all inputs in `from`"),
+        _ => r.strings("cogroup", "cogroup = \"orders\", or cogroup = true with all inputs in `from`"),
     };
     r.need("plugin", "plugin = \"…\" with a plugin of world cogroup");
     let plugin = if r.has("plugin") { plugin::plugin(r, emit) } else { PluginSpec::new("?") };

@@ -111,7 +111,7 @@ fn grant(r: &Reader<'_>) -> GrantSpec {
     let example = "grant = { files = { stopwords = \"stopwords.txt\" } }";
     let Some(grant) = r.inner("grant", example) else { return GrantSpec::default() };
     grant.check_keys(keys::GRANT, &[], None);
-    let addresses = |key: &str| grant.texts(key, &format!("{key} = [\"127.0.0.1:5514\"]")).unwrap_or_default();
+    let addresses = |key: &str| grant.strings(key, &format!("{key} = [\"127.0.0.1:5514\"]")).unwrap_or_default();
     GrantSpec {
         files: files(&grant),
         env: env(&grant),
@@ -139,12 +139,12 @@ fn env(grant: &Reader<'_>) -> BTreeMap<String, String> {
 fn http(grant: &Reader<'_>) -> Option<HttpGrant> {
     let http = grant.inner("http", "http = { hosts = [\"api.example.com\"] }")?;
     http.check_keys(keys::HTTP, &[], None);
-    let hosts = http.texts("hosts", "hosts = [\"api.example.com\"]");
+    let hosts = http.strings("hosts", "hosts = [\"api.example.com\"]");
     if hosts.is_none() {
         http.need("hosts", "hosts = [\"api.example.com\"]");
     }
     let grant = HttpGrant::to(hosts.unwrap_or_default());
-    Some(match http.texts("methods", "methods = [\"GET\"]") {
+    Some(match http.strings("methods", "methods = [\"GET\"]") {
         Some(methods) => grant.methods(methods),
         None => grant,
     })

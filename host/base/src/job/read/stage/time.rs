@@ -41,7 +41,7 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
     }
     let [time, lateness, idle, ahead_max] = readers;
     let length = |(key, reader): (&str, Option<&Reader<'_>>)| reader.and_then(|r| r.time(key));
-    let event_time = time.1.and_then(|r| r.texts("time", "time = \"ts\" with a timestamp column")).map(|time| {
+    let event_time = time.1.and_then(|r| r.strings("time", "time = \"ts\" with a timestamp column")).map(|time| {
         let lateness = length(lateness).unwrap_or_default();
         EventTimeSpec { time, lateness, idle: length(idle), ahead_max: length(ahead_max) }
     });

@@ -85,7 +85,7 @@ impl PatternSteps {
     }
 
     /// Returns whether a step of this name takes rows.
-    pub fn takes(&self, name: &str) -> bool {
+    pub fn uses_step(&self, name: &str) -> bool {
         self.steps.iter().any(|step| step.name == name)
     }
 

@@ -235,7 +235,7 @@ impl NewFile {
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
     numbers: Option<(i64, i64)>,
-    texts: Option<(String, String)>,
+    strings: Option<(String, String)>,
     nulls: bool,
     /// Whether there were values of another type, or long ones.
     others: bool,
@@ -249,11 +249,11 @@ impl Bounds {
                 let (min, max) = self.numbers.get_or_insert((number, number));
                 (*min, *max) = ((*min).min(number), (*max).max(number));
             }
-        } else if let Some(texts) = column.as_string_opt::<i32>() {
-            for text in texts.iter().flatten() {
+        } else if let Some(strings) = column.as_string_opt::<i32>() {
+            for text in strings.iter().flatten() {
                 self.others |= text.len() > BOUND_BYTES_MAX;
-                let Some((min, max)) = &mut self.texts else {
-                    self.texts = Some((text.to_owned(), text.to_owned()));
+                let Some((min, max)) = &mut self.strings else {
+                    self.strings = Some((text.to_owned(), text.to_owned()));
                     continue;
                 };
                 if text < min.as_str() {
@@ -270,7 +270,7 @@ impl Bounds {
     /// Returns the statistics of a file with these values of a column.
     pub fn stats(&self, column: &str, rows: usize) -> Value {
         let mut statistics = json!({ "numRecords": rows });
-        let bounds = match (&self.numbers, &self.texts) {
+        let bounds = match (&self.numbers, &self.strings) {
             (Some((min, max)), None) => Some((Value::from(*min), Value::from(*max))),
             (None, Some((min, max))) => Some((Value::from(min.as_str()), Value::from(max.as_str()))),
             _ => None,
@@ -288,7 +288,7 @@ impl Bounds {
         if self.others || (self.nulls && nulls) {
             return true;
         }
-        match (&self.numbers, &self.texts, min, max) {
+        match (&self.numbers, &self.strings, min, max) {
             (None, None, ..) => self.nulls,
             (Some((first, last)), None, min, max) => match (min.as_i64(), max.as_i64()) {
                 (Some(min), Some(max)) => *first <= max && *last >= min,

@@ -78,10 +78,10 @@ pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
             wrong.push(format!("the table has no column `{name}`"));
             continue;
         };
-        let (ours, theirs) = (type_name(&kind(field)?), type_name(&existing["type"]));
-        if ours != theirs {
+        let (own_marker, theirs) = (type_name(&kind(field)?), type_name(&existing["type"]));
+        if own_marker != theirs {
             wrong.push(format!(
-                "column `{name}` is {} in the table, and {ours} in the rows",
+                "column `{name}` is {} in the table, and {own_marker} in the rows",
                 harmless(&theirs, SHOWN_BYTES_MAX)
             ));
         }
@@ -95,8 +95,8 @@ pub fn check_fits(rows: &Schema, table: &Value) -> Result<(), String> {
         if existing["nullable"] == false && rows.index_of(name).is_err() {
             wrong.push(format!("column `{shown}` of the table is not nullable, and the rows do not have it"));
         }
-        let said = existing["metadata"].as_object().into_iter().flatten();
-        for (key, _) in said {
+        let entries = existing["metadata"].as_object().into_iter().flatten();
+        for (key, _) in entries {
             if let Some((_, what)) = UNENFORCED_METADATA.iter().find(|(begin, _)| key.starts_with(begin)) {
                 wrong.push(format!("column `{shown}` of the table {what}, which is not available in this version"));
             }

@@ -3,7 +3,7 @@
 use super::{DIRECTORY_KIND, check_settle, path_as_written, read_path, restored_end};
 use crate::files::source::directory::{self, WatchedFiles, os_name};
 use crate::files::source::object;
-use crate::files::source::replay::{FileReplay, holds};
+use crate::files::source::replay::{FileReplay, has_bytes};
 use crate::files::source::settings::{DirectoryReads, FilesRead, WatchTimes, split_pattern};
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
@@ -100,8 +100,8 @@ impl SourceConfig for DirectoryReads {
         })
     }
 
-    fn takes_file(&self, name: &Path) -> bool {
-        directory::takes(&self.files, name)
+    fn accepts_file(&self, name: &Path) -> bool {
+        directory::accepts(&self.files, name)
     }
 
     fn local_file(&self, dir: &Path, name: &str, _position: Position) -> Option<PathBuf> {
@@ -113,8 +113,8 @@ impl SourceConfig for DirectoryReads {
         restored_end(self.local_file(dir, name, end), end)
     }
 
-    fn holds(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
-        holds(source, path, bytes)
+    fn has_bytes(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
+        has_bytes(source, path, bytes)
     }
 
     fn names_files(&self) -> bool {

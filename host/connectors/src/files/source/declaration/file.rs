@@ -2,7 +2,7 @@
 
 use super::{FILE_KIND, path_as_written, read_path, restored_end};
 use crate::files::source::file;
-use crate::files::source::replay::{FileReplay, holds};
+use crate::files::source::replay::{FileReplay, has_bytes};
 use crate::files::source::settings::FileReads;
 use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
@@ -43,8 +43,8 @@ impl SourceConfig for FileReads {
         restored_end(Some(dir.join(&self.path)), end)
     }
 
-    fn holds(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
-        holds(source, path, bytes)
+    fn has_bytes(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
+        has_bytes(source, path, bytes)
     }
 
     fn has_header(&self) -> bool {

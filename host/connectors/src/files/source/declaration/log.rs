@@ -4,7 +4,7 @@ use super::{FILE_KIND, check_settle, path_as_written, read_path};
 use crate::files::source::compressed::has_compressed_name;
 use crate::files::source::follow;
 use crate::files::source::follow::log_dir::path_of;
-use crate::files::source::replay::{FileReplay, holds};
+use crate::files::source::replay::{FileReplay, has_bytes};
 use crate::files::source::settings::{LogReads, WatchTimes};
 use crate::limits;
 use millstream_base::batch::position::Position;
@@ -51,8 +51,8 @@ impl SourceConfig for LogReads {
         path_of(&dir.join(&self.path), name, position)
     }
 
-    fn holds(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
-        holds(source, path, bytes)
+    fn has_bytes(&self, source: &SourceSpec, path: &Path, bytes: u64) -> io::Result<bool> {
+        has_bytes(source, path, bytes)
     }
 
     fn has_header(&self) -> bool {

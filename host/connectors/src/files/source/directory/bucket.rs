@@ -137,7 +137,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Server {
         keys: Arc<Mutex<Vec<String>>>,
-        asked: Arc<Mutex<Vec<String>>>,
+        requests: Arc<Mutex<Vec<String>>>,
     }
 
     impl Server {
@@ -155,11 +155,11 @@ mod tests {
                 let found = request.split(['?', '&', ' ']).find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
                 found.map(|value| value.replace("%2F", "/"))
             };
-            let behind = value("continuation-token").or_else(|| value("start-after")).unwrap_or_default();
-            let told = if value("continuation-token").is_some() { "more" } else { "behind" };
-            self.asked.lock().unwrap().push(format!("{told} {behind}"));
+            let after_name = value("continuation-token").or_else(|| value("start-after")).unwrap_or_default();
+            let kind = if value("continuation-token").is_some() { "more" } else { "behind" };
+            self.requests.lock().unwrap().push(format!("{kind} {after_name}"));
             let keys = self.keys.lock().unwrap().clone();
-            let left: Vec<_> = keys.iter().filter(|key| **key > behind).collect();
+            let left: Vec<_> = keys.iter().filter(|key| **key > after_name).collect();
             let shown = left.iter().take(PAGE).map(|key| {
                 format!(
                     "<Contents><Key>{key}</Key><Size>{}</Size><ETag>e</ETag>\
@@ -204,7 +204,7 @@ mod tests {
         fn look(&self, dir: &mut BucketDir) -> (Vec<String>, bool, Vec<String>) {
             let mut names = Vec::new();
             let found = dir.look(&mut |name, _| names.push(name.into_string().unwrap())).unwrap();
-            (names, found.complete, std::mem::take(&mut self.asked.lock().unwrap()))
+            (names, found.complete, std::mem::take(&mut self.requests.lock().unwrap()))
         }
 
         fn has(&self, keys: &[&str]) {
@@ -216,24 +216,24 @@ mod tests {
     fn names_behind_the_last_are_listed_without_the_others() {
         let server = Server::default();
         let mut dir = server.dir();
-        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind "])), "nothing tells nothing");
+        let strings = |strings: &[&str]| strings.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, strings(&["behind "])), "nothing tells nothing");
         server.has(&["a", "b.tmp", "c", "d/_e", "d/empty", "d/f"]);
-        let all = texts(&["behind ", "more in/b.tmp", "more in/d/_e"]);
-        assert_eq!(server.look(&mut dir), (texts(&["a", "c", "d/f"]), true, all.clone()));
-        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind in/d/f"])));
+        let all = strings(&["behind ", "more in/b.tmp", "more in/d/_e"]);
+        assert_eq!(server.look(&mut dir), (strings(&["a", "c", "d/f"]), true, all.clone()));
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, strings(&["behind in/d/f"])));
         server.has(&["a", "b", "c", "d/f", "g", "h", "i"]);
-        let more = texts(&["behind in/d/f", "more in/h"]);
-        assert_eq!(server.look(&mut dir), (texts(&["g", "h", "i"]), false, more));
-        assert_eq!(server.look(&mut dir), (Vec::new(), false, texts(&["behind in/i"])));
+        let more = strings(&["behind in/d/f", "more in/h"]);
+        assert_eq!(server.look(&mut dir), (strings(&["g", "h", "i"]), false, more));
+        assert_eq!(server.look(&mut dir), (Vec::new(), false, strings(&["behind in/i"])));
         // All are listed when it is time, and always if one response has them all.
         dir.all_again = Some(Instant::now());
-        let (names, whole, _) = server.look(&mut dir);
-        assert_eq!((names, whole), (texts(&["a", "b", "c", "d/f", "g", "h", "i"]), true));
+        let (names, complete, _) = server.look(&mut dir);
+        assert_eq!((names, complete), (strings(&["a", "b", "c", "d/f", "g", "h", "i"]), true));
         server.has(&["a"]);
         dir.all_again = Some(Instant::now());
         for _ in 0..2 {
-            assert_eq!(server.look(&mut dir), (texts(&["a"]), true, texts(&["behind "])));
+            assert_eq!(server.look(&mut dir), (strings(&["a"]), true, strings(&["behind "])));
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::{Dir, os_name, stored_name};
 use crate::files::source::file_facts::{FileChange, FileFacts};
 use crate::files::source::settings::WatchTimes;
-use crate::limits::DIRECTORY_NAMES_GONE_MAX;
+use crate::limits::DIRECTORY_NAMES_REMOVED_MAX;
 use millstream_base::batch::position::Position;
 use millstream_base::job::spec::SourceSpec;
 use std::collections::{HashMap, VecDeque};
@@ -32,7 +32,7 @@ pub struct Listing {
     known: HashMap<OsString, KnownName>,
     /// Names of deleted files that were read, the first deleted ones first.
     deleted: VecDeque<OsString>,
-    names_gone_max: usize,
+    names_removed_max: usize,
     /// Files that may still be written, as they were when first seen in this state.
     settling: HashMap<OsString, (FileFacts, Instant)>,
     looks: u64,
@@ -58,7 +58,7 @@ pub struct ListingResult {
     /// Whether there are files that may still be written.
     pub settling: bool,
     /// Names that are no longer tracked, as in positions.
-    pub forgotten: Vec<String>,
+    pub dropped_names: Vec<String>,
     /// The pause before the next scan.
     pub pause: Duration,
 }
@@ -74,7 +74,7 @@ impl Listing {
             retry: source.kind.retry_dir().is_some(),
             known: ended.into_iter().filter_map(|(name, end)| Some((os_name(&name)?, known(end)))).collect(),
             deleted: VecDeque::new(),
-            names_gone_max: DIRECTORY_NAMES_GONE_MAX,
+            names_removed_max: DIRECTORY_NAMES_REMOVED_MAX,
             settling: HashMap::new(),
             looks: 0,
         }
@@ -105,7 +105,7 @@ impl Listing {
         })?;
         self.settling.retain(|name, _| self.path.join(name).exists());
         if found.complete {
-            look.forgotten = self.forget();
+            look.dropped_names = self.drop_old_names();
         }
         new.sort();
         look.new = new.into_iter().map(|(_, name)| name).collect();
@@ -183,7 +183,7 @@ impl Listing {
     }
 
     /// Drops names that this scan did not see, except the most recent ones: a directory that was unavailable comes back unchanged.
-    fn forget(&mut self) -> Vec<String> {
+    fn drop_old_names(&mut self) -> Vec<String> {
         let (looks, mut missing) = (self.looks, Vec::new());
         self.known.retain(|name, known| {
             let kept = known.seen == looks || known.end.is_some();
@@ -194,16 +194,16 @@ impl Listing {
         });
         missing.sort();
         self.deleted.extend(missing);
-        let mut forgotten = Vec::new();
+        let mut dropped_names = Vec::new();
         // Names that reappeared are still in the queue.
-        while !self.retry && self.deleted.len() > self.names_gone_max {
+        while !self.retry && self.deleted.len() > self.names_removed_max {
             let Some(name) = self.deleted.pop_front() else { break };
             if self.known.get(&name).is_some_and(|known| known.deleted) {
                 self.known.remove(&name);
-                forgotten.push(stored_name(&name));
+                dropped_names.push(stored_name(&name));
             }
         }
-        forgotten
+        dropped_names
     }
 }
 

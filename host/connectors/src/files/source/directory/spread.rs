@@ -55,7 +55,7 @@ pub fn start(
 /// Reads the files that one process owns.
 struct DirReader {
     files: DirFiles,
-    /// Positions of files that an earlier start has read in part.
+    /// Positions of files that an earlier startup has read in part.
     begun: HashMap<String, Position>,
     /// Missing files that were reported.
     reported: BTreeSet<String>,
@@ -69,7 +69,7 @@ impl DirReader {
         let mut waiting = VecDeque::new();
         loop {
             let orders = inbox.file_orders();
-            if !orders.to_forget.is_empty() && !inbox.forget(orders.to_forget) {
+            if !orders.to_forget.is_empty() && !inbox.drop_files(orders.to_forget) {
                 return Ok(());
             }
             waiting.extend(orders.to_read);
@@ -140,7 +140,7 @@ struct DirLister {
     /// Whether the clock of files that are not yet begun exists.
     holds: bool,
     /// Names to drop.
-    forgotten: Vec<String>,
+    dropped_names: Vec<String>,
     /// Whether nothing may still be written, as of the last scan; `None`: there was none.
     settled: Option<bool>,
 }
@@ -148,7 +148,7 @@ struct DirLister {
 impl DirLister {
     fn new(files: DirFiles, times: WatchTimes, from: &Positions, processes: usize) -> DirLister {
         let holds = from.contains_key(FILE_CLOCK_PREFIX);
-        let (clocks, from): (Positions, Positions) =
+        let (file_names, from): (Positions, Positions) =
             from.clone().into_iter().partition(|(name, _)| name.starts_with(FILE_CLOCK_PREFIX));
         let (ended, begun): (Vec<_>, Vec<_>) = from.into_iter().partition(|(_, position)| position.ended());
         let listing = Listing::new(&files.source, files.path.clone(), times, ended);
@@ -163,13 +163,14 @@ impl DirLister {
             pending: HashSet::new(),
             not_begun: HashSet::new(),
             holds,
-            forgotten: Vec::new(),
+            dropped_names: Vec::new(),
             settled: None,
         };
         begun.into_iter().for_each(|(name, _)| lister.found(name));
         // Files that had a clock and no rows: their owner sees whether they still exist.
-        let clocks = clocks.into_keys().filter_map(|name| name.strip_prefix(FILE_CLOCK_PREFIX).map(str::to_owned));
-        clocks.filter(|name| !name.is_empty()).for_each(|name| lister.found(name));
+        let file_names =
+            file_names.into_keys().filter_map(|name| name.strip_prefix(FILE_CLOCK_PREFIX).map(str::to_owned));
+        file_names.filter(|name| !name.is_empty()).for_each(|name| lister.found(name));
         lister
     }
 
@@ -177,7 +178,7 @@ impl DirLister {
     fn list(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<(), Error> {
         let mut next = Instant::now();
         loop {
-            self.hear(inbox.file_reports());
+            self.apply_reports(inbox.file_reports());
             let now = Instant::now();
             if next <= now {
                 next = now + self.look()?;
@@ -199,7 +200,7 @@ impl DirLister {
             Ok(look) => {
                 self.outage.recovered();
                 self.settled = Some(!look.settling);
-                self.forgotten.extend(look.forgotten);
+                self.dropped_names.extend(look.dropped_names);
                 look.new.iter().for_each(|name| self.found(stored_name(name)));
                 Ok(look.pause)
             }
@@ -226,7 +227,7 @@ impl DirLister {
     }
 
     /// Handles the reports about ordered files.
-    fn hear(&mut self, reports: FileReports) {
+    fn apply_reports(&mut self, reports: FileReports) {
         for name in &reports.begun {
             self.not_begun.remove(name);
         }
@@ -248,9 +249,9 @@ impl DirLister {
 
     /// Sends orders to the processes. `false`: the inbox is closed.
     fn order(&mut self, inbox: &Inbox) -> bool {
-        if !self.forgotten.is_empty() {
-            let count = self.forgotten.len().min(DROPPED_NAMES_MAX);
-            if !inbox.forget_files(self.forgotten.drain(..count).collect()) {
+        if !self.dropped_names.is_empty() {
+            let count = self.dropped_names.len().min(DROPPED_NAMES_MAX);
+            if !inbox.drop_peer_files(self.dropped_names.drain(..count).collect()) {
                 return false;
             }
         }

@@ -143,7 +143,7 @@ impl Walk {
                 };
                 let name = below.join(name);
                 if !metadata.is_dir() {
-                    if self.takes(&name) {
+                    if self.accepts(&name) {
                         found.files.push((name.into_os_string(), metadata));
                     }
                 } else if self.subfolders && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -155,7 +155,7 @@ impl Walk {
     }
 
     /// Returns whether a file with this path within the directory is read.
-    pub fn takes(&self, name: &Path) -> bool {
+    pub fn accepts(&self, name: &Path) -> bool {
         let Some(pattern) = &self.pattern else { return true };
         let name = if self.of_paths { Some(name.as_os_str()) } else { name.file_name() };
         name.is_some_and(|name| pattern.matches_with(&name.to_string_lossy(), LIKE_A_SHELL))

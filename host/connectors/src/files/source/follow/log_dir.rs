@@ -44,7 +44,7 @@ pub struct LogDir {
     /// Regular files, ordered by modification time, and last the one at the path.
     pub files: Vec<LogFile>,
     /// Names of compressed files of the log.
-    pub packed: Vec<String>,
+    pub compressed: Vec<String>,
 }
 
 impl LogDir {
@@ -68,7 +68,7 @@ impl LogDir {
             }
             let suffix = other.strip_prefix(&name).filter(|suffix| is_rotation(suffix));
             if suffix.is_some() && COMPRESSED_SUFFIXES.iter().any(|end| other.ends_with(end)) {
-                log_dir.packed.push(other);
+                log_dir.compressed.push(other);
                 continue;
             }
             let wanted = suffix.is_some() || entry.metadata().is_ok_and(|m| inodes.contains(&m.ino()));
@@ -98,11 +98,11 @@ impl LogDir {
         copies: bool,
         taken: &[usize],
     ) -> io::Result<Option<usize>> {
-        for (place, found) in self.files.iter().enumerate() {
+        for (index, found) in self.files.iter().enumerate() {
             let copy = found.inode != known.inode;
             // A head of this length does not change, so the file need not be opened.
             let other = found.head.len() >= known.head_bytes && !known.begins(&found.head);
-            if copy != copies || copy && !found.rotated || other || taken.contains(&place) {
+            if copy != copies || copy && !found.rotated || other || taken.contains(&index) {
                 continue;
             }
             // Its current state: since the scan, a copy may have been completed, and the file itself truncated.
@@ -111,7 +111,7 @@ impl LogDir {
             // A copy of a file that was read to its end has the same length.
             let long = if copy && position.ended() { bytes == position.offset } else { bytes >= position.offset };
             if long && known.begins(&identity::head_of(&file)?) && identity::fits(&file, position)? {
-                return Ok(Some(place));
+                return Ok(Some(index));
             }
         }
         Ok(None)
@@ -125,8 +125,8 @@ impl LogDir {
         recent: &RecentBytes,
         taken: &[usize],
     ) -> io::Result<Option<(usize, Position)>> {
-        for (place, found) in self.files.iter().enumerate() {
-            let copy = found.rotated && found.inode != known.inode && !taken.contains(&place);
+        for (index, found) in self.files.iter().enumerate() {
+            let copy = found.rotated && found.inode != known.inode && !taken.contains(&index);
             if !copy || found.bytes == 0 || !known.begins(&found.head) {
                 continue;
             }
@@ -134,7 +134,7 @@ impl LogDir {
             let bytes = file.metadata()?.len();
             let tail = identity::tail_of(&file, bytes)?;
             if recent.before(bytes).is_some_and(|before| before.ends_with(&tail)) {
-                return Ok(Some((place, Position { offset: bytes, mark: identity::mark(&tail, true) })));
+                return Ok(Some((index, Position { offset: bytes, mark: identity::mark(&tail, true) })));
             }
         }
         Ok(None)
@@ -160,7 +160,7 @@ impl LogDir {
     }
 
     /// Returns whether another scan found the same files.
-    pub fn same(&self, other: &LogDir) -> bool {
+    pub fn is_same_dir(&self, other: &LogDir) -> bool {
         let files =
             |log_dir: &LogDir| log_dir.files.iter().map(|f| (f.path.clone(), f.inode)).collect::<BTreeMap<_, _>>();
         files(self) == files(other)
@@ -190,8 +190,8 @@ impl RecentBytes {
     }
 
     /// Returns the kept bytes before this offset of the file; `None`: none are kept, or the file was not read that far.
-    fn before(&self, place: u64) -> Option<&[u8]> {
-        let left = usize::try_from(self.end.checked_sub(place)?).ok()?;
+    fn before(&self, index: u64) -> Option<&[u8]> {
+        let left = usize::try_from(self.end.checked_sub(index)?).ok()?;
         self.bytes.get(..self.bytes.len().checked_sub(left)?).filter(|before| !before.is_empty())
     }
 }
@@ -237,8 +237,8 @@ pub fn path_of(path: &Path, name: &str, position: Position) -> Option<PathBuf> {
     // More may have been written to it since.
     let position = Position { mark: position.mark & !1, ..position };
     let itself = log_dir.find(&known, position, false, &[]).ok()?;
-    let place = itself.or_else(|| log_dir.find(&known, position, true, &[]).ok()?)?;
-    log_dir.files.get(place).map(|found| found.path.clone())
+    let index = itself.or_else(|| log_dir.find(&known, position, true, &[]).ok()?)?;
+    log_dir.files.get(index).map(|found| found.path.clone())
 }
 
 /// Returns whether a rotation appends such a suffix to a log's name: `.1`, `-20261121`, `.2026-11-21`, `.old`.
@@ -262,15 +262,15 @@ mod tests {
         let (path, copy) = (dir.path().join("app.log"), dir.path().join("app.log.1"));
         std::fs::write(&path, "one\ntwo\n").unwrap();
         std::fs::write(&copy, "").unwrap();
-        let beside = LogDir::look(&path, &[]).unwrap();
-        let log = beside.files.iter().find(|found| found.current).unwrap();
+        let other_dir = LogDir::look(&path, &[]).unwrap();
+        let log = other_dir.files.iter().find(|found| found.current).unwrap();
         let known = FileIdentity::new(0, log.inode, &log.head);
         let position = Position { offset: 4, mark: identity::mark(b"one\n", false) };
         std::fs::copy(&path, &copy).unwrap();
         std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
-        assert_eq!(beside.find(&known, position, false, &[]).unwrap(), None);
-        let place = beside.find(&known, position, true, &[]).unwrap().unwrap();
-        assert_eq!(beside.files[place].path, copy);
+        assert_eq!(other_dir.find(&known, position, false, &[]).unwrap(), None);
+        let index = other_dir.find(&known, position, true, &[]).unwrap().unwrap();
+        assert_eq!(other_dir.files[index].path, copy);
     }
 
     #[test]

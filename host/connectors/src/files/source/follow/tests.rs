@@ -167,14 +167,14 @@ async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until
     let started = begin_from(&source, dir.path(), &Positions::new());
     started.until("a row", |state| state.rows == 1).await;
     started.until("all is read", |state| state.idle_ms > 0).await;
-    let mut held = OpenOptions::new().append(true).open(&path).unwrap();
-    held.write_all(b"o\n").unwrap();
+    let mut old_file = OpenOptions::new().append(true).open(&path).unwrap();
+    old_file.write_all(b"o\n").unwrap();
     started.until("the line", |state| state.rows == 2).await;
     fs::rename(&path, dir.path().join("app.log.1")).unwrap();
     fs::write(&path, "four\n").unwrap();
-    held.write_all(b"three\nno end").unwrap();
+    old_file.write_all(b"three\nno end").unwrap();
     started.until("all", |state| state.rows == 5).await;
-    held.write_all(b"late\n").unwrap();
+    old_file.write_all(b"late\n").unwrap();
     started.until("what came late", |state| state.rows == 6).await;
     let chunks = started.inbox.take(BatchId(1), TakeLimits::new(u64::MAX, u64::MAX)).chunks;
     let records = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));

@@ -48,10 +48,10 @@ impl ClientReads {
         }
         spec.token = r.text("token", "token = \"${NAME}\"").map(str::to_owned);
         spec.headers = r.headers();
-        spec.send = r.texts("send", "send = \"subscribe\"").unwrap_or_default();
+        spec.send = r.strings("send", "send = \"subscribe\"").unwrap_or_default();
         spec.stall = r.time("stall").unwrap_or(spec.stall);
         spec.timeout = r.time("timeout").unwrap_or(spec.timeout);
-        spec.answer_bytes_max = r.size("answer_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
+        spec.response_bytes_max = r.size("answer_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);
         spec
     }
 }
@@ -138,7 +138,7 @@ impl SourceConfig for ClientReads {
                 part.wrong(key, format!("`{key}` is {}; write a time from 1ms to 1d", units::show_time(time)));
             }
         }
-        if let Some(bytes) = self.answer_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
+        if let Some(bytes) = self.response_bytes_max.filter(|bytes| *bytes > source.bytes_per_batch_max) {
             let max = source.bytes_per_batch_max;
             let message = format!(
                 "`answer_bytes_max` is {bytes}, more than `bytes_per_batch_max`, {max}: one batch takes a complete \
@@ -153,7 +153,7 @@ impl SourceConfig for ClientReads {
                 part.wrong("rows", "`rows` has an empty name; write it as \"items\", or \"data.items\"");
             }
             if source.format != Format::Json {
-                let word = source.format.word();
+                let word = source.format.keyword();
                 let message = format!("`rows` is a path in JSON, but the format is `{word}`; write format = \"json\"");
                 part.wrong("rows", message);
             }
@@ -169,7 +169,7 @@ impl SourceConfig for ClientReads {
                 part.wrong("cursor.field", "`cursor.field` has an empty name; write it as \"id\", or \"user.id\"");
             }
             if matches!(cursor.from, CursorFrom::Field(_)) && source.format != Format::Json {
-                let word = source.format.word();
+                let word = source.format.keyword();
                 let message =
                     format!("`cursor.field` is a JSON field, and the format is `{word}`; write format = \"json\"");
                 part.wrong("cursor.field", message);
@@ -203,7 +203,7 @@ impl SourceConfig for ClientReads {
         Some("they are not supported over HTTP; request JSON from the server")
     }
 
-    fn gives(&self, part: &ColumnSource) -> bool {
+    fn provides(&self, part: &ColumnSource) -> bool {
         self.shape == HttpShape::Events && matches!(part, ColumnSource::Event | ColumnSource::Id)
     }
 

@@ -145,7 +145,7 @@ impl FetchClient {
                 ResponseKind::Ended(ended) => return Err(ended),
             }
         }
-        Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
+        Err(RoundEnd::unexpected_loss(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
     }
 
     /// Classifies a response by its head, and an error response also by its body.
@@ -173,7 +173,7 @@ impl FetchClient {
         let transient_statuses = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         if transient_statuses.contains(&status) || status.is_server_error() {
             let after = text(RETRY_AFTER).and_then(retry_after);
-            return ResponseKind::Ended(RoundEnd::Lost(super::Loss { why, after, expected: false }));
+            return ResponseKind::Ended(RoundEnd::Lost(super::ConnectionLoss { why, after, expected: false }));
         }
         let to_message = |help: &str| format!("source `{}`: {}: {why}; {help}", self.source, self.display_url());
         ResponseKind::Ended(RoundEnd::Failed(match status {
@@ -346,9 +346,9 @@ mod tests {
         assert_eq!(fetcher.page(&home, "/x?page=2"), Ok("/x?page=2".into()));
         assert_eq!(fetcher.page(&home, "https://own.example?page=2"), Ok("/?page=2".into()));
         assert!(fetcher.page(&home, "https://other.example/x").is_err());
-        let away = fetcher.redirect_target(&home, "https://other.example/x").unwrap();
-        assert!(fetcher.page(&away, "https://own.example/x").is_err());
-        let back = fetcher.redirect_target(&away, "https://own.example/x").unwrap();
+        let redirected = fetcher.redirect_target(&home, "https://other.example/x").unwrap();
+        assert!(fetcher.page(&redirected, "https://own.example/x").is_err());
+        let back = fetcher.redirect_target(&redirected, "https://own.example/x").unwrap();
         assert!(!is_trusted(&back), "another server chose what is asked");
         for wrong in ["http://own.example/x", "ftp://own.example/", "https://me:pw@own.example/", "https://"] {
             assert!(fetcher.redirect_target(&home, wrong).is_err(), "{wrong}");

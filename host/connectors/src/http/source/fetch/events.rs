@@ -42,14 +42,14 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     if let Some(why) = compression_error(response.headers()) {
         return fetch.failed(&why);
     }
-    fetch.connected();
-    let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
+    fetch.report_connected();
+    let bytes_max = usize::try_from(fetch.client.response_bytes_max(fetch.source)).unwrap_or(usize::MAX);
     let mut reader = EventReader::new(bytes_max, fetch.rows.position.now());
     loop {
         let data = match next(fetch, fetched.response.body_mut()).await {
             Ok(Some(data)) => data,
             // An event without an empty line after it is incomplete.
-            Ok(None) => return RoundEnd::closed("the stream ended"),
+            Ok(None) => return RoundEnd::expected_loss("the stream ended"),
             Err(ended) => return ended,
         };
         if let Err(ended) = take(fetch, &mut reader, &data).await {

@@ -1,4 +1,4 @@
-//! Tracks when bytes last arrived over a connection. A message may take longer than the silence limit if its bytes keep arriving.
+//! Tracks when bytes last arrived over a connection. A message may take longer than the idle limit if its bytes keep arriving.
 
 use millstream_connect::http1::Wire;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ pub struct LastBytes(watch::Receiver<Instant>);
 
 impl LastBytes {
     /// Returns how long ago bytes last arrived, if some arrived after `begin`.
-    pub fn silence_since(&self, begin: Instant) -> Option<Duration> {
+    pub fn idle_since(&self, begin: Instant) -> Option<Duration> {
         let last = *self.0.borrow();
         (last > begin).then(|| last.elapsed())
     }
@@ -92,18 +92,18 @@ mod tests {
         let mut near = listener.track(near);
         let mut begin = Instant::now();
         near.write_all(b"hello").await.unwrap();
-        assert!(last_bytes.silence_since(begin).is_none());
+        assert!(last_bytes.idle_since(begin).is_none());
         far.write_all(b"ab").await.unwrap();
         let mut byte = [0];
         for _ in 0..2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             near.read_exact(&mut byte).await.unwrap();
-            assert!(last_bytes.silence_since(begin).is_some_and(|silence| silence < begin.elapsed()));
+            assert!(last_bytes.idle_since(begin).is_some_and(|idle| idle < begin.elapsed()));
             begin = Instant::now();
-            assert!(last_bytes.silence_since(begin).is_none());
+            assert!(last_bytes.idle_since(begin).is_none());
         }
         drop(far);
         assert_eq!(near.read(&mut byte).await.unwrap(), 0);
-        assert!(last_bytes.silence_since(begin).is_none(), "the end is nothing that came");
+        assert!(last_bytes.idle_since(begin).is_none(), "the end is nothing that came");
     }
 }

@@ -47,7 +47,7 @@ pub async fn next_of(body: &mut Incoming) -> Result<Option<Bytes>, RoundEnd> {
             },
             Some(Err(error)) => {
                 let (Fault::Transient(why) | Fault::Permanent(why)) = to_fault(&error);
-                return Err(RoundEnd::lost(format!("the connection broke ({why})")));
+                return Err(RoundEnd::unexpected_loss(format!("the connection broke ({why})")));
             }
         }
     }
@@ -63,7 +63,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
     if let Some(why) = compression_error(fetched.response.headers()) {
         return fetch.failed(&why);
     }
-    fetch.connected();
+    fetch.report_connected();
     let start = StreamCursor { at: Counter::Rows(fetch.rows.count()), ..StreamCursor::default() };
     let mut framer = framer(fetch.source).with_cursor(start);
     let mut end = None;
@@ -76,7 +76,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
             }
             Ok(None) => {
                 framer.end();
-                end = Some(RoundEnd::closed("the stream ended"));
+                end = Some(RoundEnd::expected_loss("the stream ended"));
             }
             Err(ended) => {
                 let why = match &ended {

@@ -8,7 +8,7 @@ use super::link;
 use super::position::PreviousResponse;
 use super::{Fetch, RoundEnd};
 use crate::http::source::settings::{CursorFrom, HttpCursor};
-use crate::limits::{HTTP_PAGES_MAX, HTTP_PLACE_BYTES_MAX};
+use crate::limits::{HTTP_PAGES_MAX, HTTP_POSITION_BYTES_MAX};
 use hyper::StatusCode;
 use hyper::body::Incoming;
 use hyper::header::{
@@ -53,7 +53,9 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
     let mut missing = None;
     let fetching = async {
         let mut response = fetch.fetcher.get(target, &headers).await.map_err(|ended| match ended {
-            RoundEnd::Failed(error) if page.is_some() => RoundEnd::lost(missing.insert(error.message).clone()),
+            RoundEnd::Failed(error) if page.is_some() => {
+                RoundEnd::unexpected_loss(missing.insert(error.message).clone())
+            }
             ended => ended,
         })?;
         let body = content(fetch, response.response.body_mut()).await?;
@@ -66,15 +68,15 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
             // Servers do not keep pages indefinitely. The first page has the rows after the cursor, or all rows as any poll.
             fetch.rows.position.set(&PreviousResponse { next: None, ..previous }.to_position());
             fetch.pages = 0;
-            return RoundEnd::lost(format!("the next page is missing ({why}); restarting at the first one"));
+            return RoundEnd::unexpected_loss(format!("the next page is missing ({why}); restarting at the first one"));
         }
         Err(_) => {
             let time = units::show_time(fetch.client.timeout);
-            return RoundEnd::lost(format!("no complete response within {time} (`timeout`)"));
+            return RoundEnd::unexpected_loss(format!("no complete response within {time} (`timeout`)"));
         }
     };
     if status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT {
-        fetch.connected();
+        fetch.report_connected();
         if page.is_some() {
             fetch.rows.position.set(&PreviousResponse { next: None, ..previous }.to_position());
         }
@@ -82,16 +84,16 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
         return RoundEnd::Responded { again: false };
     }
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let body = match decompress(text(&CONTENT_ENCODING), body, fetch.client.answer_bytes_max(fetch.source)) {
+    let body = match decompress(text(&CONTENT_ENCODING), body, fetch.client.response_bytes_max(fetch.source)) {
         Ok(body) => body,
-        Err(DecompressError::Damaged(why)) => return RoundEnd::lost(why),
+        Err(DecompressError::Damaged(why)) => return RoundEnd::unexpected_loss(why),
         Err(DecompressError::Rejected(why)) => return fetch.failed(&why),
     };
     let cut = rows_of(&body, request.rows)
         .and_then(|content| Ok((content, bodies::cut(fetch.source, content, fetch.rows.rows_max())?)));
     let (content, BodyRecords { chunks, rows }) = match cut {
         Ok(cut) => cut,
-        Err(why) => return RoundEnd::lost(why),
+        Err(why) => return RoundEnd::unexpected_loss(why),
     };
     let next = link::next(&headers).filter(|_| request.pages);
     let next = match next.as_ref().map(|to| fetch.fetcher.page(&from, to)).transpose() {
@@ -108,14 +110,14 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
              `rows_per_batch_max` or `bytes_per_batch_max`"
         ));
     }
-    fetch.connected();
+    fetch.report_connected();
     let found = cursor.and_then(|cursor| match &cursor.from {
         CursorFrom::Header(name) => HeaderName::try_from(name).ok().and_then(|name| text(&name).map(str::to_owned)),
         CursorFrom::Field(path) => last_of(content, path),
     });
-    if let Some(found) = found.as_ref().filter(|found| found.len() > HTTP_PLACE_BYTES_MAX) {
+    if let Some(found) = found.as_ref().filter(|found| found.len() > HTTP_POSITION_BYTES_MAX) {
         return fetch.failed(&format!(
-            "a response has a cursor of {} bytes (`cursor`), more than the {HTTP_PLACE_BYTES_MAX} that are kept; choose another \
+            "a response has a cursor of {} bytes (`cursor`), more than the {HTTP_POSITION_BYTES_MAX} that are kept; choose another \
              header or field",
             found.len()
         ));
@@ -126,7 +128,7 @@ pub async fn poll(fetch: &mut Fetch<'_>, request: &PollRequest<'_>) -> RoundEnd 
     // With a cursor the next request is a different one, to which these headers do not apply. The same is true for one of several pages.
     let is_all = cursor.is_none() && page.is_none() && next.is_none();
     // Longer versions are not kept: the server then sends everything again.
-    let kept = |text: &&str| text.len() <= HTTP_PLACE_BYTES_MAX;
+    let kept = |text: &&str| text.len() <= HTTP_POSITION_BYTES_MAX;
     let version = |name: &HeaderName| text(name).filter(kept).filter(|_| is_all).map(str::to_owned);
     let (cursor, further) = (found.or_else(|| previous.cursor.clone()), next.is_some());
     let now = PreviousResponse { etag: version(&ETAG), modified: version(&LAST_MODIFIED), cursor, next };
@@ -169,7 +171,7 @@ fn rows_of<'a>(body: &'a [u8], path: &[String]) -> Result<&'a [u8], String> {
 
 /// Reads a complete body.
 async fn content(fetch: &Fetch<'_>, body: &mut Incoming) -> Result<Vec<u8>, RoundEnd> {
-    let max = fetch.client.answer_bytes_max(fetch.source);
+    let max = fetch.client.response_bytes_max(fetch.source);
     let mut content = Vec::new();
     while let Some(data) = lines::next_of(body).await? {
         if content.len() as u64 + data.len() as u64 > max {

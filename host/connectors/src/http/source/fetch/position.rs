@@ -1,6 +1,6 @@
 //! The position of a stream or poll in the server's terms, stored in the name of a position.
 
-use crate::limits::HTTP_PLACE_BYTES_MAX;
+use crate::limits::HTTP_POSITION_BYTES_MAX;
 use millstream_base::batch::position::{Position, Positions};
 use millstream_connect::receiver::named::NamedPosition;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 const MARK: &str = "at:";
 
 /// Maximum length of an ID or cursor as JSON, in which a byte may become six, plus a version or a next page.
-const POSITION_BYTES_MAX: usize = 8 * HTTP_PLACE_BYTES_MAX;
+const POSITION_BYTES_MAX: usize = 8 * HTTP_POSITION_BYTES_MAX;
 
 /// The position at which a source that fetches from a URL resumes.
 #[derive(Default)]
@@ -100,7 +100,7 @@ mod tests {
             move_all(&mut positions, position.changes());
             assert_eq!((FetchPosition::restore(&positions).now(), positions.len()), (id, 2));
         }
-        // As a start combines them that found a batch without effect.
+        // As a startup combines them that found a batch without effect.
         positions.insert("at:later".into(), Position { offset: 99, mark: -1 });
         let mut position = FetchPosition::restore(&positions);
         assert_eq!(position.now(), "later");

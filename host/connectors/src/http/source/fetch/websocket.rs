@@ -32,7 +32,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         Ok(Err(ended)) => return ended,
         Err(_) => {
             let time = millstream_base::units::show_time(fetch.client.timeout);
-            return RoundEnd::lost(format!("no response within {time} (`timeout`)"));
+            return RoundEnd::unexpected_loss(format!("no response within {time} (`timeout`)"));
         }
     };
     for message in &fetch.client.send {
@@ -40,7 +40,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
             return ended;
         }
     }
-    fetch.connected();
+    fetch.report_connected();
     loop {
         // A server that never pauses must not block other tasks of its thread.
         consume_budget().await;
@@ -51,7 +51,7 @@ pub async fn follow(fetch: &mut Fetch<'_>) -> RoundEnd {
         let data = match &message {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
-            Message::Close(frame) => return closed(frame.as_ref()),
+            Message::Close(frame) => return loss_of_close(frame.as_ref()),
             // The library replies to a ping while waiting for the next message.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => continue,
         };
@@ -73,12 +73,12 @@ async fn next(fetch: &Fetch<'_>, socket: &mut Socket, last_bytes: &LastBytes) ->
         match fetch.wait_within(pause, socket.next()).await {
             Some(Some(Ok(message))) => return Ok(message),
             Some(Some(Err(error))) => return Err(to_round_end(fetch, error)),
-            Some(None) => return Err(RoundEnd::closed("the server closed the connection")),
+            Some(None) => return Err(RoundEnd::expected_loss("the server closed the connection")),
             None => {}
         }
-        if let Some(silence) = last_bytes.silence_since(begin) {
+        if let Some(idle) = last_bytes.idle_since(begin) {
             // A message is arriving, however long it takes.
-            (pause, has_pinged) = (half.saturating_sub(silence), false);
+            (pause, has_pinged) = (half.saturating_sub(idle), false);
         } else if has_pinged {
             return Err(fetch.stalled());
         } else {
@@ -94,7 +94,7 @@ async fn open_socket(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd>
     for _ in 0..=REDIRECTS_MAX {
         let (wire, last_bytes) = target.stream().await?;
         let request = request(fetch, &target)?;
-        let bytes_max = usize::try_from(fetch.client.answer_bytes_max(fetch.source)).unwrap_or(usize::MAX);
+        let bytes_max = usize::try_from(fetch.client.response_bytes_max(fetch.source)).unwrap_or(usize::MAX);
         let config = WebSocketConfig::default().max_message_size(Some(bytes_max)).max_frame_size(Some(bytes_max));
         let response = match upgrade::connect(request, wire, config).await {
             Ok(socket) => return Ok((socket, last_bytes)),
@@ -112,7 +112,7 @@ async fn open_socket(fetch: &Fetch<'_>) -> Result<(Socket, LastBytes), RoundEnd>
             ResponseKind::Ended(ended) => return Err(ended),
         }
     }
-    Err(RoundEnd::lost(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
+    Err(RoundEnd::unexpected_loss(format!("more than {REDIRECTS_MAX} redirects; check `url`")))
 }
 
 fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()>, RoundEnd> {
@@ -128,30 +128,30 @@ fn request(fetch: &Fetch<'_>, target: &Target) -> Result<hyper::http::Request<()
 async fn send(socket: &mut Socket, message: Message) -> Result<(), RoundEnd> {
     match timeout(SEND_TIME_MAX, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(RoundEnd::lost(format!("the connection broke ({error})"))),
-        Err(_) => Err(RoundEnd::lost("the server does not read what the job sends")),
+        Ok(Err(error)) => Err(RoundEnd::unexpected_loss(format!("the connection broke ({error})"))),
+        Err(_) => Err(RoundEnd::unexpected_loss("the server does not read what the job sends")),
     }
 }
 
-fn closed(frame: Option<&CloseFrame>) -> RoundEnd {
-    let Some(frame) = frame else { return RoundEnd::closed("the server closed the connection") };
+fn loss_of_close(frame: Option<&CloseFrame>) -> RoundEnd {
+    let Some(frame) = frame else { return RoundEnd::expected_loss("the server closed the connection") };
     let code = u16::from(frame.code);
     let reason = shown::harmless(frame.reason.as_str(), SHOWN_BYTES_MAX);
     let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     let why = format!("the server closed the connection with code {code}{reason}");
     // These codes are normal: the server is done, or shuts down.
-    if matches!(code, 1000 | 1001 | 1012) { RoundEnd::closed(why) } else { RoundEnd::lost(why) }
+    if matches!(code, 1000 | 1001 | 1012) { RoundEnd::expected_loss(why) } else { RoundEnd::unexpected_loss(why) }
 }
 
 fn to_round_end(fetch: &Fetch<'_>, error: WebsocketError) -> RoundEnd {
     match error {
         WebsocketError::ConnectionClosed | WebsocketError::AlreadyClosed => {
-            RoundEnd::closed("the server closed the connection")
+            RoundEnd::expected_loss("the server closed the connection")
         }
-        WebsocketError::Capacity(_) => RoundEnd::lost(format!(
+        WebsocketError::Capacity(_) => RoundEnd::unexpected_loss(format!(
             "a message has more than {} bytes (`answer_bytes_max`), and is lost; raise that, or request less",
-            fetch.client.answer_bytes_max(fetch.source)
+            fetch.client.response_bytes_max(fetch.source)
         )),
-        other => RoundEnd::lost(format!("the connection broke ({other})")),
+        other => RoundEnd::unexpected_loss(format!("the connection broke ({other})")),
     }
 }

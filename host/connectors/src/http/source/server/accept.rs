@@ -1,7 +1,7 @@
 //! Listens, and serves each connection in its own task. Strangers may connect: connections, the head of a request and the time for it are limited,
 //! and no client waits for another one.
 
-use super::{Intake, answer};
+use super::{Intake, respond};
 use crate::limits::{HTTP_HEAD_BYTES_MAX, HTTP_HEAD_MS_MAX, HTTP_HEADERS_MAX};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -105,7 +105,7 @@ async fn serve_http<S>(
 {
     let service = service_fn(move |request| {
         let (intake, slot) = (intake.clone(), slot.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer::respond(&intake, peer, &slot, request).await) }
+        async move { Ok::<_, std::convert::Infallible>(respond::respond(&intake, peer, &slot, request).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);

@@ -16,7 +16,7 @@ pub struct BodiesBudget(Budget);
 
 /// A body, and its part of the budget.
 #[derive(Debug)]
-pub struct HeldBody {
+pub struct BufferedBody {
     /// Its bytes.
     pub bytes: BytesMut,
     room: BudgetPermit,
@@ -42,28 +42,33 @@ impl BodiesBudget {
     }
 
     /// Reads a body to its end.
-    pub async fn receive(&self, body: &mut Incoming, bytes_max: u64, deadline: Instant) -> Result<HeldBody, BodyFault> {
+    pub async fn receive(
+        &self,
+        body: &mut Incoming,
+        bytes_max: u64,
+        deadline: Instant,
+    ) -> Result<BufferedBody, BodyFault> {
         if body.size_hint().lower() > bytes_max {
             return Err(BodyFault::TooLarge);
         }
-        let mut held = HeldBody { bytes: BytesMut::new(), room: BudgetPermit::default() };
+        let mut request_body = BufferedBody { bytes: BytesMut::new(), room: BudgetPermit::default() };
         loop {
             let frame = match timeout_at(deadline, body.frame()).await {
                 Err(_) => return Err(BodyFault::TooSlow),
-                Ok(None) => return Ok(held),
+                Ok(None) => return Ok(request_body),
                 Ok(Some(Err(error))) => return Err(BodyFault::Broken(error.to_string())),
                 Ok(Some(Ok(frame))) => frame,
             };
             // Trailers are ignored.
             let Ok(data) = frame.into_data() else { continue };
-            let bytes = held.bytes.len() as u64 + data.len() as u64;
+            let bytes = request_body.bytes.len() as u64 + data.len() as u64;
             if bytes > bytes_max {
                 return Err(BodyFault::TooLarge);
             }
-            if !self.0.grow(&mut held.room, bytes) {
+            if !self.0.grow(&mut request_body.room, bytes) {
                 return Err(BodyFault::NoRoom);
             }
-            held.bytes.extend_from_slice(&data);
+            request_body.bytes.extend_from_slice(&data);
         }
     }
 }

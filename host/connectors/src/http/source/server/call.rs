@@ -21,7 +21,12 @@ pub trait Protocol: Send + Sync {
 pub trait Call: Send + Sync {
     /// Splits a body into records. `limits` are the maximum bytes, also after decompression, and the rows that one batch takes. The error is the
     /// reason for the rejection.
-    fn cut(&self, source: &SourceSpec, body: &[u8], limits: [u64; 2]) -> Result<BodyRecords, (StatusCode, String)>;
+    fn split_body(
+        &self,
+        source: &SourceSpec,
+        body: &[u8],
+        limits: [u64; 2],
+    ) -> Result<BodyRecords, (StatusCode, String)>;
 
     /// Returns the response to a request whose rows are durable.
     fn accepted(&self) -> HttpResponse;

@@ -291,8 +291,8 @@ fn other_spellings_mean_the_same() {
         assert_eq!(format!("{:?}", stage(one)), format!("{:?}", stage(other)), "{one}");
     }
     let side_by_side = stage("from = [\"a\", \"b\"]\nkey = \"k\"\nplugin = \"p\"\ncogroup = true");
-    let beside = stage("from = \"a\"\nkey = \"k\"\nplugin = \"p\"\ncogroup = \"b\"");
-    assert_eq!(side_by_side.reads().collect::<Vec<_>>(), beside.reads().collect::<Vec<_>>());
+    let with_cogroup = stage("from = \"a\"\nkey = \"k\"\nplugin = \"p\"\ncogroup = \"b\"");
+    assert_eq!(side_by_side.reads().collect::<Vec<_>>(), with_cogroup.reads().collect::<Vec<_>>());
     assert!(matches!(stage("from = \"a\"\ndistinct = true").operator, OperatorSpec::Distinct(all) if all.is_empty()));
     assert!(matches!(stage("from = \"a\"\nrepartition = {}").operator, OperatorSpec::Repartition { partitions: None }));
     let window = stage("from = \"a\"\nwindow = { size = \"30s\", slide = \"60s\" }").window;

@@ -23,7 +23,7 @@ const SOURCE: Cases = &[
     ),
     (
         "listen = \"h:1\"\ntoken = \"x\"",
-        "job.toml:4: source `lines`: `token` is not for kind `lumberjack` but for `http`, `otlp`, `flight`; remove it",
+        "job.toml:4: source `lines`: `token` is not for kind `lumberjack` but for `http`, `flight`, `otlp`; remove it",
     ),
 ];
 

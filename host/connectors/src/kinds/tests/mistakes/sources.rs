@@ -39,7 +39,7 @@ address = "localhost:70000""#,
         r#"kind = "socket"
 address = "127.0.0.1:9999"
 path = "lines.txt""#,
-        "job.toml:4: source `lines`: `path` is not for kind `socket` but for `directory`, `file`, `queue`, `flight`; remove it",
+        "job.toml:4: source `lines`: `path` is not for kind `socket` but for `directory`, `file`, `flight`, `queue`; remove it",
     ),
     (
         r#"kind = "socket"
@@ -228,7 +228,7 @@ job.toml:5: source `lines`: `bytes` is 5000; write a number of 1 to 4096"#,
         r#"kind = "rate"
 rows_per_second = 10
 schema = { k = "int64" }"#,
-        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `kinesis`, `queue`, `syslog`, `otlp`, `lumberjack`, `flight`, `postgres-changes`; remove it",
+        "job.toml:4: source `lines`: `schema` is not for kind `rate` but for `socket`, `raw-socket`, `http`, `directory`, `file`, `kafka`, `redis`, `mqtt`, `nats`, `rabbitmq`, `zeromq`, `flight`, `kinesis`, `postgres-changes`, `syslog`, `otlp`, `lumberjack`, `queue`; remove it",
     ),
     (
         r#"kind = "rate"

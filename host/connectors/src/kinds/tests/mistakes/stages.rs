@@ -378,7 +378,7 @@ job.toml:3: stage `words`: `split.d` is empty; write an SQL expression, for exam
 ];
 
 /// Complete files except for a source and a sink.
-pub(super) const WHOLE: Cases = &[
+pub(super) const COMPLETE: Cases = &[
     (
         "[stages.a]\nfrom = \"lines\"\nsplit = { errors = \"x\" }\n[stages.b]\nfrom = [\"a.errors\", \"a.error\", \"a.late\", \"aa.errors\"]",
         r#"job.toml:5: stage `b`: `from` names `a.error`, which the stage `a` does not emit; did you mean `a.errors`?

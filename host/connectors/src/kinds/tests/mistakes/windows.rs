@@ -200,7 +200,7 @@ job.toml:3: stage `words`: `inverse` is for `count` and `sum`, which can subtrac
 ];
 
 /// Complete files except for a source and a sink.
-pub(super) const WHOLE: Cases = &[
+pub(super) const COMPLETE: Cases = &[
     (
         "batch = \"0s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",
         r#"job.toml:4: stage `words`: a window of processing time consists of batches, which have no length with batch = "0s"; write batch = "1s" at the top, or time = "…" with a timestamp column for windows of event time"#,

@@ -54,7 +54,7 @@ fn plans_that_are_gone_are_noticed() {
     assert_rejected(&ahead, &request(), &["sink `x` has committed batch 9", "end with batch 6", "`--resume-from 6`"]);
     assert!(!resolve(&ahead, &request()).unwrap_err().contains("`y`"));
     assert_eq!(short(&resolve(&ahead, &from(6)).unwrap()), (4, vec![5, 6], 6, 10, Some((7, 9))));
-    // The last start relied on batch 5.
+    // The last startup relied on batch 5.
     assert_rejected(
         &found_with(&[(6, 2)], &[]),
         &request(),
@@ -204,7 +204,7 @@ fn state_that_means_something_else_is_refused() {
     assert!(resolve(&old, &wants(n5, "y")).is_ok());
     assert!(resolve(&knowing(old.clone(), n5, false), &wants(n5, "y")).is_ok());
     assert_rejected(&knowing(old, n0, false), &wants(n5, "y"), &[fragments]);
-    // The texts are the same; the values of their variables may differ.
+    // The strings are the same; the values of their variables may differ.
     assert!(resolve(&knowing(kept(n0, "y"), n5, false), &wants(n5, "y")).is_ok());
     assert_rejected(&knowing(kept(n0, "y"), n5, true), &wants(n5, "y"), &["variable", "`--drop-state totals`"]);
 }
@@ -254,7 +254,7 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
         let sinks = Some((sink.to_owned(), rows())).filter(|(name, _)| !name.is_empty()).into_iter().collect();
         Meanings::from([("totals".to_owned(), TableMeaning { state: Some(rows()), sinks })])
     };
-    let held = |sink: &str| {
+    let with_committed = |sink: &str| {
         let mut found = without.clone();
         for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
             checkpoint.tables[0].meaning = meanings(sink)["totals"].digests();
@@ -270,15 +270,19 @@ fn what_follows_changes_goes_on_with_what_makes_them() {
         let followers = Followers { makers: makers("totals"), sinks, ..Followers::default() };
         StartRequest { meanings: follows, followers, drop, ..request() }
     };
-    assert!(resolve(&held("out"), &with("out", &["totals"], &[])).is_ok());
-    assert!(resolve(&held("out"), &with("copy", &["totals"], &[])).is_ok(), "another name");
+    assert!(resolve(&with_committed("out"), &with("out", &["totals"], &[])).is_ok());
+    assert!(resolve(&with_committed("out"), &with("copy", &["totals"], &[])).is_ok(), "another name");
     assert_rejected(
-        &held("out"),
+        &with_committed("out"),
         &with("out", &[], &[]),
         &["sink `out`", "no longer leads there", "`--drop-state totals`"],
     );
-    assert!(resolve(&held("out"), &with("out", &[], &["totals"])).is_ok());
-    assert_rejected(&held(""), &with("out", &["totals"], &[]), &["sink `out`: it is new", "`--drop-state totals`"]);
-    assert!(resolve(&held(""), &with("out", &["totals"], &["totals"])).is_ok());
-    assert!(resolve(&held(""), &with("out", &[], &[])).is_ok());
+    assert!(resolve(&with_committed("out"), &with("out", &[], &["totals"])).is_ok());
+    assert_rejected(
+        &with_committed(""),
+        &with("out", &["totals"], &[]),
+        &["sink `out`: it is new", "`--drop-state totals`"],
+    );
+    assert!(resolve(&with_committed(""), &with("out", &["totals"], &["totals"])).is_ok());
+    assert!(resolve(&with_committed(""), &with("out", &[], &[])).is_ok());
 }

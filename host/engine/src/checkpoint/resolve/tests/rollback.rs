@@ -1,4 +1,4 @@
-//! A start that returns to the checkpoint before an upgrade, and how long that checkpoint is kept.
+//! A startup that returns to the checkpoint before an upgrade, and how long that checkpoint is kept.
 
 use super::*;
 use crate::limits::ROLLBACK_BATCHES_MAX;

@@ -1,4 +1,4 @@
-//! A plugin that is replaced in a running job: a start of the same generation, published with the checkpoint before it.
+//! A plugin that is replaced in a running job: a startup of the same generation, published with the checkpoint before it.
 
 use super::*;
 

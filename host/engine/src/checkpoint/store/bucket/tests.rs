@@ -57,7 +57,7 @@ fn error_text(code: &str) -> String {
 
 #[test]
 fn a_status_tells_whether_it_helps_to_try_again() {
-    for (status, passing) in [
+    for (status, is_transient) in [
         ("500 Internal Server Error", true),
         ("503 Slow Down", true),
         ("429 Too Many Requests", true),
@@ -66,7 +66,7 @@ fn a_status_tells_whether_it_helps_to_try_again() {
         ("403 Forbidden", false),
     ] {
         let error = bucket(move |_| http(status, "", &error_text("Code"))).read("a").unwrap_err();
-        assert_eq!(error.kind, StoreErrorKind::of_transient(passing), "{status}: {error}");
+        assert_eq!(error.kind, StoreErrorKind::of_transient(is_transient), "{status}: {error}");
     }
     // A name chosen by a user is not a response of a server.
     let named = bucket(|_| http("400 Bad Request", "", "")).read("status code: 503").unwrap_err();

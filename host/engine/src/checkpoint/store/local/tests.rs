@@ -3,7 +3,7 @@ use millstream_base::retry::retry_transient;
 use std::os::unix::fs::FileExt;
 
 fn store() -> (tempfile::TempDir, Local) {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     let store = Local::open(dir.path().join("made/on/demand"));
     (dir, store)
 }
@@ -78,11 +78,11 @@ fn a_dir_in_use_is_refused_by_naming_the_process() {
 
 #[test]
 fn a_dir_that_cannot_be_made_or_written_is_an_error_that_says_what_to_do() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = tempfile::tempdir().expect("a directory");
     fs::write(dir.path().join("file"), "").expect("it writes");
     // /proc rejects new files even for root.
     for root in [dir.path().join("file/below"), PathBuf::from("/proc/self")] {
-        let error = Local::open(root.clone()).lock().expect_err("no folder can be there").to_string();
+        let error = Local::open(root.clone()).lock().expect_err("no directory can be there").to_string();
         assert!(error.contains(&root.display().to_string()) && error.contains("name another `dir`"), "{error}");
     }
 }

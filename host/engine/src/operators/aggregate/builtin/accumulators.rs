@@ -39,7 +39,7 @@ impl Builtin {
         Some(&function.name)
     }
 
-    /// Describes the functions by a text that changes if their accumulators change meaning.
+    /// Describes the functions by a string that changes if their accumulators change meaning.
     pub fn description(&self) -> String {
         let describe = |function: &Function| {
             let (kind, distinct) = (function.function, if function.distinct { "distinct " } else { "" });
@@ -146,7 +146,7 @@ impl Builtin {
         let mut start = 0;
         let mut ranges = Vec::new();
         for function in &self.functions {
-            let columns: usize = function.kept()?.iter().map(StoredColumn::columns).sum();
+            let columns: usize = function.stored_columns()?.iter().map(StoredColumn::columns).sum();
             ranges.push((function, start..start + columns));
             start += columns;
         }
@@ -206,17 +206,17 @@ impl Function {
         }
     }
 
-    fn kept(&self) -> Result<Vec<StoredColumn>> {
+    fn stored_columns(&self) -> Result<Vec<StoredColumn>> {
         self.states.iter().map(StoredColumn::for_type).collect()
     }
 
     fn keep(&self, states: &[ArrayRef], columns: &mut Vec<ArrayRef>) -> Result<()> {
-        self.kept()?.iter().zip(states).try_for_each(|(kept, state)| kept.keep(state, columns))
+        self.stored_columns()?.iter().zip(states).try_for_each(|(kept, state)| kept.keep(state, columns))
     }
 
     fn restore(&self, columns: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let (mut at, mut states) = (0, Vec::new());
-        for kept in self.kept()? {
+        for kept in self.stored_columns()? {
             states.push(kept.restore(columns.get(at..at + kept.columns()).ok_or_else(missing)?)?);
             at += kept.columns();
         }

@@ -26,10 +26,10 @@ pub struct Total {
 /// Its accumulated state per group.
 pub struct Accumulator {
     total: Total,
-    known: Known,
+    known: SmallValues,
 }
 
-enum Known {
+enum SmallValues {
     Count(Vec<i64>),
     Floats(Vec<Option<f64>>),
     Decimals(Vec<Option<i128>>),
@@ -84,13 +84,13 @@ impl Total {
     /// Creates an empty accumulator.
     pub fn accumulator(&self) -> Result<Accumulator> {
         let known = match (self.function, &self.argument) {
-            (AggregateFunction::Count, _) => Known::Count(Vec::new()),
-            (AggregateFunction::Sum, DataType::Float64) => Known::Floats(Vec::new()),
-            (AggregateFunction::Sum, _) => Known::Decimals(Vec::new()),
-            (AggregateFunction::Avg, _) => Known::Average { counts: Vec::new(), sums: Vec::new() },
+            (AggregateFunction::Count, _) => SmallValues::Count(Vec::new()),
+            (AggregateFunction::Sum, DataType::Float64) => SmallValues::Floats(Vec::new()),
+            (AggregateFunction::Sum, _) => SmallValues::Decimals(Vec::new()),
+            (AggregateFunction::Avg, _) => SmallValues::Average { counts: Vec::new(), sums: Vec::new() },
             (_, argument) => {
                 let converter = RowConverter::new(vec![SortField::new(argument.clone())]).map_err(Error::arrow)?;
-                Known::Values { converter, kept: Vec::new() }
+                SmallValues::Values { converter, kept: Vec::new() }
             }
         };
         Ok(Accumulator { total: self.clone(), known })
@@ -113,26 +113,26 @@ impl Accumulator {
         let rows = groups.iter().enumerate().map(|(row, group)| (row, *group));
         let rows = rows.filter(|(row, _)| is_taken(*row) && (with_nulls || values.is_valid(*row)));
         match &mut self.known {
-            Known::Count(counts) => rows.for_each(|(_, group)| counts[group] += 1),
-            Known::Floats(sums) => {
+            SmallValues::Count(counts) => rows.for_each(|(_, group)| counts[group] += 1),
+            SmallValues::Floats(sums) => {
                 let values = values.as_primitive::<Float64Type>();
                 rows.for_each(|(row, group)| *sums[group].get_or_insert(0.) += values.value(row));
             }
-            Known::Decimals(sums) => {
+            SmallValues::Decimals(sums) => {
                 let values = values.as_primitive::<Decimal128Type>();
                 for (row, group) in rows {
                     let sum = sums[group].get_or_insert(0);
                     *sum = sum.wrapping_add(values.value(row));
                 }
             }
-            Known::Average { counts, sums } => {
+            SmallValues::Average { counts, sums } => {
                 let values = values.as_primitive::<Float64Type>();
                 for (row, group) in rows {
                     counts[group] += 1;
                     sums[group] += values.value(row);
                 }
             }
-            Known::Values { converter, kept } => {
+            SmallValues::Values { converter, kept } => {
                 let values = converter.convert_columns(std::slice::from_ref(&values)).map_err(Error::arrow)?;
                 for (row, group) in rows {
                     let (kept, value) = (&mut kept[group], values.row(row));
@@ -157,12 +157,12 @@ impl Accumulator {
         let first = states.first().ok_or_else(|| Error::bug("a partial result without columns"))?;
         let rows = groups.iter().enumerate().map(|(row, group)| (row, *group));
         match (&mut self.known, states) {
-            (Known::Count(counts), _) => {
+            (SmallValues::Count(counts), _) => {
                 let states = first.as_primitive::<Int64Type>();
                 rows.for_each(|(row, group)| counts[group] += states.value(row));
                 Ok(())
             }
-            (Known::Average { counts, sums }, [given, given_sums]) => {
+            (SmallValues::Average { counts, sums }, [given, given_sums]) => {
                 let (given, given_sums) =
                     (given.as_primitive::<UInt64Type>(), given_sums.as_primitive::<Float64Type>());
                 for (row, group) in rows.filter(|(row, _)| given.is_valid(*row) && given_sums.is_valid(*row)) {
@@ -179,13 +179,13 @@ impl Accumulator {
 
     /// Returns the partial results of all groups.
     pub fn states(&mut self) -> Result<Vec<ArrayRef>> {
-        if let Known::Average { counts, sums } = &mut self.known {
+        if let SmallValues::Average { counts, sums } = &mut self.known {
             let (counts, sums) = (std::mem::take(counts), std::mem::take(sums));
             let some = counts.iter().zip(&sums).map(|(count, sum)| (*count > 0).then_some(*sum));
             let some_counts: UInt64Array = counts.iter().map(|count| (*count > 0).then_some(*count)).collect();
             return Ok(vec![Arc::new(some_counts), Arc::new(some.collect::<Float64Array>())]);
         }
-        if let (AggregateFunction::First | AggregateFunction::Last, Known::Values { kept, .. }) =
+        if let (AggregateFunction::First | AggregateFunction::Last, SmallValues::Values { kept, .. }) =
             (self.total.function, &self.known)
         {
             let is_set: BooleanArray = kept.iter().map(|kept| Some(kept.is_some())).collect();
@@ -197,31 +197,31 @@ impl Accumulator {
     /// Returns the results of all groups.
     pub fn results(&mut self) -> Result<ArrayRef> {
         Ok(match &mut self.known {
-            Known::Count(counts) => Arc::new(Int64Array::from(std::mem::take(counts))),
-            Known::Floats(sums) => Arc::new(Float64Array::from(std::mem::take(sums))),
-            Known::Decimals(sums) => {
+            SmallValues::Count(counts) => Arc::new(Int64Array::from(std::mem::take(counts))),
+            SmallValues::Floats(sums) => Arc::new(Float64Array::from(std::mem::take(sums))),
+            SmallValues::Decimals(sums) => {
                 let sums = Decimal128Array::from(std::mem::take(sums));
                 Arc::new(sums.with_data_type(self.total.output()))
             }
-            Known::Average { counts, sums } => {
+            SmallValues::Average { counts, sums } => {
                 let means =
                     counts.iter().zip(sums.iter()).map(|(count, sum)| (*count > 0).then(|| sum / *count as f64));
                 Arc::new(means.collect::<Float64Array>())
             }
-            Known::Values { converter, kept } => values(converter, &std::mem::take(kept), &self.total.argument)?,
+            SmallValues::Values { converter, kept } => values(converter, &std::mem::take(kept), &self.total.argument)?,
         })
     }
 
     fn grow(&mut self, count: usize) {
         match &mut self.known {
-            Known::Count(counts) => counts.resize(count.max(counts.len()), 0),
-            Known::Floats(sums) => sums.resize(count.max(sums.len()), None),
-            Known::Decimals(sums) => sums.resize(count.max(sums.len()), None),
-            Known::Average { counts, sums } => {
+            SmallValues::Count(counts) => counts.resize(count.max(counts.len()), 0),
+            SmallValues::Floats(sums) => sums.resize(count.max(sums.len()), None),
+            SmallValues::Decimals(sums) => sums.resize(count.max(sums.len()), None),
+            SmallValues::Average { counts, sums } => {
                 counts.resize(count.max(counts.len()), 0);
                 sums.resize(count.max(sums.len()), 0.);
             }
-            Known::Values { kept, .. } => kept.resize(count.max(kept.len()), None),
+            SmallValues::Values { kept, .. } => kept.resize(count.max(kept.len()), None),
         }
     }
 }

@@ -90,7 +90,7 @@ impl StoredColumn {
                     kind => Ok(Arc::new(values.with_data_type(kind.clone()))),
                 }
             }
-            (StoredColumn::List(field), [column]) => Ok(Arc::new(unpack(column.as_binary(), field)?)),
+            (StoredColumn::List(field), [column]) => Ok(Arc::new(decode_cells(column.as_binary(), field)?)),
             _ => Err(Error::bug("a partial result is kept in other columns")),
         }
     }
@@ -124,11 +124,11 @@ fn pack(lists: &ListArray) -> Result<BinaryArray> {
     let values = lists.values();
     let encoded = Keys::encode(std::slice::from_ref(values), values.len()).map_err(Error::arrow)?;
     let encoded = encoded.view();
-    let mut packed = BinaryBuilder::new();
+    let mut encoded_cells = BinaryBuilder::new();
     let mut bytes = Vec::new();
     for (row, ends) in lists.offsets().windows(2).enumerate() {
         if lists.is_null(row) {
-            packed.append_null();
+            encoded_cells.append_null();
             continue;
         }
         bytes.clear();
@@ -137,17 +137,17 @@ fn pack(lists: &ListArray) -> Result<BinaryArray> {
             bytes.extend_from_slice(&(value.len() as u32).to_le_bytes());
             bytes.extend_from_slice(value);
         }
-        packed.append_value(&bytes);
+        encoded_cells.append_value(&bytes);
     }
-    Ok(packed.finish())
+    Ok(encoded_cells.finish())
 }
 
-fn unpack(packed: &BinaryArray, field: &Arc<Field>) -> Result<ListArray> {
+fn decode_cells(encoded_cells: &BinaryArray, field: &Arc<Field>) -> Result<ListArray> {
     let damaged = || Error::environment("the values of a `count(distinct …)` in the checkpoint are damaged");
     let (mut values, mut lengths): (Vec<&[u8]>, Vec<usize>) = (Vec::new(), Vec::new());
-    for row in 0..packed.len() {
+    for row in 0..encoded_cells.len() {
         let before = values.len();
-        let mut rest = if packed.is_null(row) { &[] } else { packed.value(row) };
+        let mut rest = if encoded_cells.is_null(row) { &[] } else { encoded_cells.value(row) };
         while !rest.is_empty() {
             let (length, after) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
             let (value, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(damaged)?;
@@ -158,7 +158,7 @@ fn unpack(packed: &BinaryArray, field: &Arc<Field>) -> Result<ListArray> {
     }
     let columns = keys::decode(std::slice::from_ref(field), values.iter().copied()).map_err(Error::arrow)?;
     let column = columns.into_iter().next().ok_or_else(damaged)?;
-    let nulls: Option<NullBuffer> = packed.nulls().cloned();
+    let nulls: Option<NullBuffer> = encoded_cells.nulls().cloned();
     ListArray::try_new(field.clone(), OffsetBuffer::from_lengths(lengths), column, nulls).map_err(Error::arrow)
 }
 

@@ -37,7 +37,7 @@ enum TallyKind {
 }
 
 /// A column whose values are stored, for the rows that satisfy the function's condition.
-struct KeptColumn {
+struct TallyColumn {
     column: usize,
     function: usize,
 }
@@ -52,7 +52,7 @@ pub struct Tally {
 
 /// The stored values of one column.
 struct Values {
-    what: KeptColumn,
+    what: TallyColumn,
     /// Counts by key and value.
     table: StateTable,
     order: RowConverter,
@@ -113,8 +113,8 @@ impl Builtin {
     }
 
     /// Returns what has to be stored for each function, and the columns with stored values.
-    fn stored_parts(&self) -> (Vec<TallyKind>, Vec<KeptColumn>) {
-        let mut columns: Vec<KeptColumn> = Vec::new();
+    fn stored_parts(&self) -> (Vec<TallyKind>, Vec<TallyColumn>) {
+        let mut columns: Vec<TallyColumn> = Vec::new();
         let text = |number: usize| self.functions.get(number).and_then(|of| of.filter.as_ref()).map(|(text, _)| text);
         let kept =
             self.functions.iter().enumerate().map(|(number, function)| match (function.function, function.column) {
@@ -122,9 +122,9 @@ impl Builtin {
                 (AggregateFunction::Count, _) if !function.distinct => TallyKind::Count,
                 (_, None) => TallyKind::Count,
                 (_, Some(column)) => {
-                    let same = |other: &KeptColumn| other.column == column && text(other.function) == text(number);
+                    let same = |other: &TallyColumn| other.column == column && text(other.function) == text(number);
                     TallyKind::Values(columns.iter().position(same).unwrap_or_else(|| {
-                        columns.push(KeptColumn { column, function: number });
+                        columns.push(TallyColumn { column, function: number });
                         columns.len() - 1
                     }))
                 }
@@ -166,7 +166,7 @@ impl Builtin {
 }
 
 /// Returns the column of a table of values.
-fn value_field(input: &Schema, kept: &KeptColumn) -> Option<Arc<Field>> {
+fn value_field(input: &Schema, kept: &TallyColumn) -> Option<Arc<Field>> {
     let field = input.fields().get(kept.column)?;
     Some(Arc::new(Field::new(VALUE, field.data_type().clone(), false)))
 }
@@ -397,7 +397,7 @@ struct TakenRows {
 impl TakenRows {
     fn new(function: &Function, context: BatchContext, rows: &RecordBatch) -> Result<TakenRows> {
         let column = function.column.and_then(|column| rows.columns().get(column)).cloned();
-        Ok(TakenRows { rows: function.taken(context, rows)?, column })
+        Ok(TakenRows { rows: function.rows_counted(context, rows)?, column })
     }
 
     /// Returns whether the function takes a row.

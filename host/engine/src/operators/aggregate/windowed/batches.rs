@@ -34,7 +34,7 @@ pub struct BatchWindowWork {
     /// Condition that keys with running totals must satisfy to stay.
     filter: Option<Expression>,
     checkpoint: Option<TableCheckpoint>,
-    held: StateSize,
+    state_size: StateSize,
     ends: WindowEnds,
     /// The previous batch.
     last: (BatchId, BatchTime),
@@ -71,7 +71,7 @@ impl BatchWindowWork {
             name: stage.name.clone(),
             budget: build.stage_budget(&stage.name).filter(|_| windows.bytes_in_memory().is_some()),
             windows,
-            held: results.metrics.held(&stage.name),
+            state_size: results.metrics.state_size(&stage.name),
             partial: results.functions.partial_schema(false),
             results,
             keys: stage.key.len(),
@@ -97,16 +97,18 @@ impl BatchWindowWork {
 
     /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
-        let Some(bytes) = self.windows.bytes_in_memory() else { return self.windows.table().settle(&mut self.held) };
+        let Some(bytes) = self.windows.bytes_in_memory() else {
+            return self.windows.table().settle(&mut self.state_size);
+        };
         if let Some(budget) = self.budget.as_ref().filter(|budget| budget.is_exceeded(bytes)) {
             self.windows.leave_memory(|table| budget.spilling(table))?;
             self.budget = None;
-            return self.windows.table().settle(&mut self.held);
+            return self.windows.table().settle(&mut self.state_size);
         }
         let kept = if self.budget.is_some() { 0 } else { bytes };
         let table = self.windows.table();
-        self.held.set_partly_kept(table.len() as u64, bytes, kept);
-        self.held.spread(|| table.spread());
+        self.state_size.set_partly_kept(table.len() as u64, bytes, kept);
+        self.state_size.spread(|| table.spread());
         Ok(())
     }
 

@@ -60,7 +60,7 @@ pub fn time_partials<'s>(
     let (name, index) = (format!("{} partial", stage.name), build.index as u64);
     let (ticks, failure) = (build.ticks.clone(), build.failure.clone());
     // The stage's other operator has an identical clock, and saves it for both.
-    let time = Some((progress, event_time::clock(stage, node, build)?));
+    let time = Some((progress, event_time::create_clock(stage, node, build)?));
     let (rows, rejections, _) = each_batch_with_event_time(parts, time, ticks, &name, failure, move |_| index, work);
     Ok((rows, rejections))
 }

@@ -32,7 +32,7 @@ pub struct TimeWindowWork {
     /// Number of key columns, including the pane.
     keys: usize,
     checkpoint: Option<TableCheckpoint>,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl TimeWindowWork {
@@ -58,7 +58,7 @@ impl TimeWindowWork {
             slices,
             update,
             windows,
-            held: results.metrics.held(&stage.name),
+            state_size: results.metrics.state_size(&stage.name),
             partial: results.functions.partial_schema(true),
             results,
             keys: stage.key.len() + 1,
@@ -80,16 +80,16 @@ impl TimeWindowWork {
 
     /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
-        let Some(budget) = &self.budget else { return self.windows.table().settle(&mut self.held) };
+        let Some(budget) = &self.budget else { return self.windows.table().settle(&mut self.state_size) };
         let bytes = self.windows.bytes_in_memory().unwrap_or_default();
         if budget.is_exceeded(bytes) {
             self.windows.leave_memory(|table| budget.spilling(table))?;
             self.budget = None;
-            return self.windows.table().settle(&mut self.held);
+            return self.windows.table().settle(&mut self.state_size);
         }
         let table = self.windows.table();
-        self.held.set_partly_kept(table.len() as u64, bytes, 0);
-        self.held.spread(|| table.spread());
+        self.state_size.set_partly_kept(table.len() as u64, bytes, 0);
+        self.state_size.spread(|| table.spread());
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub struct TotalsWork {
     checkpoint: Option<TableCheckpoint>,
     /// The columns of changed totals.
     changes: Option<SchemaRef>,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl TotalsWork {
@@ -43,7 +43,7 @@ impl TotalsWork {
             Operator::Aggregate(builtin) => builtin.changes.clone(),
             _ => None,
         };
-        let held = results.metrics.held(&stage.name);
+        let state_size = results.metrics.state_size(&stage.name);
         Ok(TotalsWork {
             name: stage.name.clone(),
             totals: Totals::new(table),
@@ -52,7 +52,7 @@ impl TotalsWork {
             keys: keys.len(),
             checkpoint,
             changes,
-            held,
+            state_size,
         })
     }
 
@@ -81,7 +81,7 @@ impl BatchWork for TotalsWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))?;
-        self.totals.table().settle(&mut self.held)
+        self.totals.table().settle(&mut self.state_size)
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {

@@ -41,7 +41,7 @@ struct ValuesWork {
     checkpoints: Vec<Option<TableCheckpoint>>,
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl ValuesWork {
@@ -54,7 +54,7 @@ impl ValuesWork {
         }
         totals.restored()?;
         let metrics = build.metrics.counts(&stage.name);
-        let (held, worker) = (metrics.held(&stage.name), build.index as u64);
+        let (state_size, worker) = (metrics.state_size(&stage.name), build.index as u64);
         Ok(ValuesWork {
             stage: stage.clone(),
             op: functions.op,
@@ -63,7 +63,7 @@ impl ValuesWork {
             checkpoints,
             worker,
             metrics,
-            held,
+            state_size,
         })
     }
 }
@@ -83,7 +83,7 @@ impl BatchWork for ValuesWork {
         let rejected = self.stage.rejected.rows(context.id, name, &all, &rejections)?;
         self.metrics.add_rejected(rejected.num_rows());
         output.reject(context, PartOrder::at(self.worker), rejected);
-        self.held.set(self.totals.row_count() as u64, self.totals.bytes());
+        self.state_size.set(self.totals.row_count() as u64, self.totals.bytes());
         if let (Some(before), Some(schema)) = (&tallied.before, &self.changes) {
             let count = changed::push(context, (before, &tallied.rows), schema, self.worker, output)?;
             self.metrics.add_rows(count);

@@ -22,7 +22,7 @@ pub struct AsOfWork {
     late_splitter: LateSplitter,
     state: AsOfJoin,
     checkpoints: Vec<Option<TableCheckpoint>>,
-    held: StateSize,
+    state_size: StateSize,
     /// Whether the last batch had late rows.
     emitted_late: bool,
 }
@@ -39,9 +39,9 @@ impl AsOfWork {
         let tables = names.iter().zip(state.tables());
         let checkpoints = tables.map(|(name, table)| build.restore(&stage.name, name, table)).collect::<Result<_>>()?;
         state.restored()?;
-        let held = metrics.held(&stage.name);
+        let state_size = metrics.state_size(&stage.name);
         let late_splitter = LateSplitter::new(stage, node, build.index, metrics);
-        Ok(AsOfWork { late_splitter, state, checkpoints, held, emitted_late: false })
+        Ok(AsOfWork { late_splitter, state, checkpoints, state_size, emitted_late: false })
     }
 }
 
@@ -55,7 +55,7 @@ impl BatchWork for AsOfWork {
         let stage = &self.late_splitter.stage.name;
         let rows = rows.map_err(|error| error.within(format!("stage `{stage}`: batch {}", context.id)))?;
         self.state.settle()?;
-        self.held.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
+        self.state_size.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
         for (number, rows) in (0u64..).zip(rows) {
             self.late_splitter.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.late_splitter.worker).then(number), rows);

@@ -46,7 +46,7 @@ struct ChangingWork {
     checkpoints: [Option<TableCheckpoint>; 2],
     worker: u64,
     metrics: Counts,
-    held: StateSize,
+    state_size: StateSize,
 }
 
 impl ChangingWork {
@@ -64,7 +64,7 @@ impl ChangingWork {
         let second = build.restore(&stage.name, &right_table(&stage.name), &mut state.tables()[1])?;
         state.restored()?;
         let metrics = build.metrics.counts(&stage.name);
-        let held = metrics.held(&stage.name);
+        let state_size = metrics.state_size(&stage.name);
         Ok(ChangingWork {
             stage: stage.clone(),
             node: node.clone(),
@@ -73,7 +73,7 @@ impl ChangingWork {
             checkpoints: [first, second],
             worker: build.index as u64,
             metrics,
-            held,
+            state_size,
         })
     }
 
@@ -119,7 +119,7 @@ impl BatchWork for ChangingWork {
             output.reject(context, PartOrder::at(side as u64).then(self.worker), rejected);
         }
         self.state.settle()?;
-        self.held.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
+        self.state_size.set_partly_kept(self.state.row_count() as u64, self.state.bytes(), self.state.kept_bytes());
         self.push(context, joined.deleted, false, output)?;
         self.push(context, joined.inserted, true, output)
     }

@@ -23,9 +23,9 @@ use millstream_metrics::{Counts, StateSize};
 /// See the module.
 pub struct Intervals {
     late_splitter: LateSplitter,
-    state: KeptIntervals,
+    state: IntervalStore,
     checkpoints: Option<[TableCheckpoint; 2]>,
-    held: StateSize,
+    state_size: StateSize,
     /// Memory budget; present while all rows are in memory and may be spilled.
     budget: Option<StageBudget>,
     /// Whether the last batch had late rows.
@@ -33,7 +33,7 @@ pub struct Intervals {
 }
 
 /// The waiting rows.
-enum KeptIntervals {
+enum IntervalStore {
     /// In memory.
     Memory(Box<IntervalJoin>),
     /// Some may be in files.
@@ -64,20 +64,20 @@ impl Intervals {
             for side in Side::BOTH.into_iter().filter(|_| restored) {
                 state.restore(side, &tables[side.index()])?;
             }
-            KeptIntervals::Memory(Box::new(state))
+            IntervalStore::Memory(Box::new(state))
         } else {
-            KeptIntervals::Files(Box::new(ColdIntervals::new(interval, tables).map_err(in_checkpoint(&stage.name))?))
+            IntervalStore::Files(Box::new(ColdIntervals::new(interval, tables).map_err(in_checkpoint(&stage.name))?))
         };
-        let held = metrics.held(&stage.name);
+        let state_size = metrics.state_size(&stage.name);
         let late_splitter = LateSplitter::new(stage, node, build.index, metrics);
-        let budget = build.stage_budget(&stage.name).filter(|_| matches!(state, KeptIntervals::Memory(_)));
-        Ok(Intervals { late_splitter, state, checkpoints, held, budget, emitted_late: false })
+        let budget = build.stage_budget(&stage.name).filter(|_| matches!(state, IntervalStore::Memory(_)));
+        Ok(Intervals { late_splitter, state, checkpoints, state_size, budget, emitted_late: false })
     }
 
     fn join(&mut self, id: BatchId, rows: [RecordBatch; 2], complete: Option<i64>) -> Result<Vec<RecordBatch>> {
         let found = match &mut self.state {
-            KeptIntervals::Memory(state) => state.batch(id, rows, complete)?,
-            KeptIntervals::Files(state) => state.batch(id, rows, complete)?,
+            IntervalStore::Memory(state) => state.batch(id, rows, complete)?,
+            IntervalStore::Files(state) => state.batch(id, rows, complete)?,
         };
         self.settle()?;
         Ok(found)
@@ -85,25 +85,25 @@ impl Intervals {
 
     /// Reports the memory in use. Above the budget, rows are spilled.
     fn settle(&mut self) -> Result<()> {
-        if let KeptIntervals::Memory(state) = &mut self.state {
+        if let IntervalStore::Memory(state) = &mut self.state {
             let (count, bytes) = (Side::BOTH.map(|side| state.len(side) as u64).iter().sum(), state.bytes());
             let Some(budget) = &self.budget else {
-                self.held.set(count, bytes);
+                self.state_size.set(count, bytes);
                 return Ok(());
             };
             if !budget.is_exceeded(bytes) {
-                self.held.set_partly_kept(count, bytes, 0);
+                self.state_size.set_partly_kept(count, bytes, 0);
                 return Ok(());
             }
             let empty = IntervalJoin::new(state.interval().clone(), false)?;
             let files = std::mem::replace(&mut **state, empty).into_files(|table| budget.spilling(table))?;
-            self.state = KeptIntervals::Files(Box::new(files));
+            self.state = IntervalStore::Files(Box::new(files));
             self.budget = None;
         }
-        if let KeptIntervals::Files(state) = &mut self.state {
+        if let IntervalStore::Files(state) = &mut self.state {
             state.settle()?;
             let (bytes, extra) = state.bytes();
-            self.held.set_partly_kept(state.row_count() as u64, bytes + extra, extra);
+            self.state_size.set_partly_kept(state.row_count() as u64, bytes + extra, extra);
         }
         Ok(())
     }
@@ -128,8 +128,8 @@ impl BatchWork for Intervals {
 
     fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
         let (earliest, newest) = match &mut self.state {
-            KeptIntervals::Memory(state) => (state.earliest(), state.newest()),
-            KeptIntervals::Files(state) => (state.earliest(), state.newest()),
+            IntervalStore::Memory(state) => (state.earliest(), state.newest()),
+            IntervalStore::Files(state) => (state.earliest(), state.newest()),
         };
         let from_us = watermark.now.map(|now| earliest.map_or(now, |time| time.min(now)));
         let late_us = seen_us.filter(|_| self.emitted_late);
@@ -138,8 +138,8 @@ impl BatchWork for Intervals {
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
         match &mut self.state {
-            KeptIntervals::Files(state) => state.tables().iter_mut().collect(),
-            KeptIntervals::Memory(_) => Vec::new(),
+            IntervalStore::Files(state) => state.tables().iter_mut().collect(),
+            IntervalStore::Memory(_) => Vec::new(),
         }
     }
 
@@ -147,8 +147,8 @@ impl BatchWork for Intervals {
         let mut changes = Vec::new();
         for (side, checkpoint) in Side::BOTH.into_iter().zip(self.checkpoints.iter_mut().flatten()) {
             changes.extend(match &mut self.state {
-                KeptIntervals::Files(state) => checkpoint.changes(after, &mut state.tables()[side.index()])?,
-                KeptIntervals::Memory(state) => {
+                IntervalStore::Files(state) => checkpoint.changes(after, &mut state.tables()[side.index()])?,
+                IntervalStore::Memory(state) => {
                     let (changed, count) = (state.changed(side), state.len(side) as u64);
                     checkpoint.changes_of(after, changed, count, |base, to| {
                         state.changes(side, base, STATE_SLICE_MAX, &mut |slice| to.add(slice))

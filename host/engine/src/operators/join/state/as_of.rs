@@ -392,7 +392,7 @@ impl AsOfJoin {
         Ok(())
     }
 
-    /// Drops rows of the second side that no row can match any more.
+    /// Drops rows of the second side that no row can match any longer.
     fn drop_expired(&mut self, complete: i64) -> Result<()> {
         if self.spills() {
             let due = self.due.iter().take_while(|(due, _)| *due <= complete);

@@ -51,7 +51,7 @@ impl ChangingJoinPlan {
 }
 
 /// Returns the state columns of a side's table; the row is the key.
-pub fn kept_schema() -> SchemaRef {
+pub fn stored_schema() -> SchemaRef {
     let field = |name, kind: ColumnType| Field::new(name, kind.arrow(), false);
     Arc::new(Schema::new(vec![field(COUNT, ColumnType::Int64), field(AT, ColumnType::Timestamp)]))
 }
@@ -131,7 +131,7 @@ impl ChangingJoin {
     pub fn new(what: ChangingJoinPlan) -> Result<ChangingJoin> {
         let table = |side: Side| {
             let fields = what.rows[side.index()].fields().iter().cloned().collect();
-            StateTable::new(fields, kept_schema(), None).map_err(Error::arrow)
+            StateTable::new(fields, stored_schema(), None).map_err(Error::arrow)
         };
         let tables = [table(Side::First)?, table(Side::Second)?];
         let keys = KeyIndex::new(what.on);
@@ -436,7 +436,7 @@ impl ChangingJoin {
             let kept: BooleanArray = touched.iter().map(|row| Some(row.after > 0)).collect();
             let counts: ArrayRef = Arc::new(Int64Array::from_iter_values(touched.iter().map(|row| row.after)));
             let times = timestamps(touched.iter().map(|row| row.at));
-            let states = RecordBatch::try_new(kept_schema(), vec![counts, times]).map_err(Error::arrow)?;
+            let states = RecordBatch::try_new(stored_schema(), vec![counts, times]).map_err(Error::arrow)?;
             self.tables[side.index()].store(&slots, &states, &kept);
             self.tables[side.index()].used(&slots);
         }

@@ -174,7 +174,7 @@ impl ColdIntervals {
             hashes.iter().enumerate().map(|(row, hash)| table.slot(full.view().get(row), *hash)).collect();
         let states = rows.columns().get(columns.len()..rows.num_columns() - 1).unwrap_or_default().to_vec();
         let states = RecordBatch::try_new(table.state_schema(), states).map_err(Error::arrow)?;
-        let is_new: Vec<bool> = slots.iter().map(|slot| !table.known(*slot)).collect();
+        let is_new: Vec<bool> = slots.iter().map(|slot| !table.is_stored(*slot)).collect();
         table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
         table.used(&slots);
         let times = self.interval.times_of(&states)?;

@@ -5,7 +5,7 @@
 //! partners only. A queue has the times at which rows expire, so no batch visits rows that just wait.
 
 use super::joined::{Joined, Pair};
-use super::kept_rows::KeptRows;
+use super::numbered_rows::NumberedRows;
 use super::row_keys::{RowKeys, key_index};
 use super::saved_rows::{self, UnsavedRows};
 use super::waiting_rows::{WaitingRow, WaitingRows};
@@ -65,7 +65,7 @@ pub struct IntervalJoin {
     keys: StateTable,
     /// By key and side.
     waiting: Vec<[WaitingRows; 2]>,
-    kept: [KeptRows; 2],
+    kept: [NumberedRows; 2],
     /// The time until which the earliest row of a key waits. Entries that differ from [`WaitingRows::due`] are obsolete.
     queues: [BinaryHeap<Reverse<(i64, Slot)>>; 2],
     /// By key, its rank in the output; meaningless unless set by the current batch.
@@ -106,7 +106,7 @@ struct BatchOutcome {
 impl IntervalJoin {
     /// Creates a join without rows. `saves` says whether checkpoints need the changes.
     pub fn new(interval: Interval, saves: bool) -> Result<IntervalJoin> {
-        let kept = Side::BOTH.map(|side| KeptRows::new(saved_rows::kept_schema(&interval.layouts[side.index()])));
+        let kept = Side::BOTH.map(|side| NumberedRows::new(saved_rows::stored_schema(&interval.layouts[side.index()])));
         Ok(IntervalJoin {
             keys: key_index().map_err(Error::arrow)?,
             waiting: Vec::new(),
@@ -323,7 +323,7 @@ impl IntervalJoin {
 
     /// Returns the memory of waiting rows.
     pub fn bytes(&self) -> u64 {
-        self.keys.bytes() + self.kept.iter().map(KeptRows::bytes).sum::<u64>()
+        self.keys.bytes() + self.kept.iter().map(NumberedRows::bytes).sum::<u64>()
     }
 
     /// Returns the number of waiting rows of a side.

@@ -1,6 +1,6 @@
 //! Checkpoint state of an interval join: one table row per waiting row.
 
-use super::kept_rows::KeptRows;
+use super::numbered_rows::NumberedRows;
 use crate::checkpoint::types::REMOVED;
 use crate::state::StateTable;
 use crate::state::files::{SliceSink, TableSlice};
@@ -56,7 +56,7 @@ fn numbers() -> [Arc<Field>; 2] {
 }
 
 /// Returns the columns of stored rows: those of the layout, [`BATCH`] and [`NUMBER`].
-pub fn kept_schema(layout: &Schema) -> SchemaRef {
+pub fn stored_schema(layout: &Schema) -> SchemaRef {
     with_fields(layout, numbers())
 }
 
@@ -75,7 +75,7 @@ fn split_indexes(kept: &Schema, on: usize) -> (Vec<usize>, Vec<usize>) {
 
 /// Rows from a checkpoint, in the order of arrival.
 pub struct RestoredRows {
-    /// The rows, in the columns of [`kept_schema`].
+    /// The rows, in the columns of [`stored_schema`].
     pub numbered: RecordBatch,
     /// Whether each has found a partner.
     pub matched: BooleanArray,
@@ -137,7 +137,7 @@ impl UnsavedRows {
     }
 
     /// Records rows that are about to be freed; they must still be stored.
-    pub fn removed(&mut self, kept: &KeptRows, on: usize, numbers: &[u64]) -> Result<(), ArrowError> {
+    pub fn removed(&mut self, kept: &NumberedRows, on: usize, numbers: &[u64]) -> Result<(), ArrowError> {
         let written: Vec<u64> = numbers.iter().copied().filter(|number| *number < self.written).collect();
         if self.tracked && !written.is_empty() {
             self.removed.push(kept.rows(&written)?.project(&split_indexes(kept.schema(), on).0)?);
@@ -146,16 +146,16 @@ impl UnsavedRows {
     }
 
     /// Returns the maximum number of rows of [`UnsavedRows::changes`] without a base.
-    pub fn changed(&self, kept: &KeptRows) -> u64 {
+    pub fn changed(&self, kept: &NumberedRows) -> u64 {
         let removed: usize = self.removed.iter().map(RecordBatch::num_rows).sum();
         (kept.numbers_from(self.written).count() + self.matched.len() + removed) as u64
     }
 
-    /// Emits the rows of the next file; all rows for a `base`. Slices are at most `slice_max` in size, except for a single row. The rows of a slice are
-    /// ordered by the hashes of their keys.
+    /// Emits the rows of the next file; all rows for a `base`. Slices are at most `slice_max` in size, except for a single row. The rows of a slice
+    /// are ordered by the hashes of their keys.
     pub fn changes(
         &mut self,
-        kept: &KeptRows,
+        kept: &NumberedRows,
         on: usize,
         base: bool,
         slice_max: SliceMax,
@@ -179,7 +179,7 @@ impl UnsavedRows {
                 bytes <= slice_max.bytes
             };
             let (now, later) = rest.split_at(rest.iter().take(slice_max.rows).take_while(fits).count().max(1));
-            let rows = by_hash(&kept_in_file(kept, on, now, &in_file)?, on)?;
+            let rows = by_hash(&numbered_in_file(kept, on, now, &in_file)?, on)?;
             to(TableSlice { rows, groups: None });
             (rest, some) = (later, true);
         }
@@ -198,7 +198,12 @@ impl UnsavedRows {
 }
 
 /// Returns stored rows in the format of a file.
-fn kept_in_file(kept: &KeptRows, on: usize, numbers: &[u64], in_file: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+fn numbered_in_file(
+    kept: &NumberedRows,
+    on: usize,
+    numbers: &[u64],
+    in_file: &SchemaRef,
+) -> Result<RecordBatch, ArrowError> {
     let rows = kept.rows(numbers)?;
     let (key, others) = split_indexes(kept.schema(), on);
     let matched: BooleanArray = numbers.iter().map(|number| Some(kept.is_matched(*number))).collect();

@@ -5,7 +5,7 @@
 pub struct WaitingRow {
     /// Its event time, in microseconds.
     pub time: i64,
-    /// Its number among the rows of its side, see [`super::kept_rows::KeptRows`].
+    /// Its number among the rows of its side, see [`super::numbered_rows::NumberedRows`].
     pub number: u64,
 }
 

@@ -80,8 +80,8 @@ impl Plan {
                 let between = steps.get(from).map(|step| step.gap_nots.clone()).unwrap_or_default();
                 return ForbiddenRows { next: Vec::new(), between };
             }
-            let said = steps.iter().map(|step| &step.nots).chain([&end]).take(to + 1).skip(from + 1);
-            said.fold(ForbiddenRows::default(), |mut all, nots| {
+            let forbidden = steps.iter().map(|step| &step.nots).chain([&end]).take(to + 1).skip(from + 1);
+            forbidden.fold(ForbiddenRows::default(), |mut all, nots| {
                 all.next.extend(&nots.next);
                 all.between.extend(&nots.between);
                 all

@@ -31,7 +31,7 @@ pub fn saved_schema(layout: &Layout) -> SchemaRef {
 
 /// A stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeptRow {
+pub struct StoredRow {
     /// Its time.
     pub time: i64,
     /// The batch in which it arrived.
@@ -53,7 +53,7 @@ pub struct KeyRows {
     /// Their hash.
     pub hash: KeyHash,
     /// In order, without the dropped ones.
-    rows: VecDeque<KeptRow>,
+    rows: VecDeque<StoredRow>,
     /// Number of the first of them: how many have been dropped.
     first: u64,
     /// How many of them have been processed.
@@ -63,18 +63,18 @@ pub struct KeyRows {
     /// When it is due for processing, as in the queue; and the time that it holds back.
     pub due: Option<i64>,
     /// The time of the first processed row that is still stored.
-    pub held: Option<i64>,
+    pub looked_at_us: Option<i64>,
 }
 
 impl KeyRows {
     /// Creates a key without rows.
     pub fn new(key: Box<[u8]>, hash: KeyHash) -> KeyRows {
         let (rows, matcher) = (VecDeque::new(), Matcher::default());
-        KeyRows { key, hash, rows, first: 0, looked_at: 0, matcher, due: None, held: None }
+        KeyRows { key, hash, rows, first: 0, looked_at: 0, matcher, due: None, looked_at_us: None }
     }
 
     /// Returns the next unprocessed row, with its number.
-    pub fn next(&self) -> Option<(u64, KeptRow)> {
+    pub fn next(&self) -> Option<(u64, StoredRow)> {
         self.rows.get(self.looked_at).map(|row| (self.first + self.looked_at as u64, *row))
     }
 
@@ -89,7 +89,7 @@ impl KeyRows {
     }
 
     /// Returns a row by its number.
-    pub fn at(&self, position: u64) -> Option<&KeptRow> {
+    pub fn at(&self, position: u64) -> Option<&StoredRow> {
         self.rows.get(usize::try_from(position.checked_sub(self.first)?).ok()?)
     }
 
@@ -108,7 +108,7 @@ impl KeyRows {
         self.rows.front().filter(|_| self.looked_at > 0).map(|row| row.time)
     }
 
-    fn add(&mut self, rows: impl Iterator<Item = KeptRow>) {
+    fn add(&mut self, rows: impl Iterator<Item = StoredRow>) {
         let before = self.rows.len();
         self.rows.extend(rows);
         let waiting = self.rows.make_contiguous().get_mut(self.looked_at..).unwrap_or_default();
@@ -148,7 +148,7 @@ impl PatternRows {
     /// Returns the number of stored rows, their memory, and the part of it that is never spilled.
     pub fn size(&self) -> (u64, u64, u64) {
         let queues: usize = self.keys.iter().map(|key| key.rows.capacity()).sum();
-        let (rows, extra) = (self.table.bytes(), (queues * size_of::<KeptRow>()) as u64 + self.spilled.bytes());
+        let (rows, extra) = (self.table.bytes(), (queues * size_of::<StoredRow>()) as u64 + self.spilled.bytes());
         (self.table.len() as u64, rows + extra, self.table.kept_of(rows) + extra)
     }
 
@@ -180,7 +180,7 @@ impl PatternRows {
         let states: Vec<ArrayRef> = [time].into_iter().chain(others.iter().cloned()).chain([open]).collect();
         let states = RecordBatch::try_new(self.table.state_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; count]));
-        let row = |row: usize| KeptRow {
+        let row = |row: usize| StoredRow {
             time: times[row],
             batch,
             number: row as i64,
@@ -215,7 +215,7 @@ impl PatternRows {
         let times = states.column(0).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(damaged)?;
         let open = states.columns().last().and_then(|open| open.as_boolean_opt()).ok_or_else(damaged)?;
         let encoded = Keys::encode(&keys, slots.len()).map_err(Error::arrow)?;
-        let row = |row: usize| KeptRow {
+        let row = |row: usize| StoredRow {
             time: times.value(row),
             batch: batches.value(row),
             number: numbers.value(row),
@@ -226,9 +226,9 @@ impl PatternRows {
         Ok(self.insert(&encoded, (0..slots.len()).map(row).collect()))
     }
 
-    fn insert(&mut self, keys: &Keys, rows: Vec<KeptRow>) -> Vec<u32> {
+    fn insert(&mut self, keys: &Keys, rows: Vec<StoredRow>) -> Vec<u32> {
         let hashes = if self.layout.key == 0 { vec![KeyHash(0); rows.len()] } else { keys.hashes() };
-        let mut of_keys: Vec<(u32, KeptRow)> = Vec::with_capacity(rows.len());
+        let mut of_keys: Vec<(u32, StoredRow)> = Vec::with_capacity(rows.len());
         for (position, row) in rows.into_iter().enumerate() {
             let key = keys.view().get(position);
             let number = match self.index.get(key) {
@@ -299,7 +299,7 @@ impl PatternRows {
         Ok(keys)
     }
 
-    /// Marks rows of a key at which no match can begin any more, and drops the rows that are no longer needed. Adds slots to `closed`, to be stored
+    /// Marks rows of a key at which no match can begin any longer, and drops the rows that are no longer needed. Adds slots to `closed`, to be stored
     /// as such, and to `removed`, to be removed.
     pub fn close(&mut self, key: u32, indexes: &[u64], closed: &mut Vec<Slot>, removed: &mut Vec<Slot>) {
         let Some(of) = self.keys.get_mut(key as usize) else { return };

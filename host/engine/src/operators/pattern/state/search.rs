@@ -50,7 +50,7 @@ pub struct PatternState {
     /// When keys are due. An entry that differs from the key's own record is obsolete.
     queue: BinaryHeap<Reverse<(i64, u32)>>,
     /// The times of the first rows held back, by key.
-    held: BTreeSet<(i64, u32)>,
+    looked_at_us: BTreeSet<(i64, u32)>,
     /// The newest time of the rows whose matches the last batch emitted.
     newest: Option<i64>,
     is_restored: bool,
@@ -75,8 +75,8 @@ impl PatternState {
     /// Creates a state without rows.
     pub fn new(node: PatternNode) -> Result<PatternState> {
         let rows = PatternRows::new(&node.layout)?;
-        let (queue, held) = (BinaryHeap::new(), BTreeSet::new());
-        Ok(PatternState { node, rows, queue, held, newest: None, is_restored: false, advanced: None })
+        let (queue, looked_at_us) = (BinaryHeap::new(), BTreeSet::new());
+        Ok(PatternState { node, rows, queue, looked_at_us, newest: None, is_restored: false, advanced: None })
     }
 
     /// Returns the table of its rows, for checkpoints.
@@ -97,10 +97,10 @@ impl PatternState {
     /// Spills rows after a batch, if needed.
     pub fn settle(&mut self) -> Result<()> {
         for (number, key) in self.rows.shrink()? {
-            if let Some(time) = key.held {
-                self.held.remove(&(time, number));
+            if let Some(time) = key.looked_at_us {
+                self.looked_at_us.remove(&(time, number));
             }
-            self.rows.spilled.add(key.hash, key.due, key.held);
+            self.rows.spilled.add(key.hash, key.due, key.looked_at_us);
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl PatternState {
 
     /// Returns a time such that no pending match has an older row; `None` if no row waits.
     pub fn earliest(&self) -> Option<i64> {
-        self.held.first().map(|(time, _)| *time).into_iter().chain(self.rows.spilled.earliest()).min()
+        self.looked_at_us.first().map(|(time, _)| *time).into_iter().chain(self.rows.spilled.earliest()).min()
     }
 
     /// Returns the newest time of the rows whose matches the last batch emitted.
@@ -173,11 +173,11 @@ impl PatternState {
             key.due = due;
             self.queue.extend(due.map(|due| Reverse((due, number))));
         }
-        let held = key.first_looked_at();
-        if key.held != held {
-            let before = std::mem::replace(&mut key.held, held);
-            before.map(|time| self.held.remove(&(time, number)));
-            held.map(|time| self.held.insert((time, number)));
+        let looked_at_us = key.first_looked_at();
+        if key.looked_at_us != looked_at_us {
+            let before = std::mem::replace(&mut key.looked_at_us, looked_at_us);
+            before.map(|time| self.looked_at_us.remove(&(time, number)));
+            looked_at_us.map(|time| self.looked_at_us.insert((time, number)));
         }
     }
 
@@ -187,7 +187,7 @@ impl PatternState {
         if !sleeping.is_empty() {
             self.load(context, sleeping.into_iter().collect())?;
         }
-        let due = self.due(now);
+        let due = self.take_due(now);
         let mut found: Vec<Match> = Vec::new();
         let mut closed: Vec<(u32, Vec<u64>)> = due.iter().map(|key| (*key, Vec::new())).collect();
         let mut active: Vec<usize> = (0..due.len()).collect();
@@ -219,7 +219,7 @@ impl PatternState {
     }
 
     /// Returns the keys that are due before this time.
-    fn due(&mut self, now: i64) -> Vec<u32> {
+    fn take_due(&mut self, now: i64) -> Vec<u32> {
         let mut keys = Vec::new();
         while let Some(Reverse((due, number))) = self.queue.peek().copied().filter(|Reverse((due, _))| *due < now) {
             self.queue.pop();

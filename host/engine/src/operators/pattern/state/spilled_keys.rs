@@ -13,14 +13,14 @@ pub struct SpilledKeys {
     /// When they are due. Entries of keys that were loaded since remain.
     due: BTreeSet<(i64, KeyHash)>,
     /// The times of the first rows that they hold back.
-    pub held: TimeCounts,
+    pub looked_at_us: TimeCounts,
 }
 
 impl SpilledKeys {
     /// Adds a spilled key, with its due time and the time of the row that it holds back.
-    pub fn add(&mut self, hash: KeyHash, due: Option<i64>, held: Option<i64>) {
+    pub fn add(&mut self, hash: KeyHash, due: Option<i64>, looked_at_us: Option<i64>) {
         self.due.extend(due.map(|due| (due, hash)));
-        held.into_iter().for_each(|time| self.held.add(time));
+        looked_at_us.into_iter().for_each(|time| self.looked_at_us.add(time));
     }
 
     /// Takes the hashes of the keys that are due before this time.
@@ -31,13 +31,13 @@ impl SpilledKeys {
 
     /// Returns the time of the first row that one of them holds back.
     pub fn earliest(&self) -> Option<i64> {
-        self.held.first()
+        self.looked_at_us.first()
     }
 
     /// Returns its approximate memory.
     pub fn bytes(&self) -> u64 {
         const REST_BYTES: usize = 64;
         let due = self.due.len() * size_of::<(i64, KeyHash)>() * 3 / 2;
-        (due + self.rest.len() * REST_BYTES) as u64 + self.held.bytes()
+        (due + self.rest.len() * REST_BYTES) as u64 + self.looked_at_us.bytes()
     }
 }

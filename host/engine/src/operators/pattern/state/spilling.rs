@@ -40,24 +40,28 @@ impl PatternRows {
                     (true, Some(within_us)) => time.saturating_add(within_us).min(end_us),
                     (true, None) => end_us,
                 };
-                let held = Some(*time).filter(|_| is_looked_at);
+                let looked_at_us = Some(*time).filter(|_| is_looked_at);
                 match last.as_mut().filter(|last| *last.key == *keys.view().get(row)) {
                     Some(last) => {
                         last.due = last.due.min(due);
-                        last.held = last.held.into_iter().chain(held).min();
+                        last.looked_at_us = last.looked_at_us.into_iter().chain(looked_at_us).min();
                     }
                     None => {
-                        let next =
-                            SpilledKey { key: keys.view().get(row).into(), hash: table.hash_of(*slot), due, held };
+                        let next = SpilledKey {
+                            key: keys.view().get(row).into(),
+                            hash: table.hash_of(*slot),
+                            due,
+                            looked_at_us,
+                        };
                         let before = last.replace(next);
-                        before.into_iter().for_each(|key| spilled.add(key.hash, Some(key.due), key.held));
+                        before.into_iter().for_each(|key| spilled.add(key.hash, Some(key.due), key.looked_at_us));
                     }
                 }
             }
             Ok(())
         };
         self.table.each_range(|_| true, |_| false, show)?;
-        last.into_iter().for_each(|key| self.spilled.add(key.hash, Some(key.due), key.held));
+        last.into_iter().for_each(|key| self.spilled.add(key.hash, Some(key.due), key.looked_at_us));
         Ok(())
     }
 
@@ -81,8 +85,8 @@ impl PatternRows {
         let keys = self.enter(&slots, own)?;
         for key in &keys {
             let first = self.get(*key).and_then(KeyRows::first);
-            let held = first.filter(|first| before.is_some_and(|before| *first < before));
-            held.into_iter().for_each(|time| self.spilled.held.remove(time));
+            let looked_at_us = first.filter(|first| before.is_some_and(|before| *first < before));
+            looked_at_us.into_iter().for_each(|time| self.spilled.looked_at_us.remove(time));
         }
         Ok(keys)
     }
@@ -140,5 +144,5 @@ struct SpilledKey {
     key: Box<[u8]>,
     hash: KeyHash,
     due: i64,
-    held: Option<i64>,
+    looked_at_us: Option<i64>,
 }

@@ -31,7 +31,7 @@ pub struct Value {
 #[derive(Clone)]
 enum RowsOfMatch {
     /// A column of one row.
-    Row(WhichRow, usize),
+    Row(RowReference, usize),
     /// Number of rows, of a step or of all.
     Count(Option<usize>),
     /// An aggregate of a column of the rows of a step.
@@ -48,7 +48,7 @@ struct MatchAggregates {
 }
 
 #[derive(Clone, Copy)]
-enum WhichRow {
+enum RowReference {
     Before,
     First(usize),
     Last(usize),
@@ -126,9 +126,9 @@ impl RowsOfMatch {
         };
         let row = |which, name| column(name).map(|(index, kind)| (RowsOfMatch::Row(which, index), kind));
         match reference {
-            Reference::Before { column } => row(WhichRow::Before, column),
-            Reference::First { step: name, column } => row(WhichRow::First(step(name)?), column),
-            Reference::Last { step: name, column, .. } => row(WhichRow::Last(step(name)?), column),
+            Reference::Before { column } => row(RowReference::Before, column),
+            Reference::First { step: name, column } => row(RowReference::First(step(name)?), column),
+            Reference::Last { step: name, column, .. } => row(RowReference::Last(step(name)?), column),
             Reference::Aggregate { step: of, column: None, .. } => {
                 let of = of.as_ref().map(step).transpose()?;
                 Ok((RowsOfMatch::Count(of), DataType::Int64))
@@ -173,13 +173,13 @@ impl RowsOfMatch {
     }
 }
 
-impl WhichRow {
+impl RowReference {
     fn slot(self, rows: &PatternRows, item: &Item<'_>) -> Option<Slot> {
         let matched = item.matched?;
         let index = match self {
-            WhichRow::Before => matched.row,
-            WhichRow::First(step) => matched.of_step(step)?.0,
-            WhichRow::Last(step) => matched.of_step(step)?.1,
+            RowReference::Before => matched.row,
+            RowReference::First(step) => matched.of_step(step)?.0,
+            RowReference::Last(step) => matched.of_step(step)?.1,
         };
         Some(rows.get(item.key)?.at(index)?.slot)
     }

@@ -92,19 +92,19 @@ impl Comparison {
     /// name and type are compared. `keys` is only called if something differs.
     pub fn states(&mut self, keys: impl FnOnce() -> Result<RecordBatch>, old: &States, new: &States) -> Result<()> {
         self.states = self.states.saturating_add(old.known.len() as u64);
-        let (olds, news) = in_common(&old.rows, &new.rows)?;
-        if olds.columns() == news.columns() && old.known == new.known {
+        let (old_common, new_common) = in_common(&old.rows, &new.rows)?;
+        if old_common.columns() == new_common.columns() && old.known == new.known {
             return Ok(());
         }
         let keys = keys()?;
-        let (old_rows, new_rows) = (encoded(&olds)?, encoded(&news)?);
+        let (old_rows, new_rows) = (encoded(&old_common)?, encoded(&new_common)?);
         for row in 0..keys.num_rows() {
             let difference = match (old.known.value(row), new.known.value(row)) {
                 (false, false) => continue,
                 (true, true) if old_rows.row(row) == new_rows.row(row) => continue,
-                (true, true) => format!("{} and {}", row_text(&olds, row), row_text(&news, row)),
-                (true, false) => format!("{} in the old version, none in the new one", row_text(&olds, row)),
-                (false, true) => format!("none in the old version, {} in the new one", row_text(&news, row)),
+                (true, true) => format!("{} and {}", row_text(&old_common, row), row_text(&new_common, row)),
+                (true, false) => format!("{} in the old version, none in the new one", row_text(&old_common, row)),
+                (false, true) => format!("none in the old version, {} in the new one", row_text(&new_common, row)),
             };
             self.states_differing = self.states_differing.saturating_add(1);
             self.example(format!("state of {}: {difference}", row_text(&keys, row)));

@@ -200,7 +200,7 @@ impl ShadowRun<ShadowState> {
 
     /// Before the old version runs the first shared batch: copies its state.
     pub fn begin(&mut self, context: BatchContext, old: &mut UpdateStage) {
-        old.note_called();
+        old.record_calls();
         let Some(caller) = self.new.caller.take() else { return };
         let stage = self.shadow.node();
         match copied(old, stage, caller, context.time) {
@@ -214,7 +214,7 @@ impl ShadowRun<ShadowState> {
         let called = old.take_called();
         self.run(context, |new, stage, compared| {
             let Some(state) = &mut new.state else { return Err(Error::bug("a shadow without a state")) };
-            state.note_called();
+            state.record_calls();
             let node = plugin_of(stage)?;
             let mut output = Output::default();
             let parts = readable(parts, node, compared)?;
@@ -330,7 +330,7 @@ fn liftable(
     if node.stage.on_error == OnError::Fail {
         return Ok((rows, 0));
     }
-    let bad_rows = caller.refused(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
+    let bad_rows = caller.find_rejected(context.call(), &rows.project(&node.reads).map_err(Error::arrow)?)?;
     let bad_rows: BTreeSet<u32> = row_numbers(&bad_rows).into_iter().collect();
     let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(!bad_rows.contains(&row))).collect();
     Ok((filter_record_batch(&rows, &keep).map_err(Error::arrow)?, bad_rows.len()))

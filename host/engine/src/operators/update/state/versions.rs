@@ -69,11 +69,11 @@ impl UpdateStage {
     }
 
     /// Starts recording which keys are called.
-    pub fn note_called(&mut self) {
+    pub fn record_calls(&mut self) {
         self.noted.get_or_insert_default();
     }
 
-    /// Returns the keys that were called since [`UpdateStage::note_called`].
+    /// Returns the keys that were called since [`UpdateStage::record_calls`].
     pub fn take_called(&mut self) -> Vec<OwnedKey> {
         self.noted.take().unwrap_or_default()
     }

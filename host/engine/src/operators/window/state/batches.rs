@@ -17,11 +17,11 @@ pub struct BatchWindows {
     size_us: i64,
     keys: Vec<Arc<Field>>,
     accumulators: SchemaRef,
-    kept: KeptPanes,
+    kept: PaneStore,
 }
 
 /// The panes, and what is computed from them.
-enum KeptPanes {
+enum PaneStore {
     /// In memory, with the sums of windows.
     Memory(Box<WarmPanes>),
     /// Some may be in files.
@@ -30,12 +30,12 @@ enum KeptPanes {
     FilesOfTotals(Box<ColdTotals>),
 }
 
-impl KeptPanes {
+impl PaneStore {
     /// Returns panes that may be spilled. Running totals include the panes up to `done`.
-    fn in_files(panes: ColdPanes, inverse: bool, done: i64) -> KeptPanes {
+    fn in_files(panes: ColdPanes, inverse: bool, done: i64) -> PaneStore {
         match inverse {
-            true => KeptPanes::FilesOfTotals(Box::new(ColdTotals::new(panes, done))),
-            false => KeptPanes::Files(Box::new(panes)),
+            true => PaneStore::FilesOfTotals(Box::new(ColdTotals::new(panes, done))),
+            false => PaneStore::Files(Box::new(panes)),
         }
     }
 }
@@ -57,9 +57,9 @@ impl BatchWindows {
         let accumulators = table.state_schema();
         let kept = if table.stay_in_memory() {
             let panes = Panes::from_table(keys, table)?;
-            KeptPanes::Memory(Box::new(WarmPanes { panes, inverse, sums: None, done: i64::MIN }))
+            PaneStore::Memory(Box::new(WarmPanes { panes, inverse, sums: None, done: i64::MIN }))
         } else {
-            KeptPanes::in_files(ColdPanes::new(keys, table)?, inverse, i64::MIN)
+            PaneStore::in_files(ColdPanes::new(keys, table)?, inverse, i64::MIN)
         };
         Ok(BatchWindows { size_us, keys: keys.to_vec(), accumulators, kept })
     }
@@ -67,27 +67,27 @@ impl BatchWindows {
     /// Returns the table of panes, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         match &mut self.kept {
-            KeptPanes::Memory(warm) => warm.panes.table(),
-            KeptPanes::Files(cold) => cold.table(),
-            KeptPanes::FilesOfTotals(cold) => cold.table(),
+            PaneStore::Memory(warm) => warm.panes.table(),
+            PaneStore::Files(cold) => cold.table(),
+            PaneStore::FilesOfTotals(cold) => cold.table(),
         }
     }
 
     /// Returns the memory of panes and sums if all of it is in memory; `None` if rows may be in files.
     pub fn bytes_in_memory(&self) -> Option<u64> {
         match &self.kept {
-            KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.as_ref().map_or(0, SlidingSums::bytes)),
-            KeptPanes::Files(_) | KeptPanes::FilesOfTotals(_) => None,
+            PaneStore::Memory(warm) => Some(warm.panes.bytes() + warm.sums.as_ref().map_or(0, SlidingSums::bytes)),
+            PaneStore::Files(_) | PaneStore::FilesOfTotals(_) => None,
         }
     }
 
     /// Lets rows spill to files from now on; `spilling` converts the table.
     pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
-        if let KeptPanes::Memory(warm) = &mut self.kept {
+        if let PaneStore::Memory(warm) = &mut self.kept {
             let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
             let table = spilling(panes.into_table())?;
             let (inverse, done) = (warm.inverse, warm.done);
-            self.kept = KeptPanes::in_files(ColdPanes::new(&self.keys, table)?, inverse, done);
+            self.kept = PaneStore::in_files(ColdPanes::new(&self.keys, table)?, inverse, done);
         }
         Ok(())
     }
@@ -97,9 +97,9 @@ impl BatchWindows {
         let start = self.first_pane(next_us);
         let done = |last: Option<i64>| last.map_or(start.saturating_sub(1), |last| last.min(next_us));
         let warm = match &mut self.kept {
-            KeptPanes::Memory(warm) => warm,
-            KeptPanes::Files(_) => return Ok(()),
-            KeptPanes::FilesOfTotals(cold) => {
+            PaneStore::Memory(warm) => warm,
+            PaneStore::Files(_) => return Ok(()),
+            PaneStore::FilesOfTotals(cold) => {
                 cold.restored(done(cold.last()));
                 return Ok(());
             }
@@ -133,12 +133,12 @@ impl BatchWindows {
             rows
         });
         match &mut self.kept {
-            KeptPanes::Memory(warm) => {
+            PaneStore::Memory(warm) => {
                 warm.begin(self.size_us, batch.origin_us)?;
                 Ok(warm.batch(functions, batch, rows, window, leave)?.map(|window| vec![window]))
             }
-            KeptPanes::FilesOfTotals(cold) => cold.batch(functions, batch, rows, window, leave),
-            KeptPanes::Files(cold) => {
+            PaneStore::FilesOfTotals(cold) => cold.batch(functions, batch, rows, window, leave),
+            PaneStore::Files(cold) => {
                 if let Some(rows) = rows {
                     cold.add(functions, &rows)?;
                 }
@@ -153,12 +153,12 @@ impl BatchWindows {
     /// Removes keys without panes, if keys have running totals. The keys are those of some rows of a piece of a window.
     pub fn remove_empty(&mut self, piece: &Window, rows: Vec<u32>) -> Result<()> {
         match &mut self.kept {
-            KeptPanes::Memory(warm) => {
+            PaneStore::Memory(warm) => {
                 warm.panes.remove_empty(rows.iter().filter_map(|row| piece.ids.get(*row as usize).copied()));
                 Ok(())
             }
-            KeptPanes::FilesOfTotals(cold) if !rows.is_empty() => cold.remove_empty(&piece.keys, rows),
-            KeptPanes::FilesOfTotals(_) | KeptPanes::Files(_) => Ok(()),
+            PaneStore::FilesOfTotals(cold) if !rows.is_empty() => cold.remove_empty(&piece.keys, rows),
+            PaneStore::FilesOfTotals(_) | PaneStore::Files(_) => Ok(()),
         }
     }
 }
@@ -219,7 +219,7 @@ impl WarmPanes {
         Ok(())
     }
 
-    /// Removes the panes before this one, which are in no window any more.
+    /// Removes the panes before this one, which are in no window any longer.
     fn leave(&mut self, functions: &mut impl Accumulate, start: i64) -> Result<()> {
         match &mut self.sums {
             Some(sums) => sums.leave_before(&self.panes, self.panes.rows(), start),

@@ -19,7 +19,7 @@ pub struct TimeWindows {
     slices: Slices,
     keys: Vec<Arc<Field>>,
     accumulators: SchemaRef,
-    kept: KeptPanes,
+    kept: PaneStore,
     /// Whether results are emitted with every batch that changes them.
     update: bool,
     began: bool,
@@ -28,7 +28,7 @@ pub struct TimeWindows {
 }
 
 /// The panes, and what is computed from them.
-enum KeptPanes {
+enum PaneStore {
     /// In memory, with the sums of windows.
     Memory(Box<WarmPanes>),
     /// Some may be in files.
@@ -48,9 +48,9 @@ impl TimeWindows {
         let accumulators = table.state_schema();
         let kept = if table.stay_in_memory() {
             let (panes, sums) = (Panes::from_table(keys, table)?, SlidingSums::new(slices.size_us, 0, &accumulators)?);
-            KeptPanes::Memory(Box::new(WarmPanes { panes, sums, done: i64::MIN }))
+            PaneStore::Memory(Box::new(WarmPanes { panes, sums, done: i64::MIN }))
         } else {
-            KeptPanes::Files(Box::new(ColdPanes::new(keys, table)?))
+            PaneStore::Files(Box::new(ColdPanes::new(keys, table)?))
         };
         Ok(TimeWindows { slices, keys: keys.to_vec(), accumulators, kept, update, began: false, next_end: None })
     }
@@ -58,32 +58,32 @@ impl TimeWindows {
     /// Returns the table of panes, for checkpoints.
     pub fn table(&mut self) -> &mut StateTable {
         match &mut self.kept {
-            KeptPanes::Memory(warm) => warm.panes.table(),
-            KeptPanes::Files(cold) => cold.table(),
+            PaneStore::Memory(warm) => warm.panes.table(),
+            PaneStore::Files(cold) => cold.table(),
         }
     }
 
     /// Returns the memory of panes and sums if all of it is in memory; `None` if rows may be in files.
     pub fn bytes_in_memory(&self) -> Option<u64> {
         match &self.kept {
-            KeptPanes::Memory(warm) => Some(warm.panes.bytes() + warm.sums.bytes()),
-            KeptPanes::Files(_) => None,
+            PaneStore::Memory(warm) => Some(warm.panes.bytes() + warm.sums.bytes()),
+            PaneStore::Files(_) => None,
         }
     }
 
     /// Lets rows spill to files from now on; `spilling` converts the table.
     pub fn leave_memory(&mut self, spilling: impl FnOnce(StateTable) -> Result<StateTable>) -> Result<()> {
-        if let KeptPanes::Memory(warm) = &mut self.kept {
+        if let PaneStore::Memory(warm) = &mut self.kept {
             let panes = std::mem::replace(&mut warm.panes, Panes::new(&self.keys, self.accumulators.clone())?);
             let table = spilling(panes.into_table())?;
-            self.kept = KeptPanes::Files(Box::new(ColdPanes::new(&self.keys, table)?));
+            self.kept = PaneStore::Files(Box::new(ColdPanes::new(&self.keys, table)?));
         }
         Ok(())
     }
 
     /// Recomputes all that is derived from the panes with the next batch, as the functions change.
     pub fn remake(&mut self) -> Result<()> {
-        if let KeptPanes::Memory(warm) = &mut self.kept {
+        if let PaneStore::Memory(warm) = &mut self.kept {
             (warm.sums, warm.done) = (SlidingSums::new(self.slices.size_us, 0, &self.accumulators)?, i64::MIN);
         }
         (self.began, self.next_end) = (false, None);
@@ -124,11 +124,11 @@ impl TimeWindows {
         let rows = rows.filter(|rows| rows.rows > 0);
         if self.update {
             let windows = match (rows, &mut self.kept) {
-                (Some(rows), KeptPanes::Memory(warm)) => {
+                (Some(rows), PaneStore::Memory(warm)) => {
                     let slots = warm.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
                     refine(functions, slices, before, &mut warm.panes, &slots)?
                 }
-                (Some(rows), KeptPanes::Files(cold)) => {
+                (Some(rows), PaneStore::Files(cold)) => {
                     let mut changed = cold.add_and_find(functions, &rows, slices)?;
                     refine(functions, slices, before, &mut changed.panes, &changed.slots)?
                 }
@@ -137,8 +137,8 @@ impl TimeWindows {
             if let Some(now) = now {
                 let leave = slices.first_end(now).saturating_sub(slices.size_us);
                 match &mut self.kept {
-                    KeptPanes::Memory(warm) => warm.panes.remove_before(leave),
-                    KeptPanes::Files(cold) => cold.remove_before(leave)?,
+                    PaneStore::Memory(warm) => warm.panes.remove_before(leave),
+                    PaneStore::Files(cold) => cold.remove_before(leave)?,
                 }
             }
             return Ok(windows);
@@ -146,8 +146,8 @@ impl TimeWindows {
         if let Some(rows) = rows {
             let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size_us));
             match &mut self.kept {
-                KeptPanes::Memory(warm) => warm.add(functions, rows, start)?,
-                KeptPanes::Files(cold) => drop(cold.add(functions, &rows)?),
+                PaneStore::Memory(warm) => warm.add(functions, rows, start)?,
+                PaneStore::Files(cold) => drop(cold.add(functions, &rows)?),
             }
         }
         match now {
@@ -158,8 +158,8 @@ impl TimeWindows {
 
     fn first_pane(&self) -> Option<i64> {
         match &self.kept {
-            KeptPanes::Memory(warm) => warm.panes.rows().keys().next().copied(),
-            KeptPanes::Files(cold) => cold.first(),
+            PaneStore::Memory(warm) => warm.panes.rows().keys().next().copied(),
+            PaneStore::Files(cold) => cold.first(),
         }
     }
 
@@ -177,8 +177,8 @@ impl TimeWindows {
             let start = end.saturating_sub(size);
             let leave = start.saturating_add(slide);
             match &mut self.kept {
-                KeptPanes::Memory(warm) => windows.push(warm.window(functions, start..end, leave)?),
-                KeptPanes::Files(cold) => windows.extend(cold.window(functions, start..end, 0, leave)?),
+                PaneStore::Memory(warm) => windows.push(warm.window(functions, start..end, leave)?),
+                PaneStore::Files(cold) => windows.extend(cold.window(functions, start..end, 0, leave)?),
             }
             next = Some(end.saturating_add(slide));
         }
@@ -192,11 +192,11 @@ impl TimeWindows {
         self.next_end = Some(next_end);
         let leave = next_end.saturating_sub(self.slices.size_us);
         match &mut self.kept {
-            KeptPanes::Memory(warm) => {
+            PaneStore::Memory(warm) => {
                 warm.leave(leave);
                 warm.extend(functions, next_end.saturating_sub(self.slices.slide_us))
             }
-            KeptPanes::Files(cold) => cold.remove_before(leave),
+            PaneStore::Files(cold) => cold.remove_before(leave),
         }
     }
 }
@@ -251,7 +251,7 @@ fn refine(
 ) -> Result<Vec<Window>> {
     let mut changed: BTreeMap<i64, Vec<KeyId>> = BTreeMap::new();
     for slot in slots {
-        for end in slices.ends(panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before)) {
+        for end in slices.window_ends(panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before)) {
             changed.entry(end).or_default().push(panes.id_of(*slot));
         }
     }

@@ -100,7 +100,7 @@ impl ColdTotals {
         Ok(())
     }
 
-    /// Subtracts and removes the panes before this one, which are in no window any more.
+    /// Subtracts and removes the panes before this one, which are in no window any longer.
     fn leave(&mut self, functions: &mut impl Accumulate, start: i64) -> Result<()> {
         let panes = &mut self.panes.panes;
         if panes.first().is_none_or(|first| *first >= start) {

@@ -368,7 +368,7 @@ impl<'a> PaneGroups<'a> {
         slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
         let added = functions.merge(partial, &groups, slots.len())?;
         let (old, new): (Vec<u32>, Vec<u32>) =
-            (0..slots.len() as u32).partition(|row| table.known(slots[*row as usize]));
+            (0..slots.len() as u32).partition(|row| table.is_stored(slots[*row as usize]));
         if !old.is_empty() {
             let old_slots = pick(&slots, &old);
             let before = table.states(&old_slots).map_err(Error::arrow)?.0;

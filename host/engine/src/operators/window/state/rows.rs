@@ -124,7 +124,7 @@ impl Slices {
     }
 
     /// Returns the ends of the windows with a slice, the earliest first.
-    pub fn ends(&self, slice: i64) -> impl Iterator<Item = i64> + use<> {
+    pub fn window_ends(&self, slice: i64) -> impl Iterator<Item = i64> + use<> {
         (self.first_end(slice)..=self.last_end(slice)).step_by(usize::try_from(self.slide_us).unwrap_or(usize::MAX))
     }
 

@@ -17,7 +17,7 @@ pub struct WindowSchedule {
     begun: Option<SinceFirstBatch>,
 }
 
-/// See [`WindowSchedule::kept`].
+/// See [`WindowSchedule::save`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SavedSchedule {
     /// The end of the next window.
@@ -46,7 +46,7 @@ impl WindowSchedule {
         WindowSchedule { size_us: size_us.max(1), slide_us: slide_us.max(1), of_sources, begun: None }
     }
 
-    /// Returns the same windows after a batch of time `last_us`, with the result of [`WindowSchedule::kept`] at that time.
+    /// Returns the same windows after a batch of time `last_us`, with the result of [`WindowSchedule::save`] at that time.
     #[must_use]
     pub fn restored(&self, origin_us: i64, last_us: i64, kept: Option<SavedSchedule>) -> WindowSchedule {
         let mut due = WindowSchedule { begun: None, ..*self };
@@ -61,7 +61,7 @@ impl WindowSchedule {
 
     /// Returns the state to store that does not follow from the first and the last batch. There is some if windows wait, or slides were without
     /// batches.
-    pub fn kept(&self) -> Option<SavedSchedule> {
+    pub fn save(&self) -> Option<SavedSchedule> {
         let begun = self.begun.as_ref()?;
         let plain = self.restored(begun.origin_us, begun.last_us, None);
         (plain != *self).then(|| SavedSchedule { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })

@@ -153,7 +153,7 @@ impl SlidingSums {
         Ok(())
     }
 
-    /// Removes the panes before this one, which no window includes any more; `rows` are still unchanged.
+    /// Removes the panes before this one, which no window includes any longer; `rows` are still unchanged.
     pub fn leave_before(&mut self, panes: &Panes, rows: &RowsByPane, pane: i64) {
         self.grow(panes);
         if pane > self.block_start() {

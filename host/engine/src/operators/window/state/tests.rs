@@ -24,7 +24,7 @@ fn accumulators() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]))
 }
 
-fn texts(values: impl Iterator<Item = String>) -> RecordBatch {
+fn strings(values: impl Iterator<Item = String>) -> RecordBatch {
     let values: ArrayRef = Arc::new(StringArray::from_iter_values(values));
     RecordBatch::try_new(accumulators(), vec![values]).unwrap()
 }
@@ -41,17 +41,17 @@ impl Accumulate for Concatenation {
         for (row, group) in groups.iter().enumerate() {
             merged[*group] += partial[0].as_string::<i32>().value(row);
         }
-        Ok(texts(merged.into_iter()))
+        Ok(strings(merged.into_iter()))
     }
 
     fn combine(&mut self, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
         self.combines += left.num_rows();
-        Ok(texts(pairs(left, right).into_iter().map(|(left, right)| left + &right)))
+        Ok(strings(pairs(left, right).into_iter().map(|(left, right)| left + &right)))
     }
 
     fn inverse(&mut self, total: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
         let rest = |(total, part): (String, String)| total.strip_prefix(&part).expect("it begins with it").to_owned();
-        Ok(texts(pairs(total, part).into_iter().map(rest)))
+        Ok(strings(pairs(total, part).into_iter().map(rest)))
     }
 }
 
@@ -84,8 +84,8 @@ struct SeenWindow {
 
 fn seen(window: &Window) -> SeenWindow {
     let keys = window.keys[0].as_primitive::<Int64Type>().values();
-    let texts = window.accumulators.column(0).as_string::<i32>();
-    let rows = keys.iter().zip(texts).map(|(key, text)| (*key, text.unwrap_or_default().to_owned())).collect();
+    let strings = window.accumulators.column(0).as_string::<i32>();
+    let rows = keys.iter().zip(strings).map(|(key, text)| (*key, text.unwrap_or_default().to_owned())).collect();
     SeenWindow { end: window.end, rows }
 }
 
@@ -159,7 +159,7 @@ fn windows_of_batches_hold_what_came_in_them() {
                 next.shrink().unwrap();
                 windows = with(next);
                 windows.rebuild(&mut functions, origin_us, next_us).unwrap();
-                clock = clock.restored(origin_us, clock.last_us().unwrap(), clock.kept());
+                clock = clock.restored(origin_us, clock.last_us().unwrap(), clock.save());
             }
             if number > 0 {
                 time += match number < batches {

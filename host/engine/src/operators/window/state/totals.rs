@@ -29,7 +29,7 @@ impl Totals {
         let keys = Keys::encode(&rows.keys, rows.rows).map_err(Error::arrow)?;
         self.table.warm(keys.view())?;
         let found = (0..rows.rows).filter_map(|row| self.table.find(keys.view().get(row)));
-        let mut ids: Vec<Slot> = found.filter(|slot| self.table.known(*slot)).collect();
+        let mut ids: Vec<Slot> = found.filter(|slot| self.table.is_stored(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
         self.totals(ids)

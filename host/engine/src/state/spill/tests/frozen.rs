@@ -5,12 +5,12 @@ use crate::state::table::copy::TableCopy;
 use std::sync::Mutex;
 
 /// Receives the copy.
-type Taken = Arc<Mutex<Option<TableCopy>>>;
+type CopySlot = Arc<Mutex<Option<TableCopy>>>;
 
 impl Pair {
     /// Freezes rows of the spilling table.
-    fn freeze(&mut self, all: bool) -> Taken {
-        let taken = Taken::default();
+    fn freeze(&mut self, all: bool) -> CopySlot {
+        let taken = CopySlot::default();
         let to = taken.clone();
         let put = move |copy| {
             *to.lock().unwrap() = Some(copy);

@@ -1,4 +1,4 @@
-//! Texts with many nested brackets. The parser tries some of them twice for each level, so deep parts are not parsed: a list of the names in them
+//! Strings with many nested brackets. The parser tries some of them twice for each level, so deep parts are not parsed: a list of the names in them
 //! replaces them.
 
 use super::VOLATILE;
@@ -7,7 +7,7 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Token, Tokenizer, Word};
 
-/// Maximum nesting of brackets in a text that is parsed.
+/// Maximum nesting of brackets in a string that is parsed.
 const BRACKETS_DEEP_MAX: usize = 12;
 
 /// Returns the text, if it is not too deep to be parsed.
@@ -49,7 +49,7 @@ pub fn flattened(text: &str) -> Option<String> {
     Some(flat)
 }
 
-/// Returns a function in a text whose value differs in each batch.
+/// Returns a function in a string whose value differs in each batch.
 pub fn volatile_call(text: &str) -> Option<String> {
     let tokens = tokens(text)?;
     let mut functions = tokens.iter().enumerate().filter_map(|(index, token)| match token {

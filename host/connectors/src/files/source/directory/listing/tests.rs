@@ -94,23 +94,23 @@ fn another_file_of_a_name_is_read_and_one_that_was_written_to_is_not() {
 fn names_that_are_gone_are_forgotten_in_the_end_and_those_that_are_there_never() {
     let dir = tempfile::tempdir().unwrap();
     let mut listing = listing(dir.path(), Duration::ZERO, Vec::new());
-    listing.names_gone_max = 3;
+    listing.names_removed_max = 3;
     fs::write(dir.path().join("stays"), "").unwrap();
-    let mut forgotten = Vec::new();
+    let mut dropped_names = Vec::new();
     for i in 0..10 {
         let path = dir.path().join(format!("n{i}"));
         fs::write(&path, "").unwrap();
-        forgotten.append(&mut look(&mut listing).1.forgotten);
+        dropped_names.append(&mut look(&mut listing).1.dropped_names);
         fs::remove_file(&path).unwrap();
     }
-    forgotten.append(&mut look(&mut listing).1.forgotten);
-    assert_eq!(forgotten, ["n0", "n1", "n2", "n3", "n4", "n5", "n6"]);
+    dropped_names.append(&mut look(&mut listing).1.dropped_names);
+    assert_eq!(dropped_names, ["n0", "n1", "n2", "n3", "n4", "n5", "n6"]);
     assert_eq!(listing.known.len(), 4);
-    // A disk that is not mounted leaves an empty folder.
+    // A disk that is not mounted leaves an empty directory.
     fs::remove_file(dir.path().join("stays")).unwrap();
     for _ in 0..3 {
-        assert!(look(&mut listing).1.forgotten.is_empty());
+        assert!(look(&mut listing).1.dropped_names.is_empty());
     }
     fs::write(dir.path().join("next"), "").unwrap();
-    assert_eq!(look(&mut listing).1.forgotten, ["n7"]);
+    assert_eq!(look(&mut listing).1.dropped_names, ["n7"]);
 }

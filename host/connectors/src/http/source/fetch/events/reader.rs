@@ -1,6 +1,6 @@
 //! Parses a stream of events according to the HTML standard (9.2.6), with limits on what it keeps of each.
 
-use crate::limits::HTTP_PLACE_BYTES_MAX;
+use crate::limits::HTTP_POSITION_BYTES_MAX;
 use std::time::Duration;
 
 /// Maximum bytes of an event's type; the rest is cut off.
@@ -120,7 +120,7 @@ impl EventReader {
             }
             b"id" if value.contains(&0) => {}
             b"id" => {
-                let fits = value.len() <= HTTP_PLACE_BYTES_MAX && self.line_dropped == 0;
+                let fits = value.len() <= HTTP_POSITION_BYTES_MAX && self.line_dropped == 0;
                 self.id = fits.then(|| String::from_utf8_lossy(value).into_owned());
             }
             b"retry" => {
@@ -210,7 +210,7 @@ mod tests {
                 assert_eq!((found.data.as_slice(), found.dropped), (kept.as_bytes(), dropped), "{piece}: {stream}");
             }
         }
-        let stream = format!("id: {}\ndata: a\n\nid: 7\ndata: b\n\n", "i".repeat(HTTP_PLACE_BYTES_MAX + 1));
+        let stream = format!("id: {}\ndata: a\n\nid: 7\ndata: b\n\n", "i".repeat(HTTP_POSITION_BYTES_MAX + 1));
         let items = read(stream.as_bytes(), 64, 5000);
         let ids: Vec<_> = items.iter().map(|item| matches!(item, Item::Event(Event { id: Some(_), .. }))).collect();
         assert_eq!(ids, [false, true]);

@@ -27,7 +27,7 @@ fn ids(pieces: &[RecordBatch]) -> Vec<i64> {
 fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
     for seed in 0..300 {
         let mut random = Random(seed);
-        let mut held = SessionPieces::new(&key()).unwrap();
+        let mut session_pieces = SessionPieces::new(&key()).unwrap();
         let mut all: Vec<(i64, i64, i64)> = Vec::new();
         for batch in 1..40 {
             let pieces: Vec<(i64, i64)> =
@@ -38,13 +38,13 @@ fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
             let bytes = (0..new.len()).map(|index| encode_rows(&rows(&[id(index)])).unwrap());
             let bytes = BinaryArray::from_iter_values(bytes);
             let keys = users(&pieces.iter().map(|(user, _)| *user).collect::<Vec<_>>());
-            held.add(BatchId(batch as u64), &keys, &new, bytes).unwrap();
+            session_pieces.add(BatchId(batch as u64), &keys, &new, bytes).unwrap();
             all.extend(pieces.iter().enumerate().map(|(index, (user, at))| (*user, *at, id(index))));
             if random.below(6) == 0 {
                 let mut next = SessionPieces::new(&key()).unwrap();
-                next.table().restore(&held.table().rows().unwrap(), |_| true).unwrap();
+                next.table().restore(&session_pieces.table().rows().unwrap(), |_| true).unwrap();
                 next.restored().unwrap();
-                held = next;
+                session_pieces = next;
             }
             let (user, start_us) = (random.below(2) as i64, random.below(50) as i64);
             let session = Session { start_us, last_us: start_us + random.below(9) as i64 };
@@ -52,27 +52,27 @@ fn sessions_get_their_pieces_in_the_order_in_which_they_came() {
             let expected: Vec<i64> = all.iter().filter(|piece| within(piece)).map(|(_, _, id)| *id).collect();
             all.retain(|piece| !within(piece));
             assert_eq!(
-                ids(&held.take(&users(&[user]), &[session]).unwrap()[0]),
+                ids(&session_pieces.take(&users(&[user]), &[session]).unwrap()[0]),
                 expected,
                 "seed {seed}, batch {batch}"
             );
         }
-        assert_eq!(held.table().len(), all.len());
+        assert_eq!(session_pieces.table().len(), all.len());
     }
 }
 
 /// However long a session is, a checkpoint contains only what arrived since the last one.
 #[test]
 fn a_batch_changes_its_own_piece_only() {
-    let mut held = SessionPieces::new(&key()).unwrap();
-    held.table().track_changes();
+    let mut session_pieces = SessionPieces::new(&key()).unwrap();
+    session_pieces.table().track_changes();
     for batch in 1..100 {
         let bytes = BinaryArray::from_iter_values([encode_rows(&rows(&[batch])).unwrap()]);
-        held.add(BatchId(batch as u64), &users(&[7]), &[NewPiece { row: 0, at_us: batch }], bytes).unwrap();
-        assert_eq!(held.table().changed(), 1);
+        session_pieces.add(BatchId(batch as u64), &users(&[7]), &[NewPiece { row: 0, at_us: batch }], bytes).unwrap();
+        assert_eq!(session_pieces.table().changed(), 1);
         let mut rows = 0;
         let mut count = |slice: TableSlice| rows += slice.rows.num_rows();
-        held.table().changes(false, STATE_SLICE_MAX, &mut count).unwrap();
+        session_pieces.table().changes(false, STATE_SLICE_MAX, &mut count).unwrap();
         assert_eq!(rows, 1);
     }
 }

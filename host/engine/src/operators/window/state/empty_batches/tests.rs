@@ -106,7 +106,7 @@ fn windows_of_rows_of_sources_come_out_at_their_ends_or_not_at_all() {
                 for (stage, (_, slide)) in stages.iter_mut().zip(&windows) {
                     let end = stage.batch(time, interval, before.is_some());
                     assert_eq!(end, Some(time).filter(|time| time % slide == 0), "{round}: {windows:?} by {begun:?}");
-                    assert_eq!(stage.restored(0, time, stage.kept()), *stage);
+                    assert_eq!(stage.restored(0, time, stage.save()), *stage);
                 }
                 begun.push((time, before.is_some()));
                 (now, last) = (now + takes, time);
@@ -122,9 +122,9 @@ fn windows_of_rows_of_sources_come_out_at_their_ends_or_not_at_all() {
         for (size, slide) in windows {
             for end in (1..=last / slide).map(|number| number * slide) {
                 let holds = begun.iter().any(|(time, made_up)| !made_up && end - size < *time && *time <= end);
-                let stands = begun.iter().any(|(time, _)| *time == end);
-                assert!(stands || !holds, "{round}: {size} every {slide} at {end} by {begun:?}");
-                left_out += usize::from(!stands);
+                let has_batch = begun.iter().any(|(time, _)| *time == end);
+                assert!(has_batch || !holds, "{round}: {size} every {slide} at {end} by {begun:?}");
+                left_out += usize::from(!has_batch);
             }
         }
     }

@@ -51,7 +51,7 @@ fn no_window_with_a_batch_is_missed() {
             times.push(time);
             ends.extend(due.batch(time, interval, false));
             if random(6) == 0 {
-                let restored = due.restored(origin, time, due.kept());
+                let restored = due.restored(origin, time, due.save());
                 assert_eq!(restored, due);
             }
             time += if random(4) == 0 { 1 + random(4000) } else { 1 + random(50) };

@@ -1,10 +1,10 @@
-//! The texts of Nexmark events: slices of texts that are generated once.
+//! The strings of Nexmark events: slices of strings that are generated once.
 
 use millstream_base::random::Random;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// Number of characters of the generated texts.
+/// Number of characters of the generated strings.
 const TEXT_CHARS: usize = 1 << 16;
 /// Number of channels that are not hot.
 const CHANNELS: u64 = 10_000;
@@ -15,25 +15,26 @@ const STATES: [&str; 6] = ["AZ", "CA", "ID", "OR", "WA", "WY"];
 const FIRST_NAMES: [&str; 11] =
     ["Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter"];
 const LAST_NAMES: [&str; 9] = ["Shultz", "Abrams", "Spencer", "White", "Bartels", "Walton", "Smith", "Jones", "Noris"];
-/// Minimum length of a text.
+/// Minimum length of a string.
 const WORD_BYTES_MIN: u64 = 3;
 
-/// The generated texts.
-pub struct Texts {
+/// The generated strings.
+pub struct TextPool {
     /// Letters only.
-    letters_text: String,
+    chars_text: String,
     words_text: String,
     /// Names and URLs of channels; the hot ones come first.
     channels: Vec<(String, String)>,
 }
 
-/// The generated texts.
-pub static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
+/// The generated strings.
+pub static TEXT_POOL: LazyLock<TextPool> = LazyLock::new(|| {
     let mut random = Random(0x6e65_786d_6172_6b00);
-    let letters_text: String = (0..TEXT_CHARS).map(|_| letter(&mut random)).collect();
-    let words_text = (0..TEXT_CHARS).map(|_| if random.below(13) == 0 { ' ' } else { letter(&mut random) }).collect();
+    let chars_text: String = (0..TEXT_CHARS).map(|_| random_char(&mut random)).collect();
+    let words_text =
+        (0..TEXT_CHARS).map(|_| if random.below(13) == 0 { ' ' } else { random_char(&mut random) }).collect();
     let all = (0..CHANNELS + HOT_CHANNELS.len() as u64).map(|number| {
-        let [one, two, three] = [(); 3].map(|()| piece(&letters_text, &mut random, 5));
+        let [one, two, three] = [(); 3].map(|()| piece(&chars_text, &mut random, 5));
         let mut url = format!("https://www.nexmark.com/{one}/{two}/{three}/item.htm?query=1");
         match number.checked_sub(HOT_CHANNELS.len() as u64) {
             None => (HOT_CHANNELS.get(number as usize).copied().unwrap_or_default().to_owned(), url),
@@ -46,10 +47,10 @@ pub static TEXTS: LazyLock<Texts> = LazyLock::new(|| {
         }
     });
     let channels = all.collect();
-    Texts { letters_text, words_text, channels }
+    TextPool { chars_text, words_text, channels }
 });
 
-fn letter(random: &mut Random) -> char {
+fn random_char(random: &mut Random) -> char {
     char::from(b'a' + random.below(26) as u8)
 }
 
@@ -67,15 +68,15 @@ fn piece<'a>(source_text: &'a str, random: &mut Random, max: u64) -> &'a str {
 }
 
 /// Returns letters with spaces, shorter than `max`.
-pub fn words(random: &mut Random, max: u64) -> &'static str {
-    piece(&TEXTS.words_text, random, max).trim()
+pub fn random_words(random: &mut Random, max: u64) -> &'static str {
+    piece(&TEXT_POOL.words_text, random, max).trim()
 }
 
 /// Returns letters, `bytes` on average, and up to a fifth more or less.
 pub fn extra(random: &mut Random, bytes: u64) -> &'static str {
     let spread = bytes / 5;
     let bytes = bytes - spread + if spread > 0 { random.below(spread * 2) } else { 0 };
-    cut(&TEXTS.letters_text, random, usize::try_from(bytes).unwrap_or(usize::MAX))
+    cut(&TEXT_POOL.chars_text, random, usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 /// Returns a channel and its URL.
@@ -85,7 +86,7 @@ pub fn channel(random: &mut Random) -> (&'static str, &'static str) {
         0 => hot + random.below(CHANNELS) as usize,
         _ => random.index(hot),
     };
-    TEXTS.channels.get(index).map_or(("", ""), |(name, url)| (name, url))
+    TEXT_POOL.channels.get(index).map_or(("", ""), |(name, url)| (name, url))
 }
 
 fn pick<'a>(all: &[&'a str], random: &mut Random) -> &'a str {
@@ -99,7 +100,7 @@ pub fn name(random: &mut Random) -> String {
 
 /// Returns an email address.
 pub fn mail(random: &mut Random) -> String {
-    format!("{}@{}.com", piece(&TEXTS.letters_text, random, 7), piece(&TEXTS.letters_text, random, 5))
+    format!("{}@{}.com", piece(&TEXT_POOL.chars_text, random, 7), piece(&TEXT_POOL.chars_text, random, 5))
 }
 
 /// Returns a credit card number.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Names of such topics.
 #[derive(Default)]
-pub(super) struct KeptTopics(Mutex<BTreeSet<String>>);
+pub(super) struct PlannedTopics(Mutex<BTreeSet<String>>);
 
 impl Inbox {
     /// Receiver: sets whether plans hold the records of this topic, from the next batch on. Returns whether that changed.
@@ -26,7 +26,7 @@ impl Inbox {
     pub fn kept_of(&self, chunks: &[Chunk]) -> Vec<bool> {
         let kept = self.kept.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_of_topic = |file: &str| topic::parse(file).is_some_and(|(topic, _)| kept.contains(topic));
-        let is_kept = |chunk: &Chunk| chunk.must_be_kept() || (!kept.is_empty() && is_of_topic(&chunk.extent.file));
+        let is_kept = |chunk: &Chunk| chunk.needs_plan_copy() || (!kept.is_empty() && is_of_topic(&chunk.extent.file));
         chunks.iter().map(is_kept).collect()
     }
 }

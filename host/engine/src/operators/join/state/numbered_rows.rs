@@ -12,7 +12,7 @@ use millstream_base::limits::PART_ROWS_MAX;
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 
 /// Rows by their numbers: 0, 1, 2 … in the order of arrival.
-pub struct KeptRows {
+pub struct NumberedRows {
     schema: SchemaRef,
     chunks: Vec<RowChunk>,
     /// Number of the next row.
@@ -31,10 +31,10 @@ struct RowChunk {
     live: usize,
 }
 
-impl KeptRows {
+impl NumberedRows {
     /// Creates an empty list of rows.
-    pub fn new(schema: SchemaRef) -> KeptRows {
-        KeptRows { schema, chunks: Vec::new(), next: 0, live: 0 }
+    pub fn new(schema: SchemaRef) -> NumberedRows {
+        NumberedRows { schema, chunks: Vec::new(), next: 0, live: 0 }
     }
 
     /// Returns the columns.

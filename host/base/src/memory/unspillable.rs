@@ -11,9 +11,9 @@ static SUM: AtomicU64 = AtomicU64::new(0);
 
 /// Some state that stays in memory. It stops counting when it is dropped.
 #[derive(Debug, Default)]
-pub struct KeptState(u64);
+pub struct UnspillableState(u64);
 
-impl KeptState {
+impl UnspillableState {
     /// Sets its bytes.
     pub fn set(&mut self, bytes: u64) {
         let before = std::mem::replace(&mut self.0, bytes);
@@ -22,7 +22,7 @@ impl KeptState {
     }
 }
 
-impl Drop for KeptState {
+impl Drop for UnspillableState {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -41,11 +41,11 @@ pub fn bytes() -> u64 {
 /// Returns an error if that exceeds the limit.
 #[inline]
 pub(super) fn check() -> Result<()> {
-    if bytes() > MAX.load(Ordering::Relaxed) { Err(Error::memory(story())) } else { Ok(()) }
+    if bytes() > MAX.load(Ordering::Relaxed) { Err(Error::memory(over_budget_message())) } else { Ok(()) }
 }
 
-fn story() -> String {
-    let largest = match holders::largest() {
+fn over_budget_message() -> String {
+    let largest = match holders::describe_largest() {
         none if none.is_empty() => "No single stage keeps much of it.".to_owned(),
         largest => format!("State kept between batches:{largest}"),
     };

@@ -69,15 +69,15 @@ impl Refusals {
     }
 
     /// Adds rejected rows.
-    pub fn take(&mut self, refused: &PortionRefusals) -> Result<()> {
-        let rows = refused.rows.num_rows();
+    pub fn take(&mut self, rejection: &PortionRefusals) -> Result<()> {
+        let rows = rejection.rows.num_rows();
         self.count = self.count.saturating_add(rows as u64);
         let wanted = PIPE_REASONS_SHOWN.saturating_sub(self.descriptions.len()).min(rows);
-        self.descriptions.extend((0..wanted).map(|row| refused.description(row)));
+        self.descriptions.extend((0..wanted).map(|row| rejection.description(row)));
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         let mut lines = Vec::new();
         let written =
-            json::write(std::slice::from_ref(&refused.rows), &mut lines).and_then(|()| file.write_all(&lines));
+            json::write(std::slice::from_ref(&rejection.rows), &mut lines).and_then(|()| file.write_all(&lines));
         written.map_err(|error| write_error(path, &error))
     }
 

@@ -2,8 +2,8 @@
 
 use super::address::Address;
 use super::login;
-use super::message::{self, RegistryAnswer, RegistryOrder, RegistryQuestion};
-use crate::limits::{REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_SILENCE_S, REGISTRY_TIME_S};
+use super::message::{self, RegistryOrder, RegistryQuestion, RegistryResponse};
+use crate::limits::{REGISTRY_IDLE_S, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MEMORY_BYTES_MAX, REGISTRY_TIME_S};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::COMPONENT_BYTES_MAX;
 use millstream_base::{progress, regular};
@@ -16,17 +16,21 @@ const SECONDS: &str = "MILLSTREAM_REGISTRY_SECONDS";
 /// The variables that the process inherits: certificates and proxies.
 const ENVIRONMENT: [&str; 6] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"];
 /// Maximum bytes of its response: a component and its metadata.
-const ANSWER_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX;
+const RESPONSE_BYTES_MAX: u64 = COMPONENT_BYTES_MAX + 2 * REGISTRY_INDEX_BYTES_MAX;
 
 /// Sends a request to a registry. The response comes from our own process; the bytes in it come from the registry.
-pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Result<(RegistryAnswer, Vec<Vec<u8>>)> {
+pub fn exchange(
+    address: &Address,
+    question: RegistryQuestion,
+    bytes: &[&[u8]],
+) -> Result<(RegistryResponse, Vec<Vec<u8>>)> {
     let seconds = seconds()?;
     regular::check_certificates().map_err(Error::environment)?;
-    let _shown = progress::start(&doing(address, &question, bytes));
+    let _shown = progress::start(&describe_request(address, &question, bytes));
     // A registry sends nothing while it receives a component.
     let silence_seconds = match question {
         RegistryQuestion::Push { .. } => seconds,
-        _ => seconds.min(REGISTRY_SILENCE_S),
+        _ => seconds.min(REGISTRY_IDLE_S),
     };
     let order = RegistryOrder {
         address: address.clone(),
@@ -43,7 +47,7 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
         arguments: super::obey::arguments(seconds),
         environment: environment(),
         input: &input,
-        output_bytes_max: ANSWER_BYTES_MAX,
+        output_bytes_max: RESPONSE_BYTES_MAX,
         time_max: Duration::from_secs(seconds),
     };
     // A push that failed may have succeeded in part.
@@ -53,11 +57,11 @@ pub fn ask(address: &Address, question: RegistryQuestion, bytes: &[&[u8]]) -> Re
     };
     let ended =
         ended.map_err(|error| Error::environment(format!("{} does not start: {error}", program.file.display())))?;
-    answer(ended, seconds).map_err(|cause| Error::environment(format!("registry oci://{address} {cause}")))
+    parse_reply(ended, seconds).map_err(|cause| Error::environment(format!("registry oci://{address} {cause}")))
 }
 
 /// Describes the request, for progress messages.
-fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> String {
+fn describe_request(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> String {
     let kib = bytes.iter().map(|piece| piece.len() as u64).sum::<u64>().div_ceil(1024);
     let what = match question {
         RegistryQuestion::Find { name, .. } => format!("looking for {name} in"),
@@ -70,12 +74,12 @@ fn doing(address: &Address, question: &RegistryQuestion, bytes: &[&[u8]]) -> Str
     format!("{what} oci://{address}")
 }
 
-fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec<u8>>), String> {
-    let ProcessOutput { output, words, end } = ended;
+fn parse_reply(ended: ProcessOutput, seconds: u64) -> Result<(RegistryResponse, Vec<Vec<u8>>), String> {
+    let ProcessOutput { output, error_text, end } = ended;
     match end {
         ProcessEnd::Exit(0) => match message::read(&output) {
-            Some((RegistryAnswer::Failed(words), _)) => Err(words),
-            Some(answer) => Ok(answer),
+            Some((RegistryResponse::Failed(text), _)) => Err(text),
+            Some(reply) => Ok(reply),
             None => Err("was queried by a program of another version; reinstall `millstream`".into()),
         },
         ProcessEnd::Late | ProcessEnd::Signal(libc::SIGXCPU) => {
@@ -85,15 +89,15 @@ fn answer(ended: ProcessOutput, seconds: u64) -> Result<(RegistryAnswer, Vec<Vec
             Err(format!("sent too much: its replies filled {} MiB", REGISTRY_MEMORY_BYTES_MAX >> 20))
         }
         ProcessEnd::TooLarge => Err("sent too much".into()),
-        ProcessEnd::Exit(code) => Err(format!("sent an invalid reply{} (exit code {code})", last_line(&words))),
+        ProcessEnd::Exit(code) => Err(format!("sent an invalid reply{} (exit code {code})", last_line(&error_text))),
         ProcessEnd::Signal(signal) => {
-            Err(format!("was queried by a process that was killed by signal {signal}{}", last_line(&words)))
+            Err(format!("was queried by a process that was killed by signal {signal}{}", last_line(&error_text)))
         }
     }
 }
 
-fn last_line(words: &str) -> String {
-    let line = words.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("note:"));
+fn last_line(message: &str) -> String {
+    let line = message.lines().map(str::trim).rfind(|line| !line.is_empty() && !line.starts_with("note:"));
     line.map(|line| format!(": {line}")).unwrap_or_default()
 }
 

@@ -1,6 +1,6 @@
 //! Responds to requests.
 
-use super::body::{BodyFault, HeldBody, drain};
+use super::body::{BodyFault, BufferedBody, drain};
 use super::call::{Call, HttpResponse};
 use super::producers::{self, NumberedRequest};
 use super::{Intake, IntakeResult, ReceivingGuard};
@@ -14,7 +14,7 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use millstream_base::units;
 use millstream_connect::http1::heads::repeated;
-use millstream_connect::http1::slots::{Slot, Standing};
+use millstream_connect::http1::slots::{Slot, TrustLevel};
 use millstream_connect::receiver::bodies::{self, BodyRecords};
 use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
@@ -38,11 +38,12 @@ pub async fn respond(intake: &Arc<Intake>, peer: SocketAddr, slot: &Slot, reques
         Ok(checked) => {
             call.clone_from(&checked.call);
             // Connections with a token keep their slot, others only while they wait for a response.
-            let set_standing =
-                |otherwise| slot.set_standing(if intake.server.token.is_some() { Standing::Known } else { otherwise });
-            set_standing(Standing::Guest);
-            let taken = take(intake, &mut body, (&checked, peer.ip()), || set_standing(Standing::Known)).await;
-            set_standing(Standing::Stranger);
+            let set_trust_level = |otherwise| {
+                slot.set_trust_level(if intake.server.token.is_some() { TrustLevel::Known } else { otherwise })
+            };
+            set_trust_level(TrustLevel::Guest);
+            let taken = take(intake, &mut body, (&checked, peer.ip()), || set_trust_level(TrustLevel::Known)).await;
+            set_trust_level(TrustLevel::Stranger);
             taken
         }
         Err(rejection) => Err(RequestRejection { needs_drain: true, ..rejection }),
@@ -172,10 +173,10 @@ async fn take(
 ) -> Result<HttpResponse, RequestRejection> {
     let receiving = ReceivingGuard::new(intake);
     let deadline = Instant::now() + intake.server.request_time_max;
-    let held = intake.budget.receive(body, intake.request_bytes_max, deadline).await;
-    let held = held.map_err(|fault| body_rejection(intake, fault))?;
+    let request_body = intake.budget.receive(body, intake.request_bytes_max, deadline).await;
+    let request_body = request_body.map_err(|fault| body_rejection(intake, fault))?;
     on_received();
-    let rows = put(intake, held, (head, from))?;
+    let rows = put(intake, request_body, (head, from))?;
     drop(receiving);
     let (rows, ticket, repeated) = match rows {
         (0, _) => return Ok(json_response(StatusCode::OK, json!({ "rows": 0 }))),
@@ -202,15 +203,16 @@ async fn take(
 /// Splits a body into records and puts them into the inbox. Returns their number and the outcome.
 fn put(
     intake: &Intake,
-    held: HeldBody,
+    request_body: BufferedBody,
     (head, from): (&RequestHead, IpAddr),
 ) -> Result<(u64, IntakeResult), RequestRejection> {
     let cut = match &head.call {
-        Some(call) => call.cut(&intake.source, &held.bytes, [intake.request_bytes_max, intake.rows_max]),
-        None => bodies::cut(&intake.source, &held.bytes, intake.rows_max).map_err(|why| (StatusCode::BAD_REQUEST, why)),
+        Some(call) => call.split_body(&intake.source, &request_body.bytes, [intake.request_bytes_max, intake.rows_max]),
+        None => bodies::cut(&intake.source, &request_body.bytes, intake.rows_max)
+            .map_err(|why| (StatusCode::BAD_REQUEST, why)),
     };
     let BodyRecords { chunks, rows } = cut.map_err(|(status, why)| RequestRejection::new(status, why))?;
-    drop(held);
+    drop(request_body);
     if rows > intake.rows_max {
         let max = intake.rows_max;
         let why = format!(

@@ -6,9 +6,9 @@ use md5::{Digest, Md5};
 const MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 const MD5_BYTES: usize = 16;
 
-/// A record of several that are packed in one.
+/// A record of several that are aggregated in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackedRecord {
+pub struct UserRecord {
     /// Its partition key.
     pub key: String,
     /// Its explicit hash key, if its producer set one.
@@ -17,7 +17,7 @@ pub struct PackedRecord {
     pub data: Bytes,
 }
 
-impl PackedRecord {
+impl UserRecord {
     /// Returns its hash key, which determines its shard.
     pub fn hash_key(&self) -> u128 {
         self.hash_key.unwrap_or_else(|| hash_key_of(&self.key))
@@ -29,8 +29,8 @@ pub fn hash_key_of(key: &str) -> u128 {
     u128::from_be_bytes(Md5::digest(key.as_bytes()).into())
 }
 
-/// Unpacks the records in a record; `None`: it is a single record, whatever it begins with.
-pub fn unpack(record: &Bytes) -> Option<Vec<PackedRecord>> {
+/// Extracts the records in a record; `None`: it is a single record, whatever it begins with.
+pub fn deaggregate(record: &Bytes) -> Option<Vec<UserRecord>> {
     let body = record.strip_prefix(&MAGIC)?;
     let (message, digest) = body.split_at_checked(body.len().checked_sub(MD5_BYTES)?)?;
     if Md5::digest(message).as_slice() != digest {
@@ -42,16 +42,16 @@ pub fn unpack(record: &Bytes) -> Option<Vec<PackedRecord>> {
         match field {
             (1, Value::Bytes(key)) => keys.push(std::str::from_utf8(key).ok()?),
             (2, Value::Bytes(key)) => hash_keys.push(std::str::from_utf8(key).ok()?.parse::<u128>().ok()?),
-            (3, Value::Bytes(packed)) => records.push(packed),
+            (3, Value::Bytes(aggregated)) => records.push(aggregated),
             _ => {}
         }
     }
-    records.into_iter().map(|packed| unpack_one(record, packed, &keys, &hash_keys)).collect()
+    records.into_iter().map(|aggregated| user_record(record, aggregated, &keys, &hash_keys)).collect()
 }
 
-fn unpack_one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<PackedRecord> {
+fn user_record(record: &Bytes, aggregated: &[u8], keys: &[&str], hash_keys: &[u128]) -> Option<UserRecord> {
     let (mut key, mut hash_key, mut data) = (None, None, None);
-    let mut fields = Fields(packed);
+    let mut fields = Fields(aggregated);
     while let Some(field) = fields.next()? {
         match field {
             (1, Value::Number(at)) => key = Some(*keys.get(usize::try_from(at).ok()?)?),
@@ -60,7 +60,7 @@ fn unpack_one(record: &Bytes, packed: &[u8], keys: &[&str], hash_keys: &[u128]) 
             _ => {}
         }
     }
-    Some(PackedRecord { key: key?.to_owned(), hash_key, data: data? })
+    Some(UserRecord { key: key?.to_owned(), hash_key, data: data? })
 }
 
 /// The fields of a message.
@@ -124,7 +124,7 @@ mod tests {
         to.extend(bytes);
     }
 
-    fn packed(message: &[u8]) -> Bytes {
+    fn aggregated(message: &[u8]) -> Bytes {
         [&MAGIC[..], message, Md5::digest(message).as_slice()].concat().into()
     }
 
@@ -141,39 +141,39 @@ mod tests {
 
     #[test]
     fn packed_records_are_taken_apart() {
-        let found = unpack(&packed(&message())).unwrap();
+        let found = deaggregate(&aggregated(&message())).unwrap();
         let expected = [
-            PackedRecord { key: "a".into(), hash_key: None, data: Bytes::from("hi") },
-            PackedRecord { key: "ü".into(), hash_key: Some(u128::MAX), data: Bytes::new() },
+            UserRecord { key: "a".into(), hash_key: None, data: Bytes::from("hi") },
+            UserRecord { key: "ü".into(), hash_key: Some(u128::MAX), data: Bytes::new() },
         ];
         assert_eq!(found, expected);
         assert_eq!(found[0].hash_key(), 0x0cc1_75b9_c0f1_b6a8_31c3_99e2_6977_2661, "its MD5");
         assert_eq!(found[1].hash_key(), u128::MAX);
-        assert_eq!(unpack(&packed(&[])), Some(vec![]));
+        assert_eq!(deaggregate(&aggregated(&[])), Some(vec![]));
     }
 
     #[test]
     fn what_only_looks_packed_is_a_record_by_itself() {
-        let packed_record = packed(&message());
-        for end in 0..packed_record.len() {
-            assert_eq!(unpack(&packed_record.slice(..end)), None, "{end}");
+        let aggregated_record = aggregated(&message());
+        for end in 0..aggregated_record.len() {
+            assert_eq!(deaggregate(&aggregated_record.slice(..end)), None, "{end}");
         }
-        for at in 0..packed_record.len() {
-            let mut other = packed_record.to_vec();
+        for at in 0..aggregated_record.len() {
+            let mut other = aggregated_record.to_vec();
             other[at] ^= 1;
-            assert_eq!(unpack(&other.into()), None, "{at}");
+            assert_eq!(deaggregate(&other.into()), None, "{at}");
         }
         // A matching digest does not make an invalid message valid.
         let message = message();
         for end in 1..message.len() {
-            let _ = unpack(&packed(&message[..end]));
+            let _ = deaggregate(&aggregated(&message[..end]));
             let mut other = message.clone();
             for byte in [0, 0x7f, 0x80, 0xff] {
                 other[end] = byte;
-                let _ = unpack(&packed(&other));
+                let _ = deaggregate(&aggregated(&other));
             }
         }
-        assert_eq!(unpack(&packed(&[0xff; 40])), None);
-        assert_eq!(unpack(&packed(&[0x1a, 3, 0x08, 7, 0])), None, "a missing key");
+        assert_eq!(deaggregate(&aggregated(&[0xff; 40])), None);
+        assert_eq!(deaggregate(&aggregated(&[0x1a, 3, 0x08, 7, 0])), None, "a missing key");
     }
 }

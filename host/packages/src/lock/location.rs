@@ -59,8 +59,8 @@ pub fn of_lock(text: &str, dir: &Path) -> Result<Registry> {
 /// registry and job can be moved together.
 pub fn for_lock(registry: &Registry, given: Option<&str>, dir: &Path) -> Result<String> {
     match (registry, given) {
-        (Registry::Dir(place), Some(text)) if Path::new(text).is_relative() => {
-            Ok(relative(place, &absolute(dir)?).display().to_string())
+        (Registry::Dir(path), Some(text)) if Path::new(text).is_relative() => {
+            Ok(relative(path, &absolute(dir)?).display().to_string())
         }
         _ => Ok(registry.to_string()),
     }
@@ -97,11 +97,11 @@ pub fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// Returns the relative path from a directory to a place; both are absolute.
-fn relative(place: &Path, from: &Path) -> PathBuf {
-    let common = place.components().zip(from.components()).take_while(|(a, b)| a == b).count();
+fn relative(path: &Path, from: &Path) -> PathBuf {
+    let common = path.components().zip(from.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().skip(common).map(|_| Component::ParentDir);
-    let way: PathBuf = up.chain(place.components().skip(common)).collect();
-    if way.as_os_str().is_empty() { PathBuf::from(".") } else { way }
+    let relative_path: PathBuf = up.chain(path.components().skip(common)).collect();
+    if relative_path.as_os_str().is_empty() { PathBuf::from(".") } else { relative_path }
 }
 
 #[cfg(test)]
@@ -126,10 +126,10 @@ mod tests {
 
     #[test]
     fn the_way_from_a_lock_file_to_a_dir() {
-        for (place, from, way) in
+        for (path, from, relative_path) in
             [("/a/b", "/a", "b"), ("/a/b", "/a/c/d", "../../b"), ("/a", "/a", "."), ("/a", "/a/b", "..")]
         {
-            assert_eq!(relative(Path::new(place), Path::new(from)), Path::new(way));
+            assert_eq!(relative(Path::new(path), Path::new(from)), Path::new(relative_path));
         }
     }
 }

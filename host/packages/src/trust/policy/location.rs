@@ -11,16 +11,16 @@ use std::path::{Component, Path, PathBuf};
 
 /// The address of a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RegistryPlace {
+pub enum RegistryLocation {
     /// `oci://`: the host, and the components of the path.
     Oci(String, Vec<String>),
     /// A directory, as written and with links resolved.
     Dir { written: PathBuf, real: PathBuf },
 }
 
-impl RegistryPlace {
+impl RegistryLocation {
     /// Parses the text form of a registry: `oci://…` or the path of a directory.
-    pub fn parse(registry: &str) -> Result<RegistryPlace> {
+    pub fn parse(registry: &str) -> Result<RegistryLocation> {
         if let Some(address) = registry.strip_prefix("oci://") {
             return oci(address).ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in ASCII"));
         }
@@ -35,7 +35,7 @@ impl RegistryPlace {
                                                                  exist",
             )
         })?;
-        Ok(RegistryPlace::Dir { written, real })
+        Ok(RegistryLocation::Dir { written, real })
     }
 }
 
@@ -43,7 +43,7 @@ fn wrong(registry: &str, why: &str) -> Error {
     Error::job(format!("`{}` is not a registry: {why}", registry.escape_debug()))
 }
 
-fn oci(address: &str) -> Option<RegistryPlace> {
+fn oci(address: &str) -> Option<RegistryLocation> {
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
     let host = host.to_ascii_lowercase();
     let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((&host, "443"));
@@ -58,7 +58,7 @@ fn oci(address: &str) -> Option<RegistryPlace> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         !part.is_empty() && part.bytes().all(plain) && !part.bytes().all(|b| b == b'.')
     };
-    parts.iter().all(is_part).then(|| RegistryPlace::Oci(format!("{name}:{port}"), parts))
+    parts.iter().all(is_part).then(|| RegistryLocation::Oci(format!("{name}:{port}"), parts))
 }
 
 /// Resolves links. For a path that does not exist yet, the parent directory is resolved.
@@ -83,31 +83,33 @@ fn real(path: &Path) -> Option<PathBuf> {
 pub struct Prefix {
     text: String,
     /// `None` covers all registries.
-    place: Option<RegistryPlace>,
+    location: Option<RegistryLocation>,
 }
 
 impl Prefix {
     /// Whether this registry is certainly covered.
-    pub fn covers(&self, place: &RegistryPlace) -> bool {
-        match (&self.place, place) {
+    pub fn covers(&self, location: &RegistryLocation) -> bool {
+        match (&self.location, location) {
             (None, _) => true,
-            (Some(RegistryPlace::Oci(host, path)), RegistryPlace::Oci(its, parts)) => {
+            (Some(RegistryLocation::Oci(host, path)), RegistryLocation::Oci(its, parts)) => {
                 host == its && parts.starts_with(path)
             }
-            (Some(RegistryPlace::Dir { real, .. }), RegistryPlace::Dir { real: its, .. }) => its.starts_with(real),
+            (Some(RegistryLocation::Dir { real, .. }), RegistryLocation::Dir { real: its, .. }) => {
+                its.starts_with(real)
+            }
             _ => false,
         }
     }
 
     /// Whether this registry may be covered, also through a path that leads elsewhere.
-    pub fn concerns(&self, place: &RegistryPlace) -> bool {
-        match (&self.place, place) {
-            (Some(RegistryPlace::Dir { written, .. }), RegistryPlace::Dir { written: its, .. })
+    pub fn concerns(&self, location: &RegistryLocation) -> bool {
+        match (&self.location, location) {
+            (Some(RegistryLocation::Dir { written, .. }), RegistryLocation::Dir { written: its, .. })
                 if its.starts_with(written) =>
             {
                 true
             }
-            _ => self.covers(place),
+            _ => self.covers(location),
         }
     }
 }
@@ -116,14 +118,14 @@ impl TryFrom<String> for Prefix {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Prefix> {
-        let place = match text.as_str() {
+        let location = match text.as_str() {
             "*" => None,
             path if !path.contains("://") && !Path::new(path).is_absolute() => {
                 return Err(wrong(path, "write \"*\", oci://HOST/PATH or the absolute path of a directory"));
             }
-            _ => Some(RegistryPlace::parse(&text)?),
+            _ => Some(RegistryLocation::parse(&text)?),
         };
-        Ok(Prefix { text, place })
+        Ok(Prefix { text, location })
     }
 }
 
