@@ -66,6 +66,11 @@ impl Flight {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Returns what was put: per completed stream its destination, the metadata of its messages, and its rows. An incomplete line
     /// is ignored.
     pub fn put(&self) -> Vec<Value> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Starts the server on a port of 127.0.0.1; it keeps its data in the directory of a trial.
-fn server(script: &str, port: u16, trial: &Trial) -> Process {
+pub(super) fn server(script: &str, port: u16, trial: &Trial) -> Process {
     let script = root().join("scripts").join(script);
     let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
@@ -24,7 +24,7 @@ fn server(script: &str, port: u16, trial: &Trial) -> Process {
 }
 
 /// Returns the result of a query, or `None` if there is no response or an error.
-fn query(port: u16, text: &str) -> Option<String> {
+pub(super) fn query(port: u16, text: &str) -> Option<String> {
     let url = format!("http://127.0.0.1:{port}/");
     let message =
         Command::new("curl").args(["-sSf", "-m", "20", &url, "--data-binary", text]).output().expect("a curl");

@@ -1,10 +1,16 @@
 //! The connectors, each with its server.
 
 use super::connector::Case;
+use millstream_tests::Process;
+use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
 
+pub mod clickhouse;
+pub mod flight;
 pub mod http;
 pub mod kafka;
 pub mod kinesis;
+pub mod listening;
 pub mod local;
 pub mod mqtt;
 pub mod nats;
@@ -13,6 +19,28 @@ pub mod postgres;
 pub mod rabbitmq;
 pub mod redis;
 pub mod sockets;
+pub mod zeromq;
+
+/// A process that reads or changes what a server has: it prints a line for each line that it gets.
+pub struct LineClient(Mutex<(Process, usize)>);
+
+impl LineClient {
+    /// Uses a process that has just started.
+    pub fn new(process: Process) -> LineClient {
+        LineClient(Mutex::new((process, 0)))
+    }
+
+    /// Sends it a line, and waits for the JSON that it prints.
+    #[track_caller]
+    pub fn request(&self, request: &str) -> Value {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (process, replies) = &mut *state;
+        process.say(&format!("{request}\n"));
+        process.wait_until("it responds", |process| process.stdout().matches('\n').count() > *replies);
+        *replies += 1;
+        serde_json::from_str(process.stdout().lines().nth(*replies - 1).expect("a reply")).expect("JSON")
+    }
+}
 
 /// The cases that do not apply to sources that listen.
 pub fn of_listeners() -> Vec<(Case, &'static str)> {

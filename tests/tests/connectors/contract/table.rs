@@ -13,14 +13,11 @@ const SOURCES: &[(&str, Entry)] = &[
     ("http", Runs(super::http)),
     ("kafka", Runs(super::long::kafka)),
     ("kinesis", Runs(super::long::kinesis)),
-    (
-        "lumberjack",
-        Elsewhere("senders repeat what is not acknowledged, in a client of their own: `connectors::lumberjack`"),
-    ),
+    ("lumberjack", Runs(super::listeners)),
     ("mqtt", Runs(super::mqtt)),
     ("nats", Runs(super::nats)),
     ("nexmark", Elsewhere("it makes its rows, without a server: `operators::e2e`")),
-    ("otlp", Elsewhere("its rows have the columns of telemetry: `connectors::otlp`")),
+    ("otlp", Runs(super::listeners)),
     ("plugin", Elsewhere("the plugin decides what it promises: `plugins::source_plugins`")),
     ("postgres-changes", Runs(super::postgres)),
     ("queue", Elsewhere("a file of test batches, which is there before the job starts: `operators::e2e`")),
@@ -29,19 +26,19 @@ const SOURCES: &[(&str, Entry)] = &[
     ("raw-socket", Runs(super::sockets)),
     ("redis", Runs(super::redis)),
     ("socket", Runs(super::sockets)),
-    ("syslog", Elsewhere("senders hear nothing of what was taken, so a kill may lose rows: `connectors::syslog`")),
-    ("zeromq", Elsewhere("senders drop rows while nobody is connected, and there is no reply: `connectors::zeromq`")),
+    ("syslog", Runs(super::listeners)),
+    ("zeromq", Runs(super::zeromq)),
 ];
 
 /// The sinks.
 const SINKS: &[(&str, Entry)] = &[
-    ("clickhouse", Elsewhere("its server takes seconds to start, and is killed there: `connectors::clickhouse`")),
-    ("delta", Elsewhere("a reader of its tables takes seconds to start: `connectors::delta`")),
+    ("clickhouse", Runs(super::long::clickhouse)),
+    ("delta", Runs(super::delta)),
     ("files", Runs(super::files)),
-    ("flight", Elsewhere("rows are put into streams of their own: `connectors::flight`")),
+    ("flight", Runs(super::flight)),
     ("http", Runs(super::http)),
     ("kafka", Runs(super::long::kafka)),
-    ("kinesis", Elsewhere("its server takes seconds for each request: `connectors::kinesis`")),
+    ("kinesis", Runs(super::long::kinesis)),
     ("mqtt", Runs(super::mqtt)),
     ("nats", Runs(super::nats)),
     ("nothing", Elsewhere("it drops all rows")),
@@ -75,7 +72,8 @@ fn no_kind_is_missing() {
         assert_eq!(listed, kinds(&schema, role), "{role}: tests/tests/connectors/contract/table.rs lists others");
         for (kind, entry) in table {
             match entry {
-                Runs(test) => assert!(*test as usize != 0),
+                // It is a test of this suite, or the crate would have code that nothing calls.
+                Runs(_) => {}
                 Elsewhere(why) => assert!(why.len() > 10 && !why.contains('\n'), "{kind}: {why}"),
             }
         }

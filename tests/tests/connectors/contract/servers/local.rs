@@ -1,14 +1,15 @@
-//! Local files: sources `directory` and `file`, sinks `files`, `queue` and `sqlite`.
+//! Local files: sources `directory` and `file`, sinks `files`, `queue`, `sqlite` and `delta`.
 
-use super::of_local_files;
+use super::{LineClient, of_local_files};
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
-use millstream_tests::Process;
+use millstream_tests::{Process, python_with, root};
 use serde_json::Value;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
 
@@ -25,6 +26,8 @@ pub enum Kind {
     Queue,
     /// A table of SQLite.
     Sqlite,
+    /// A Delta table, which deltalake reads.
+    Delta,
 }
 
 /// A folder with what all cases of a connector read and write.
@@ -32,16 +35,35 @@ pub struct Local {
     kind: Kind,
     dir: TempDir,
     files: AtomicUsize,
+    /// Reads Delta tables; the library takes a second to start.
+    reader: OnceLock<LineClient>,
 }
 
 impl Local {
     /// An empty one.
     pub fn new(kind: Kind) -> Local {
-        Local { kind, dir: TempDir::new().expect("a temporary folder"), files: AtomicUsize::new(0) }
+        Local {
+            kind,
+            dir: TempDir::new().expect("a temporary folder"),
+            files: AtomicUsize::new(0),
+            reader: OnceLock::new(),
+        }
     }
 
     fn path(&self, location: &str) -> PathBuf {
         self.dir.path().join(location)
+    }
+
+    fn delta(&self, path: &Path) -> Vec<u64> {
+        if !path.join("_delta_log").exists() {
+            return Vec::new();
+        }
+        let start = || {
+            let mut command = python_with("deltalake");
+            LineClient::new(Process::start(command.arg(root().join("tests/servers/delta.py"))))
+        };
+        let numbers = self.reader.get_or_init(start).request(&path.display().to_string());
+        numbers.as_array().into_iter().flatten().map(|n| n.as_u64().expect("a number")).collect()
     }
 }
 
@@ -53,6 +75,7 @@ impl Connector for Local {
             Kind::Files => "files",
             Kind::Queue => "queue",
             Kind::Sqlite => "sqlite",
+            Kind::Delta => "delta",
         }
     }
 
@@ -85,7 +108,7 @@ impl Connector for Local {
             Kind::Directory => path + "poll = \"10ms\"\n" + SCHEMA,
             Kind::File => path + "follow = true\npoll = \"10ms\"\n" + SCHEMA,
             Kind::Files => path + "format = \"json\"\n",
-            Kind::Queue => path,
+            Kind::Queue | Kind::Delta => path,
             Kind::Sqlite => path + "table = \"rows\"\n",
         }
     }
@@ -95,7 +118,7 @@ impl Connector for Local {
         match self.kind {
             Kind::Directory => fs::create_dir(path).expect("a folder can be made"),
             Kind::File => fs::write(path, "").expect("a file can be written"),
-            Kind::Files | Kind::Queue | Kind::Sqlite => {}
+            Kind::Files | Kind::Queue | Kind::Sqlite | Kind::Delta => {}
         }
     }
 }
@@ -116,9 +139,14 @@ impl Source for Local {
 }
 
 impl Sink for Local {
+    fn is_ordered(&self) -> bool {
+        self.kind != Kind::Delta
+    }
+
     fn kill_points(&self) -> Vec<&'static str> {
         match self.kind {
             Kind::Sqlite => vec!["plan.durable:2", "commit.before:2", "commit.after:2"],
+            Kind::Delta => vec!["plan.durable:2", "commit.before:2", "delta.committed:2", "commit.after:2"],
             _ => vec!["plan.durable:2", "commit.before:2", "commit.written:2", "commit.after:2"],
         }
     }
@@ -139,6 +167,7 @@ impl Sink for Local {
                 rows.map(|row| row["n"].as_u64().expect("a number")).collect()
             }
             Kind::Sqlite => table(&path),
+            Kind::Delta => self.delta(&path),
             Kind::Directory | Kind::File => panic!("a source is not read"),
         }
     }

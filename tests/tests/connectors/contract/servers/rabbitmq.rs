@@ -1,16 +1,13 @@
 //! `rabbitmq`, with a real server: queues, and streams of it.
 
+use super::LineClient;
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
-use millstream_tests::{Process, Rabbitmq};
+use millstream_tests::Rabbitmq;
 use serde_json::{Value, json};
-use std::sync::{Mutex, PoisonError};
 
 /// A server at which user `me` has a password.
-pub struct Server(Rabbitmq, Mutex<RabbitmqClient>);
-
-/// A process that sends requests to the server, and how many responses it has sent.
-struct RabbitmqClient(Process, usize);
+pub struct Server(Rabbitmq, LineClient);
 
 impl Server {
     /// Starts it.
@@ -18,17 +15,12 @@ impl Server {
         let mut server = Rabbitmq::not_started();
         server.set_passwords(&[("guest", "guest"), ("me", SECRET)]);
         server.start_again();
-        let client = Mutex::new(RabbitmqClient(server.client(), 0));
+        let client = LineClient::new(server.client());
         Server(server, client)
     }
 
     fn send_request(&self, request: &Value) -> Value {
-        let mut client = self.1.lock().unwrap_or_else(PoisonError::into_inner);
-        let RabbitmqClient(process, responses) = &mut *client;
-        process.say(&format!("{request}\n"));
-        process.wait_until("it responds", |process| process.stdout().matches('\n').count() > *responses);
-        *responses += 1;
-        serde_json::from_str(process.stdout().lines().nth(*responses - 1).expect("an answer")).expect("JSON")
+        self.1.request(&request.to_string())
     }
 
     fn publish(&self, queue: &str, records: Vec<(u64, String)>) {
