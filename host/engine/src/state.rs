@@ -15,6 +15,7 @@ mod migrate;
 mod restore;
 mod row_form;
 pub mod spill;
+pub mod store;
 mod table;
 pub mod time_counts;
 pub mod timers;

@@ -1,6 +1,6 @@
 //! Windows and sessions of rows, which operators work on when they are complete, and which may lie in files.
 
-use super::{KEEPS, check_ends, check_spills, golden, into_queues, state};
+use super::{KEEPS, are_same, check_ends, check_spills, golden, into_queues, job, state};
 use millstream_tests::{Trial, plugin};
 
 /// Windows of event time: in sequence, with shared rows, of two inputs; and windows of batches. Some are open at the end.
@@ -84,6 +84,30 @@ fn windows() -> String {
 #[test]
 fn windows_of_rows_may_spill() {
     check_spills(21, (KEEPS, &windows()), 100, windowed);
+}
+
+/// The job is stopped, killed and restarted with more and less memory, and with other numbers of workers.
+#[test]
+fn windows_of_rows_resume_with_other_limits_of_memory() {
+    let golden = golden(23, (KEEPS, &windows()), windowed);
+    let trial = job(KEEPS, 23, &windows());
+    let whole = trial.text("in.jsonl");
+    let limits = |memory: &str| [format!("state.memory={memory}"), "state.folder=cold".to_owned()];
+    for (batches, workers, memory) in
+        [(10, "1", None), (18, "2", Some("1MiB")), (22, "1", Some("1GiB")), (26, "2", None)]
+    {
+        trial.write("in.jsonl", whole.lines().take(batches).map(|line| format!("{line}\n")).collect::<String>());
+        let limits = memory.map(limits);
+        let limits = limits.iter().flatten().flat_map(|limit| ["--set", limit.as_str()]);
+        trial.run_ok(&["--workers", workers].into_iter().chain(limits).collect::<Vec<_>>());
+    }
+    trial.write("in.jsonl", whole);
+    let [memory, folder] = limits("1MiB");
+    for (step, workers) in [("evicted:3", "1"), ("page:9", "2")] {
+        trial.killed(&format!("spill.{step}"), &["--workers", workers, "--set", &memory, "--set", &folder]);
+    }
+    trial.run_ok(&["--workers", "1"]);
+    are_same(&windowed(&trial), &golden, "after all starts");
 }
 
 /// Sessions of rows by key and of all rows, some of which are late, followed by other stages.

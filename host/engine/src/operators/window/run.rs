@@ -1,8 +1,7 @@
 //! Windows whose rows an operator processes. In the batch with which a window ends, the operator gets all rows of the window, in the order of
-//! arrival; in other batches none. If the job limits the memory of its state, rows above the limit are spilled.
+//! arrival; in other batches none.
 
 use crate::checkpoint::changes::TableChanges;
-use crate::limits::STATE_SLICE_MAX;
 use crate::operators::context::{BuildContext, Input, StageStreams, in_checkpoint, split_late};
 use crate::operators::event_time::take_times;
 use crate::operators::late::LateRows;
@@ -11,10 +10,10 @@ use crate::operators::window::check::{rows_table, with_bounds};
 use crate::operators::window::ends::WindowEnds;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::bounds;
-use crate::operators::window::state::rows::{ColdPieces, PieceId, Pieces, RowSlice, Slices};
+use crate::operators::window::state::rows::{self, PieceId, RowSlice, Slices};
 use crate::operators::{event_time, session};
 use crate::state::StateTable;
-use crate::state::spill::stage_budget::StageBudget;
+use crate::state::store::Store;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_with_holds, each_part};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -72,82 +71,26 @@ enum Windows {
     Sliding(Slices),
 }
 
+/// The stored rows, by the time of a batch or the start of a slice.
+type Pieces = Store<RecordBatch>;
+
 /// The rows that a worker stores for the windows of a stage.
 struct RowsWindow {
     name: String,
     windows: Windows,
-    pieces: PieceStore,
+    pieces: Pieces,
     checkpoint: Option<TableCheckpoint>,
     late: LateRows,
     state_size: StateSize,
-    /// Memory budget; present while all rows are in memory and may be spilled.
-    budget: Option<StageBudget>,
     /// The output columns, by input.
     bounded: Vec<SchemaRef>,
 }
 
-/// The stored rows.
-enum PieceStore {
-    /// In memory.
-    Memory(Pieces),
-    /// Some may be in files.
-    Files(Box<ColdPieces>),
-}
-
-impl PieceStore {
-    /// Restores the rows from the loaded checkpoint.
-    fn restored(
-        stage: &StageNode,
-        checkpoint: Option<&TableCheckpoint>,
-        build: &BuildContext<'_, '_>,
-    ) -> Result<PieceStore> {
-        let tracked = checkpoint.is_some();
-        let mut pieces = Pieces::new(tracked);
-        let Some(checkpoint) = checkpoint else { return Ok(PieceStore::Memory(pieces)) };
-        if build.budget.is_some() {
-            let mut table = build.spilling(&stage.name, ColdPieces::table_of()?)?;
-            checkpoint.restore(&mut table)?;
-            return Ok(match table.cold() {
-                (0, _) => PieceStore::Memory(Pieces::from_table(&table, tracked)?),
-                _ => PieceStore::Files(Box::new(ColdPieces::new(table)?)),
-            });
-        }
-        for rows in checkpoint.load()?.unwrap_or_default() {
-            pieces.restore(&rows)?;
-        }
-        Ok(PieceStore::Memory(pieces))
-    }
-
-    fn insert(&mut self, id: PieceId, rows: RecordBatch) -> Result<()> {
-        match self {
-            PieceStore::Memory(pieces) => pieces.insert(id, rows),
-            PieceStore::Files(pieces) => pieces.insert(&id, &rows)?,
-        }
-        Ok(())
-    }
-
-    /// Returns the distinct times of pieces, in order.
-    fn times(&self) -> Vec<i64> {
-        match self {
-            PieceStore::Memory(pieces) => pieces.times(),
-            PieceStore::Files(pieces) => pieces.times(),
-        }
-    }
-
-    /// Returns the pieces of these times, in order. Those that are `done` are removed.
-    fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Result<Vec<(PieceId, RecordBatch)>> {
-        match self {
-            PieceStore::Memory(pieces) => Ok(pieces.take(wanted, done)),
-            PieceStore::Files(pieces) => pieces.take(wanted, done),
-        }
-    }
-}
-
 impl RowsWindow {
     fn new(stage: &StageNode, windows: Windows, build: &BuildContext<'_, '_>) -> Result<RowsWindow> {
-        let checkpoint = build.table_checkpoint(&rows_table(&stage.name));
-        let pieces = PieceStore::restored(stage, checkpoint.as_ref(), build).map_err(in_checkpoint(&stage.name))?;
-        let budget = build.stage_budget(&stage.name).filter(|_| matches!(pieces, PieceStore::Memory(_)));
+        let mut table = build.spilling(&stage.name, rows::table()?)?;
+        let checkpoint = build.restore(&stage.name, &rows_table(&stage.name), &mut table)?;
+        let pieces = Store::new(table, build.stage_budget(&stage.name)).map_err(in_checkpoint(&stage.name))?;
         let metrics = build.metrics.counts(&stage.name);
         Ok(RowsWindow {
             name: stage.name.clone(),
@@ -156,32 +99,8 @@ impl RowsWindow {
             checkpoint,
             late: LateRows::new(stage, &metrics),
             state_size: metrics.state_size(&stage.name),
-            budget,
             bounded: stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect(),
         })
-    }
-
-    /// Reports the memory in use. Above the budget, rows are spilled.
-    fn settle(&mut self) -> Result<()> {
-        if let PieceStore::Memory(pieces) = &mut self.pieces {
-            let (count, bytes) = (pieces.len(), pieces.bytes());
-            let Some(budget) = &self.budget else {
-                self.state_size.set(count, bytes);
-                return Ok(());
-            };
-            if !budget.is_exceeded(bytes) {
-                self.state_size.set_partly_kept(count, bytes, 0);
-                return Ok(());
-            }
-            let table = budget.spilling(ColdPieces::table_of()?)?;
-            // The table accounts for the pieces from now on.
-            self.budget = None;
-            self.pieces = PieceStore::Files(Box::new(std::mem::take(pieces).into_files(table)?));
-        }
-        match &mut self.pieces {
-            PieceStore::Files(pieces) => pieces.table().settle(&mut self.state_size),
-            PieceStore::Memory(_) => Ok(()),
-        }
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
@@ -191,14 +110,11 @@ impl RowsWindow {
             Windows::Batches { size_us, ends } => {
                 let batch = ends.batch(context)?;
                 for (id, part) in parts.into_iter().filter(|_| batch.holds) {
-                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows)?;
+                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
                 }
-                let mut inside = Vec::new();
-                if let Some(end_us) = batch.end_us {
-                    inside = pieces.times();
-                    inside.retain(|time_us| *time_us > end_us.saturating_sub(*size_us) && *time_us <= end_us);
-                }
-                let inside = pieces.take(&inside, |time_us| time_us <= batch.next_us.saturating_sub(*size_us))?;
+                let is_inside =
+                    |time_us| batch.end_us.is_some_and(|end| time_us > end.saturating_sub(*size_us) && time_us <= end);
+                let inside = pieces.take(is_inside, |time_us| time_us <= batch.next_us.saturating_sub(*size_us))?;
                 output.rows.extend(inside.into_iter().map(|(id, rows)| piece_part(context, &id, rows)));
             }
             Windows::Sliding(slices) => {
@@ -208,7 +124,7 @@ impl RowsWindow {
                 close(slices, pieces, context, bounded, output)?;
             }
         }
-        self.settle()
+        self.pieces.settle(&mut self.state_size)
     }
 }
 
@@ -226,24 +142,12 @@ impl BatchWork for RowsWindow {
     }
 
     fn tables(&mut self) -> Vec<&mut StateTable> {
-        match &mut self.pieces {
-            PieceStore::Files(pieces) => vec![pieces.table()],
-            PieceStore::Memory(_) => Vec::new(),
-        }
+        vec![self.pieces.table()]
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<TableChanges>> {
         let Some(checkpoint) = &mut self.checkpoint else { return Ok(Vec::new()) };
-        let of_pieces = match &mut self.pieces {
-            PieceStore::Files(pieces) => checkpoint.changes(after, pieces.table())?,
-            PieceStore::Memory(pieces) => {
-                let (changed, all) = (pieces.changed(), pieces.len());
-                checkpoint.changes_of(after, changed, all, |base, to| {
-                    pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
-                })?
-            }
-        };
-        let mut changes: Vec<TableChanges> = of_pieces.into_iter().collect();
+        let mut changes: Vec<TableChanges> = self.pieces.barrier(after, checkpoint)?.into_iter().collect();
         if let Windows::Batches { ends, .. } = &mut self.windows {
             changes.extend(ends.barrier(after)?);
         }
@@ -275,7 +179,7 @@ const ROW: &str = "millstream_row";
 /// Splits the rows of a part into slices.
 fn slice(
     slices: &Slices,
-    pieces: &mut PieceStore,
+    pieces: &mut Pieces,
     context: BatchContext,
     id: PieceId,
     part: Part,
@@ -300,7 +204,7 @@ fn slice(
         if slices.has_shared_slices() {
             piece = with_numbers(&piece, numbers)?;
         }
-        pieces.insert(PieceId { time_us, ..id.clone() }, piece)?;
+        pieces.insert(PieceId { time_us, ..id.clone() }, piece);
     }
     if late_rows.is_empty() {
         return Ok(());
@@ -318,7 +222,7 @@ fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch>
 /// Emits the windows that are complete with this batch, and drops what no other window needs.
 fn close(
     slices: &Slices,
-    pieces: &mut PieceStore,
+    pieces: &mut Pieces,
     context: BatchContext,
     bounded: &[SchemaRef],
     output: &mut Output,
@@ -327,13 +231,15 @@ fn close(
     if before == now {
         return Ok(());
     }
-    let closing = slices.closing_windows(pieces.times().into_iter(), before, now);
+    let closing = slices.closing_windows(pieces.subs(), before, now);
     let last = closing.keys().next_back().copied();
     for (end, parts) in closing {
         let window = (slices.from_grid(slices.start_of(end)), slices.from_grid(end));
         let mut found: BTreeMap<PieceId, Vec<RecordBatch>> = BTreeMap::new();
         let is_last = Some(end) == last;
-        for (id, rows) in pieces.take(&parts, |slice| is_last && slices.done(slice, now))? {
+        for (id, rows) in
+            pieces.take(|slice| parts.binary_search(&slice).is_ok(), |slice| is_last && slices.done(slice, now))?
+        {
             found.entry(PieceId { time_us: 0, ..id }).or_default().push(rows);
         }
         for (id, rows) in found {

@@ -2,7 +2,7 @@
 
 mod pieces;
 
-pub use pieces::{ColdPieces, PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
+pub use pieces::{PieceId, check_bytes, columns, decode_rows, encode_rows, table};
 
 use millstream_base::context::Hold;
 use millstream_base::job::spec::WindowBegin;

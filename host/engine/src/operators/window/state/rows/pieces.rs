@@ -1,13 +1,11 @@
-//! Pieces of parts by time, with the changes since the last checkpoint.
+//! Pieces of parts, as values of a store: which part, and for which time.
 
-mod cold;
-
-pub use cold::ColdPieces;
-
-use crate::checkpoint::types::{Column, REMOVED};
-use crate::state::files::{SliceSink, TableSlice};
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use crate::checkpoint::read;
+use crate::checkpoint::types::Column;
+use crate::state::StateTable;
+use crate::state::store::Value;
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch};
+use arrow::datatypes::{Int64Type, Schema, TimestampMicrosecondType};
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
@@ -17,8 +15,6 @@ use millstream_base::batch::slices::RowBytes;
 use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_base::limits::SliceMax;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Identity of a piece, ordered by time, then by arrival.
@@ -69,156 +65,38 @@ fn incomplete() -> Error {
     Error::environment("the checkpoint lacks a column of the rows of a window")
 }
 
-/// Pieces by time.
-#[derive(Default)]
-pub struct Pieces {
-    pieces: BTreeMap<PieceId, RecordBatch>,
-    /// The memory of the pieces.
-    bytes: u64,
-    /// The pieces that are in no state file yet.
-    fresh: BTreeSet<PieceId>,
-    /// The pieces that are in a state file and no longer stored.
-    removed: Vec<PieceId>,
-    /// Whether the job has checkpoints.
-    tracked: bool,
-}
+/// The rows that a part or a batch brought to a window.
+impl Value for RecordBatch {
+    type Key = PieceId;
 
-impl Pieces {
-    /// Creates an empty collection. `tracked`: the job has checkpoints.
-    pub fn new(tracked: bool) -> Pieces {
-        Pieces { tracked, ..Pieces::default() }
+    fn sub(id: &PieceId) -> i64 {
+        id.time_us
     }
 
-    /// Adds a piece.
-    pub fn insert(&mut self, id: PieceId, rows: RecordBatch) {
-        if self.tracked {
-            self.fresh.insert(id.clone());
-        }
-        self.put(id, rows);
+    fn bytes(&self) -> u64 {
+        RowBytes::measure([self]).of_range(&(0..self.num_rows())) as u64
     }
 
-    fn put(&mut self, id: PieceId, rows: RecordBatch) {
-        self.bytes = self.bytes.saturating_add(bytes_of(&rows));
-        let before = self.pieces.insert(id, rows);
-        self.bytes = self.bytes.saturating_sub(before.map_or(0, |before| bytes_of(&before)));
+    fn encode(pieces: &[(PieceId, RecordBatch)]) -> Result<[Vec<ArrayRef>; 2]> {
+        let rows = pieces.iter().map(|(_, rows)| encode_rows(rows)).collect::<Result<Vec<_>>>()?;
+        check_bytes(rows.iter().map(Vec::len))?;
+        let ids: Vec<&PieceId> = pieces.iter().map(|(id, _)| id).collect();
+        Ok([id_columns(&ids), vec![Arc::new(BinaryArray::from_iter_values(rows))]])
     }
 
-    /// Returns the memory of the pieces.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Returns the pieces of one time, in order.
-    fn at(&self, time_us: i64) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
-        let order = PartOrder::first();
-        let first = PieceId { time_us, batch: BatchId(0), order, input: 0, number: 0 };
-        self.pieces.range(first..).take_while(move |(id, _)| id.time_us == time_us)
-    }
-
-    /// Returns the distinct times of pieces, in order.
-    pub fn times(&self) -> Vec<i64> {
-        let mut times: Vec<i64> = self.pieces.keys().map(|id| id.time_us).collect();
-        times.dedup();
-        times
-    }
-
-    /// Returns the pieces of these times, in order. Pieces from the earliest on whose time is `done` are removed.
-    pub fn take(&mut self, wanted: &[i64], done: impl Fn(i64) -> bool) -> Vec<(PieceId, RecordBatch)> {
-        let own = |(id, rows): (&PieceId, &RecordBatch)| (id.clone(), rows.clone());
-        let found = wanted.iter().flat_map(|time_us| self.at(*time_us)).map(own).collect();
-        self.drop_while(done);
-        found
-    }
-
-    /// Removes pieces from the earliest on, as long as their time is `done`.
-    fn drop_while(&mut self, done: impl Fn(i64) -> bool) {
-        while let Some(first) = self.pieces.first_entry() {
-            if !done(first.key().time_us) {
-                break;
-            }
-            let (id, rows) = first.remove_entry();
-            self.bytes = self.bytes.saturating_sub(bytes_of(&rows));
-            if self.tracked && !self.fresh.remove(&id) {
-                self.removed.push(id);
-            }
-        }
-    }
-
-    /// Returns the number of pieces.
-    #[expect(clippy::len_without_is_empty, reason = "it is never needed")]
-    pub fn len(&self) -> u64 {
-        self.pieces.len() as u64
-    }
-
-    /// Returns the number of rows in a file of changes.
-    pub fn changed(&self) -> u64 {
-        (self.fresh.len() + self.removed.len()) as u64
-    }
-
-    /// Emits the rows of the next file: all pieces for a `base`, otherwise the changes since the last call. Slices are at most `max` in size, except
-    /// for a single piece.
-    pub fn changes(&mut self, base: bool, max: SliceMax, to: &mut SliceSink<'_>) -> Result<()> {
-        let fresh = std::mem::take(&mut self.fresh);
-        let removed = std::mem::take(&mut self.removed);
-        let (kept, removed): (Vec<PieceId>, Vec<PieceId>) = match base {
-            true => (self.pieces.keys().cloned().collect(), Vec::new()),
-            false => (fresh.into_iter().collect(), removed),
-        };
-        let ids = kept.into_iter().map(|id| (id, false)).chain(removed.into_iter().map(|id| (id, true)));
-        let (mut slice, mut bytes, mut some) = (Vec::new(), 0, false);
-        for (id, is_removed) in ids {
-            let rows = if is_removed { None } else { self.pieces.get(&id) };
-            let rows = rows.map(encode_rows).transpose()?;
-            let more = rows.as_ref().map_or(0, Vec::len);
-            if !slice.is_empty() && (slice.len() >= max.rows || bytes + more > max.bytes) {
-                to(TableSlice { rows: rows_of_file(&slice)?, groups: None });
-                slice.clear();
-                bytes = 0;
-            }
-            bytes += more;
-            slice.push((id, rows));
-            some = true;
-        }
-        if !slice.is_empty() || !some {
-            to(TableSlice { rows: rows_of_file(&slice)?, groups: None });
-        }
-        Ok(())
-    }
-
-    /// Applies the rows of a file.
-    pub fn restore(&mut self, file: &RecordBatch) -> Result<()> {
-        let rows = file.column_by_name(ROWS).and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(incomplete)?;
-        let named = NAMES_OF_ID.map(|name| file.column_by_name(name).ok_or_else(incomplete));
-        let columns = named.into_iter().map(|column| column.cloned()).collect::<Result<Vec<_>>>()?;
-        for (row, id) in PieceId::all_of(&columns)?.into_iter().enumerate() {
-            match rows.is_valid(row) {
-                true => self.put(id, decode_rows(rows.value(row))?),
-                false => {
-                    let before = self.pieces.remove(&id);
-                    self.bytes = self.bytes.saturating_sub(before.map_or(0, |before| bytes_of(&before)));
-                }
-            }
-        }
-        Ok(())
+    fn decode(keys: &[ArrayRef], states: &RecordBatch) -> Result<Vec<(PieceId, RecordBatch)>> {
+        let rows = states.columns().first().and_then(|rows| rows.as_binary_opt::<i32>()).ok_or_else(incomplete)?;
+        let ids = PieceId::all_of(keys)?.into_iter().enumerate();
+        ids.map(|(row, id)| Ok((id, decode_rows(rows.value(row))?))).collect()
     }
 }
 
-/// Returns pieces in the format of a file; those without rows were removed.
-fn bytes_of(rows: &RecordBatch) -> u64 {
-    RowBytes::measure([rows]).of_range(&(0..rows.num_rows())) as u64
-}
-
-fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {
-    check_bytes(pieces.iter().flat_map(|(_, rows)| rows).map(Vec::len))?;
-    let ids: Vec<&PieceId> = pieces.iter().map(|(id, _)| id).collect();
-    let rows: BinaryArray = pieces.iter().map(|(_, rows)| rows.as_deref()).collect();
-    let removed: BooleanArray = pieces.iter().map(|(_, rows)| Some(rows.is_none())).collect();
-    let mut columns = id_columns(&ids);
-    columns.push(Arc::new(rows));
-    columns.push(Arc::new(removed));
-    let names = NAMES_OF_ID.into_iter().chain([ROWS, REMOVED]);
-    let named = names.zip(columns).map(|(name, column)| (name, column, name == ROWS));
-    RecordBatch::try_from_iter_with_nullable(named).map_err(Error::arrow)
+/// Creates an empty table of pieces.
+pub fn table() -> Result<StateTable> {
+    let [key, sub, state] = columns();
+    let fields = read::fields(key.iter().chain(&sub))?;
+    let state = Arc::new(Schema::new(read::fields(&state)?));
+    Ok(StateTable::new(fields, state, None).map_err(Error::arrow)?.ordered_by(key.len()))
 }
 
 const BATCH: &str = "batch";
@@ -227,9 +105,6 @@ const ORDER: &str = "place";
 const NUMBER: &str = "number";
 const TIME: &str = "time";
 const ROWS: &str = "rows";
-
-/// The columns that distinguish pieces.
-const NAMES_OF_ID: [&str; 5] = [BATCH, INPUT, ORDER, NUMBER, TIME];
 
 /// Returns the columns of the table: key, sub, state.
 pub fn columns() -> [Vec<Column>; 3] {

@@ -2,7 +2,8 @@ use super::*;
 
 fn id(number: u64) -> PieceId {
     let order = PartOrder::at(number % 7).then(number % 3);
-    PieceId { time_us: number as i64 - 20, batch: BatchId(number), order, input: (number % 2) as u32, number: 0 }
+    let input = (number % 2) as u32;
+    PieceId { time_us: number as i64 - 20, batch: BatchId(number), order, input, number: number as u32 % 5 }
 }
 
 fn rows(number: u64) -> RecordBatch {
@@ -11,47 +12,19 @@ fn rows(number: u64) -> RecordBatch {
 }
 
 #[test]
-fn files_of_changes_bring_back_what_is_there() {
-    for every in 1..8 {
-        let mut pieces = Pieces::new(true);
-        let mut files = Vec::new();
-        for number in 0..60 {
-            pieces.insert(id(number), rows(number));
-            // Some are removed before they were in any file.
-            pieces.drop_while(|time_us| time_us < number as i64 - 20 - 5);
-            if number % every == 0 {
-                let base = number % 11 == 0;
-                if base {
-                    files.clear();
-                }
-                let (changed, before) = (pieces.changed(), files.len());
-                let largest = SliceMax { rows: 1 + number as usize % 3, bytes: 2000 };
-                pieces.changes(base, largest, &mut |slice| files.push(slice.rows)).unwrap();
-                let slices = &files[before..];
-                assert!(!slices.is_empty() && slices.iter().all(|slice| slice.num_rows() <= largest.rows));
-                let rows: u64 = slices.iter().map(|slice| slice.num_rows() as u64).sum();
-                assert!(base || rows == changed);
-                assert_eq!(pieces.changed(), 0);
-                let mut restored = Pieces::new(true);
-                files.iter().for_each(|file| restored.restore(file).unwrap());
-                assert_eq!(restored.pieces, pieces.pieces, "after {number}");
-                assert_eq!(restored.changed(), 0);
-                // The restored copy reports removals of what the files contain.
-                restored.drop_while(|_| true);
-                assert_eq!(restored.changed(), pieces.len());
-            }
-        }
-    }
+fn a_table_returns_the_pieces_that_it_got() {
+    let pieces: Vec<(PieceId, RecordBatch)> = (0..60).map(|number| (id(number), rows(number))).collect();
+    let [keys, states] = RecordBatch::encode(&pieces).unwrap();
+    let table = table().unwrap();
+    assert_eq!(keys.len(), table.key_columns_count());
+    let states = RecordBatch::try_new(table.state_schema(), states).unwrap();
+    assert_eq!(RecordBatch::decode(&keys, &states).unwrap(), pieces);
 }
 
 #[test]
-fn pieces_of_a_time_are_found_in_the_order_of_arrival() {
-    let mut pieces = Pieces::new(false);
-    for number in [3, 1, 2, 5, 4] {
-        let time_us = if number == 2 { i64::MIN } else { -7 };
-        pieces.insert(PieceId { time_us, ..id(number) }, rows(number));
-    }
-    let found: Vec<u64> = pieces.at(-7).map(|(id, _)| id.batch.0).collect();
-    assert_eq!((found, pieces.times()), (vec![1, 3, 4, 5], vec![i64::MIN, -7]));
-    assert_eq!(pieces.changed(), 0, "nobody asks");
+fn pieces_are_ordered_by_time_and_arrival() {
+    let at = |time_us: i64, number: u64| PieceId { time_us, ..id(number) };
+    let mut ids = vec![at(5, 1), at(-7, 3), at(-7, 1), at(i64::MIN, 9), at(-7, 2)];
+    ids.sort();
+    assert_eq!(ids, [at(i64::MIN, 9), at(-7, 1), at(-7, 2), at(-7, 3), at(5, 1)]);
 }
