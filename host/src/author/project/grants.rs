@@ -2,7 +2,7 @@
 //!
 //! ```toml
 //! [grants]
-//! files = { lexicon = "a word and its score a line" }
+//! files = { lexicon = "one word and its score per line" }
 //! env = { REGION = "where requests go" }
 //! http = { hosts = ["api.example.com"], methods = ["GET"] }
 //! ```

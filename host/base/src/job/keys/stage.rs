@@ -253,14 +253,14 @@ const TIME: TableKey = key(
 const LATENESS: TableKey = key(
     "lateness",
     KeyShape::Time,
-    "Event time: how much older a row may be than the newest row of its source, \"0s\" by default. Later rows go to \
+    "Event time: how much older a row may be than the newest row of its source, \"0s\" by default. Late rows go to \
      `<stage>.late`.",
 );
 const IDLE: TableKey = key(
     "idle",
     KeyShape::Time,
-    "Event time: a source without rows for this long, or a partition read to its end, stops holding back the watermark. If all \
-     are idle, event time advances with batch time until open windows are emitted. Never by default.",
+    "Event time: a source without rows for this long stops holding back the watermark; a topic's partition only if it was also \
+     read to its end. If all are idle, event time advances with batch time until open windows are emitted. Never by default.",
 );
 const AHEAD_MAX: TableKey = key(
     "ahead_max",

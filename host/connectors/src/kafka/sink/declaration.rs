@@ -43,8 +43,8 @@ pub const SINK: SinkDeclaration = SinkDeclaration {
         key(
             "op",
             KeyShape::Text,
-            "Column of type text with the operation of a row: `delete` writes a record with the key and no value, all others write \
-             the row. The column itself is not written.",
+            "Column of type text with the operation of a row: `delete` writes a record with the key and no value; `insert`, `update` \
+             and `upsert` write the row; `truncate` fails the job. The column itself is not written.",
         ),
         key(
             "tombstones",

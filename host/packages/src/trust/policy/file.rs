@@ -1,13 +1,13 @@
 //! A policy as it is written, in TOML:
 //!
 //! ```toml
-//! allow = ["oci://registry.example.com/team", "/srv/plugins"]   # registries that begin so; absent: all
+//! allow = ["oci://registry.example.com/team", "/srv/plugins"]   # registries that begin with these; absent: all
 //! paths = false                         # jobs may not name plugins by path; absent: they may
 //!
 //! [[registry]]                          # all such tables that fit a registry count
 //! at = "oci://registry.example.com"     # or "*": all registries
 //! require = ["alice", "bob", "carol"]   # who must have signed
-//! at_least = 2                          # so many of them; absent: all
+//! at_least = 2                          # how many of them; absent: all
 //!
 //! [signers]                             # several keys: old and new
 //! alice = ["ed25519:…"]
