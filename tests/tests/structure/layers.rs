@@ -42,7 +42,7 @@ fn table() -> Vec<String> {
 
 /// The modules that files may be in, with their height in the table of the map.
 fn layers() -> BTreeMap<String, usize> {
-    let names = Regex::new("`([a-z_]+)`").expect("a pattern");
+    let names = Regex::new("`([a-z_0-9]+)`").expect("a pattern");
     let modules = table().into_iter().flat_map(|row| {
         let modules = row.split('|').nth(1).expect("a first cell");
         names.captures_iter(modules).map(|name| name[1].to_owned()).collect::<Vec<_>>().into_iter().rev()

@@ -111,9 +111,13 @@ fn export(port: u16, records: &[String]) -> Option<()> {
     };
     let logs: Vec<Value> = records.iter().map(log).collect();
     let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": logs }] }] }).to_string();
-    let (kind, token) = ("Content-Type: application/json", format!("Authorization: Bearer {SECRET}"));
+    let head = format!(
+        "POST /v1/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {SECRET}\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
     let mut client = HttpClient::connect(port).ok()?;
-    client.send("POST /v1/logs", &[kind, &token], body.as_bytes()).ok()?;
+    client.say(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
     client.reply().ok().filter(|reply| reply.status == 200).map(drop)
 }
 
