@@ -159,9 +159,8 @@ pub(super) const JOB: &[TableKey] = &[
     key(
         "at_end",
         KeyShape::Word(&["flush", "keep"]),
-        "What happens to event time when all sources have ended: `flush` completes it and emits open windows, sessions, rows \
-         without a partner and timers; `keep` stops it and keeps them in the checkpoint, for a job that continues later. `flush` \
-         by default.",
+        "When all sources have ended: `flush` emits open windows, sessions, rows without a partner and timers; `keep` keeps them \
+         in the checkpoint, for a job that continues later. `flush` by default.",
     ),
     key(
         "ui",

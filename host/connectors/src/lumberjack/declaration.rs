@@ -51,11 +51,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
             KeyShape::Size,
             "Maximum size of an event, 16MiB by default. A longer event is rejected.",
         ),
-        key(
-            "rejected_bytes_max",
-            KeyShape::Size,
-            "How many bytes of a rejected event its rejected row holds, 1KiB by default.",
-        ),
+        key("rejected_bytes_max", KeyShape::Size, "Maximum bytes of an event in its rejected row, 1KiB by default."),
     ],
     shared: &[CUT, REJECTING],
     read: |r| LumberjackReads::read(r).into(),

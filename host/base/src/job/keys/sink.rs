@@ -30,8 +30,11 @@ pub const OP: TableKey = key(
      the row of its key, `truncate` deletes all rows. The column itself is not written.",
 );
 /// How a changelog is written.
-pub const CHANGES: TableKey =
-    key("changes", KeyShape::Word(&["rows"]), "Write the changes of a table as rows, including deletes.");
+pub const CHANGES: TableKey = key(
+    "changes",
+    KeyShape::Word(&["rows"]),
+    "`rows` writes each change of a changelog as a row, including deletes. Needed by sinks that cannot apply changes.",
+);
 /// The encoding of bytes in a sink with several formats.
 pub const ENCODING: TableKey = key(
     "encoding",

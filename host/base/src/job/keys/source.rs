@@ -17,7 +17,7 @@ pub const SEPARATOR: TableKey =
 pub const REGISTRY: TableKey = key(
     "registry",
     KeyShape::Either(&[KeyShape::Text, KeyShape::Table(REGISTRY_KEYS)]),
-    "Format avro: schema registry of the schema IDs with which records begin, for example \"http://127.0.0.1:8081\", or { url = \
+    "Format avro: schema registry for the schema IDs at the beginning of records, for example \"http://127.0.0.1:8081\", or { url = \
      \"https://…\", user = \"reader\", password = \"${PASSWORD}\" }. `schema_file` names one schema instead.",
 );
 /// Schema of all records.
@@ -114,7 +114,11 @@ pub(in crate::job) const REGISTRY_KEYS: &[TableKey] = &[
     REGISTRY_PASSWORD,
     REGISTRY_TOKEN,
     TRUSTED_CA,
-    key("wait", KeyShape::Time, "How long the source waits for an unreachable registry, 1h by default."),
+    key(
+        "wait",
+        KeyShape::Time,
+        "How long the source waits for a registry that is unreachable or rejects the credentials, 1h by default.",
+    ),
 ];
 
 /// `registry` of a sink, as a table.

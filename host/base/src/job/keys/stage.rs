@@ -43,9 +43,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
-        "Rows that the operator works on, if not those of one batch: { size = \"30s\", slide = \"10s\" }, { gap = \
-         \"30s\" } for sessions, or \"all\" for aggregates, queries, `join` and `top` over all rows since the \
-         start.",
+        "Work on the rows of a window instead of a batch: { size = \"30s\", slide = \"10s\" }, { gap = \"30s\" } for sessions, or \
+         \"all\" for all rows since the start (aggregates, queries, `join`, `top`).",
     ),
     TIME,
     LATENESS,
@@ -54,8 +53,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "emit",
         KeyShape::Word(&["rows", "changes", "state", "close", "update"]),
-        "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the keys \
-         called (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
+        "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
+         keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
          complete (`close`, the default), or with every batch that changes them (`update`). Aggregates of all rows: the totals \
          as a changelog of inserts and deletes (`changes`).",
     ),
@@ -80,8 +79,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "inverse",
         KeyShape::Flag,
-        "Subtract the rows that leave a sliding window instead of aggregating again. Keys without rows then stay until `filter` \
-         removes them. Works for `count`, and for `sum` of int64 and decimals; a plugin that has an inverse uses it unless this \
+        "Subtract the rows that leave a sliding window instead of aggregating again. A key without rows is kept until `filter` \
+         drops its row. Works for `count`, and for `sum` of int64 and decimals; a plugin that has an inverse uses it unless this \
          is false.",
     ),
     key(
@@ -154,7 +153,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "filter",
         KeyShape::Text,
-        "SQL expression that the operator's rows must fulfill to leave the stage: \"n > 0\".",
+        "SQL condition; rows that the operator emits are dropped unless it is true: \"n > 0\".",
     ),
     key(
         "select",
@@ -164,7 +163,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "on",
         KeyShape::Word(&["touched", "all"]),
-        "World update: keys that are called in a batch: those with rows (`touched`), or every key (`all`). `touched` by default.",
+        "World update: keys for which the plugin is called in a batch: those with rows (`touched`), or every key (`all`). `touched` \
+         by default.",
     ),
     key("timeout", KeyShape::Time, "World update: a key without rows for this long gets a final call and is removed."),
     key("initial", KeyShape::Text, "World update: initial state, a CSV file with a header or JSON lines."),
@@ -203,8 +203,8 @@ pub(in crate::job) const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "emit",
-                "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the keys \
-                 called (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
+                "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
+                 keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
                  complete (`close`, the default), or with every batch that changes them (`update`).",
             ),
             (
@@ -226,8 +226,8 @@ pub(in crate::job) const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "inverse",
-                "Subtract the rows that leave a sliding window instead of aggregating again. Keys without rows then stay until \
-                 `filter` removes them. Works for `count`, and for `sum` of int64 and decimals. false by default.",
+                "Subtract the rows that leave a sliding window instead of aggregating again. A key without rows is kept until \
+                 `filter` drops its row. Works for `count`, and for `sum` of int64 and decimals. false by default.",
             ),
         ],
     ),
@@ -259,14 +259,14 @@ const LATENESS: TableKey = key(
 const IDLE: TableKey = key(
     "idle",
     KeyShape::Time,
-    "Event time: a source without rows for this long stops holding back the watermark; a topic's partition only if it was also \
-     read to its end. If all are idle, event time advances with batch time until open windows are emitted. Never by default.",
+    "Event time: a source without rows for this long stops holding back the watermark; a partition of a topic must also be read \
+     to its end. If all are idle, event time follows batch time until open windows are emitted. Never by default.",
 );
 const AHEAD_MAX: TableKey = key(
     "ahead_max",
     KeyShape::Time,
-    "Event time: a row whose time is further ahead of the batch time than this is rejected; 24h by default, unlimited with clock \
-     = \"manual\".",
+    "Event time: how far a row may be ahead of the batch time; rows further ahead are rejected. 24h by default, unlimited with \
+     clock = \"manual\".",
 );
 const INSTANCE: TableKey = key(
     "instance",
@@ -350,14 +350,14 @@ pub(in crate::job) const JOIN: &[TableKey] = &[
     key(
         "within",
         KeyShape::Within,
-        "Event time: maximum distance between the times of partners, \"10s\"; or how much later than the first the second may \
-         be, from and to: [\"-5s\", \"10s\"]. Without it, partners are in the same batch or window.",
+        "Event time: maximum distance between the times of partners, for example \"10s\"; or the earliest and latest time of the \
+         second row relative to the first: [\"-5s\", \"10s\"]. Without it, partners are in the same batch or window.",
     ),
     key(
         "as_of",
         KeyShape::Flag,
-        "Event time: pair each row of the first input with only the latest row of its key in the second at or before that time; \
-         `within` limits its age.",
+        "Event time: pair each row of the first input with one row of the second: the latest of its key that is not later. `within` \
+         limits its age.",
     ),
     key(
         "ttl",
