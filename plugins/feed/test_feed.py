@@ -110,7 +110,7 @@ class FeedTest(unittest.TestCase):
     def test_refuses_a_config_that_is_wrong(self) -> None:
         for config, words in [
             ({"urls": []}, "`urls` is empty"),
-            ({"urls": ["ftp://a"]}, "`ftp://a` is no address"),
+            ({"urls": ["ftp://a"]}, "`ftp://a` is not an HTTP or HTTPS URL"),
             ({"urls": ["http://a"], "every_seconds": 0}, "up to a day"),
             ({"urls": ["http://a", "http://a"]}, "one twice"),
         ]:

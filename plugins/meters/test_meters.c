@@ -53,7 +53,7 @@ int main(void)
     close(connection);
     MS_EXPECT(strstr(ms_test_poll(&test, 9, 5000).error, "has closed the connection") != NULL);
 
-    MS_EXPECT(strstr(ms_test_open(&test, name, "short").error, "a position of 5 bytes") != NULL);
+    MS_EXPECT(strstr(ms_test_open(&test, name, "short").error, "invalid position of 5 bytes") != NULL);
     MS_EXPECT(ms_test_open(&test, name, NULL).error == NULL);
     connection = accept(server, NULL, NULL);
     MS_EXPECT(says(connection, "MTR1", 0));
