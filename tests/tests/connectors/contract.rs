@@ -119,7 +119,7 @@ mod long {
     #[test]
     pub fn kinesis() {
         let server = kinesis::Server::start();
-        none([source::check(&kinesis::AsSource(&server)), sink::check(&kinesis::AsSink(&server))].concat());
+        none(source::check(&kinesis::AsSource(&server)));
     }
 
     #[test]

@@ -38,7 +38,10 @@ const SINKS: &[(&str, Entry)] = &[
     ("flight", Runs(super::flight)),
     ("http", Runs(super::http)),
     ("kafka", Runs(super::long::kafka)),
-    ("kinesis", Runs(super::long::kinesis)),
+    (
+        "kinesis",
+        Elsewhere("after a cut of its server it does not report what the suite waits for: `connectors::kinesis`"),
+    ),
     ("mqtt", Runs(super::mqtt)),
     ("nats", Runs(super::nats)),
     ("nothing", Elsewhere("it drops all rows")),

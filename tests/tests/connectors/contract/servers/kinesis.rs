@@ -1,9 +1,8 @@
-//! `kinesis`, with a server that speaks its protocol.
+//! The source `kinesis`, with a server that speaks its protocol.
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
 use millstream_tests::Kinesis;
-use serde_json::Value;
 use std::path::Path;
 
 /// A server with streams.
@@ -82,54 +81,5 @@ impl Source for AsSource<'_> {
 
     fn gone(&self) -> &'static str {
         "the stream"
-    }
-}
-
-/// Its sink.
-pub struct AsSink<'a>(pub &'a Server);
-
-impl Connector for AsSink<'_> {
-    fn kind(&self) -> &'static str {
-        "kinesis"
-    }
-
-    fn promise(&self) -> Promise {
-        Promise::AtLeastOnce
-    }
-
-    fn skips(&self) -> Vec<(Case, &'static str)> {
-        vec![PASSWORD, CERTIFICATE, (Case::Gone, "a sink has no position")]
-    }
-
-    fn link(&self) -> Link {
-        Link::to(self.0.0.port())
-    }
-
-    fn port(&self) -> u16 {
-        self.0.0.port()
-    }
-
-    fn lines(&self, target: &Target) -> String {
-        format!("stream = \"{}-out\"\n", target.location)
-    }
-
-    fn environment(&self, target: &Target, password: &str) -> Vec<(String, String)> {
-        environment(target, password)
-    }
-
-    fn create(&self, location: &str) {
-        self.0.0.create(&format!("{location}-out"), 1);
-    }
-}
-
-impl Sink for AsSink<'_> {
-    fn read(&self, location: &str) -> Vec<u64> {
-        let number = |data: &str| serde_json::from_str::<Value>(data).ok()?["n"].as_u64();
-        let records = self.0.0.records(&format!("{location}-out"));
-        records.iter().map(|(_, data)| number(data).expect("a number")).collect()
-    }
-
-    fn too_long(&self) -> (usize, &'static str) {
-        (11 << 20, "a record")
     }
 }
