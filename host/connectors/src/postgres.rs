@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -56,6 +57,13 @@ impl std::error::Error for ConversionError {}
 /// Quotes an identifier.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether a `create` failed because another connection created the same object first. If both do so at the same time, the server finds
+/// the conflict in its catalog, whose indexes are unique.
+pub(crate) fn is_already_created(error: &tokio_postgres::Error) -> bool {
+    let codes = [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::UNIQUE_VIOLATION];
+    error.code().is_some_and(|code| codes.contains(code))
 }
 
 /// An error of a database.

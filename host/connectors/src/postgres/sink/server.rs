@@ -67,7 +67,7 @@ impl Server {
     /// Creates the table if it does not exist; otherwise checks that it can take the rows.
     pub async fn make(&self, client: &Client) -> Result<(), DatabaseError> {
         if table::find(client, &self.table).await?.is_none() {
-            client.batch_execute(&self.table.create()).await?;
+            table::create(client, &self.table.name(), &self.table.create()).await?;
         }
         self.conversions(client).await.map(drop)
     }
@@ -90,7 +90,7 @@ impl Server {
                  generation bigint not null, batch bigint not null, primary key (job_id, sink))",
                 self.markers
             );
-            client.batch_execute(&make).await?;
+            table::create(client, &self.markers, &make).await?;
         }
         fault::point("start.sink");
         client.batch_execute("begin").await?;

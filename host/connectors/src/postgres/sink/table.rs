@@ -1,7 +1,7 @@
 //! The table of a `postgres` sink: its required form, and the statements that create and write it.
 
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
-use crate::postgres::quoted;
+use crate::postgres::{is_already_created, quoted};
 use arrow::datatypes::{DataType, SchemaRef};
 use millstream_base::batch::op::{self, DELETE, TRUNCATE};
 use millstream_base::batch::types::{ColumnType, describe};
@@ -327,6 +327,15 @@ pub(super) async fn find(client: &Client, table: &TargetTable) -> Result<Option<
 pub(super) async fn exists(client: &Client, name: &str) -> Result<bool, tokio_postgres::Error> {
     let row = client.query_one("select pg_catalog.to_regclass($1::text) is not null", &[&name]).await?;
     row.try_get(0)
+}
+
+/// Executes the statement that creates a table. `if not exists` is not enough: it fails if another connection creates the same table at
+/// the same time.
+pub(super) async fn create(client: &Client, name: &str, statement: &str) -> Result<(), tokio_postgres::Error> {
+    match client.batch_execute(statement).await {
+        Err(error) if is_already_created(&error) && exists(client, name).await? => Ok(()),
+        created => created,
+    }
 }
 
 /// Returns the SQL type of a new column.

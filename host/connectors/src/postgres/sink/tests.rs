@@ -106,6 +106,33 @@ fn a_lost_connection_is_made_again_with_marker_and_without() {
     assert_eq!(server.sql("select k, n from counts order by k, n"), expected);
 }
 
+/// Another connection creates the same table in a transaction that ends while the sink waits for it.
+#[test]
+fn jobs_that_create_a_table_at_the_same_time() {
+    for created in [
+        "counts (k text, n bigint)",
+        "millstream_commits (job_id text, sink text, job text, generation bigint, batch bigint, primary key (job_id, sink))",
+    ] {
+        let server = Postgres::start();
+        let writes = writes(&server, TableMode::Append);
+        let other =
+            starting(&writes, |start| super::server(&writes, start, &rows(&[])[0].schema(), None, None)).unwrap();
+        let runtime = new_runtime().unwrap();
+        let (client, _driver) = runtime.block_on(other.connect()).unwrap();
+        let execute = |statement: &str| runtime.block_on(client.batch_execute(statement)).unwrap();
+        execute(&format!("begin; create table {created}"));
+        std::thread::scope(|scope| {
+            let starting = scope.spawn(|| start(&writes, 1).map(drop));
+            let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+            while server.sql(waiting) == "0" {
+                assert!(!starting.is_finished(), "{:?}", starting.join());
+            }
+            execute("commit");
+            starting.join().unwrap().unwrap();
+        });
+    }
+}
+
 #[test]
 fn the_server_tells_whether_an_unanswered_commit_happened() {
     let server = Postgres::start();

@@ -2,10 +2,9 @@
 
 use super::catalog::FollowedTable;
 use super::identity::hash;
-use crate::postgres::{DatabaseError, DatabaseErrorKind, quoted};
+use crate::postgres::{DatabaseError, DatabaseErrorKind, is_already_created, quoted};
 use std::collections::BTreeMap;
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 
 /// The first version of PostgreSQL that sends changes of partitions as those of their table.
 const ROOTS_SINCE: i32 = 130_000;
@@ -72,7 +71,7 @@ impl Publication<'_> {
         };
         let created = match client.batch_execute(&make).await {
             // Another job created it at the same time.
-            Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
+            Err(error) if is_already_created(&error) => Ok(()),
             created => created.map_err(DatabaseError::from),
         };
         match created {
