@@ -69,8 +69,8 @@ impl HttpClient {
     }
 
     /// Sends a request without waiting for the response. `headers` are complete lines without their line ends.
-    pub fn send(&mut self, method: &str, headers: &[&str], body: &[u8]) -> io::Result<()> {
-        let mut head = format!("{method} / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n", body.len());
+    pub fn send(&mut self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> io::Result<()> {
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n", body.len());
         headers.iter().for_each(|line| head.extend([line, "\r\n"]));
         head.push_str("\r\n");
         self.say(&[head.as_bytes(), body].concat())
@@ -109,7 +109,7 @@ impl HttpClient {
 
     /// Posts a body and waits for the response.
     pub fn post(&mut self, headers: &[&str], body: impl AsRef<[u8]>) -> io::Result<Reply> {
-        self.send("POST", headers, body.as_ref())?;
+        self.send("POST", "/", headers, body.as_ref())?;
         self.reply()
     }
 }

@@ -110,7 +110,7 @@ pub fn reads(source: &SourceSpec, dir: &Path, file: &Path) -> bool {
 }
 
 /// Returns the name of a source's receiver for messages.
-pub fn receiver_name(source: &SourceSpec) -> String {
+pub(crate) fn receiver_name(source: &SourceSpec) -> String {
     format!("the receiver of source `{}`", source.name)
 }
 

@@ -36,7 +36,7 @@ pub mod queue;
 pub mod rabbitmq;
 pub mod rate;
 #[cfg(test)]
-mod receiver_tests;
+mod tests;
 #[cfg(feature = "brokers")]
 mod redis;
 pub mod socket;

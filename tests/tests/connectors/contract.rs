@@ -57,7 +57,8 @@ fn postgres() {
 #[test]
 fn http() {
     let server = http::Server::start();
-    let sources = [source::check(&http::AsSource(&server)), source::check(&http::Listening::default())];
+    let sources =
+        [source::check(&http::AsSource(&server)), source::check(&listening::Listening::new(listening::Kind::Http))];
     none([sources.concat(), sink::check(&http::AsSink(&server))].concat());
 }
 

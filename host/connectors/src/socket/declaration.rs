@@ -42,7 +42,7 @@ pub const LINES: SourceDeclaration = SourceDeclaration {
         key(
             "address",
             KeyShape::Addresses,
-            "TCP server to read from, for example \"127.0.0.1:9999\", or a list of servers, each of which is a partition.",
+            "TCP server to read from, for example \"127.0.0.1:9999\", or a list of servers. Each server is a partition.",
         )
         .required(),
         key(
@@ -65,7 +65,7 @@ pub const FRAMES: SourceDeclaration = SourceDeclaration {
         key(
             "address",
             KeyShape::Addresses,
-            "TCP server that sends length-prefixed frames, or a list of servers, each of which is a partition.",
+            "TCP server that sends length-prefixed frames, or a list of servers. Each server is a partition.",
         )
         .required(),
         key("format", RECORD_FORMATS, "Format of the records, `binary` by default."),

@@ -159,7 +159,7 @@ impl<V: Value> Store<V> {
         if !may_stay {
             self.ready_bytes = 0;
             // The table counts them from now on.
-            self.is_full();
+            self.take_budget();
         }
         for values in self.values.values_mut() {
             let stay = may_stay && !values.are_missing();
@@ -193,21 +193,19 @@ impl<V: Value> Store<V> {
         Ok(())
     }
 
-    /// Reports the memory of values outside the table. Returns whether it is too much.
-    fn is_full(&self) -> bool {
+    /// Reports the memory of values outside the table to the budget. Returns whether it is too much.
+    fn take_budget(&self) -> bool {
         self.budget.as_ref().is_some_and(|budget| budget.is_exceeded(self.ready_bytes))
     }
 
     /// Returns whether this many bytes more fit into memory.
     fn has_room_for(&self, bytes: u64) -> bool {
-        let has_room = !self.budget.as_ref().is_some_and(|budget| budget.is_exceeded(self.ready_bytes + bytes));
-        self.is_full();
-        has_room
+        self.budget.as_ref().is_none_or(|budget| budget.has_room_for(self.ready_bytes + bytes))
     }
 
     /// Spills values, if necessary.
     fn shrink(&mut self) -> Result<()> {
-        if self.is_full() {
+        if self.take_budget() {
             self.move_to_table()?;
         }
         self.table.shrink()

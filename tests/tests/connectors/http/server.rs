@@ -32,7 +32,7 @@ fn a_sender_that_closes_its_side_gets_a_response() {
     let port = free_port();
     let (trial, _job) = listening(port, "batch = \"50ms\"\n[checkpoint]\ndir = \"kept\"\n", JSON, "");
     let mut sender = client(port);
-    sender.send("POST", &[], b"\xEF\xBB\xBF{\"a\":24}").unwrap();
+    sender.send("POST", "/", &[], b"\xEF\xBB\xBF{\"a\":24}").unwrap();
     sender.close_own_side().unwrap();
     check_reply(&sender.reply().unwrap(), 200, "{\"rows\":1}");
     wait_until("the row is there", || numbers(&trial) == [json!(24)]);

@@ -92,7 +92,22 @@ impl BudgetShare {
     /// Does the same, with `kept` bytes that cannot be evicted.
     fn take_with_unspillable(&self, bytes: u64, kept: u64) -> Option<u64> {
         self.bytes.store(bytes, Ordering::Relaxed);
+        self.kept_of(bytes, self.budget.sum(), kept)
+    }
+
+    /// Returns whether the table could take these bytes instead of those that it has, without evicting rows.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.has_room_with_unspillable(bytes, unspillable::bytes())
+    }
+
+    fn has_room_with_unspillable(&self, bytes: u64, kept: u64) -> bool {
         let (sum, tables) = self.budget.sum();
+        let sum = sum.saturating_sub(self.bytes.load(Ordering::Relaxed)).saturating_add(bytes);
+        self.kept_of(bytes, (sum, tables), kept).is_none()
+    }
+
+    /// Returns how much a table of these bytes may keep if all tables take `sum`.
+    fn kept_of(&self, bytes: u64, (sum, tables): (u64, u64), kept: u64) -> Option<u64> {
         let limit = (self.budget.bytes_max / 100 * USED).saturating_sub(kept);
         let equal = limit / tables;
         if sum <= limit || bytes <= equal {
@@ -119,6 +134,9 @@ mod tests {
         assert_eq!(other.take_with_unspillable(60_000, 0), Some(50_000 / 100 * KEPT), "each may have half");
         assert_eq!(one.take_with_unspillable(39_000, 20_000), None, "it has less than half of what is left");
         assert_eq!(other.take_with_unspillable(60_000, 20_000), Some(41_000 / 100 * KEPT));
+        assert!(one.has_room_with_unspillable(40_000, 0), "39000 of its own do not count");
+        assert!(!one.has_room_with_unspillable(60_000, 0));
+        assert_eq!(other.take_with_unspillable(60_000, 0), None, "asking takes nothing");
         drop(one);
         assert_eq!(other.take_with_unspillable(100_000, 0), None);
         assert_eq!(other.take_with_unspillable(110_000, 0), Some(100_000 / 100 * KEPT));

@@ -29,6 +29,11 @@ impl StageBudget {
         self.share.take(bytes).is_some()
     }
 
+    /// Returns whether the rows may take this much memory.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        self.share.has_room_for(bytes)
+    }
+
     /// Lets the rows of a table move to files. Fails if files cannot be created.
     pub fn spilling(&self, table: StateTable) -> Result<StateTable> {
         table.spilling_within(Some(self.share.budget()), &self.failure, &self.stage)

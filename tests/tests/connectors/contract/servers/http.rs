@@ -1,12 +1,11 @@
-//! `http`: a server that is polled, one that takes rows, and the source that listens.
+//! `http`: a server that is polled, and one that accepts rows.
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
-use millstream_tests::{DEADLINE, HttpClient, HttpRequest, HttpServer, free_port, holds_within};
+use millstream_tests::{HttpRequest, HttpServer, free_port};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that the server takes in one request.
 const BODY_MAX: usize = 50_000;
@@ -158,73 +157,5 @@ impl Sink for AsSink<'_> {
 
     fn too_long(&self) -> (usize, &'static str) {
         (BODY_MAX, "lower `request_bytes_max`")
-    }
-}
-
-/// The source that listens. A sender of a case numbers its requests, and repeats each until it is accepted.
-#[derive(Default)]
-pub struct Listening {
-    senders: Mutex<BTreeMap<String, (u16, mpsc::Sender<String>)>>,
-}
-
-impl Listening {
-    fn port_of(&self, location: &str) -> (u16, mpsc::Sender<String>) {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = || {
-            let (port, (sender, receiver)) = (free_port(), mpsc::channel());
-            thread::spawn(move || post_all(port, &receiver));
-            (port, sender)
-        };
-        senders.entry(location.to_owned()).or_insert_with(start).clone()
-    }
-}
-
-/// Posts each body until the job has accepted it. The sender goes on in the next start of the job.
-fn post_all(port: u16, bodies: &mpsc::Receiver<String>) {
-    for (sequence, body) in bodies.iter().enumerate() {
-        let headers = ["Millstream-Producer: test".to_owned(), format!("Millstream-Sequence: {}", sequence + 1)];
-        let token = format!("Authorization: Bearer {SECRET}");
-        let post = || HttpClient::connect(port).ok()?.post(&[&headers[0], &headers[1], &token], &body).ok();
-        // Too long a record is refused as a row, not as a request.
-        if !holds_within(DEADLINE, || post().is_some_and(|reply| reply.status == 200)) {
-            return;
-        }
-    }
-}
-
-impl Connector for Listening {
-    fn kind(&self) -> &'static str {
-        "http"
-    }
-
-    fn promise(&self) -> Promise {
-        Promise::ExactlyOnce
-    }
-
-    fn skips(&self) -> Vec<(Case, &'static str)> {
-        super::of_listeners()
-    }
-
-    fn link(&self) -> Link {
-        panic!("the job is the server")
-    }
-
-    fn port(&self) -> u16 {
-        0
-    }
-
-    fn lines(&self, target: &Target) -> String {
-        let (port, _) = self.port_of(&target.location);
-        format!("listen = \"127.0.0.1:{port}\"\ntoken = \"${{PW}}\"\n{SCHEMA}")
-    }
-
-    fn create(&self, _: &str) {}
-}
-
-impl Source for Listening {
-    fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
-        let (_, sender) = self.port_of(location);
-        let body = records.into_iter().map(|(_, record)| record + "\n").collect();
-        sender.send(body).expect("the sender lives");
     }
 }

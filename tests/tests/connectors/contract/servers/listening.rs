@@ -1,4 +1,4 @@
-//! `lumberjack`, `otlp` and `syslog`: the job is the server. A sender of each case repeats rows where its protocol has replies.
+//! `http` that listens, `lumberjack`, `otlp` and `syslog`: the job is the server. A sender of each case repeats rows where its protocol has replies.
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
@@ -13,6 +13,8 @@ use std::thread;
 /// A protocol of senders.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Requests with the number of their sender.
+    Http,
     /// Beats; each window is acknowledged.
     Lumberjack,
     /// Exporters of logs; each request gets a response.
@@ -49,9 +51,10 @@ impl Listening {
 /// Sends each group of records. Where there are replies, it repeats the group until the job has accepted it; the job may restart meanwhile.
 fn send_all(kind: Kind, port: u16, groups: &mpsc::Receiver<Records>) {
     let mut connection = None;
-    for records in groups {
+    for (sequence, records) in (1..).zip(groups) {
         let mut send = || {
             let sent = match kind {
+                Kind::Http => numbered(port, sequence, &records),
                 Kind::Lumberjack => window(&mut connection, port, &records),
                 Kind::Otlp => export(port, &records),
                 Kind::Syslog => messages(&mut connection, port, &records),
@@ -77,6 +80,19 @@ fn connected(connection: &mut Option<TcpStream>, port: u16) -> Option<&mut TcpSt
         *connection = Some(stream);
     }
     connection.as_mut()
+}
+
+fn token() -> String {
+    format!("Authorization: Bearer {SECRET}")
+}
+
+/// A request with the rows as lines. The job ignores one whose number it has already seen.
+fn numbered(port: u16, sequence: u64, records: &[String]) -> Option<()> {
+    let number = format!("Millstream-Sequence: {sequence}");
+    let mut client = HttpClient::connect(port).ok()?;
+    let body: String = records.iter().map(|record| format!("{record}\n")).collect();
+    let reply = client.post(&["Millstream-Producer: test", &number, &token()], body).ok()?;
+    (reply.status == 200).then_some(())
 }
 
 /// A window of version 2 of Lumberjack, and its acknowledgement.
@@ -111,13 +127,8 @@ fn export(port: u16, records: &[String]) -> Option<()> {
     };
     let logs: Vec<Value> = records.iter().map(log).collect();
     let body = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": logs }] }] }).to_string();
-    let head = format!(
-        "POST /v1/logs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nAuthorization: Bearer {SECRET}\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
     let mut client = HttpClient::connect(port).ok()?;
-    client.say(&[head.as_bytes(), body.as_bytes()].concat()).ok()?;
+    client.send("POST", "/v1/logs", &["Content-Type: application/json", &token()], body.as_bytes()).ok()?;
     client.reply().ok().filter(|reply| reply.status == 200).map(drop)
 }
 
@@ -139,6 +150,7 @@ fn columns(record: &str) -> (u64, String) {
 impl Connector for Listening {
     fn kind(&self) -> &'static str {
         match self.kind {
+            Kind::Http => "http",
             Kind::Lumberjack => "lumberjack",
             Kind::Otlp => "otlp",
             Kind::Syslog => "syslog",
@@ -147,6 +159,7 @@ impl Connector for Listening {
 
     fn promise(&self) -> Promise {
         match self.kind {
+            Kind::Http => Promise::ExactlyOnce,
             Kind::Lumberjack | Kind::Otlp => Promise::AtLeastOnce,
             Kind::Syslog => Promise::AtMostOnce,
         }
@@ -166,14 +179,16 @@ impl Connector for Listening {
 
     fn lines(&self, target: &Target) -> String {
         let (port, _) = self.port_of(&target.location);
+        let listen = format!("listen = \"127.0.0.1:{port}\"\n");
         let (more, dir) = match self.kind {
+            Kind::Http => return format!("{listen}token = \"${{PW}}\"\n{SCHEMA}"),
             Kind::Lumberjack => ("", ""),
             Kind::Otlp => ("signals = \"logs\"\ntoken = \"${PW}\"\n", "\"attributes\", "),
             Kind::Syslog => ("protocol = \"tcp\"\n", "\"data\", \"row@32473\", "),
         };
         let column = |name: &str, of: &str| format!("{name} = {{ type = \"{of}\", path = [{dir}\"{name}\"] }}");
         let schema = [column("n", "int64"), column("k", "text")].join(", ");
-        format!("listen = \"127.0.0.1:{port}\"\n{more}schema = {{ {schema} }}\n")
+        format!("{listen}{more}schema = {{ {schema} }}\n")
     }
 
     fn create(&self, _: &str) {}

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::files::source::settings::LogReads;
-use crate::receiver_tests::{StartedSource, begin_from};
+use crate::tests::receiver::{StartedSource, begin_from};
 use millstream_base::batch::chunk::PlannedChunk;
 use millstream_base::batch::position::{Positions, move_all};
 use millstream_base::batch::types::ColumnType;

@@ -1,0 +1,3 @@
+//! Tests of receivers with the connectors that use them.
+
+pub mod receiver;
