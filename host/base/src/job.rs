@@ -7,7 +7,6 @@ mod changes;
 pub mod connector;
 pub mod database;
 mod document;
-mod expression;
 mod graph;
 pub mod http_url;
 pub mod keys;
@@ -15,7 +14,6 @@ mod errors;
 mod names;
 mod part_errors;
 pub mod parts;
-pub mod pattern;
 pub mod plugin_part;
 mod read;
 pub mod replaced;
@@ -24,6 +22,7 @@ mod schema;
 #[cfg(feature = "sql")]
 mod standing_query;
 pub mod spec;
+pub mod stage;
 pub mod suggest;
 #[cfg(feature = "sql")]
 pub mod syntax;

@@ -2,9 +2,6 @@
 //! for a job file.
 //! The documentation of the crate `millstream` has an example.
 
-mod plugin;
-mod stage;
-
 use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -299,6 +296,6 @@ impl SinkSpec {
     }
 }
 
-fn strings<S: Into<String>>(strings: impl IntoIterator<Item = S>) -> Vec<String> {
+pub(super) fn strings<S: Into<String>>(strings: impl IntoIterator<Item = S>) -> Vec<String> {
     strings.into_iter().map(Into::into).collect()
 }

@@ -3,12 +3,12 @@
 
 mod sink;
 mod source;
-mod stage;
 
 pub use sink::*;
 pub use source::*;
-pub(super) use stage::*;
 
+use super::stage::EVENT_TIME_KEYS;
+use super::stage::keys::STAGE;
 use crate::limits;
 
 /// A key of a table.

@@ -2,21 +2,16 @@
 
 mod metadata;
 mod http;
-mod join;
-mod plugin;
 mod records;
-mod pattern;
-mod stage;
-mod window;
 
 pub use http::{server_certificate, token_fits as token};
-pub(in crate::job) use plugin::check_end;
 pub use records::{message, registry};
 
 use super::errors::JobErrors;
 use super::names;
 use super::part_errors::PartErrors;
 use super::spec::*;
+use super::stage;
 use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
@@ -108,7 +103,7 @@ fn checkpoint(spec: &CheckpointSpec, errors: &JobErrors) {
 
 fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
     match &spec.kind {
-        SourceKind::Plugin(source) => plugin::check_end(&source.plugin, part),
+        SourceKind::Plugin(source) => stage::plugin::check::check_end(&source.plugin, part),
         SourceKind::Declared(config) => config.check(spec, part),
         SourceKind::Table(_) => {}
     }
@@ -122,7 +117,7 @@ fn source(spec: &SourceSpec, part: &PartErrors<'_>) {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));
         }
     }
-    plugin::rejected_max(spec.rejected_max, part);
+    stage::plugin::check::rejected_max(spec.rejected_max, part);
     if columns(spec, part) {
         // Columns outside the value are independent of the format.
         let schema = spec.value_columns().cloned().collect();
@@ -167,7 +162,7 @@ fn has_paths(format: &Format) -> bool {
 }
 
 /// Returns an error if a column's time form is invalid.
-fn times(column: &ColumnSpec) -> Option<String> {
+pub(super) fn times(column: &ColumnSpec) -> Option<String> {
     let name = column.name.escape_debug();
     if column.kind != ColumnType::Timestamp {
         let zone = column.zone.is_some();

@@ -5,12 +5,11 @@ mod columns;
 pub(super) mod records;
 mod sink;
 mod source;
-mod stage;
 mod tls;
 mod unread;
 
+pub(super) use columns::{schema, zone};
 pub(super) use source::poll_fits;
-pub(super) use stage::plugin::bare as plugin;
 pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
@@ -19,6 +18,7 @@ use super::errors::JobErrors;
 use super::keys;
 use super::names;
 use super::spec::{AtEnd, ClockSpec, ExpandedTexts, JobSpec, Origin, SinkKind, SourceKind, StateSpec};
+use super::stage;
 use super::table::Reader;
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, e
     job.checkpoint = checkpoint::checkpoint(&top);
     job.sources =
         top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r, (kinds, dir))).collect();
-    job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r, kinds)).collect();
+    job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::read(name, &r, kinds)).collect();
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, kinds)).collect();
     name_clients(&mut job);
     job

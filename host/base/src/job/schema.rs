@@ -2,7 +2,8 @@
 
 use super::connector::Kinds;
 use super::keys::{self, COLUMN, KeyShape, TableKey};
-use super::{expression, names};
+use super::names;
+use super::stage::{self, expression};
 use crate::batch::types::ColumnType;
 use crate::limits;
 use crate::units;
@@ -66,14 +67,14 @@ fn parts(keys: &[TableKey]) -> Value {
 fn part(keys: &[TableKey]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().all(|key| key.name != "kind") {
-        let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
+        let of_plugins = stage::keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
         let mut needs: Map<String, Value> = of_plugins.map(|key| (key.to_string(), json!(["plugin"]))).collect();
         let either = json!({ "anyOf": [{ "required": ["plugin"] }, { "required": ["sql"] }] });
         let described = |(operator, docs): &(&str, &[(&str, &str)])| {
             let docs = docs.iter().map(|(key, doc)| ((*key).to_owned(), json!({ "description": doc })));
             ((*operator).to_owned(), json!({ "properties": docs.collect::<Map<_, _>>() }))
         };
-        let mut dependent: Map<String, Value> = keys::OPERATOR_DOCS.iter().map(described).collect();
+        let mut dependent: Map<String, Value> = stage::keys::OPERATOR_DOCS.iter().map(described).collect();
         dependent.insert("limits".into(), either);
         schema.insert("dependentSchemas".into(), Value::Object(dependent));
         needs.insert("cogroup".into(), json!(["plugin", "key"]));
@@ -83,21 +84,21 @@ fn part(keys: &[TableKey]) -> Map<String, Value> {
         schema.insert("dependentRequired".into(), Value::Object(needs));
         schema.insert(
             "if".into(),
-            json!({ "properties": { "emit": { "enum": keys::PLUGIN_EMITS } }, "required": ["emit"] }),
+            json!({ "properties": { "emit": { "enum": stage::keys::PLUGIN_EMITS } }, "required": ["emit"] }),
         );
         schema.insert("then".into(), emitting());
         let two = |(at, one): (usize, &&str)| {
             let other_operators =
-                keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
+                stage::keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
             other_operators.map(|other| json!({ "required": [one, other] })).collect::<Vec<_>>()
         };
-        let pairs: Vec<Value> = keys::OPERATORS.iter().enumerate().flat_map(two).collect();
+        let pairs: Vec<Value> = stage::keys::OPERATORS.iter().enumerate().flat_map(two).collect();
         schema.insert("not".into(), json!({ "anyOf": pairs }));
     }
     schema
 }
 
-/// Returns what a stage needs whose `emit` is one of [`keys::PLUGIN_EMITS`]: a plugin, or for `changes` an aggregate.
+/// Returns what a stage needs whose `emit` is one of [`stage::keys::PLUGIN_EMITS`]: a plugin, or for `changes` an aggregate.
 fn emitting() -> Value {
     let changes = json!({ "properties": { "emit": { "const": "changes" } }, "required": ["aggregate"] });
     json!({ "anyOf": [{ "required": ["plugin"] }, changes] })

@@ -4,6 +4,7 @@ use super::declaration::{Declaration, SinkDeclaration, SourceDeclaration};
 use super::nothing::Nothing;
 use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::spec::{SinkKind, SourceKind, SourceSpec, TableDeclaration, TableKind};
+use crate::job::stage;
 use std::collections::BTreeSet;
 
 /// The kind of sink that needs no connector.
@@ -112,7 +113,7 @@ impl Kinds {
 
     /// Returns the names of the possible keys of a source, stage, sink or `[checkpoint]`.
     pub(in crate::job) fn names(&self) -> BTreeSet<&'static str> {
-        let all = [&*self.source_keys, keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
+        let all = [&*self.source_keys, stage::keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
         all.iter().flat_map(|keys| keys.iter().map(|key| key.name)).collect()
     }
 }

@@ -5,11 +5,10 @@ use crate::batch::sink::Sink;
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::ids::BatchId;
-use crate::job::keys::{self, KeyShape, TableKey, key};
+use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
-use crate::job::parts;
-use crate::job::read::plugin;
 use crate::job::spec::{PluginSinkSpec, PluginSourceSpec, SinkConfig, SinkKind, SinkStart, SourceKind};
+use crate::job::stage::plugin;
 use crate::job::table::Reader;
 use arrow::datatypes::SchemaRef;
 
@@ -17,8 +16,12 @@ const KIND: &str = "plugin";
 /// Keys of all plugins that are sources or sinks.
 const PLUGIN: &[TableKey] = &[
     key("config", KeyShape::Any, "Settings passed to the plugin."),
-    key("limits", KeyShape::Table(keys::LIMITS), "Limits of the plugin."),
-    key("grant", KeyShape::Table(keys::GRANT), "Permissions of the plugin: files, environment variables and servers."),
+    key("limits", KeyShape::Table(plugin::keys::LIMITS), "Limits of the plugin."),
+    key(
+        "grant",
+        KeyShape::Table(plugin::keys::GRANT),
+        "Permissions of the plugin: files, environment variables and servers.",
+    ),
 ];
 
 /// Sources of kind `plugin`.
@@ -35,7 +38,7 @@ pub const PLUGIN_SOURCE: SourceDeclaration = SourceDeclaration {
     shared: &[PLUGIN, CUT, REJECTING],
     read: |r| {
         r.need("plugin", "plugin = \"plugins/feed\"");
-        SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin(r))))
+        SourceKind::Plugin(Box::new(PluginSourceSpec::new(plugin::read::bare(r))))
     },
 };
 
@@ -70,7 +73,7 @@ pub const PLUGIN_SINK: SinkDeclaration = SinkDeclaration {
 impl PluginSinkSpec {
     fn read(r: &Reader<'_>) -> PluginSinkSpec {
         r.need("plugin", "plugin = \"plugins/ledger\"");
-        let usual = PluginSinkSpec::new(plugin(r));
+        let usual = PluginSinkSpec::new(plugin::read::bare(r));
         PluginSinkSpec {
             wait: r.time("wait").unwrap_or(usual.wait),
             reject: r.choice("on_error", &[("stop", false), ("reject", true)], &["skip", "fail"]).unwrap_or(false),
@@ -85,7 +88,7 @@ impl SinkConfig for PluginSinkSpec {
     }
 
     fn check(&self, part: &PartErrors<'_>) {
-        parts::check_end(&self.plugin, part);
+        plugin::check::check_end(&self.plugin, part);
     }
 
     fn open(&self, start: SinkStart<'_>, _schema: &SchemaRef, _failure: &Failure) -> Result<Box<dyn Sink>> {

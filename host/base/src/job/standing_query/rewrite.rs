@@ -1,8 +1,8 @@
 //! Rewrites expressions over rows as expressions over totals of groups.
 
 use super::INSTEAD;
-use crate::job::expression;
 use crate::job::spec::AggregateSpec;
+use crate::job::stage::expression;
 use crate::job::syntax::{Part, each_part};
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,

@@ -3,8 +3,8 @@
 use super::matched_row::MatchedRow;
 use super::matcher::{DecidedMatches, Matcher};
 use super::plan::{Condition, ForbiddenRows, Plan, Skip, Step};
-use millstream_base::job::pattern;
 use millstream_base::job::spec::PatternNots;
+use millstream_base::job::stage::pattern;
 use millstream_base::random::Random;
 use std::rc::Rc;
 

@@ -1,13 +1,13 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
-use super::file_path;
+use super::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::job::part_errors::PartErrors;
-use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
+use crate::job::parts::file_path;
 use crate::limits;
 use crate::units;
 
 /// Checks a plugin. `inside` is the key that it is in, for example `functions.sentiment.`; empty for the stage's own.
-pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
+pub fn check(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
     path(plugin, inside, part);
     grant(plugin, inside, part);
     ranges(&plugin.limits, inside, part);
@@ -25,7 +25,7 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
 
 /// The plugin of a source or a sink, which may talk to others: rows of a source are kept with their plan, and nothing comes of a
 /// sink that would have to be the same twice.
-pub(in crate::job) fn check_end(plugin: &PluginSpec, part: &PartErrors<'_>) {
+pub fn check_end(plugin: &PluginSpec, part: &PartErrors<'_>) {
     path(plugin, "", part);
     files_and_env(plugin, "", part);
     ranges(&plugin.limits, "", part);
@@ -162,7 +162,7 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &PartErrors<'_>) {
 }
 
 /// Checks that a share is between 0 and 1.
-pub(super) fn rejected_max(most: Option<RejectedMax>, part: &PartErrors<'_>) {
+pub fn rejected_max(most: Option<RejectedMax>, part: &PartErrors<'_>) {
     if let Some(RejectedMax::Share(share)) = most
         && !(0.0..=1.0).contains(&share)
     {

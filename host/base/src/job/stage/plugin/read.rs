@@ -1,8 +1,7 @@
-//! The plugin of a stage, and plugins as functions of `sql`.
+//! Reads the keys of a plugin.
 
-use crate::job::keys;
-use crate::job::spec::{
-    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, SqlLimits, UpdateEmit, UpdateOn, UpdateSpec,
+use super::{
+    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec, keys,
 };
 use crate::job::table::{Reader, type_of};
 use crate::limits;
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 /// Reads the plugin of a stage; `emit` is the stage's setting for world `update`.
-pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
+pub fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
     let on_error = r.choice("on_error", &[("fail", OnError::Fail), ("reject", OnError::Reject)], &[]);
     PluginSpec {
         on_error: on_error.unwrap_or_default(),
@@ -30,7 +29,7 @@ pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
 }
 
 /// Reads the keys of every plugin, in a stage or as a function.
-pub(in crate::job) fn bare(r: &Reader<'_>) -> PluginSpec {
+pub fn bare(r: &Reader<'_>) -> PluginSpec {
     let path = r.path("plugin", "plugin = \"plugins/split-words\"").unwrap_or_else(|| "?".into());
     let instances = [("batch", InstanceSpec::Batch), ("worker", InstanceSpec::Worker)];
     PluginSpec {
@@ -40,38 +39,6 @@ pub(in crate::job) fn bare(r: &Reader<'_>) -> PluginSpec {
         grant: grant(r),
         ..PluginSpec::new(path)
     }
-}
-
-/// Reads the functions of `sql`: the path of a plugin, or a table.
-pub(super) fn functions(r: &Reader<'_>) -> BTreeMap<String, PluginSpec> {
-    let Some(functions) = r.inner("functions", "functions = { sentiment = \"plugins/sentiment\" }") else {
-        return BTreeMap::new();
-    };
-    let one = |name: &String| {
-        let example = format!("{name} = \"plugins/{name}\"");
-        if !matches!(functions.table.get(name), Some(Value::Table(_))) {
-            return functions.path(name, &example).map(PluginSpec::new);
-        }
-        let r = functions.inner(name, &example)?;
-        r.check_keys(keys::FUNCTION, &[], None);
-        r.need("plugin", &format!("plugin = \"plugins/{name}\""));
-        Some(bare(&r))
-    };
-    functions.table.keys().filter_map(|name| Some((name.clone(), one(name)?))).collect()
-}
-
-/// Reads the resource limits of a query.
-pub(super) fn sql_limits(r: &Reader<'_>) -> SqlLimits {
-    let mut limits = SqlLimits::default();
-    let Some(r) = r.inner("limits", "limits = { memory = \"2GiB\", time = \"2m\" }").filter(|_| r.has("sql")) else {
-        return limits;
-    };
-    r.check_keys(keys::SQL_LIMITS, &[], None);
-    if let Some(bytes) = r.size("memory", limits::SQL_MEMORY_BYTES_MIN, limits::SQL_MEMORY_BYTES_MAX_MAX) {
-        limits.memory_bytes_max = bytes;
-    }
-    limits.time_max = r.time("time").unwrap_or(limits.time_max);
-    limits
 }
 
 fn plugin_limits(r: &Reader<'_>) -> PluginLimits {

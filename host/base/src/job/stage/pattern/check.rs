@@ -1,15 +1,15 @@
 //! What must hold of patterns.
 
-use super::window;
+use super::{PatternSkip, PatternSpec};
 use crate::job::part_errors::PartErrors;
-use crate::job::spec::*;
+use crate::job::stage::{StageSpec, window};
 use crate::job::suggest;
 use std::collections::BTreeSet;
 
 /// Columns that every match has.
 pub const OWN_COLUMNS: [&str; 2] = ["match_start", "match_end"];
 
-pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
+pub fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'_>) {
     if spec.window.is_some() {
         let message = "`pattern` has its own time limit, `within`, so a window has no effect; remove `window`, or make windows \
                        in a stage of their own";
@@ -20,7 +20,7 @@ pub(super) fn check(spec: &StageSpec, pattern: &PatternSpec, part: &PartErrors<'
         part.wrong("time", message);
     }
     if let Some(within) = pattern.within {
-        window::length("pattern.within", within, "10m", part);
+        window::check::length("pattern.within", within, "10m", part);
     }
     // The steps could not be parsed; that error is reported already.
     if pattern.steps.steps.is_empty() {

@@ -1,7 +1,8 @@
-//! What must hold of windows and event time.
+//! What must hold of windows.
 
+use super::{WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::job::part_errors::PartErrors;
-use crate::job::spec::*;
+use crate::job::stage::{OperatorSpec, StageSpec};
 use crate::limits::WINDOW_SLIDES_MAX;
 use crate::time::microseconds;
 use crate::units;
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// Help of errors about event time.
 const TIME: &str = "write time = \"…\" with a timestamp column";
 
-pub(super) fn check(spec: &StageSpec, part: &PartErrors<'_>) {
+pub fn check(spec: &StageSpec, part: &PartErrors<'_>) {
     inverse(spec, part);
     changes(spec, part);
     let Some(window) = &spec.window else { return };
@@ -65,7 +66,7 @@ fn all(spec: &StageSpec, name: &str, part: &PartErrors<'_>) {
 }
 
 /// Checks a duration: neither zero nor too long. Returns whether it is valid.
-pub(super) fn length(key: &str, time: Duration, example: &str, part: &PartErrors<'_>) -> bool {
+pub fn length(key: &str, time: Duration, example: &str, part: &PartErrors<'_>) -> bool {
     let good = time >= Duration::from_micros(1) && units::fits(time);
     if time < Duration::from_micros(1) {
         part.wrong(key, format!("`{key}` is zero; write a time such as \"{example}\""));
@@ -189,64 +190,5 @@ fn inverse(spec: &StageSpec, part: &PartErrors<'_>) {
         let message = "`inverse` subtracts rows that leave a sliding window, and this stage has no such window; add \
                        window = { size = \"30s\", slide = \"10s\" }, or remove it";
         part.wrong("inverse", message);
-    }
-}
-
-/// `time` and what goes with it.
-pub(super) fn event_time(spec: &StageSpec, part: &PartErrors<'_>) {
-    let Some(time) = &spec.event_time else { return };
-    let path = |key: &str| {
-        let (window, join) = (format!("window.{key}"), format!("join.window.{key}"));
-        part.existing_path([part.existing_path([key, &window]), &join]).to_owned()
-    };
-    let key = path("time");
-    times(spec, &time.time, &key, part);
-    let used = match &spec.operator {
-        _ if spec.window.is_some() => true,
-        OperatorSpec::Join(join) => join.within_us.is_some() || join.as_of,
-        OperatorSpec::Deduplicate { .. }
-        | OperatorSpec::Pattern(_)
-        | OperatorSpec::Plugin(_)
-        | OperatorSpec::Cogroup { .. } => true,
-        _ => false,
-    };
-    if !used && matches!(spec.operator, OperatorSpec::Join(_)) {
-        let message = format!(
-            "a join with `{key}` but without a bound would keep all rows indefinitely; write within = \"10s\" in \
-             `join`, or window = {{ size = \"30s\" }}, or remove `{key}` to join the rows of each batch"
-        );
-        part.wrong(&key, message);
-    } else if !used {
-        let message = format!(
-            "`{key}` does nothing here: event time is for windows, joins with `within`, `deduplicate`, `pattern` and plugins; add \
-             window = {{ size = \"30s\" }}, or remove it"
-        );
-        part.wrong(&key, message);
-    }
-    if let Some(idle) = time.idle {
-        length(&path("idle"), idle, "30s", part);
-    }
-    for (key, time) in [("lateness", Some(time.lateness)), ("ahead_max", time.ahead_max)] {
-        if time.is_some_and(|time| !time.is_zero()) {
-            length(&path(key), time.unwrap_or_default(), "10s", part);
-        }
-    }
-}
-
-/// Checks the event times: one for all inputs, or one for each.
-fn times(spec: &StageSpec, times: &[String], key: &str, part: &PartErrors<'_>) {
-    if times.is_empty() || times.iter().any(|time| time.trim().is_empty()) {
-        return part.wrong(key, format!("`{key}` is empty; write the name of a timestamp column"));
-    }
-    let (count, inputs) = (times.len(), spec.reads().count());
-    if count == 1 {
-        return;
-    }
-    if !spec.reads_side_by_side() {
-        part.wrong(key, format!("`{key}` names {count} times, and this stage works on one stream of rows; write one"));
-    } else if count != inputs {
-        let message =
-            format!("`{key}` names {count} times for {inputs} inputs; write one for each, or one for all of them");
-        part.wrong(key, message);
     }
 }

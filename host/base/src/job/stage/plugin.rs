@@ -1,5 +1,11 @@
-//! The plugin of a stage: its permissions, limits, and error handling.
+//! The plugin of a stage, source or sink, or of a function of `sql`: its permissions, limits, and error handling.
 
+mod build;
+pub(in crate::job) mod check;
+pub(in crate::job) mod keys;
+pub(in crate::job) mod read;
+
+use super::{OperatorSpec, StageSpec};
 use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -188,4 +194,15 @@ pub enum UpdateEmit {
     Changes,
     /// Key and state of every key.
     State,
+}
+
+impl StageSpec {
+    /// Runs a plugin; a path is enough if no option is set.
+    pub fn plugin<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        plugin: impl Into<PluginSpec>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Plugin(plugin.into()))
+    }
 }

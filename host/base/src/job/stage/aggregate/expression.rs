@@ -1,7 +1,7 @@
 //! Built-in aggregates as a job file writes them: `count(*)`, `sum(price)`, `count(distinct user)`.
 
-use super::spec::{AggregateFunction, AggregateSpec};
-use super::suggest;
+use super::{AggregateFunction, AggregateSpec};
+use crate::job::suggest;
 
 /// The functions by name.
 const FUNCTIONS: [(&str, AggregateFunction); 7] = [
@@ -15,10 +15,10 @@ const FUNCTIONS: [(&str, AggregateFunction); 7] = [
 ];
 
 /// A JSON Schema pattern that matches a function and its column.
-pub(super) const PATTERN: &str = r"^\s*[A-Za-z]+\s*\(.+\)\s*$";
+pub(in crate::job) const PATTERN: &str = r"^\s*[A-Za-z]+\s*\(.+\)\s*$";
 
 /// Parses the aggregate of the column `output`. The error says what is wrong and what to write.
-pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, String> {
+pub(in crate::job) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, String> {
     let (text, filter) = with_filter(text.trim())?;
     let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
     let Some((name, inner)) = call else {

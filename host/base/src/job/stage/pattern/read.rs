@@ -1,8 +1,7 @@
 //! `pattern` of a stage.
 
-use crate::job::keys;
-use crate::job::pattern;
-use crate::job::spec::{OperatorSpec, PatternSkip, PatternSpec, PatternSteps};
+use super::{KEYS, PatternSkip, PatternSpec, PatternSteps, steps};
+use crate::job::stage::OperatorSpec;
 use crate::job::table::Reader;
 use crate::limits;
 
@@ -10,7 +9,7 @@ use crate::limits;
 const EXAMPLE: &str = "pattern = { steps = \"small{3} followed by large\", define = { small = \"amount < 10\" } }";
 
 /// Reads `pattern`.
-pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
+pub fn read(r: &Reader<'_>) -> OperatorSpec {
     let mut spec = PatternSpec {
         steps: PatternSteps::default(),
         define: Vec::new(),
@@ -21,10 +20,10 @@ pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
         partials_max: limits::PATTERN_KEPT_MAX,
     };
     let Some(r) = r.inner("pattern", EXAMPLE) else { return OperatorSpec::Pattern(Box::new(spec)) };
-    r.check_keys(keys::PATTERN, &[], None);
+    r.check_keys(KEYS, &[], None);
     r.need("steps", "steps = \"small{3} followed by large\"");
     if let Some(text) = r.text("steps", "steps = \"small{3} followed by large\"") {
-        match pattern::steps(text) {
+        match steps::steps(text) {
             Ok(steps) => spec.steps = steps,
             Err(message) => r.wrong("steps", format!("`{}steps`: {message}", r.inside)),
         }
@@ -34,7 +33,7 @@ pub(super) fn pattern(r: &Reader<'_>) -> OperatorSpec {
     spec.within = r.time("within");
     let example = "\"past last row\", \"to next row\", or \"to first a\" or \"to last a\" with the name of a step";
     if let Some(text) = r.text("skip", example) {
-        match pattern::skip(text) {
+        match steps::skip(text) {
             Some(skip) => spec.skip = skip,
             None => r.wrong("skip", format!("`{}skip` is `{}`; write {example}", r.inside, text.escape_debug())),
         }

@@ -1,27 +1,25 @@
-//! One stage of a job file.
-
-mod choose;
-mod join;
-mod pattern;
-pub(super) mod plugin;
-mod time;
+//! Reads a stage of a job file.
 
 use crate::built;
 use crate::job::connector::Kinds;
-use crate::job::keys;
-use crate::job::spec::{OperatorSpec, StageSpec, UpdateEmit, WindowEmit};
+use crate::job::stage::plugin::UpdateEmit;
+use crate::job::stage::window::WindowEmit;
+use crate::job::stage::{
+    OperatorSpec, StageSpec, aggregate, cogroup, deduplicate, distinct, enrich, join, keys, newest, pattern, plugin,
+    repartition, sample, split, sql, top, window,
+};
 use crate::job::table::Reader;
 
 /// Reads `[stages.<name>]`.
-pub(in crate::job) fn stage(name: String, r: &Reader<'_>, kinds: &Kinds) -> StageSpec {
-    r.check_keys(keys::STAGE, keys::STAGE_KEYS_LATER, None);
+pub fn read(name: String, r: &Reader<'_>, kinds: &Kinds) -> StageSpec {
+    r.check_keys(keys::STAGE, keys::LATER, None);
     r.need("from", "from = \"…\" with the name of a source or stage");
     for key in ["filter", "pattern", "select", "sql"].into_iter().filter(|key| !cfg!(feature = "sql") && r.has(key)) {
         r.wrong(key, built::absent(&format!("`{key}`"), "sql"));
     }
     let from = r.strings("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let (rows, results) = emit(r);
-    let (window, event_time) = time::window_and_time(r, results);
+    let (window, event_time) = window::read::window_and_time(r, results);
     StageSpec {
         name,
         from,
@@ -89,26 +87,22 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>, kinds: &Kinds) -> Operator
         r.wrong("inverse", "`inverse` is for stages with `aggregate` or a plugin of world aggregate; remove it");
     }
     match first.copied() {
-        Some("plugin") => OperatorSpec::Plugin(plugin::plugin(r, emit)),
-        Some("cogroup") => join::cogroup(r, emit),
+        Some("plugin") => OperatorSpec::Plugin(plugin::read::plugin(r, emit)),
+        Some("cogroup") => cogroup::read(r, emit),
         Some("aggregate") => {
-            OperatorSpec::Aggregate { columns: choose::aggregates(r), inverse: r.flag("inverse").unwrap_or_default() }
+            OperatorSpec::Aggregate { columns: aggregate::read(r), inverse: r.flag("inverse").unwrap_or_default() }
         }
-        Some("sql") => OperatorSpec::Sql {
-            query: r.text("sql", "sql = \"select word, count(*) as n from words group by word\"").unwrap_or("?").into(),
-            functions: plugin::functions(r),
-            limits: plugin::sql_limits(r),
-        },
-        Some("join") => join::join(r),
-        Some("enrich") => join::enrich(r, kinds),
-        Some("top") => choose::top(r),
-        Some("latest") => choose::latest(r),
-        Some("distinct") => choose::distinct(r),
-        Some("deduplicate") => choose::deduplicate(r),
-        Some("pattern") => pattern::pattern(r),
-        Some("sample") => OperatorSpec::Sample(r.share("sample").unwrap_or(1.0)),
-        Some("split") => choose::split(r),
-        Some("repartition") => choose::repartition(r),
+        Some("sql") => sql::read(r),
+        Some("join") => join::read(r),
+        Some("enrich") => enrich::read(r, kinds),
+        Some("top") => top::read(r),
+        Some("latest") => newest::read(r),
+        Some("distinct") => distinct::read(r),
+        Some("deduplicate") => deduplicate::read(r),
+        Some("pattern") => pattern::read(r),
+        Some("sample") => sample::read(r),
+        Some("split") => split::read(r),
+        Some("repartition") => repartition::read(r),
         _ => OperatorSpec::Union,
     }
 }

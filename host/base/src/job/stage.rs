@@ -1,17 +1,44 @@
-//! A stage of the job file.
+//! A stage of a job: what its file says, with defaults filled in. Each operator is a module: its keys, how they are read and checked, and how a
+//! program builds it.
 
-mod pattern;
-mod plugin;
+mod aggregate;
+mod check;
+mod cogroup;
+mod deduplicate;
+mod distinct;
+mod enrich;
+mod event_time;
+mod join;
+pub(super) mod keys;
+mod latest;
+mod newest;
+mod on;
+pub mod pattern;
+pub(super) mod plugin;
+mod read;
+mod repartition;
+mod sample;
+mod split;
+mod sql;
+mod top;
+mod window;
 
+pub(super) use aggregate::expression;
+pub use aggregate::{AggregateFunction, AggregateSpec};
+pub(super) use check::check;
+pub use enrich::{EnrichFormat, EnrichSpec, EnrichTable};
+pub use event_time::EventTimeSpec;
+pub(super) use event_time::NAMES as EVENT_TIME_KEYS;
+pub use join::{JoinKind, JoinSpec};
+pub use latest::LatestSpec;
 pub use pattern::*;
 pub use plugin::*;
+pub(super) use read::read;
+pub use sql::SqlLimits;
+pub use window::{WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 
-use super::ColumnSpec;
-use super::TableKind;
-use crate::limits;
-use crate::zone::Zone;
+use super::build::strings;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// One operator of the graph. Its rows pass `window`, then the operator, then `filter` and `select`.
@@ -38,6 +65,57 @@ pub struct StageSpec {
 }
 
 impl StageSpec {
+    fn new<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        operator: OperatorSpec,
+    ) -> StageSpec {
+        StageSpec {
+            name: name.into(),
+            from: strings(from),
+            key: Vec::new(),
+            op: None,
+            window: None,
+            event_time: None,
+            operator,
+            filter: None,
+            select: None,
+        }
+    }
+
+    /// Unites the rows of all inputs.
+    pub fn union<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Union)
+    }
+
+    /// Sets the columns by which rows are partitioned.
+    #[must_use]
+    pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> StageSpec {
+        self.key = strings(columns);
+        self
+    }
+
+    /// For aggregates, joins, `latest` and `top` over all rows: sets the column for the operation of a row.
+    #[must_use]
+    pub fn op(mut self, column: impl Into<String>) -> StageSpec {
+        self.op = Some(column.into());
+        self
+    }
+
+    /// Sets an SQL expression that the operator's rows must fulfill to leave the stage.
+    #[must_use]
+    pub fn filter(mut self, expression: impl Into<String>) -> StageSpec {
+        self.filter = Some(expression.into());
+        self
+    }
+
+    /// Sets the columns of the rows that leave the stage, for example `word, n * 2 as double`.
+    #[must_use]
+    pub fn select(mut self, columns: impl Into<String>) -> StageSpec {
+        self.select = Some(columns.into());
+        self
+    }
+
     /// Returns what the stage does in one word: its operator, or without one what it does to the rows.
     pub fn keyword(&self) -> &'static str {
         let plain = match (&self.select, &self.filter) {
@@ -95,72 +173,6 @@ impl StageSpec {
 
 /// The default column for the operation of a stage's rows.
 pub const OPERATION: &str = "op";
-
-/// A window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WindowSpec {
-    /// Which rows are in one window.
-    pub extent: WindowExtent,
-    /// When results are emitted.
-    pub emit: WindowEmit,
-}
-
-/// Which rows are in one window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WindowExtent {
-    /// The rows of `size`, with a new window every `slide`.
-    Sliding {
-        /// Length of a window.
-        size: Duration,
-        /// Time between the starts of two windows; `None`: the batch interval in processing time, `size` in event time.
-        slide: Option<Duration>,
-        /// Alignment of windows of event time.
-        begin: WindowBegin,
-    },
-    /// All rows since the start of the job: running totals, and operators that keep rows themselves.
-    All,
-    /// Rows of a key that follow each other with less than `gap` between them. Event time only.
-    Session {
-        /// A session ends when no row came for this long.
-        gap: Duration,
-        /// A session that would get longer is closed and another one begins.
-        length_max: Duration,
-    },
-}
-
-/// Alignment of windows of event time: at the multiples of their slide since 1970 in the local time of a zone, plus an offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WindowBegin {
-    /// The offset, in microseconds.
-    pub offset_us: i64,
-    /// The time zone; `None`: UTC.
-    pub zone: Option<Zone>,
-}
-
-/// When a window's results are emitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WindowEmit {
-    /// Once, when the window is complete.
-    #[default]
-    Close,
-    /// With every batch that changes them; event time only.
-    Update,
-    /// For totals of all rows: as a changelog (insert/delete).
-    Changes,
-}
-
-/// The event time of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EventTimeSpec {
-    /// A timestamp column or an SQL expression that returns a timestamp; one for each input, or one for all.
-    pub time: Vec<String>,
-    /// How much older a row may be than the newest row of its source.
-    pub lateness: Duration,
-    /// A source partition without rows for this long does not hold the watermark back; `None`: it always does.
-    pub idle: Option<Duration>,
-    /// Rows further ahead of the batch time are rejected; `None`: a day with the machine's clock, no limit in virtual time.
-    pub ahead_max: Option<Duration>,
-}
 
 /// The operator of a stage.
 #[derive(Clone, Debug)]
@@ -268,165 +280,5 @@ impl OperatorSpec {
             OperatorSpec::Split(_) => "split",
             OperatorSpec::Repartition { .. } => "repartition",
         })
-    }
-}
-
-/// A join.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JoinSpec {
-    /// The second input, if it is not in `from`.
-    pub with: Option<String>,
-    /// Columns that must be equal: of the first and of the second input.
-    pub on: Vec<(String, String)>,
-    /// Which rows without a partner are kept.
-    pub kind: JoinKind,
-    /// Interval join: how much later (earlier if negative) than a row of the first input its partner may be, in microseconds of event time, from and
-    /// to. `None`: partners are in the same batch or window.
-    pub within_us: Option<(i64, i64)>,
-    /// As-of join: only the latest row of the second input at the time of each row of the first, or before; with `within_us` no older than its lower
-    /// bound.
-    pub as_of: bool,
-    /// For a join of all rows that ever came: a key without new rows for this long, on either side, is dropped; `None`: never.
-    pub ttl: Option<Duration>,
-}
-
-/// Which rows without a partner are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JoinKind {
-    /// None.
-    #[default]
-    Inner,
-    /// Unmatched rows of the first input.
-    Left,
-    /// Unmatched rows of the second input.
-    Right,
-    /// Unmatched rows of both inputs.
-    Full,
-}
-
-impl JoinKind {
-    /// Returns the name in job files.
-    pub fn name(self) -> &'static str {
-        match self {
-            JoinKind::Inner => "inner",
-            JoinKind::Left => "left",
-            JoinKind::Right => "right",
-            JoinKind::Full => "full",
-        }
-    }
-}
-
-/// A lookup table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EnrichSpec {
-    /// Origin of the table.
-    pub table: EnrichTable,
-    /// Columns that must be equal: of the stage's input and of the table.
-    pub on: Vec<(String, String)>,
-    /// `Left` keeps rows without a match in the table, `Inner` does not.
-    pub kind: JoinKind,
-    /// The table's columns and types; empty: as the file or query defines them.
-    pub schema: Vec<ColumnSpec>,
-    /// Interval between checks of the table for changes.
-    pub poll: Duration,
-}
-
-/// A table of a stream's latest row of each key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LatestSpec {
-    /// The stream.
-    pub stream: String,
-    /// Columns that must be equal: of the stage's input and of the stream. Those of the stream are the table's key.
-    pub on: Vec<(String, String)>,
-    /// `Left` keeps rows without a match in the table, `Inner` does not.
-    pub kind: JoinKind,
-    /// The column of the stream with the operation of a row on the table (`insert`, `delete` …), see `docs/explanation/changelogs.md`.
-    /// `None`: each row replaces the previous one.
-    pub op: Option<String>,
-}
-
-/// The origin of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EnrichTable {
-    /// A csv, json (lines) or parquet file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its format, by default by its name's extension.
-        format: EnrichFormat,
-    },
-    /// A query against a database.
-    Query {
-        /// Which kind of database it is.
-        kind: TableKind,
-        /// The database.
-        url: String,
-        /// The query.
-        query: String,
-        /// How long the job waits at startup for an unreachable server.
-        wait: Duration,
-    },
-}
-
-/// The format of a table's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnrichFormat {
-    /// With a header.
-    Csv,
-    /// JSON lines.
-    Json,
-    /// Parquet.
-    Parquet,
-}
-
-/// A built-in aggregate: `n = "count(*)"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AggregateSpec {
-    /// Name of the output column.
-    pub output: String,
-    /// The function.
-    pub function: AggregateFunction,
-    /// Its column; `None` for `count(*)`.
-    pub column: Option<String>,
-    /// `count(distinct x)`
-    pub distinct: bool,
-    /// An SQL expression that selects its rows: `count(*) filter (where n > 0)`; `None`: all.
-    pub filter: Option<String>,
-}
-
-/// The built-in aggregate functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    /// `count(*)`, `count(x)`, `count(distinct x)`
-    Count,
-    /// `sum(x)`
-    Sum,
-    /// `min(x)`
-    Min,
-    /// `max(x)`
-    Max,
-    /// `avg(x)`
-    Avg,
-    /// `first(x)`: in the order of arrival
-    First,
-    /// `last(x)`
-    Last,
-}
-
-/// Resource limits of a query, for one batch or window on one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SqlLimits {
-    /// Memory for rows that it holds, and for the results of one function call.
-    pub memory_bytes_max: u64,
-    /// Time; zero: no limit.
-    pub time_max: Duration,
-}
-
-impl Default for SqlLimits {
-    fn default() -> SqlLimits {
-        SqlLimits {
-            memory_bytes_max: limits::SQL_MEMORY_BYTES_MAX,
-            time_max: Duration::from_millis(limits::SQL_TIME_MS_MAX),
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Window and event time of a stage.
 
-use crate::job::keys::{self, EVENT_TIME_KEYS};
-use crate::job::read::columns;
-use crate::job::spec::{EventTimeSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
+use super::{KEYS, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
+use crate::job::read::zone;
+use crate::job::stage::event_time::{EventTimeSpec, NAMES};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, window = { g
                       window = \"all\" for running totals";
 
 /// Reads the stage's window and event time, whose keys may be inside the window. `emit` is the stage's setting for windows.
-pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
+pub fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
     let all = r.table.get("window").and_then(Value::as_str).is_some_and(|word| word == "all");
     let window = if all { None } else { window(r) };
     let reader_of = |key: &str| {
@@ -22,7 +22,7 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
         }
         inner.or(Some(r).filter(|r| r.has(key)))
     };
-    let readers = EVENT_TIME_KEYS.map(|key| (key, reader_of(key)));
+    let readers = NAMES.map(|key| (key, reader_of(key)));
     let of_time = readers.iter().any(|(key, reader)| *key == "time" && reader.is_some());
     for (key, reader) in readers.iter().filter(|_| !of_time) {
         if let Some(r) = reader {
@@ -56,7 +56,7 @@ fn window<'a>(r: &Reader<'a>) -> Option<Reader<'a>> {
         join.wrong("window", "`window` is set in `join` and in the stage; remove one");
     }
     let window = in_join.as_ref().unwrap_or(r).inner("window", WINDOW)?;
-    window.check_keys(keys::WINDOW, &[], None);
+    window.check_keys(KEYS, &[], None);
     Some(window)
 }
 
@@ -129,6 +129,6 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
     }
     r.need("size", "size = \"30s\", or gap = \"30s\" for sessions");
     let (size, slide) = (r.time("size"), r.time("slide"));
-    let begin = WindowBegin { offset_us: r.signed_time_us("offset").unwrap_or_default(), zone: columns::zone(r) };
+    let begin = WindowBegin { offset_us: r.signed_time_us("offset").unwrap_or_default(), zone: zone(r) };
     Some(WindowExtent::Sliding { size: size?, slide, begin })
 }
