@@ -281,6 +281,11 @@ fn fail_on_panic(inbox: &Inbox, name: &str, ended: std::result::Result<(), JoinE
     }
 }
 
+/// Returns what to do if a source cannot continue at its position in a checkpoint.
+pub fn restart_hint(source: &str) -> String {
+    format!("restart the job, with `--drop-state {source}` if it has a checkpoint,")
+}
+
 /// Returns the error for a panic in a task that read for a receiver.
 pub fn panicked(name: &str, error: JoinError) -> Error {
     match error.try_into_panic() {

@@ -303,7 +303,8 @@ fn a_recreated_stream_is_not_read() {
     std::thread::sleep(Duration::from_millis(1100));
     server.create("orders", 1);
     let message = fails(&trial, server.port(), 2);
-    assert!(message.contains("is not the stream that the job has read; give the source another name"), "{message}");
+    let expected = "is not the stream that the job has read; restart the job, with `--drop-state in`";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]
@@ -509,7 +510,10 @@ mod long {
         let gone = forgets(false);
         let message = fails(&trial, gone.port(), 2);
         assert!(message.contains("shard `shardId-000000000000` was read up to "), "{message}");
-        assert!(message.contains("raise the stream's retention, and give the source another name"), "{message}");
+        assert!(
+            message.contains("raise the stream's retention, and restart the job, with `--drop-state in`"),
+            "{message}"
+        );
         assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     }
 }

@@ -201,10 +201,11 @@ fn a_recreated_stream_is_not_read() {
     server.publish("s", &lines(100..130));
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let output =
-        "stream `s`: the job has read another stream of this name up to message 9; give the source another name";
+    let output = "stream `s`: the job has read another stream of this name up to message 9; restart the job, with `--drop-state in`";
     assert!(ended.stderr.contains(output), "{}", ended.stderr);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
+    trial.run_ok(&["--until-idle", "--drop-state", "in"]);
+    assert_eq!(trial.values("out.jsonl"), [lines(0..10), lines(100..130)].concat());
 }
 
 #[test]

@@ -13,7 +13,9 @@ pub use in_memory::InMemory;
 pub use kinds::{Kind, Kinds, NOTHING};
 pub use nothing::Nothing;
 pub use plugin::{PLUGIN_SINK, PLUGIN_SOURCE};
-pub use server::{CERTIFICATE_SHAPE, COMPRESSIONS, PARTS_SHAPE, REGISTRY_EXAMPLE, START, SUBJECT_SHAPE};
+pub use server::{
+    CERTIFICATE_SHAPE, COMPRESSIONS, PARTS_SHAPE, REGISTRY_EXAMPLE, START, SUBJECT_SHAPE, TLS_KEYS_OF_HOST,
+};
 
 use super::keys::{self, TableKey};
 use super::spec::SinkServer;

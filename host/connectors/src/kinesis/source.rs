@@ -14,6 +14,7 @@ use millstream_base::error::Error;
 use millstream_base::job::spec::{SourceSpec, StreamStart};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::position_field;
+use millstream_connect::receiver::restart_hint;
 use position::{KinesisPosition, LastRead};
 use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;
@@ -87,14 +88,16 @@ impl Shared {
         let (display_name, shard) = (self.stream.display_name(), shown::harmless(shard, 200));
         self.permanent(&format!(
             "{display_name}: shard `{shard}` was read up to {until}, and the stream has deleted records since then that the job may not have \
-             read; raise the stream's retention, and give the source another name to continue with the existing records"
+             read; raise the stream's retention, and {} to continue with the existing records",
+            restart_hint(&self.source)
         ))
     }
 
     fn other_stream(&self) -> ReadError {
         self.permanent(&format!(
-            "{} is not the stream that the job has read; give the source another name to read it from its beginning",
-            self.stream.display_name()
+            "{} is not the stream that the job has read; {} to read it from its beginning",
+            self.stream.display_name(),
+            restart_hint(&self.source)
         ))
     }
 }

@@ -11,6 +11,7 @@ use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::backlog::Backlog;
 use millstream_connect::receiver::polled::position_field;
+use millstream_connect::receiver::restart_hint;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -127,9 +128,9 @@ impl NatsReader {
             return Err(self.permanent_error(
                 name,
                 &format!(
-                    "the job has read another stream of this name up to message {}; give the source another name to \
-                     read it from its beginning",
-                    at.sequence
+                    "the job has read another stream of this name up to message {}; {} to read it from its beginning",
+                    at.sequence,
+                    restart_hint(&self.source)
                 ),
             ));
         }
@@ -142,8 +143,9 @@ impl NatsReader {
                 name,
                 &format!(
                     "{some}{missing} messages after {} were deleted before the job read them; let the stream keep more (max_age, \
-                     max_msgs, max_bytes), and give the source another name to continue with the existing messages",
-                    at.sequence
+                     max_msgs, max_bytes), and {} to continue with the existing messages",
+                    at.sequence,
+                    restart_hint(&self.source)
                 ),
             ));
         }

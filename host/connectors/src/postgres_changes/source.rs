@@ -288,7 +288,8 @@ impl ChangesFollower {
                 transaction,
                 at: &open.at,
             };
-            changed.put(change, read).map_err(DatabaseError::permanent)?;
+            let put = changed.put(change, read);
+            put.map_err(|what| DatabaseError::permanent(format!("{what}; {}", self.restart_hint())))?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use millstream_base::error::Error;
 use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::position_field;
+use millstream_connect::receiver::restart_hint;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::Xxh3;
@@ -248,9 +249,9 @@ impl RabbitmqReader {
                                 &open.queue,
                                 &format!(
                                     "its messages from offset {next} to {} were deleted before the job read them; let the stream keep \
-                                     more (max-age, max-length-bytes), and give the source another name to continue with the \
-                                     existing messages",
-                                    first - 1
+                                     more (max-age, max-length-bytes), and {} to continue with the existing messages",
+                                    first - 1,
+                                    restart_hint(&self.source)
                                 ),
                             ));
                         }
@@ -301,8 +302,8 @@ impl RabbitmqReader {
         self.permanent_error(
             &open.queue,
             &format!(
-                "the job has read another stream of this name up to message {last}; give the source another name to \
-                 read it from its beginning"
+                "the job has read another stream of this name up to message {last}; {} to read it from its beginning",
+                restart_hint(&self.source)
             ),
         )
     }

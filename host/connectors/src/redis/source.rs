@@ -11,6 +11,7 @@ use millstream_base::error::Error;
 use millstream_base::job::spec::{ColumnSource, Origin, ServerStart, SourceSpec, TimeForm};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::position_field;
+use millstream_connect::receiver::restart_hint;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -185,7 +186,7 @@ impl Redis {
         let other = || {
             let what = "the job has read another stream of this name up to entry";
             let read_error =
-                format!("{what} {}; give the source another name to read it from its beginning", at.id.shown());
+                format!("{what} {}; {} to read it from its beginning", at.id.shown(), restart_hint(&self.source));
             Err(self.permanent(stream, &read_error))
         };
         if facts.last < at.id {
@@ -197,9 +198,10 @@ impl Redis {
         let missing = new.saturating_sub(facts.length);
         if all_new && missing > 0 {
             let read_error = format!(
-                "{missing} entries after {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and give \
-                 the source another name to continue with the existing entries",
-                at.id.shown()
+                "{missing} entries after {} were deleted before the job read them; let the stream keep more (MAXLEN, MINID), and {} \
+                 to continue with the existing entries",
+                at.id.shown(),
+                restart_hint(&self.source)
             );
             return Err(self.permanent(stream, &read_error));
         }

@@ -253,9 +253,11 @@ fn another_stream_of_the_same_name_ends_the_job() {
         }
         let output = fails(&trial, 2);
         assert!(output.contains("the job has read another stream of this name up to entry"), "{output}");
-        assert!(output.contains("give the source another name"), "{output}");
+        assert!(output.contains("restart the job, with `--drop-state in` if it has a checkpoint"), "{output}");
     }
     assert_eq!(trial.rows("out.jsonl").len(), 5);
+    trial.run_ok(&["--until-idle", "--drop-state", "in"]);
+    assert_eq!(trial.rows("out.jsonl").len(), 5 + 8);
 }
 
 #[test]

@@ -35,11 +35,12 @@ pub(super) const TLS: TableKey = key(
     "TLS settings, if `url` uses TLS: { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\", name = \"feed.example.org\" }. The \
      server's certificate is always checked.",
 );
-const HOST_KEYS: &[TableKey] = &[keys::TRUSTED_CA, keys::CLIENT_CERTIFICATE, keys::PRIVATE_KEY];
+/// The keys of [`TLS_OF_HOST`].
+pub const TLS_KEYS_OF_HOST: &[TableKey] = &[keys::TRUSTED_CA, keys::CLIENT_CERTIFICATE, keys::PRIVATE_KEY];
 /// The same, if the name in the certificate is always the host of the URL.
 pub(super) const TLS_OF_HOST: TableKey = key(
     "tls",
-    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(HOST_KEYS)]),
+    KeyShape::Either(&[KeyShape::Flag, KeyShape::Table(TLS_KEYS_OF_HOST)]),
     "TLS settings, if `url` uses TLS: { ca = \"ca.pem\", cert = \"own.pem\", key = \"own.key\" }. The server's certificate is always \
      checked.",
 );

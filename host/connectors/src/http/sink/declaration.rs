@@ -6,7 +6,9 @@ use millstream_base::batch::json;
 use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{CHANGES, JSON_ENCODING, PARTS_SHAPE, SinkDeclaration, TLS_OF_HOST, WAIT};
+use millstream_base::job::connector::{
+    CHANGES, JSON_ENCODING, PARTS_SHAPE, SinkDeclaration, TLS_KEYS_OF_HOST, TLS_OF_HOST, WAIT,
+};
 use millstream_base::job::keys::{KeyShape, key};
 use millstream_base::job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart};
 use millstream_base::job::table::Reader;
@@ -123,7 +125,7 @@ impl HttpWrites {
 
     /// Reads the keys about requests, for every kind that sends rows in requests.
     pub fn read_requests(&mut self, r: &Reader<'_>) {
-        self.tls = r.tls();
+        self.tls = r.tls_with(TLS_KEYS_OF_HOST);
         let rows = r.integer("rows_per_request_max", 1, i64::MAX as u64);
         self.rows_per_request_max = rows.unwrap_or(self.rows_per_request_max);
         let bytes = r.size("request_bytes_max", 1, limits::HTTP_REQUEST_BYTES_MAX_MAX);

@@ -5,6 +5,7 @@ use super::{Kinesis, OpenShard, READ_INTERVAL_MIN, Shared, now_ms};
 use crate::kinesis::{KinesisClient, KinesisFault};
 use millstream_base::batch::reading::ReadError;
 use millstream_base::shown;
+use millstream_connect::receiver::restart_hint;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -95,7 +96,7 @@ impl Kinesis {
         loop {
             tokio::time::sleep(open.next.saturating_duration_since(Instant::now())).await;
             open.next = Instant::now() + READ_INTERVAL_MIN;
-            let response = match Kinesis::attempt(client, open, rows_max, kept_ms).await {
+            let response = match Kinesis::attempt(client, &shared.source, open, rows_max, kept_ms).await {
                 Ok(response) => response,
                 Err(ReadFault::Kinesis(KinesisFault::Throttled(why))) => {
                     throttled += 1;
@@ -137,6 +138,7 @@ impl Kinesis {
 
     async fn attempt(
         client: &mut KinesisClient,
+        source: &str,
         open: &mut OpenShard,
         rows_max: u32,
         kept_ms: i64,
@@ -171,9 +173,9 @@ impl Kinesis {
                         KinesisFault::Transient(why)
                     }
                     KinesisFault::Invalid(why) if !by_time => KinesisFault::Permanent(format!(
-                        "{why}; shard `{}` no longer has the record that was read last; give the source another name to read it \
-                         from its beginning",
-                        shown::harmless(&open.shard, 200)
+                        "{why}; shard `{}` no longer has the record that was read last; {} to read it from its beginning",
+                        shown::harmless(&open.shard, 200),
+                        restart_hint(source)
                     )),
                     fault => fault,
                 })?

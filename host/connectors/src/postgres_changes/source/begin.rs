@@ -112,10 +112,10 @@ impl ChangesFollower {
             }
             Some(Some(at)) if at.tables != self.reads.tables => {
                 return permanent(format!(
-                    "the job has followed the tables {}, but its file names {}; give the source another name to \
-                     begin with all rows of these tables",
+                    "the job has followed the tables {}, but its file names {}; {}",
                     at.tables.join(", "),
-                    self.reads.tables.join(", ")
+                    self.reads.tables.join(", "),
+                    self.restart_hint()
                 ));
             }
             Some(at) => at,
@@ -147,7 +147,7 @@ impl ChangesFollower {
         catalog::take(client, &self.slot, owner.generation.0).await?;
         let slot = catalog::slot(client, &self.slot).await?;
         let name = &self.slot;
-        let restart_hint = "give the source another name to begin again with the existing rows";
+        let restart_hint = self.restart_hint();
         match (&slot, &at) {
             (Some(slot), _) if slot.plugin != "pgoutput" || !slot.database_is_ours => {
                 return permanent(format!(

@@ -97,8 +97,7 @@ impl ChangedTable<'_> {
             Change::Update(old, new) => self.update(old.as_ref(), new, read),
             Change::Truncate if self.at.is_between(self.transaction.commit) => {
                 return Err(format!(
-                    "the table `{}` was truncated while the job read its rows and was restarted; give the source another name to start \
-                     from scratch",
+                    "the table `{}` was truncated while the job read its rows and was restarted",
                     self.table.name
                 ));
             }
