@@ -44,7 +44,7 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
         "window",
         KeyShape::Either(&[KeyShape::Table(WINDOW), KeyShape::Word(&["all"])]),
         "Work on the rows of a window instead of a batch: { size = \"30s\", slide = \"10s\" }, { gap = \"30s\" } for sessions, or \
-         \"all\" for all rows since the start (aggregates, queries, `join`, `top`).",
+         \"all\" for all rows that ever came (aggregates, queries, `join`, `top`).",
     ),
     TIME,
     LATENESS,
@@ -53,8 +53,8 @@ pub(in crate::job) const STAGE: &[TableKey] = &[
     key(
         "emit",
         KeyShape::Word(&["rows", "changes", "state", "close", "update"]),
-        "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
-         keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
+        "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of the \
+         called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
          complete (`close`, the default), or with every batch that changes them (`update`). Aggregates of all rows: the totals \
          as a changelog of inserts and deletes (`changes`).",
     ),
@@ -203,9 +203,9 @@ pub(in crate::job) const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "emit",
-                "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
-                 keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
-                 complete (`close`, the default), or with every batch that changes them (`update`).",
+                "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of \
+                 the called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a \
+                 window is complete (`close`, the default), or with every batch that changes them (`update`).",
             ),
             (
                 "inverse",
@@ -356,8 +356,8 @@ pub(in crate::job) const JOIN: &[TableKey] = &[
     key(
         "as_of",
         KeyShape::Flag,
-        "Event time: pair each row of the first input with one row of the second: the latest of its key that is not later. `within` \
-         limits its age.",
+        "Event time: pair each row of the first input with the latest row of the second that has the same key and is not later. \
+         `within` limits the age of that row.",
     ),
     key(
         "ttl",
@@ -383,8 +383,8 @@ pub(in crate::job) const ENRICH: &[TableKey] = &[
     key(
         "op",
         KeyShape::Text,
-        "With `stream`: its column that says what a row does to the table, such as \"op\" of a changelog: `insert`, `update` and \
-         `upsert` write the row, `delete` deletes the row of its key, `truncate` deletes all rows.",
+        "With `stream`: column of the stream that says what a row does to the table, such as \"op\" of a changelog: `insert`, \
+         `update` and `upsert` write the row, `delete` deletes the row of its key, `truncate` deletes all rows.",
     ),
     key(
         "url",
@@ -453,9 +453,9 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
     key(
         "steps",
         KeyShape::Text,
-        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each followed by `?` \
-         for as few as possible), with `next` or `followed by` between them, and `not` before a step that must not \
-         occur.",
+        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each optionally \
+         followed by `?` for as few as possible), with `next` or `followed by` between them, and `not` before a step \
+         that must not occur.",
     )
     .required(),
     key(
@@ -493,7 +493,7 @@ pub(in crate::job) const PATTERN: &[TableKey] = &[
 pub(in crate::job) const REPARTITION: &[TableKey] = &[key(
     "partitions",
     KeyShape::Integer(1, limits::PARTITIONS_MAX),
-    "Number of partitions, by default that of the workers.",
+    "Number of partitions, by default the number of workers.",
 )];
 
 /// A function of `sql`, as a table.
