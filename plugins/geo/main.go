@@ -57,7 +57,7 @@ func moves(
 ) (*Last, error) {
 	for _, position := range positions {
 		if !isOnEarth(position) {
-			return nil, millstream.Reject("%v, %v is no latitude and longitude", position.Latitude, position.Longitude)
+			return nil, millstream.Reject("%v, %v is not a latitude and longitude", position.Latitude, position.Longitude)
 		}
 		if last == nil {
 			last = &Last{position.Latitude, position.Longitude, position.At, 0}
@@ -98,7 +98,7 @@ func speedMps(distance float64, time millstream.Timestamp) *float64 {
 const earthM = 6_371_008.8
 
 // distanceM is the great-circle distance between two positions in degrees, on a sphere, by the haversine formula. It is up to
-// 0.6 % off, as the earth is no sphere.
+// 0.6 % off, as the earth is not a sphere.
 func distanceM(latitude, longitude, otherLatitude, otherLongitude float64) float64 {
 	const radians = math.Pi / 180
 	north := math.Sin((otherLatitude - latitude) * radians / 2)

@@ -34,8 +34,8 @@ func TestWhatIsNoPositionIsRefused(t *testing.T) {
 	run.WantRows(`[{"car": "b", "latitude": 1, "longitude": 1, "at": 0,
 		"distance_m": null, "speed_mps": null, "total_m": 0}]`)
 	run.WantRejected(
-		millstreamtest.Rejected{Row: 0, Reason: "91, 0 is no latitude and longitude"},
-		millstreamtest.Rejected{Row: 1, Reason: "91, 0 is no latitude and longitude"},
+		millstreamtest.Rejected{Row: 0, Reason: "91, 0 is not a latitude and longitude"},
+		millstreamtest.Rejected{Row: 1, Reason: "91, 0 is not a latitude and longitude"},
 	)
 	test.WantStates(`[{"car": "b", "latitude": 1, "longitude": 1, "at": 0, "total_m": 0}]`)
 }

@@ -54,7 +54,7 @@ func init() {
 	millstream.Source(open)
 }
 
-// reader reads datagrams. There is no going back in them, so it has no position.
+// reader reads datagrams. They cannot be read again, so it has no position.
 type reader struct {
 	datagrams *millstream.Datagrams
 	// lines are those of the last datagram that did not fit into a poll.
@@ -108,7 +108,7 @@ func (r *reader) Poll(rows *millstream.Arrivals[Metric], wait time.Duration) (mi
 // parse reads a line as `name:value|kind|@rate|#tags`.
 func parse(line []byte) (Metric, error) {
 	if !utf8.Valid(line) {
-		return Metric{}, errors.New("it is no UTF-8")
+		return Metric{}, errors.New("not valid UTF-8")
 	}
 	head, rest, isMetric := strings.Cut(string(line), "|")
 	parts := strings.Split(rest, "|")
@@ -116,7 +116,7 @@ func parse(line []byte) (Metric, error) {
 	colon := strings.LastIndexByte(head, ':')
 	kind, isKind := kinds[parts[0]]
 	if !isMetric || colon <= 0 || !isKind {
-		return Metric{}, errors.New("it is no name:value|kind, with the kinds c, g, ms, h, d and s")
+		return Metric{}, errors.New("not name:value|kind, with one of the kinds c, g, ms, h, d and s")
 	}
 	metric := Metric{Name: head[:colon], Kind: kind, Rate: 1}
 	if err := metric.take(head[colon+1:]); err != nil {
@@ -127,7 +127,7 @@ func parse(line []byte) (Metric, error) {
 		case strings.HasPrefix(part, "@"):
 			rate, err := strconv.ParseFloat(part[1:], 64)
 			if err != nil || !(rate > 0 && rate <= 1) {
-				return Metric{}, fmt.Errorf("the rate `%s` is none above 0 and up to 1", part[1:])
+				return Metric{}, fmt.Errorf("the rate `%s` is not above 0 and at most 1", part[1:])
 			}
 			metric.Rate = rate
 		case strings.HasPrefix(part, "#"):

@@ -18,16 +18,16 @@ func TestLinesAreMetrics(t *testing.T) {
 		"t:7|g":            "t gauge 7 rate 1",
 		"u:ann|s":          "u set member ann rate 1",
 		"d:1e3|d|c:abc|T1": "d distribution 1000 rate 1",
-		"n|c":              "it is no name:value",
-		":1|c":             "it is no name:value",
-		"n:1|x":            "it is no name:value",
-		"n:1":              "it is no name:value",
+		"n|c":              "not name:value",
+		":1|c":             "not name:value",
+		"n:1|x":            "not name:value",
+		"n:1":              "not name:value",
 		"n:one|c":          "the value `one` is not a number",
 		"n:|c":             "the value `` is not a number",
 		"n:NaN|g":          "the value `NaN` is not a number",
 		"n:1|c|@0":         "the rate `0`",
 		"n:1|c|@2":         "the rate `2`",
-		"n:\xff|s":         "it is no UTF-8",
+		"n:\xff|s":         "not valid UTF-8",
 	} {
 		metric, err := parse([]byte(line))
 		got := fmt.Sprint(err)

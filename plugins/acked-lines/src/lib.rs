@@ -28,14 +28,14 @@ pub struct Line<'a> {
     text: &'a str,
 }
 
-/// One who reads the lines of a server.
+/// A reader of a server's lines.
 pub struct AckedLines {
     lines: Lines,
     /// The number of the next line.
     next: i64,
 }
 
-/// Lines over TCP, which their server may forget when they are safe.
+/// Lines over TCP, which their server may delete when they are durable.
 #[source]
 impl Source for AckedLines {
     type Config = Config;
@@ -54,7 +54,7 @@ impl Source for AckedLines {
 
     fn open(_: Config, partition: &str, position: Option<&[u8]>) -> Result<AckedLines, Error> {
         let next = match position {
-            Some(position) => number(position).ok_or_else(|| Error::internal("this is no position of mine"))?,
+            Some(position) => number(position).ok_or_else(|| Error::internal("invalid position"))?,
             None => 0,
         };
         let mut connection = Connection::connect(partition, TIMEOUT)?;

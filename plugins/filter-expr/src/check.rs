@@ -98,7 +98,7 @@ fn operand(expression: &Expression, input: &Schema) -> Result<(Operand, Type), M
 fn column(name: &str, at: usize, input: &Schema) -> Result<(usize, Type), Mistake> {
     let missing = || {
         let names: Vec<&str> = input.fields.iter().map(|field| field.name.as_str()).collect();
-        Mistake::new(at, format!("there is no column `{name}`; there are: {}", names.join(", ")))
+        Mistake::new(at, format!("no column `{name}`; columns: {}", names.join(", ")))
     };
     let index = input.position(name).ok_or_else(missing)?;
     input.fields.get(index).map(|field| (index, field.type_.clone())).ok_or_else(missing)

@@ -108,7 +108,7 @@ mod tests {
     fn a_mistake_is_pointed_at() {
         let cases = [
             ("amount > ", "expected a value\n  amount > \n           ^"),
-            ("amout > 10", "there is no column `amout`; there are: user, amount, n, ok, at, raw\n  amout > 10\n  ^"),
+            ("amout > 10", "no column `amout`; columns: user, amount, n, ok, at, raw\n  amout > 10\n  ^"),
             ("amount > 'x'", "cannot compare float64 with text\n  amount > 'x'\n         ^"),
             ("(ok", "expected `)`\n  (ok\n     ^"),
             ("amount", "expected a condition, this is float64\n  amount\n  ^"),

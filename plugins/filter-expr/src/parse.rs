@@ -294,5 +294,5 @@ fn number(digits: &str, negative: bool) -> Result<Kind, String> {
     if digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map(Kind::Int).map_err(|_| "this number is too large for int64".into());
     }
-    text.parse().map(Kind::Float).map_err(|_| "this is no number".into())
+    text.parse().map(Kind::Float).map_err(|_| "this is not a number".into())
 }

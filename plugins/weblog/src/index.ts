@@ -11,9 +11,9 @@ const Request = row({
   user: nullable(text),
   time: timestamp,
   method: nullable(text),
-  /** As the client has sent it. */
+  /** As the client sent it. */
   path: nullable(text),
-  /** The same without query and fragment, written in one way. */
+  /** The path without query and fragment, normalized. */
   route: nullable(text),
   protocol: nullable(text),
   status: integer,
@@ -31,15 +31,15 @@ const REQUEST = /^([A-Za-z_-]+) (.*?)(?: (HTTP\/\d(?:\.\d)?))?$/;
 
 export default transform({ input: Line, output: Request }, ({ value }) => {
   const parts = LINE.exec(value);
-  if (parts === null) return new Rejection(`no line of an access log: ${complaint(value)}`);
+  if (parts === null) return new Rejection(`not an access log line: ${complaint(value)}`);
   const [, ip, user, when, request, status, bytes, referrer, agent] = parts as unknown as string[];
   const time = parseTime(when!);
-  if (time === null) return new Rejection(`\`${when}\` is no time as in \`10/Oct/2000:13:55:36 -0700\``);
-  if (!/^[1-5]\d\d$/.test(status!)) return new Rejection(`\`${status}\` is no status`);
-  if (!/^(?:\d{1,15}|-)$/.test(bytes!)) return new Rejection(`\`${bytes}\` is no number of bytes`);
+  if (time === null) return new Rejection(`\`${when}\` is not a time such as \`10/Oct/2000:13:55:36 -0700\``);
+  if (!/^[1-5]\d\d$/.test(status!)) return new Rejection(`\`${status}\` is not a status`);
+  if (!/^(?:\d{1,15}|-)$/.test(bytes!)) return new Rejection(`\`${bytes}\` is not a number of bytes`);
   const asked = unescaped(request!);
   const words = asked === null ? [] : REQUEST.exec(asked);
-  if (words === null) return new Rejection(`\`${asked}\` is no request as in \`GET /path HTTP/1.1\``);
+  if (words === null) return new Rejection(`\`${asked}\` is not a request such as \`GET /path HTTP/1.1\``);
   const [, method, path, protocol] = words;
   return {
     ip: ip!,
@@ -56,7 +56,7 @@ export default transform({ input: Line, output: Request }, ({ value }) => {
   };
 });
 
-/** What is between quotes, without what servers escape; `null` for `-` and for nothing. */
+/** Returns a quoted string without the servers' escapes; `null` for `-` and for an empty string. */
 function unescaped(quoted: string | undefined): string | null {
   if (quoted === undefined || quoted === "-" || quoted === "") return null;
   if (!quoted.includes("\\")) return quoted;
@@ -71,10 +71,10 @@ function unescaped(quoted: string | undefined): string | null {
   return bytes.replace(/\\(.)/g, (_, character: string) => names[character] ?? character);
 }
 
-/** What a line lacks that an access log has. */
+/** Says why a line is not an access log line. */
 function complaint(line: string): string {
   if (line.trim() === "") return "it is empty";
   if (!/\[[^\]]*\]/.test(line)) return "it has no time in brackets";
   if (!/\] "/.test(line)) return "no request in quotes follows the time";
-  return "after the request come status, bytes, and perhaps referrer and user agent in quotes";
+  return "expected status, bytes and, optionally, referrer and user agent in quotes after the request";
 }

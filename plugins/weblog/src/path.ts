@@ -4,7 +4,7 @@ const PLAIN = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/;
 
 /**
  * The path of a request's target without query and fragment: no `//`, `.` and `..`, no `/` at the end, and characters that
- * need no escape without one. What is no path, as the `*` of `OPTIONS`, stays as it is.
+ * need no escape without one. A target that is not a path, such as the `*` of `OPTIONS`, stays unchanged.
  */
 export function normalise(target: string): string {
   // Most paths are in order.

@@ -8,7 +8,7 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 /** The last time: lines of the same second follow each other. */
 let last: { readonly text: string; readonly time: Timestamp | null } = { text: "", time: null };
 
-/** The point in time of `10/Oct/2000:13:55:36 -0700`; `null` where it is none. */
+/** The point in time of `10/Oct/2000:13:55:36 -0700`; `null` if it is invalid. */
 export function parseTime(text: string): Timestamp | null {
   if (text !== last.text) last = { text, time: parse(text) };
   return last.time;
@@ -22,7 +22,7 @@ function parse(text: string): Timestamp | null {
   const date = new Date(0);
   date.setUTCFullYear(year!, month, day);
   date.setUTCHours(hour!, minute, second);
-  // A day or an hour that there is not becomes one that there is.
+  // `Date` turns a day or an hour that does not exist into one that does.
   const isReal = date.getUTCMonth() === month && date.getUTCHours() === hour && minute! < 60 && second! < 60;
   if (!isReal || zoneHours! > 14 || zoneMinutes! > 59) return null;
   const zone = (zoneHours! * 60 + zoneMinutes!) * (parts[7] === "-" ? -1 : 1);

@@ -48,17 +48,17 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "hot_auctions",
             HOT,
-            "One of this many bids is for an auction other than the hot one, 2 by default. 1: all bids.",
+            "One in this many bids is for an auction other than the hot one, 2 by default. With 1, all bids are.",
         ),
         key(
             "hot_bidders",
             HOT,
-            "One of this many bids is from a bidder other than the hot one, 4 by default. 1: all bids.",
+            "One in this many bids is from a bidder other than the hot one, 4 by default. With 1, all bids are.",
         ),
         key(
             "hot_sellers",
             HOT,
-            "One of this many auctions is from a seller other than the hot one, 4 by default. 1: all auctions.",
+            "One in this many auctions is from a seller other than the hot one, 4 by default. With 1, all auctions are.",
         ),
         key(
             "bytes",

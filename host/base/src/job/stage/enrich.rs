@@ -37,8 +37,8 @@ const KEYS: &[TableKey] = &[
     key(
         "op",
         KeyShape::Text,
-        "With `stream`: its column that says what a row does to the table, such as \"op\" of a changelog: `insert`, `update` and \
-         `upsert` write the row, `delete` deletes the row of its key, `truncate` deletes all rows.",
+        "With `stream`: column of the stream that says what a row does to the table, such as \"op\" of a changelog: `insert`, \
+         `update` and `upsert` write the row, `delete` deletes the row of its key, `truncate` deletes all rows.",
     ),
     key(
         "url",

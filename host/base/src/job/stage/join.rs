@@ -41,8 +41,8 @@ const KEYS: &[TableKey] = &[
     key(
         "as_of",
         KeyShape::Flag,
-        "Event time: pair each row of the first input with one row of the second: the latest of its key that is not later. `within` \
-         limits its age.",
+        "Event time: pair each row of the first input with the latest row of the second that has the same key and is not later. \
+         `within` limits the age of that row.",
     ),
     key(
         "ttl",

@@ -54,8 +54,8 @@ pub const STAGE: &[TableKey] = &[
     key(
         "emit",
         KeyShape::Word(&["rows", "changes", "state", "close", "update"]),
-        "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
-         keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
+        "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of the \
+         called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
          complete (`close`, the default), or with every batch that changes them (`update`). Aggregates of all rows: the totals \
          as a changelog of inserts and deletes (`changes`).",
     ),
@@ -123,9 +123,9 @@ pub const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "emit",
-                "Rows that the stage emits. World update: what the plugin returns (`rows`, the default), the new states of the called \
-                 keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a window is \
-                 complete (`close`, the default), or with every batch that changes them (`update`).",
+                "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of \
+                 the called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a \
+                 window is complete (`close`, the default), or with every batch that changes them (`update`).",
             ),
             (
                 "inverse",

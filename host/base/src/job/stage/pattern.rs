@@ -24,9 +24,9 @@ const KEYS: &[TableKey] = &[
     key(
         "steps",
         KeyShape::Text,
-        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each followed by `?` \
-         for as few as possible), with `next` or `followed by` between them, and `not` before a step that must not \
-         occur.",
+        "Steps of a match, in order: names with quantifiers (`+`, `*`, `?`, `{3}`, `{2,5}`, each optionally \
+         followed by `?` for as few as possible), with `next` or `followed by` between them, and `not` before a step \
+         that must not occur.",
     )
     .required(),
     key(

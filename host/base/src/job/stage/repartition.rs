@@ -16,7 +16,7 @@ pub(super) const KEY: TableKey = key(
 const KEYS: &[TableKey] = &[key(
     "partitions",
     KeyShape::Integer(1, limits::PARTITIONS_MAX),
-    "Number of partitions, by default that of the workers.",
+    "Number of partitions, by default the number of workers.",
 )];
 
 impl StageSpec {

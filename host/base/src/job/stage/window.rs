@@ -14,7 +14,7 @@ pub(super) const KEY: TableKey = key(
     "window",
     KeyShape::Either(&[KeyShape::Table(KEYS), KeyShape::Word(&["all"])]),
     "Work on the rows of a window instead of a batch: { size = \"30s\", slide = \"10s\" }, { gap = \"30s\" } for sessions, or \
-     \"all\" for all rows since the start (aggregates, queries, `join`, `top`).",
+     \"all\" for all rows that ever came (aggregates, queries, `join`, `top`).",
 );
 
 /// `window` of a stage or join.

@@ -37,7 +37,7 @@ const FILES: &[TableKey] = &[
     key(
         "record_bytes",
         KeyShape::Integer(1, RECORD_BYTES_MAX_MAX),
-        "Format binary: bytes per record, by default the widths of the columns.",
+        "Format binary: bytes per record, by default the sum of the columns' widths.",
     ),
     DESCRIPTOR,
     MESSAGE,

@@ -104,7 +104,7 @@ pub const SOURCE: SourceDeclaration = SourceDeclaration {
         key(
             "record_bytes",
             KeyShape::Integer(1, RECORD_BYTES_MAX_MAX),
-            "Format binary: bytes per record, by default the widths of the columns. If these vary, a body is one record.",
+            "Format binary: bytes per record, by default the sum of the columns' widths. If these vary, a body is one record.",
         ),
         key(
             "tls",

@@ -73,9 +73,9 @@ impl Sink for MyPlugin {
     }
 
     fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error> {
-        for (place, entry) in rows.each::<Entry>()?.enumerate() {
+        for (index, entry) in rows.each::<Entry>()?.enumerate() {
             if entry.name.contains(char::is_whitespace) {
-                refused.refuse(place, "a name is one word");
+                refused.refuse(index, "a name is one word");
                 continue;
             }
             self.buffer.extend_from_slice(format!("ROW {} {}\n", entry.name, entry.amount).as_bytes());

@@ -79,9 +79,9 @@ impl Sink for Entries {
     }
 
     fn write(&mut self, rows: &Batch, refused: &mut Refusals) -> Result<(), Error> {
-        for (place, Entry { seq, text, half }) in rows.each::<Entry>()?.enumerate() {
+        for (index, Entry { seq, text, half }) in rows.each::<Entry>()?.enumerate() {
             match text {
-                "wrong" => refused.refuse(place, format!("entry {seq} is wrong")),
+                "wrong" => refused.refuse(index, format!("entry {seq} is wrong")),
                 "wrong config" => return Err(Error::config("the config does not fit")),
                 "wrong input" => return Err(Error::input("the rows do not fit")),
                 "mistake" => panic!("cannot write `mistake`"),
