@@ -81,7 +81,7 @@ impl Source for AckedLines {
                     let due = self.next;
                     return Err(Error::internal(format!("got line {seq} instead of line {due}")));
                 }
-                None => rows.refuse(line, "expected a number and a text"),
+                None => rows.refuse(line, "expected a number and a message"),
             }
             self.next += 1;
             wait = Duration::ZERO;

@@ -234,7 +234,7 @@ fn the_commands_of_the_page_work() {
                 | ["sudo", "systemctl", "enable", "--now", "millstream@shop"] => {}
                 // Run below.
                 ["openssl", ..] | ["for", ..] | ["mkdir", "$host", ..] | ["-addext", ..] | ["done"] => {}
-                ["UID=$(id", "-u)", "GID=$(id", "-g)", "docker", "compose", "up"] => {}
+                ["JOB_UID=$(id", "-u)", "JOB_GID=$(id", "-g)", "docker", "compose", "up"] => {}
                 _ => panic!("{}: nothing checks `{line}`", block.place),
             }
         }

@@ -20,7 +20,7 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The message, for example `it now permissions over HTTP`.
+    /// The message, for example `it now requests HTTP access to api.example.com`.
     pub message: String,
     /// Whether the user must accept it: it needs more permissions, or its columns, its state or its world changed.
     pub needs_accept: bool,

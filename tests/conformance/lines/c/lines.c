@@ -81,7 +81,7 @@ static ms_status take(ms_poll *poll, ms_binary came, ms_out *out, ms_call *call)
     int64_t seq;
     ms_text text;
     if (!parse((ms_text){(const char *)came.data, came.length}, &seq, &text)) {
-        ms_refuse(poll, came, "expected a number and a text");
+        ms_refuse(poll, came, "expected a number and a message");
         return MS_OK;
     }
     if (seq != next)

@@ -109,7 +109,7 @@ func (r *lineReader) take(rows *millstream.Arrivals[Line], line []byte) error {
 	number, text, _ := strings.Cut(string(line), " ")
 	seq, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || !utf8.Valid(line) {
-		rows.Refuse(line, "expected a number and a text")
+		rows.Refuse(line, "expected a number and a message")
 		return nil
 	}
 	if seq != r.next {

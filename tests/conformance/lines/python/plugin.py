@@ -71,7 +71,7 @@ class Reader:
             number, _, text = line.decode().partition(" ")
             seq = int(number)
         except ValueError:
-            rows.refuse(line, "expected a number and a text")
+            rows.refuse(line, "expected a number and a message")
             return
         if seq != self.next:
             raise InternalError(f"got line {seq} instead of line {self.next}")

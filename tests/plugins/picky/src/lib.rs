@@ -25,7 +25,7 @@ impl Transform for Picky {
     fn new(stage: &Stage) -> Result<Self, Error> {
         let input = stage.input();
         let id = input.fields.iter().position(|field| field.name == "id");
-        let id = id.ok_or_else(|| Error::input("there is no column `id`"))?;
+        let id = id.ok_or_else(|| Error::input("column `id` not found"))?;
         Ok(Picky { config: stage.config()?, id, types: input.fields.into_iter().map(|field| field.type_).collect() })
     }
 

@@ -112,7 +112,7 @@ pub fn check_rows_and_positions(language: Language) {
     assert_eq!(trial.rows("out.jsonl"), rows, "{language}");
     let refused: Vec<Value> = trial.rows("bad.jsonl");
     let strings: Vec<&str> = refused.iter().map(|row| row["reason"].as_str().unwrap()).collect();
-    assert_eq!(strings, ["expected a number and a text"; 2], "{language}: {refused:?}");
+    assert_eq!(strings, ["expected a number and a message"; 2], "{language}: {refused:?}");
     assert_eq!(refused[0]["value"], "no line", "{language}");
     assert_eq!(servers[0].received("FROM"), ["0", "4"], "{language}");
     assert_eq!(servers[0].received("ACK").last().map(String::as_str), Some("8"), "{language}");

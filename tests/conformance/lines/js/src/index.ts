@@ -53,7 +53,7 @@ class LineReader implements Reader<Line> {
       }
       const parsed = parse(line);
       if (parsed === "END") return { ended: true, position: String(this.#next) };
-      if (parsed === undefined) rows.refuse(line, "expected a number and a text");
+      if (parsed === undefined) rows.refuse(line, "expected a number and a message");
       else this.#take(rows, parsed);
       this.#next += 1n;
       waitMs = 0;

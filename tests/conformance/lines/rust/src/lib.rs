@@ -120,7 +120,7 @@ fn poll_lines(
             return Ok(Polled::ended().at(next.to_string()));
         }
         match parse(line) {
-            None => rows.refuse(line, "expected a number and a text"),
+            None => rows.refuse(line, "expected a number and a message"),
             Some((seq, _)) if seq != *next => {
                 return Err(Error::internal(format!("got line {seq} instead of line {next}")));
             }
