@@ -157,7 +157,7 @@ impl PatternSteps {
 impl PatternSpec {
     /// Steps as a job file writes them, `"small{3} followed by large"`, and the condition of each. Fails for invalid steps.
     pub fn new(steps: &str, define: &[(&str, &str)]) -> Result<PatternSpec> {
-        let steps = steps::steps(steps).map_err(|message| Error::job(format!("`pattern.steps`: {message}")))?;
+        let steps = steps::parse(steps).map_err(|message| Error::job(format!("`pattern.steps`: {message}")))?;
         Ok(PatternSpec {
             steps,
             define: define.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect(),

@@ -23,7 +23,7 @@ pub fn read(r: &Reader<'_>) -> OperatorSpec {
     r.check_keys(KEYS, &[], None);
     r.need("steps", "steps = \"small{3} followed by large\"");
     if let Some(text) = r.text("steps", "steps = \"small{3} followed by large\"") {
-        match steps::steps(text) {
+        match steps::parse(text) {
             Ok(steps) => spec.steps = steps,
             Err(message) => r.wrong("steps", format!("`{}steps`: {message}", r.inside)),
         }
@@ -33,7 +33,7 @@ pub fn read(r: &Reader<'_>) -> OperatorSpec {
     spec.within = r.time("within");
     let example = "\"past last row\", \"to next row\", or \"to first a\" or \"to last a\" with the name of a step";
     if let Some(text) = r.text("skip", example) {
-        match steps::skip(text) {
+        match steps::parse_skip(text) {
             Some(skip) => spec.skip = skip,
             None => r.wrong("skip", format!("`{}skip` is `{}`; write {example}", r.inside, text.escape_debug())),
         }

@@ -24,7 +24,7 @@ enum Token {
 }
 
 /// Parses steps. The error says what is wrong and what to write.
-pub fn steps(text: &str) -> Result<PatternSteps, String> {
+pub fn parse(text: &str) -> Result<PatternSteps, String> {
     let mut tokens = Tokens { tokens: tokens(text)?, at: 0 };
     let (mut steps, mut waiting): (Vec<PatternStep>, PatternNots) = (Vec::new(), PatternNots::default());
     let (mut names, mut negated_names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
@@ -102,7 +102,7 @@ pub fn steps(text: &str) -> Result<PatternSteps, String> {
 }
 
 /// Parses `skip`: `past last row`, `to next row`, `to first a`, `to last a`.
-pub fn skip(text: &str) -> Option<PatternSkip> {
+pub fn parse_skip(text: &str) -> Option<PatternSkip> {
     match text.split_whitespace().collect::<Vec<_>>().as_slice() {
         ["past", "last", "row"] => Some(PatternSkip::PastLastRow),
         ["to", "next", "row"] => Some(PatternSkip::ToNextRow),
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn steps_are_read() {
         let read =
-            steps("a{3} followed by not x followed by  b+? with gaps without x without z next c* d?? e{2,} f{,4} g{1,2}? next not y")
+            parse("a{3} followed by not x followed by  b+? with gaps without x without z next c* d?? e{2,} f{,4} g{1,2}? next not y")
                 .unwrap();
         let nots = PatternNots { next: vec![], between: vec!["x".into()] };
         assert_eq!(
@@ -313,8 +313,8 @@ mod tests {
             ]
         );
         assert_eq!(read.end, PatternNots { next: vec!["y".into()], between: vec![] });
-        assert_eq!(skip(" to  last b"), Some(PatternSkip::ToLast("b".into())));
-        assert_eq!(skip("past the last row"), None);
+        assert_eq!(parse_skip(" to  last b"), Some(PatternSkip::ToLast("b".into())));
+        assert_eq!(parse_skip("past the last row"), None);
     }
 
     #[test]
@@ -344,7 +344,7 @@ mod tests {
             ("a ++", "expected the name of a step"),
             ("a; b", "is not allowed in steps"),
         ] {
-            let error = steps(text).expect_err(text);
+            let error = parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

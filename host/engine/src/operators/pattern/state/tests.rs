@@ -15,7 +15,7 @@ fn bit(name: &str) -> usize {
 
 /// Parses a plan. With `of_match` conditions are evaluated as if they read the rows of a match.
 fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan {
-    let read = pattern::steps(text).unwrap();
+    let read = pattern::steps::parse(text).unwrap();
     let condition = |name: &String| if of_match { Condition::OfMatch(bit(name)) } else { Condition::OfRow(bit(name)) };
     let all = |names: &[String]| names.iter().map(condition).collect::<Vec<_>>();
     let nots = |nots: &PatternNots| ForbiddenRows { next: all(&nots.next), between: all(&nots.between) };
