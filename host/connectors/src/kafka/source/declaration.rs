@@ -124,7 +124,7 @@ impl SourceConfig for KafkaReads {
     }
 
     fn provides(&self, part: &ColumnSource) -> bool {
-        !matches!(part, ColumnSource::Event | ColumnSource::Id)
+        !matches!(part, ColumnSource::Event | ColumnSource::Id | ColumnSource::Op | ColumnSource::Table)
     }
 
     fn keeps_rows(&self) -> bool {

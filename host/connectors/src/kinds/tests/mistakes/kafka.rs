@@ -47,6 +47,13 @@ start = "now""#,
     (
         r#"brokers = "b:1"
 topic = "t"
+format = "json"
+schema = { o = { type = "text", from = "op" } }"#,
+        "job.toml:6: source `lines`: column `o` is `op`, which messages of kind `kafka` do not have; remove it",
+    ),
+    (
+        r#"brokers = "b:1"
+topic = "t"
 tls = { name = "x" }"#,
         "job.toml:5: source `lines`: unknown key `tls.name`; these keys fit: `ca`, `cert`, `key`",
     ),
