@@ -142,7 +142,8 @@ pub(in crate::job) const SUBJECT: &[TableKey] = &[
     ),
 ];
 
-const COLUMN_TYPE: TableKey = key("type", KeyShape::Type, "Type of the column, as in the short form.").required();
+const COLUMN_TYPE: TableKey =
+    key("type", KeyShape::Type, "Type of the column; the short form `name = \"type\"` sets only this.").required();
 const COLUMN_PATH: TableKey = key(
     "path",
     KeyShape::TextList,
