@@ -162,11 +162,13 @@ fn a_batch_of_which_a_source_rejects_too_much_stops_the_job_and_is_not_output() 
             let trial = decoding(&lines, &format!("max_rejected = {limit}"), more);
             let ended = trial.run(&["--workers", workers]);
             assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-            let message =
-                format!("source `in` rejected 2 of 3 rows of batch 2, but `max_rejected` allows {may} per batch");
-            assert!(ended.stderr.contains(&message), "{}", ended.stderr);
+            // On a busy machine, a batch without rows may come first.
+            let (_, error) =
+                ended.stderr.split_once("error: source `in` rejected 2 of 3 rows of batch ").expect(&ended.stderr);
+            let limit = format!(", but `max_rejected` allows {may} per batch");
+            assert!(error.trim_start_matches(char::is_numeric).starts_with(&limit), "{}", ended.stderr);
             assert!(ended.stderr.contains("the first reason: not JSON"), "{}", ended.stderr);
-            // Batch 1 may be committed by then, but nothing of batch 2.
+            // The batch before may be committed by then, but nothing of this one.
             assert!([0, 3].contains(&trial.rows("out.jsonl").len()), "{:?}", trial.rows("out.jsonl"));
             assert!(trial.rows("bad.jsonl").is_empty());
         }
