@@ -3,10 +3,13 @@
 //! All errors of a job are reported together, one per line: where, what it is about, what is wrong, and what to write instead.
 
 pub mod build;
+mod check;
+mod columns;
 mod changes;
 pub mod connector;
 pub mod database;
 mod document;
+mod file;
 mod graph;
 pub mod http_url;
 pub mod keys;
@@ -135,11 +138,11 @@ fn read_document(document: Document, kinds: &Kinds, file: &Path, dir: &Path) -> 
     let errors = JobErrors::default();
     #[cfg_attr(not(feature = "sql"), allow(unused_mut))]
     let mut job = read::job(&document, kinds, file, dir, &errors);
-    parts::check(&job, &errors);
+    check::parts(&job, &errors);
     #[cfg(feature = "sql")]
     standing_query::split(&mut job, &errors);
     // A key such as `source` may be a misspelled section of parts; then an error about missing parts would only confuse.
-    if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
+    if document.table.keys().all(|key| file::KEYS.iter().any(|known| known.name == key)) {
         graph::check(&job, &errors);
         changes::check(&job, &errors);
         replaced::check(&job, &errors);
@@ -164,7 +167,7 @@ pub fn note_keys_of_changes(job: &mut JobSpec) {
 /// Checks a job that a program built, in the same way as one from a file.
 pub fn check(job: &JobSpec) -> Result<()> {
     let errors = JobErrors::default();
-    parts::check(job, &errors);
+    check::parts(job, &errors);
     graph::check(job, &errors);
     changes::check(job, &errors);
     replaced::check(job, &errors);

@@ -1,25 +1,24 @@
 //! From the tables of a job file to a [`JobSpec`].
 
 mod checkpoint;
-mod columns;
 pub(super) mod records;
 mod sink;
 mod source;
 mod tls;
 mod unread;
 
-pub(super) use columns::{schema, zone};
-pub(super) use source::poll_fits;
 pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
 use super::document::Document;
 use super::errors::JobErrors;
+use super::file;
 use super::keys;
 use super::names;
 use super::spec::{AtEnd, ClockSpec, ExpandedTexts, JobSpec, Origin, SinkKind, SourceKind, StateSpec};
 use super::stage;
 use super::table::Reader;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Reads `state`, if it is set.
@@ -34,10 +33,10 @@ fn state(top: &Reader<'_>) -> Option<StateSpec> {
 
 /// Reads the complete file. Unreadable values are recorded in `errors` and get a harmless value, so that the rest of the file is checked as well.
 pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, errors: &JobErrors) -> JobSpec {
-    let names = kinds.names();
+    let names = key_names(kinds);
     let (path, part, inside) = (String::new(), String::new(), String::new());
     let top = Reader { path, part, inside, table: &document.table, dir, names: &names, errors };
-    top.check_keys(keys::JOB, &[], None);
+    top.check_keys(file::KEYS, &[], None);
     let mut job = JobSpec::new(names::of_file(file));
     job.origin =
         Origin { file: Some(file.into()), dir: dir.into(), lines: document.lines.clone(), ..Origin::default() };
@@ -69,6 +68,12 @@ pub(super) fn job(document: &Document, kinds: &Kinds, file: &Path, dir: &Path, e
     job.sinks = top.parts("sinks", "sink").into_iter().map(|(name, r)| sink::sink(name, &r, kinds)).collect();
     name_clients(&mut job);
     job
+}
+
+/// Returns the names of the possible keys of a source, stage, sink or `[checkpoint]`.
+fn key_names(kinds: &Kinds) -> BTreeSet<&'static str> {
+    let all = [kinds.source_keys(), stage::keys::STAGE, kinds.sink_keys(), keys::CHECKPOINT];
+    all.iter().flat_map(|keys| keys.iter().map(|key| key.name)).collect()
 }
 
 /// Sets client names if the job sets none and a server stores something by client. They are derived from the job and its part, so a restarted job

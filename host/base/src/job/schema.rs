@@ -1,6 +1,7 @@
 //! The JSON Schema of the job file, generated from the tables of keys that reading uses.
 
 use super::connector::Kinds;
+use super::file;
 use super::keys::{self, COLUMN, KeyShape, TableKey};
 use super::names;
 use super::stage::{self, expression};
@@ -15,7 +16,7 @@ const VARIABLE: &str = r"\$\{[^}]+\}";
 
 /// Returns the schema of a complete job file.
 pub(super) fn job(kinds: &Kinds) -> Value {
-    let mut schema = table(keys::JOB);
+    let mut schema = table(file::KEYS);
     for (section, keys) in [("sources", kinds.source_keys()), ("sinks", kinds.sink_keys())] {
         let doc = schema["properties"][section]["description"].take();
         schema["properties"][section] = parts(keys);

@@ -7,9 +7,9 @@ mod formats;
 mod plugin_sink;
 mod source_kind;
 mod source_start;
+mod stage;
 mod start;
 
-pub use super::stage::*;
 pub use crate::batch::binary_text::BinaryEncoding;
 pub use crate::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
 pub use changes::*;
@@ -17,6 +17,7 @@ pub use config::*;
 pub use formats::*;
 pub use plugin_sink::*;
 pub use source_start::*;
+pub use stage::*;
 pub use start::*;
 
 use super::variables::ExpandedText;

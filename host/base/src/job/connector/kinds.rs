@@ -4,8 +4,6 @@ use super::declaration::{Declaration, SinkDeclaration, SourceDeclaration};
 use super::nothing::Nothing;
 use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::spec::{SinkKind, SourceKind, SourceSpec, TableDeclaration, TableKind};
-use crate::job::stage;
-use std::collections::BTreeSet;
 
 /// The kind of sink that needs no connector.
 pub const NOTHING: SinkDeclaration =
@@ -109,12 +107,6 @@ impl Kinds {
     /// Returns the keys of all sinks.
     pub(in crate::job) fn sink_keys(&self) -> &[TableKey] {
         &self.sink_keys
-    }
-
-    /// Returns the names of the possible keys of a source, stage, sink or `[checkpoint]`.
-    pub(in crate::job) fn names(&self) -> BTreeSet<&'static str> {
-        let all = [&*self.source_keys, stage::keys::STAGE, &*self.sink_keys, keys::CHECKPOINT];
-        all.iter().flat_map(|keys| keys.iter().map(|key| key.name)).collect()
     }
 }
 

@@ -5,7 +5,8 @@ use crate::batch::types::ColumnType;
 use crate::job::http_url;
 use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
-use crate::job::read::{poll_fits, records, tls, tls_with};
+use crate::job::parts::poll_fits;
+use crate::job::read::{records, tls, tls_with};
 use crate::job::spec::{
     ColumnSpec, PartWriter, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
 };

@@ -4,7 +4,7 @@ use crate::job::part_errors::PartErrors;
 use crate::job::spec::*;
 
 /// Checks a source of format `avro` or `protobuf`.
-pub(super) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
+pub(in crate::job) fn check(spec: &SourceSpec, part: &PartErrors<'_>) {
     let in_files = spec.kind.bounds() == RecordBounds::File;
     let no_frames = spec.kind.declared().and_then(|config| config.no_frames(&spec.format)).unwrap_or_default();
     if matches!(spec.format, Format::Avro(_) | Format::Protobuf(_)) && !no_frames.is_empty() {

@@ -1,7 +1,7 @@
 //! One sink of a job file.
 
-use super::columns::encoding;
 use crate::built;
+use crate::job::columns::encoding;
 use crate::job::connector::{Kinds, Nothing};
 use crate::job::errors::JobErrors;
 use crate::job::keys::{self, SINK_KINDS_LATER};

@@ -1,15 +1,15 @@
 //! One source of a job file.
 
 use super::unread::UnknownSource;
-use super::{columns, records, tls};
+use super::{records, tls};
 use crate::built;
+use crate::job::columns;
 use crate::job::connector::Kinds;
 use crate::job::errors::JobErrors;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
 use crate::limits;
-use crate::units;
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,12 +123,4 @@ fn separator(r: &Reader<'_>) -> u8 {
             b','
         }
     }
-}
-
-/// Returns an error if `poll` is too long: more likely a mistake than intended.
-pub(in crate::job) fn poll_fits(poll: Duration) -> Result<(), String> {
-    if poll.is_zero() || poll > Duration::from_secs(3600) {
-        return Err(format!("`poll` is {}; write a time from 1ms to 1h", units::show_time(poll)));
-    }
-    Ok(())
 }

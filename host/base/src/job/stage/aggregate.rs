@@ -2,10 +2,10 @@
 
 pub(in crate::job) mod expression;
 
-use super::{OperatorSpec, StageSpec};
 use crate::error::{Error, Result};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{AggregateFunction, AggregateSpec, OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use std::collections::BTreeSet;
 use toml::Value;
@@ -16,40 +16,6 @@ pub(super) const KEY: TableKey = key(
     KeyShape::Aggregates,
     "Built-in aggregates per batch or window and per key, by output column: { n = \"count(*)\", total = \"sum(price)\" }.",
 );
-
-/// A built-in aggregate: `n = "count(*)"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AggregateSpec {
-    /// Name of the output column.
-    pub output: String,
-    /// The function.
-    pub function: AggregateFunction,
-    /// Its column; `None` for `count(*)`.
-    pub column: Option<String>,
-    /// `count(distinct x)`
-    pub distinct: bool,
-    /// An SQL expression that selects its rows: `count(*) filter (where n > 0)`; `None`: all.
-    pub filter: Option<String>,
-}
-
-/// The built-in aggregate functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    /// `count(*)`, `count(x)`, `count(distinct x)`
-    Count,
-    /// `sum(x)`
-    Sum,
-    /// `min(x)`
-    Min,
-    /// `max(x)`
-    Max,
-    /// `avg(x)`
-    Avg,
-    /// `first(x)`: in the order of arrival
-    First,
-    /// `last(x)`
-    Last,
-}
 
 impl StageSpec {
     /// Computes built-in aggregates per batch and key, for example `("n", "count(*)")`. Fails if one is not an aggregate.

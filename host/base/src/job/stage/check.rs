@@ -1,11 +1,12 @@
 //! Checks of a single stage, whether a file or a program built it.
 
 use super::{
-    OperatorSpec, StageSpec, aggregate, cogroup, deduplicate, distinct, enrich, event_time, join, latest, newest,
-    pattern, plugin, repartition, sample, split, sql, top, window,
+    aggregate, cogroup, deduplicate, distinct, enrich, event_time, join, latest, newest, pattern, plugin, repartition,
+    sample, split, sql, top, window,
 };
 use crate::job::part_errors::PartErrors;
 use crate::job::parts::check_duplicates;
+use crate::job::spec::{OperatorSpec, StageSpec};
 
 pub fn check(spec: &StageSpec, part: &PartErrors<'_>) {
     key(spec, part);

@@ -1,9 +1,9 @@
 //! `cogroup`: all groups of a key in one call of a plugin, one input each.
 
-use super::plugin::{self, PluginSpec, UpdateEmit};
-use super::{OperatorSpec, StageSpec};
+use super::plugin;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, PluginSpec, StageSpec, UpdateEmit};
 use crate::job::table::Reader;
 use toml::Value;
 

@@ -1,8 +1,9 @@
 //! `deduplicate`: drops rows whose key came within some time before.
 
-use super::{OperatorSpec, StageSpec, window};
+use super::window;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! `distinct`: the first of rows that are equal.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::build::strings;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::parts::check_duplicates;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use toml::Value;
 

@@ -1,14 +1,13 @@
 //! `enrich`: columns of a lookup table for each row.
 
-use super::join::JoinKind;
-use super::{OperatorSpec, StageSpec, latest, on};
+use super::{latest, on};
 use crate::job::build::strings;
+use crate::job::columns;
 use crate::job::connector::Kinds;
 use crate::job::keys::{FORMATS_LATER, KeyShape, LOOKUP_COLUMN, TableKey, key};
 use crate::job::part_errors::PartErrors;
-use crate::job::parts::{file_path, times};
-use crate::job::read;
-use crate::job::spec::{ColumnSpec, TableKind};
+use crate::job::parts::{file_path, poll_fits, times};
+use crate::job::spec::{EnrichFormat, EnrichSpec, EnrichTable, JoinKind, OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::collections::BTreeSet;
@@ -83,55 +82,6 @@ const KEYS: &[TableKey] = &[
 pub(super) const ONLY_OWN_ROWS: &str =
     "`enrich` keeps the stage's rows only; write type = \"left\" or type = \"inner\"";
 
-/// A lookup table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EnrichSpec {
-    /// Origin of the table.
-    pub table: EnrichTable,
-    /// Columns that must be equal: of the stage's input and of the table.
-    pub on: Vec<(String, String)>,
-    /// `Left` keeps rows without a match in the table, `Inner` does not.
-    pub kind: JoinKind,
-    /// The table's columns and types; empty: as the file or query defines them.
-    pub schema: Vec<ColumnSpec>,
-    /// Interval between checks of the table for changes.
-    pub poll: Duration,
-}
-
-/// The origin of a table.
-#[derive(Clone, Debug, PartialEq)]
-pub enum EnrichTable {
-    /// A csv, json (lines) or parquet file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its format, by default by its name's extension.
-        format: EnrichFormat,
-    },
-    /// A query against a database.
-    Query {
-        /// Which kind of database it is.
-        kind: TableKind,
-        /// The database.
-        url: String,
-        /// The query.
-        query: String,
-        /// How long the job waits at startup for an unreachable server.
-        wait: Duration,
-    },
-}
-
-/// The format of a table's file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnrichFormat {
-    /// With a header.
-    Csv,
-    /// JSON lines.
-    Json,
-    /// Parquet.
-    Parquet,
-}
-
 impl EnrichSpec {
     /// A file with a header or column names in it, which is checked every second; rows that it does not contain stay.
     pub fn file<S: Into<String>>(
@@ -189,7 +139,7 @@ pub(super) fn read(r: &Reader<'_>, kinds: &Kinds) -> OperatorSpec {
     OperatorSpec::Enrich(EnrichSpec {
         on: on::read(&r),
         kind,
-        schema: read::schema(&r, "schema = { sku = \"text\", stock = \"int64\" }"),
+        schema: columns::schema(&r, "schema = { sku = \"text\", stock = \"int64\" }"),
         poll: r.time("poll").unwrap_or(Duration::from_millis(poll_ms)),
         table: table.unwrap_or(none().table),
     })
@@ -263,7 +213,7 @@ pub(super) fn check(enrich: &EnrichSpec, part: &PartErrors<'_>) {
     if !matches!(enrich.kind, JoinKind::Inner | JoinKind::Left) {
         part.wrong("enrich.type", ONLY_OWN_ROWS);
     }
-    if let Err(message) = read::poll_fits(enrich.poll) {
+    if let Err(message) = poll_fits(enrich.poll) {
         part.wrong("enrich.poll", message);
     }
     let mut seen = BTreeSet::new();

@@ -1,8 +1,8 @@
 //! Event time of a stage: `time`, `lateness`, `idle` and `ahead_max`.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{EventTimeSpec, OperatorSpec, StageSpec};
 use crate::job::stage::window::check::length;
 use std::time::Duration;
 
@@ -33,22 +33,6 @@ pub(super) const AHEAD_MAX: TableKey = key(
     "Event time: how far a row may be ahead of the batch time; rows further ahead are rejected. 24h by default, unlimited with \
      clock = \"manual\".",
 );
-
-/// Names of these keys, on a stage or in its window.
-pub(in crate::job) const NAMES: [&str; 4] = ["time", "lateness", "idle", "ahead_max"];
-
-/// The event time of rows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EventTimeSpec {
-    /// A timestamp column or an SQL expression that returns a timestamp; one for each input, or one for all.
-    pub time: Vec<String>,
-    /// How much older a row may be than the newest row of its source.
-    pub lateness: Duration,
-    /// A source partition without rows for this long does not hold the watermark back; `None`: it always does.
-    pub idle: Option<Duration>,
-    /// Rows further ahead of the batch time are rejected; `None`: a day with the machine's clock, no limit in virtual time.
-    pub ahead_max: Option<Duration>,
-}
 
 impl EventTimeSpec {
     /// The time of a row by a timestamp column or an SQL expression, without lateness; the watermark waits for all sources.

@@ -1,9 +1,10 @@
 //! `join`: pairs of rows of two inputs.
 
-use super::{OperatorSpec, StageSpec, on, window};
+use super::{on, window};
 use crate::job::build::strings;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{JoinKind, JoinSpec, OperatorSpec, StageSpec};
 use crate::job::table::{Reader, type_of};
 use crate::time::microseconds;
 use crate::units;
@@ -52,51 +53,6 @@ const KEYS: &[TableKey] = &[
     ),
     key("window", KeyShape::Table(window::KEYS), "Same as `window` of the stage."),
 ];
-
-/// A join.
-#[derive(Clone, Debug, PartialEq)]
-pub struct JoinSpec {
-    /// The second input, if it is not in `from`.
-    pub with: Option<String>,
-    /// Columns that must be equal: of the first and of the second input.
-    pub on: Vec<(String, String)>,
-    /// Which rows without a partner are kept.
-    pub kind: JoinKind,
-    /// Interval join: how much later (earlier if negative) than a row of the first input its partner may be, in microseconds of event time, from and
-    /// to. `None`: partners are in the same batch or window.
-    pub within_us: Option<(i64, i64)>,
-    /// As-of join: only the latest row of the second input at the time of each row of the first, or before; with `within_us` no older than its lower
-    /// bound.
-    pub as_of: bool,
-    /// For a join of all rows that ever came: a key without new rows for this long, on either side, is dropped; `None`: never.
-    pub ttl: Option<Duration>,
-}
-
-/// Which rows without a partner are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum JoinKind {
-    /// None.
-    #[default]
-    Inner,
-    /// Unmatched rows of the first input.
-    Left,
-    /// Unmatched rows of the second input.
-    Right,
-    /// Unmatched rows of both inputs.
-    Full,
-}
-
-impl JoinKind {
-    /// Returns the name in job files.
-    pub fn name(self) -> &'static str {
-        match self {
-            JoinKind::Inner => "inner",
-            JoinKind::Left => "left",
-            JoinKind::Right => "right",
-            JoinKind::Full => "full",
-        }
-    }
-}
 
 impl JoinSpec {
     /// An inner join of rows of one batch or window by columns of both inputs.

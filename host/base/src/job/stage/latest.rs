@@ -1,24 +1,10 @@
 //! `enrich` with a `stream`: columns of another stream's latest row with the same key.
 
 use super::enrich::ONLY_OWN_ROWS;
-use super::join::JoinKind;
-use super::{OperatorSpec, StageSpec, on};
+use super::on;
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{JoinKind, LatestSpec, OperatorSpec, StageSpec};
 use crate::job::table::Reader;
-
-/// A table of a stream's latest row of each key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LatestSpec {
-    /// The stream.
-    pub stream: String,
-    /// Columns that must be equal: of the stage's input and of the stream. Those of the stream are the table's key.
-    pub on: Vec<(String, String)>,
-    /// `Left` keeps rows without a match in the table, `Inner` does not.
-    pub kind: JoinKind,
-    /// The column of the stream with the operation of a row on the table (`insert`, `delete` …), see `docs/explanation/changelogs.md`.
-    /// `None`: each row replaces the previous one.
-    pub op: Option<String>,
-}
 
 impl StageSpec {
     /// Adds columns of a stream's latest row with the same key to each row.

@@ -1,8 +1,8 @@
 //! `latest`: the latest row of each key, emitted as it changes.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use toml::Value;
 

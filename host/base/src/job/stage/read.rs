@@ -2,11 +2,10 @@
 
 use crate::built;
 use crate::job::connector::Kinds;
-use crate::job::stage::plugin::UpdateEmit;
-use crate::job::stage::window::WindowEmit;
+use crate::job::spec::{OperatorSpec, StageSpec, UpdateEmit, WindowEmit};
 use crate::job::stage::{
-    OperatorSpec, StageSpec, aggregate, cogroup, deduplicate, distinct, enrich, join, keys, newest, pattern, plugin,
-    repartition, sample, split, sql, top, window,
+    aggregate, cogroup, deduplicate, distinct, enrich, join, keys, newest, pattern, plugin, repartition, sample, split,
+    sql, top, window,
 };
 use crate::job::table::Reader;
 

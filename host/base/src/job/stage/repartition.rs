@@ -1,8 +1,8 @@
 //! `repartition`: rows redistributed over the workers.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use crate::limits;
 

@@ -1,8 +1,8 @@
 //! `sample`: a share of the rows.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 
 /// `sample` of a stage.

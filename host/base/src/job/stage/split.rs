@@ -1,9 +1,9 @@
 //! `split`: a stream for each of several conditions.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::names;
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 use std::collections::BTreeSet;
 

@@ -1,13 +1,12 @@
 //! `sql`: a query over each batch or window.
 
-use super::plugin::{self, PluginSpec, keys as plugin_keys};
-use super::{OperatorSpec, StageSpec};
+use super::plugin::{self, keys as plugin_keys};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, PluginSpec, SqlLimits, StageSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use toml::Value;
 
 /// `sql` of a stage.
@@ -44,24 +43,6 @@ const LIMITS: &[TableKey] = &[
     key("memory", KeyShape::Size, "Memory for rows that the query holds on one worker, 1GiB by default."),
     key("time", KeyShape::Time, "Time in one batch or window on one worker, 60s by default; \"0s\" for no limit."),
 ];
-
-/// Resource limits of a query, for one batch or window on one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SqlLimits {
-    /// Memory for rows that it holds, and for the results of one function call.
-    pub memory_bytes_max: u64,
-    /// Time; zero: no limit.
-    pub time_max: Duration,
-}
-
-impl Default for SqlLimits {
-    fn default() -> SqlLimits {
-        SqlLimits {
-            memory_bytes_max: limits::SQL_MEMORY_BYTES_MAX,
-            time_max: Duration::from_millis(limits::SQL_TIME_MS_MAX),
-        }
-    }
-}
 
 impl StageSpec {
     /// Runs a query over each batch or window, with the inputs as its tables, by name.

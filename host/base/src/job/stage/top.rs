@@ -1,8 +1,8 @@
 //! `top`: the first rows in an order.
 
-use super::{OperatorSpec, StageSpec};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
+use crate::job::spec::{OperatorSpec, StageSpec};
 use crate::job::table::Reader;
 
 /// `top` of a stage.

@@ -3,10 +3,10 @@
 pub(super) mod check;
 pub(super) mod read;
 
-use super::{StageSpec, event_time};
+use super::event_time;
 use crate::job::keys::{KeyShape, TableKey, key};
+use crate::job::spec::{StageSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::limits;
-use crate::zone::Zone;
 use std::time::Duration;
 
 /// `window` of a stage.
@@ -63,59 +63,6 @@ pub(super) const KEYS: &[TableKey] = &[
          `close` by default.",
     ),
 ];
-
-/// A window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WindowSpec {
-    /// Which rows are in one window.
-    pub extent: WindowExtent,
-    /// When results are emitted.
-    pub emit: WindowEmit,
-}
-
-/// Which rows are in one window.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WindowExtent {
-    /// The rows of `size`, with a new window every `slide`.
-    Sliding {
-        /// Length of a window.
-        size: Duration,
-        /// Time between the starts of two windows; `None`: the batch interval in processing time, `size` in event time.
-        slide: Option<Duration>,
-        /// Alignment of windows of event time.
-        begin: WindowBegin,
-    },
-    /// All rows since the start of the job: running totals, and operators that keep rows themselves.
-    All,
-    /// Rows of a key that follow each other with less than `gap` between them. Event time only.
-    Session {
-        /// A session ends when no row came for this long.
-        gap: Duration,
-        /// A session that would get longer is closed and another one begins.
-        length_max: Duration,
-    },
-}
-
-/// Alignment of windows of event time: at the multiples of their slide since 1970 in the local time of a zone, plus an offset.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WindowBegin {
-    /// The offset, in microseconds.
-    pub offset_us: i64,
-    /// The time zone; `None`: UTC.
-    pub zone: Option<Zone>,
-}
-
-/// When a window's results are emitted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WindowEmit {
-    /// Once, when the window is complete.
-    #[default]
-    Close,
-    /// With every batch that changes them; event time only.
-    Update,
-    /// For totals of all rows: as a changelog (insert/delete).
-    Changes,
-}
 
 impl WindowSpec {
     /// Windows of `size`, with a new one every `slide`.

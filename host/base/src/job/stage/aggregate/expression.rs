@@ -1,6 +1,6 @@
 //! Built-in aggregates as a job file writes them: `count(*)`, `sum(price)`, `count(distinct user)`.
 
-use super::{AggregateFunction, AggregateSpec};
+use crate::job::spec::{AggregateFunction, AggregateSpec};
 use crate::job::suggest;
 
 /// The functions by name.

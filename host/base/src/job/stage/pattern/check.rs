@@ -1,8 +1,8 @@
 //! What must hold of patterns.
 
-use super::{PatternSkip, PatternSpec};
 use crate::job::part_errors::PartErrors;
-use crate::job::stage::{StageSpec, window};
+use crate::job::spec::{PatternSkip, PatternSpec, StageSpec};
+use crate::job::stage::window;
 use crate::job::suggest;
 use std::collections::BTreeSet;
 

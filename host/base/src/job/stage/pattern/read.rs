@@ -1,7 +1,7 @@
 //! `pattern` of a stage.
 
-use super::{KEYS, PatternSkip, PatternSpec, PatternSteps, steps};
-use crate::job::stage::OperatorSpec;
+use super::{KEYS, steps};
+use crate::job::spec::{OperatorSpec, PatternSkip, PatternSpec, PatternSteps};
 use crate::job::table::Reader;
 use crate::limits;
 

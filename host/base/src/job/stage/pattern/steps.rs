@@ -7,7 +7,7 @@
 //! quantifier = ("+" | "*" | "?" | "{n}" | "{n,}" | "{n,m}" | "{,m}") ["?"]
 //! ```
 
-use super::{PatternNots, PatternSkip, PatternStep, PatternSteps};
+use crate::job::spec::{PatternNots, PatternSkip, PatternStep, PatternSteps};
 use crate::limits::{NAME_BYTES_MAX, PATTERN_REPEATS_MAX, PATTERN_STEPS_MAX};
 
 /// Reserved words of `steps` and of conditions, which cannot be names.

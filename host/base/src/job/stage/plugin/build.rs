@@ -1,11 +1,12 @@
 //! Plugins of stages made by a program.
 
-use super::*;
 use crate::error::{Error, Result};
+use crate::job::spec::*;
 use crate::limits;
 use crate::package_name::{PackageName, PackageRequest};
 use semver::Version;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 impl PluginSpec {
     /// Uses the component file or plugin directory at this path, without config, with default limits.

@@ -1,8 +1,8 @@
 //! What must hold of a plugin, in a stage or as a function of `sql`.
 
-use super::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::job::part_errors::PartErrors;
 use crate::job::parts::file_path;
+use crate::job::spec::{GrantSpec, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
 use crate::limits;
 use crate::units;
 

@@ -1,7 +1,8 @@
 //! Reads the keys of a plugin.
 
-use super::{
-    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec, keys,
+use super::keys;
+use crate::job::spec::{
+    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec,
 };
 use crate::job::table::{Reader, type_of};
 use crate::limits;

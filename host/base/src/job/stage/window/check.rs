@@ -1,8 +1,7 @@
 //! What must hold of windows.
 
-use super::{WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::job::part_errors::PartErrors;
-use crate::job::stage::{OperatorSpec, StageSpec};
+use crate::job::spec::{OperatorSpec, StageSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::limits::WINDOW_SLIDES_MAX;
 use crate::time::microseconds;
 use crate::units;

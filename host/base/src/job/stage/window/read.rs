@@ -1,8 +1,9 @@
 //! Window and event time of a stage.
 
-use super::{KEYS, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
-use crate::job::read::zone;
-use crate::job::stage::event_time::{EventTimeSpec, NAMES};
+use super::KEYS;
+use crate::job::columns::zone;
+use crate::job::keys::EVENT_TIME_KEYS;
+use crate::job::spec::{EventTimeSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<Wind
         }
         inner.or(Some(r).filter(|r| r.has(key)))
     };
-    let readers = NAMES.map(|key| (key, reader_of(key)));
+    let readers = EVENT_TIME_KEYS.map(|key| (key, reader_of(key)));
     let of_time = readers.iter().any(|(key, reader)| *key == "time" && reader.is_some());
     for (key, reader) in readers.iter().filter(|_| !of_time) {
         if let Some(r) = reader {

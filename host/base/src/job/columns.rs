@@ -9,7 +9,7 @@ use crate::zone::Zone;
 use toml::Value;
 
 /// Reads the columns of `schema`; empty if it is absent or wrong.
-pub(in crate::job) fn schema(r: &Reader<'_>, example: &str) -> Vec<ColumnSpec> {
+pub(super) fn schema(r: &Reader<'_>, example: &str) -> Vec<ColumnSpec> {
     let Some(columns) = r.inner("schema", example) else {
         return Vec::new();
     };
@@ -107,7 +107,7 @@ fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnTy
 }
 
 /// Reads `zone` of this table.
-pub(in crate::job) fn zone(r: &Reader<'_>) -> Option<Zone> {
+pub(super) fn zone(r: &Reader<'_>) -> Option<Zone> {
     let name = r.text("zone", "zone = \"Europe/Berlin\"")?;
     let zone = Zone::named(name);
     if zone.is_none() {
