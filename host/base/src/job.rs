@@ -19,6 +19,7 @@ mod part_errors;
 pub mod parts;
 pub mod plugin_part;
 mod read;
+mod records;
 pub mod replaced;
 pub mod retry_source;
 mod schema;
@@ -30,6 +31,7 @@ pub mod suggest;
 #[cfg(feature = "sql")]
 pub mod syntax;
 pub mod table;
+mod tls;
 mod variables;
 pub mod table_source;
 

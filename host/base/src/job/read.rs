@@ -1,13 +1,9 @@
 //! From the tables of a job file to a [`JobSpec`].
 
 mod checkpoint;
-pub(super) mod records;
 mod sink;
 mod source;
-mod tls;
 mod unread;
-
-pub(super) use tls::{read as tls, read_with as tls_with};
 
 use super::connector::Kinds;
 use super::document::Document;

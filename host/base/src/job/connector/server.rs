@@ -6,11 +6,11 @@ use crate::job::http_url;
 use crate::job::keys::{self, KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::parts::poll_fits;
-use crate::job::read::{records, tls, tls_with};
 use crate::job::spec::{
     ColumnSpec, PartWriter, ProtobufSpec, RecordFormat, ServerStart, StreamStart, SubjectSpec, TableMode, TlsSpec,
 };
 use crate::job::table::Reader;
+use crate::job::{records, tls};
 use crate::limits::POLLED_PARTITIONS_MAX;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -68,12 +68,12 @@ impl Reader<'_> {
 
     /// Reads the key `tls`; `None`: plain TCP.
     pub fn tls(&self) -> Option<TlsSpec> {
-        tls(self)
+        tls::read(self)
     }
 
     /// Like [`Reader::tls`], for a table with these keys.
     pub fn tls_with(&self, keys: &[TableKey]) -> Option<TlsSpec> {
-        tls_with(self, keys)
+        tls::read_with(self, keys)
     }
 
     /// Reads the key `registry` of records that have a schema there.

@@ -1,7 +1,6 @@
 //! One source of a job file.
 
 use super::unread::UnknownSource;
-use super::{records, tls};
 use crate::built;
 use crate::job::columns;
 use crate::job::connector::Kinds;
@@ -9,6 +8,7 @@ use crate::job::errors::JobErrors;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, RecordBounds, SourceConfig, SourceKind, SourceSpec};
 use crate::job::table::Reader;
+use crate::job::{records, tls};
 use crate::limits;
 use std::path::Path;
 use std::time::Duration;
