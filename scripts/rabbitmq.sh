@@ -34,8 +34,17 @@ export RABBITMQ_NODENAME="t$port@localhost" RABBITMQ_NODE_PORT=$port RABBITMQ_NO
 export RABBITMQ_BASE="$data" RABBITMQ_MNESIA_BASE="$data/mnesia" RABBITMQ_LOG_BASE="$data/log" RABBITMQ_LOGS=- RABBITMQ_HOME="$rabbit"
 export RABBITMQ_ENABLED_PLUGINS_FILE="$data/plugins" RABBITMQ_PLUGINS_DIR="$rabbit/plugins"
 export RABBITMQ_CONFIG_FILE="${5:-$data/none}" RABBITMQ_ADVANCED_CONFIG_FILE="$data/none.config" RABBITMQ_CONF_ENV_FILE="$data/none"
+# Dies with the thread that started it, and removes its data.
+with_parent=()
+if [[ -n ${RABBITMQ_SHARED:-} ]]; then
+    with_parent=(setpriv --pdeathsig KILL)
+    (
+        while kill -0 $$ 2>/dev/null; do sleep 1; done
+        rm -rf "$data"
+    ) >/dev/null 2>&1 </dev/null &
+fi
 # +sbwt*: the server's threads do not busy-wait. While they do, they call sched_yield, and Linux then runs all other processes first:
 # next to two busy processes the server would stop for minutes.
-exec "$BINDIR/erlexec" -noinput -pa "$rabbit/plugins/rabbit-"*/ebin -s rabbit boot -boot start_sasl \
+exec "${with_parent[@]}" "$BINDIR/erlexec" -noinput -pa "$rabbit/plugins/rabbit-"*/ebin -s rabbit boot -boot start_sasl \
     +W w +K true +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_listen_min "$dist_port" \
     -kernel inet_dist_listen_max "$dist_port" -kernel inet_dist_use_interface '{127,0,0,1}' -syslog logger '[]' -syslog syslog_error_logger false

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -16,15 +18,34 @@ const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 /// A start takes some seconds, and a minute on a busy machine.
 const STARTED_WITHIN: Duration = Duration::from_secs(240);
 
-/// A Kinesis server on a port of 127.0.0.1. It exits when this is dropped.
+/// A server on a port of 127.0.0.1. It exits when this is dropped.
 pub struct Rabbitmq {
     dir: TempDir,
     ports: [u16; 3],
     settings: Option<String>,
     process: Option<Process>,
+    is_shared: bool,
 }
 
 impl Rabbitmq {
+    /// A server that all tests of this process share; each has queues of its own. A start takes several seconds of CPU time.
+    pub fn shared() -> &'static Rabbitmq {
+        static SHARED: OnceLock<Rabbitmq> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let (sender, server) = mpsc::channel();
+            // The server is killed when the thread that started it ends, which is when this process exits.
+            thread::spawn(move || {
+                let mut server = Rabbitmq { is_shared: true, ..Rabbitmq::not_started() };
+                server.start_again();
+                let _ = sender.send(server);
+                loop {
+                    thread::park();
+                }
+            });
+            server.recv().expect("it starts")
+        })
+    }
+
     /// Starts a server and waits until it responds.
     pub fn start() -> Rabbitmq {
         let mut server = Rabbitmq::not_started();
@@ -65,7 +86,13 @@ impl Rabbitmq {
         let fetched = Process::start(&mut Command::new(root().join("scripts/rabbitmq.sh"))).wait_within(FETCHED_WITHIN);
         assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
         let dir = TempDir::new().expect("a temporary folder");
-        Rabbitmq { dir, ports: [free_port(), free_port(), free_port()], settings: None, process: None }
+        Rabbitmq {
+            dir,
+            ports: [free_port(), free_port(), free_port()],
+            settings: None,
+            process: None,
+            is_shared: false,
+        }
     }
 
     /// Kills it immediately, as `kill -9` does.
@@ -82,6 +109,7 @@ impl Rabbitmq {
             std::fs::write(&file, settings).expect("a file can be written");
             command.arg(file);
         }
+        command.envs(self.is_shared.then_some(("RABBITMQ_SHARED", "1")));
         let mut process = Process::start(&mut command);
         process.wait_until_within(STARTED_WITHIN, "it has started", |process| {
             process.stdout().contains("Server startup complete") || process.stderr().contains("Server startup complete")

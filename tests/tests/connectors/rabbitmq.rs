@@ -122,7 +122,7 @@ fn messages_of_a_queue_arrive_at_least_once_after_any_kill() {
 /// A process that dies after the plan of a batch is durable, and before it.
 #[test]
 fn a_message_is_acknowledged_once_its_plan_is_durable() {
-    let server = Rabbitmq::start();
+    let server = Rabbitmq::shared();
     for step in ["plan.durable:1", "commit.before:1", "commit.after:1"] {
         let queue = step.replace(':', "-");
         server.queue(&queue);
@@ -141,15 +141,15 @@ fn a_message_is_acknowledged_once_its_plan_is_durable() {
 
 #[test]
 fn metadata_of_messages_are_columns() {
-    let server = Rabbitmq::start();
+    let server = Rabbitmq::shared();
     let queue = "odd {name} = 'ü' #%";
     server.queue(queue);
-    server.send_request(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": "key.ü" }));
+    server.send_request(&json!({ "do": "exchange", "exchange": "odd", "queue": queue, "key": "key.ü" }));
     let schema = r#"format = "json"
 schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "text", from = "id" }, at = { type = "timestamp", from = "timestamp" }, all = { type = "text", from = "headers" }, trace = { type = "text", from = "header.trace" } }"#;
     let trial = job(&server.url(), &format!("queue = '''{queue}'''\n{schema}"));
     let headers = json!({ "trace": "t1", "number": 7, "list": [1] });
-    server.send_request(&json!({ "do": "publish", "exchange": "e", "key": "key.ü", "bodies": ["{\"n\":1}"], "headers": headers, "id": "m1", "timestamp": 1_700_000_000 }));
+    server.send_request(&json!({ "do": "publish", "exchange": "odd", "key": "key.ü", "bodies": ["{\"n\":1}"], "headers": headers, "id": "m1", "timestamp": 1_700_000_000 }));
     server.publish(queue, &["no JSON".into(), String::new(), "{\"n\":4}".into()]);
     trial.run_ok(&["--until-idle"]);
     let rows = trial.rows("out.jsonl");
@@ -173,13 +173,14 @@ schema = { n = "int64", key = { type = "text", from = "topic" }, id = { type = "
 /// If the stream is created while the job waits for it, all of its messages are new.
 #[test]
 fn the_latest_position_of_a_stream_is_that_of_the_first_look() {
-    let server = Rabbitmq::start();
-    let trial = job(&server.url(), "stream = \"s\"\nstart = \"latest\"");
+    let server = Rabbitmq::shared();
+    let trial = job(&server.url(), "stream = \"latest\"\nstart = \"latest\"");
     let mut running = trial.start(&[]);
-    running
-        .wait_for_stderr("stream `s` does not exist (NOT_FOUND - no queue 's' in vhost '/'); retrying until it works");
-    server.stream("s", &json!({}));
-    server.publish("s", &lines(0..10));
+    running.wait_for_stderr(
+        "stream `latest` does not exist (NOT_FOUND - no queue 'latest' in vhost '/'); retrying until it works",
+    );
+    server.stream("latest", &json!({}));
+    server.publish("latest", &lines(0..10));
     running.wait_until("rows came", |_| trial.rows("out.jsonl").len() == 10);
     stop(running);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
@@ -188,20 +189,20 @@ fn the_latest_position_of_a_stream_is_that_of_the_first_look() {
 /// A stream that was deleted while the job runs, and created again.
 #[test]
 fn a_recreated_stream_is_not_read() {
-    let server = Rabbitmq::start();
-    server.stream("s", &json!({}));
-    server.publish("s", &lines(0..10));
-    let trial = job(&server.url(), "stream = \"s\"");
+    let server = Rabbitmq::shared();
+    server.stream("recreated", &json!({}));
+    server.publish("recreated", &lines(0..10));
+    let trial = job(&server.url(), "stream = \"recreated\"");
     let mut running = trial.start(&[]);
     running.wait_until("rows came", |_| trial.rows("out.jsonl").len() == 10);
-    server.send_request(&json!({ "do": "delete", "queue": "s" }));
-    running.wait_for_stderr("stream `s`: it no longer exists; retrying until it works");
-    server.stream("s", &json!({}));
+    server.send_request(&json!({ "do": "delete", "queue": "recreated" }));
+    running.wait_for_stderr("stream `recreated`: it no longer exists; retrying until it works");
+    server.stream("recreated", &json!({}));
     // It has a message at each offset.
-    server.publish("s", &lines(100..130));
+    server.publish("recreated", &lines(100..130));
     let ended = running.wait();
     assert_eq!(ended.code, Some(2), "{}", ended.stderr);
-    let output = "stream `s`: the job has read another stream of this name up to message 9; restart the job, with `--drop-state in`";
+    let output = "stream `recreated`: the job has read another stream of this name up to message 9; restart the job, with `--drop-state in`";
     assert!(ended.stderr.contains(output), "{}", ended.stderr);
     assert_eq!(trial.values("out.jsonl"), lines(0..10));
     trial.run_ok(&["--until-idle", "--drop-state", "in"]);
@@ -210,7 +211,7 @@ fn a_recreated_stream_is_not_read() {
 
 #[test]
 fn queues_and_streams_are_not_confused() {
-    let server = Rabbitmq::start();
+    let server = Rabbitmq::shared();
     server.queue("q");
     server.stream("s", &json!({}));
     server.publish("q", &lines(0..1));
@@ -230,7 +231,7 @@ fn queues_and_streams_are_not_confused() {
 
 #[test]
 fn rows_are_messages_of_an_exchange() {
-    let server = Rabbitmq::start();
+    let server = Rabbitmq::shared();
     for (queue, key) in [("a", "k0"), ("b", "k1")] {
         server.queue(queue);
         server.send_request(&json!({ "do": "exchange", "exchange": "e", "queue": queue, "key": key }));
