@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 /// The number of files in each crate's largest cycle: first without the uses between kin, then with them. 1 means no cycle. A
 /// number may only fall.
 const LARGEST: [(&str, usize, usize); 12] = [
-    ("base", 4, 12),
-    ("connect", 5, 12),
+    ("base", 4, 10),
+    ("connect", 2, 5),
     ("connectors", 5, 12),
     ("engine", 1, 8),
     ("hosting", 1, 3),
