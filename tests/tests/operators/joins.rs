@@ -211,7 +211,7 @@ fn rejection(join: &str) -> String {
 #[test]
 fn unsuitable_columns_are_named() {
     let output = rejection(r#"join = { with = "payments", on = "user" }"#);
-    let message = "`join.on`: in `payments`: column `user` not found; there are: payer text, n int64, at timestamp";
+    let message = "`join.on`: in `payments`: column `user` not found; columns: payer text, n int64, at timestamp";
     assert!(output.contains(message), "{output}");
     let output = rejection(r#"join = { with = "payments", on = { user = "n" } }"#);
     let message = "`join.on`: `user` of `orders` is text, and `n` of `payments` is int64; they must have the same type";

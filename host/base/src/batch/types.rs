@@ -44,5 +44,5 @@ pub fn describe(schema: &Schema) -> String {
 
 /// Returns the index of a column, or an error that lists the existing ones.
 pub fn column(schema: &Schema, name: &str) -> Result<usize> {
-    schema.index_of(name).map_err(|_| Error::job(format!("column `{name}` not found; there are: {}", describe(schema))))
+    schema.index_of(name).map_err(|_| Error::job(format!("column `{name}` not found; columns: {}", describe(schema))))
 }

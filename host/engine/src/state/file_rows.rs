@@ -34,7 +34,7 @@ impl FileRows {
             match schema.fields().get(index).is_some_and(same) {
                 true => Ok(rows.column(index).clone()),
                 false => Err(Error::environment(format!(
-                    "column {} must be `{name}`, {kind}; there are: {}",
+                    "column {} must be `{name}`, {kind}; columns: {}",
                     index + 1,
                     types::describe(schema)
                 ))),

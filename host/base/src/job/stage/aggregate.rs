@@ -2,6 +2,7 @@
 
 pub(in crate::job) mod expression;
 
+use super::window;
 use crate::error::{Error, Result};
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
@@ -16,6 +17,22 @@ pub(super) const KEY: TableKey = key(
     KeyShape::Aggregates,
     "Built-in aggregates per batch or window and per key, by output column: { n = \"count(*)\", total = \"sum(price)\" }.",
 );
+
+/// What keys of the stage mean with this operator.
+pub(super) const DOCS: &[(&str, &str)] = &[
+    window::OP_OF_ALL,
+    (
+        "emit",
+        "Rows that the stage emits. Windows in event time: results once, when a window is complete (`close`, the default), or \
+         with every batch that changes them (`update`). Aggregates of all rows: the totals as a changelog of inserts and \
+         deletes (`changes`).",
+    ),
+    (
+        "inverse",
+        "Subtract the rows that leave a sliding window instead of aggregating again. A key without rows is kept until \
+         `filter` drops its row. Works for `count`, and for `sum` of int64 and decimals. false by default.",
+    ),
+];
 
 impl StageSpec {
     /// Computes built-in aggregates per batch and key, for example `("n", "count(*)")`. Fails if one is not an aggregate.

@@ -18,6 +18,9 @@ pub(super) const KEY: TableKey = key(
     "Pair the rows of two inputs, in each batch or window, or within a time: { with = \"orders\", on = \"user\" }.",
 );
 
+/// What keys of the stage mean with this operator.
+pub(super) const DOCS: &[(&str, &str)] = &[window::OP_OF_ALL];
+
 const KEYS: &[TableKey] = &[
     key("with", KeyShape::Text, "The second input, if `from` names only the first."),
     key(

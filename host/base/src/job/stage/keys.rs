@@ -110,56 +110,12 @@ pub const STAGE: &[TableKey] = &[
     plugin_keys::REPLAYABLE,
 ];
 
-const OP_OF_ALL: (&str, &str) = (
-    "op",
-    "With `window = \"all\"`: column with the operation of a row. `insert`, `update` and `upsert` add the row, `delete` removes an \
-     equal row.",
-);
-
 /// Keys of a stage that have a description of their own with an operator: the operator, and the keys with their descriptions.
 pub const OPERATOR_DOCS: &[(&str, &[(&str, &str)])] = &[
-    (
-        "plugin",
-        &[
-            (
-                "emit",
-                "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of \
-                 the called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a \
-                 window is complete (`close`, the default), or with every batch that changes them (`update`).",
-            ),
-            (
-                "inverse",
-                "Use the plugin's inverse for the rows that leave a sliding window, if it has one; true by default.",
-            ),
-            ("limits", "Limits of the plugin."),
-        ],
-    ),
-    (
-        "aggregate",
-        &[
-            OP_OF_ALL,
-            (
-                "emit",
-                "Rows that the stage emits. Windows in event time: results once, when a window is complete (`close`, the default), or \
-                 with every batch that changes them (`update`). Aggregates of all rows: the totals as a changelog of inserts and \
-                 deletes (`changes`).",
-            ),
-            (
-                "inverse",
-                "Subtract the rows that leave a sliding window instead of aggregating again. A key without rows is kept until \
-                 `filter` drops its row. Works for `count`, and for `sum` of int64 and decimals. false by default.",
-            ),
-        ],
-    ),
-    ("sql", &[OP_OF_ALL, ("limits", "Limits of the query: `memory` and `time`.")]),
-    ("join", &[OP_OF_ALL]),
-    ("top", &[OP_OF_ALL]),
-    (
-        "latest",
-        &[(
-            "op",
-            "Column with the operation of a row. `insert`, `update` and `upsert` write the row of their key, `delete` deletes it, \
-             `truncate` deletes all rows.",
-        )],
-    ),
+    ("plugin", plugin_keys::DOCS),
+    ("aggregate", aggregate::DOCS),
+    ("sql", sql::DOCS),
+    ("join", join::DOCS),
+    ("top", top::DOCS),
+    ("latest", newest::DOCS),
 ];

@@ -14,6 +14,13 @@ pub(super) const KEY: TableKey = key(
      the largest value in a column, for example \"at\".",
 );
 
+/// What keys of the stage mean with this operator.
+pub(super) const DOCS: &[(&str, &str)] = &[(
+    "op",
+    "Column with the operation of a row. `insert`, `update` and `upsert` write the row of their key, `delete` deletes it, \
+     `truncate` deletes all rows.",
+)];
+
 impl StageSpec {
     /// Emits the latest row of each key as it changes, by a column that orders rows or in order of arrival.
     pub fn newest<S: Into<String>>(

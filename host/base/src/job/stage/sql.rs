@@ -1,6 +1,7 @@
 //! `sql`: a query over each batch or window.
 
 use super::plugin::{self, keys as plugin_keys};
+use super::window;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::{OperatorSpec, PluginSpec, SqlLimits, StageSpec};
@@ -16,6 +17,9 @@ pub(super) const KEY: TableKey = key(
     "SQL query over each batch or window, with the inputs as tables: \"select word, count(*) as n from words group by \
      word\".",
 );
+
+/// What keys of the stage mean with this operator.
+pub(super) const DOCS: &[(&str, &str)] = &[window::OP_OF_ALL, ("limits", "Limits of the query: `memory` and `time`.")];
 
 /// `functions` of a stage.
 pub(super) const FUNCTIONS_KEY: TableKey = key(

@@ -1,5 +1,6 @@
 //! `top`: the first rows in an order.
 
+use super::window;
 use crate::job::keys::{KeyShape, TableKey, key};
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::{OperatorSpec, StageSpec};
@@ -11,6 +12,9 @@ pub(super) const KEY: TableKey = key(
     KeyShape::Table(KEYS),
     "The top rows in an order, per key if the stage has one: { n = 10, by = \"total\" }.",
 );
+
+/// What keys of the stage mean with this operator.
+pub(super) const DOCS: &[(&str, &str)] = &[window::OP_OF_ALL];
 
 const KEYS: &[TableKey] = &[
     key("n", KeyShape::Integer(1, i64::MAX as u64), "Number of rows.").required(),

@@ -9,6 +9,13 @@ use crate::job::spec::{StageSpec, WindowBegin, WindowEmit, WindowExtent, WindowS
 use crate::limits;
 use std::time::Duration;
 
+/// What `op` means with `window = "all"`.
+pub(super) const OP_OF_ALL: (&str, &str) = (
+    "op",
+    "With `window = \"all\"`: column with the operation of a row. `insert`, `update` and `upsert` add the row, `delete` removes an \
+     equal row.",
+);
+
 /// `window` of a stage.
 pub(super) const KEY: TableKey = key(
     "window",

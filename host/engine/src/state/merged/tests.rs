@@ -110,8 +110,8 @@ fn rows_that_do_not_fit_the_table_are_an_error() {
         other.remove_column(index);
         merge(other)
     };
-    assert_eq!(without(0), format!("{wrong}1 must be `word`, text; there are: n int64, millstream_removed bool"));
-    assert_eq!(without(1), format!("{wrong}2 must be `n`, int64; there are: word text, millstream_removed bool"));
+    assert_eq!(without(0), format!("{wrong}1 must be `word`, text; columns: n int64, millstream_removed bool"));
+    assert_eq!(without(1), format!("{wrong}2 must be `n`, int64; columns: word text, millstream_removed bool"));
     let schema = good.schema();
     let column = |index: usize| good.column(index).clone();
     let nulls: ArrayRef = Arc::new(Int64Array::from(vec![None]));

@@ -10,6 +10,18 @@ pub const PLUGIN: TableKey = key(
     "Component or plugin directory, relative to the job file, or a package pinned by millstream.lock: name@version.",
 );
 
+/// What keys of the stage mean with this operator.
+pub const DOCS: &[(&str, &str)] = &[
+    (
+        "emit",
+        "Rows that the stage emits. Plugins of world update: what the plugin returns (`rows`, the default), the new states of \
+         the called keys (`changes`), or the complete state table (`state`). Windows in event time: results once, when a \
+         window is complete (`close`, the default), or with every batch that changes them (`update`).",
+    ),
+    ("inverse", "Use the plugin's inverse for the rows that leave a sliding window, if it has one; true by default."),
+    ("limits", "Limits of the plugin."),
+];
+
 pub const CONFIG: TableKey = key("config", KeyShape::Any, "Configuration of the plugin.");
 
 pub const ON: TableKey = key(
