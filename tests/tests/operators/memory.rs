@@ -136,16 +136,17 @@ fn long_names_in_backtraces() {
 fn state_that_grows_without_end() {
     for workers in ["1", "2"] {
         let trial = greedy("", "[checkpoint]\ndir = \"ck\"\nevery = \"100ms\"");
-        // The report has the state after the last batch. On a busy machine, the first batch might be all rows.
+        // The report has the state after the last batch. On a busy machine, the first batch might be all rows. A tenth of the budget is
+        // what plugins and other threads can fill until the process exits, which takes longer there.
         let text = trial.text("job.toml").replace("kind = \"file\"", "kind = \"file\"\nrows_per_batch_max = 10000");
         trial.write("job.toml", text);
         orders(&trial, (0..300_000).map(|k| (k, "keep", 1_000)));
-        let error = check_ends(&trial, 256, &["--workers", workers]);
+        let error = check_ends(&trial, 384, &["--workers", workers]);
         assert!(error.contains(" MiB: the state of stage `s`"), "{error}");
         // It is not restarted repeatedly, and resumes with a larger budget.
-        let again = check_ends(&trial, 256, &["--workers", workers]);
-        assert!(again.contains("the budget of this process is 256 MiB"), "{again}");
-        run_within_budget(&trial, 900, &["--workers", workers]);
+        let again = check_ends(&trial, 384, &["--workers", workers]);
+        assert!(again.contains("the budget of this process is 384 MiB"), "{again}");
+        run_within_budget(&trial, 1200, &["--workers", workers]);
     }
 }
 
