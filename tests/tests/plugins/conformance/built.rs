@@ -93,7 +93,7 @@ fn digest(project: &Path, language: Language) -> u64 {
     hasher.finish()
 }
 
-/// All files of a directory, in order, without those that builds and tests write.
+/// All files of a directory, in order, without those that builds and tests write, and without documentation.
 pub fn files(path: &Path) -> Vec<PathBuf> {
     const LEFT_BEHIND: [&str; 4] = ["target", "node_modules", "__pycache__", "cases"];
     if path.is_file() {
@@ -101,7 +101,9 @@ pub fn files(path: &Path) -> Vec<PathBuf> {
     }
     let is_source = |entry: &PathBuf| {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        !name.starts_with('.') && !name.ends_with(".wasm") && !LEFT_BEHIND.contains(&&*name)
+        !name.starts_with('.')
+            && ![".wasm", ".md"].iter().any(|end| name.ends_with(end))
+            && !LEFT_BEHIND.contains(&&*name)
     };
     entries(path).into_iter().filter(is_source).flat_map(|entry| files(&entry)).collect()
 }
