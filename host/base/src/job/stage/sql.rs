@@ -30,13 +30,8 @@ pub(super) const FUNCTIONS_KEY: TableKey = key(
 
 /// A function of `sql`, as a table.
 const FUNCTION: &[TableKey] = &[
-    key(
-        "plugin",
-        KeyShape::Text,
-        "Component or plugin directory, relative to the job file, or a package pinned by millstream.lock: name@version.",
-    )
-    .required(),
-    key("config", KeyShape::Any, "Configuration of the plugin."),
+    plugin_keys::PLUGIN.required(),
+    plugin_keys::CONFIG,
     plugin_keys::INSTANCE,
     plugin_keys::LIMITS_KEY,
     plugin_keys::GRANT_KEY,
