@@ -211,6 +211,8 @@ fn a_process_without_a_certificate_is_told_so_and_strangers_delay_no_process() {
     );
     other.wait_for_stderr("it may not have been started with --cluster-tls");
     first.kill();
+    // The first process closes its port once the other one is connected.
+    other.signal("STOP");
     let mut first = start(&trial, 0, &hosts, &["--cluster-tls", "a"]);
     let mut silent = Vec::new();
     let connect = || std::net::TcpStream::connect(("127.0.0.1", port));
@@ -221,6 +223,7 @@ fn a_process_without_a_certificate_is_told_so_and_strangers_delay_no_process() {
         std::io::Write::write_all(&mut stranger, &[0x16, 3, 1, 0x3f, 0xff]).unwrap();
         silent.push(stranger);
     }
+    other.signal("CONT");
     check_ok(&trial, vec![first, other]);
 }
 

@@ -222,8 +222,11 @@ fn traces_are_off_by_default() {
     ] {
         let mut job = Process::start(&mut command(&trial, port, &more));
         job.wait_for_stderr("keeps no checkpoints");
-        job.wait_until("its threads are there", |job| {
-            threads(job).iter().any(|name| name.starts_with("millstream-end"))
+        // A thread has the name of the process until it sets its own.
+        job.wait_until("its threads have names", |job| {
+            let threads = threads(job);
+            threads.iter().any(|name| name.starts_with("millstream-end"))
+                && threads.iter().filter(|name| *name == "millstream\n").count() == 1
         });
         assert_eq!(traces(&job), there, "{more:?}: {:?}", threads(&job));
         job.stop();

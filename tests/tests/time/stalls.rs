@@ -204,11 +204,9 @@ fn read(trial: &Trial, name: &str) -> Vec<(i64, Vec<Value>)> {
     trial.batches(name).into_iter().map(batch).collect()
 }
 
-/// `2026-11-21T05:34:41.100000Z` in microseconds from the beginning of its month.
+/// `2026-11-21T05:34:41.100000Z` in microseconds since 1970.
 fn micros(time: &str) -> i64 {
-    let number = |from: usize, to: usize| time[from..to].parse::<i64>().unwrap();
-    let seconds = ((number(8, 10) * 24 + number(11, 13)) * 60 + number(14, 16)) * 60 + number(17, 19);
-    seconds * 1_000_000 + number(20, 26)
+    arrow::compute::kernels::cast_utils::string_to_timestamp_nanos(time).unwrap() / 1000
 }
 
 fn lines(trial: &Trial, file: u64) -> usize {
