@@ -107,7 +107,8 @@ fn existing(writes: &SqliteWrites, start: SinkStart<'_>) -> Result<Option<Connec
     if !path.exists() {
         return Ok(None);
     }
-    let opened = open_file(&path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    // A process that died during its commit left a journal. A read-only connection cannot roll it back, and could not read the file.
+    let opened = open_file(&path, OpenFlags::SQLITE_OPEN_READ_WRITE);
     opened.map(Some).map_err(|fault| unusable_error(writes, start, fault))
 }
 

@@ -117,6 +117,26 @@ fn a_start_takes_over_and_the_one_before_writes_nothing_more() {
     assert!(test.open(1).err().is_some_and(|error| error.message.contains("restarted elsewhere")));
 }
 
+/// The process died after SQLite had written the first pages of a transaction to the file.
+#[test]
+fn a_commit_that_was_broken_off_is_rolled_back_by_the_next_start() {
+    let [dir, after] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+    let test = TestSink::new(dir.path(), upsert());
+    let mut sink = test.open(1).unwrap();
+    commit(&mut *sink, 1, rows(&[(Some("a"), Some(1), "insert")])).unwrap();
+    drop(sink);
+    let connection = open(&dir.path().join("a.db"), OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    // Without a cache, SQLite writes pages before the commit.
+    connection.execute_batch("pragma cache_size = 1; begin; update millstream_commits set batch = 2").unwrap();
+    connection.execute_batch("create table more as select randomblob(100000) as bytes").unwrap();
+    for name in ["a.db", "a.db-journal"] {
+        std::fs::copy(dir.path().join(name), after.path().join(name)).unwrap();
+    }
+    let test = TestSink::new(after.path(), upsert());
+    test.check().unwrap();
+    assert_eq!((test.committed(), test.rows()), (Some(BatchId(1)), vec![("a".into(), Some(1))]));
+}
+
 #[test]
 fn a_row_that_the_table_refuses_leaves_nothing_of_its_batch() {
     let dir = tempfile::tempdir().unwrap();
