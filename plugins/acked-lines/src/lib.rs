@@ -79,7 +79,8 @@ impl Source for AckedLines {
                 Some((seq, text)) if seq == self.next => rows.push(Line { seq, text }),
                 Some((seq, _)) => {
                     let due = self.next;
-                    return Err(Error::internal(format!("got line {seq} instead of line {due}")));
+                    // Retries do not help: the server has dropped the line, or never had it.
+                    return Err(Error::config(format!("got line {seq} instead of line {due}")));
                 }
                 None => rows.refuse(line, "expected a number and a message"),
             }
