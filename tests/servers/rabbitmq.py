@@ -19,8 +19,15 @@ port, user, password, request = sys.argv[1:]
 
 
 def do(request):
+    # A server without disk space or memory accepts nothing: an error is better than a wait without end.
     connection = pika.BlockingConnection(
-        pika.ConnectionParameters("127.0.0.1", int(port), credentials=pika.PlainCredentials(user, password))
+        pika.ConnectionParameters(
+            "127.0.0.1",
+            int(port),
+            credentials=pika.PlainCredentials(user, password),
+            blocked_connection_timeout=60,
+            heartbeat=30,
+        )
     )
     channel = connection.channel()
     queue = request.get("queue")

@@ -42,6 +42,7 @@ impl HttpClient {
     pub fn connect(port: u16) -> io::Result<HttpClient> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
         Ok(HttpClient { stream: BufReader::new(stream) })
     }
 
@@ -53,6 +54,7 @@ impl HttpClient {
         socket.connect(&address("127.0.0.1", port))?;
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
         Ok(HttpClient { stream: BufReader::new(stream) })
     }
 

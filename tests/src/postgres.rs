@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Settings of psql, so that it ends with an error where the server does not respond, or a statement waits for a lock.
+const NO_LONGER: [(&str, &str); 2] = [("PGCONNECT_TIMEOUT", "120"), ("PGOPTIONS", "-c statement_timeout=120s")];
 
 /// A server that dies with its handle. User `me` with the password [`Postgres::PASSWORD`] may do everything.
 pub struct Postgres {
@@ -143,7 +145,7 @@ impl Postgres {
             "-d",
             "postgres",
         ]);
-        command.args(["-p", &self.port.to_string(), "-c", text]).env("PGPASSWORD", Self::PASSWORD);
+        command.args(["-p", &self.port.to_string(), "-c", text]).env("PGPASSWORD", Self::PASSWORD).envs(NO_LONGER);
         let ended = command.output().expect("psql starts");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         if ended.status.success() { Ok(text(&ended.stdout)) } else { Err(text(&ended.stderr)) }

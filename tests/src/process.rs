@@ -1,9 +1,11 @@
 //! A process that a test started. Its output is collected, and it is killed when this is dropped.
 
 use crate::{DEADLINE, holds_within, wait_until};
+use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -99,10 +101,21 @@ impl Process {
         self.stderr.text()
     }
 
-    /// Writes to its standard input.
+    /// Writes to its standard input. A process that reads nothing does not hold up its test.
+    #[track_caller]
     pub fn say(&mut self, text: &str) {
-        let input = self.child.stdin.as_mut().expect("it is piped");
-        input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("the process reads");
+        let input = self.child.stdin.as_ref().expect("it is piped").as_fd().try_clone_to_owned();
+        let (mut input, bytes) = (File::from(input.expect("a pipe can be cloned")), text.as_bytes().to_vec());
+        let (sender, written) = mpsc::channel();
+        std::thread::spawn(move || {
+            let result = input.write_all(&bytes);
+            drop(input);
+            let _ = sender.send(result);
+        });
+        match written.recv_timeout(DEADLINE) {
+            Ok(result) => result.expect("the process reads"),
+            Err(_) => panic!("{} has not read its input within {DEADLINE:?}{}", self.shown, self.output_text()),
+        }
     }
 
     /// Ends its standard input.
@@ -167,6 +180,13 @@ impl Process {
             status.is_some()
         });
         assert!(ended, "{} did not end within {time:?}{}", self.shown, self.output_text());
+        let closed = holds_within(DEADLINE, || self.readers.iter().all(JoinHandle::is_finished));
+        assert!(
+            closed,
+            "{} has ended, but a process that it started keeps its output open{}",
+            self.shown,
+            self.output_text()
+        );
         self.readers.drain(..).for_each(|reader| reader.join().expect("no reader panics"));
         Ended { code: status.and_then(|s| s.code()), stdout: self.stdout(), stderr: self.stderr() }
     }

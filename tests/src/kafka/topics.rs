@@ -1,7 +1,7 @@
 //! What tests do with the topics of a broker.
 
 use super::Broker;
-use crate::wait_until;
+use crate::{DEADLINE, wait_until};
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
@@ -15,7 +15,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The limit for a single response of the broker.
 const RESPONSE_TIME_MAX: Duration = Duration::from_secs(30);
@@ -210,8 +210,13 @@ impl Broker {
 
     fn read_as(&self, topic: &str, isolation: &str) -> Vec<Record> {
         let (consumer, mut left) = self.reader(topic, isolation);
-        let mut records = Vec::new();
+        let (mut records, until) = (Vec::new(), Instant::now() + DEADLINE);
         while !left.is_empty() {
+            let count = records.len();
+            assert!(
+                Instant::now() < until,
+                "{topic}: no end of partitions {left:?} after {count} records in {DEADLINE:?}"
+            );
             match consumer.poll(RESPONSE_TIME_MAX) {
                 Some(Ok(message)) => records.push(record(&message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
