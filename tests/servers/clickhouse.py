@@ -1,8 +1,10 @@
 """The engine of a recent ClickHouse (chdb) with the part of its HTTP interface that tests use, on a port of 127.0.0.1.
 
-Usage: clickhouse.py PORT DIR   DIR has the data. Requests with a user name need the password `secret`.
+Usage: clickhouse.py PORT DIR   DIR has the data. Requests with a user name need the password in the environment variable
+CLICKHOUSE_PASSWORD.
 """
 
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
@@ -12,6 +14,7 @@ from chdb import session
 
 # Parameters of the HTTP interface; all others are settings of the query.
 OF_HTTP = {"query", "wait_end_of_query", "async_insert"}
+PASSWORD = os.environ.get("CLICKHOUSE_PASSWORD")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -20,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         parameters = dict(parse_qsl(urlsplit(self.path).query))
-        if self.headers.get("X-ClickHouse-User") and self.headers.get("X-ClickHouse-Key") != "secret":
+        if self.headers.get("X-ClickHouse-User") and self.headers.get("X-ClickHouse-Key") != PASSWORD:
             return self.respond(403, "Code: 516. DB::Exception: me: Authentication failed: password is incorrect")
         query = parameters.get("query", "")
         settings = ", ".join(f"{name} = '{value}'" for name, value in parameters.items() if name not in OF_HTTP)

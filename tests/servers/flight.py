@@ -2,9 +2,14 @@
 file, one line per complete stream.
 
 Usage: flight.py PORT FILE OPTIONS     OPTIONS is a JSON object, see below
+
+With the option `grows`, there are other streams, to which each line of standard input adds rows. They have no end. Each line gets a line.
+
+    {"stream": S, "part": P, "rows": [[n, k]]}      with "instead": true, the part has only these rows
 """
 
 import base64
+import collections
 import json
 import os
 import sys
@@ -25,6 +30,10 @@ seed = options.get("seed", 0)
 token = options.get("token")
 login = options.get("login")
 lock = threading.Lock()
+growing = collections.defaultdict(lambda: [[] for _ in range(parts)])
+grown = threading.Condition()
+# How often a stream looks whether its client is still connected, in seconds.
+look_every = 0.1
 
 
 def time_of(n):
@@ -59,6 +68,35 @@ def columns(first, count):
     )
 
 
+def pairs(rows):
+    return pa.table(
+        {"n": pa.array([n for n, _ in rows], pa.int64()), "k": pa.array([k for _, k in rows], pa.string())}
+    )
+
+
+def grow():
+    for line in sys.stdin:
+        more = json.loads(line)
+        with grown:
+            part = growing[more["stream"]][more.get("part", 0)]
+            if more.get("instead"):
+                part.clear()
+            part.extend(more["rows"])
+            grown.notify_all()
+        print("grown", flush=True)
+
+
+def follow(context, part):
+    at = 0
+    while not context.is_cancelled():
+        with grown:
+            grown.wait_for(lambda: len(part) > at, look_every)
+            new = part[at:]
+        at += len(new)
+        if new:
+            yield pairs(new)
+
+
 class Who(flight.ServerMiddlewareFactory):
     def start_call(self, info, headers):
         shown = headers.get("authorization", [""])[0]
@@ -84,6 +122,9 @@ class Everybody(flight.ServerAuthHandler):
 class Server(flight.FlightServerBase):
     def get_flight_info(self, context, descriptor):
         name = descriptor.command.decode() if descriptor.command else "/".join(p.decode() for p in descriptor.path)
+        if name in growing:
+            endpoints = [flight.FlightEndpoint(json.dumps([name, part]), []) for part in range(parts)]
+            return flight.FlightInfo(pairs([]).schema, descriptor, endpoints, -1, -1)
         if name not in ("numbers", "a/numbers", "SELECT numbers"):
             raise KeyError(f"no stream {name}\nerror: \x1b[2J")
         locations = options.get("locations", [])
@@ -91,6 +132,9 @@ class Server(flight.FlightServerBase):
         return flight.FlightInfo(columns(0, 0).schema, descriptor, endpoints, rows * parts, -1)
 
     def do_get(self, context, ticket):
+        if ticket.ticket.startswith(b"["):
+            name, part = json.loads(ticket.ticket)
+            return flight.GeneratorStream(pairs([]).schema, follow(context, growing[name][part]))
         part = int(ticket.ticket)
 
         def batches():
@@ -132,5 +176,7 @@ if "certificate" in options:
     with open(options["certificate"], "rb") as cert, open(options["key"], "rb") as key:
         who["tls_certificates"] = [(cert.read(), key.read())]
 server = Server(f"{scheme}://127.0.0.1:{port}", **who)
+if options.get("grows"):
+    threading.Thread(target=grow, daemon=True).start()
 print("ready", flush=True)
 server.serve()

@@ -51,6 +51,16 @@ impl Flight {
         self.process = Some(process);
     }
 
+    /// Adds rows to a stream of a server with the option `grows`.
+    #[track_caller]
+    pub fn grow(&mut self, more: &Value) {
+        let process = self.process.as_mut().expect("it runs");
+        let grown = |process: &Process| process.stdout().matches("grown\n").count();
+        let before = grown(process);
+        process.say(&format!("{more}\n"));
+        process.wait_until("the stream has the rows", |process| grown(process) > before);
+    }
+
     /// Suspends it: it does nothing, but its connections stay open, until [`resume`](Self::resume).
     pub fn suspend(&self) {
         self.process.as_ref().expect("it runs").signal("STOP");

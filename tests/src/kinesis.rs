@@ -5,8 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use md5::{Digest, Md5};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(600);
@@ -22,6 +23,9 @@ pub struct Kinesis {
     ports: [u16; 2],
     process: Option<Process>,
 }
+
+/// A reader of a stream: where it is in each shard.
+pub struct StreamFollower(Vec<Value>);
 
 impl Kinesis {
     /// Starts a server and waits until it responds.
@@ -168,13 +172,26 @@ impl Kinesis {
 
     /// Returns all records of a stream, shard by shard: partition key and data.
     pub fn records(&self, stream: &str) -> Vec<(String, String)> {
+        self.more(&mut self.follow(stream))
+    }
+
+    /// Returns a reader that follows the records of a stream, from its first one. It sees each once.
+    pub fn follow(&self, stream: &str) -> StreamFollower {
         let shards = self.send_request("ListShards", json!({ "StreamName": stream }))["Shards"].clone();
-        let mut found = Vec::new();
-        for shard in shards.as_array().expect("shards") {
+        let iterator = |shard: &Value| {
             let requests =
                 json!({ "StreamName": stream, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON" });
-            let mut iterator = self.send_request("GetShardIterator", requests)["ShardIterator"].clone();
-            loop {
+            self.send_request("GetShardIterator", requests)["ShardIterator"].clone()
+        };
+        StreamFollower(shards.as_array().expect("shards").iter().map(iterator).collect())
+    }
+
+    /// Returns the records since the last call, shard by shard. Of those that are added meanwhile some may be missing: a job that writes
+    /// all the time would never be at the end.
+    pub fn more(&self, follower: &mut StreamFollower) -> Vec<(String, String)> {
+        let (mut found, start) = (Vec::new(), seconds_now());
+        for iterator in &mut follower.0 {
+            while !iterator.is_null() {
                 let answer = self.send_request("GetRecords", json!({ "ShardIterator": iterator }));
                 let records = answer["Records"].as_array().expect("records");
                 for record in records {
@@ -182,13 +199,27 @@ impl Kinesis {
                     let key = record["PartitionKey"].as_str().expect("a key");
                     found.push((key.to_owned(), String::from_utf8_lossy(&data).into_owned()));
                 }
-                iterator = answer["NextShardIterator"].clone();
-                if records.is_empty() || iterator.is_null() {
+                *iterator = answer["NextShardIterator"].clone();
+                let last = records.last().map(|record| record["ApproximateArrivalTimestamp"].as_f64().expect("a time"));
+                if last.is_none_or(|arrived| arrived > start) {
                     break;
                 }
             }
         }
         found
+    }
+
+    /// Starts a proxy before the server, which passes only requests that are signed with this secret key.
+    pub fn guarded(&self, secret: &'static str) -> HttpServer {
+        let port = self.port();
+        HttpServer::start(free_port(), move |request: &HttpRequest, _| {
+            let action = request.header("x-amz-target")?.rsplit('.').next()?;
+            let (status, output) = match is_signed(request, secret) {
+                true => Kinesis::request_at(port, action, &serde_json::from_str(&request.body).ok()?)?,
+                false => (400, json!({ "__type": "InvalidSignatureException", "message": "another key" })),
+            };
+            Some((status, "Content-Type: application/x-amz-json-1.1\r\n".into(), output.to_string()))
+        })
     }
 
     /// Starts a proxy before the server. `answer` gets the action, its body and the server's response, and returns a response
@@ -206,6 +237,47 @@ impl Kinesis {
             Some((status, "Content-Type: application/x-amz-json-1.1\r\n".into(), output.to_string()))
         })
     }
+}
+
+/// The time of a record that arrives now.
+fn seconds_now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
+}
+
+/// Whether a request is signed with this secret key, as AWS signs (version 4).
+fn is_signed(request: &HttpRequest, secret: &str) -> bool {
+    let part = |name: &str| {
+        let parts = request.header("authorization")?.strip_prefix("AWS4-HMAC-SHA256 ")?.split(", ");
+        parts.filter_map(|part| part.split_once('=')).find(|(part, _)| *part == name).map(|(_, value)| value)
+    };
+    let (Some(credential), Some(signed), Some(signature)) =
+        (part("Credential"), part("SignedHeaders"), part("Signature"))
+    else {
+        return false;
+    };
+    let header = |name: &str| format!("{name}:{}\n", request.header(name).unwrap_or_default());
+    let headers: String = signed.split(';').map(header).collect();
+    let canonical = format!("POST\n/\n\n{headers}\n{signed}\n{}", hex(&Sha256::digest(&request.body)));
+    let (_, scope) = credential.split_once('/').unwrap_or_default();
+    let time = request.header("x-amz-date").unwrap_or_default();
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part.as_bytes()));
+    hex(&hmac(&key, text.as_bytes())) == signature
+}
+
+/// HMAC with SHA-256, of keys of at most 64 bytes.
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let padded = |with: u8| {
+        let mut block = [with; 64];
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        block
+    };
+    let inner = Sha256::digest([&padded(0x36)[..], text].concat());
+    Sha256::digest([&padded(0x5c)[..], &inner].concat()).to_vec()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Aggregates several records (keys and data) into one, as the Kinesis Producer Library does.

@@ -182,8 +182,12 @@ impl LedgerState {
             return (!unresponsive).then(|| "DONE\n".to_owned());
         };
         let sink = self.sinks.get_mut(key).unwrap();
-        if (sink.generation, sink.serial) > own {
+        if sink.generation > own.0 {
             return Some("LOST\n".to_owned());
+        }
+        if sink.serial > own.1 {
+            // The same start has opened the sink on another connection, maybe by a request that was long on its way: it has to ask again.
+            return None;
         }
         let dice = self.random.as_mut().map_or(9, |random| random.from(0, 10));
         if dice == 0 {

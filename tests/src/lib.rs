@@ -58,7 +58,7 @@ pub use hdfs::Hdfs;
 pub use http::{HttpClient, HttpRequest, HttpServer, Reply};
 pub use java::{jars, java};
 pub use kafka::{Broker, Cluster};
-pub use kinesis::{Kinesis, aggregated};
+pub use kinesis::{Kinesis, StreamFollower, aggregated};
 pub use line_server::LineServer;
 pub use lying::{LyingRegistry, LyingRequest, LyingResponse, Then};
 pub use measured::{Measured, held_bytes, measure, measured, resident_bytes, threads};

@@ -7,13 +7,16 @@ use std::time::Duration;
 /// Includes the time to download it, if needed.
 const FETCHED_WITHIN: Duration = Duration::from_secs(900);
 
+/// The password of every user of the new server.
+pub(super) const PASSWORD: &str = "s3cret-of-clickhouse";
+
 /// Starts the server on a port of 127.0.0.1; it keeps its data in the directory of a trial.
 pub(super) fn server(script: &str, port: u16, trial: &Trial) -> Process {
     let script = root().join("scripts").join(script);
     let fetched = Process::start(&mut Command::new(&script)).wait_within(FETCHED_WITHIN);
     assert_eq!(fetched.code, Some(0), "{}", fetched.stderr);
     let mut command = Command::new(&script);
-    command.arg(port.to_string());
+    command.arg(port.to_string()).env("CLICKHOUSE_PASSWORD", PASSWORD);
     if script.ends_with("clickhouse.sh") {
         command.arg(free_port().to_string());
     }

@@ -82,6 +82,16 @@ fn listeners() {
 }
 
 #[test]
+fn plugins() {
+    none([source::check(&plugin::AsSource::default()), sink::check(&plugin::AsSink::default())].concat());
+}
+
+#[test]
+fn websocket() {
+    none(sink::check(&websocket::Listened::default()));
+}
+
+#[test]
 fn zeromq() {
     let server = zeromq::Server::start();
     none(source::check(&zeromq::AsSource(&server)));
@@ -90,7 +100,7 @@ fn zeromq() {
 #[test]
 fn flight() {
     let server = flight::Server::start();
-    none(sink::check(&flight::AsSink(&server)));
+    none([source::check(&flight::AsSource(&server)), sink::check(&flight::AsSink(&server))].concat());
 }
 
 #[test]
@@ -120,7 +130,7 @@ mod long {
     #[test]
     pub fn kinesis() {
         let server = kinesis::Server::start();
-        none(source::check(&kinesis::AsSource(&server)));
+        none([source::check(&kinesis::AsSource(&server)), sink::check(&kinesis::AsSink(&server))].concat());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod senders;
 mod server;
 mod shares;
 mod sink;
-mod websocket;
+pub(super) mod websocket;
 
 use millstream_tests::{HttpClient, Process, Trial, passing};
 

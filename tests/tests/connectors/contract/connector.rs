@@ -1,6 +1,7 @@
 //! What the suite has to know of a connector: its server, the lines of its job, and how rows are sent and read without Millstream.
 
 use super::link::Link;
+use serde_json::Value;
 use std::net::TcpStream;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,7 @@ pub enum Promise {
     ExactlyOnce,
     /// Each row, and some again.
     AtLeastOnce,
-    /// Rows that were under way may be lost. None comes twice.
+    /// Rows that were under way may be lost. None comes twice. Of a sink: a client that listens gets all rows from one on.
     AtMostOnce,
 }
 
@@ -97,8 +98,8 @@ pub trait Connector: Sync {
     /// The cases that do not apply, and why, in one line each.
     fn skips(&self) -> Vec<(Case, &'static str)>;
 
-    /// A link to the server, which does not pass anything yet.
-    fn link(&self) -> Link;
+    /// A link to the server of a case, which does not pass anything yet.
+    fn link(&self, location: &str) -> Link;
 
     /// Port of the server itself.
     fn port(&self) -> u16;
@@ -134,7 +135,7 @@ pub trait Connector: Sync {
         "the job waits"
     }
 
-    /// Whether a message about an unreachable server says what it concerns.
+    /// Whether a message about a server says what it concerns.
     fn names(&self, told: &str) -> bool {
         told.contains("source `in`") || told.contains("sink `out`")
     }
@@ -142,6 +143,11 @@ pub trait Connector: Sync {
     /// Part of the message about a certificate for another name.
     fn misnamed(&self) -> &'static str {
         "the server's certificate is not for the name `127.0.0.1`"
+    }
+
+    /// Whether a sink waits until the certificate is right.
+    fn awaits_certificate(&self) -> bool {
+        false
     }
 
     /// What server and client say before they begin with TLS.
@@ -157,6 +163,11 @@ pub trait Source: Connector {
 
     /// Adds these records.
     fn send_records(&self, location: &str, records: Vec<(u64, String)>);
+
+    /// Number and key of a row that the job has read.
+    fn row(&self, row: &Value) -> (u64, String) {
+        (row["n"].as_u64().unwrap_or_default(), row["k"].as_str().unwrap_or_default().to_owned())
+    }
 
     /// Whether the server only keeps or sends rows once the job has subscribed.
     fn subscribes(&self) -> bool {
@@ -174,10 +185,23 @@ pub trait Source: Connector {
     }
 }
 
-/// A sink, which writes rows with the columns `n` and `k`.
+/// A sink, which writes rows with a number and a key.
 pub trait Sink: Connector {
+    /// The columns with number and key.
+    fn columns(&self) -> [&'static str; 2] {
+        ["n", "k"]
+    }
+
     /// The numbers of the rows that the server has, in its order if there is one.
     fn read(&self, location: &str) -> Vec<u64>;
+
+    /// Whether there is no server, and a client receives what is committed while it [listens](Self::listen).
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Has a client listen to the job that starts now; it is the one that is [read](Self::read) from then on.
+    fn listen(&self, _: &str) {}
 
     /// Whether the server has an order.
     fn is_ordered(&self) -> bool {

@@ -1,8 +1,8 @@
 //! A link between a job and its server, which a test opens, stalls and cuts. A job that connects to a cut link is refused.
 
-use millstream_tests::{free_port, wait_until};
+use millstream_tests::{DEADLINE, free_port, wait_until};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -60,7 +60,7 @@ impl Link {
             return;
         }
         let mut listener = None;
-        wait_until("the link's port is free", || {
+        wait_until(&format!("port {} of the link is free", self.port), || {
             listener = TcpListener::bind(("127.0.0.1", self.port)).ok();
             listener.is_some()
         });
@@ -132,7 +132,9 @@ impl Shared {
 
 fn connect(shared: &Arc<Shared>, near: TcpStream, target: u16) {
     let _ = near.set_nonblocking(false);
-    let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { return };
+    let Ok(far) = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, target)), DEADLINE) else {
+        return;
+    };
     let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { return };
     for end in [&near, &far] {
         let _ = end.set_nodelay(true);

@@ -5,6 +5,9 @@ use millstream_tests::Process;
 use serde_json::Value;
 use std::sync::{Mutex, PoisonError};
 
+/// Characters of a request that a message shows.
+const SHOWN_CHARS: usize = 200;
+
 pub mod clickhouse;
 pub mod flight;
 pub mod http;
@@ -15,28 +18,45 @@ pub mod local;
 pub mod mqtt;
 pub mod nats;
 pub mod objects;
+pub mod plugin;
 pub mod postgres;
 pub mod rabbitmq;
 pub mod redis;
 pub mod sockets;
+pub mod websocket;
 pub mod zeromq;
 
 /// A process that reads or changes what a server has: it prints a line for each line that it gets.
-pub struct LineClient(Mutex<(Process, usize)>);
+pub struct LineClient(Mutex<Client>);
+
+struct Client {
+    process: Process,
+    replies: usize,
+    /// The request that got no reply. Nobody waits for such a process again.
+    unanswered: Option<String>,
+}
 
 impl LineClient {
     /// Uses a process that has just started.
     pub fn new(process: Process) -> LineClient {
-        LineClient(Mutex::new((process, 0)))
+        LineClient(Mutex::new(Client { process, replies: 0, unanswered: None }))
     }
 
     /// Sends it a line, and waits for the JSON that it prints.
     #[track_caller]
     pub fn request(&self, request: &str) -> Value {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (process, replies) = &mut *state;
+        let mut client = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Client { process, replies, unanswered } = &mut *client;
+        if let Some(earlier) = unanswered {
+            panic!("no request is sent after {earlier}, which got no reply: {}", process.stderr());
+        }
+        let shown: String = request.chars().take(SHOWN_CHARS).collect();
+        // Until the reply is there: the wait for it panics at its deadline.
+        *unanswered = Some(shown.clone());
         process.say(&format!("{request}\n"));
-        process.wait_until("it responds", |process| process.stdout().matches('\n').count() > *replies);
+        process
+            .wait_until(&format!("it replies to {shown}"), |process| process.stdout().matches('\n').count() > *replies);
+        *unanswered = None;
         *replies += 1;
         serde_json::from_str(process.stdout().lines().nth(*replies - 1).expect("a reply")).expect("JSON")
     }

@@ -99,9 +99,7 @@ impl<'a> Reader<'a> {
     }
 
     fn rows(&self, name: &str) -> Vec<(u64, String)> {
-        let row = |row: &serde_json::Value| (row["n"].as_u64(), row["k"].as_str().map(str::to_owned));
-        let rows = self.job.trial().rows(name);
-        rows.iter().map(row).map(|(n, k)| (n.unwrap_or_default(), k.unwrap_or_default())).collect()
+        self.job.trial().rows(name).iter().map(|row| self.source.row(row)).collect()
     }
 
     /// The numbers of the rows that came.
@@ -200,7 +198,7 @@ pub fn kills_at(source: &dyn Source, location: &str, points: &[&str]) {
 }
 
 fn a_late_server(source: &dyn Source) {
-    let link = source.link();
+    let link = source.link("late");
     let mut reader = Reader::at(source, "late", link.port());
     let mut process = reader.job.start(&[]);
     process.wait_for_stderr(source.waits());
@@ -216,7 +214,7 @@ fn a_late_server(source: &dyn Source) {
 }
 
 fn an_outage(source: &dyn Source) {
-    let link = source.link();
+    let link = source.link("outage");
     let mut reader = Reader::at(source, "outage", link.port());
     link.open();
     let mut process = reader.start(&[]);
@@ -242,7 +240,7 @@ fn an_outage(source: &dyn Source) {
 }
 
 fn a_stall(source: &dyn Source) {
-    let link = source.link();
+    let link = source.link("stall");
     let mut reader = Reader::at(source, "stall", link.port());
     link.open();
     let mut process = reader.start(&[]);

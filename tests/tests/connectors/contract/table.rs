@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const SOURCES: &[(&str, Entry)] = &[
     ("directory", Runs(super::files)),
     ("file", Runs(super::files)),
-    ("flight", Elsewhere("a server of the tests has whole tables, which do not grow: `connectors::flight`")),
+    ("flight", Runs(super::flight)),
     ("http", Runs(super::http)),
     ("kafka", Runs(super::long::kafka)),
     ("kinesis", Runs(super::long::kinesis)),
@@ -18,7 +18,7 @@ const SOURCES: &[(&str, Entry)] = &[
     ("nats", Runs(super::nats)),
     ("nexmark", Elsewhere("it makes its rows, without a server: `operators::e2e`")),
     ("otlp", Runs(super::listeners)),
-    ("plugin", Elsewhere("the plugin decides what it promises: `plugins::source_plugins`")),
+    ("plugin", Runs(super::plugins)),
     ("postgres-changes", Runs(super::postgres)),
     ("queue", Elsewhere("a file of test batches, which is there before the job starts: `operators::e2e`")),
     ("rabbitmq", Runs(super::long::rabbitmq)),
@@ -38,24 +38,18 @@ const SINKS: &[(&str, Entry)] = &[
     ("flight", Runs(super::flight)),
     ("http", Runs(super::http)),
     ("kafka", Runs(super::long::kafka)),
-    (
-        "kinesis",
-        Elsewhere("after a cut of its server it does not report what the suite waits for: `connectors::kinesis`"),
-    ),
+    ("kinesis", Runs(super::long::kinesis)),
     ("mqtt", Runs(super::mqtt)),
     ("nats", Runs(super::nats)),
     ("nothing", Elsewhere("it drops all rows")),
-    ("plugin", Elsewhere("the plugin decides what it promises: `plugins::sink_plugins`")),
+    ("plugin", Runs(super::plugins)),
     ("postgres", Runs(super::postgres)),
     ("print", Elsewhere("standard output keeps no marker: `connectors::sinks`")),
     ("queue", Runs(super::files)),
     ("rabbitmq", Runs(super::long::rabbitmq)),
     ("redis", Runs(super::redis)),
     ("sqlite", Runs(super::files)),
-    (
-        "websocket",
-        Elsewhere("listeners hear what is committed while they listen, and no more: `connectors::http::websocket`"),
-    ),
+    ("websocket", Runs(super::websocket)),
 ];
 
 /// The kinds that the program has, as its JSON Schema lists them.

@@ -2,6 +2,7 @@
 
 use millstream_tests::{Certificates, HttpClient, Process, Trial, free_port, wait_until};
 use serde_json::{Value, json};
+use std::io;
 
 /// A job whose rows come from `in.txt`, which is followed, and go to all listeners.
 fn job(port: u16, more: &str) -> (Trial, Process) {
@@ -22,34 +23,47 @@ fn add(trial: &Trial, text: &str) {
 
 /// Performs the handshake; returns the connection if it was accepted, otherwise the status.
 fn greet(port: u16, target: &str, headers: &[&str]) -> Result<HttpClient, (u16, String)> {
-    let mut client = HttpClient::connect(port).unwrap();
+    try_greet(port, target, headers).unwrap()
+}
+
+/// The same; an error if there is no response.
+pub(in crate::connectors) fn try_greet(
+    port: u16,
+    target: &str,
+    headers: &[&str],
+) -> io::Result<Result<HttpClient, (u16, String)>> {
+    let mut client = HttpClient::connect(port)?;
     let mut head =
         format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
     head.push_str("Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n");
     headers.iter().for_each(|line| head.extend([line, "\r\n"]));
-    client.say(format!("{head}\r\n").as_bytes()).unwrap();
-    let reply = client.reply().unwrap();
+    client.say(format!("{head}\r\n").as_bytes())?;
+    let reply = client.reply()?;
     if reply.status != 101 {
-        return Err((reply.status, reply.body));
+        return Ok(Err((reply.status, reply.body)));
     }
     assert_eq!(reply.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
-    Ok(client)
+    Ok(Ok(client))
+}
+
+fn message(client: &mut HttpClient) -> Value {
+    try_message(client).unwrap()
 }
 
 /// The next message, without pings.
-fn message(client: &mut HttpClient) -> Value {
+pub(in crate::connectors) fn try_message(client: &mut HttpClient) -> io::Result<Value> {
     loop {
-        let head = client.bytes(2).unwrap();
+        let head = client.bytes(2)?;
         let length = match head[1] {
-            126 => client.bytes(2).unwrap().iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
-            127 => client.bytes(8).unwrap().iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+            126 => client.bytes(2)?.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
+            127 => client.bytes(8)?.iter().fold(0, |sum, byte| (sum << 8) | usize::from(*byte)),
             short => usize::from(short),
         };
-        let body = client.bytes(length).unwrap();
+        let body = client.bytes(length)?;
         match head[0] {
-            0x81 => return serde_json::from_slice(&body).unwrap(),
+            0x81 => return Ok(serde_json::from_slice(&body)?),
             0x89 => {}
-            other => panic!("{other:x} {body:?}"),
+            other => return Err(io::Error::other(format!("{other:x} {body:?}"))),
         }
     }
 }

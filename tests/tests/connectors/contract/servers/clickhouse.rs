@@ -1,6 +1,6 @@
 //! `clickhouse`, with the engine of a new server behind its HTTP interface.
 
-use crate::connectors::clickhouse::{query, server};
+use crate::connectors::clickhouse::{PASSWORD, query, server};
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
 use millstream_tests::{Process, Trial, free_port};
@@ -35,14 +35,10 @@ impl Connector for AsSink<'_> {
     }
 
     fn skips(&self) -> Vec<(Case, &'static str)> {
-        vec![
-            (Case::Gone, "a sink has no position"),
-            (Case::Password, "the HTTP interface of the tests has a fixed password: `connectors::clickhouse`"),
-            (Case::TooLong, "a row has no maximum length"),
-        ]
+        vec![(Case::Gone, "a sink has no position"), (Case::TooLong, "a row has no maximum length")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.port)
     }
 
@@ -52,7 +48,12 @@ impl Connector for AsSink<'_> {
 
     fn lines(&self, target: &Target) -> String {
         let (scheme, location) = (target.scheme("http", "https"), &target.location);
-        format!("url = \"{scheme}://127.0.0.1:{}\"\ntable = \"shop.{location}\"\n{}", target.port, target.tls())
+        let url = format!("url = \"{scheme}://127.0.0.1:{}\"\ntable = \"shop.{location}\"\n", target.port);
+        format!("{url}user = \"me\"\npassword = \"${{PW}}\"\n{}", target.tls())
+    }
+
+    fn secret(&self) -> &'static str {
+        PASSWORD
     }
 
     fn create(&self, location: &str) {
@@ -60,6 +61,10 @@ impl Connector for AsSink<'_> {
         let table =
             format!("create table shop.{location} (n Int64, k String) engine = MergeTree order by n {settings}");
         query(self.0.port, &table).expect("a table");
+    }
+
+    fn denied(&self) -> &'static str {
+        "check `user` or `password`"
     }
 }
 

@@ -84,7 +84,7 @@ impl Connector for AsSource<'_> {
         vec![(Case::Gone, "the server answers a cursor as it likes; it reports no deleted rows")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.http.port())
     }
 
@@ -126,7 +126,7 @@ impl Connector for AsSink<'_> {
         vec![(Case::Gone, "a sink has no position")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.http.port())
     }
 

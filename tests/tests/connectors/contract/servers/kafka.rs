@@ -67,7 +67,7 @@ impl Connector for AsSource<'_> {
         Vec::new()
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         self.0.link()
     }
 
@@ -125,7 +125,7 @@ impl Connector for AsSink<'_> {
         vec![(Case::Gone, "a sink has no position")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         self.0.link()
     }
 

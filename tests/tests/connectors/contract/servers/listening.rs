@@ -169,7 +169,7 @@ impl Connector for Listening {
         super::of_listeners()
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         panic!("the job is the server")
     }
 
@@ -197,7 +197,9 @@ impl Connector for Listening {
 impl Source for Listening {
     fn send_records(&self, location: &str, records: Vec<(u64, String)>) {
         let (_, sender) = self.port_of(location);
-        sender.send(records.into_iter().map(|(_, record)| record).collect()).expect("the sender lives");
+        sender
+            .send(records.into_iter().map(|(_, record)| record).collect())
+            .expect("the sender lives: it gives up after a group that the job does not accept in time");
     }
 
     fn subscribes(&self) -> bool {

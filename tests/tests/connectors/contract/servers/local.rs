@@ -94,7 +94,7 @@ impl Connector for Local {
         skips
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         panic!("there is no server")
     }
 

@@ -5,7 +5,7 @@ use crate::connectors::contract::link::Link;
 use millstream_tests::{Mosquitto, Process};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// A server at which user `me` has a password, and tests need none.
@@ -13,7 +13,7 @@ pub struct Server {
     mosquitto: Mosquitto,
     _passwords: TempDir,
     /// Subscribers that tests read, by topic.
-    readers: Mutex<BTreeMap<String, Process>>,
+    readers: Mutex<BTreeMap<String, Arc<Process>>>,
 }
 
 impl Server {
@@ -48,7 +48,7 @@ impl Connector for AsSource<'_> {
         vec![(Case::Gone, "the server keeps the session; MQTT has no positions")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.mosquitto.port())
     }
 
@@ -94,7 +94,7 @@ impl Connector for AsSink<'_> {
         ]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.mosquitto.port())
     }
 
@@ -109,7 +109,7 @@ impl Connector for AsSink<'_> {
     fn create(&self, location: &str) {
         let topic = format!("{location}-out/x");
         let reader = self.0.mosquitto.subscribe(&topic, &format!("reads-{location}"));
-        self.0.readers.lock().expect("nobody panics with it").insert(location.to_owned(), reader);
+        self.0.readers.lock().expect("nobody panics with it").insert(location.to_owned(), Arc::new(reader));
     }
 
     fn denied(&self) -> &'static str {
@@ -122,13 +122,14 @@ impl Sink for AsSink<'_> {
         // What the server has taken is on its way to the subscriber: a message of its own comes behind it.
         let topic = format!("{location}-out/x");
         let readers = self.0.readers.lock().expect("nobody panics with it");
-        let reader = readers.get(location).expect("it subscribes");
+        let reader = readers.get(location).expect("it subscribes").clone();
+        drop(readers);
         let marks =
             |reader: &Process| Mosquitto::received(reader).iter().filter(|line| line.ends_with(" mark")).count();
-        let before = marks(reader);
+        let before = marks(&reader);
         self.0.mosquitto.publish(&topic, &["mark".to_owned()], &[]);
-        millstream_tests::wait_until("the mark comes", || marks(reader) > before);
-        let heard = Mosquitto::received(reader).into_iter().filter(|line| !line.ends_with(" mark"));
+        millstream_tests::wait_until(&format!("the subscriber of {topic} gets a mark"), || marks(&reader) > before);
+        let heard = Mosquitto::received(&reader).into_iter().filter(|line| !line.ends_with(" mark"));
         let row = |line: &str| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok()?["n"].as_u64();
         heard.map(|line| row(&line).unwrap_or_else(|| panic!("{line}"))).collect()
     }

@@ -52,7 +52,7 @@ impl Connector for AsSource<'_> {
         Vec::new()
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 
@@ -103,7 +103,7 @@ impl Connector for AsSink<'_> {
         vec![(Case::Gone, "a sink has no position")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 

@@ -47,7 +47,7 @@ impl Connector for AsSource<'_> {
         Vec::new()
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 
@@ -115,7 +115,7 @@ impl Connector for AsSink<'_> {
         ]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 

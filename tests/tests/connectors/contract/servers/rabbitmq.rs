@@ -54,7 +54,7 @@ impl Connector for AsSource<'_> {
         vec![(Case::Gone, "a queue deletes what was acknowledged; it has no positions")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 
@@ -94,7 +94,7 @@ impl Connector for AsStream<'_> {
         ]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 
@@ -133,7 +133,7 @@ impl Connector for AsSink<'_> {
         ]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.0.port())
     }
 

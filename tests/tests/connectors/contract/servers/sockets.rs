@@ -2,7 +2,7 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
-use millstream_tests::{LineServer, free_port};
+use millstream_tests::LineServer;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +30,11 @@ impl Sockets {
     fn servers(&self) -> MutexGuard<'_, BTreeMap<String, LineServer>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The port of the server of a case, which it starts if there is none.
+    fn port_of(&self, location: &str) -> u16 {
+        self.servers().entry(location.to_owned()).or_insert_with(LineServer::start).port()
+    }
 }
 
 impl Connector for Sockets {
@@ -45,18 +50,11 @@ impl Connector for Sockets {
     }
 
     fn skips(&self) -> Vec<(Case, &'static str)> {
-        const ONE_SERVER_EACH: &str = "a server is at one address: `connectors::sources` ends and starts it";
-        vec![
-            (Case::LateServer, ONE_SERVER_EACH),
-            (Case::Outage, ONE_SERVER_EACH),
-            (Case::Stall, ONE_SERVER_EACH),
-            (Case::Password, "a socket has no login"),
-            (Case::Gone, "a socket has no position"),
-        ]
+        vec![(Case::Password, "a socket has no login"), (Case::Gone, "a socket has no position")]
     }
 
-    fn link(&self) -> Link {
-        panic!("each case has a server of its own")
+    fn link(&self, location: &str) -> Link {
+        Link::to(self.port_of(location))
     }
 
     fn port(&self) -> u16 {
@@ -65,14 +63,18 @@ impl Connector for Sockets {
 
     fn lines(&self, target: &Target) -> String {
         let port = match target.port {
-            0 => self.servers().get(&target.location).map_or_else(free_port, LineServer::port),
+            0 => self.port_of(&target.location),
             port => port,
         };
         format!("address = \"127.0.0.1:{port}\"\n{}{SCHEMA}", target.tls())
     }
 
     fn create(&self, location: &str) {
-        self.servers().insert(location.to_owned(), LineServer::start());
+        self.port_of(location);
+    }
+
+    fn waits(&self) -> &'static str {
+        "(connection refused); retrying"
     }
 }
 

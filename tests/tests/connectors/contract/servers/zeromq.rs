@@ -37,7 +37,7 @@ impl Connector for AsSource<'_> {
         vec![(Case::Gone, "a publisher keeps nothing"), (Case::Certificate, "ZeroMQ has no TLS")]
     }
 
-    fn link(&self) -> Link {
+    fn link(&self, _: &str) -> Link {
         Link::to(self.0.port)
     }
 
