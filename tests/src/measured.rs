@@ -63,7 +63,7 @@ pub fn measured(command: &Command, time: Duration) -> Measured {
     let taken = text("taken");
     let (code, peak) = taken.split_once(' ').unwrap_or_else(|| panic!("{command:?} was not measured: {ended:?}"));
     let peak_kib: u64 = peak.parse().expect("a number");
-    let ended = Ended { code: code.parse().ok(), stdout: text("stdout"), stderr: text("stderr") };
+    let ended = Ended { code: code.parse().ok(), signal: None, stdout: text("stdout"), stderr: text("stderr") };
     Measured { ended, peak_bytes: peak_kib * 1024 }
 }
 

@@ -4,6 +4,7 @@ use crate::{DEADLINE, holds_within, wait_until};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -23,6 +24,8 @@ pub struct Process {
 pub struct Ended {
     /// Its exit code; `None` if a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Its complete standard output.
     pub stdout: String,
     /// Its complete standard error.
@@ -188,7 +191,8 @@ impl Process {
             self.output_text()
         );
         self.readers.drain(..).for_each(|reader| reader.join().expect("no reader panics"));
-        Ended { code: status.and_then(|s| s.code()), stdout: self.stdout(), stderr: self.stderr() }
+        let (code, signal) = (status.and_then(|status| status.code()), status.and_then(|status| status.signal()));
+        Ended { code, signal, stdout: self.stdout(), stderr: self.stderr() }
     }
 
     /// Kills it immediately.

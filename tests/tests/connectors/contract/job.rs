@@ -53,7 +53,7 @@ impl Job {
     #[track_caller]
     pub fn wait_well(&self, process: Process) -> Ended {
         let ended = self.wait(process);
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(ended.code, Some(0), "signal {:?}: {}", ended.signal, ended.stderr);
         ended
     }
 
