@@ -20,7 +20,7 @@ pub enum Case {
     Kill,
     /// The server is unreachable when the job starts.
     LateServer,
-    /// The connection breaks while rows pass, and the server is unreachable for a while.
+    /// The connection breaks while rows pass, and the server is unreachable for a while. Of a sink a reply is lost, and then a request.
     Outage,
     /// The connection stays open, and nothing passes for a while.
     Stall,

@@ -24,11 +24,21 @@ pub struct Link {
 /// What all connections of a link share.
 #[derive(Default)]
 struct Shared {
-    stalled: Mutex<bool>,
+    stalled: Mutex<Stalled>,
     flows: Condvar,
     /// How many pieces wait because the link is stalled.
     held: AtomicUsize,
     connections: Mutex<Vec<TcpStream>>,
+}
+
+/// What a link holds back.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stalled {
+    #[default]
+    Nothing,
+    /// What the server sends.
+    Replies,
+    Everything,
 }
 
 struct Listener {
@@ -54,7 +64,7 @@ impl Link {
 
     /// Lets connections through.
     pub fn open(&self) {
-        self.set_stalled(false);
+        self.set_stalled(Stalled::Nothing);
         let mut held = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
         if held.is_some() {
             return;
@@ -89,13 +99,19 @@ impl Link {
         for connection in self.shared.connections().drain(..) {
             let _ = connection.shutdown(Shutdown::Both);
         }
-        self.set_stalled(false);
+        self.set_stalled(Stalled::Nothing);
     }
 
     /// Keeps all connections, and holds back what passes.
     pub fn stall(&self) {
         self.shared.held.store(0, Ordering::Release);
-        self.set_stalled(true);
+        self.set_stalled(Stalled::Everything);
+    }
+
+    /// The same for what the server sends.
+    pub fn stall_replies(&self) {
+        self.shared.held.store(0, Ordering::Release);
+        self.set_stalled(Stalled::Replies);
     }
 
     /// Whether somebody has sent something since the link stalls.
@@ -103,7 +119,7 @@ impl Link {
         self.shared.held.load(Ordering::Acquire) > 0
     }
 
-    fn set_stalled(&self, stalled: bool) {
+    fn set_stalled(&self, stalled: Stalled) {
         *self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner) = stalled;
         self.shared.flows.notify_all();
     }
@@ -121,12 +137,17 @@ impl Shared {
     }
 
     /// Waits while the link is stalled.
-    fn wait(&self) {
-        let stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stalled {
+    fn wait(&self, is_reply: bool) {
+        let holds = |stalled: &mut Stalled| match stalled {
+            Stalled::Nothing => false,
+            Stalled::Replies => is_reply,
+            Stalled::Everything => true,
+        };
+        let mut stalled = self.stalled.lock().unwrap_or_else(PoisonError::into_inner);
+        if holds(&mut stalled) {
             self.held.fetch_add(1, Ordering::AcqRel);
         }
-        drop(self.flows.wait_while(stalled, |stalled| *stalled));
+        drop(self.flows.wait_while(stalled, holds));
     }
 }
 
@@ -140,16 +161,16 @@ fn connect(shared: &Arc<Shared>, near: TcpStream, target: u16) {
         let _ = end.set_nodelay(true);
         shared.connections().extend(end.try_clone());
     }
-    for (from, to) in [(near, far), (far_too, near_too)] {
+    for (from, to, is_reply) in [(near, far, false), (far_too, near_too, true)] {
         let shared = shared.clone();
-        std::thread::spawn(move || pass(&shared, from, to));
+        std::thread::spawn(move || pass(&shared, from, to, is_reply));
     }
 }
 
-fn pass(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
+fn pass(shared: &Shared, mut from: TcpStream, mut to: TcpStream, is_reply: bool) {
     let mut bytes = [0; PIECE];
     while let Ok(count @ 1..) = from.read(&mut bytes) {
-        shared.wait();
+        shared.wait(is_reply);
         if to.write_all(&bytes[..count]).is_err() {
             break;
         }

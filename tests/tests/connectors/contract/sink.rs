@@ -2,6 +2,7 @@
 
 use super::connector::{Case, GUESS, Promise, Sink, Target};
 use super::job::Job;
+use super::link::Link;
 use super::run::{Tests, run};
 use super::stranger::with_stranger;
 use millstream_tests::Process;
@@ -81,11 +82,11 @@ impl<'a> Writer<'a> {
         self.job.stop(process);
     }
 
-    /// Waits until rows come again, and stops the job.
-    fn until_more(&self, mut process: Process) {
-        let before = self.sink.read(&self.location).len();
-        process.wait_until("rows come again", |_| self.sink.read(&self.location).len() > before);
-        self.job.stop(process);
+    /// Waits until other rows come than those that may be sent again.
+    fn until_more(&self, process: &mut Process) {
+        let last = || self.sink.read(&self.location).into_iter().max();
+        let before = last();
+        process.wait_until("rows come again", |_| last() > before);
     }
 
     fn until_some(&self, process: &mut Process) {
@@ -165,10 +166,17 @@ fn an_outage(sink: &dyn Sink) {
     link.open();
     let mut process = writer.job.start(&[]);
     writer.until_some(&mut process);
-    link.cut();
-    process.wait_for_stderr(sink.waits());
-    link.open();
-    writer.until_more(process);
+    // First a reply is lost: the server has done what the job asked for, and the job does not know. Then a request is lost.
+    for (outages, stall) in [Link::stall_replies, Link::stall].into_iter().enumerate() {
+        stall(&link);
+        process.wait_until("the link holds something", |_| link.holds_bytes());
+        link.cut();
+        let what = format!("it says {:?} in outage {outages}", sink.waits());
+        process.wait_until(&what, |process| process.stderr().matches(sink.waits()).count() > outages);
+        link.open();
+        writer.until_more(&mut process);
+    }
+    writer.job.stop(process);
     writer.check(sink.promise());
 }
 
@@ -184,7 +192,8 @@ fn a_stall(sink: &dyn Sink) {
     let (_, most) = process.memory_bytes();
     assert!(most < MEMORY_MAX, "it needs {most} bytes");
     link.open();
-    writer.until_more(process);
+    writer.until_more(&mut process);
+    writer.job.stop(process);
     writer.check(sink.promise());
 }
 

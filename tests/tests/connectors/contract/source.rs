@@ -168,9 +168,15 @@ fn kills(source: &dyn Source) {
 /// The job dies at each of these steps, while rows come.
 pub fn kills_at(source: &dyn Source, location: &str, points: &[&str]) {
     let mut reader = Reader::at(source, location, source.port());
-    if source.subscribes() {
-        let process = reader.start(&[]);
+    // The first life has read rows, so the others resume at a position.
+    let mut process = reader.start(&[]);
+    if source.promise() == Promise::AtMostOnce {
         reader.job.stop(process);
+    } else {
+        reader.send(10);
+        reader.until_all(&mut process);
+        reader.send(10);
+        process.kill();
     }
     for point in points {
         let mut process = reader.job.start_with_faults(&format!("kill@{point}"), &[]);
