@@ -13,6 +13,7 @@ pub mod mark;
 pub mod parquet;
 pub mod protobuf;
 pub mod ready;
+pub mod spec;
 mod text;
 pub mod varint;
 mod wanted;
@@ -20,11 +21,10 @@ pub mod written_out;
 mod written_value;
 
 use crate::batch::chunk::Chunk;
+use crate::batch::column::ColumnSpec;
 use crate::batch::envelope;
 use crate::batch::types::{ColumnType, schema_of};
-use crate::job::spec::{
-    ColumnSpec, Format, MakeRows, RecordBounds, SourceConfig, SourceKind, SourceSpec, WriterSchema,
-};
+use crate::formats::{Format, WriterSchema};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use avro::AvroDecoder;
@@ -36,6 +36,7 @@ use delimiter::Delimiter;
 use json::JsonDecoder;
 use metadata::MetadataDecoder;
 use protobuf::ProtobufDecoder;
+use spec::{DecoderSpec, MakeRows, RecordBounds};
 use std::fmt::Write;
 use std::sync::Arc;
 use written_value::WrittenValue;
@@ -80,47 +81,38 @@ enum RecordDecoder {
 }
 
 impl Decoder {
-    /// Creates the decoder of this source's format and columns; text without a schema has the column `value`. Retried rows of a stage are in the
+    /// Creates a decoder of this format and these columns; text without columns has the column `value`. Retried rows of a stage are in the
     /// form of our sinks, with the columns of the stage's input.
-    pub fn new(source: &SourceSpec) -> Decoder {
-        let mut source = source.clone();
-        match (&source.kind, &source.format) {
-            (SourceKind::Declared(config), _) if config.makes_records() => {
-                source.format = config.format();
-                source.schema = SourceSpec::default_schema(&source.kind, &source.format);
-            }
-            (_, Format::Text) if source.schema.is_empty() => {
-                source.schema = vec![ColumnSpec::new("value", ColumnType::Text)]
-            }
-            _ => {}
+    pub fn new(spec: DecoderSpec) -> Decoder {
+        let in_envelopes = spec::in_envelopes(spec.bounds, &spec.columns);
+        let DecoderSpec { format, mut columns, row_schema, bounds, accepts_values, writes_hex, make_rows, .. } = spec;
+        if format == Format::Text && columns.is_empty() {
+            columns = vec![ColumnSpec::new("value", ColumnType::Text)];
         }
-        let accepts_values = source.kind.declared().is_some_and(SourceConfig::accepts_values);
-        let wanted = source.schema.clone();
-        let in_columns = |kind: &SourceKind| matches!(kind, SourceKind::Declared(config) if config.writes_hex());
-        let may_have_reasons = source.format == Format::Parquet || in_columns(&source.kind);
-        if source.format == Format::Parquet {
-            source.schema = parquet::in_lines(&source.schema);
+        let wanted = columns.clone();
+        let is_parquet = format == Format::Parquet;
+        if is_parquet {
+            columns = parquet::in_lines(&columns);
         }
-        let in_envelopes = source.in_envelopes();
-        let metadata = in_envelopes.then(|| MetadataDecoder::new(&mut source.schema));
-        let all = source.schema.clone();
-        source.schema.truncate(metadata.as_ref().map_or(usize::MAX, MetadataDecoder::first));
-        let kinds: Vec<ColumnType> = source.schema.iter().map(|column| column.kind.clone()).collect();
-        let by = match source.format {
+        let metadata = in_envelopes.then(|| MetadataDecoder::new(&mut columns));
+        let all = columns.clone();
+        columns.truncate(metadata.as_ref().map_or(usize::MAX, MetadataDecoder::first));
+        let kinds: Vec<ColumnType> = columns.iter().map(|column| column.kind.clone()).collect();
+        let by = match format {
             Format::Text => RecordDecoder::Text(kinds.first().cloned().unwrap_or(ColumnType::Text)),
-            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&source, accepts_values)),
-            Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&source, header, separator)),
+            Format::Json | Format::Parquet => RecordDecoder::Json(JsonDecoder::new(&columns, accepts_values)),
+            Format::Csv { header, separator } => RecordDecoder::Csv(CsvDecoder::new(&columns, header, separator)),
             Format::Binary { .. } => RecordDecoder::Binary(BinaryDecoder::new(&kinds)),
-            Format::Avro(ref schema) => {
-                let mut decoder = AvroDecoder::new(&source.schema, matches!(schema, WriterSchema::Registry(_)));
+            Format::Avro(schema) => {
+                let mut decoder = AvroDecoder::new(&columns, matches!(schema, WriterSchema::Registry(_)));
                 if let WriterSchema::Given(schema) = schema {
                     decoder.header(&SchemaTable::write([(0, Some(&schema.content))]));
                 }
                 RecordDecoder::Avro(decoder)
             }
-            Format::Protobuf(ref protobuf) => RecordDecoder::Protobuf(ProtobufDecoder::new(protobuf, &source.schema)),
+            Format::Protobuf(protobuf) => RecordDecoder::Protobuf(ProtobufDecoder::new(&protobuf, &columns)),
         };
-        let delimiter = match source.kind.bounds() {
+        let delimiter = match bounds {
             RecordBounds::Prefix => Delimiter::Prefix,
             _ if in_envelopes => Delimiter::Envelope,
             RecordBounds::Ends => Delimiter::None,
@@ -132,27 +124,18 @@ impl Decoder {
             _ => Delimiter::Line,
         };
         let named: Vec<_> = all.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
-        let (schema, required) = match &source.kind {
-            SourceKind::Plugin(source) => (source.columns.clone(), required(&source.columns)),
-            kind => match kind.declared().and_then(SourceConfig::row_schema) {
-                Some(columns) => (columns.clone(), required(columns)),
-                None => (schema_of(&named), Vec::new()),
-            },
+        // These lines of JSON are our own.
+        let ours = writes_hex || row_schema.is_some() || is_parquet;
+        let (schema, required) = match row_schema {
+            Some(columns) => (columns.clone(), required(&columns)),
+            None => (schema_of(&named), Vec::new()),
         };
         let columns = ColumnBuilders::new(schema.clone(), &all);
-        // These lines of JSON are our own.
-        let is_ours = |kind: &SourceKind| {
-            matches!(kind, SourceKind::Plugin(_))
-                || matches!(kind, SourceKind::Declared(config) if config.writes_hex() || config.row_schema().is_some())
-        };
-        let ours = is_ours(&source.kind) || source.format == Format::Parquet;
         let columns = if ours { columns.with_hex() } else { columns };
-        let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
         // The result has the columns in the order of the job file.
         let schema = metadata.as_ref().map_or(schema.clone(), |metadata| metadata.schema(&schema));
-        let custom = source.kind.declared().and_then(SourceConfig::rows);
         Decoder {
-            custom,
+            custom: make_rows,
             columns,
             schema,
             delimiter,
@@ -160,8 +143,8 @@ impl Decoder {
             metadata,
             wanted,
             required,
-            may_have_reasons,
-            rejected_bytes_max,
+            may_have_reasons: is_parquet || writes_hex,
+            rejected_bytes_max: usize::try_from(spec.rejected_bytes_max).unwrap_or(usize::MAX),
         }
     }
 
@@ -373,7 +356,5 @@ fn shown(record: &[u8], bytes_max: usize) -> String {
     text
 }
 
-#[cfg(test)]
-mod bounded_tests;
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,6 @@ mod schema;
 mod standing_query;
 pub mod spec;
 pub mod stage;
-pub mod suggest;
 #[cfg(feature = "sql")]
 pub mod syntax;
 pub mod table;

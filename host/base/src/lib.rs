@@ -14,6 +14,7 @@ pub mod durable;
 pub mod error;
 pub mod failure;
 pub mod fault;
+pub mod formats;
 pub mod hex;
 #[warn(missing_docs)]
 pub mod ids;
@@ -35,6 +36,7 @@ pub mod regular;
 pub mod retry;
 pub mod secrets;
 pub mod shown;
+pub mod suggest;
 pub mod terminal;
 pub mod threads;
 pub mod time;

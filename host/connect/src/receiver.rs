@@ -52,7 +52,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     let cut_by_length = match source.kind.bounds() {
         RecordBounds::Prefix | RecordBounds::Envelope | RecordBounds::Ends => false,
         // A body may be one record.
-        RecordBounds::Body => row_bytes(source).is_some(),
+        RecordBounds::Body => row_bytes(&source.schema).is_some(),
         RecordBounds::Format | RecordBounds::File => true,
     };
     match &source.format {
@@ -165,7 +165,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),
         Format::Binary { record_bytes } => {
-            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(source)).unwrap_or(1);
+            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(&source.schema)).unwrap_or(1);
             (Framing::Fixed(bytes), false)
         }
         Format::Text | Format::Json | Format::Parquet => (Framing::Lines, false),
@@ -181,7 +181,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
 /// Rejects a header that lacks a column of the source if no record follows it, as nothing else would report it. Call it after the framer has ended.
 pub fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
     if let Format::Csv { header: true, separator } = source.format {
-        framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
+        framer.reject_header_unless(|header| csv::header_fits(&source.schema, separator, header));
     }
 }
 
@@ -229,7 +229,7 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
         Format::Text if columns > 1 => {
             Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
         }
-        Format::Binary { .. } if columns != 1 && row_bytes(source).is_none() => {
+        Format::Binary { .. } if columns != 1 && row_bytes(&source.schema).is_none() => {
             let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, if \
                         the format is binary";
             Err(wrong(source, origin, "schema", what))
@@ -260,7 +260,7 @@ fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
 }
 
 fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
-    match (record_bytes, row_bytes(source)) {
+    match (record_bytes, row_bytes(&source.schema)) {
         (None, None) => Err(wrong(source, origin, "record_bytes", "is missing; it defines the end of a record")),
         (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
         (Some(given), Some(needed)) if given as usize != needed => Err(wrong(

@@ -116,7 +116,7 @@ impl Graph {
         graph.spec.sources.append(&mut enrich::check::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
-            let schema = decode::Decoder::new(source).schema();
+            let schema = decode::Decoder::new(source.decoder_spec()).schema();
             graph.streams.insert(source.name.clone(), schema);
             graph.streams.insert(rejected_name(&source.name), decode::rejected_schema());
             for name in [source.name.clone(), rejected_name(&source.name)] {

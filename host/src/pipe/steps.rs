@@ -63,7 +63,7 @@ impl Steps {
             })),
         };
         let steps = graph.stages()?.into_iter().map(step).collect();
-        Ok(Steps { decoder: Decoder::new(graph.source()?), steps, rejects: options.rejects })
+        Ok(Steps { decoder: Decoder::new(graph.source()?.decoder_spec()), steps, rejects: options.rejects })
     }
 
     /// Processes records, of which the first starts on this line.

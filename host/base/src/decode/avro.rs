@@ -12,7 +12,7 @@ pub mod schemas;
 
 use super::columns::ColumnBuilders;
 use super::infer::names_of;
-use crate::job::spec::ColumnSpec;
+use crate::batch::column::ColumnSpec;
 use bytes::Bytes;
 use container::{Header, Scanned};
 use cursor::Cursor;

@@ -1,8 +1,8 @@
 //! Binary records: columns concatenated, little-endian, without nulls; or one text or binary column that takes the complete record.
 
 use super::columns::ColumnBuilders;
+use crate::batch::column::ColumnSpec;
 use crate::batch::types::ColumnType;
-use crate::job::spec::SourceSpec;
 
 /// Decodes binary records into columns.
 pub struct BinaryDecoder {
@@ -38,9 +38,9 @@ impl BinaryDecoder {
     }
 }
 
-/// Returns the size of a binary record of this source; `None` if a column is text or binary.
-pub fn row_bytes(source: &SourceSpec) -> Option<usize> {
-    source.schema.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
+/// Returns the size of a binary record of these columns; `None` if a column is text or binary.
+pub fn row_bytes(columns: &[ColumnSpec]) -> Option<usize> {
+    columns.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
 }
 
 fn width(kind: &ColumnType) -> Option<usize> {

@@ -6,10 +6,10 @@ use super::text::text_array;
 use super::wanted::TargetType;
 use super::written_value::WrittenValue;
 use crate::batch::binary_text::BinaryEncoding;
+use crate::batch::column::ColumnSpec;
 use crate::batch::parse::{ErrorColumn, ValueParseError, date, decimal, float64, int64, short_int64};
 use crate::batch::times::{TimeParseError, TimeParser, local_text};
 use crate::batch::types::ColumnType;
-use crate::job::spec::ColumnSpec;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, ListArray,
     RecordBatch, RecordBatchOptions, StructArray, TimestampMicrosecondArray, new_null_array,

@@ -5,8 +5,8 @@
 
 use super::columns::ColumnBuilders;
 use super::written_value::WrittenValue;
+use crate::batch::column::ColumnSpec;
 use crate::batch::types::ColumnType;
-use crate::job::spec::SourceSpec;
 use bytes::Bytes;
 
 /// Decodes csv records into columns.
@@ -22,9 +22,9 @@ pub struct CsvDecoder {
 }
 
 impl CsvDecoder {
-    /// Creates a decoder for the columns of this source.
-    pub fn new(source: &SourceSpec, has_header: bool, separator: u8) -> CsvDecoder {
-        let columns: Vec<_> = source.schema.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
+    /// Creates a decoder for these columns.
+    pub fn new(columns: &[ColumnSpec], has_header: bool, separator: u8) -> CsvDecoder {
+        let columns: Vec<_> = columns.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let cells = if has_header { Err(NO_HEADER.into()) } else { Ok((0..columns.len()).map(Some).collect()) };
         CsvDecoder { separator, has_header, columns, header: Bytes::new(), cells, scratch: String::new() }
     }
@@ -99,8 +99,8 @@ fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut ColumnBuilder
 }
 
 /// Returns whether this header has every column of the source.
-pub fn header_fits(source: &SourceSpec, separator: u8, header: &Bytes) -> bool {
-    let mut decoder = CsvDecoder::new(source, true, separator);
+pub fn header_fits(columns: &[ColumnSpec], separator: u8, header: &Bytes) -> bool {
+    let mut decoder = CsvDecoder::new(columns, true, separator);
     decoder.header(header);
     decoder.cells.is_ok()
 }

@@ -4,9 +4,9 @@ mod patterns;
 
 use super::json::scan::Scanner;
 use super::written_value::WrittenValue;
+use crate::batch::column::{ColumnSpec, TimeForm, TimeUnit};
 use crate::batch::parse::{float64, int64, shown};
 use crate::batch::types::ColumnType;
-use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 use patterns::{TimePattern, looks_like_amount};
 use std::collections::HashSet;

@@ -4,7 +4,7 @@ pub(super) mod scan;
 
 use super::columns::ColumnBuilders;
 use super::written_value::WrittenValue;
-use crate::job::spec::SourceSpec;
+use crate::batch::column::ColumnSpec;
 use scan::Scanner;
 
 /// Maximum keys per object whose order is remembered.
@@ -90,10 +90,10 @@ enum KeyTarget {
 }
 
 impl JsonDecoder {
-    /// Creates a decoder for the columns of this source. `rows`: also accepts arrays and bare values.
-    pub fn new(source: &SourceSpec, rows: bool) -> JsonDecoder {
+    /// Creates a decoder for these columns. `rows`: also accepts arrays and bare values.
+    pub fn new(columns: &[ColumnSpec], rows: bool) -> JsonDecoder {
         let mut nodes = vec![Node::default()];
-        for (column, spec) in source.schema.iter().enumerate() {
+        for (column, spec) in columns.iter().enumerate() {
             let own = [spec.name.clone()];
             let path: &[String] = if spec.path.is_empty() { &own } else { &spec.path };
             let mut node_index = 0;
@@ -111,7 +111,7 @@ impl JsonDecoder {
             }
             nodes[node_index].columns.push(column);
         }
-        JsonDecoder { nodes, columns: source.schema.len(), rows, scratch: String::new() }
+        JsonDecoder { nodes, columns: columns.len(), rows, scratch: String::new() }
     }
 
     /// Decodes one record into the current row. `false`: a blank record, which is not a row.

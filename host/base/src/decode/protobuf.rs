@@ -16,7 +16,8 @@ pub use descriptor::{Field, Kind, Message, Messages};
 pub use plan::{TIMESTAMP, wrapped};
 
 use super::columns::ColumnBuilders;
-use crate::job::spec::{ColumnSpec, ProtobufSpec};
+use crate::batch::column::ColumnSpec;
+use crate::formats::ProtobufSpec;
 use plan::MessagePlan;
 use wire::Wire;
 

@@ -1,18 +1,26 @@
 use super::*;
-use crate::decode::bounded_tests::bounded;
-use crate::job::connector::InMemory;
-use crate::job::spec::ColumnSource;
-use crate::job::spec::RecordBounds;
+use crate::batch::column::ColumnSource;
+use crate::limits::REJECTED_BYTES_MAX;
 use arrow::array::{Array, AsArray, make_array};
 use arrow::datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 
-pub fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
-    let schema = columns.iter().map(|(name, word)| {
+/// Records as in a file.
+pub fn source(format: Format, columns: &[(&str, &str)]) -> DecoderSpec {
+    let columns = columns.iter().map(|(name, word)| {
         let (kind, form) = ColumnSpec::type_of(word).unwrap();
         ColumnSpec::new(name.rsplit('.').next().unwrap(), kind).at(name.split('.')).written(form)
     });
-    SourceSpec { schema: schema.collect(), ..SourceSpec::from_config("lines", InMemory).format(format) }
+    DecoderSpec {
+        format,
+        columns: columns.collect(),
+        row_schema: None,
+        bounds: RecordBounds::File,
+        accepts_values: false,
+        writes_hex: false,
+        make_rows: None,
+        rejected_bytes_max: REJECTED_BYTES_MAX,
+    }
 }
 
 fn chunk<T: AsRef<[u8]>>(records: &[T], delimiter: &[u8]) -> Chunk {
@@ -27,7 +35,7 @@ fn chunk<T: AsRef<[u8]>>(records: &[T], delimiter: &[u8]) -> Chunk {
 
 /// Returns the single value of a record in a column of this type as text, or why it is rejected.
 fn one(format: Format, kind: &str, record: &str) -> String {
-    let mut decoder = Decoder::new(&source(format, &[("n", kind)]));
+    let mut decoder = Decoder::new(source(format, &[("n", kind)]));
     shown_rows(&decoder.decode(&chunk(&[record], b"\n")))
 }
 
@@ -175,7 +183,7 @@ fn csv_values_of_every_type() {
     for (kind, value, expected) in cases {
         assert_eq!(one(csv(), kind, value), expected, "{kind} {value}");
     }
-    let mut decoder = Decoder::new(&source(csv(), &[("a", "text"), ("b", "int64")]));
+    let mut decoder = Decoder::new(source(csv(), &[("a", "text"), ("b", "int64")]));
     let rows = decoder.decode(&chunk(&["x,", ",1", "", "y", "z,q"], b"\r\n"));
     assert_eq!(shown_rows(&rows), "x|null\nnull|1\n!1 cells, the schema has 2\n!column `b`: `q` is not an int64");
     assert_eq!(rows.rows.num_rows(), 2, "a blank line is no row");
@@ -184,7 +192,7 @@ fn csv_values_of_every_type() {
 #[test]
 fn csv_columns_are_found_by_the_header_of_their_file() {
     let format = Format::Csv { header: true, separator: b';' };
-    let mut decoder = Decoder::new(&source(format, &[("a", "text"), ("b", "int64")]));
+    let mut decoder = Decoder::new(source(format, &[("a", "text"), ("b", "int64")]));
     let mut rows = |header: &'static str, line| {
         let header = Bytes::from_static(header.as_bytes());
         shown_rows(&decoder.decode(&Chunk { header, ..chunk(&[line], b"\n") }))
@@ -198,7 +206,7 @@ fn csv_columns_are_found_by_the_header_of_their_file() {
 #[test]
 fn nested_fields_repeated_keys_and_any_order() {
     let columns = [("user.name", "text"), ("user.home.zip", "int64"), ("user", "text"), ("n", "int64")];
-    let mut decoder = Decoder::new(&source(Format::Json, &columns));
+    let mut decoder = Decoder::new(source(Format::Json, &columns));
     let lines = [
         r#"{"user":{"name":"a","home":{"zip":1}},"n":1}"#,
         r#"{"n":2,"x":{"n":9},"user":{"home":{"zip":2},"name":"b"}}"#,
@@ -218,7 +226,7 @@ fn nested_fields_repeated_keys_and_any_order() {
 
 #[test]
 fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
-    let mut decoder = Decoder::new(&source(Format::Json, &[("a", "text"), ("n", "int64")]));
+    let mut decoder = Decoder::new(source(Format::Json, &[("a", "text"), ("n", "int64")]));
     let long = format!("{{\"a\":\"{}", "é".repeat(2_000));
     let lines: [&[u8]; 6] = [
         b"{\"a\":\"x\",\"n\":1}",
@@ -245,7 +253,7 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
 
 #[test]
 fn text_is_taken_as_it_is() {
-    let mut decoder = Decoder::new(&source(Format::Text, &[]));
+    let mut decoder = Decoder::new(source(Format::Text, &[]));
     assert_eq!(crate::batch::types::describe(&decoder.schema()), "value text");
     let decoded = decoder.decode(&chunk(&["a b", "", "é\r"], b"\n"));
     assert_eq!(shown_rows(&decoded), "a b\n\né");
@@ -258,45 +266,42 @@ fn text_is_taken_as_it_is() {
 
 #[test]
 fn binary_records_and_frames() {
-    let mut raw = source(Format::Binary { record_bytes: None }, &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
-    raw.kind = bounded(RecordBounds::Prefix);
+    let frames =
+        |format, columns: &[_]| Decoder::new(DecoderSpec { bounds: RecordBounds::Prefix, ..source(format, columns) });
+    let binary = |record_bytes| Format::Binary { record_bytes };
     let mut good = vec![0, 0, 0, 17, 1];
     good.extend_from_slice(&(-7_i64).to_le_bytes());
     good.extend_from_slice(&1.5_f64.to_le_bytes());
     let mut bad = good.clone();
     bad[4] = 2;
-    let decoded = Decoder::new(&raw).decode(&chunk(&[&good, &bad, &good[..9]], b""));
+    let mut raw = frames(binary(None), &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
+    let decoded = raw.decode(&chunk(&[&good, &bad, &good[..9]], b""));
     let expected = "true|-7|1.5\n!column `b`: byte 2 is not a bool (0 or 1)\n!5 bytes, the columns take 17";
     assert_eq!(shown_rows(&decoded), expected);
-    raw.schema.truncate(1);
-    raw.schema[0].kind = ColumnType::Text;
-    let decoded = Decoder::new(&raw).decode(&chunk(&["\0\0\0\x02\u{e9}", "\0\0\0\x01\n"], b""));
+    let decoded = frames(binary(None), &[("b", "text")]).decode(&chunk(&["\0\0\0\x02\u{e9}", "\0\0\0\x01\n"], b""));
     assert_eq!(shown_rows(&decoded), "é\n\n");
-    raw.format = Format::Json;
-    raw.schema[0].kind = ColumnType::Int64;
-    assert_eq!(shown_rows(&Decoder::new(&raw).decode(&chunk(&[b"\0\0\0\x88{\"b\":1}"], b""))), "1");
-    let mut times =
-        source(Format::Binary { record_bytes: Some(16) }, &[("s", "timestamp(s)"), ("ns", "timestamp(ns)")]);
+    let decoded = frames(Format::Json, &[("b", "int64")]).decode(&chunk(&[b"\0\0\0\x88{\"b\":1}"], b""));
+    assert_eq!(shown_rows(&decoded), "1");
+    let times = |format| Decoder::new(source(format, &[("s", "timestamp(s)"), ("ns", "timestamp(ns)")]));
     let record = |s: i64, ns: i64| [s.to_le_bytes(), ns.to_le_bytes()].concat();
-    let decoded = Decoder::new(&times).decode(&chunk(&[record(2, 3_999), record(i64::MAX, 0)], b""));
+    let decoded = times(binary(Some(16))).decode(&chunk(&[record(2, 3_999), record(i64::MAX, 0)], b""));
     assert_eq!(shown_rows(&decoded), "2000000|3\n!column `s`: 9223372036854775807 is out of range of timestamp");
-    times.format = Format::Json;
-    assert_eq!(
-        shown_rows(&Decoder::new(&times).decode(&chunk(&["{\"s\":\"1970-01-01T00:00:01Z\"}"], b"\n"))),
-        "1000000|null"
-    );
+    let decoded = times(Format::Json).decode(&chunk(&["{\"s\":\"1970-01-01T00:00:01Z\"}"], b"\n"));
+    assert_eq!(shown_rows(&decoded), "1000000|null");
 }
 
 #[test]
 fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
-    let mut queue = source(Format::Json, &[("k", "text"), ("v", "int64")]);
-    queue.kind = bounded(RecordBounds::Ends);
-    let decoded = Decoder::new(&queue).decode(&chunk(&["{\"v\":1}", "[\"a\", 2]", "[1]", "7"], b""));
+    let queue = |columns: &[_]| {
+        let records = source(Format::Json, columns);
+        Decoder::new(DecoderSpec { bounds: RecordBounds::Ends, accepts_values: true, ..records })
+    };
+    let decoded = queue(&[("k", "text"), ("v", "int64")]).decode(&chunk(&["{\"v\":1}", "[\"a\", 2]", "[1]", "7"], b""));
     let expected = "null|1\na|2\n!1 values in the array, the schema has 2\n\
                     !a bare value needs a schema of one column, this one has 2";
     assert_eq!(shown_rows(&decoded), expected);
-    queue.schema.truncate(1);
-    assert_eq!(shown_rows(&Decoder::new(&queue).decode(&chunk(&["\"a\"", "null", "2.50"], b""))), "a\nnull\n2.50");
+    let decoded = queue(&[("k", "text")]).decode(&chunk(&["\"a\"", "null", "2.50"], b""));
+    assert_eq!(shown_rows(&decoded), "a\nnull\n2.50");
 }
 
 #[test]
@@ -304,7 +309,7 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
     use crate::batch::envelope::{RecordMetadata, put};
     use crate::batch::position::Extent;
     let column = |name: &str, kind, from| ColumnSpec::new(name, kind).from(from);
-    let schema = vec![
+    let columns = vec![
         column("o", ColumnType::Int64, ColumnSource::Offset),
         ColumnSpec::new("a", ColumnType::Int64),
         column("k", ColumnType::Text, ColumnSource::Key),
@@ -312,8 +317,8 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
         column("t", ColumnType::Text, ColumnSource::Topic),
     ];
     let mut source = source(Format::Csv { header: false, separator: b',' }, &[]);
-    source.kind = bounded(RecordBounds::Envelope);
-    source.schema = schema;
+    source.bounds = RecordBounds::Envelope;
+    source.columns = columns;
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     let records: [(u64, Option<&[u8]>, &str); 4] =
         [(5, Some(b"x"), "1,one"), (7, None, ""), (9, Some(b"y"), "no"), (11, None, "2,two")];
@@ -324,7 +329,7 @@ fn columns_of_what_came_with_a_value_stand_where_the_schema_has_them() {
     }
     let extent = Extent { file: "/topic/3".into(), start: 4, bytes: 9, row: 0 };
     let mut chunk = Chunk { bytes: bytes.into(), ends, extent, ..Chunk::default() };
-    let mut decoder = Decoder::new(&source);
+    let mut decoder = Decoder::new(source);
     let decoded = decoder.decode(&chunk);
     assert_eq!(decoded.rows.schema(), decoder.schema());
     let expected = "5|1|x|one|topic 7|null|null|null|topic 11|2|null|two|topic !1 cells, the schema has 2";

@@ -4,6 +4,7 @@
 
 use super::spec::*;
 use crate::batch::types::ColumnType;
+use crate::decode::{self, spec::DecoderSpec};
 use crate::limits;
 use arrow::datatypes::{Field, SchemaRef};
 use std::path::PathBuf;
@@ -251,8 +252,35 @@ impl SourceSpec {
 
     /// Returns whether records have parts before the value (`batch::envelope`).
     pub fn in_envelopes(&self) -> bool {
-        self.kind.bounds() == RecordBounds::Envelope
-            || self.schema.iter().any(|column| column.from != ColumnSource::Value)
+        decode::spec::in_envelopes(self.kind.bounds(), &self.schema)
+    }
+
+    /// Returns what a decoder of its records must know.
+    pub fn decoder_spec(&self) -> DecoderSpec {
+        let config = self.kind.declared();
+        let (format, columns) = match config {
+            Some(config) if config.makes_records() => {
+                let format = config.format();
+                let columns = SourceSpec::default_schema(&self.kind, &format);
+                (format, columns)
+            }
+            _ => (self.format.clone(), self.schema.clone()),
+        };
+        let row_schema = match &self.kind {
+            SourceKind::Plugin(plugin) => Some(&plugin.columns),
+            SourceKind::Declared(config) => config.row_schema(),
+            SourceKind::Table(_) => None,
+        };
+        DecoderSpec {
+            format,
+            columns,
+            row_schema: row_schema.cloned(),
+            bounds: self.kind.bounds(),
+            accepts_values: config.is_some_and(SourceConfig::accepts_values),
+            writes_hex: config.is_some_and(SourceConfig::writes_hex),
+            make_rows: config.and_then(SourceConfig::rows),
+            rejected_bytes_max: self.rejected_bytes_max,
+        }
     }
 
     /// Returns the bytes of a binary record of these columns; `None` if a column has no fixed width.
@@ -261,21 +289,6 @@ impl SourceSpec {
             return None;
         }
         schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
-}
-
-impl Format {
-    /// The format as a job file names it.
-    pub fn keyword(&self) -> &'static str {
-        match self {
-            Format::Text => "text",
-            Format::Json => "json",
-            Format::Csv { .. } => "csv",
-            Format::Binary { .. } => "binary",
-            Format::Parquet => "parquet",
-            Format::Avro(_) => "avro",
-            Format::Protobuf(_) => "protobuf",
-        }
     }
 }
 

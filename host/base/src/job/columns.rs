@@ -3,8 +3,8 @@
 use crate::batch::types::ColumnType;
 use crate::job::keys::COLUMN;
 use crate::job::spec::{BinaryEncoding, ColumnSource, ColumnSpec, TimeForm};
-use crate::job::suggest;
 use crate::job::table::{Reader, type_of};
+use crate::suggest;
 use crate::zone::Zone;
 use toml::Value;
 

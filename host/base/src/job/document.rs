@@ -2,10 +2,10 @@
 
 use super::errors::JobErrors;
 use super::spec::Origin;
-use super::suggest;
 use super::variables::{self, ExpandedText};
 use crate::error::{Error, Result};
 use crate::limits::JOB_PATH_BYTES_MAX;
+use crate::suggest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;

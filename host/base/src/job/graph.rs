@@ -3,9 +3,9 @@
 use super::errors::JobErrors;
 use super::names::stream;
 use super::spec::*;
-use super::suggest;
 use crate::error::{Error, Result};
 use crate::limits::JOB_PARTS_MAX;
+use crate::suggest;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Adds errors of the graph.

@@ -27,7 +27,7 @@ pub struct BodyRecords {
 pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
     match source.format {
         Format::Json => json(source, body, rows_max),
-        Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(as_one_record(source, body)),
+        Format::Binary { record_bytes: None } if row_bytes(&source.schema).is_none() => Ok(as_one_record(source, body)),
         Format::Avro(_) | Format::Protobuf(_) => Ok(as_one_record(source, body)),
         _ => Ok(framed(source, body, rows_max)),
     }
@@ -187,7 +187,7 @@ mod tests {
 
     /// Counts the rows that decode and those that are rejected.
     fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
-        let mut decoder = Decoder::new(source);
+        let mut decoder = Decoder::new(source.decoder_spec());
         let BodyRecords { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
         let mut rows = 0;
         for chunk in &chunks {

@@ -161,7 +161,7 @@ fn avro_reads_back_the_same() {
     );
     let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
     let chunks = millstream_connect::receiver::read_file(&source, &path).unwrap();
-    let mut decoder = millstream_base::decode::Decoder::new(&source);
+    let mut decoder = millstream_base::decode::Decoder::new(source.decoder_spec());
     let decoded: Vec<_> = chunks.iter().map(|chunk| decoder.decode(chunk)).collect();
     assert!(decoded.len() == 1 && decoded[0].rejected.is_none());
     let expected = arrow::compute::concat_batches(&wanted, &[batch.clone(), batch.slice(0, 1)]).unwrap();

@@ -134,7 +134,7 @@ mod tests {
             message.write("::1", &mut bytes);
             ends.push(bytes.len() as u32);
         }
-        let mut decoder = Decoder::new(&source);
+        let mut decoder = Decoder::new(source.decoder_spec());
         let lines = decoder.decode(&Chunk { bytes: bytes.into(), ends, ..Chunk::default() });
         let ready = decoder.decode(&Chunk::of_ready(columns.take()));
         assert!(lines.rejected.is_none() && ready.rejected.is_none() && columns.is_empty());

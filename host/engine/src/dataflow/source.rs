@@ -413,7 +413,7 @@ fn decode<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let given_back = spec.kind.retry_dir().is_some();
     let kind = spec.kind.clone();
-    let mut decoder = Decoder::new(spec);
+    let mut decoder = Decoder::new(spec.decoder_spec());
     // Tables are not sources in the job file.
     let is_table = spec.kind.table().is_some();
     let metrics = if is_table { Counts::default() } else { running.metrics.counts(&spec.name) };

@@ -45,7 +45,7 @@ fn question(dir: &Path) -> Result<DescribeQuestion> {
     }?;
     let (_, plugin) = job.plugins().next().ok_or_else(|| Error::bug("a case without a plugin"))?;
     let queues = job.sources.iter().filter(|source| source.plugin().is_none());
-    let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source).schema()).collect();
+    let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source.decoder_spec()).schema()).collect();
     let key = match (inputs.first(), job.stages.first()) {
         (Some(input), Some(stage)) => {
             let index = |name: &String| input.index_of(name).map_err(Error::job);

@@ -155,7 +155,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = kinds::retry_source("", "", None);
     source.set_columns(columns);
-    let mut decoder = Decoder::new(&source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut parts = Vec::new();
     for chunk in chunks(records) {
         let decoded = decoder.decode(&chunk);

@@ -7,13 +7,13 @@ use super::cursor::{Cursor, each};
 use super::json::{decimal_text, json};
 use super::schema::{Decimal, Schema, Time, Type, TypeId, UUID_BYTES, branch, too_deep};
 use crate::batch::cell;
+use crate::batch::column::{ColumnSpec, TimeForm, TimeUnit};
 use crate::batch::times::micros;
 use crate::batch::types::ColumnType;
 use crate::decode::columns::ColumnBuilders;
 use crate::decode::infer::COLUMNS_MAX;
 use crate::decode::json::index_of;
 use crate::decode::written_value::WrittenValue;
-use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use arrow::datatypes::DataType;
 
 /// What to do with a value.

@@ -1,7 +1,7 @@
 //! Avro schemas, from their JSON. Types refer to each other by their indexes in one list, so a type may contain itself.
 
 use super::cursor::Cursor;
-use crate::job::spec::TimeUnit;
+use crate::batch::column::TimeUnit;
 use serde_json::Value;
 use std::collections::HashMap;
 

@@ -1,10 +1,9 @@
 use super::*;
 use crate::batch::chunk::Chunk;
-use crate::decode::bounded_tests::bounded;
+use crate::decode::spec::RecordBounds;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
+use crate::formats::{FileContent, Format, WriterSchema};
 use crate::hex;
-use crate::job::spec::RecordBounds;
-use crate::job::spec::{FileContent, Format, WriterSchema};
 use crate::random::Random;
 
 const SCHEMA: &str = r#"{"type":"record","name":"Order","namespace":"shop","doc":"x","fields":[
@@ -20,8 +19,8 @@ const RECORD: &str = "0d0204613104fb4bf6a1d5edee66020402780279000280808080808080
 fn decoder(schema: &str, columns: &[(&str, &str)]) -> Decoder {
     let content = FileContent { path: "order.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
     let mut source = source(Format::Avro(WriterSchema::Given(content)), columns);
-    source.kind = bounded(RecordBounds::Prefix);
-    Decoder::new(&source)
+    source.bounds = RecordBounds::Prefix;
+    Decoder::new(source)
 }
 
 /// The records as frames.
@@ -94,11 +93,11 @@ fn times_without_an_offset_are_of_the_zone() {
     let decoded = |schema: &str, value: i64, kind: &str| {
         let content = FileContent { path: "r.avsc".into(), content: Bytes::copy_from_slice(schema.as_bytes()) };
         let mut source = source(Format::Avro(WriterSchema::Given(content)), &[("at", kind)]);
-        source.kind = bounded(RecordBounds::Prefix);
-        source.schema[0].zone = crate::zone::Zone::named("Europe/Berlin");
+        source.bounds = RecordBounds::Prefix;
+        source.columns[0].zone = crate::zone::Zone::named("Europe/Berlin");
         let mut record = Vec::new();
         crate::decode::varint::write(crate::decode::varint::zigzag(value), &mut record);
-        shown_rows(&Decoder::new(&source).decode(&chunk(&[record])))
+        shown_rows(&Decoder::new(source).decode(&chunk(&[record])))
     };
     // Noon of 2026-07-01, as local time and as an instant.
     let noon = 1_782_907_200_000;
@@ -217,15 +216,15 @@ fn values_within_others_are_taken_as_columns_take_them() {
 
 #[test]
 fn schemas_come_with_the_chunk_and_unknown_ones_are_a_reason() {
-    let registry = crate::job::spec::RegistrySpec {
+    let registry = crate::formats::RegistrySpec {
         url: "http://127.0.0.1:1".into(),
         login: None,
         ca: None,
         wait: std::time::Duration::ZERO,
     };
     let mut source = source(Format::Avro(WriterSchema::Registry(Box::new(registry))), &[("n", "int64"), ("s", "text")]);
-    source.kind = bounded(RecordBounds::Prefix);
-    let mut decoder = Decoder::new(&source);
+    source.bounds = RecordBounds::Prefix;
+    let mut decoder = Decoder::new(source);
     let one = Bytes::from_static(br#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}"#);
     let two = Bytes::from_static(
         br#"{"type":"record","name":"R","fields":[{"name":"s","type":"string"},{"name":"n","type":"int"}]}"#,
@@ -289,7 +288,7 @@ fn schemas_that_make_no_sense_are_refused_with_what_is_wrong() {
 }
 
 fn decoder_columns(columns: &[(&str, &str)]) -> Vec<ColumnSpec> {
-    source(Format::Json, columns).schema
+    source(Format::Json, columns).columns
 }
 
 #[test]

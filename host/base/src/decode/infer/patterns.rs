@@ -1,9 +1,9 @@
 //! Recognizes strings: times in the formats that files use, dates, and amounts of money.
 
+use crate::batch::column::{ColumnSpec, TimeForm};
 use crate::batch::parse;
 use crate::batch::times::TimeParser;
 use crate::batch::types::ColumnType;
-use crate::job::spec::{ColumnSpec, TimeForm};
 
 /// Patterns of times other than RFC 3339 that cannot be confused with each other.
 const CERTAIN: [&str; 14] = [

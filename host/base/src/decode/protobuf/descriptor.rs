@@ -5,7 +5,7 @@
 //! read the complete file, and reject it if a comment in it is not UTF-8.
 
 use super::wire::{Raw, Wire};
-use crate::job::suggest;
+use crate::suggest;
 use std::collections::HashMap;
 
 /// Maximum messages and enums of one descriptor, and values of one enum.

@@ -2,9 +2,9 @@
 
 use super::descriptor::{Field, Kind, Message, Messages, is_message};
 use super::value::Conversion;
+use crate::batch::column::{ColumnSpec, TimeForm};
 use crate::batch::types::ColumnType;
 use crate::decode::json::index_of;
-use crate::job::spec::{ColumnSpec, TimeForm};
 use arrow::datatypes::DataType;
 use hashbrown::HashMap;
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::batch::chunk::Chunk;
 use crate::decode::{Decoder, tests::shown_rows, tests::source};
-use crate::job::spec::{FileContent, Format};
+use crate::formats::{FileContent, Format};
 use crate::random::Random;
 
 /// Returns a length-prefixed field, as Protobuf writes it.
@@ -49,7 +49,7 @@ fn spec(syntax: &str, confluent: bool) -> ProtobufSpec {
 }
 
 fn decoder(spec: ProtobufSpec, columns: &[(&str, &str)]) -> Decoder {
-    Decoder::new(&source(Format::Protobuf(spec), columns))
+    Decoder::new(source(Format::Protobuf(spec), columns))
 }
 
 /// Returns records of a file, each after its length.
@@ -322,7 +322,7 @@ fn values_within_others_are_taken_as_columns_take_them() {
 fn columns_that_no_message_can_fill_are_told_with_the_job() {
     let messages = Messages::parse(&descriptor("proto3")).unwrap();
     let messages_of = |message: &str, columns: &[(&str, &str)]| {
-        let columns = source(Format::Json, columns).schema;
+        let columns = source(Format::Json, columns).columns;
         messages
             .errors(message, &columns)
             .into_iter()

@@ -2,8 +2,8 @@
 
 use super::descriptor::Kind;
 use super::wire::{Raw, Wire};
+use crate::batch::column::TimeUnit;
 use crate::decode::varint::unzigzag;
-use crate::job::spec::TimeUnit;
 use std::borrow::Cow;
 
 /// How a column takes a value.

@@ -1,7 +1,7 @@
 //! Checks of columns outside the value of a record, for example its key.
 
 use crate::job::spec::{ColumnSource, ColumnSpec, RecordBounds, SourceSpec, TimeForm};
-use crate::job::suggest;
+use crate::suggest;
 
 /// Returns an error if a column outside the value of a record is invalid.
 pub(super) fn column(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {

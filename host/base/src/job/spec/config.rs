@@ -2,8 +2,8 @@
 //! language knows nothing else about a connector.
 
 use super::{
-    ChangesKey, ColumnSource, ColumnSpec, Format, Origin, RecordBounds, Replay, RereadClient, SinkChanges, SinkSpec,
-    SourceSpec, SourceStart, TableMode, TlsSpec,
+    ChangesKey, ColumnSource, ColumnSpec, Format, MakeRows, Origin, RecordBounds, Replay, RereadClient, SinkChanges,
+    SinkSpec, SourceSpec, SourceStart, TableMode, TlsSpec,
 };
 use crate::batch::chunk::{Chunk, PlannedChunk};
 use crate::batch::json;
@@ -273,9 +273,6 @@ pub trait SourceConfig: Config {
     /// It cannot start, for example if it cannot listen.
     fn start(&self, start: SourceStart<'_>) -> Result<()>;
 }
-
-/// Decodes the bytes of a chunk to rows.
-pub type MakeRows = Box<dyn Fn(&[u8]) -> Option<RecordBatch> + Send>;
 
 /// The settings of one sink. Debug output must not contain passwords: see [`Url`].
 pub trait SinkConfig: Config {

@@ -40,23 +40,6 @@ pub struct JobFacts<'a> {
     pub processes: usize,
 }
 
-/// How the records of a source are delimited in chunks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordBounds {
-    /// By the format: line ends, or lengths.
-    Format,
-    /// By the format in files, where Protobuf messages are length-prefixed.
-    File,
-    /// By the format, or not at all: what was sent together may be one record.
-    Body,
-    /// By a length before each, which stays with it.
-    Prefix,
-    /// By an envelope (`batch::envelope`): the value is a part of a message.
-    Envelope,
-    /// Not delimited: their ends are stored separately.
-    Ends,
-}
-
 /// What a source keeps from one batch to the next during a replay, for example a connection.
 #[derive(Default)]
 pub struct RereadClient(pub Option<Box<dyn Any + Send>>);

@@ -121,7 +121,7 @@ fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
 /// Decodes text. A row that does not decode is an error: a table is right or not there.
 fn decode(format: &Format, schema: &[ColumnSpec], content: &[u8]) -> Result<RecordBatch, String> {
     let columns = schema.to_vec();
-    let mut decoder = Decoder::new(&source(format, columns.clone()));
+    let mut decoder = Decoder::new(source(format, columns.clone()).decoder_spec());
     let (names, chunks) = records(format, columns, content);
     if matches!(format, Format::Csv { .. }) {
         let names = header(names)?;

@@ -418,7 +418,7 @@ fn try_decode(
         None if is_complete => framer.end(),
         None => {}
     }
-    let mut decoder = Decoder::new(source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut result = TrialResult::default();
     while result.records < rows_max
         && let Some(mut chunk) = framer.next(true)

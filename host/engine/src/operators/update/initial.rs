@@ -29,7 +29,7 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     let source =
         SourceSpec { schema: columns.collect(), ..SourceSpec::from_config(shown.to_string(), InMemory).format(format) };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
-    let mut decoder = Decoder::new(&source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut batches = Vec::new();
     for chunk in millstream_connect::receiver::read_file(&source, path)? {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);

@@ -111,7 +111,7 @@ fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
     let source = graph.spec.sources.first().ok_or_else(|| Error::bug("a case without its input"))?;
     let path = case.dir.join("input.jsonl");
     let text = read_text(&path)?;
-    let mut decoder = Decoder::new(source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut batches = Vec::new();
     for (id, line) in (1..).zip(text.lines()) {
         let invalid = |message: &str| {

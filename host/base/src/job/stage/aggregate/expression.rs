@@ -1,7 +1,7 @@
 //! Built-in aggregates as a job file writes them: `count(*)`, `sum(price)`, `count(distinct user)`.
 
 use crate::job::spec::{AggregateFunction, AggregateSpec};
-use crate::job::suggest;
+use crate::suggest;
 
 /// The functions by name.
 const FUNCTIONS: [(&str, AggregateFunction); 7] = [

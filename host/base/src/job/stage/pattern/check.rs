@@ -3,7 +3,7 @@
 use crate::job::part_errors::PartErrors;
 use crate::job::spec::{PatternSkip, PatternSpec, StageSpec};
 use crate::job::stage::window;
-use crate::job::suggest;
+use crate::suggest;
 use std::collections::BTreeSet;
 
 /// Columns that every match has.

@@ -122,7 +122,7 @@ pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone, wh
 }
 
 /// Returns the names in backquotes, with commas.
-pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+pub fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|w| format!("`{w}`")).collect();
     names.join(", ")
 }
