@@ -1,26 +1,20 @@
-//! Foundations of all Millstream crates: rows, the job, errors, limits and a few system services.
+//! The system kit of all Millstream crates: errors, identifiers, limits, files, memory, threads.
 
 // What the crate `millstream` exports must be documented (`warn` below); the rest has docs where they help.
 #![allow(missing_docs)]
 
 pub mod addresses;
-pub mod batch;
 pub mod built;
 pub mod context;
-pub mod decode;
 pub mod digest;
 pub mod durable;
 #[warn(missing_docs)]
 pub mod error;
 pub mod failure;
 pub mod fault;
-pub mod formats;
 pub mod hex;
 #[warn(missing_docs)]
 pub mod ids;
-pub mod inbox;
-#[warn(missing_docs)]
-pub mod job;
 #[warn(missing_docs)]
 pub mod limits;
 pub mod log_lines;

@@ -2,12 +2,12 @@
 
 use super::{TestCase, case_dirs, connector};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::Version;
-use millstream_base::job::spec::JobSpec;
 use millstream_connectors::kinds;
+use millstream_job::Version;
+use millstream_job::spec::JobSpec;
 use millstream_plugins::plugin::Granted;
+use millstream_rows::decode::Decoder;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,5 +69,5 @@ fn stage(case: &TestCase, dir: &Path) -> Result<JobSpec> {
     let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // Text that looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
-    millstream_base::job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
+    millstream_job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
 }
