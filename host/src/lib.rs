@@ -62,6 +62,7 @@ pub use millstream_runtime as run;
 
 /// The job file, and the typed job.
 pub mod job {
+    pub use millstream_base::suggest;
     pub use millstream_job::*;
 
     /// The typed job, with the columns and formats of its sources and sinks.
