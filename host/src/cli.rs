@@ -40,7 +40,6 @@ use crate::author::stale;
 
 use clap::{Parser, Subcommand};
 use millstream_base::error::{Error, Result};
-use millstream_base::job;
 use millstream_base::memory;
 use millstream_base::retry::StartupRetry;
 use millstream_base::secrets;
@@ -212,7 +211,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(*arguments),
         Command::Validate { job, sets } => {
-            let spec = job::load(&job, kinds::all(), &sets)?;
+            let spec = millstream_job::load(&job, kinds::all(), &sets)?;
             warn_of(stale::of_job(&spec));
             memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
@@ -231,7 +230,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Pipe(arguments) => pipe::pipe(*arguments)?,
         Command::Serve(arguments) => serve::serve(arguments)?,
         Command::Schema => {
-            let schema = serde_json::to_string_pretty(&job::schema(kinds::all())).map_err(Error::bug)?;
+            let schema = serde_json::to_string_pretty(&millstream_job::schema(kinds::all())).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;
         }
         Command::Infer(arguments) => show(&infer::infer(&arguments)?)?,

@@ -54,17 +54,33 @@ mod pipe;
 mod program_limits;
 mod serve;
 
-pub use millstream_base::{error, ids, job, limits, memory};
+pub use millstream_base::{error, ids, limits, memory};
 /// The connectors. What a source reads and a sink writes is defined by the settings in its module, which are the kind
-/// of a [`SourceSpec`](job::spec::SourceSpec) or [`SinkSpec`](job::spec::SinkSpec).
+/// of a [`SourceSpec`](millstream_job::spec::SourceSpec) or [`SinkSpec`](millstream_job::spec::SinkSpec).
 pub use millstream_connectors as connectors;
 pub use millstream_runtime as run;
+
+/// The job file, and the typed job.
+pub mod job {
+    pub use millstream_base::suggest;
+    pub use millstream_job::*;
+
+    /// The typed job, with the columns and formats of its sources and sinks.
+    pub mod spec {
+        pub use millstream_job::spec::*;
+        pub use millstream_rows::batch::binary_text::BinaryEncoding;
+        pub use millstream_rows::batch::column::{ColumnSource, ColumnSpec, TimeForm, TimeUnit};
+        pub use millstream_rows::decode::spec::{MakeRows, RecordBounds};
+        pub use millstream_rows::formats::*;
+    }
+}
 
 /// Internals, for Millstream's own tests and benchmarks. They change between versions without notice.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::author;
     pub use crate::cli::supervise::handover::steps as handover_steps;
+    pub use crate::job;
     pub use millstream_base::*;
     pub use millstream_connect::*;
     pub use millstream_connectors::*;
@@ -73,6 +89,7 @@ pub mod internals {
     pub use millstream_metrics as metrics;
     pub use millstream_packages::*;
     pub use millstream_plugins::*;
+    pub use millstream_rows::*;
     pub use millstream_runtime as run;
     pub use millstream_sql as sql;
 }

@@ -102,7 +102,7 @@ fn element_of(time_us: i64) -> u64 {
 pub struct ClockId {
     /// The number of a source; after all sources, that of a stage.
     pub stream: u32,
-    /// Zero for the complete stream. Otherwise a digest of the partition's name, see [`crate::batch::partition`].
+    /// Zero for the complete stream. Otherwise a digest of the partition's name, see `batch::partition`.
     pub partition: u64,
 }
 

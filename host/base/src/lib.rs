@@ -1,13 +1,11 @@
-//! Foundations of all Millstream crates: rows, the job, errors, limits and a few system services.
+//! The system kit of all Millstream crates: errors, identifiers, limits, files, memory, threads.
 
 // What the crate `millstream` exports must be documented (`warn` below); the rest has docs where they help.
 #![allow(missing_docs)]
 
 pub mod addresses;
-pub mod batch;
 pub mod built;
 pub mod context;
-pub mod decode;
 pub mod digest;
 pub mod durable;
 #[warn(missing_docs)]
@@ -17,9 +15,6 @@ pub mod fault;
 pub mod hex;
 #[warn(missing_docs)]
 pub mod ids;
-pub mod inbox;
-#[warn(missing_docs)]
-pub mod job;
 #[warn(missing_docs)]
 pub mod limits;
 pub mod log_lines;
@@ -35,6 +30,7 @@ pub mod regular;
 pub mod retry;
 pub mod secrets;
 pub mod shown;
+pub mod suggest;
 pub mod terminal;
 pub mod threads;
 pub mod time;

@@ -24,17 +24,17 @@ const SIZES: &[(&str, u64)] = &[
 const TIME_US_MAX: u64 = 10 * 366 * 86_400 * 1_000_000;
 
 /// JSON Schema patterns for [`time`] and [`size`].
-pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h|d)$";
+pub const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h|d)$";
 /// See [`TIME_PATTERN`]; for [`signed_time_us`].
-pub(super) const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h|d)$";
+pub const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h|d)$";
 /// See [`TIME_PATTERN`].
-pub(super) const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
+pub const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
 /// See [`TIME_PATTERN`]; for [`percent`].
-pub(super) const PERCENT_PATTERN: &str = "^([0-9]{1,2}([.][0-9]+)?|100([.]0+)?)%$";
+pub const PERCENT_PATTERN: &str = "^([0-9]{1,2}([.][0-9]+)?|100([.]0+)?)%$";
 /// How to write a time.
-pub(super) const TIME_HELP: &str = "write an integer and one of us, ms, s, m, h, d, for example \"1s\"";
+pub const TIME_HELP: &str = "write an integer and one of us, ms, s, m, h, d, for example \"1s\"";
 /// How to write a size.
-pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, for \
+pub const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, for \
     example \"64MiB\"";
 
 /// Parses a duration of a job file: an integer and a unit, for example `1s` or `250ms`. The error says how to write it.
@@ -47,7 +47,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a time that may have a sign, in microseconds: `-5s`.
-pub(super) fn signed_time_us(text: &str) -> Result<i64, String> {
+pub fn signed_time_us(text: &str) -> Result<i64, String> {
     let (bare, sign) = match text.strip_prefix('-') {
         Some(rest) => (rest, -1),
         None => (text.strip_prefix('+').unwrap_or(text), 1),
@@ -56,7 +56,7 @@ pub(super) fn signed_time_us(text: &str) -> Result<i64, String> {
 }
 
 /// Returns whether a program may use such a long time: what [`time`] reads is never longer.
-pub(super) fn fits(time: Duration) -> bool {
+pub fn fits(time: Duration) -> bool {
     time.as_micros() <= u128::from(TIME_US_MAX)
 }
 
@@ -66,7 +66,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a share such as `10%` or `0.5%`, from 0 to 1.
-pub(super) fn percent(text: &str) -> Option<f64> {
+pub fn percent(text: &str) -> Option<f64> {
     let number = text.strip_suffix('%')?;
     let plain = number.starts_with(|c: char| c.is_ascii_digit()) && number.ends_with(|c: char| c.is_ascii_digit());
     let plain = plain && number.chars().all(|c| c.is_ascii_digit() || c == '.');

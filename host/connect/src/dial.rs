@@ -4,9 +4,9 @@
 use crate::tls;
 use crate::tls::Tls;
 use bytes::BytesMut;
-use millstream_base::job::http_url;
-use millstream_base::job::spec::TlsSpec;
 use millstream_base::secrets;
+use millstream_job::http_url;
+use millstream_job::spec::TlsSpec;
 use percent_encoding::percent_decode_str;
 use std::io;
 use std::net::{TcpStream as PlainStream, ToSocketAddrs};

@@ -16,17 +16,19 @@ pub mod table;
 
 pub use framing::Framer;
 use framing::Framing;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::decode::avro::schema::Schema;
-use millstream_base::decode::binary::row_bytes;
-use millstream_base::decode::csv;
-use millstream_base::decode::protobuf::Messages;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceKind, SourceSpec, SourceStart, WriterSchema};
-use millstream_base::job::table_source;
 use millstream_base::{regular, threads};
+use millstream_job::spec::{Origin, SourceKind, SourceSpec, SourceStart};
+use millstream_job::table_source;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::decode::avro::schema::Schema;
+use millstream_rows::decode::binary::row_bytes;
+use millstream_rows::decode::csv;
+use millstream_rows::decode::protobuf::Messages;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::{Format, WriterSchema};
+use millstream_rows::inbox::Inbox;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -52,7 +54,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     let cut_by_length = match source.kind.bounds() {
         RecordBounds::Prefix | RecordBounds::Envelope | RecordBounds::Ends => false,
         // A body may be one record.
-        RecordBounds::Body => row_bytes(source).is_some(),
+        RecordBounds::Body => row_bytes(&source.schema).is_some(),
         RecordBounds::Format | RecordBounds::File => true,
     };
     match &source.format {
@@ -165,7 +167,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),
         Format::Binary { record_bytes } => {
-            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(source)).unwrap_or(1);
+            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(&source.schema)).unwrap_or(1);
             (Framing::Fixed(bytes), false)
         }
         Format::Text | Format::Json | Format::Parquet => (Framing::Lines, false),
@@ -181,7 +183,7 @@ pub fn framer(source: &SourceSpec) -> Framer {
 /// Rejects a header that lacks a column of the source if no record follows it, as nothing else would report it. Call it after the framer has ended.
 pub fn reject_unfit_header(source: &SourceSpec, framer: &mut Framer) {
     if let Format::Csv { header: true, separator } = source.format {
-        framer.reject_header_unless(|header| csv::header_fits(source, separator, header));
+        framer.reject_header_unless(|header| csv::header_fits(&source.schema, separator, header));
     }
 }
 
@@ -229,7 +231,7 @@ fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
         Format::Text if columns > 1 => {
             Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
         }
-        Format::Binary { .. } if columns != 1 && row_bytes(source).is_none() => {
+        Format::Binary { .. } if columns != 1 && row_bytes(&source.schema).is_none() => {
             let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, if \
                         the format is binary";
             Err(wrong(source, origin, "schema", what))
@@ -260,7 +262,7 @@ fn check_schema(source: &SourceSpec, origin: &Origin) -> Result<()> {
 }
 
 fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
-    match (record_bytes, row_bytes(source)) {
+    match (record_bytes, row_bytes(&source.schema)) {
         (None, None) => Err(wrong(source, origin, "record_bytes", "is missing; it defines the end of a record")),
         (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
         (Some(given), Some(needed)) if given as usize != needed => Err(wrong(

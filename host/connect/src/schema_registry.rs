@@ -2,7 +2,8 @@
 
 use crate::tls::{self, Tls};
 use bytes::{Bytes, BytesMut};
-use millstream_base::job::spec::{RegistrySpec, TlsSpec};
+use millstream_job::spec::TlsSpec;
+use millstream_rows::formats::RegistrySpec;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode, Url};
 use serde::Deserialize;

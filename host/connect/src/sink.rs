@@ -16,15 +16,15 @@ pub use encoder::Encoder;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::cell;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{Origin, SinkSpec, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
 use millstream_base::retry::io_failed;
+use millstream_job::spec::{Origin, SinkSpec, SinkStart};
+use millstream_rows::batch::cell;
+use millstream_rows::batch::sink::Sink;
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
@@ -64,7 +64,7 @@ pub fn open(
 /// Opens one worker's share of a sink to which each worker commits ([`SinkConfig::by_worker`]), after [`open`] on process 0 has taken over
 /// the entire sink.
 ///
-/// [`SinkConfig::by_worker`]: millstream_base::job::spec::SinkConfig::by_worker
+/// [`SinkConfig::by_worker`]: millstream_job::spec::SinkConfig::by_worker
 pub fn open_share(
     spec: &SinkSpec,
     schema: SchemaRef,

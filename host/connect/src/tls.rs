@@ -3,8 +3,8 @@
 
 pub mod peers;
 
-use millstream_base::job::spec::TlsSpec;
 use millstream_base::regular;
+use millstream_job::spec::TlsSpec;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};

@@ -1,9 +1,9 @@
 //! The list of all kinds of sources and sinks, in the order in which messages name them.
 
 use crate::print::settings::PrintWrites;
-use millstream_base::job::connector::Kind::Declared;
-use millstream_base::job::connector::{Kinds, NOTHING, PLUGIN_SINK, PLUGIN_SOURCE};
-use millstream_base::job::spec::{SinkKind, SourceSpec};
+use millstream_job::connector::Kind::Declared;
+use millstream_job::connector::{Kinds, NOTHING, PLUGIN_SINK, PLUGIN_SOURCE};
+use millstream_job::spec::{SinkKind, SourceSpec};
 use std::sync::LazyLock;
 
 /// A kind that depends on a Cargo feature.
@@ -15,7 +15,7 @@ macro_rules! declared {
         }
         #[cfg(not(feature = $feature))]
         {
-            millstream_base::job::connector::Kind::Absent { kind: $kind, feature: $feature }
+            millstream_job::connector::Kind::Absent { kind: $kind, feature: $feature }
         }
     }};
 }

@@ -17,9 +17,9 @@ pub use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT};
 pub use protocol::{ReceivedMessage, publish};
 
 use credentials::Credentials;
-use millstream_base::job::spec::TlsSpec;
 use millstream_base::{secrets, shown};
 use millstream_connect::dial::{ServerAddress, UrlForm};
+use millstream_job::spec::TlsSpec;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

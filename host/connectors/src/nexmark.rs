@@ -4,10 +4,10 @@ pub mod declaration;
 mod events;
 pub mod settings;
 
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::{Extent, Positions};
-use millstream_base::inbox::Inbox;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::position::{Extent, Positions};
+use millstream_rows::inbox::Inbox;
 use settings::NexmarkReads;
 use std::ops::Range;
 use std::time::Duration;

@@ -13,9 +13,9 @@ pub use connection::{CHANNEL, ClosedByServer, Connection, Delivery, Event};
 pub use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT};
 pub use wire::{Field, Outgoing, publish};
 
-use millstream_base::job::http_url;
-use millstream_base::job::spec::TlsSpec;
 use millstream_connect::dial::{ServerAddress, UrlForm};
+use millstream_job::http_url;
+use millstream_job::spec::TlsSpec;
 use percent_encoding::percent_decode_str;
 use std::path::Path;
 

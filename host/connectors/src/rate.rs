@@ -2,14 +2,14 @@
 
 pub mod declaration;
 
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::{Extent, Positions};
-use millstream_base::inbox::Inbox;
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::position::{Extent, Positions};
+use millstream_rows::inbox::Inbox;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// Bytes of a record: timestamp and value, in the form that [`millstream_base::decode::binary`] reads.
+/// Bytes of a record: timestamp and value, in the form that [`millstream_rows::decode::binary`] reads.
 const RECORD_BYTES: u32 = 16;
 /// Interval at which rows are generated: the resolution of the runtime's timer.
 const TICK: Duration = Duration::from_millis(1);

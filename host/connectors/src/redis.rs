@@ -11,9 +11,9 @@ pub use connection::{Connection, Response};
 pub use protocol::{Command, RedisError, Value, error_message, is_transient};
 
 use connection::Stream;
-use millstream_base::job::http_url;
 use millstream_base::secrets;
 use millstream_connect::tls::{Tls, explain_error};
+use millstream_job::http_url;
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -47,7 +47,7 @@ impl Server {
     /// Creates the server of a job file's URL. `rediss://` enables TLS.
     pub fn new(
         url: &str,
-        tls: Option<&millstream_base::job::spec::TlsSpec>,
+        tls: Option<&millstream_job::spec::TlsSpec>,
         dir: &Path,
     ) -> Result<Server, (&'static str, String)> {
         let url = http_url::url(url).map_err(|message| ("url", message))?;

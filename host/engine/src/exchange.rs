@@ -3,8 +3,8 @@
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::KeyHash;
-use millstream_base::batch::part::Part;
+use millstream_rows::batch::keys::KeyHash;
+use millstream_rows::batch::part::Part;
 
 /// Splits rows into one sub-batch for each worker that owns some of them. Rows keep their order within a sub-batch. `hashes` holds the key hash of
 /// each row.

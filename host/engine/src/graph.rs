@@ -27,20 +27,20 @@ use crate::operators::window::node::WindowNode;
 use crate::operators::{self, enrich, newest, plugin, shape, window};
 use crate::state::spill::budget::StateBudget;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::rejected::{RejectedRows, RejectionOrigin, mixed_late_schema};
-use millstream_base::batch::types::{self, ColumnType};
-use millstream_base::decode;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
-use millstream_base::job::connector::Kinds;
-use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec, StateSpec};
-use millstream_base::job::{retry_source, table_source};
+use millstream_base::limits;
 use millstream_base::retry::StartupRetry;
-use millstream_base::{job, limits};
 use millstream_connect::receiver::table;
 use millstream_connect::{receiver, sink};
+use millstream_job::connector::Kinds;
+use millstream_job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec, StateSpec};
+use millstream_job::{retry_source, table_source};
 use millstream_packages::lock;
 use millstream_plugins::plugin::PluginHost;
+use millstream_rows::batch::rejected::{RejectedRows, RejectionOrigin, mixed_late_schema};
+use millstream_rows::batch::types::{self, ColumnType};
+use millstream_rows::decode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,9 +103,9 @@ impl Graph {
         servers: StartupRetry,
     ) -> Result<Graph> {
         let mut spec = spec;
-        job::split_queries(&mut spec)?;
-        job::check(&spec)?;
-        job::note_keys_of_changes(&mut spec);
+        millstream_job::split_queries(&mut spec)?;
+        millstream_job::check(&spec)?;
+        millstream_job::note_keys_of_changes(&mut spec);
         lock::resolve::resolve(&mut spec)?;
         let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         let readers = source::load(&mut spec, host)?;
@@ -116,7 +116,7 @@ impl Graph {
         graph.spec.sources.append(&mut enrich::check::sources(&graph.spec, servers)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
-            let schema = decode::Decoder::new(source).schema();
+            let schema = decode::Decoder::new(source.decoder_spec()).schema();
             graph.streams.insert(source.name.clone(), schema);
             graph.streams.insert(rejected_name(&source.name), decode::rejected_schema());
             for name in [source.name.clone(), rejected_name(&source.name)] {
@@ -124,7 +124,7 @@ impl Graph {
             }
         }
         graph.spec.sources.append(&mut retry::sources(&graph.spec, kinds));
-        for index in job::order(&graph.spec)? {
+        for index in millstream_job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
             let node = graph
                 .stage(stage, &graph.host)

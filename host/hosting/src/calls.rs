@@ -12,12 +12,12 @@ use super::prepared::PreparedTables;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
-use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 use millstream_plugins::plugin::{Caller, Processed};
+use millstream_rows::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
+use millstream_rows::batch::slices::RowBytes;
 use std::ops::Range;
 
 /// Rows with their columns.

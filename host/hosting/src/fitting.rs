@@ -4,9 +4,9 @@
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use millstream_base::batch::types::{self, ColumnType};
-use millstream_base::batch::widen::fits;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::types::{self, ColumnType};
+use millstream_rows::batch::widen::fits;
 use std::sync::Arc;
 
 /// Returns the columns as plugins see them.

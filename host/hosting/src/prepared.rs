@@ -3,11 +3,11 @@
 use super::fitting::{ColumnSelection, plugin_columns};
 use super::settings::ConfiguredPlugin;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::rejected::{RejectedRows, RejectionOrigin};
-use millstream_base::batch::types;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::OnError;
+use millstream_job::spec::OnError;
 use millstream_plugins::plugin::{Caller, Costs, Description, World};
+use millstream_rows::batch::rejected::{RejectedRows, RejectionOrigin};
+use millstream_rows::batch::types;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A plugin prepared for tables of these columns.

@@ -3,9 +3,9 @@
 use arrow::datatypes::Schema;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::connector::{InMemory, Kind, Kinds, NOTHING, SourceDeclaration};
-use millstream_base::job::{self, spec::PluginSpec};
 use millstream_base::package_name::PackageRequest;
+use millstream_job::connector::{InMemory, Kind, Kinds, NOTHING, SourceDeclaration};
+use millstream_job::spec::PluginSpec;
 use millstream_packages::lock::obtain::obtain;
 use millstream_packages::lock::store::PackageStore;
 use millstream_packages::lock::{self, FILE, LockFile, location};
@@ -93,7 +93,7 @@ pub fn load(host: &PluginHost, settings: &Settings) -> Result<ConfiguredPlugin> 
 
 /// Returns the plugin of a job file, with the file of a package.
 fn found(settings: &Settings) -> Result<PluginSpec> {
-    let mut spec = job::of_command(settings.of, &text(settings)?, &KINDS, &settings.dir, &[])?;
+    let mut spec = millstream_job::of_command(settings.of, &text(settings)?, &KINDS, &settings.dir, &[])?;
     let package = PluginSpec::new(settings.plugin.clone()).package().transpose()?;
     match (&settings.registry, package) {
         (Some(registry), Some((name, version))) => {

@@ -19,13 +19,13 @@ use crate::limits::REJECTED_ROWS_LOGGED;
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use batches::Batches;
-use millstream_base::batch::rejected::plugin_columns;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::memory::Holder;
 use millstream_base::memory::unspillable::UnspillableState;
 use millstream_plugins::plugin::{
     Account, ConnectorTally, Costs, CounterValues, Counters, Description, Plugin, add_counted,
 };
+use millstream_rows::batch::rejected::plugin_columns;
 use rate::Rate;
 use serde::{Deserialize, Serialize};
 use spread::Spread;

@@ -71,7 +71,7 @@ pub struct Pin {
 pub struct PreviousVersion {
     /// The job's name.
     pub job: String,
-    /// The stage, source or sink, see [`millstream_base::job::plugin_part::PluginPart`].
+    /// The stage, source or sink, see [`millstream_job::plugin_part::PluginPart`].
     pub stage: String,
     /// The value of `plugin` in the job file before the upgrade.
     pub plugin: String,

@@ -4,13 +4,10 @@ use super::connect::{Liveness, Sealed};
 use super::control::others::OtherProcesses;
 use super::stopper::{JobResult, Stopper};
 use super::traces::Traces;
-use millstream_base::batch::position::{Positions, SOURCE_END};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::Generation;
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{AtEnd, JobFacts, SourceStart};
 use millstream_base::memory::{self, Holder};
 use millstream_base::owner::Owner;
 use millstream_base::threads;
@@ -28,7 +25,10 @@ use millstream_engine::running::{
     JobEndpoints, JobRequests, Options, Running, RunningPlugins, SinkShares, WorkerThreads, workers,
 };
 use millstream_engine::worker;
+use millstream_job::spec::{AtEnd, JobFacts, SourceStart};
 use millstream_metrics::Metrics;
+use millstream_rows::batch::position::{Positions, SOURCE_END};
+use millstream_rows::inbox::Inbox;
 use std::any::Any;
 use std::fmt::Display;
 use std::ops::Range;
@@ -275,7 +275,7 @@ fn receive(running: &Running, runtime: &Handle) -> Result<()> {
 }
 
 /// The sinks by number. The worker that owns a sink takes it once.
-pub(super) type OpenSinks = Vec<Option<Box<dyn millstream_base::batch::sink::Sink>>>;
+pub(super) type OpenSinks = Vec<Option<Box<dyn millstream_rows::batch::sink::Sink>>>;
 
 /// Opens the sinks if this process owns them.
 pub(super) fn open_sinks(

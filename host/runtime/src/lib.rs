@@ -24,11 +24,8 @@ pub use millstream_engine::running::peer_trust::{PeerTrust, name_in};
 pub use millstream_engine::running::{Cluster, Options};
 
 use millstream_base::error::{Error, Result};
-use millstream_base::job::{
-    self,
-    spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
-};
 use millstream_connectors::kinds;
+use millstream_job::spec::{JobSpec, SinkSpec, SourceSpec, StageSpec};
 use prepared::PreparedStart;
 use stand_by::Standby;
 pub use stand_by::StandbyEvent;
@@ -49,7 +46,7 @@ pub struct Job {
 impl Job {
     /// Creates a job from a job file. Errors are those of the file. Plugins are checked by [`Job::start`].
     pub fn load(path: &Path, options: Options) -> Result<Job> {
-        Ok(Job { spec: job::load(path, kinds::all(), &options.sets)?, options, ready: None, started: None })
+        Ok(Job { spec: millstream_job::load(path, kinds::all(), &options.sets)?, options, ready: None, started: None })
     }
 
     /// Creates a job from a specification that a program has built.
@@ -121,7 +118,7 @@ impl Job {
     ) -> Result<()> {
         let ready = Standby::new(&self.spec, &self.options)?.follow_until(report, go)?;
         // An upgrade may have changed the file meanwhile.
-        self.spec = job::load(file, kinds::all(), &self.options.sets)?;
+        self.spec = millstream_job::load(file, kinds::all(), &self.options.sets)?;
         self.options.ahead = Some(ready.ahead.clone());
         self.ready = Some(ready);
         Ok(())

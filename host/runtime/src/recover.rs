@@ -5,14 +5,10 @@ mod inputs;
 mod meanings;
 mod state_files;
 
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::{Share, counts_rows, source_of};
-use millstream_base::batch::position::{Position, Positions, SOURCE_END};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::job::spec::{SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
 use millstream_connect::sink;
@@ -33,6 +29,10 @@ use millstream_engine::graph;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::StageNode;
 use millstream_engine::running::{self, Options};
+use millstream_job::spec::{SinkKind, SinkSpec};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::partition::{Share, counts_rows, source_of};
+use millstream_rows::batch::position::{Position, Positions, SOURCE_END};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -548,7 +548,7 @@ fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::partition::Share;
+    use millstream_rows::batch::partition::Share;
 
     #[test]
     fn producers_of_rows_that_are_put_back_have_come_as_far_as_any_plan_says() {

@@ -4,11 +4,9 @@ use super::launch::{OpenSinks, launch};
 use crate::recover;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::job::spec::{JobSpec, StageSpec};
 use millstream_base::retry::StartupRetry;
 use millstream_connect::sink;
 use millstream_connectors::kinds;
@@ -18,7 +16,9 @@ use millstream_engine::checkpoint::types::{JobStart, Manifest};
 use millstream_engine::checkpoint::{manifest, plan, record};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::Options;
+use millstream_job::spec::{JobSpec, StageSpec};
 use millstream_plugins::plugin::PluginHost;
+use millstream_rows::batch::sink::Sink;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a sink would have committed for the batch.

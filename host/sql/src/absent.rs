@@ -165,7 +165,7 @@ pub mod query {
     use arrow::datatypes::SchemaRef;
     use millstream_base::context::BatchContext;
     use millstream_base::error::Result;
-    use millstream_base::job::spec::SqlLimits;
+    use millstream_job::spec::SqlLimits;
 
     /// A query: not supported.
     #[derive(Clone, Debug)]

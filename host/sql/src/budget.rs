@@ -4,9 +4,9 @@
 use crate::limits::{SQL_PLAN_BYTES_MAX, SQL_PLAN_MS_MAX, SQL_STOP_MS};
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::common::{DataFusionError, Result};
-use millstream_base::job::spec::SqlLimits;
 use millstream_base::memory;
 use millstream_base::panics::caught;
+use millstream_job::spec::SqlLimits;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::{Duration, Instant};

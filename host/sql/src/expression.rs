@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::Spanned as _;
 use datafusion::sql::sqlparser::tokenizer::Token;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Kind, Result};
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use millstream_base::batch::keys::canonical_column;
+use millstream_rows::batch::keys::canonical_column;
 use std::sync::{Arc, LazyLock};
 
 /// Returns the value by which an expression is compared.

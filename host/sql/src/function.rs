@@ -9,14 +9,14 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::{ColumnType, describe};
-use millstream_base::batch::widen::first_inexact;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::types::{ColumnType, describe};
+use millstream_rows::batch::widen::first_inexact;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};

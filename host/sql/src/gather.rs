@@ -20,7 +20,7 @@ use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
-use millstream_base::batch::keys::canonical_column;
+use millstream_rows::batch::keys::canonical_column;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;

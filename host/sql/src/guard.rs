@@ -17,9 +17,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, StructFieldMapping, Volatility,
 };
-use millstream_base::batch::keys::canonical_column;
-use millstream_base::batch::keys::has_floats;
 use millstream_base::panics::caught;
+use millstream_rows::batch::keys::canonical_column;
+use millstream_rows::batch::keys::has_floats;
 use std::sync::Arc;
 
 /// Returns the function with a guard. Plugins have limits of their own.

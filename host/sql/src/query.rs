@@ -34,7 +34,7 @@ use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
 use std::sync::Arc;
 
 /// A checked query. Cheap to clone.

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, DuplicateTreatment, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
 };
 use millstream_base::error::{Error, Result};
-use millstream_base::job::syntax::{Part, each_part};
+use millstream_job::syntax::{Part, each_part};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;

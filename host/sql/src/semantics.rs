@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
     WindowFunctionDefinition, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
-use millstream_base::batch::keys::has_floats;
+use millstream_rows::batch::keys::has_floats;
 use std::sync::Arc;
 
 /// Aggregates that depend on equality or order of values.

@@ -5,8 +5,8 @@ use super::session::{REPLAY_UNSAFE, VisibleNames};
 use datafusion::common::{Column, DataFusionError, Location, SchemaError, Span};
 use datafusion::sql::sqlparser::parser::ParserError;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SqlLimits;
-use millstream_base::job::suggest::nearest;
+use millstream_base::suggest::nearest;
+use millstream_job::spec::SqlLimits;
 use std::fmt::Write as _;
 
 /// Maximum characters of a line in an error message.

@@ -112,7 +112,7 @@ pub fn run(dir: &Path, accepts: bool) -> Result<CasesReport> {
     run_with(dir, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
         let spec =
-            millstream_base::job::of_plugin_case(&job.text, kinds::all(), of, &job.dir, |path| job.paths_in_job(path))?;
+            millstream_job::of_plugin_case(&job.text, kinds::all(), of, &job.dir, |path| job.paths_in_job(path))?;
         let options = millstream_engine::running::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = millstream_runtime::Job::new(spec, options);
         job.start()?;

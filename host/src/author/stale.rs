@@ -1,7 +1,7 @@
 //! Detects components that are older than their sources: usually a forgotten build.
 
 use super::watch;
-use millstream_base::job::spec::JobSpec;
+use millstream_job::spec::JobSpec;
 use millstream_plugins::plugin::component_file;
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};

@@ -43,7 +43,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
     // Report a wrong job file or stage before anything is downloaded.
     let before = match stage {
         Some(stage) => edit::plugin_of(job, stage)?,
-        None => millstream_base::job::read_text(job).map(|_| None)?,
+        None => millstream_job::read_text(job).map(|_| None)?,
     };
     let store = PackageStore::of_user()?;
     let _held = store.hold()?;

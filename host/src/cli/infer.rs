@@ -3,12 +3,14 @@
 use super::output::LogOutput;
 use crate::program_limits::{INFER_BYTES_MAX_MAX, INFER_ROWS_MAX};
 use clap::Args;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
 use millstream_base::limits::NAME_BYTES_MAX;
 use millstream_base::{shown, units};
 use millstream_connectors::files::source::infer::{self, Inferred, Sample};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::formats::Format;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

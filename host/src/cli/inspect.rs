@@ -9,13 +9,12 @@ use crate::author::{self, stale};
 use clap::Args;
 use facts::DirFacts;
 use millstream_base::error::{Error, Result};
-use millstream_base::job;
-use millstream_base::job::spec::CHECKPOINT_SCHEMES;
 use millstream_base::retry::StartupRetry;
 use millstream_base::shown::harmless;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::{manifest, store};
 use millstream_engine::graph::Graph;
+use millstream_job::spec::CHECKPOINT_SCHEMES;
 use millstream_plugins::plugin::PluginHost;
 use std::path::{Path, PathBuf};
 
@@ -90,7 +89,7 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
 
 /// Returns the job as `validate` shows it, and its checkpoint if there is one.
 fn job(path: &Path, json: bool) -> Result<String> {
-    let spec = job::load(path, kinds::all(), &[])?;
+    let spec = millstream_job::load(path, kinds::all(), &[])?;
     warn_of(stale::of_job(&spec));
     let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let mut facts = None;
@@ -103,7 +102,7 @@ fn job(path: &Path, json: bool) -> Result<String> {
     }
     if json {
         let streams = graph.streams.iter();
-        let streams = streams.map(|(name, schema)| (name, millstream_base::batch::types::describe(schema)));
+        let streams = streams.map(|(name, schema)| (name, millstream_rows::batch::types::describe(schema)));
         let streams: std::collections::BTreeMap<_, _> = streams.collect();
         return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
     }

@@ -4,7 +4,6 @@ use super::run::arguments::parse_set;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job;
 use millstream_connect::sink::shown_time;
 use millstream_connectors::kinds;
 use millstream_connectors::print::sink::show_table;
@@ -41,7 +40,7 @@ pub struct ReplayArguments {
 
 /// Replays the batch. Returns the output, and whether no sink holds anything different.
 pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
-    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
+    let spec = millstream_job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     let options = Options { workers: arguments.workers, sets: arguments.sets.clone(), ..Options::default() };
     let Replay { time, sinks, not_replayable } = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
     let mut text = String::new();

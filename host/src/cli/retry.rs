@@ -9,11 +9,12 @@ use clap::Args;
 use dir::RetryDir;
 use files::RetryUnit;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec};
-use millstream_base::job::{self, retry_source, suggest};
 use millstream_base::retry::StartupRetry;
+use millstream_base::suggest;
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
+use millstream_job::retry_source;
+use millstream_job::spec::{JobSpec, OnError, OperatorSpec};
 use millstream_plugins::plugin::PluginHost;
 use rows::RetryStage;
 use std::fmt::Write as _;
@@ -72,7 +73,7 @@ struct RetriedFile {
 
 /// Retries rows. Returns the output. Nothing is written unless all rows of all files are valid.
 pub fn retry(arguments: &RetryArguments) -> Result<String> {
-    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
+    let spec = millstream_job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     check(&spec, &arguments.stage)?;
     let graph = Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
     let target = RetryStage::find(&graph, &arguments.stage)?;

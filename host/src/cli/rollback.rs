@@ -8,7 +8,6 @@ use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::job::{self, plugin_part::PluginPart, spec::JobSpec};
 use millstream_base::package_name::PackageRequest;
 use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
@@ -19,6 +18,8 @@ use millstream_engine::checkpoint::{manifest, record};
 use millstream_engine::graph::Graph;
 use millstream_engine::running::Options;
 use millstream_engine::running::upgrade::UpgradeStatus;
+use millstream_job::plugin_part::PluginPart;
+use millstream_job::spec::JobSpec;
 use millstream_packages::lock::{LockFile, PreviousVersion, edit};
 use millstream_plugins::plugin::{PluginHost, component_file};
 use millstream_runtime::control::{
@@ -62,7 +63,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     let RollbackArguments { job, stage, keep_state } = arguments;
     let stage = &edit::part_of(job, stage)?;
     let part = PluginPart::parse(stage);
-    let spec = job::load(job, kinds::all(), &[])?;
+    let spec = millstream_job::load(job, kinds::all(), &[])?;
     let dir = edit::dir_of(job);
     let Some(before) = LockFile::read(dir)?.before(&spec.name, stage).cloned() else {
         return Err(Error::job(format!(
@@ -267,8 +268,13 @@ impl RollbackUndo {
 /// Checks that the job can be started with its current file, as of this batch or from its current state. A running job
 /// changes what is checked, so only a repeated error counts.
 fn check_start(job: &Path, as_of: Option<u64>) -> Result<()> {
-    let graph =
-        Graph::resolve(job::load(job, kinds::all(), &[])?, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)?;
+    let graph = Graph::resolve(
+        millstream_job::load(job, kinds::all(), &[])?,
+        kinds::all(),
+        &PluginHost::new()?,
+        false,
+        StartupRetry::No,
+    )?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(()) };
     let store = store::open(&checkpoint.dir, &graph.spec.origin.dir)?;
     // A restart uses the previous number of workers: with others, some batches may not be replayed.

@@ -23,11 +23,11 @@ use line::JobLine;
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::JobSpec;
+use millstream_base::terminal;
 use millstream_base::threads::is_connection_loss;
-use millstream_base::{job, terminal};
 use millstream_connectors::kinds;
 use millstream_engine::running::{Cluster, Options};
+use millstream_job::spec::JobSpec;
 use millstream_metrics::Snapshot;
 use millstream_runtime::control::Control;
 use millstream_runtime::{ClusterKey, Job, JobLayout, LayoutUpdate, LocalPorts, Stop, Stopper};
@@ -63,7 +63,7 @@ pub fn run(mut arguments: RunArguments) -> Result<ExitCode> {
     if arguments.sample {
         return run_here(arguments, None, None);
     }
-    let spec = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
+    let spec = millstream_job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     if arguments.own_number() == 0 {
         warn_of(stale::of_job(&spec));
     }

@@ -10,8 +10,6 @@ use arrow::datatypes::Schema;
 use clap::Args;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job;
-use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec};
 use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::checkpoint::manifest;
@@ -20,6 +18,7 @@ use millstream_engine::checkpoint::types::{Checkpoint, Column, Manifest, Table, 
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::Operator;
 use millstream_engine::state::merged;
+use millstream_job::spec::{JobSpec, OperatorSpec, StageSpec};
 use millstream_plugins::plugin::PluginHost;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -65,7 +64,7 @@ type Show<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 /// Runs the command.
 pub fn state(arguments: &StateArguments, show: Show<'_>) -> Result<()> {
-    let job = job::load(&arguments.job, kinds::all(), &arguments.sets)?;
+    let job = millstream_job::load(&arguments.job, kinds::all(), &arguments.sets)?;
     let store = open(&job)?;
     let (checkpoint, mut tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
     show_results(&job, &checkpoint, &mut tables)?;

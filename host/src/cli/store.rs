@@ -3,9 +3,8 @@
 use super::inspect::text::count as number_of;
 use clap::Args;
 use millstream_base::error::Result;
-use millstream_base::job;
-use millstream_base::job::spec::JobSpec;
 use millstream_connectors::kinds;
+use millstream_job::spec::JobSpec;
 use millstream_packages::lock::store::{PackageStore, gc};
 use millstream_packages::lock::{self, LockFile, Pin, edit, location, obtain};
 use millstream_packages::trust::policy::Policy;
@@ -49,7 +48,7 @@ pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
             let dir = edit::dir_of(path);
             let lock = LockFile::read(dir)?;
             found.lock(&lock, dir);
-            found.report_unpinned(&job::load(path, kinds::all(), &[])?, &lock);
+            found.report_unpinned(&millstream_job::load(path, kinds::all(), &[])?, &lock);
         }
         None => {
             let checked = found.store.check()?;

@@ -7,12 +7,11 @@ use super::run::signals;
 use clap::Args;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job;
-use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::package_name::{PackageRequest, version};
 use millstream_connectors::kinds;
 use millstream_engine::operators::plugin::shadow::rule::ShadowRule;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_job::plugin_part::PluginPart;
 use millstream_packages::lock::store::PackageStore;
 use millstream_packages::lock::{LockFile, Pin, PreviousVersion, add, edit};
 use millstream_packages::package::difference::Difference;
@@ -246,7 +245,7 @@ pub fn promote(
     next: &NextVersion,
     prepared: &UpgradeStatus,
 ) -> Result<UpgradeStatus> {
-    let spec = job::load(&running.file, kinds::all(), &[])?;
+    let spec = millstream_job::load(&running.file, kinds::all(), &[])?;
     let dir = edit::dir_of(&running.file);
     let previous_pin = LockFile::read(dir)?.before(&spec.name, stage).cloned();
     let before = PreviousVersion { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };

@@ -3,10 +3,10 @@
 use super::record::Record;
 use super::view::{ActionRequest, JobState};
 use millstream_base::error::Result;
-use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::log_lines;
 use millstream_base::threads;
 use millstream_base::time;
+use millstream_job::plugin_part::PluginPart;
 use millstream_runtime::control::{ControlResponse, job_id, jobs, view};
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -4,13 +4,12 @@ use super::options::{Options, PipeFormat, StepOptions};
 use super::sample::Sample;
 use arrow::datatypes::SchemaRef;
 use millstream_base::error::{Error, Result};
-use millstream_base::job;
-use millstream_base::job::spec::{JobSpec, SourceSpec};
 use millstream_base::retry::StartupRetry;
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::plugin::node::PluginNode;
 use millstream_engine::operators::stage::{Operator, StageNode};
+use millstream_job::spec::{JobSpec, SourceSpec};
 use millstream_packages::lock;
 use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
 use millstream_sql::placement::QueryPlacement;
@@ -44,7 +43,7 @@ impl PipeGraph {
     /// Builds the job, loads its plugins, and checks everything.
     pub fn build(options: &Options, sample: &Sample) -> Result<PipeGraph> {
         let (text, sets) = text(options, sample)?;
-        let mut spec = job::of_command("pipe", &text, kinds::all(), Path::new("."), &sets)?;
+        let mut spec = millstream_job::of_command("pipe", &text, kinds::all(), Path::new("."), &sets)?;
         let host = PluginHost::new()?;
         lock::resolve::resolve(&mut spec)?;
         check_worlds(&spec, &host)?;

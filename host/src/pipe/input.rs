@@ -2,10 +2,10 @@
 //! full, or when no more input is waiting.
 
 use arrow::array::RecordBatch;
-use millstream_base::batch::chunk::Chunk;
 use millstream_base::error::Error;
 use millstream_connect::receiver::Framer;
 use millstream_connect::receiver::arrow_stream::ArrowStream;
+use millstream_rows::batch::chunk::Chunk;
 use std::io::{self, ErrorKind, Read};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};

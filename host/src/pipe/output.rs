@@ -4,11 +4,11 @@ use super::options::PipeFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::writer::StreamWriter;
-use millstream_base::batch::types::describe;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::FileFormat;
 use millstream_base::{shown, terminal};
 use millstream_connect::sink;
+use millstream_rows::batch::types::describe;
+use millstream_rows::formats::FileFormat;
 use std::io::{self, IsTerminal, Write};
 
 /// Standard output.

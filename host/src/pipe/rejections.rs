@@ -2,9 +2,9 @@
 
 use crate::program_limits::PIPE_REASONS_SHOWN;
 use arrow::array::{AsArray, RecordBatch};
-use millstream_base::batch::json;
 use millstream_base::error::{Error, Result};
 use millstream_base::{shown, terminal};
+use millstream_rows::batch::json;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};

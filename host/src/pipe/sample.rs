@@ -3,13 +3,14 @@
 use super::input::{Cutter, Input, lines, unreadable};
 use super::options::{Options, PipeFormat};
 use crate::program_limits::{PIPE_SAMPLE_BYTES_MAX, PIPE_SAMPLE_ROWS};
-use millstream_base::batch::column::ColumnSpec;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{SourceSpec, TimeForm};
 use millstream_base::terminal;
 use millstream_connect::receiver::arrow_stream::ArrowStream;
 use millstream_connect::receiver::framer;
 use millstream_connectors::files::source::infer;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::column::TimeForm;
 use std::path::Path;
 use std::time::Duration;
 use toml::Table;

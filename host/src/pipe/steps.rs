@@ -5,15 +5,15 @@ use super::options::Options;
 use super::rejections::PortionRefusals;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::rejected::{RejectedRows, merge_rejections, without_nulls};
-use millstream_base::batch::slices::RowBytes;
 use millstream_base::context::BatchContext;
-use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 use millstream_base::memory;
 use millstream_plugins::plugin::{Caller, Processed};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::rejected::{RejectedRows, merge_rejections, without_nulls};
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::decode::Decoder;
 use millstream_sql::query::Prepared;
 
 /// The steps of a pipe, for one thread.
@@ -63,7 +63,7 @@ impl Steps {
             })),
         };
         let steps = graph.stages()?.into_iter().map(step).collect();
-        Ok(Steps { decoder: Decoder::new(graph.source()?), steps, rejects: options.rejects })
+        Ok(Steps { decoder: Decoder::new(graph.source()?.decoder_spec()), steps, rejects: options.rejects })
     }
 
     /// Processes records, of which the first starts on this line.

@@ -2,8 +2,8 @@
 
 use super::frame::FrameError;
 use millstream_base::error::{Error, Kind, Result};
-use millstream_base::job::spec::PluginSpec;
 use millstream_hosting::Settings;
+use millstream_job::spec::PluginSpec;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};

@@ -5,11 +5,11 @@ use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types::{schema_of, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_connect::receiver::arrow_stream::ArrowStream;
 use millstream_hosting::ResultRows;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::{schema_of, with_fields};
 use std::sync::Arc;
 
 /// The column of states as bytes.
@@ -32,7 +32,7 @@ pub fn read(what: &str, bytes: &[u8]) -> Result<Table> {
     Ok((schema_of(&columns.iter().map(name_and_type).collect::<Vec<_>>()), rows))
 }
 
-fn name_and_type(column: &ColumnSpec) -> (String, millstream_base::batch::types::ColumnType) {
+fn name_and_type(column: &ColumnSpec) -> (String, millstream_rows::batch::types::ColumnType) {
     (column.name.clone(), column.kind.clone())
 }
 

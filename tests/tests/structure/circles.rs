@@ -13,16 +13,18 @@ use std::sync::LazyLock;
 
 /// The number of files in each crate's largest cycle: first without the uses between kin, then with them. 1 means no cycle. A
 /// number may only fall.
-const LARGEST: [(&str, usize, usize); 12] = [
-    ("base", 4, 10),
+const LARGEST: [(&str, usize, usize); 14] = [
+    ("base", 1, 4),
     ("connect", 2, 5),
     ("connectors", 5, 12),
     ("engine", 1, 8),
     ("hosting", 1, 3),
+    ("job", 4, 10),
     ("metrics", 1, 1),
     ("packages", 1, 3),
     ("plugins", 1, 5),
     ("python", 1, 3),
+    ("rows", 1, 8),
     ("runtime", 1, 5),
     ("sql", 1, 4),
     (PROGRAM, 1, 6),

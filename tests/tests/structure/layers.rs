@@ -10,21 +10,23 @@ use std::sync::LazyLock;
 pub const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
 
 /// The crates, besides the program.
-pub const CRATES: [&str; 11] = [
+pub const CRATES: [&str; 13] = [
     "base",
     "connect",
     "connectors",
     "engine",
     "hosting",
+    "job",
     "metrics",
     "packages",
     "plugins",
     "python",
+    "rows",
     "runtime",
     "sql",
 ];
 /// Layers that are a single module, which has their name.
-const OF_ONE_MODULE: [&str; 4] = ["hosting", "metrics", "runtime", "sql"];
+const OF_ONE_MODULE: [&str; 5] = ["hosting", "job", "metrics", "runtime", "sql"];
 
 static COMMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new("//.*").expect("a pattern"));
 /// What a file says that it uses, at its beginning or elsewhere.

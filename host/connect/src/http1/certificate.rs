@@ -1,7 +1,7 @@
 //! The certificate that clients see. Its files are checked for each connection, so that it may be renewed while the job runs.
 
 use crate::tls;
-use millstream_base::job::spec::TlsSpec;
+use millstream_job::spec::TlsSpec;
 use rustls::ServerConfig;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

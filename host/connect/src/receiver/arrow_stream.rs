@@ -12,11 +12,11 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use arrow::ipc::{self, MessageHeader, convert};
 use bytes::BytesMut;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_base::panics::caught;
 use millstream_base::shown::harmless;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

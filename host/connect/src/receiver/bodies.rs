@@ -6,13 +6,14 @@
 use crate::receiver::framing::{Counter, StreamCursor, trim_csv_line_end};
 use crate::receiver::{framer, reject_unfit_header};
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::position::Extent;
-use millstream_base::decode::binary::row_bytes;
-use millstream_base::decode::json::{each_element, is_one_value};
-use millstream_base::decode::mark;
-use millstream_base::job::spec::{Format, SourceSpec};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::position::Extent;
+use millstream_rows::decode::binary::row_bytes;
+use millstream_rows::decode::json::{each_element, is_one_value};
+use millstream_rows::decode::mark;
+use millstream_rows::formats::Format;
 
 /// The records of a body.
 pub struct BodyRecords {
@@ -27,7 +28,7 @@ pub struct BodyRecords {
 pub fn cut(source: &SourceSpec, body: &[u8], rows_max: u64) -> Result<BodyRecords, String> {
     match source.format {
         Format::Json => json(source, body, rows_max),
-        Format::Binary { record_bytes: None } if row_bytes(source).is_none() => Ok(as_one_record(source, body)),
+        Format::Binary { record_bytes: None } if row_bytes(&source.schema).is_none() => Ok(as_one_record(source, body)),
         Format::Avro(_) | Format::Protobuf(_) => Ok(as_one_record(source, body)),
         _ => Ok(framed(source, body, rows_max)),
     }
@@ -175,10 +176,10 @@ impl<'a> Records<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::types::ColumnType;
-    use millstream_base::decode::Decoder;
-    use millstream_base::job::connector::InMemory;
-    use millstream_base::job::spec::ColumnSpec;
+    use millstream_job::connector::InMemory;
+    use millstream_rows::batch::column::ColumnSpec;
+    use millstream_rows::batch::types::ColumnType;
+    use millstream_rows::decode::Decoder;
 
     fn source(format: Format, columns: &[(&str, ColumnType)]) -> SourceSpec {
         let columns = columns.iter().map(|(name, kind)| ColumnSpec::new(*name, kind.clone())).collect();
@@ -187,7 +188,7 @@ mod tests {
 
     /// Counts the rows that decode and those that are rejected.
     fn counts(source: &SourceSpec, body: &[u8]) -> (usize, usize) {
-        let mut decoder = Decoder::new(source);
+        let mut decoder = Decoder::new(source.decoder_spec());
         let BodyRecords { chunks, rows: count } = cut(source, body, u64::MAX).unwrap();
         let mut rows = 0;
         for chunk in &chunks {

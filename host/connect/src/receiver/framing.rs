@@ -7,10 +7,10 @@ mod quotes;
 
 use blocks::BlockCutter;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RejectedRecord, UNCLOSED};
-use millstream_base::batch::position::{Extent, short_object_id};
-use millstream_base::decode::mark::{self, Mark};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
+use millstream_rows::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, RejectedRecord, UNCLOSED};
+use millstream_rows::batch::position::{Extent, short_object_id};
+use millstream_rows::decode::mark::{self, Mark};
 use quotes::{QuoteState, SearchedQuotes, csv_line_end, is_half_line_end};
 
 /// Maximum length of a record, whatever the job says: positions in a chunk are 32 bits wide.

@@ -1,6 +1,6 @@
 //! A position that is stored in a name: for positions of other systems that are not numbers.
 
-use millstream_base::batch::position::{Position, Positions};
+use millstream_rows::batch::position::{Position, Positions};
 
 /// The names under which such a position is stored.
 #[derive(Default)]

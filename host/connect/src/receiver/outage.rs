@@ -2,9 +2,9 @@
 
 use super::plain;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::retry::{StoreError, StoreErrorKind};
 use millstream_base::units;
+use millstream_job::spec::SourceSpec;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -5,13 +5,16 @@
 
 use crate::schema_registry::{RegistryFault, SchemaRegistry};
 use bytes::Bytes;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::envelope;
-use millstream_base::decode::avro::schemas::SchemaTable;
-use millstream_base::decode::avro::{self, doubts};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{ColumnSpec, Format, RecordBounds, RegistrySpec, SourceSpec, WriterSchema};
 use millstream_base::units;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::envelope;
+use millstream_rows::decode::avro::schemas::SchemaTable;
+use millstream_rows::decode::avro::{self, doubts};
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::{Format, RegistrySpec, WriterSchema};
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,7 +54,7 @@ impl Schemas {
     pub fn new(source: &SourceSpec, dir: &Path) -> Option<Schemas> {
         let Format::Avro(WriterSchema::Registry(registry)) = &source.format else { return None };
         let value_start = match source.kind.bounds() {
-            RecordBounds::Prefix => |_: &[u8]| millstream_base::batch::chunk::FRAME_PREFIX_BYTES,
+            RecordBounds::Prefix => |_: &[u8]| millstream_rows::batch::chunk::FRAME_PREFIX_BYTES,
             RecordBounds::Envelope => envelope::value_start,
             _ => |_: &[u8]| 0,
         };

@@ -1,10 +1,10 @@
 //! Replay of planned chunks: the same bytes, ends, header, rejected records and extent as when they were received.
 
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::position::Position;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{Origin, Replay, RereadClient, SourceSpec};
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_job::spec::{Origin, Replay, RereadClient, SourceSpec};
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::position::Position;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

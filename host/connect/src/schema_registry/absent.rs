@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use millstream_base::built;
-use millstream_base::job::spec::RegistrySpec;
+use millstream_rows::formats::RegistrySpec;
 use std::path::Path;
 
 /// A registry that is never used.

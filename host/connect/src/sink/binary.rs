@@ -2,11 +2,11 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use millstream_base::batch::binary_text::BinaryEncoding;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::SinkSpec;
+use millstream_job::spec::SinkSpec;
+use millstream_rows::batch::binary_text::BinaryEncoding;
+use millstream_rows::batch::sink::Sink;
 use std::sync::Arc;
 
 /// Returns the columns as they are written.
@@ -111,7 +111,7 @@ impl Sink for EncodingSink {
 mod tests {
     use super::*;
     use arrow::array::BinaryArray;
-    use millstream_base::job::connector::Nothing;
+    use millstream_job::connector::Nothing;
 
     #[test]
     fn bytes_are_written_as_the_encoding_says() {
@@ -124,7 +124,7 @@ mod tests {
         let json = |encoding| -> Result<String> {
             let rows = encode_rows(&spec(encoding), &rows)?;
             let mut lines = Vec::new();
-            millstream_base::batch::json::write(&[rows], &mut lines).unwrap();
+            millstream_rows::batch::json::write(&[rows], &mut lines).unwrap();
             Ok(String::from_utf8(lines).unwrap())
         };
         let lines = |first| format!("{{\"b\":\"{first}\"}}\n{{\"b\":null}}\n{{\"b\":\"\"}}\n");

@@ -10,8 +10,8 @@ mod text;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
-use millstream_base::job::spec::{Compression, FileFormat};
+use millstream_rows::batch::json;
+use millstream_rows::formats::{Compression, FileFormat};
 use std::io::{self, Write};
 
 /// All extensions that [`extension`] returns.

@@ -3,10 +3,10 @@
 use super::binary;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::EncodeRows;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{Origin, SinkSpec, SinkStart};
 use millstream_base::retry::StartupRetry;
+use millstream_job::spec::{Origin, SinkSpec, SinkStart};
+use millstream_rows::batch::sink::EncodeRows;
 use std::io;
 
 /// Encodes rows as bytes, each separately.

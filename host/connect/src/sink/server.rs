@@ -8,8 +8,8 @@ use super::commit_retry::{CommitRetry, ServerFault};
 use crate::dial::Fault;
 use millstream_base::error::Error;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SinkSpec};
 use millstream_base::owner::Owner;
+use millstream_job::spec::{Origin, SinkSpec};
 pub use start::retry_at_start;
 use std::hash::{BuildHasher, RandomState};
 

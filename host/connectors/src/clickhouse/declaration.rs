@@ -3,15 +3,15 @@
 use super::settings::ClickhouseWrites;
 use super::sink;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
-use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{SinkDeclaration, TLS_OF_HOST, WAIT};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{SinkConfig, SinkStart};
-use millstream_base::job::table::Reader;
+use millstream_job::PartErrors;
+use millstream_job::connector::{SinkDeclaration, TLS_OF_HOST, WAIT};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{SinkConfig, SinkStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::json;
+use millstream_rows::batch::sink::{EncodeRows, Sink};
 use std::sync::Arc;
 
 const KIND: &str = "clickhouse";

@@ -9,16 +9,16 @@ use crate::http::sink::settings::HttpWrites;
 use arrow::datatypes::SchemaRef;
 use hyper::header::HeaderMap;
 use hyper::{Method, StatusCode};
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
-use millstream_base::job::spec::SinkStart;
 use millstream_base::owner::Owner;
 use millstream_base::shown;
 use millstream_connect::http1::{Client, Fault, HttpRequest};
 use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
 use millstream_connect::sink::waiting::{await_or_end, new_runtime};
 use millstream_connect::sink::wrong;
+use millstream_job::spec::SinkStart;
+use millstream_rows::batch::sink::Sink;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use window::{Table, Window};
 

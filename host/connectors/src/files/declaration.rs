@@ -5,19 +5,18 @@ use super::sink::{self, FileSettings};
 use crate::limits;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
-use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::connector::{CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, SinkDeclaration, TABLE};
-use millstream_base::job::keys::{KeyShape, TableKey, key};
-use millstream_base::job::spec::{
-    Compression, FileFormat, PartWriter, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url,
-};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_connect::sink::{encode, open_error, wrong};
+use millstream_job::connector::{CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, SinkDeclaration, TABLE};
+use millstream_job::keys::{KeyShape, TableKey, key};
+use millstream_job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart, TableMode, WrittenPath, bucket_url};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::json;
+use millstream_rows::batch::sink::{EncodeRows, Sink};
+use millstream_rows::formats::{Compression, FileFormat};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

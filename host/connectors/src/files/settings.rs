@@ -1,7 +1,8 @@
 //! Settings of the `files` and `delta` sinks.
 
 use crate::limits;
-use millstream_base::job::spec::{FileFormat, PartWriter, TableMode};
+use millstream_job::spec::{PartWriter, TableMode};
+use millstream_rows::formats::FileFormat;
 use std::path::PathBuf;
 use std::time::Duration;
 

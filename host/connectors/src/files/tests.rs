@@ -10,15 +10,16 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::Int32Type;
-use millstream_base::batch::sink::Sink;
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::error::Kind;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{Compression, FileFormat, Origin, SinkSpec};
 use millstream_base::retry::StartupRetry;
 use millstream_connect::sink::{Encoder, check, committed, encode, open, open_share, render};
+use millstream_job::spec::{Origin, SinkSpec};
+use millstream_rows::batch::sink::Sink;
+use millstream_rows::batch::types::{ColumnType, schema_of};
+use millstream_rows::formats::{Compression, FileFormat};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,18 +151,16 @@ fn avro_reads_back_the_same() {
         open(&spec, wanted.clone(), &origin(dir.path()), None, &Failure::default(), StartupRetry::No).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let columns = wanted.fields().iter().map(|field| {
-        let kind = millstream_base::batch::types::ColumnType::from_arrow(field.data_type());
-        millstream_base::job::spec::ColumnSpec::new(field.name(), kind)
+        let kind = millstream_rows::batch::types::ColumnType::from_arrow(field.data_type());
+        millstream_rows::batch::column::ColumnSpec::new(field.name(), kind)
     });
     let path = dir.path().join("out/part-0000000001.avro");
-    let format = millstream_base::job::spec::Format::Avro(millstream_base::job::spec::WriterSchema::InFile);
-    let source = millstream_base::job::spec::SourceSpec::from_config(
-        "in",
-        super::source::settings::FileReads { path: path.clone() },
-    );
-    let source = millstream_base::job::spec::SourceSpec { format, ..source }.schema(columns.collect());
+    let format = millstream_rows::formats::Format::Avro(millstream_rows::formats::WriterSchema::InFile);
+    let source =
+        millstream_job::spec::SourceSpec::from_config("in", super::source::settings::FileReads { path: path.clone() });
+    let source = millstream_job::spec::SourceSpec { format, ..source }.schema(columns.collect());
     let chunks = millstream_connect::receiver::read_file(&source, &path).unwrap();
-    let mut decoder = millstream_base::decode::Decoder::new(&source);
+    let mut decoder = millstream_rows::decode::Decoder::new(source.decoder_spec());
     let decoded: Vec<_> = chunks.iter().map(|chunk| decoder.decode(chunk)).collect();
     assert!(decoded.len() == 1 && decoded[0].rejected.is_none());
     let expected = arrow::compute::concat_batches(&wanted, &[batch.clone(), batch.slice(0, 1)]).unwrap();

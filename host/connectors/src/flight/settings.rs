@@ -1,6 +1,6 @@
 //! Settings of `flight` sources and sinks.
 
-use millstream_base::job::spec::{SinkServer, Url};
+use millstream_job::spec::{SinkServer, Url};
 use std::time::Duration;
 
 /// Settings of a source: what it reads.

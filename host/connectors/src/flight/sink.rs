@@ -10,16 +10,16 @@ use crate::flight::{self, CallRefusal, Fault, RESPONSE_BYTES_MAX, Server};
 use arrow::array::{Array, RecordBatch};
 use arrow::ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 use bytes::Bytes;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
 use millstream_connect::sink::server::{job_id, retry_at_start, start::await_response, startup_fault};
 use millstream_connect::sink::waiting::{await_or_end, named_runtime};
 use millstream_connect::sink::{rows_rejected, wrong};
+use millstream_job::spec::{SinkServer, SinkStart};
+use millstream_rows::batch::sink::Sink;
 
 use millstream_base::owner::Owner;
 use serde_json::json;

@@ -1,11 +1,11 @@
 //! Settings of a Kafka cluster, for sources and sinks.
 
-use millstream_base::job::PartErrors;
-use millstream_base::job::keys::{CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, TRUSTED_CA, TableKey, key};
-use millstream_base::job::parts::is_address;
-use millstream_base::job::spec::TlsSpec;
-use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
+use millstream_job::PartErrors;
+use millstream_job::keys::{CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, TRUSTED_CA, TableKey, key};
+use millstream_job::parts::is_address;
+use millstream_job::spec::TlsSpec;
+use millstream_job::table::Reader;
 use std::fmt;
 use std::time::Duration;
 

@@ -30,17 +30,17 @@ use super::{PAUSE_MIN, settings as settings_of};
 use crate::kafka::cluster::KafkaCluster;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{SinkConfig, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
 use millstream_base::units;
 use millstream_connect::sink::encoder::encode_error;
 use millstream_connect::sink::wrong;
+use millstream_job::spec::{SinkConfig, SinkStart};
+use millstream_rows::batch::sink::Sink;
 use std::time::{Duration, Instant};
 
 /// Writes every batch that has rows, or a worker's share of it, in its own transaction.

@@ -8,8 +8,8 @@ mod robust;
 
 use super::all;
 use millstream_base::error::Result;
-use millstream_base::job::parse;
-use millstream_base::job::spec::JobSpec;
+use millstream_job::parse;
+use millstream_job::spec::JobSpec;
 use std::path::Path;
 
 /// Parses a string as the file `job.toml` of the directory `jobs`.

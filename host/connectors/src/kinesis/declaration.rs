@@ -3,18 +3,20 @@
 use super::settings::{KinesisReads, KinesisWrites};
 use super::{Stream, sink, source};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{JSON_ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
-use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkStart, SourceConfig, SourceStart};
-use millstream_base::job::table::Reader;
 use millstream_base::limits::SERVER_WAIT_MS;
 use millstream_connect::objects::environment;
 use millstream_connect::receiver::{polled, wrong};
+use millstream_job::PartErrors;
+use millstream_job::connector::{JSON_ENCODING, RECORDS, ROWS, SinkDeclaration, SourceDeclaration};
+use millstream_job::keys::{KeyShape, TableKey, columns, key};
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_job::spec::{SinkConfig, SinkStart, SourceConfig, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::batch::sink::Sink;
+use millstream_rows::decode::spec::RecordBounds;
 use std::sync::Arc;
 use std::time::Duration;
 

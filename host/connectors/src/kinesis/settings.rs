@@ -1,6 +1,6 @@
 //! Settings of `kinesis` sources and sinks.
 
-use millstream_base::job::spec::StreamStart;
+use millstream_job::spec::StreamStart;
 use std::time::Duration;
 
 /// Settings of a source: the stream it reads.

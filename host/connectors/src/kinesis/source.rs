@@ -9,12 +9,12 @@ mod buffer;
 
 use super::settings::KinesisReads;
 use crate::kinesis::{KinesisClient, KinesisFault, Stream};
-use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{SourceSpec, StreamStart};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::position_field;
 use millstream_connect::receiver::restart_hint;
+use millstream_job::spec::{SourceSpec, StreamStart};
+use millstream_rows::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use position::{KinesisPosition, LastRead};
 use shards::{Shards, StreamRetention};
 use std::collections::VecDeque;

@@ -2,13 +2,15 @@
 
 use super::settings::{LumberjackReads, WINDOW_BYTES_MAX, WINDOW_MS_MAX};
 use millstream_base::error::Result;
-use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, PRIVATE_KEY, SERVER_CERTIFICATE, TableKey, key};
-use millstream_base::job::spec::{ColumnSpec, Format, Origin, SourceConfig, SourceSpec, SourceStart, TlsSpec};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use millstream_connect::receiver::listening::{CONNECTIONS_MAX, SPREAD, check_certificate};
+use millstream_job::connector::{CUT, REJECTING, SourceDeclaration};
+use millstream_job::keys::{KeyShape, PRIVATE_KEY, SERVER_CERTIFICATE, TableKey, key};
+use millstream_job::spec::{Origin, SourceConfig, SourceSpec, SourceStart, TlsSpec};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::formats::Format;
 use std::time::Duration;
 
 const KIND: &str = "lumberjack";

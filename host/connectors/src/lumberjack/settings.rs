@@ -1,7 +1,7 @@
 //! Settings of the `lumberjack` source.
 
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
 use std::time::Duration;
 
 /// Default of `window_time_max`, in milliseconds.

@@ -3,16 +3,18 @@
 use super::settings::{MqttReads, MqttTopic, MqttWrites};
 use super::{sink, source};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{MESSAGES, RECORDS, ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
-use millstream_base::job::keys::{KeyShape, TableKey, columns, key};
-use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::polled;
+use millstream_job::PartErrors;
+use millstream_job::connector::{MESSAGES, RECORDS, ROWS, SinkDeclaration, SourceDeclaration, TLS, WAIT};
+use millstream_job::keys::{KeyShape, TableKey, columns, key};
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::batch::sink::Sink;
+use millstream_rows::decode::spec::RecordBounds;
 use std::sync::Arc;
 use std::time::Duration;
 

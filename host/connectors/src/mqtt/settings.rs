@@ -1,7 +1,7 @@
 //! Settings of `mqtt` sources and sinks.
 
-use millstream_base::job::spec::RecordFormat;
-use millstream_base::job::spec::{SinkServer, Url};
+use millstream_job::spec::{SinkServer, Url};
+use millstream_rows::formats::RecordFormat;
 use std::time::Duration;
 
 /// Settings of a source: which topics are read, and how.

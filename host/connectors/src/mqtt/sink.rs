@@ -7,16 +7,16 @@ use crate::mqtt::packet::{self, Packet};
 use crate::mqtt::{Connection, FORM, Fault, RESPONSE_TIMEOUT, Server, Session, reason_fault};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_connect::sink::commit_retry::CommitRetry;
 use millstream_connect::sink::server::messages::{MessageForm, MessageTarget, Outgoing};
 use millstream_connect::sink::server::{SendFailure, retry_at_start, start::await_response, startup_fault};
 use millstream_connect::sink::wrong;
+use millstream_job::spec::{SinkServer, SinkStart};
+use millstream_rows::batch::sink::Sink;
 
 use millstream_base::owner::Owner;
 use millstream_base::shown;

@@ -4,10 +4,10 @@
 use super::settings::MqttReads;
 use crate::mqtt::packet::{self, Packet, Publish, matches};
 use crate::mqtt::{Connection, FORM, Fault, RESPONSE_TIMEOUT, Server, Session, reason_fault};
-use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tracing::warn;

@@ -1,7 +1,8 @@
 //! Settings of sources and sinks of kind `nats`.
 
-use millstream_base::job::spec::{RecordFormat, ServerStart};
-use millstream_base::job::spec::{SinkServer, Url};
+use millstream_job::spec::ServerStart;
+use millstream_job::spec::{SinkServer, Url};
+use millstream_rows::formats::RecordFormat;
 use std::path::PathBuf;
 
 /// Settings of a source.

@@ -5,13 +5,13 @@
 use super::settings::NatsReads;
 use crate::nats::stream::{Stream, marker_prefix};
 use crate::nats::{ApiError, Connection, Fault, RESPONSE_TIMEOUT, ReceivedMessage, Server, publish};
-use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::backlog::Backlog;
 use millstream_connect::receiver::polled::position_field;
 use millstream_connect::receiver::restart_hint;
+use millstream_job::spec::{Origin, ServerStart, SourceSpec};
+use millstream_rows::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use serde_json::json;
 use std::time::{Duration, Instant};
 

@@ -4,18 +4,19 @@ use super::RECORD_BYTES;
 use super::events::NexmarkDecoder;
 use super::settings::{BYTES_MAX, NexmarkEvent, NexmarkReads};
 use crate::limits::ROWS_PER_SECOND_MAX;
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{CUT, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{
-    ColumnSpec, Format, MakeRows, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
-};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::receive;
 use millstream_connect::receiver::replay::recreate;
+use millstream_job::PartErrors;
+use millstream_job::connector::{CUT, SourceDeclaration};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{Origin, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::position::Position;
+use millstream_rows::decode::spec::{MakeRows, RecordBounds};
+use millstream_rows::formats::Format;
 
 const KIND: &str = "nexmark";
 /// The kinds of events.

@@ -6,8 +6,8 @@ mod text_pool;
 use super::settings::{EVENTS_PER_EPOCH, NexmarkEvent, NexmarkReads};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::types::schema_of;
 use millstream_base::random::Random;
+use millstream_rows::batch::types::schema_of;
 use std::sync::{Arc, LazyLock};
 use text_pool::TEXT_POOL;
 
@@ -175,7 +175,7 @@ fn ints(values: Vec<i64>) -> ArrayRef {
 fn timestamps(values: Vec<i64>) -> ArrayRef {
     Arc::new(
         TimestampMicrosecondArray::from(values)
-            .with_data_type(millstream_base::batch::types::ColumnType::Timestamp.arrow()),
+            .with_data_type(millstream_rows::batch::types::ColumnType::Timestamp.arrow()),
     )
 }
 

@@ -1,7 +1,7 @@
 //! Settings of the `nexmark` source, which generates the events of an auction house: persons, auctions and bids.
 
-use millstream_base::batch::column::{ColumnSpec, TimeForm, TimeUnit};
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::column::{ColumnSpec, TimeForm, TimeUnit};
+use millstream_rows::batch::types::ColumnType;
 
 /// Maximum of `bytes`.
 pub const BYTES_MAX: u64 = 4_096;

@@ -2,8 +2,8 @@
 //! and ignoring an invalid one would silently lose it.
 
 use super::tree::Leaf;
-use millstream_base::batch::binary_text::decode_base64;
-use millstream_base::batch::parse::float64;
+use millstream_rows::batch::binary_text::decode_base64;
+use millstream_rows::batch::parse::float64;
 use serde_json::Value;
 
 /// Maximum characters of a value in a message.

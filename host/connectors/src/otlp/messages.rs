@@ -6,9 +6,9 @@
 //! module.
 
 use super::tree::{Leaf, Tree};
-use millstream_base::decode::protobuf::wire::{Raw, Wire};
-use millstream_base::decode::varint::unzigzag;
 use millstream_connect::receiver::json_text::text_of;
+use millstream_rows::decode::protobuf::wire::{Raw, Wire};
+use millstream_rows::decode::varint::unzigzag;
 
 /// Maximum nesting depth of messages: attributes may hold lists of lists.
 const DEPTH_MAX: usize = 64;

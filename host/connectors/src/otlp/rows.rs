@@ -6,8 +6,8 @@ use super::settings::OtlpSignal;
 use super::tree::{Leaf, View};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use millstream_base::batch::cell;
 use millstream_connect::receiver::json_text::write_text;
+use millstream_rows::batch::cell;
 
 /// Passes each row of a request to `take`, until it fails.
 pub fn each<E>(

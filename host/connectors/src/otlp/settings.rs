@@ -1,8 +1,8 @@
 //! Settings of the `otlp` source.
 
 use crate::http::source::settings::ServerReads;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
 
 /// Settings of the source.
 #[derive(Clone, Debug, PartialEq)]

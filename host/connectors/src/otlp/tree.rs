@@ -1,7 +1,7 @@
 //! The values of a request in one list, in which the fields of a message follow it. This avoids one allocation per value, as a request may have
 //! hundreds of thousands of them, which are read once.
 
-use millstream_base::batch::binary_text::{decode_base64, encode_base64};
+use millstream_rows::batch::binary_text::{decode_base64, encode_base64};
 use serde_json::Value;
 use std::borrow::Cow;
 

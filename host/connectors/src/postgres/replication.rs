@@ -7,7 +7,7 @@ use super::tls::Handshake;
 use super::{AnyStream, DatabaseError};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use millstream_base::fault;
-use millstream_base::job::database::Mode;
+use millstream_job::database::Mode;
 use postgres_protocol::authentication::{md5_hash, sasl};
 use postgres_protocol::message::frontend;
 use std::fmt;

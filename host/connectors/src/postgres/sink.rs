@@ -22,21 +22,21 @@ use super::{AwaitDatabase as _, DatabaseError, DatabaseErrorKind, IDLE_TIMEOUT_M
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
-use millstream_base::batch::op;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
 use millstream_base::ids::BatchTime;
-use millstream_base::job::database;
-use millstream_base::job::spec::{SinkConfig, SinkStart, TableMode};
 use millstream_base::owner::Owner;
 use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
 use millstream_connect::sink::shares::Share;
 use millstream_connect::sink::waiting::{await_or_end, new_runtime};
 use millstream_connect::sink::{rows_rejected, wrong};
+use millstream_job::database;
+use millstream_job::spec::{SinkConfig, SinkStart, TableMode};
+use millstream_rows::batch::json;
+use millstream_rows::batch::op;
+use millstream_rows::batch::sink::Sink;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 

@@ -1,7 +1,7 @@
 //! TLS with a PostgreSQL server, by `sslmode` as defined by libpq.
 
-use millstream_base::job::database::{Mode, Ssl};
 use millstream_connect::tls::{Check, Tls, explain_error};
+use millstream_job::database::{Mode, Ssl};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

@@ -3,14 +3,17 @@
 use super::settings::ChangesReads;
 use super::source::ChangesFollower;
 use millstream_base::error::Result;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{ROWS, START, SourceDeclaration};
-use millstream_base::job::database;
-use millstream_base::job::keys::{JSON_FORMAT, KeyShape, key};
-use millstream_base::job::spec::{ChangesKey, ColumnSource, Format, Origin, SourceSpec};
-use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::{polled, wrong};
+use millstream_job::PartErrors;
+use millstream_job::connector::{ROWS, START, SourceDeclaration};
+use millstream_job::database;
+use millstream_job::keys::{JSON_FORMAT, KeyShape, key};
+use millstream_job::spec::{ChangesKey, Origin, SourceSpec};
+use millstream_job::spec::{SourceConfig, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 use std::sync::Arc;
 
 const KIND: &str = "postgres-changes";

@@ -1,7 +1,7 @@
 //! Settings of `postgres-changes` sources.
 
-use millstream_base::job::spec::Url;
-use millstream_base::job::spec::{ChangesKey, ServerStart};
+use millstream_job::spec::Url;
+use millstream_job::spec::{ChangesKey, ServerStart};
 
 /// Settings of a source: the tables to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@ use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_base::batch::cell;
-use millstream_base::batch::cell::Cells;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::shown::harmless;
 use millstream_connect::sink::commit_error;
+use millstream_rows::batch::cell;
+use millstream_rows::batch::cell::Cells;
+use millstream_rows::batch::sink::Sink;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use arrow::array::{BinaryArray, Float64Array, Int64Array, ListArray, TimestampMicrosecondArray};
     use arrow::datatypes::Int32Type;
-    use millstream_base::batch::types::{ColumnType, schema_of};
+    use millstream_rows::batch::types::{ColumnType, schema_of};
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]

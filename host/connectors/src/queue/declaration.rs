@@ -2,16 +2,16 @@
 
 use super::QueueReads;
 use super::replay::LineReplay;
-use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
-use millstream_base::job::connector::{REJECTING, SourceDeclaration};
-use millstream_base::job::keys::{JSON_FORMAT, KeyShape, RECORD_BYTES_MAX, REJECTED_BYTES_MAX, columns, key};
-use millstream_base::job::spec::{
-    Format, InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
-};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::{check_path, receive_on_thread};
+use millstream_job::connector::{REJECTING, SourceDeclaration};
+use millstream_job::keys::{JSON_FORMAT, KeyShape, RECORD_BYTES_MAX, REJECTED_BYTES_MAX, columns, key};
+use millstream_job::spec::{InputPath, Origin, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::position::Position;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 
 const KIND: &str = "queue";
 

@@ -1,11 +1,11 @@
 //! Replay of planned lines.
 
 use super::{QueueReads, reread};
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::position::Extent;
-use millstream_base::job::spec::{Origin, Replay};
 use millstream_connect::receiver::plain;
 use millstream_connect::receiver::replay::{NOT_A_FILE, changed};
+use millstream_job::spec::{Origin, Replay};
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::position::Extent;
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::PathBuf;

@@ -6,12 +6,12 @@
 pub mod declaration;
 pub mod settings;
 
-use millstream_base::batch::cell;
-use millstream_base::batch::json::JsonRows;
-use millstream_base::batch::sink::Sink;
 use millstream_base::owner::Owner;
 use millstream_connect::sink::marker::{self, Marker, SidecarLock};
 use millstream_connect::sink::{check_writable, commit_error, open_error, rows_rejected};
+use millstream_rows::batch::cell;
+use millstream_rows::batch::json::JsonRows;
+use millstream_rows::batch::sink::Sink;
 
 use arrow::array::RecordBatch;
 use millstream_base::error::{Error, Result};

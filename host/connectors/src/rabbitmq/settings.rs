@@ -1,7 +1,8 @@
 //! Settings of sources and sinks of kind `rabbitmq`.
 
-use millstream_base::job::spec::{RecordFormat, ServerStart};
-use millstream_base::job::spec::{SinkServer, Url};
+use millstream_job::spec::ServerStart;
+use millstream_job::spec::{SinkServer, Url};
+use millstream_rows::formats::RecordFormat;
 
 /// Settings of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

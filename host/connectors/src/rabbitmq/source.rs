@@ -4,13 +4,13 @@
 
 use super::settings::RabbitmqReads;
 use crate::rabbitmq::{ClosedByServer, Connection, Delivery, Event, Fault, Field, RESPONSE_TIMEOUT, Server};
-use millstream_base::batch::envelope::ID;
-use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, ServerStart, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::receiver::polled::position_field;
 use millstream_connect::receiver::restart_hint;
+use millstream_job::spec::{Origin, ServerStart, SourceSpec};
+use millstream_rows::batch::envelope::ID;
+use millstream_rows::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh3::Xxh3;

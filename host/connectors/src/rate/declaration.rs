@@ -2,19 +2,20 @@
 
 use super::{RECORD_BYTES, RateReads};
 use crate::limits::ROWS_PER_SECOND_MAX;
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::position::Position;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::Result;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{CUT, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{
-    ColumnSpec, Format, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart, TimeForm, TimeUnit,
-};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::replay::recreate;
 use millstream_connect::receiver::{receive, wrong};
+use millstream_job::PartErrors;
+use millstream_job::connector::{CUT, SourceDeclaration};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{Origin, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::column::{ColumnSpec, TimeForm, TimeUnit};
+use millstream_rows::batch::position::Position;
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 
 const KIND: &str = "rate";
 

@@ -3,17 +3,20 @@
 use super::settings::{RedisReads, RedisWrites};
 use super::{sink, source};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS_OF_HOST, WAIT};
-use millstream_base::job::keys::{KeyShape, RECORD_FORMATS, TableKey, columns, key};
-use millstream_base::job::spec::{ColumnSource, Format, Origin, SourceSpec, TlsSpec};
-use millstream_base::job::spec::{RecordBounds, SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::polled;
+use millstream_job::PartErrors;
+use millstream_job::connector::{RECORDS, ROWS, START, SinkDeclaration, SourceDeclaration, TLS_OF_HOST, WAIT};
+use millstream_job::keys::{KeyShape, RECORD_FORMATS, TableKey, columns, key};
+use millstream_job::spec::{Origin, SourceSpec, TlsSpec};
+use millstream_job::spec::{SinkConfig, SinkServer, SinkStart, SourceConfig, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::batch::sink::Sink;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 
 const KIND: &str = "redis";
 const SCHEMES: [&str; 2] = ["redis://", "rediss://"];

@@ -1,7 +1,7 @@
 //! Settings of `redis` sources and sinks.
 
-use millstream_base::job::spec::ServerStart;
-use millstream_base::job::spec::{SinkServer, Url};
+use millstream_job::spec::ServerStart;
+use millstream_job::spec::{SinkServer, Url};
 
 /// Settings of a source: which streams are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,19 +8,21 @@ use super::settings::RedisWrites;
 use crate::redis::{Command, Connection, RedisError, Server, Value, error_message, is_transient};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
-use millstream_base::job::spec::{SinkServer, SinkStart};
 use millstream_base::owner::Owner;
-use millstream_base::{batch::json, shown};
+use millstream_base::shown;
 use millstream_connect::sink::commit_retry::{CommitRetry, ServerFault};
 use millstream_connect::sink::server::values::{Fields, Values};
 use millstream_connect::sink::server::{job_id, retry_at_start};
 use millstream_connect::sink::{rows_rejected, wrong};
+use millstream_job::spec::{Origin, SinkSpec};
+use millstream_job::spec::{SinkServer, SinkStart};
+use millstream_rows::batch::json;
+use millstream_rows::batch::sink::Sink;
+use millstream_rows::formats::RecordFormat;
 use std::time::Duration;
 
 /// Writes into the marker that only this run commits from now on. Returns the last committed batch, or the owner of the sink.

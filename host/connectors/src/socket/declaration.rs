@@ -4,16 +4,18 @@ use super::settings::{Addresses, SocketReads};
 use super::several::Servers;
 use super::{Server, check_address};
 use millstream_base::error::Result;
-use millstream_base::job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
-use millstream_base::job::keys::{
-    CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, RECORD_FORMATS, SEPARATOR, TRUSTED_CA, TableKey, key,
-};
-use millstream_base::job::spec::{Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SOCKET_ADDRESSES_MAX;
 use millstream_connect::receiver::{receive, wrong};
 use millstream_connect::tls::Tls;
+use millstream_job::connector::{COLUMNS, RECORDS, ROWS, SourceDeclaration};
+use millstream_job::keys::{
+    CLIENT_CERTIFICATE, KeyShape, PRIVATE_KEY, RECORD_FORMATS, SEPARATOR, TRUSTED_CA, TableKey, key,
+};
+use millstream_job::spec::{Origin, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 use std::collections::BTreeSet;
 
 const HEADER: TableKey = key(

@@ -2,12 +2,12 @@
 //! group of its name. All processes have the same list, so none has to query it.
 
 use super::Server;
-use millstream_base::batch::partition::{CLOCK_PREFIX, Share, rows_name};
-use millstream_base::batch::position::Positions;
 use millstream_base::fault;
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_connect::receiver::polled::BusyFlag;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::partition::{CLOCK_PREFIX, Share, rows_name};
+use millstream_rows::batch::position::Positions;
+use millstream_rows::inbox::Inbox;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

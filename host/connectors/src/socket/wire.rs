@@ -1,10 +1,10 @@
 //! A connection of a socket source, with or without TLS.
 
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::SourceSpec;
 use millstream_connect::receiver::plain;
 use millstream_connect::receiver::polled::BusyFlag;
 use millstream_connect::tls::{Tls, explain_error, inner_tls_error};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::inbox::Inbox;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::pin::pin;

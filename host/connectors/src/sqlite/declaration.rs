@@ -3,17 +3,17 @@
 use super::settings::SqliteWrites;
 use super::sink;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{SinkDeclaration, TABLE};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::TableMode;
-use millstream_base::job::spec::{SinkConfig, SinkStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits::SERVER_WAIT_MS;
+use millstream_job::connector::{SinkDeclaration, TABLE};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::TableMode;
+use millstream_job::spec::{SinkConfig, SinkStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::sink::Sink;
 use std::time::Duration;
 
 const KIND: &str = "sqlite";

@@ -1,6 +1,6 @@
 //! Settings of `sqlite` sinks.
 
-use millstream_base::job::spec::TableMode;
+use millstream_job::spec::TableMode;
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -2,14 +2,14 @@
 
 use super::{DatabaseFault, open};
 use bytes::Bytes;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::times::TimeParser;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{TableDeclaration, TableQuery};
 use millstream_base::limits::ENRICH_BYTES_MAX;
 use millstream_connect::receiver::table::rows::{ResultValues, encode};
 use millstream_connect::receiver::table::too_large;
+use millstream_job::spec::{TableDeclaration, TableQuery};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::times::TimeParser;
+use millstream_rows::batch::types::ColumnType;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use std::time::{Duration, Instant};

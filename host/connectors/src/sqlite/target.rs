@@ -3,10 +3,10 @@
 use super::{DatabaseFault, quoted};
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use millstream_base::batch::cell::{self, Cells};
-use millstream_base::batch::op::{self, Op};
-use millstream_base::batch::types::ColumnType;
-use millstream_base::job::spec::TableMode;
+use millstream_job::spec::TableMode;
+use millstream_rows::batch::cell::{self, Cells};
+use millstream_rows::batch::op::{self, Op};
+use millstream_rows::batch::types::ColumnType;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Statement, ToSql};
 use std::collections::BTreeSet;

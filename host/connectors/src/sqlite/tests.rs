@@ -7,14 +7,14 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::ipc::reader::StreamReader;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Kind, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
-use millstream_base::job::spec::{SinkConfig, SinkStart, TableQuery};
 use millstream_base::owner::Owner;
 use millstream_base::retry::StartupRetry;
+use millstream_job::spec::{Origin, SinkKind, SinkSpec, TableMode};
+use millstream_job::spec::{SinkConfig, SinkStart, TableQuery};
+use millstream_rows::batch::sink::Sink;
 use rusqlite::OpenFlags;
 use std::path::Path;
 use std::sync::Arc;

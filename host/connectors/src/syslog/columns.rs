@@ -4,11 +4,11 @@ use super::message::Message;
 use super::settings::SyslogReads;
 use arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::ready::ReadyRows;
-use millstream_base::batch::types;
-use millstream_base::decode::ready::{name_of, takes};
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::ready::ReadyRows;
+use millstream_rows::batch::types;
+use millstream_rows::decode::ready::{name_of, takes};
 use std::sync::Arc;
 
 /// Approximate bytes of a row in addition to the text of its message.
@@ -112,10 +112,10 @@ impl Columns {
 mod tests {
     use super::super::message::Reader;
     use super::*;
-    use millstream_base::batch::chunk::Chunk;
-    use millstream_base::batch::types::ColumnType;
-    use millstream_base::decode::Decoder;
-    use millstream_base::job::spec::SourceSpec;
+    use millstream_job::spec::SourceSpec;
+    use millstream_rows::batch::chunk::Chunk;
+    use millstream_rows::batch::types::ColumnType;
+    use millstream_rows::decode::Decoder;
 
     #[test]
     fn columns_hold_what_lines_are_decoded_to() {
@@ -134,7 +134,7 @@ mod tests {
             message.write("::1", &mut bytes);
             ends.push(bytes.len() as u32);
         }
-        let mut decoder = Decoder::new(&source);
+        let mut decoder = Decoder::new(source.decoder_spec());
         let lines = decoder.decode(&Chunk { bytes: bytes.into(), ends, ..Chunk::default() });
         let ready = decoder.decode(&Chunk::of_ready(columns.take()));
         assert!(lines.rejected.is_none() && ready.rejected.is_none() && columns.is_empty());

@@ -2,14 +2,16 @@
 
 use super::settings::{RECORD_BYTES_MAX, SyslogReads};
 use millstream_base::error::Result;
-use millstream_base::job::connector::{CUT, REJECTING, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{ColumnSpec, Format, SourceConfig, SourceSpec, SourceStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
 use millstream_connect::receiver::listening::{CONNECTIONS_MAX, Listening, SPREAD};
 use millstream_connect::receiver::receive;
+use millstream_job::connector::{CUT, REJECTING, SourceDeclaration};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::formats::Format;
 
 const KIND: &str = "syslog";
 

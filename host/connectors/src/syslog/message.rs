@@ -2,10 +2,10 @@
 //! entirely `message`.
 
 use super::bsd;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::times::TimeParser;
-use millstream_base::batch::types::ColumnType;
 use millstream_connect::receiver::json_text::write_text;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::times::TimeParser;
+use millstream_rows::batch::types::ColumnType;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::io::Write as _;

@@ -1,8 +1,8 @@
 //! Settings of the `syslog` source.
 
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::limits::HTTP_CONNECTIONS_MAX;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
 
 /// Default of `record_bytes_max`.
 pub const RECORD_BYTES_MAX: u64 = 64 << 10;

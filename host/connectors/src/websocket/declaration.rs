@@ -3,15 +3,15 @@
 use super::settings::WebsocketWrites;
 use super::sink;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{CERTIFICATE_SHAPE, JSON_ENCODING, SinkDeclaration};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{SinkConfig, SinkStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::limits;
+use millstream_job::connector::{CERTIFICATE_SHAPE, JSON_ENCODING, SinkDeclaration};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{SinkConfig, SinkStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::sink::Sink;
 
 const KIND: &str = "websocket";
 

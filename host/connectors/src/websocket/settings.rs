@@ -1,7 +1,7 @@
 //! Settings of the `websocket` sink.
 
 use crate::limits;
-use millstream_base::job::spec::TlsSpec;
+use millstream_job::spec::TlsSpec;
 
 /// Settings of the sink.
 #[derive(Clone, Debug, PartialEq)]

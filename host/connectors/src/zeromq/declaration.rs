@@ -3,14 +3,16 @@
 use super::settings::ZeromqReads;
 use super::source;
 use millstream_base::error::Result;
-use millstream_base::job::connector::{RECORDS, ROWS, SourceDeclaration};
-use millstream_base::job::http_url;
-use millstream_base::job::keys::{KeyShape, columns, key};
-use millstream_base::job::spec::{ColumnSource, Origin, SourceSpec};
-use millstream_base::job::spec::{RecordBounds, SourceConfig, SourceStart, Url};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::polled;
+use millstream_job::connector::{RECORDS, ROWS, SourceDeclaration};
+use millstream_job::http_url;
+use millstream_job::keys::{KeyShape, columns, key};
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_job::spec::{SourceConfig, SourceStart, Url};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::decode::spec::RecordBounds;
 use std::collections::BTreeSet;
 
 const KIND: &str = "zeromq";

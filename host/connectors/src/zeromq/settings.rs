@@ -1,6 +1,6 @@
 //! Settings of `zeromq` sources.
 
-use millstream_base::job::spec::Url;
+use millstream_job::spec::Url;
 
 /// Settings of a source: which messages are read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 
 use super::settings::ZeromqReads;
 use crate::zeromq::{FORM, Incoming, Peer, SocketSettings};
-use millstream_base::batch::column::ColumnSource;
-use millstream_base::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
 use millstream_connect::dial::{Fault, RESPONSE_TIMEOUT, ServerAddress, response_timed_out};
 use millstream_connect::http1::listener::accept_all;
 use millstream_connect::http1::slots::TrustLevel;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::batch::reading::{Message, ReadContent, ReadError, ReadPartition, ReadRows};
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};

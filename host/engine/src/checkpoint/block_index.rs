@@ -8,7 +8,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::keys::{KeyHash, Keys};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The name of the index in the footer's metadata.

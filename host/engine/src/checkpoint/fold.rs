@@ -8,10 +8,10 @@ use crate::limits::STATE_DELTAS_MAX;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
-pub use millstream_base::batch::keys::group_range;
-use millstream_base::batch::keys::{KEY_GROUPS, KeyHash, Keys};
-use millstream_base::batch::partition;
 use millstream_base::ids::BatchId;
+pub use millstream_rows::batch::keys::group_range;
+use millstream_rows::batch::keys::{KEY_GROUPS, KeyHash, Keys};
+use millstream_rows::batch::partition;
 use std::ops::Range;
 
 /// A file, and the key groups in which it is valid.

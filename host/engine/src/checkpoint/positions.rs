@@ -7,13 +7,13 @@ use super::{fold, read};
 use crate::checkpoint::changes::TableChanges;
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use millstream_base::batch::keys::KEY_GROUPS;
-use millstream_base::batch::partition::Share;
-use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SourceSpec};
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::keys::KEY_GROUPS;
+use millstream_rows::batch::partition::Share;
+use millstream_rows::batch::position::{Position, Positions, move_all};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -150,8 +150,8 @@ pub fn table_of(source: &SourceSpec, origin: &Origin) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::partition::clock_name;
     use millstream_base::random::Random;
+    use millstream_rows::batch::partition::clock_name;
     use std::collections::BTreeMap;
 
     /// A job that is restarted repeatedly, with another number of processes each time.

@@ -3,18 +3,17 @@
 use super::store::Store;
 use super::types::{JobRecord, JobStart, Table, blob_path};
 use bytes::Bytes;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::job::{
-    self, Version,
-    connector::Kinds,
-    plugin_part::PluginPart,
-    spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
-};
 use millstream_base::retry::retry_transient;
+use millstream_job::Version;
+use millstream_job::connector::Kinds;
+use millstream_job::plugin_part::PluginPart;
+use millstream_job::spec::{JobSpec, OperatorSpec};
+use millstream_rows::batch::column::{ColumnSpec, TimeForm};
+use millstream_rows::batch::types::ColumnType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -149,7 +148,7 @@ pub fn damages(store: &dyn Store, start: &JobStart) -> BTreeMap<String, String> 
 pub fn text(record: &JobRecord, kinds: &Kinds) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.dir);
     let version = Version { requires_units: record.units_are_said, has_variables: record.has_variables };
-    job::parse_as(&record.text, kinds, (&origin.join("job.toml"), &origin), &record.sets, version)
+    millstream_job::parse_as(&record.text, kinds, (&origin.join("job.toml"), &origin), &record.sets, version)
 }
 
 /// Returns the job of a record. Its components and files are written into `dir`, and the job refers to them there.

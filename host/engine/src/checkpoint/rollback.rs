@@ -5,7 +5,7 @@ use super::store::Store;
 use super::types::Manifest;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::job::spec::JobSpec;
+use millstream_job::spec::JobSpec;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -97,7 +97,7 @@ mod tests {
             batch: BatchId(batch),
             generation: Generation(generation),
         };
-        let job = millstream_base::job::parse(
+        let job = millstream_job::parse(
             "[sources.in]\nkind = \"queue\"\npath = \"in.jsonl\"\nschema = { n = \"int64\" }\n\
              [stages.one]\nfrom = \"in\"\nplugin = \"one.wasm\"\n[stages.two]\nfrom = \"one\"\nplugin = \"two.wasm\"\n\
              [sinks.out]\nfrom = \"two\"\nkind = \"print\"\n",

@@ -2,12 +2,12 @@
 
 use super::positions::PositionTable;
 use super::types::PlanEntry;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::partition::{CLOCK_PREFIX, Share};
-use millstream_base::batch::position::{self, Position, Positions};
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_connect::receiver::replay;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::partition::{CLOCK_PREFIX, Share};
+use millstream_rows::batch::position::{self, Position, Positions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
@@ -143,8 +143,8 @@ impl SourceStarts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::chunk::PlannedChunk;
-    use millstream_base::batch::position::Extent;
+    use millstream_rows::batch::chunk::PlannedChunk;
+    use millstream_rows::batch::position::Extent;
 
     fn entry(process: usize, partitions: &[&str]) -> PlanEntry {
         let extent = |name: &&str| Extent { file: (*name).to_owned(), ..Extent::default() };

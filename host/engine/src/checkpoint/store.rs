@@ -8,7 +8,7 @@ use millstream_base::retry::{StoreError, StoreErrorKind};
 
 use bytes::Bytes;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::CHECKPOINT_SCHEMES;
+use millstream_job::spec::CHECKPOINT_SCHEMES;
 use std::any::Any;
 use std::fs::File;
 use std::path::{Path, PathBuf};

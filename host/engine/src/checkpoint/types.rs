@@ -2,10 +2,10 @@
 
 use crate::checkpoint::meaning::MeaningDigests;
 use arrow::datatypes::Field;
-use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::position::Position;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
+use millstream_rows::batch::chunk::PlannedChunk;
+use millstream_rows::batch::position::Position;
+use millstream_rows::batch::types::ColumnType;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;

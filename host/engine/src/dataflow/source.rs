@@ -13,23 +13,23 @@ use crate::checkpoint::types::{PlanEntry, TableOf};
 use crate::limits::PART_DECODED_BYTES_MAX;
 use crate::running::Running;
 use crate::timely_ext::{ChangesStream, Completions, Output, Parts, ProgressStream, Ticks};
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, REPORTS_END};
-use millstream_base::batch::position::{Extent, Position, SOURCE_END};
-use millstream_base::batch::topic;
 use millstream_base::context::{BatchContext, Event, Progress, Tick};
-use millstream_base::decode::Decoder;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime, ClockId, PartOrder};
-use millstream_base::inbox::{Inbox, TakeLimits};
-use millstream_base::job::spec::{Origin, RereadClient, SourceKind, SourceSpec};
 use millstream_base::limits::DECODED_TIMES_MAX;
 use millstream_base::memory::{self, mark_busy};
 use millstream_connect::receiver;
+use millstream_job::spec::{Origin, RereadClient, SourceKind, SourceSpec};
 use millstream_metrics::Counts;
 use millstream_metrics::batches::Batches;
 use millstream_metrics::work::OperatorWork;
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::partition::{self, AT_END, CLOCK_PREFIX, FILE_CLOCK_PREFIX, MORE, REPORTS_END};
+use millstream_rows::batch::position::{Extent, Position, SOURCE_END};
+use millstream_rows::batch::topic;
+use millstream_rows::decode::Decoder;
+use millstream_rows::inbox::{Inbox, TakeLimits};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -413,7 +413,7 @@ fn decode<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let given_back = spec.kind.retry_dir().is_some();
     let kind = spec.kind.clone();
-    let mut decoder = Decoder::new(spec);
+    let mut decoder = Decoder::new(spec.decoder_spec());
     // Tables are not sources in the job file.
     let is_table = spec.kind.table().is_some();
     let metrics = if is_table { Counts::default() } else { running.metrics.counts(&spec.name) };
@@ -468,7 +468,7 @@ fn decode<'s>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::partition::clock_name;
+    use millstream_rows::batch::partition::clock_name;
 
     #[test]
     fn what_a_batch_says_of_the_end_of_a_partition_counts_and_not_what_the_checkpoint_has() {

@@ -7,10 +7,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::types::ColumnType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@ use super::END_US;
 use super::holds::HeldClock;
 use millstream_base::context::{Event, Hold};
 use millstream_base::ids::ClockId;
-use millstream_base::job::spec::AtEnd;
 use millstream_base::time::TIME_US_MAX;
+use millstream_job::spec::AtEnd;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The progress of event time, by clock and overall. Times are in microseconds.

@@ -3,7 +3,7 @@
 use super::{Graph, part_of};
 use crate::operators::context::StagesAround;
 use crate::operators::stage::{Operator, StageNode};
-use millstream_base::job::retry_source;
+use millstream_job::retry_source;
 use std::collections::BTreeSet;
 
 impl StagesAround for Graph {

@@ -4,7 +4,7 @@
 //! position in that JSON. Authors of jobs only have lines of TOML.
 
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, StageSpec};
+use millstream_job::spec::{Origin, StageSpec};
 use serde_json::Value;
 
 /// The text between the plugin that rejects its config and its message.

@@ -4,8 +4,8 @@ use super::Graph;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::types::{Column, Table};
 use crate::operators::stage::{Operator, StageNode};
-use millstream_base::batch::types::ColumnType;
 use millstream_plugins::plugin::Plugin;
+use millstream_rows::batch::types::ColumnType;
 
 /// Returns the table of a job, without files; `None` if no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {

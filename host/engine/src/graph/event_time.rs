@@ -6,11 +6,11 @@ use crate::event_time::node::{EventTimeNode, watermark_table};
 use crate::event_time::{ClockEnds, ClockFeeds, ClockNames, saved};
 use crate::operators::stage::{InputNode, Operator, StageNode};
 use crate::operators::stage_check::StageCheck;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::ClockId;
-use millstream_base::job::spec::{ClockSpec, OperatorSpec, SourceSpec, StageSpec, WindowExtent};
 use millstream_base::time::microseconds;
+use millstream_job::spec::{ClockSpec, OperatorSpec, SourceSpec, StageSpec, WindowExtent};
+use millstream_rows::batch::types::ColumnType;
 use millstream_sql::expression::Expression;
 use std::collections::BTreeSet;
 

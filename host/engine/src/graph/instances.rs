@@ -3,8 +3,8 @@
 use super::Graph;
 use crate::operators::stage::Operator;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{InstanceSpec, PluginSpec};
 use millstream_base::limits::PLUGIN_INSTANCES_MAX;
+use millstream_job::spec::{InstanceSpec, PluginSpec};
 use millstream_plugins::plugin::LoadOptions;
 use std::collections::BTreeMap;
 

@@ -14,9 +14,9 @@ use super::{Graph, rejected_name};
 use crate::checkpoint::meaning::{COLUMN, Label, Meaning, Meanings, TableMeaning};
 use crate::operators::stage::{InputNode, StageNode};
 use millstream_base::error::Result;
-use millstream_base::job::spec::{JobSpec, Origin, SourceSpec, StageSpec};
-use millstream_base::job::{query_of, retry_source};
 use millstream_base::retry::StartupRetry;
+use millstream_job::spec::{JobSpec, Origin, SourceSpec, StageSpec};
+use millstream_job::{query_of, retry_source};
 use millstream_sql::expression::Expression;
 use std::collections::{BTreeMap, BTreeSet};
 

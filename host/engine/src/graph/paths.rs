@@ -2,10 +2,10 @@
 
 use crate::checkpoint::manifest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{
+use millstream_connect::receiver;
+use millstream_job::spec::{
     EnrichSpec, EnrichTable, InputPath, JobSpec, OperatorSpec, SinkSpec, SourceSpec, WrittenPath, bucket_url,
 };
-use millstream_connect::receiver;
 use std::path::{Path, PathBuf};
 
 /// A path that the job reads or writes.

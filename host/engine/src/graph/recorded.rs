@@ -5,13 +5,14 @@ use crate::checkpoint::record::{RecordedJob, has_times_without_unit};
 use crate::checkpoint::types::{JobRecord, blob_path};
 use crate::operators::stage::StageNode;
 use bytes::Bytes;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::Generation;
-use millstream_base::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceSpec};
-use millstream_base::job::table_source::stage_of;
+use millstream_job::spec::{EnrichSpec, JobSpec, PluginSpec, SourceSpec};
+use millstream_job::table_source::stage_of;
 use millstream_plugins::plugin::component_file;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

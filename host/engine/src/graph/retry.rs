@@ -2,10 +2,10 @@
 
 use super::{Graph, rejected_name};
 use crate::operators::stage::{InputNode, StageNode};
-use millstream_base::decode;
-use millstream_base::job::connector::Kinds;
-use millstream_base::job::retry_source;
-use millstream_base::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
+use millstream_job::connector::Kinds;
+use millstream_job::retry_source;
+use millstream_job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
+use millstream_rows::decode;
 use std::collections::BTreeSet;
 
 /// Returns a source for each stage that may get retried rows, and for each of its inputs if it has several. It needs positions in checkpoints, or

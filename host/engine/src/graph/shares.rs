@@ -5,7 +5,7 @@ use super::Graph;
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage::{Operator, StageNode};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{SinkSpec, UpdateEmit};
+use millstream_job::spec::{SinkSpec, UpdateEmit};
 
 /// Rejects a sink whose workers might replace newer rows by older ones.
 pub(super) fn check(graph: &Graph, sink: &SinkSpec) -> Result<()> {

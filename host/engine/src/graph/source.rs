@@ -3,14 +3,14 @@
 use super::Graph;
 use super::connector::ConnectorSlot;
 use crate::operators::plugin::check::{granted, replace};
-use millstream_base::batch::reading::MakeReader;
-use millstream_base::batch::reading::{ReadError, ReadPartition, ReadRows};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JobSpec, PluginSpec};
+use millstream_job::spec::{JobSpec, PluginSpec};
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{
     ConnectorTally, Description, LoadOptions, Plugin, PluginHost, Reader, StageUse, World,
 };
+use millstream_rows::batch::reading::MakeReader;
+use millstream_rows::batch::reading::{ReadError, ReadPartition, ReadRows};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -6,9 +6,9 @@ mod stage;
 mod tests;
 
 use super::Graph;
-use millstream_base::batch::types;
-use millstream_base::job::spec::JobSpec;
 use millstream_base::secrets;
+use millstream_job::spec::JobSpec;
+use millstream_rows::batch::types;
 use std::fmt::Write as _;
 
 impl Graph {

@@ -5,18 +5,18 @@ use super::connector::ConnectorSlot;
 use crate::operators::plugin::check::{granted, read_indexes, replace};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RejectedRow;
-use millstream_base::batch::types;
-use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
 use millstream_base::owner::Owner;
 use millstream_connect::sink::plugin::{PluginWriter, committed};
+use millstream_job::spec::{JobSpec, PluginSpec, SinkKind, SinkSpec};
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{
     ConnectorTally, Description, LoadOptions, Plugin, PluginHost, StageUse, World, Writer,
 };
+use millstream_rows::batch::rejected::RejectedRow;
+use millstream_rows::batch::types;
+use millstream_rows::batch::writing::{WriteBatches, WriteError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

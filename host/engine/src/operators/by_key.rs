@@ -6,11 +6,11 @@ use crate::operators::stage::StageNode;
 use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{ClockId, PartOrder};
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::part::Part;
 use std::collections::BTreeMap;
 use timely::dataflow::operators::Exchange;
 

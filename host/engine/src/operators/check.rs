@@ -8,8 +8,8 @@ use crate::operators::{
     sample, split, sql, top,
 };
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::OperatorSpec;
 use millstream_base::time::microseconds;
+use millstream_job::spec::OperatorSpec;
 
 /// Checks the operator of a stage.
 pub fn operator(check: &StageCheck<'_>) -> Result<CheckedStage> {

@@ -9,12 +9,12 @@ use crate::state::spill::budget::StateBudget;
 use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::TableCheckpoint;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks};
-use millstream_base::batch::part::Part;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::JobSpec;
+use millstream_job::spec::JobSpec;
 use millstream_metrics::Metrics;
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
@@ -113,7 +113,7 @@ pub fn in_checkpoint(stage: &str) -> impl Fn(Error) -> Error {
 
 /// The input of an operator.
 pub struct Input<'s> {
-    /// The rows. [`Part::input`](millstream_base::batch::part::Part::input) identifies the stage's input. In a stage with event time their last
+    /// The rows. [`Part::input`](millstream_rows::batch::part::Part::input) identifies the stage's input. In a stage with event time their last
     /// column is [`crate::event_time::TIME`], until a window removes it.
     pub parts: Parts<'s>,
     /// The progress of event time, in a stage that has it.

@@ -5,7 +5,7 @@ use super::{
     aggregate, cogroup, deduplicate, distinct, enrich, join, latest, newest, pattern, ranking, repartition, sample,
     split, sql, top,
 };
-use millstream_base::job::spec::{OperatorSpec, StageSpec};
+use millstream_job::spec::{OperatorSpec, StageSpec};
 
 /// Returns the line of an operator, if it has one.
 pub fn operator(spec: &StageSpec) -> Option<String> {

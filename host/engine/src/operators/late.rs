@@ -3,11 +3,11 @@
 use crate::operators::stage::StageNode;
 use crate::timely_ext::Output;
 use arrow::array::RecordBatch;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::mixed_late_rows;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::mixed_late_rows;
 
 /// Late rows, in the format of `<stage>.late`.
 pub struct LateRows {

@@ -7,11 +7,11 @@ use crate::timely_ext::{Output, Parts, each_batch};
 use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use millstream_base::batch::part::Part;
-use millstream_base::batch::types::with_fields;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{ClockId, PartOrder};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::types::with_fields;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use crate::operators::newest::node::NewestNode;
 use crate::operators::ranking::node::RankingNode;
 use arrow::array::RecordBatch;
-use millstream_base::batch::part::Part;
+use millstream_rows::batch::part::Part;
 use millstream_sql::expression::Expression;
 
 /// A checked operator. Columns are indexes in the stage's input.

@@ -16,7 +16,7 @@ use crate::operators::sql::node::SqlNode;
 use crate::operators::update::node::UpdateNode;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RejectedRows;
+use millstream_rows::batch::rejected::RejectedRows;
 
 /// A checked stage.
 #[derive(Clone)]

@@ -6,10 +6,10 @@ use crate::operators::stage::{InputNode, Operator};
 use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use crate::state::spill::budget::StateBudget;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JobSpec, StageSpec};
+use millstream_job::spec::{JobSpec, StageSpec};
 use millstream_plugins::plugin::PluginHost;
+use millstream_rows::batch::types::{self, ColumnType};
 use std::sync::Arc;
 
 /// The result of checking an operator.

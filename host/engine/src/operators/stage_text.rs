@@ -1,7 +1,7 @@
 //! Phrases shared by several operators in the description of a stage, for readers of what a job does.
 
-use millstream_base::job::spec::{OPERATION, StageSpec, WindowExtent};
 use millstream_base::units::show_time;
+use millstream_job::spec::{OPERATION, StageSpec, WindowExtent};
 use std::time::Duration;
 
 /// A stage as its author wrote it.

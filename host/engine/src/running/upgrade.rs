@@ -20,7 +20,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::plugin_part::PluginPart;
+use millstream_job::plugin_part::PluginPart;
 pub use prepare::prepare;
 use replacement::Replacement;
 use serde::{Deserialize, Serialize};

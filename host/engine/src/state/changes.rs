@@ -11,11 +11,12 @@ use crate::checkpoint::types::{REMOVED, TOUCHED};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::limits::SliceMax;
-use millstream_base::{batch::keys, batch::types::ColumnType};
+use millstream_rows::batch::keys;
+use millstream_rows::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
+use millstream_rows::batch::types::ColumnType;
 use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
@@ -372,7 +373,7 @@ impl StateTable {
 mod tests {
     use super::*;
     use arrow::array::{AsArray, StringArray};
-    use millstream_base::batch::keys::Keys;
+    use millstream_rows::batch::keys::Keys;
 
     fn table() -> StateTable {
         let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, false));

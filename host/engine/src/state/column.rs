@@ -7,8 +7,8 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::{bytes_of, nulls_of, of_bytes, offsets_of};
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::keys::{bytes_of, nulls_of, of_bytes, offsets_of};
+use millstream_rows::batch::types::ColumnType;
 use std::sync::Arc;
 
 /// A growable column with random access by slot.

@@ -3,9 +3,9 @@
 use super::idle::{IdleTracker, TouchSource};
 use super::keys::Slot;
 use super::table::StateTable;
-use millstream_base::batch::keys;
 use millstream_base::error::Result;
 use millstream_base::ids::BatchTime;
+use millstream_rows::batch::keys;
 
 impl StateTable {
     /// Makes the table's keys idle this long after a time from the given source.

@@ -2,7 +2,7 @@
 
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::keys::{KeyHash, Keys};
 
 /// The index of a row in the table; reused after its key was removed.
 pub type Slot = u32;

@@ -66,8 +66,8 @@ mod tests {
     use crate::checkpoint::types::StateFile;
     use crate::checkpoint::{fold, state_file};
     use bytes::Bytes;
-    use millstream_base::batch::keys::KEY_GROUPS;
     use millstream_base::random::Random;
+    use millstream_rows::batch::keys::KEY_GROUPS;
 
     const ROWS: u64 = 100;
 

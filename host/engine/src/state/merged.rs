@@ -6,8 +6,8 @@ use crate::checkpoint::store::Store;
 use crate::checkpoint::types::Table;
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use millstream_base::batch::keys::KEY_GROUPS;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::KEY_GROUPS;
 use std::sync::Arc;
 
 /// Reads the complete current table, sorted by key hash: its key and state columns, without removed keys.

@@ -6,9 +6,9 @@ use super::keys::Slot;
 use super::table::StateTable;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::keys::{GROUP_SHIFT, KeyHash};
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_CALL_MAX;
+use millstream_rows::batch::keys::{GROUP_SHIFT, KeyHash};
 
 impl StateTable {
     /// Replaces the state columns of the table. `new_states` computes the new states from old ones, row by row. It is called with some of the keys at
@@ -119,9 +119,9 @@ mod tests {
     use super::*;
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-    use millstream_base::batch::keys::Keys;
     use millstream_base::ids::BatchTime;
     use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
+    use millstream_rows::batch::keys::Keys;
     use std::sync::Arc;
 
     fn schema(name: &str, kind: DataType) -> SchemaRef {

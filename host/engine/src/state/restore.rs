@@ -7,8 +7,8 @@ use super::row_form::RowForm;
 use super::table::StateTable;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::Field;
-use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::KeyHash;
 use std::sync::Arc;
 
 impl StateTable {

@@ -5,7 +5,7 @@ use super::keys::hashes_of;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::keys::{KeyHash, Keys};
 use std::sync::Arc;
 
 /// The properties of a table that are needed to read rows of its files.

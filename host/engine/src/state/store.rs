@@ -9,10 +9,10 @@ use super::table_checkpoint::TableCheckpoint;
 use crate::checkpoint::changes::TableChanges;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
-use millstream_base::batch::keys::{Keys, last_number};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_metrics::StateSize;
+use millstream_rows::batch::keys::{Keys, last_number};
 use std::collections::BTreeMap;
 
 /// Approximate bytes of values that become rows of the table together.

@@ -14,9 +14,9 @@ use crate::checkpoint::writer::CheckpointWriter;
 use crate::checkpoint::{JobCheckpoints, fold, positions, read};
 use crate::limits::STATE_SLICE_MAX;
 use arrow::array::RecordBatch;
-use millstream_base::batch::keys::{KEY_GROUPS, KeyHash};
 use millstream_base::error::Result;
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_rows::batch::keys::{KEY_GROUPS, KeyHash};
 use std::ops::Range;
 use std::sync::Arc;
 

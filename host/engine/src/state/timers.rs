@@ -13,12 +13,12 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::{KeyHash, Keys, last_number};
-use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchTime;
 use millstream_plugins::plugin::TimerChange;
+use millstream_rows::batch::keys::{KeyHash, Keys, last_number};
+use millstream_rows::batch::types::{ColumnType, timestamps};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! When the next checkpoint begins: a pure decision over facts, so that time can be simulated.
 
 use millstream_base::ids::BatchTime;
-use millstream_base::job::spec::{CheckpointEvery, ClockSpec};
+use millstream_job::spec::{CheckpointEvery, ClockSpec};
 use std::time::Duration;
 
 /// The checkpoint rules of a job, and the state of its checkpoints.

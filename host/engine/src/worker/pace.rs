@@ -1,8 +1,8 @@
 //! When the next batch begins: a pure decision over facts, so that time can be simulated.
 
 use millstream_base::ids::BatchTime;
-use millstream_base::job::spec::{ClockSpec, JobSpec};
 use millstream_base::time::microseconds;
+use millstream_job::spec::{ClockSpec, JobSpec};
 use std::time::Duration;
 
 /// Maximum batches of a backlog in progress at a time: one is cut and decoded while the previous one is processed.
@@ -132,7 +132,7 @@ fn next_boundary(now: BatchTime, interval_us: i64) -> BatchTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::job::spec::{EventTimeSpec, StageSpec};
+    use millstream_job::spec::{EventTimeSpec, StageSpec};
 
     const SECOND: i64 = 1_000_000;
 

@@ -6,15 +6,15 @@ use crate::prepared::PreparedTables;
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_arrays};
 use arrow::datatypes::{Field, Schema};
-use millstream_base::batch::group::{Grouper, sort_by_rank};
-use millstream_base::batch::keys::{Keys, canonical_column};
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::with_fields;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_MAX, PLUGIN_CALL_ROWS_MAX};
 use millstream_plugins::plugin::reduce::{self, combine_by_key};
 use millstream_plugins::plugin::{Caller, Cogrouped, Cogroups};
+use millstream_rows::batch::group::{Grouper, sort_by_rank};
+use millstream_rows::batch::keys::{Keys, canonical_column};
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::types::with_fields;
 use std::sync::Arc;
 
 /// Calls world `aggregate`: one row for each key, or one for all without a key.

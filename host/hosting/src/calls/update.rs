@@ -8,14 +8,14 @@ use crate::prepared::PreparedTables;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::group::{Grouped, Grouper, sort_by_rank};
-use millstream_base::batch::keys::{Keys as KeyBytes, canonical_column};
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
 use millstream_plugins::plugin::{Caller, DueTimes, Groups, TimerChange, Updated};
+use millstream_rows::batch::group::{Grouped, Grouper, sort_by_rank};
+use millstream_rows::batch::keys::{Keys as KeyBytes, canonical_column};
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::types::{ColumnType, timestamps, with_fields};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

@@ -2,9 +2,8 @@
 
 use super::file;
 use millstream_base::error::{Error, Result};
-use millstream_base::job;
-use millstream_base::job::connector::Kinds;
-use millstream_base::job::plugin_part::PluginPart;
+use millstream_job::connector::Kinds;
+use millstream_job::plugin_part::PluginPart;
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -16,7 +15,7 @@ pub fn part_of(job: &Path, named: &str) -> Result<String> {
     if named.contains('.') {
         return Ok(PluginPart::parse(named).id());
     }
-    let text = job::read_text(job)?;
+    let text = millstream_job::read_text(job)?;
     let table = DeTable::parse(without_mark(&text))
         .map_err(|error| Error::job(format!("{}: not TOML: {}", job.display(), error.message())))?;
     let all = [PluginPart::Stage(named), PluginPart::Source(named), PluginPart::Sink(named)];
@@ -36,13 +35,13 @@ pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
 /// Checks that the `plugin` of a part can be set to this value: a valid job must stay valid.
 pub fn check(job: &Path, kinds: &Kinds, stage: &str, plugin: &str) -> Result<()> {
     let (text, changed) = before_and_after(job, stage, plugin)?;
-    let parse = |text: &str| job::parse(text, kinds, job, dir_of(job), &[]);
+    let parse = |text: &str| millstream_job::parse(text, kinds, job, dir_of(job), &[]);
     if parse(&text).is_ok() { parse(&changed).map(drop) } else { Ok(()) }
 }
 
 /// Returns the text of a job file, and its text with another `plugin` in a stage.
 fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, String)> {
-    let text = job::read_text(job)?;
+    let text = millstream_job::read_text(job)?;
     let part = PluginPart::parse(stage);
     let changed =
         with_plugin(&text, stage, plugin).map_err(|cause| Error::job(format!("{}: {part}: {cause}", job.display())))?;
@@ -51,7 +50,7 @@ fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, St
 
 /// Returns the `plugin` of a part in the job file; `None` if it has none.
 pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
-    let text = job::read_text(job)?;
+    let text = millstream_job::read_text(job)?;
     let part = PluginPart::parse(stage);
     let wrong = |cause: String| Error::job(format!("{}: {part}: {cause}", job.display()));
     let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;

@@ -6,13 +6,13 @@ use super::{FILE, LockFile, location};
 use crate::trust::policy::Policy;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::JobSpec;
 use millstream_base::package_name::{PackageName, PackageRequest};
+use millstream_job::spec::JobSpec;
 use semver::Version;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Sets [`millstream_base::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file next to the job pins them. A
+/// Sets [`millstream_job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file next to the job pins them. A
 /// package that is not in the store is fetched from the registry of the lock file, by its digest.
 ///
 /// Fails if a package is not pinned, cannot be fetched, or may not be used (any longer), and if policies forbid plugins by path. The error

@@ -4,9 +4,9 @@ use super::arrow_types::shared_bytes;
 use super::lower::Lowered;
 use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
 use arrow::array::{ArrayRef, RecordBatch};
-use millstream_base::job::spec::PluginLimits;
 use millstream_base::limits::PLUGIN_CALL_ROWS_MAX;
 use millstream_base::units;
+use millstream_job::spec::PluginLimits;
 
 /// Size of a call's input, for all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use arrow::datatypes::SchemaRef;
 use keys::{check_states, check_timers};
 use millstream_base::context::CallContext;
 use millstream_base::error::Error;
-use millstream_base::job::spec::InstanceSpec;
+use millstream_job::spec::InstanceSpec;
 use std::sync::Arc;
 use wasmtime::component::ComponentExportIndex;
 

@@ -6,9 +6,9 @@ use super::description::{Description, WrittenColumns, WrittenOut};
 use super::world::World;
 use crate::limits::PLUGIN_COLUMNS_MAX;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::nested;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::shown::{is_unsafe, printable};
+use millstream_rows::batch::nested;
+use millstream_rows::batch::types::ColumnType;
 use std::collections::HashSet;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::trap::{Stopped, Trap};
 use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_WAIT_MS_MAX};
-use millstream_base::job::spec::PluginLimits;
+use millstream_job::spec::PluginLimits;
 use std::time::{Duration, Instant};
 
 /// The call that an instance is in.

@@ -1,7 +1,7 @@
 //! What a plugin says of itself, and how its columns cross the boundary.
 
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::nested;
+use millstream_rows::batch::nested;
 use std::sync::Arc;
 
 /// A plugin's description for a config and an input; see `description` in `wit/types.wit`. In world `cogroup`, `input` is the first of

@@ -2,7 +2,7 @@
 
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
-use millstream_base::batch::rejected::RejectedRow;
+use millstream_rows::batch::rejected::RejectedRow;
 
 /// The result of `process`.
 pub struct Processed {

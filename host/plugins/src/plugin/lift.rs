@@ -11,12 +11,12 @@ use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuff
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
-use millstream_base::batch::rejected::RejectedRow;
-use millstream_base::batch::types::ColumnType;
-use millstream_base::decode::written_out;
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::panics::caught;
 use millstream_base::shown::printable;
+use millstream_rows::batch::rejected::RejectedRow;
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::decode::written_out;
 use std::sync::Arc;
 
 /// The expected form of a guest's batch.

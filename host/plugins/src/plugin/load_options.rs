@@ -1,7 +1,7 @@
 //! How a stage wants its plugin loaded.
 
 use super::code_kind::{CodeKind, Metering};
-use millstream_base::job::spec::{OnError, PluginSpec};
+use millstream_job::spec::{OnError, PluginSpec};
 use std::time::Duration;
 
 /// How a stage wants its plugin loaded.

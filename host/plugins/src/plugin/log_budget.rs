@@ -1,8 +1,8 @@
 //! How much one stage's plugin may log on one worker: lines and bytes per second, across instances.
 
 use super::identity::CallIdentity;
-use millstream_base::job::spec::PluginLimits;
 use millstream_base::units;
+use millstream_job::spec::PluginLimits;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, Rec
 use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
 use arrow::datatypes::{ByteArrayType, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::ipc::writer::StreamWriter;
-use millstream_base::batch::types::ColumnType;
-use millstream_base::batch::{json, nested};
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::batch::{json, nested};
 use std::sync::Arc;
 
 /// Converts a schema to the interface's form. Types with a name in job files get that name, see [`WrittenOut`].

@@ -7,10 +7,10 @@ use super::caller::Caller;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::group::{Grouper, sort_by_rank};
-use millstream_base::batch::keys::Keys;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::group::{Grouper, sort_by_rank};
+use millstream_rows::batch::keys::Keys;
 use std::sync::Arc;
 
 /// Accumulators by key: `keys` and `accumulators` have a row for each key, in the order of key hashes.

@@ -23,11 +23,11 @@ use crate::limits::PLUGIN_ATTEMPTS_FUEL_CALLS;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::limits::PLUGIN_REASON_BYTES_MAX;
 use millstream_base::memory;
+use millstream_rows::batch::rejected::RejectedRow;
 use std::ops::Range;
 
 /// The columns of the results of calls.

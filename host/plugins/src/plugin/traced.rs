@@ -14,7 +14,7 @@ use super::failure::CallFailure;
 use super::instances::Instances;
 use super::trap::Trap;
 use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_TRACE_TIME_MS_MAX};
-use millstream_base::job::spec::PluginLimits;
+use millstream_job::spec::PluginLimits;
 use std::time::Duration;
 
 /// The limits of such a call: the usual ones, but at most a few seconds of time or fuel.

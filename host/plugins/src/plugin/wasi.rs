@@ -20,7 +20,7 @@ use super::stage::Stage;
 use super::trap::{Stopped, Trap};
 use crate::limits::PLUGIN_IMPORT_FUEL;
 use clocks::GuestClocks;
-use millstream_base::job::spec::PluginLimits;
+use millstream_job::spec::PluginLimits;
 use plain::BatchRandom;
 use std::sync::Arc;
 use streams::PendingOutput;

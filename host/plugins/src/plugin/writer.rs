@@ -16,15 +16,15 @@ use super::trap::Trap;
 use crate::limits::PLUGIN_BATCH_ID_MAX;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::widen::widened;
-use millstream_base::batch::writing::{WriteBatches, WriteError};
 use millstream_base::error::{Error, Kind};
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::limits::PLUGIN_CALL_MAX;
 use millstream_base::owner::Owner;
 use millstream_base::time;
+use millstream_rows::batch::rejected::{RejectedRow, merge_rejections, without_nulls};
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::widen::widened;
+use millstream_rows::batch::writing::{WriteBatches, WriteError};
 use std::sync::Arc;
 
 /// Calls the functions of a sink plugin.

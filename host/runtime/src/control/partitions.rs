@@ -1,9 +1,9 @@
 //! How far the partitions of a source are read, and how far their event time has advanced. Only those furthest behind
 //! are listed, as there may be many.
 
-use millstream_base::batch::{partition, topic};
-use millstream_base::inbox::Inbox;
 use millstream_metrics::batches::ClockTimes;
+use millstream_rows::batch::{partition, topic};
+use millstream_rows::inbox::Inbox;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -2,13 +2,13 @@
 
 use super::facts::{JobStatus, ProcessStatus};
 use millstream_base::ids::BatchTime;
-use millstream_base::job::retry_source;
-use millstream_base::job::spec::{CheckpointEvery, ClockSpec, PluginSpec};
 use millstream_base::log_lines::{self, LogLine};
 use millstream_engine::checkpoint::recent::CheckpointFacts;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::StageNode;
 use millstream_engine::running::Running;
+use millstream_job::retry_source;
+use millstream_job::spec::{CheckpointEvery, ClockSpec, PluginSpec};
 use millstream_metrics::Snapshot;
 use millstream_metrics::batches::BatchesView;
 use millstream_metrics::frequent_keys::HotKeys;

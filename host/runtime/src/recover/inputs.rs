@@ -1,11 +1,8 @@
 //! Checks that the files that a startup is going to replay or to continue still exist and are long enough. This is done
 //! before the job is claimed, so a startup without them is rejected before anything changes.
 
-use millstream_base::batch::partition::{Share, source_of};
-use millstream_base::batch::position::{Position, Positions, move_all};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_connect::receiver::{outage::Outage, replay};
 use millstream_engine::checkpoint::plan::{self, LogHeads};
 use millstream_engine::checkpoint::positions::PositionTable;
@@ -13,6 +10,9 @@ use millstream_engine::checkpoint::resolve::ResumePlan;
 use millstream_engine::checkpoint::store::Store;
 use millstream_engine::checkpoint::types::{Manifest, TableOf};
 use millstream_engine::graph::Graph;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::partition::{Share, source_of};
+use millstream_rows::batch::position::{Position, Positions, move_all};
 use std::collections::BTreeMap;
 use std::path::Path;
 

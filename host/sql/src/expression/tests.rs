@@ -2,8 +2,8 @@ use super::*;
 use crate::limits::SQL_DEPTH_MAX;
 use arrow::array::{Array as _, AsArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_rows::batch::types::{ColumnType, schema_of};
 
 fn columns() -> SchemaRef {
     let column = |name: &str, kind| (name.to_owned(), kind);
@@ -177,11 +177,11 @@ fn lists_name_their_columns() {
     let list = |text: &str| {
         let (schema, made) = Expression::list(text, &columns()).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(schema.fields().len(), made.len());
-        millstream_base::batch::types::describe(&schema)
+        millstream_rows::batch::types::describe(&schema)
     };
     assert_eq!(list("word, n * 2 as double"), "word text, double int64");
     assert_eq!(list("Word, price p"), "Word text, p float64");
-    assert_eq!(list("*, n > 1"), format!("{}, n > Int64(1) bool", millstream_base::batch::types::describe(&columns())));
+    assert_eq!(list("*, n > 1"), format!("{}, n > Int64(1) bool", millstream_rows::batch::types::describe(&columns())));
     assert_eq!(list("* except (word, \"order-id\", at)"), "Word text, n int64, price float64");
     assert_eq!(list("* exclude (word, at, price, \"order-id\")"), "Word text, n int64");
     for (text, words) in [

@@ -11,7 +11,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
 use std::future::poll_fn;
 use std::time::Duration;
 

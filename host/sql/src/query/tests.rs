@@ -1,8 +1,8 @@
 use super::*;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::Int64Type;
-use millstream_base::batch::types::{ColumnType, describe, schema_of};
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_rows::batch::types::{ColumnType, describe, schema_of};
 
 fn words() -> (String, SchemaRef) {
     let column = |name: &str, kind| (name.to_owned(), kind);

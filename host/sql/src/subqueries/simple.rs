@@ -5,7 +5,7 @@ use datafusion::common::{DFSchema, ExprSchema as _};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Aggregate, BinaryExpr, Expr, Filter, LogicalPlan, Operator, Projection};
 use datafusion::logical_expr::{Distinct, FetchType};
-use millstream_base::batch::keys::has_floats;
+use millstream_rows::batch::keys::has_floats;
 
 /// Returns whether it is an `exists` with conditions directly over rows.
 pub fn exists(plan: &LogicalPlan) -> bool {

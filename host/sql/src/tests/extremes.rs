@@ -10,11 +10,11 @@ use crate::session::{VisibleNames, state};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::context::BatchContext;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::SqlLimits;
 use millstream_base::random::Random;
+use millstream_job::spec::SqlLimits;
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io::{BufRead, BufReader, Write};

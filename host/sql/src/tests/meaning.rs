@@ -6,10 +6,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow::util::display::array_value_to_string;
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::context::BatchContext;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use std::sync::Arc;
 
 /// Three rows, `id` from 1 to 3.

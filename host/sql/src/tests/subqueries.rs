@@ -2,10 +2,10 @@
 
 use crate::query::Query;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::context::BatchContext;
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use std::sync::Arc;
 
 /// Tables of the cases: `o(k)`, `i(ik, v)`, `n(k, v)`, `e(k)` without rows, `p(k, x)` and `q(k, y)`.

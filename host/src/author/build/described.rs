@@ -7,10 +7,10 @@ use crate::author::cases::{self, DescribeQuestion};
 use crate::author::failed;
 use crate::author::project::Project;
 use arrow::datatypes::Schema;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Kind, Result};
 use millstream_base::limits::DECLARED_BYTES_MAX;
 use millstream_plugins::plugin::{Description, LoadOptions, Plugin, PluginHost, StageUse};
+use millstream_rows::batch::types::ColumnType;
 use serde_json::{Value, json};
 use std::path::Path;
 

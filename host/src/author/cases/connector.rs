@@ -23,13 +23,13 @@ use super::peer::{PeerSpec, Peers, expected_file};
 use super::{CaseJob, CasesReport, ExpectedOutcome, table};
 use crate::author::failed;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::Version;
-use millstream_base::job::spec::JobSpec;
 use millstream_base::limits::{PLUGIN_STACK_BYTES_MAX_MAX, THREAD_STACK_BYTES_RESERVED};
 use millstream_base::retry::StartupRetry;
 use millstream_base::units;
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
+use millstream_job::Version;
+use millstream_job::spec::JobSpec;
 use millstream_packages::package::facts::PackageFacts;
 use millstream_plugins::plugin::{PluginHost, World, component_file, read_component};
 use serde::Deserialize;
@@ -102,7 +102,7 @@ pub(super) fn job_of_case(dir: &Path) -> Result<JobSpec> {
     // Text that looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
     let text = case.job(Path::new("plugin"), &nowhere)?;
-    millstream_base::job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
+    millstream_job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
 }
 
 /// Runs `work` on its own thread, whose stack is large enough for the plugin.
@@ -168,10 +168,9 @@ impl ConnectorCase {
         let text = self.job(plugin, &|text| peers.addressed(text))?;
         let (file, of) = (self.dir.join("case.toml"), self.text.clone());
         let job = CaseJob { text, file, of, inputs, section, dir: self.dir.clone(), workers: 1 };
-        let spec =
-            millstream_base::job::of_plugin_case(&job.text, kinds::all(), (&job.file, &job.of), &job.dir, |path| {
-                job.paths_in_job(path)
-            })?;
+        let spec = millstream_job::of_plugin_case(&job.text, kinds::all(), (&job.file, &job.of), &job.dir, |path| {
+            job.paths_in_job(path)
+        })?;
         Graph::resolve(spec, kinds::all(), &PluginHost::new()?, false, StartupRetry::No)
     }
 

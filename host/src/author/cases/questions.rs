@@ -2,12 +2,12 @@
 
 use super::{TestCase, case_dirs, connector};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::Version;
-use millstream_base::job::spec::JobSpec;
 use millstream_connectors::kinds;
+use millstream_job::Version;
+use millstream_job::spec::JobSpec;
 use millstream_plugins::plugin::Granted;
+use millstream_rows::decode::Decoder;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ fn question(dir: &Path) -> Result<DescribeQuestion> {
     }?;
     let (_, plugin) = job.plugins().next().ok_or_else(|| Error::bug("a case without a plugin"))?;
     let queues = job.sources.iter().filter(|source| source.plugin().is_none());
-    let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source).schema()).collect();
+    let inputs: Vec<SchemaRef> = queues.map(|source| Decoder::new(source.decoder_spec()).schema()).collect();
     let key = match (inputs.first(), job.stages.first()) {
         (Some(input), Some(stage)) => {
             let index = |name: &String| input.index_of(name).map_err(Error::job);
@@ -69,5 +69,5 @@ fn stage(case: &TestCase, dir: &Path) -> Result<JobSpec> {
     let text = case.job(Path::new("plugin"), Path::new("out"), None)?;
     // Text that looks like a variable is data.
     let as_it_is = Version { has_variables: false, ..Version::default() };
-    millstream_base::job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
+    millstream_job::parse_as(&text, kinds::all(), (Path::new("case"), dir), &[], as_it_is)
 }

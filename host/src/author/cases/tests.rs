@@ -43,7 +43,7 @@ fn a_case_becomes_a_job_that_runs_with_one_worker_and_with_two() {
     let jobs = jobs.into_inner();
     assert_eq!([jobs[0].0, jobs[1].0], [1, 2]);
     let (_, case_dir, job) = &jobs[0];
-    millstream_base::job::parse(
+    millstream_job::parse(
         &toml::to_string(job).unwrap(),
         millstream_connectors::kinds::all(),
         Path::new("job"),

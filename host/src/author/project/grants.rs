@@ -9,7 +9,7 @@
 //!
 //! These are requests. Only jobs grant permissions.
 
-use millstream_base::job::spec::HttpGrant;
+use millstream_job::spec::HttpGrant;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -2,15 +2,15 @@
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
-use millstream_base::batch::keys::KEY_GROUPS;
-use millstream_base::batch::partition::{counted, counts_rows, source_of};
-use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_engine::checkpoint::store::Store;
 use millstream_engine::checkpoint::types::{Checkpoint, Column, JobStart, Manifest, Table, TableOf};
 use millstream_engine::checkpoint::{fold, plan, resolve};
 use millstream_engine::state::merged;
+use millstream_rows::batch::keys::KEY_GROUPS;
+use millstream_rows::batch::partition::{counted, counts_rows, source_of};
+use millstream_rows::batch::position::{Position, Positions};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::TryLockError;
@@ -218,7 +218,7 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     let text = rows.columns().first().and_then(|column| column.as_string_opt::<i32>());
     let number = |index: usize| rows.columns().get(index).and_then(|c| c.as_primitive_opt::<Int64Type>());
     let (Some(file), Some(offset), Some(mark)) = (text, number(1), number(2)) else {
-        let has = millstream_base::batch::types::describe(rows.schema_ref());
+        let has = millstream_rows::batch::types::describe(rows.schema_ref());
         return Err(Error::environment(format!(
             "positions of a source have the columns {has}, and need file, offset, mark"
         )));

@@ -1,8 +1,8 @@
 use super::facts::*;
 use super::*;
-use millstream_base::batch::position::Position;
 use millstream_base::ids::{BatchId, BatchTime, Generation};
 use millstream_engine::checkpoint::types::{Column, JobStart, TableOf};
+use millstream_rows::batch::position::Position;
 use std::collections::BTreeMap;
 use std::fs;
 

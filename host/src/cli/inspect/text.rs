@@ -2,11 +2,11 @@
 
 use super::facts::{CheckpointFacts, DirFacts, FilesFacts, SourceFacts, TableFacts};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
-use millstream_base::batch::partition::{counted, counts_rows};
-use millstream_base::batch::position::{Position, SOURCE_END};
-use millstream_base::batch::topic;
 use millstream_base::shown::harmless;
 use millstream_engine::checkpoint::types::{Column, JobStart, TableOf};
+use millstream_rows::batch::partition::{counted, counts_rows};
+use millstream_rows::batch::position::{Position, SOURCE_END};
+use millstream_rows::batch::topic;
 use std::fmt::Write as _;
 
 /// How many incompletely read files of a directory are listed.

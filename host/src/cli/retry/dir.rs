@@ -1,12 +1,12 @@
 //! The files of retried rows. Each is named by the digest of what the sink wrote, so repeated rows are recognized.
 
-use millstream_base::batch::position::Positions;
 use millstream_base::durable;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SourceSpec;
 use millstream_engine::checkpoint::types::TableOf;
 use millstream_engine::checkpoint::{manifest, positions, read, store};
 use millstream_engine::graph::Graph;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::position::Positions;
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write};

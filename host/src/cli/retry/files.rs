@@ -2,10 +2,10 @@
 
 use crate::program_limits::RETRY_FILE_BYTES_MAX;
 use bytes::Bytes;
-use millstream_base::batch::json;
-use millstream_base::decode::csv::nullable_cells;
-use millstream_base::decode::json::array_elements;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::json;
+use millstream_rows::decode::csv::nullable_cells;
+use millstream_rows::decode::json::array_elements;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
 use serde::de::IgnoredAny;

@@ -3,17 +3,17 @@
 use super::files::{RejectedRecord, RetryUnit, not_ours};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, SchemaRef};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::json;
-use millstream_base::batch::types::{ColumnType, schema_of, with_fields};
-use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::retry_source;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
 use millstream_connectors::kinds;
 use millstream_engine::graph::Graph;
 use millstream_engine::operators::stage::StageNode;
+use millstream_job::retry_source;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::json;
+use millstream_rows::batch::types::{ColumnType, schema_of, with_fields};
+use millstream_rows::decode::Decoder;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -155,7 +155,7 @@ fn check_columns(records: &[RejectedRecord], columns: &SchemaRef, more: &[&str])
 fn decode(records: &[RejectedRecord], columns: &SchemaRef) -> Result<RecordBatch> {
     let mut source = kinds::retry_source("", "", None);
     source.set_columns(columns);
-    let mut decoder = Decoder::new(&source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut parts = Vec::new();
     for chunk in chunks(records) {
         let decoded = decoder.decode(&chunk);

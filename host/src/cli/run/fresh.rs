@@ -2,10 +2,10 @@
 
 use super::signals;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::retry_source;
-use millstream_base::job::spec::{CheckpointSpec, JobSpec};
 use millstream_base::shown;
 use millstream_engine::checkpoint::{manifest, store};
+use millstream_job::retry_source;
+use millstream_job::spec::{CheckpointSpec, JobSpec};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Returns if nothing would be discarded or the person at the terminal has agreed. Otherwise fails.

@@ -8,10 +8,10 @@
 use crate::cli::upgrade::running::{NextComponent, RunningJob};
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::plugin_part::PluginPart;
-use millstream_base::job::spec::{JobSpec, PluginSpec};
 use millstream_base::threads;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_job::plugin_part::PluginPart;
+use millstream_job::spec::{JobSpec, PluginSpec};
 use millstream_metrics::PluginId;
 use millstream_packages::lock::edit;
 use millstream_plugins::plugin::{component_file, read_component};

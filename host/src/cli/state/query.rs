@@ -11,11 +11,11 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion_common::TableReference;
 use futures_util::StreamExt as _;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SqlLimits;
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_connectors::print::sink::show_table;
+use millstream_job::spec::SqlLimits;
+use millstream_rows::batch::types::ColumnType;
 use millstream_sql::budget_exec::with_budget;
 use millstream_sql::gather::collected;
 use millstream_sql::{budget, session};
@@ -89,7 +89,7 @@ pub(super) fn describe_tables(tables: &[StageState]) -> String {
     let mut text = "existing tables (write names with A-Z, `-` or `.` in double quotes):".to_owned();
     for StageState { name, rows, .. } in tables {
         let columns = rows.schema();
-        let _ = write!(text, "\n  {name}: {}", millstream_base::batch::types::describe(&columns));
+        let _ = write!(text, "\n  {name}: {}", millstream_rows::batch::types::describe(&columns));
     }
     text
 }

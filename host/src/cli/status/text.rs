@@ -1,9 +1,9 @@
 //! Formats the status of a job as text.
 
 use super::super::inspect::text::{count, size, time};
-use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::units::grouped;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_job::plugin_part::PluginPart;
 use millstream_metrics::{PluginCosts, PluginId, Snapshot};
 use millstream_plugins::plugin::Costs;
 use millstream_runtime::control::{JobStatus, PartStatus, PartitionStatus, PartitionsStatus, WorkerBusy};

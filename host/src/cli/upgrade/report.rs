@@ -2,10 +2,10 @@
 
 use crate::cli::status::text::duration;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::plugin_part::PluginPart;
 use millstream_base::units::grouped;
 use millstream_engine::operators::plugin::shadow::ShadowReport;
 use millstream_engine::running::upgrade::{UpgradeStatus, UpgradeStep};
+use millstream_job::plugin_part::PluginPart;
 use serde::Serialize;
 use std::fmt::Write as _;
 

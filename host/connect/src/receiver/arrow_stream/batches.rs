@@ -9,10 +9,10 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::{self, CompressionType, Message, MessageHeader, MetadataVersion, convert, reader};
 use bytes::Bytes;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::types;
 use millstream_base::panics::caught;
 use millstream_base::shown;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types;
 use std::collections::HashMap;
 use std::io::{self, Read as _};
 use std::sync::Arc;
@@ -252,8 +252,8 @@ mod tests {
     use arrow::array::{Int64Array, ListArray, NullArray, StringArray, StringViewArray};
     use arrow::datatypes::{Field, Int32Type, Schema};
     use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-    use millstream_base::batch::types::ColumnType;
     use millstream_base::random::Random;
+    use millstream_rows::batch::types::ColumnType;
 
     fn columns() -> Vec<ColumnSpec> {
         let list = ColumnType::from_name("list<int64>").unwrap();

@@ -3,7 +3,7 @@
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Int8Type, Int16Type, Int32Type, Int64Type};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::types::ColumnType;
 
 /// Returns the types directly within a type.
 fn members(kind: &DataType) -> Vec<&DataType> {

@@ -6,11 +6,11 @@
 use super::{Counter, StreamCursor};
 use crate::limits::AVRO_BLOCK_BYTES_MAX;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::position::{Extent, short_object_id};
-use millstream_base::decode::avro::container::{BlockHead, Codec, Header, SYNC_BYTES, Scanned, record_ends};
-use millstream_base::decode::avro::schema::Schema;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::position::{Extent, short_object_id};
+use millstream_rows::decode::avro::container::{BlockHead, Codec, Header, SYNC_BYTES, Scanned, record_ends};
+use millstream_rows::decode::avro::schema::Schema;
 use std::io::Read;
 
 /// Maximum window of the zstd decoder, as a power of two.

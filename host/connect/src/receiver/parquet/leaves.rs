@@ -12,10 +12,10 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::temporal_conversions::{time32ms_to_time, time64ns_to_time};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_base::batch::cell;
-use millstream_base::batch::json::written_out;
-use millstream_base::batch::times::{TimeParser, local_text, micros_of};
-use millstream_base::job::spec::TimeUnit as Unit;
+use millstream_rows::batch::cell;
+use millstream_rows::batch::column::TimeUnit as Unit;
+use millstream_rows::batch::json::written_out;
+use millstream_rows::batch::times::{TimeParser, local_text, micros_of};
 use std::fmt::Write as _;
 use std::sync::Arc;
 

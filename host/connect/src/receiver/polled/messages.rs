@@ -1,11 +1,11 @@
 //! Converts the messages of a server into chunks: each is a record with its metadata before it (`batch/envelope`).
 
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::envelope::{self, EnvelopeColumns, RecordMetadata, TOPIC};
-use millstream_base::batch::reading::Message;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::envelope::{self, EnvelopeColumns, RecordMetadata, TOPIC};
+use millstream_rows::batch::reading::Message;
 
 /// Packs messages into chunks. Only the beginning of a message that is too long is kept, with the reason.
 pub fn chunks_of(source: &SourceSpec, messages: &[Message]) -> Vec<Chunk> {

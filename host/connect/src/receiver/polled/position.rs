@@ -1,9 +1,9 @@
 //! The position of a partition in the format of its plugin, stored in the name of a position.
 
 use crate::receiver::named::NamedPosition;
-use millstream_base::batch::partition::{POSITION_MARK, POSITION_PREFIX};
-use millstream_base::batch::position::{Position, Positions};
 use millstream_base::hex;
+use millstream_rows::batch::partition::{POSITION_MARK, POSITION_PREFIX};
+use millstream_rows::batch::position::{Position, Positions};
 use std::collections::BTreeSet;
 
 /// The position at which a partition resumes.
@@ -49,7 +49,7 @@ fn parse(name: &str) -> Option<(&str, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::position::move_all;
+    use millstream_rows::batch::position::move_all;
 
     #[test]
     fn each_partition_goes_on_where_its_newest_position_is() {

@@ -11,14 +11,14 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::types::{self, ColumnType, columns_of_specs};
-use millstream_base::decode::{Decoder, csv};
-use millstream_base::job::connector::InMemory;
-use millstream_base::job::spec::{
-    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceSpec, TimeForm, TimeUnit,
-};
 use millstream_base::limits::ENRICH_BYTES_MAX;
+use millstream_job::connector::InMemory;
+use millstream_job::spec::{EnrichFormat, EnrichSpec, EnrichTable, SourceSpec};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::column::{ColumnSpec, TimeForm, TimeUnit};
+use millstream_rows::batch::types::{self, ColumnType, columns_of_specs};
+use millstream_rows::decode::{Decoder, csv};
+use millstream_rows::formats::Format;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 
@@ -121,7 +121,7 @@ fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
 /// Decodes text. A row that does not decode is an error: a table is right or not there.
 fn decode(format: &Format, schema: &[ColumnSpec], content: &[u8]) -> Result<RecordBatch, String> {
     let columns = schema.to_vec();
-    let mut decoder = Decoder::new(&source(format, columns.clone()));
+    let mut decoder = Decoder::new(source(format, columns.clone()).decoder_spec());
     let (names, chunks) = records(format, columns, content);
     if matches!(format, Format::Csv { .. }) {
         let names = header(names)?;

@@ -7,8 +7,8 @@ use arrow::util::display::array_value_to_string;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use millstream_base::batch::keys::{self, Keys, TableSeeds};
-use millstream_base::job::spec::EnrichSpec;
+use millstream_job::spec::EnrichSpec;
+use millstream_rows::batch::keys::{self, Keys, TableSeeds};
 
 /// A table in memory.
 pub struct Lookup {

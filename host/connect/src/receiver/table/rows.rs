@@ -7,8 +7,8 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::{ColumnType, schema_of};
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use std::sync::Arc;
 
 /// The values of a column.

@@ -6,11 +6,11 @@
 use arrow::array::{Array, ArrayRef, LargeBinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use millstream_base::batch::cell;
-use millstream_base::batch::cell::Cells;
-use millstream_base::batch::encoded::{self, EncodedForm};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::hex;
+use millstream_rows::batch::cell;
+use millstream_rows::batch::cell::Cells;
+use millstream_rows::batch::encoded::{self, EncodedForm};
+use millstream_rows::batch::types::ColumnType;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 

@@ -1,7 +1,7 @@
 //! Single values as bytes: keys of records, and fields of entries.
 
 use arrow::array::Array;
-use millstream_base::batch::cell::{self, Cells};
+use millstream_rows::batch::cell::{self, Cells};
 use std::io;
 
 /// Appends the bytes of a value that is not null. Text and bytes are unchanged, so that every client computes the same, such as the

@@ -5,9 +5,9 @@ mod fit;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::cell::{self, Cells};
-use millstream_base::decode::protobuf::{Kind, Messages};
-use millstream_base::decode::varint;
+use millstream_rows::batch::cell::{self, Cells};
+use millstream_rows::decode::protobuf::{Kind, Messages};
+use millstream_rows::decode::varint;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::types::{ColumnType, describe};
+use millstream_rows::batch::types::{ColumnType, describe};
 use std::io::{self, Write};
 
 pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {

@@ -5,10 +5,10 @@
 
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::writing::WriteError;
 use millstream_base::error::Error;
 use millstream_base::limits::PLUGIN_CALL_MAX;
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::writing::WriteError;
 
 /// Makes calls with the rows of these parts, in order: each with the maximum number of rows for one call, and with at least one.
 pub fn each(

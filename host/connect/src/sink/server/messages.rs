@@ -4,11 +4,12 @@ use super::values::{self, Values, without};
 use crate::sink::{rows_rejected, wrong};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::types::{ColumnType, describe};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, RecordFormat, SinkSpec};
 use millstream_base::shown;
+use millstream_job::spec::{Origin, SinkSpec};
+use millstream_rows::batch::types::{ColumnType, describe};
+use millstream_rows::formats::RecordFormat;
 use std::io;
 use xxhash_rust::xxh3::Xxh3;
 

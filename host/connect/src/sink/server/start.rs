@@ -3,10 +3,10 @@
 use crate::dial::Fault;
 use crate::sink::commit_retry::ServerFault;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SinkStart;
 use millstream_base::retry::StartupRetry;
 use millstream_base::retry::longer;
 use millstream_base::units;
+use millstream_job::spec::SinkStart;
 use std::time::{Duration, Instant};
 
 /// Retries `attempt` until it succeeds, fails permanently or `wait` expires. Attempts must be idempotent, as an earlier one may have

@@ -3,10 +3,10 @@
 use super::super::encode::plain;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::cell::Cells;
-use millstream_base::batch::json::JsonRows;
-use millstream_base::batch::types::{ColumnType, describe};
-use millstream_base::job::spec::RecordFormat;
+use millstream_rows::batch::cell::Cells;
+use millstream_rows::batch::json::JsonRows;
+use millstream_rows::batch::types::{ColumnType, describe};
+use millstream_rows::formats::RecordFormat;
 use std::io;
 
 /// Returns the columns of a schema without one of them.
@@ -20,7 +20,7 @@ pub fn check(format: RecordFormat, schema: &SchemaRef, key: &str) -> Result<(), 
     let (name, column_type) = match format {
         RecordFormat::Text => ("text", ColumnType::Text),
         RecordFormat::Binary => ("binary", ColumnType::Binary),
-        _ => return millstream_base::batch::json::check(schema),
+        _ => return millstream_rows::batch::json::check(schema),
     };
     match schema.fields().as_ref() {
         [field] if ColumnType::from_arrow(field.data_type()) == column_type => Ok(()),

@@ -6,13 +6,13 @@ mod log;
 
 use super::file_facts::FileFacts;
 use super::settings::{DirectoryReads, FileReads, LogReads};
-use millstream_base::batch::position::Position;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{ROWS, SourceDeclaration};
-use millstream_base::job::keys::{DESCRIPTOR, KeyShape, MESSAGE, SEPARATOR, TableKey, columns, key};
-use millstream_base::job::table::Reader;
 use millstream_base::limits::RECORD_BYTES_MAX_MAX;
 use millstream_base::units;
+use millstream_job::PartErrors;
+use millstream_job::connector::{ROWS, SourceDeclaration};
+use millstream_job::keys::{DESCRIPTOR, KeyShape, MESSAGE, SEPARATOR, TableKey, columns, key};
+use millstream_job::table::Reader;
+use millstream_rows::batch::position::Position;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

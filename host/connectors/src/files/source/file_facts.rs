@@ -1,6 +1,6 @@
 //! Identifies files and objects, to detect changes after they were read.
 
-use millstream_base::batch::position::Position;
+use millstream_rows::batch::position::Position;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;

@@ -9,13 +9,14 @@ mod reading;
 
 use super::settings::WatchTimes;
 use log_dir::{LogDir, LogFile, RecentBytes};
-use millstream_base::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
-use millstream_base::batch::position::{Position, Positions};
 use millstream_base::error::Error;
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{Format, SourceSpec};
 use millstream_connect::receiver::failed;
 use millstream_connect::receiver::outage::Outage;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::identity::{self, FileIdentity, HEAD_BYTES_MAX};
+use millstream_rows::batch::position::{Position, Positions};
+use millstream_rows::formats::Format;
+use millstream_rows::inbox::Inbox;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

@@ -6,15 +6,16 @@ mod parquet;
 use super::compressed::Stream;
 use super::settings::FileReads;
 use arrow::array::{AsArray, RecordBatch};
-use millstream_base::decode::avro::container::{self, Header, Scanned};
-use millstream_base::decode::csv;
-use millstream_base::decode::infer::{Guess, GuessedColumn};
-use millstream_base::decode::mark;
-use millstream_base::decode::{self, Decoder};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{Format, SourceSpec, WriterSchema};
 use millstream_connect::receiver::framing::{trim_csv_line_end, trim_line_end};
 use millstream_connect::receiver::{framer, plain};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::decode::avro::container::{self, Header, Scanned};
+use millstream_rows::decode::csv;
+use millstream_rows::decode::infer::{Guess, GuessedColumn};
+use millstream_rows::decode::mark;
+use millstream_rows::decode::{self, Decoder};
+use millstream_rows::formats::{Format, WriterSchema};
 use std::path::Path;
 
 /// Number of records used to detect the separator.
@@ -418,7 +419,7 @@ fn try_decode(
         None if is_complete => framer.end(),
         None => {}
     }
-    let mut decoder = Decoder::new(source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut result = TrialResult::default();
     while result.records < rows_max
         && let Some(mut chunk) = framer.next(true)

@@ -6,10 +6,10 @@ use crate::limits::OBJECT_PIECE_BYTES;
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::retry::StoreError;
 use millstream_connect::objects::{Bucket, Client, Requests, environment, is_transient, no_bucket};
 use millstream_connect::receiver::outage::Outage;
+use millstream_job::spec::SourceSpec;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     BackoffConfig, Error as ClientError, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt,

@@ -5,12 +5,12 @@
 use super::content::Content;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use millstream_base::batch::json::JsonRows;
-use millstream_base::decode::parquet::{is_copy, reject};
-use millstream_base::job::spec::ColumnSpec;
 use millstream_base::panics::caught;
 use millstream_connect::receiver::parquet::damaged;
 use millstream_connect::receiver::parquet::open::FileRows;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::json::JsonRows;
+use millstream_rows::decode::parquet::{is_copy, reject};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, Read};

@@ -5,13 +5,14 @@ use super::content::Content;
 use super::file::{OTHER_OBJECT, SourceFile};
 use super::object::{self, BucketReader};
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::position::{Extent, Position, short_object_id};
-use millstream_base::inbox::open::GrowingChunk;
-use millstream_base::job::spec::{Format, Origin, Replay, SourceSpec};
 use millstream_connect::receiver::framing::Framer;
 use millstream_connect::receiver::plain;
 use millstream_connect::receiver::replay::{NOT_A_FILE, changed, file_of};
+use millstream_job::spec::{Origin, Replay, SourceSpec};
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::position::{Extent, Position, short_object_id};
+use millstream_rows::formats::Format;
+use millstream_rows::inbox::open::GrowingChunk;
 use std::path::{Path, PathBuf};
 
 /// Reads planned chunks of files again.

@@ -1,7 +1,7 @@
 //! Settings of sources of kinds `directory` and `file`.
 
 use crate::limits;
-use millstream_base::job::spec::bucket_url;
+use millstream_job::spec::bucket_url;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -6,9 +6,9 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use arrow::error::ArrowError;
-use millstream_base::batch::column::ColumnSpec;
-use millstream_base::batch::ready::ReadyRows;
-use millstream_base::decode::ready::{name_of, takes};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::ready::ReadyRows;
+use millstream_rows::decode::ready::{name_of, takes};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -189,8 +189,8 @@ mod tests {
     };
     use arrow::buffer::ScalarBuffer;
     use arrow::datatypes::Int64Type;
-    use millstream_base::batch::types::ColumnType;
     use millstream_base::random::Random;
+    use millstream_rows::batch::types::ColumnType;
 
     fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, values)| (name, values, true)))

@@ -6,10 +6,10 @@ use crate::flight::messages::{Endpoint, Info};
 use crate::flight::settings::FlightReads;
 use crate::flight::{self, CallRefusal, Fault, RESPONSE_BYTES_MAX, Server};
 use glob::Pattern;
-use millstream_base::batch::reading::ReadError;
 use millstream_base::error::Error;
-use millstream_base::job::spec::{Origin, SourceSpec};
 use millstream_base::shown;
+use millstream_job::spec::{Origin, SourceSpec};
+use millstream_rows::batch::reading::ReadError;
 use prost::Message as _;
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -252,7 +252,8 @@ mod tests {
     use super::*;
     use crate::flight::messages::Location;
     use crate::flight::settings::FlightDescriptor;
-    use millstream_base::job::spec::{Format, SourceKind};
+    use millstream_job::spec::SourceKind;
+    use millstream_rows::formats::Format;
 
     #[test]
     fn the_job_goes_only_where_it_may() {

@@ -1,7 +1,7 @@
 //! The read position of a part of a stream. A server returns a part from its beginning, so rows that were read before are skipped. A digest
 //! of them shows whether they are the same.
 
-use millstream_base::batch::column::ColumnSpec;
+use millstream_rows::batch::column::ColumnSpec;
 use std::fmt::Write as _;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -67,7 +67,7 @@ impl FlightPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::types::ColumnType;
+    use millstream_rows::batch::types::ColumnType;
 
     #[test]
     fn a_position_is_read_as_it_was_written() {

@@ -2,19 +2,19 @@
 
 use super::settings::{HttpBody, HttpWrites, KeyedDocuments};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::json;
-use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
-use millstream_base::job::connector::{
-    CHANGES, JSON_ENCODING, PARTS_SHAPE, SinkDeclaration, TLS_KEYS_OF_HOST, TLS_OF_HOST, WAIT,
-};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, http_url, parts};
 use millstream_base::limits;
 use millstream_base::units;
+use millstream_job::connector::{
+    CHANGES, JSON_ENCODING, PARTS_SHAPE, SinkDeclaration, TLS_KEYS_OF_HOST, TLS_OF_HOST, WAIT,
+};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, http_url, parts};
+use millstream_rows::batch::json;
+use millstream_rows::batch::sink::{EncodeRows, Sink};
 use std::any::Any;
 use std::slice;
 use std::sync::Arc;

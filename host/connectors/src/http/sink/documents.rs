@@ -4,10 +4,10 @@
 use super::settings::KeyedDocuments;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Schema;
-use millstream_base::batch::cell::Cells;
-use millstream_base::batch::op::Op;
-use millstream_base::batch::types::{ColumnType, describe};
 use millstream_connect::sink::encode::plain;
+use millstream_rows::batch::cell::Cells;
+use millstream_rows::batch::op::Op;
+use millstream_rows::batch::types::{ColumnType, describe};
 use std::collections::HashMap;
 
 /// The document of a row.

@@ -4,8 +4,8 @@ use super::documents::{Document, Documents};
 use super::settings::HttpBody;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use millstream_base::batch::json::JsonRows;
 use millstream_base::digest::checksum;
+use millstream_rows::batch::json::JsonRows;
 use serde_json::json;
 use std::io;
 

@@ -1,8 +1,8 @@
 //! Settings of `http` sinks.
 
 use crate::limits;
-use millstream_base::job::spec::{PartWriter, TlsSpec};
 use millstream_base::limits::{HTTP_TIMEOUT_MS, SERVER_WAIT_MS};
+use millstream_job::spec::{PartWriter, TlsSpec};
 use std::time::Duration;
 
 /// The destination of rows, and the form of the requests.

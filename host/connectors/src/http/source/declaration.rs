@@ -5,12 +5,12 @@ mod server;
 
 use super::settings::{ClientReads, ServerReads};
 use crate::limits::HTTP_PRODUCERS_MAX_MAX;
-use millstream_base::job::connector::{ROWS, SourceDeclaration};
-use millstream_base::job::keys::{
-    CONFLUENT, DESCRIPTOR, KeyShape, MESSAGE, PRIVATE_KEY, SCHEMA_FILE, SEPARATOR, TableKey, columns, key,
-};
 use millstream_base::limits::RECORD_BYTES_MAX_MAX;
 use millstream_connect::receiver::listening::CONNECTIONS_MAX;
+use millstream_job::connector::{ROWS, SourceDeclaration};
+use millstream_job::keys::{
+    CONFLUENT, DESCRIPTOR, KeyShape, MESSAGE, PRIVATE_KEY, SCHEMA_FILE, SEPARATOR, TableKey, columns, key,
+};
 
 const KIND: &str = "http";
 

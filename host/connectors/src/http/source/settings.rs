@@ -1,8 +1,8 @@
 //! Settings of the `http` source, which listens or reads from a server.
 
 use crate::limits;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits as shared;
+use millstream_job::spec::SourceSpec;
 use std::fmt;
 use std::time::Duration;
 

@@ -4,21 +4,20 @@ use super::settings::KafkaWrites;
 use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, TLS_KEY, WAIT, check_topic};
 use crate::kafka::limits;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::{EncodeRows, Sink};
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{
-    CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, REGISTRY_EXAMPLE, SUBJECT_SHAPE, SinkDeclaration,
-};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{
-    Compression, PartWriter, RecordFormat, SinkChanges, SinkConfig, SinkStart, SubjectSpec,
-};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::retry::StartupRetry;
 use millstream_base::units;
+use millstream_job::connector::{
+    CHANGES, COMPRESSIONS, ENCODING, PARTS_SHAPE, REGISTRY_EXAMPLE, SUBJECT_SHAPE, SinkDeclaration,
+};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{PartWriter, SinkChanges, SinkConfig, SinkStart, SubjectSpec};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::sink::{EncodeRows, Sink};
+use millstream_rows::formats::{Compression, RecordFormat};
 use std::sync::Arc;
 
 const KIND: &str = "kafka";

@@ -2,7 +2,8 @@
 
 use crate::kafka::cluster::KafkaCluster;
 use crate::kafka::limits;
-use millstream_base::job::spec::{Compression, PartWriter, ProtobufSpec, RecordFormat, SubjectSpec};
+use millstream_job::spec::{PartWriter, SubjectSpec};
+use millstream_rows::formats::{Compression, ProtobufSpec, RecordFormat};
 use std::time::Duration;
 
 /// The default topic in which jobs keep the last committed batches of their sinks.

@@ -24,10 +24,10 @@ use crate::kafka::limits::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 use millstream_base::error::Result;
 use millstream_base::fault;
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::{Origin, SinkStart};
 use millstream_base::owner::Owner;
 use millstream_connect::sink::shares::Share;
 use millstream_connect::sink::wrong;
+use millstream_job::spec::{Origin, SinkStart};
 use rdkafka::config::ClientConfig;
 
 /// The destination and identity of a sink, or of a worker's share of it.

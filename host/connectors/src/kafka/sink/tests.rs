@@ -5,7 +5,7 @@ use super::settings::KafkaWrites;
 use super::topic::TopicFacts;
 use crate::kafka::cluster::KafkaCluster;
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray};
-use millstream_base::job::spec::RecordFormat;
+use millstream_rows::formats::RecordFormat;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use super::settings::KafkaReads;
 use crate::kafka::consumer::Consumer;
-use millstream_base::batch::position::Positions;
-use millstream_base::batch::topic;
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::SourceSpec;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::position::Positions;
+use millstream_rows::batch::topic;
+use millstream_rows::inbox::Inbox;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;

@@ -4,17 +4,17 @@ use super::settings::{KafkaReads, KafkaTopics};
 use super::{ReadOrder, reread};
 use crate::kafka::cluster::{BROKERS, KafkaCluster, SASL_KEY, TLS_KEY, WAIT, check_topic};
 use crate::kafka::limits::POLL_MS;
-use millstream_base::batch::chunk::{Chunk, PlannedChunk};
-use millstream_base::batch::partition::Share;
 use millstream_base::error::Result;
-use millstream_base::job::PartErrors;
-use millstream_base::job::connector::{RECORDS, ROWS, SourceDeclaration};
-use millstream_base::job::keys::{KeyShape, columns, key};
-use millstream_base::job::spec::{
-    ColumnSource, Origin, RecordBounds, RereadClient, SourceConfig, SourceSpec, SourceStart,
-};
-use millstream_base::job::table::Reader;
 use millstream_connect::receiver::{receive_on_thread, wrong};
+use millstream_job::PartErrors;
+use millstream_job::connector::{RECORDS, ROWS, SourceDeclaration};
+use millstream_job::keys::{KeyShape, columns, key};
+use millstream_job::spec::{Origin, RereadClient, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_rows::batch::chunk::{Chunk, PlannedChunk};
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::batch::partition::Share;
+use millstream_rows::decode::spec::RecordBounds;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -7,11 +7,11 @@ use super::{InboxClosed, Partition, SourceReader, Step};
 use crate::kafka::RESPONSE_TIME_MAX;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::limits::PARTITIONS_MAX;
-use millstream_base::batch::partition::clock_name;
-use millstream_base::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
-use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::StreamStart;
+use millstream_job::spec::StreamStart;
+use millstream_rows::batch::partition::clock_name;
+use millstream_rows::batch::position::{CLUSTER, Position, TOPIC_PREFIX};
+use millstream_rows::batch::topic;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 

@@ -3,10 +3,10 @@
 //! responds to a client's requests in order, and fetches wait for records.
 
 use super::{ReadOrder, consumer};
-use millstream_base::batch::topic;
 use millstream_base::error::{Error, Result};
-use millstream_base::inbox::Inbox;
 use millstream_base::threads;
+use millstream_rows::batch::topic;
+use millstream_rows::inbox::Inbox;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;

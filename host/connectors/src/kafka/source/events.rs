@@ -4,9 +4,9 @@ use super::cluster::{self, PositionLoss};
 use super::{InboxClosed, Partition, SourceReader, Step, statistics};
 use crate::kafka::consumer::{ConsumerEvent, Record};
 use hashbrown::HashMap;
-use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
-use millstream_base::inbox::PartitionRead;
+use millstream_rows::batch::position::Position;
+use millstream_rows::inbox::PartitionRead;
 use std::time::Duration;
 
 impl SourceReader<'_> {

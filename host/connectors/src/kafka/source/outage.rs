@@ -5,8 +5,8 @@ use crate::kafka::consumer::Consumer;
 use crate::kafka::fault::KafkaFault;
 use crate::kafka::{PAUSE_MAX, PAUSE_MIN};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::units;
+use millstream_job::spec::SourceSpec;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 

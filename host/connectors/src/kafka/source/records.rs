@@ -2,11 +2,11 @@
 
 use crate::kafka::consumer::Record;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
-use millstream_base::batch::position::Extent;
-use millstream_base::job::spec::SourceSpec;
 use millstream_base::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::envelope::{self, EnvelopeColumns, RecordMetadata};
+use millstream_rows::batch::position::Extent;
 
 /// Records that follow each other in a partition.
 pub struct Records {

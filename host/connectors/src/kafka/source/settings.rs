@@ -1,7 +1,7 @@
 //! Settings of sources of kind `kafka`.
 
 use crate::kafka::cluster::KafkaCluster;
-use millstream_base::job::spec::StreamStart;
+use millstream_job::spec::StreamStart;
 use std::time::Duration;
 
 /// Settings of a `kafka` source.

@@ -2,7 +2,7 @@
 
 use super::read;
 use crate::postgres_changes::settings::ChangesReads;
-use millstream_base::job::spec::SourceKind;
+use millstream_job::spec::SourceKind;
 use std::any::Any;
 
 const SOURCES: &str = r#"
@@ -451,7 +451,7 @@ fn a_key_that_is_computed_is_one_of_the_columns_that_it_is_computed_of() {
          url = \"postgres://h/d\"\ntable = \"t\"\nmode = \"upsert\"\nkey = \"cust\"\nop = \"op\"\n"
     );
     let mut job = read(&text).unwrap();
-    millstream_base::job::note_keys_of_changes(&mut job);
+    millstream_job::note_keys_of_changes(&mut job);
     let keys = job.sources.iter().find_map(|source| match &source.kind {
         SourceKind::Declared(config) => {
             (&**config as &dyn Any).downcast_ref::<ChangesReads>().map(|reads| reads.keys.clone())

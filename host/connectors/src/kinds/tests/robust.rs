@@ -4,9 +4,9 @@ use super::super::all;
 use super::good::{EXAMPLE, STAGES};
 use super::read;
 use millstream_base::error::Kind;
-use millstream_base::job::{load, schema};
 use millstream_base::limits;
 use millstream_base::random::Random;
+use millstream_job::{load, schema};
 use std::path::Path;
 
 #[test]
@@ -95,7 +95,7 @@ fn deep_and_wide_files_end_in_an_error() {
     assert!(read(&text).unwrap_err().message.contains("make two jobs of it"));
     let text = text.replace("[stages.s0]\nfrom = \"lines\"\n", "").replace("\"s0\"", "\"lines\"");
     let job = read(&text).unwrap();
-    assert_eq!(millstream_base::job::order(&job).unwrap().len(), limits::JOB_PARTS_MAX - 2);
+    assert_eq!(millstream_job::order(&job).unwrap().len(), limits::JOB_PARTS_MAX - 2);
     let cycle = text.replace("[stages.s1]\nfrom = \"lines\"", "[stages.s1]\nfrom = \"s900\"");
     assert!(
         read(&cycle).unwrap_err().message.contains("a cycle, in which rows would circulate indefinitely: `s1` → `s2`")

@@ -3,10 +3,10 @@
 use arrow::array::{Array, RecordBatch};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use millstream_base::batch::cell::Cells;
-use millstream_base::batch::json::JsonRows;
 use millstream_base::ids::BatchId;
 use millstream_connect::sink::encode::plain;
+use millstream_rows::batch::cell::Cells;
+use millstream_rows::batch::json::JsonRows;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::ops::Range;

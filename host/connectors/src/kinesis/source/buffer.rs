@@ -6,8 +6,8 @@ use super::{OpenShard, PendingRecord, RecordContent, aggregated};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use millstream_base::batch::envelope::ID;
-use millstream_base::batch::reading::{Message, ReadContent, ReadRows};
+use millstream_rows::batch::envelope::ID;
+use millstream_rows::batch::reading::{Message, ReadContent, ReadRows};
 use std::time::Duration;
 
 /// How often a position is recorded that only advanced in time.

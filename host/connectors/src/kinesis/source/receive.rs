@@ -3,9 +3,9 @@
 use super::position::LastRead;
 use super::{Kinesis, OpenShard, READ_INTERVAL_MIN, Shared, now_ms};
 use crate::kinesis::{KinesisClient, KinesisFault};
-use millstream_base::batch::reading::ReadError;
 use millstream_base::shown;
 use millstream_connect::receiver::restart_hint;
+use millstream_rows::batch::reading::ReadError;
 use serde::Deserialize;
 use serde_json::json;
 use std::time::{Duration, Instant};

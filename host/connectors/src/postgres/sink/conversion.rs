@@ -2,7 +2,7 @@
 
 use crate::postgres::quoted;
 use arrow::datatypes::DataType;
-use millstream_base::batch::types::ColumnType;
+use millstream_rows::batch::types::ColumnType;
 use tokio_postgres::types::Type;
 
 /// An existing column of a table.

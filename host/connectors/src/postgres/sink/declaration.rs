@@ -2,15 +2,15 @@
 
 use super::settings::PostgresWrites;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::Result;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
-use millstream_base::job::connector::{PARTS_SHAPE, SinkDeclaration, TABLE, WAIT};
-use millstream_base::job::keys::{KeyShape, key};
-use millstream_base::job::spec::{PartWriter, SinkConfig, SinkStart, TableMode};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, database};
+use millstream_job::connector::{PARTS_SHAPE, SinkDeclaration, TABLE, WAIT};
+use millstream_job::keys::{KeyShape, key};
+use millstream_job::spec::{PartWriter, SinkConfig, SinkStart, TableMode};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, database};
+use millstream_rows::batch::sink::Sink;
 
 const KIND: &str = "postgres";
 

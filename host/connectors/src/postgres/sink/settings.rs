@@ -1,7 +1,7 @@
 //! Settings of `postgres` sinks.
 
-use millstream_base::job::spec::{PartWriter, TableMode, Url};
 use millstream_base::limits;
+use millstream_job::spec::{PartWriter, TableMode, Url};
 use std::time::Duration;
 
 /// Settings of a sink: what it writes, and where.

@@ -3,8 +3,8 @@
 use super::conversion::{ColumnConversion, ColumnFacts, is_named};
 use crate::postgres::{is_already_created, quoted};
 use arrow::datatypes::{DataType, SchemaRef};
-use millstream_base::batch::op::{self, DELETE, TRUNCATE};
-use millstream_base::batch::types::{ColumnType, describe};
+use millstream_rows::batch::op::{self, DELETE, TRUNCATE};
+use millstream_rows::batch::types::{ColumnType, describe};
 use std::borrow::Cow;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;

@@ -8,10 +8,10 @@ mod real;
 
 use super::*;
 use arrow::array::{Int64Array, StringArray};
-use millstream_base::batch::types::{ColumnType, schema_of};
 use millstream_base::ids::Generation;
-use millstream_base::job::spec::{Origin, PartWriter, SinkSpec};
 use millstream_base::retry::StartupRetry;
+use millstream_job::spec::{Origin, PartWriter, SinkSpec};
+use millstream_rows::batch::types::{ColumnType, schema_of};
 use real::Postgres;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::identity::TableIdentity;
 use super::position::KeyOrder;
 use crate::postgres::replication::Lsn;
 use crate::postgres::{DatabaseError, quoted};
-use millstream_base::job::database;
+use millstream_job::database;
 use std::time::Duration;
 use tokio_postgres::Client;
 

@@ -3,7 +3,7 @@
 
 use super::catalog::FollowedTable;
 use crate::postgres::{DatabaseError, quoted};
-use millstream_base::job::database;
+use millstream_job::database;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Client;
 use xxhash_rust::xxh3::xxh3_64;

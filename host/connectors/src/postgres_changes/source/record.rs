@@ -2,9 +2,10 @@
 
 use crate::postgres::pgoutput::Cell;
 use arrow::datatypes::DataType;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::hex;
-use millstream_base::job::spec::{ColumnSource, SourceSpec, TimeForm};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::column::{ColumnSource, TimeForm};
+use millstream_rows::batch::types::ColumnType;
 use serde_json::Value as Json;
 use serde_json::de::from_str;
 use std::collections::BTreeMap;

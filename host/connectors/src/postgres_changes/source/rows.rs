@@ -8,8 +8,8 @@ use super::snapshot::SnapshotReader;
 use crate::postgres::pgoutput::{Cell, OldRow, Relation, Row};
 use crate::postgres::replication::{EPOCH_US, Lsn};
 use bytes::Bytes;
-use millstream_base::batch::envelope::{ID, OP};
-use millstream_base::batch::reading::Message;
+use millstream_rows::batch::envelope::{ID, OP};
+use millstream_rows::batch::reading::Message;
 use serde_json::Value as Json;
 use std::borrow::Cow;
 

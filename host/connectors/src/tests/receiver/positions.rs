@@ -7,19 +7,21 @@ use crate::files::source::settings::{DirectoryReads, FileReads, WatchTimes};
 use crate::queue::QueueReads;
 use crate::rate::RateReads;
 use crate::socket::settings::SocketReads;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::position::Positions;
-use millstream_base::batch::position::{Extent, Position};
 use millstream_base::ids::BatchId;
-use millstream_base::inbox::Inbox;
-use millstream_base::inbox::{TakeLimits, TakenRecords};
-use millstream_base::job::spec::{ColumnSpec, RereadClient};
-use millstream_base::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use millstream_base::random::Random;
 use millstream_connect::receiver::framing::Counter;
 use millstream_connect::receiver::replay::replay;
 use millstream_connect::receiver::*;
+use millstream_job::spec::RereadClient;
+use millstream_job::spec::{Origin, SourceKind, SourceSpec};
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::chunk::PlannedChunk;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::position::Positions;
+use millstream_rows::batch::position::{Extent, Position};
+use millstream_rows::formats::Format;
+use millstream_rows::inbox::Inbox;
+use millstream_rows::inbox::{TakeLimits, TakenRecords};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -232,7 +234,7 @@ async fn a_large_file_is_read_over_many_starts() {
         SourceKind::Declared(Arc::new(FileReads { path: "large".into() })),
         Format::Csv { header: true, separator: b',' },
     );
-    source.schema = vec![ColumnSpec::new("a", millstream_base::batch::types::ColumnType::Int64)];
+    source.schema = vec![ColumnSpec::new("a", millstream_rows::batch::types::ColumnType::Int64)];
     let (records, positions) = check_many_starts(&source, dir.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
     assert_eq!(ends_of(positions), [(String::new(), (text.len() as u64, true))].into());

@@ -2,9 +2,9 @@
 
 use crate::limits::WEBSOCKET_MESSAGE_BYTES;
 use arrow::array::RecordBatch;
-use millstream_base::batch::cell;
-use millstream_base::batch::json::JsonRows;
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_rows::batch::cell;
+use millstream_rows::batch::json::JsonRows;
 use std::io;
 
 /// Passes each message of a batch to `send`. A batch without rows has no message.

@@ -8,14 +8,14 @@
 use super::Head;
 use crate::checkpoint::types::PlanEntry;
 use bytes::Bytes;
-use millstream_base::batch::chunk::PlannedChunk;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::position::{Extent, Position};
-use millstream_base::batch::ready::ReadyRows;
-use millstream_base::decode::varint;
 use millstream_base::error::Error;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::owner::FORMAT_VERSION;
+use millstream_rows::batch::chunk::PlannedChunk;
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::position::{Extent, Position};
+use millstream_rows::batch::ready::ReadyRows;
+use millstream_rows::decode::varint;
 
 /// The first version that records whether a batch was made up.
 pub(super) const MADE_UP_VERSION: u32 = FORMAT_VERSION + 2;

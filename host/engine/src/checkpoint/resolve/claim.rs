@@ -5,8 +5,8 @@ use super::{ResumePlan, StartRequest};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, JobStart, Manifest, TableOf};
 use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
-use millstream_base::batch::partition::plan_name;
 use millstream_base::ids::{BatchId, Generation};
+use millstream_rows::batch::partition::plan_name;
 
 /// Returns the manifest of a new start, which takes the job over from all earlier ones. `job_id` is used if the job starts from scratch.
 ///

@@ -1,7 +1,7 @@
 //! Which tables of a checkpoint startup drops.
 
 use crate::checkpoint::types::{Table, TableOf};
-use millstream_base::job::retry_source;
+use millstream_job::retry_source;
 
 /// Returns whether `--drop-state` names a table, or its stage, which may have several, such as `hot` and `hot.watermark`. The position in rows given
 /// to `retry` is not state of the stage: otherwise they would all be processed twice.

@@ -4,8 +4,6 @@
 use crate::checkpoint::Markers;
 use crate::checkpoint::resolve::commits;
 use crate::timely_ext::Completions;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::sink::Sink;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
@@ -14,6 +12,8 @@ use millstream_base::memory::{self, mark_busy};
 use millstream_base::threads;
 use millstream_metrics::work::OperatorWork;
 use millstream_metrics::{Counts, Metrics};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::sink::Sink;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

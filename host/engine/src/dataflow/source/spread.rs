@@ -4,7 +4,7 @@
 use super::speeds::Speeds;
 use crate::running::loads::SourceLoad;
 use millstream_base::ids::{BatchId, PartOrder};
-use millstream_base::job::spec::JobSpec;
+use millstream_job::spec::JobSpec;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};

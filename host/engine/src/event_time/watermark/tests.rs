@@ -1,7 +1,7 @@
 use super::*;
 use crate::event_time::{ClockNames, saved};
-use millstream_base::batch::keys::KeyHash;
 use millstream_base::random::Random;
+use millstream_rows::batch::keys::KeyHash;
 
 trait Time {
     fn time(&mut self) -> i64;
@@ -407,7 +407,7 @@ fn what_a_stage_makes_of_partitions_is_waited_for_as_long_as_these_have_more() {
 #[test]
 fn a_dir_waits_for_files_that_nobody_has_begun_and_keeps_what_those_have_shown_that_are_read() {
     let mut batches = Batches(Batches::new().0.with_dirs([0].into()));
-    let clock = |name: &str| millstream_base::batch::partition::clock_of(0, name);
+    let clock = |name: &str| millstream_rows::batch::partition::clock_of(0, name);
     let begins = |name: &str| [Event::Partition(clock(name)), Event::TellsEnd(clock(name))];
     let mut next = |events: &[Event]| batches.next(events);
     assert_eq!(next(&[]), None, "nothing is known of the directory");

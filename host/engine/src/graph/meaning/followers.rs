@@ -3,8 +3,8 @@
 use super::sinks::keeps_state;
 use crate::checkpoint::meaning::{FollowedStages, Followers};
 use crate::graph::{Graph, part_of};
-use millstream_base::job::changes_rows;
-use millstream_base::job::spec::{OperatorSpec, SinkChanges, StageSpec};
+use millstream_job::changes_rows;
+use millstream_job::spec::{OperatorSpec, SinkChanges, StageSpec};
 use std::collections::BTreeSet;
 
 impl Graph {

@@ -19,8 +19,8 @@ use crate::operators::update::node::UpdateNode;
 use crate::operators::window::check::has_own_windows;
 use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::datatypes::Schema;
-use millstream_base::job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use millstream_base::time::microseconds;
+use millstream_job::spec::{JoinKind, OperatorSpec, PatternSpec, StageSpec};
 use millstream_sql::expression::Expression;
 use millstream_sql::normal::normal_text;
 use std::collections::BTreeMap;
@@ -140,7 +140,7 @@ impl StageParts<'_> {
     fn other_columns<'b>(&self, of: &Meaning, known: impl Iterator<Item = &'b String>) -> Vec<(String, Meaning)> {
         let known: Vec<String> = known.cloned().chain(self.spec.key.iter().cloned()).collect();
         let bounds = [WINDOW_START, WINDOW_END].map(str::to_owned);
-        let op = self.spec.op.clone().unwrap_or_else(|| millstream_base::job::spec::OPERATION.into());
+        let op = self.spec.op.clone().unwrap_or_else(|| millstream_job::spec::OPERATION.into());
         let others = bounds.into_iter().chain([op]).filter(|name| !known.contains(name));
         others.map(|name| computed_column(&name, of)).collect()
     }
@@ -471,7 +471,6 @@ fn columns_of<'a>(schema: &'a Schema, of: &'a Meaning) -> impl Iterator<Item = (
 
 /// Returns whether a stage emits rows that replace earlier ones.
 pub(super) fn replaces_rows(stage: &StageSpec) -> bool {
-    let updates =
-        stage.window.as_ref().is_some_and(|window| window.emit == millstream_base::job::spec::WindowEmit::Update);
-    updates || millstream_base::job::changes_rows(stage)
+    let updates = stage.window.as_ref().is_some_and(|window| window.emit == millstream_job::spec::WindowEmit::Update);
+    updates || millstream_job::changes_rows(stage)
 }

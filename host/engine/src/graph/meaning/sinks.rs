@@ -4,7 +4,7 @@ use super::operators::replaces_rows;
 use super::{Label, Meaning, MeaningBuilder, label};
 use crate::checkpoint::meaning::TableMeaning;
 use crate::graph::{Graph, part_of};
-use millstream_base::job::spec::{OperatorSpec, SinkSpec, StageSpec};
+use millstream_job::spec::{OperatorSpec, SinkSpec, StageSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl MeaningBuilder<'_> {
@@ -48,7 +48,7 @@ impl MeaningBuilder<'_> {
             let name = part_of(stream);
             let is_side = stream != name;
             if let Some(source) = spec.sources.iter().find(|source| source.name == name) {
-                if !is_side && (follows || millstream_base::job::is_of_changes(source)) {
+                if !is_side && (follows || millstream_job::is_of_changes(source)) {
                     makers.insert(source.name.clone());
                 }
                 continue;

@@ -29,7 +29,7 @@ path = "out.jsonl"
 
 fn graph(text: &str) -> Graph {
     let kinds = millstream_connectors::kinds::all();
-    let spec = millstream_base::job::parse(text, kinds, Path::new("job.toml"), Path::new("."), &[]).unwrap();
+    let spec = millstream_job::parse(text, kinds, Path::new("job.toml"), Path::new("."), &[]).unwrap();
     Graph::resolve(spec, kinds, &PluginHost::new().unwrap(), false, StartupRetry::No).unwrap()
 }
 

@@ -6,7 +6,7 @@ use crate::checkpoint::types::{JobRecord, JobStart};
 use crate::graph::Graph;
 use millstream_base::failure::Failure;
 use millstream_base::ids::{BatchId, Generation};
-use millstream_base::job::spec::{EnrichTable, OperatorSpec};
+use millstream_job::spec::{EnrichTable, OperatorSpec};
 use std::fs;
 
 const JOB: &str = r#"
@@ -41,7 +41,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         fs::write(at(name), format!("first {name}")).unwrap();
     }
     fs::write(at("job.toml"), JOB).unwrap();
-    let spec = millstream_base::job::load(&at("job.toml"), millstream_connectors::kinds::all(), &[]).unwrap();
+    let spec = millstream_job::load(&at("job.toml"), millstream_connectors::kinds::all(), &[]).unwrap();
     let graph = Graph::without_stages(spec);
     let recorded = super::record(&graph, &[], None).unwrap();
     let start = JobStart {

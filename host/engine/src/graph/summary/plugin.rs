@@ -1,7 +1,7 @@
 //! Describes the permissions and limits of a stage's plugins.
 
-use millstream_base::job::spec::{GrantSpec, OnError, OperatorSpec, PluginLimits, PluginSpec, RejectedMax, StageSpec};
 use millstream_base::units::{show_size, show_time};
+use millstream_job::spec::{GrantSpec, OnError, OperatorSpec, PluginLimits, PluginSpec, RejectedMax, StageSpec};
 use std::time::Duration;
 
 /// Returns lines about the stage's plugin, or about the functions of its query: only what differs from the defaults.

@@ -6,9 +6,9 @@ use crate::event_time::node::EventTimeNode;
 use crate::operators::stage::{Operator, StageNode};
 use crate::operators::stage_text::time;
 use crate::operators::{description, window};
-use millstream_base::batch::types;
-use millstream_base::job::retry_source;
-use millstream_base::job::spec::{OnError, StageSpec};
+use millstream_job::retry_source;
+use millstream_job::spec::{OnError, StageSpec};
+use millstream_rows::batch::types;
 
 /// Returns the lines below the one with the stage's columns, in the order of processing.
 pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {

@@ -7,7 +7,7 @@ use crate::operators::description::operator;
 use crate::operators::stage::Operator;
 use crate::operators::window::check::summary as window;
 use crate::operators::window::node::WindowNode;
-use millstream_base::job::spec::*;
+use millstream_job::spec::*;
 use std::time::Duration;
 
 const SECOND_US: i64 = 1_000_000;
@@ -69,7 +69,7 @@ fn operators_say_what_they_do_in_one_line() {
     let left = JoinSpec { on: vec![("user".into(), "id".into())], ..JoinSpec::on(["user"]).kind(JoinKind::Left) };
     let password = EnrichSpec {
         table: EnrichTable::Query {
-            kind: millstream_base::job::spec::TableKind(&millstream_connectors::postgres::table::POSTGRES),
+            kind: millstream_job::spec::TableKind(&millstream_connectors::postgres::table::POSTGRES),
             url: "postgres://me:secret@h/d".into(),
             query: "select 1".into(),
             wait: Duration::ZERO,

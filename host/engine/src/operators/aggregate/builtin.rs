@@ -4,12 +4,12 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, take, take_arrays};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
-use millstream_base::batch::group::{Grouped, Grouper};
-use millstream_base::batch::keys::{KeyHash, Keys, canonical_column};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
+use millstream_job::spec::{AggregateFunction, AggregateSpec};
+use millstream_rows::batch::group::{Grouped, Grouper};
+use millstream_rows::batch::keys::{KeyHash, Keys, canonical_column};
+use millstream_rows::batch::types::{self, ColumnType};
 use millstream_sql::expression::Expression;
 use std::sync::Arc;
 

@@ -10,9 +10,9 @@ use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use crate::operators::window::state::panes::pane_field;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{AggregateSpec, OPERATION, WindowEmit};
+use millstream_job::spec::{AggregateSpec, OPERATION, WindowEmit};
+use millstream_rows::batch::types::{self, ColumnType};
 use std::sync::Arc;
 
 /// Checks built-in aggregates.

@@ -4,13 +4,13 @@ use super::builtin::Builtin;
 use crate::operators::window::state::panes::{Accumulate, pane_field};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::keys::canonical_column;
-use millstream_base::batch::types::with_fields;
 use millstream_base::context::{BatchContext, CallContext};
 use millstream_base::error::{Error, Result};
 use millstream_plugins::plugin::Caller;
 use millstream_plugins::plugin::reduce::{self, combine_by_key, combine_groups};
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::keys::canonical_column;
+use millstream_rows::batch::types::with_fields;
 use std::sync::Arc;
 
 /// The functions of one stage on one worker.

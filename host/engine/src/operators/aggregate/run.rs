@@ -10,12 +10,12 @@ use crate::operators::stage::StageNode;
 use crate::timely_ext::{Parts, SHADOW, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::keys::canonical_column;
-use millstream_base::batch::part::Part;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_plugins::plugin::reduce::{self, combine_by_key};
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::keys::canonical_column;
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 
 /// Runs built-in aggregates: a stream of rows, none rejected.

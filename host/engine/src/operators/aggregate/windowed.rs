@@ -21,14 +21,14 @@ use crate::timely_ext::{Output, each_batch_with_holds, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::types::timestamps;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_metrics::Counts;
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::types::timestamps;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

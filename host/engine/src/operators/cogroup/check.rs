@@ -8,10 +8,10 @@ use crate::operators::stage_text::StageText;
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::PluginSpec;
+use millstream_job::spec::PluginSpec;
 use millstream_plugins::plugin::World;
+use millstream_rows::batch::types::{self, ColumnType};
 use std::sync::Arc;
 
 /// Checks a stage with a `cogroup` plugin.

@@ -14,13 +14,13 @@ use crate::timely_ext::{BatchWork, Output, each_batch_with_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::group::sort_by_rank;
-use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::group::sort_by_rank;
+use millstream_rows::batch::part::Part;
 
 /// Builds the stage, on the workers that own the keys.
 pub fn build<'s>(

@@ -5,11 +5,11 @@ use crate::state::{StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchTime;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::{ColumnType, timestamps};
 use std::sync::Arc;
 
 /// Returns the state columns of `deduplicate` per key: the newest time at which a row was kept, and the others as eight bytes each.

@@ -4,8 +4,8 @@ use crate::operators::simple::SimpleNode;
 use crate::operators::stage_check::{StageCheck, not_comparable};
 use crate::operators::stage_text::StageText;
 use crate::operators::window::node::WindowNode;
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::Result;
+use millstream_rows::batch::types::{self, ColumnType};
 
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {

@@ -10,11 +10,11 @@ use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef, UInt32Type};
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::types::with_fields;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::types::with_fields;
 use std::sync::Arc;
 
 /// A row's index in its part, as the last column while rows travel.

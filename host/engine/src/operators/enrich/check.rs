@@ -6,14 +6,14 @@ use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::stage_text::on;
 use arrow::datatypes::{Field, Schema};
-use millstream_base::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::EnrichTable;
-use millstream_base::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceSpec};
-use millstream_base::job::table_source;
 use millstream_base::retry::StartupRetry;
 use millstream_base::units::show_time;
 use millstream_connect::receiver::table;
+use millstream_job::spec::EnrichTable;
+use millstream_job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceSpec};
+use millstream_job::table_source;
+use millstream_rows::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use std::sync::Arc;
 
 /// Returns the lookup tables of a job's stages as sources. If the job does not declare a table's columns, the table is read.

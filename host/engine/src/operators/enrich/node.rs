@@ -1,7 +1,7 @@
 //! A checked lookup table.
 
 use arrow::datatypes::SchemaRef;
-use millstream_base::job::spec::EnrichSpec;
+use millstream_job::spec::EnrichSpec;
 
 /// A checked `enrich` stage.
 #[derive(Clone)]

@@ -14,12 +14,12 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBa
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_connect::receiver::table::Lookup;
 use millstream_metrics::Counts;
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Exchange};

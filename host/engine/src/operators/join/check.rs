@@ -15,11 +15,11 @@ use crate::operators::stage_text::{StageText, on, signed, time};
 use crate::operators::window;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JoinKind, JoinSpec, OPERATION};
 use millstream_base::time::microseconds;
 use millstream_base::units::show_time;
+use millstream_job::spec::{JoinKind, JoinSpec, OPERATION};
+use millstream_rows::batch::types::{self, ColumnType};
 use std::sync::Arc;
 
 /// Returns the name of the checkpoint table with the waiting rows of the second input.

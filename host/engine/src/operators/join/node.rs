@@ -2,7 +2,7 @@
 
 use crate::operators::join::state::{AsOf, ChangingJoinPlan, Interval, Joined};
 use arrow::datatypes::SchemaRef;
-use millstream_base::job::spec::JoinKind;
+use millstream_job::spec::JoinKind;
 
 /// A join, checked by the graph.
 #[derive(Clone)]

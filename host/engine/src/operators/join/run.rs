@@ -15,13 +15,13 @@ use crate::operators::{event_time, join};
 use crate::timely_ext::{Output, Parts, each_batch, each_batch_with_holds, each_part};
 use arrow::array::RecordBatch;
 use intervals::Intervals;
-use millstream_base::batch::keys::{canonical_column, has_floats};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_metrics::Counts;
+use millstream_rows::batch::keys::{canonical_column, has_floats};
+use millstream_rows::batch::part::Part;
 
 /// Builds the stage.
 pub fn build<'s>(

@@ -25,8 +25,8 @@ pub use saved_rows::SavedColumns;
 use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
 use joined::Pair;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::JoinKind;
 use millstream_base::memory;
+use millstream_job::spec::JoinKind;
 
 /// One of the two inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::stage_text::on;
 use arrow::datatypes::{Field, Schema};
-use millstream_base::batch::types::{self, ColumnType, with_fields};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JoinKind, LatestSpec};
+use millstream_job::spec::{JoinKind, LatestSpec};
+use millstream_rows::batch::types::{self, ColumnType, with_fields};
 use std::sync::Arc;
 
 /// Checks the stage.

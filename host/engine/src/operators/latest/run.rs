@@ -14,14 +14,14 @@ use crate::state::{Slot, StateTable};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
-use millstream_base::batch::keys::KeyHash;
-use millstream_base::batch::op::Op;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::keys::KeyHash;
+use millstream_rows::batch::op::Op;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::RejectedRow;
 use std::collections::BTreeMap;
 
 /// Input number of the stream that makes up the table.

@@ -8,10 +8,10 @@ use crate::operators::stage::{InputNode, Operator};
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::stage_text::StageText;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::replaced;
-use millstream_base::job::spec::{JobSpec, OPERATION, StageSpec};
+use millstream_job::replaced;
+use millstream_job::spec::{JobSpec, OPERATION, StageSpec};
+use millstream_rows::batch::types::{self, ColumnType};
 use std::sync::Arc;
 
 /// Returns the input of replaced session results that a stage reads.

@@ -5,13 +5,13 @@ use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::{aggregate, update, window};
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::types::{self, ColumnType};
-use millstream_base::batch::widen::fits;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{GrantSpec, PluginSpec, UpdateSpec};
 use millstream_connect::tls::{self, Tls};
+use millstream_job::spec::{GrantSpec, PluginSpec, UpdateSpec};
 use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Granted, LoadOptions, Plugin, StageUse, TlsClient, World};
+use millstream_rows::batch::types::{self, ColumnType};
+use millstream_rows::batch::widen::fits;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -9,14 +9,14 @@ use crate::timely_ext::{Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::{RejectedRow, RejectedRows, merge_rejections, without_nulls};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
-use millstream_base::job::spec::OnError;
+use millstream_job::spec::OnError;
 use millstream_metrics::{Counts, PluginId};
 use millstream_plugins::plugin::{Caller, Processed};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::{RejectedRow, RejectedRows, merge_rejections, without_nulls};
 
 /// Builds a stage with a `transform` plugin: its rows, and its rejected rows.
 pub fn transform<'s>(

@@ -7,9 +7,9 @@ use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::stage_text::StageText;
 use arrow::datatypes::{DataType, Field, Schema};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::OPERATION;
+use millstream_job::spec::OPERATION;
+use millstream_rows::batch::types::ColumnType;
 use std::sync::Arc;
 
 /// The table column that distinguishes the rows of a key.

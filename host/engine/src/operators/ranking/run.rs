@@ -12,15 +12,15 @@ use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array, make_comparator,
 };
 use arrow::compute::{SortOptions, concat_batches, take, take_record_batch};
-use millstream_base::batch::group::{Grouped, Grouper};
-use millstream_base::batch::keys::{Keys, canonical_column};
-use millstream_base::batch::op::{DELETE, INSERT, Op};
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::group::{Grouped, Grouper};
+use millstream_rows::batch::keys::{Keys, canonical_column};
+use millstream_rows::batch::op::{DELETE, INSERT, Op};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::RejectedRow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 

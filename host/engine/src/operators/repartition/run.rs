@@ -7,8 +7,8 @@ use crate::operators::context::{BuildContext, StageStreams};
 use crate::operators::simple::with_rows;
 use crate::operators::stage::StageNode;
 use crate::timely_ext::{Parts, each_part};
-use millstream_base::batch::part::Part;
 use millstream_base::error::Error;
+use millstream_rows::batch::part::Part;
 
 /// Rows that go to one partition together. A part is spread over many workers, and blocks do not depend on the number of workers.
 const BLOCK_ROWS: usize = 1024;

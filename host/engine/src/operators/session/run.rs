@@ -24,13 +24,13 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use contents::{Contents, REPLACED, by_session};
-use millstream_base::batch::group::{Grouped, Grouper};
-use millstream_base::batch::keys::{Keys, canonical_column};
-use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::group::{Grouped, Grouper};
+use millstream_rows::batch::keys::{Keys, canonical_column};
+use millstream_rows::batch::part::Part;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 

@@ -1,9 +1,9 @@
 //! `filter` and `select`: processing of the operator's rows before they leave the stage.
 
 use arrow::datatypes::{DataType, SchemaRef};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::StageSpec;
+use millstream_job::spec::StageSpec;
+use millstream_rows::batch::types::ColumnType;
 use millstream_sql::expression::Expression;
 
 /// `filter` and `select` of a stage, checked.

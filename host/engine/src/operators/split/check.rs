@@ -5,8 +5,8 @@ use crate::operators::stage::Operator;
 use crate::operators::stage_check::{CheckedStage, StageCheck};
 use crate::operators::stage_text::StageText;
 use arrow::datatypes::DataType;
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::types::ColumnType;
 use millstream_sql::expression::Expression;
 
 /// Checks the stage.

@@ -6,9 +6,9 @@ use crate::operators::stage::StageNode;
 use crate::timely_ext::{Parts, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::part::Part;
 use millstream_sql::expression::Expression;
 use timely::dataflow::operators::vec::{Filter, Map};
 

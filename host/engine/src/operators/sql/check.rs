@@ -9,7 +9,7 @@ use crate::operators::window::check::with_bounds;
 use crate::operators::window::node::WindowNode;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{PluginSpec, SqlLimits};
+use millstream_job::spec::{PluginSpec, SqlLimits};
 use millstream_sql::function::PluginFunction;
 use millstream_sql::placement::QueryPlacement;
 use millstream_sql::query::Query;

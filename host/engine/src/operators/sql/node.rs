@@ -1,6 +1,6 @@
 //! A checked query.
 
-use millstream_base::job::spec::SqlLimits;
+use millstream_job::spec::SqlLimits;
 use millstream_sql::function::PluginFunction;
 use millstream_sql::placement::QueryPlacement;
 use millstream_sql::query::Query;

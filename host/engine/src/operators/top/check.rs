@@ -3,8 +3,8 @@
 use crate::operators::simple::SimpleNode;
 use crate::operators::stage_check::StageCheck;
 use crate::operators::stage_text::StageText;
-use millstream_base::batch::types;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::types;
 
 /// Checks the stage.
 pub fn check(check: &StageCheck<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {

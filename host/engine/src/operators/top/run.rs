@@ -8,12 +8,12 @@ use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, make_comparator};
 use arrow::compute::{SortOptions, concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::group::{Grouped, Grouper};
-use millstream_base::batch::keys::{Keys, canonical_column};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
+use millstream_rows::batch::group::{Grouped, Grouper};
+use millstream_rows::batch::keys::{Keys, canonical_column};
+use millstream_rows::batch::part::Part;
 use std::cmp::Ordering;
 
 /// The order by which a stage takes the first rows.

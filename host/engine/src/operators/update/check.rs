@@ -9,10 +9,10 @@ use crate::operators::update::node::UpdateNode;
 use crate::state::timers::{self, TimerClock};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use millstream_base::batch::types::with_fields;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JobSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use millstream_job::spec::{JobSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use millstream_plugins::plugin::Plugin;
+use millstream_rows::batch::types::with_fields;
 use std::path::Path;
 
 /// Checks a stage with an `update` plugin.

@@ -4,13 +4,15 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::array_value_to_string;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::ColumnType;
-use millstream_base::decode::Decoder;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::connector::InMemory;
-use millstream_base::job::spec::{ColumnSpec, Format, SourceSpec};
+use millstream_job::connector::InMemory;
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::decode::Decoder;
+use millstream_rows::formats::Format;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     let source =
         SourceSpec { schema: columns.collect(), ..SourceSpec::from_config(shown.to_string(), InMemory).format(format) };
     millstream_base::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
-    let mut decoder = Decoder::new(&source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut batches = Vec::new();
     for chunk in millstream_connect::receiver::read_file(&source, path)? {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);

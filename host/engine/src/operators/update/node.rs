@@ -4,7 +4,7 @@ use crate::state::spill::budget::StateBudget;
 use crate::state::timers::TimerClock;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::job::spec::{UpdateEmit, UpdateOn};
+use millstream_job::spec::{UpdateEmit, UpdateOn};
 use millstream_plugins::plugin::Description;
 use std::sync::Arc;
 use std::time::Duration;

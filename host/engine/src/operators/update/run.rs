@@ -14,12 +14,12 @@ use crate::operators::update::state::UpdateStage;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::state::{StateTable, timers};
 use crate::timely_ext::{BatchWork, Output, each_batch_with_holds, each_part};
-use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::fault;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 

@@ -9,12 +9,12 @@ use crate::operators::stage_text::{signed, time};
 use crate::operators::window::node::{WINDOW_END, WINDOW_START, WindowNode};
 use crate::operators::window::state::{bounds, rows as pieces};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use millstream_base::batch::types::{ColumnType, describe, with_fields};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{JobSpec, OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use millstream_base::time::microseconds;
 use millstream_base::units::show_time;
+use millstream_job::spec::{JobSpec, OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use millstream_plugins::plugin::{LoadOptions, PluginHost, World};
+use millstream_rows::batch::types::{ColumnType, describe, with_fields};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -12,12 +12,12 @@ use crate::operators::window::state::schedule::WindowSchedule;
 use crate::state::table_checkpoint::TableCheckpoint;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::timestamps;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::time::microseconds;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::timestamps;
 use std::sync::Arc;
 use std::time::Duration;
 

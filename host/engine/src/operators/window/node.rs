@@ -1,6 +1,6 @@
 //! The windows of a stage, checked.
 
-use millstream_base::job::spec::WindowBegin;
+use millstream_job::spec::WindowBegin;
 use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.

@@ -19,12 +19,12 @@ use crate::timely_ext::{BatchWork, Output, each_batch_with_holds, each_part};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, SchemaRef};
-use millstream_base::batch::part::Part;
-use millstream_base::batch::types::with_fields;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, ClockId, PartOrder};
 use millstream_metrics::StateSize;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::types::with_fields;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,14 +5,14 @@ use super::{PrepareRequest, Upgrade, UpgradeStatus, UpgradeStep};
 use crate::running::Running;
 use arrow::datatypes::Schema;
 use bytes::Bytes;
-use millstream_base::batch::types::describe;
 use millstream_base::digest::Digest;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::plugin_part::PluginPart;
-use millstream_base::job::spec::PluginSpec;
 use millstream_base::secrets;
+use millstream_job::plugin_part::PluginPart;
+use millstream_job::spec::PluginSpec;
 use millstream_packages::trust::policy::Policy;
 use millstream_plugins::plugin::{Description, Outline, Plugin, World, read_component};
+use millstream_rows::batch::types::describe;
 use std::path::Path;
 
 /// Returns the requested component if it is of the same world as the running one.

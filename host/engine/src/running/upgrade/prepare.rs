@@ -9,7 +9,7 @@ use crate::operators::stage::{Operator, StageNode};
 use crate::running::Running;
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::plugin_part::PluginPart;
+use millstream_job::plugin_part::PluginPart;
 use std::path::Path;
 use std::sync::Arc;
 

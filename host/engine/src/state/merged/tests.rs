@@ -3,8 +3,8 @@ use crate::checkpoint::read::load;
 use crate::checkpoint::types::{Column, REMOVED, StateFile};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type};
-use millstream_base::batch::keys::Keys;
 use millstream_base::ids::BatchId;
+use millstream_rows::batch::keys::Keys;
 
 fn column(name: &str, kind: &str) -> Column {
     Column { name: name.into(), kind: kind.into(), nullable: false }
@@ -84,7 +84,7 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
         })])
     };
     let merged = merge(&table, loaded(&table, 0, 4096, read)).unwrap();
-    assert_eq!(millstream_base::batch::types::describe(merged.schema_ref()), "word text, n int64");
+    assert_eq!(millstream_rows::batch::types::describe(merged.schema_ref()), "word text, n int64");
     let (found, n) = (merged.column(0).as_string::<i32>(), merged.column(1).as_primitive::<Int64Type>());
     let mut found: Vec<_> = (0..merged.num_rows()).map(|i| (found.value(i).to_owned(), Some(n.value(i)))).collect();
     let mut expected =

@@ -8,8 +8,8 @@ use crate::state::StateTable;
 use crate::state::file_rows::FileRows;
 use crate::state::row_form::RowForm;
 use arrow::array::RecordBatch;
-use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::KeyHash;
 use std::ops::ControlFlow;
 
 /// The minimum ratio of the size of rows in memory to their size in files of a checkpoint.

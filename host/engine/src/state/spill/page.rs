@@ -6,8 +6,8 @@
 //! whether it was ever touched.
 
 use crate::state::idle::IdleTracker;
-use millstream_base::decode::varint;
 use millstream_base::error::Error;
+use millstream_rows::decode::varint;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The unit of page sizes. A page has one unit unless it holds a single larger row.

@@ -4,10 +4,10 @@ use crate::limits::STATE_SLICE_MAX;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use millstream_base::batch::keys::Keys;
 use millstream_base::ids::BatchTime;
 use millstream_base::limits::SliceMax;
 use millstream_base::random::Random;
+use millstream_rows::batch::keys::Keys;
 use std::path::Path;
 use std::sync::Arc;
 

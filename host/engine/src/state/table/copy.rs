@@ -6,8 +6,8 @@ use crate::state::spill::cold::ColdFile;
 use crate::state::spill::page;
 use crate::state::spill::spilled::Spill;
 use crate::state::tracked::TrackedChanges;
-use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::KeyHash;
 
 /// A copy of rows. Those that are not in memory stay in their files.
 pub struct TableCopy {

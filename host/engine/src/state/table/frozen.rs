@@ -9,11 +9,11 @@ use crate::state::spill::cold::ColdFile;
 use crate::state::spill::file::{self, FilePosition, SpillFile, SpillWriter};
 use crate::state::spill::page::{self, ColdRow};
 use crate::state::spill::spilled::Spill;
-use millstream_base::batch::key_order::sort_keys;
-use millstream_base::batch::keys::KeyHash;
 use millstream_base::error::{Error, Result};
 use millstream_base::failure::Failure;
 use millstream_base::fault;
+use millstream_rows::batch::key_order::sort_keys;
+use millstream_rows::batch::keys::KeyHash;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -4,9 +4,9 @@ use crate::limits::PLUGIN_TIMER_CHANGES_MAX;
 use crate::plugin::failure::OutputFault;
 use crate::plugin::groups::{Groups, TimerChange};
 use arrow::array::RecordBatch;
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::job::spec::PluginLimits;
 use millstream_base::units;
+use millstream_job::spec::PluginLimits;
+use millstream_rows::batch::slices::RowBytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

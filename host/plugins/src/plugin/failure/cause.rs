@@ -4,9 +4,9 @@ use crate::limits::{PLUGIN_MEMORIES_MAX, PLUGIN_MESSAGE_BYTES_MAX};
 use crate::plugin::current_call::{CurrentCall, fuel, time};
 use crate::plugin::guest::Guest;
 use crate::plugin::trap::{Stopped, Trap};
-use millstream_base::job::spec::PluginLimits;
 use millstream_base::shown::printable;
 use millstream_base::units;
+use millstream_job::spec::PluginLimits;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
 

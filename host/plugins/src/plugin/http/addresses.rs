@@ -4,7 +4,7 @@
 use super::allow::grants_address;
 use crate::plugin::near::is_near;
 use http::Uri;
-use millstream_base::job::spec::HttpGrant;
+use millstream_job::spec::HttpGrant;
 use std::net::{IpAddr, SocketAddr};
 use wasmtime_wasi_http::Error;
 

@@ -2,7 +2,7 @@
 //! port they mean the usual one of the request's scheme.
 
 use http::Uri;
-use millstream_base::job::spec::HttpGrant;
+use millstream_job::spec::HttpGrant;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A host of a grant.

@@ -6,9 +6,9 @@ use crate::plugin::groups::{Cogrouped, Cogroups};
 use crate::plugin::search::TriedRows;
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::rejected::RejectedRow;
 use std::ops::Range;
 
 /// `known`: what the call on all groups said.

@@ -3,8 +3,8 @@
 
 use super::update::take_rows;
 use crate::plugin::groups::{Groups, Updated};
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::error::Result;
+use millstream_rows::batch::rejected::RejectedRow;
 
 impl Groups {
     /// Whether a key has a due timer, and rows as well.

@@ -7,9 +7,9 @@ use crate::plugin::groups::{DueTimes, Groups, TimerChange, Updated};
 use crate::plugin::search::TriedRows;
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take};
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::rejected::RejectedRow;
 use std::ops::Range;
 
 /// `known`: what the call on all groups said.

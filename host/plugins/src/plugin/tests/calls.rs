@@ -4,11 +4,11 @@ use super::hand::{self, Body, Image};
 use crate::plugin::{Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::CallContext;
 use millstream_base::error::{Error, Kind};
 use millstream_base::ids::{BatchId, BatchTime};
-use millstream_base::job::spec::{InstanceSpec, PluginLimits};
+use millstream_job::spec::{InstanceSpec, PluginLimits};
+use millstream_rows::batch::rejected::RejectedRow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
-use millstream_base::batch::rejected::RejectedRow;
+use millstream_rows::batch::rejected::RejectedRow;
 use std::sync::Arc;
 
 /// Every type of column, with nulls, long enough that bitmaps have several bytes.

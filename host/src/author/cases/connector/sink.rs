@@ -10,17 +10,17 @@ use crate::author::cases::compare::read_text;
 use crate::author::cases::compare::{self, BatchLine};
 use crate::author::cases::peer::{Peers, expected_file};
 use arrow::array::RecordBatch;
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::json;
-use millstream_base::batch::writing::{WriteBatches, WriteError};
-use millstream_base::decode::Decoder;
-use millstream_base::decode::json::array_elements;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime, Generation};
-use millstream_base::job::spec::SinkKind;
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_base::owner::Owner;
 use millstream_engine::graph::{ConnectorSlot, Graph, SinkNode};
+use millstream_job::spec::SinkKind;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::json;
+use millstream_rows::batch::writing::{WriteBatches, WriteError};
+use millstream_rows::decode::Decoder;
+use millstream_rows::decode::json::array_elements;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ fn batches(case: &ConnectorCase, graph: &Graph) -> Result<Vec<Batch>> {
     let source = graph.spec.sources.first().ok_or_else(|| Error::bug("a case without its input"))?;
     let path = case.dir.join("input.jsonl");
     let text = read_text(&path)?;
-    let mut decoder = Decoder::new(source);
+    let mut decoder = Decoder::new(source.decoder_spec());
     let mut batches = Vec::new();
     for (id, line) in (1..).zip(text.lines()) {
         let invalid = |message: &str| {

@@ -1,8 +1,8 @@
 use crate::receiver::framing::{Counter, Framer, Framing, StreamCursor};
-use millstream_base::batch::chunk::Chunk;
-use millstream_base::batch::position::Position;
 use millstream_base::hex;
 use millstream_base::random::Random;
+use millstream_rows::batch::chunk::Chunk;
+use millstream_rows::batch::position::Position;
 
 /// Six records of `n`, 0 to 5, three per block, written by fastavro; its sync markers are the bytes 0 to 15.
 const NULL: &str = "4f626a0104146176726f2e636f646563086e756c6c166176726f2e736368656d6192017b2274797065223a20227265636f7264222c20226e616d65223a20224e222c20226669656c6473223a205b7b226e616d65223a20226e222c202274797065223a2022696e74227d5d7d00000102030405060708090a0b0c0d0e0f0606000204000102030405060708090a0b0c0d0e0f060606080a000102030405060708090a0b0c0d0e0f";

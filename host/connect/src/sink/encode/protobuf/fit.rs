@@ -2,9 +2,9 @@
 
 use super::{FieldEncoding, FieldWriter, MessageWriter};
 use arrow::datatypes::{DataType, Fields};
-use millstream_base::batch::types::ColumnType;
-use millstream_base::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAMP, wrapped};
-use millstream_base::job::suggest;
+use millstream_base::suggest;
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::decode::protobuf::{Field, Kind, Message, Messages, TIMESTAMP, wrapped};
 use std::collections::HashMap;
 
 /// Plans a message of these columns. `within`: the names of the enclosing columns, each followed by a dot.

@@ -11,12 +11,13 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::op::{self, Op};
-use millstream_base::batch::types::ColumnType;
-use millstream_base::job::spec::{FileFormat, TableMode};
 use millstream_base::panics::caught;
 use millstream_connect::sink::encode::Encoder;
+use millstream_job::spec::TableMode;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::op::{self, Op};
+use millstream_rows::batch::types::ColumnType;
+use millstream_rows::formats::FileFormat;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use serde_json::{Value, json};

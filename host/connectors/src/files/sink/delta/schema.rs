@@ -1,8 +1,8 @@
 //! Column types in Delta's notation, and the check whether rows fit into an existing table.
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::shown::harmless;
+use millstream_rows::batch::types::ColumnType;
 use serde_json::{Value, json};
 
 /// Characters that no column name of a table may contain without column mapping.

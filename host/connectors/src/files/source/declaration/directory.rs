@@ -5,14 +5,14 @@ use crate::files::source::directory::{self, WatchedFiles, os_name};
 use crate::files::source::object;
 use crate::files::source::replay::{FileReplay, has_bytes};
 use crate::files::source::settings::{DirectoryReads, FilesRead, WatchTimes, split_pattern};
-use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
-use millstream_base::job::spec::{
-    Format, InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart,
-};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::{check_path, receive, wrong};
+use millstream_job::spec::{InputPath, Origin, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::position::Position;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 use std::io;
 use std::path::{Path, PathBuf};
 

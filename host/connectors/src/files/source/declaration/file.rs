@@ -4,12 +4,13 @@ use super::{FILE_KIND, path_as_written, read_path, restored_end};
 use crate::files::source::file;
 use crate::files::source::replay::{FileReplay, has_bytes};
 use crate::files::source::settings::FileReads;
-use millstream_base::batch::position::Position;
 use millstream_base::error::Result;
-use millstream_base::job::spec::{InputPath, Origin, RecordBounds, Replay, SourceConfig, SourceSpec, SourceStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_connect::receiver::{check_path, receive_on_thread};
+use millstream_job::spec::{InputPath, Origin, Replay, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::position::Position;
+use millstream_rows::decode::spec::RecordBounds;
 use std::io;
 use std::path::Path;
 

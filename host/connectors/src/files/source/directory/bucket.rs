@@ -9,8 +9,8 @@ use crate::files::source::file_facts::FileFacts;
 use crate::files::source::object::{BucketReader, facts};
 use crate::files::source::settings::FilesRead;
 use crate::limits::OBJECTS_LIST_ALL_MS;
-use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
+use millstream_rows::batch::position::Position;
 use object_store::list::PaginatedListOptions;
 use std::ffi::OsString;
 use std::io;
@@ -123,8 +123,8 @@ impl Dir for BucketDir {
 mod tests {
     use super::*;
     use crate::files::source::settings::DirectoryReads;
-    use millstream_base::job::spec::SourceSpec;
     use millstream_connect::objects::Bucket;
+    use millstream_job::spec::SourceSpec;
     use object_store::RetryConfig;
     use std::io::{BufRead, BufReader, Write};
     use std::net::{TcpListener, TcpStream};

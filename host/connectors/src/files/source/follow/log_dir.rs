@@ -1,8 +1,8 @@
 //! The files of a log: the current one at its path, and the rotated ones next to it.
 
-use millstream_base::batch::identity;
-use millstream_base::batch::identity::FileIdentity;
-use millstream_base::batch::position::Position;
+use millstream_rows::batch::identity;
+use millstream_rows::batch::identity::FileIdentity;
+use millstream_rows::batch::position::Position;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

@@ -3,12 +3,12 @@
 use super::log_dir::{self, LogFile, RecentBytes};
 use super::{FollowedLog, ReadEnd};
 use crate::files::source::file::SourceFile;
-use millstream_base::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
-use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
-use millstream_base::job::spec::Format;
 use millstream_connect::receiver::failed;
 use millstream_connect::receiver::framing::Framer;
+use millstream_rows::batch::identity::{self, FileIdentity, TAIL_BYTES_MAX};
+use millstream_rows::batch::position::Position;
+use millstream_rows::formats::Format;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;

@@ -2,8 +2,8 @@
 
 use super::file_facts::FileFacts;
 use millstream_base::error::Error;
-use millstream_base::job::spec::SourceSpec;
 use millstream_connect::objects::Bucket;
+use millstream_job::spec::SourceSpec;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

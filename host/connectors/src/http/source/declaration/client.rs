@@ -4,12 +4,15 @@ use super::CURSOR;
 use crate::http::source::fetch;
 use crate::http::source::settings::{ClientReads, CursorFrom, HttpCursor, HttpShape};
 use millstream_base::error::Result;
-use millstream_base::job::http_url;
-use millstream_base::job::spec::{ColumnSource, Format, Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use millstream_connect::receiver::{receive, wrong};
+use millstream_job::http_url;
+use millstream_job::spec::{Origin, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::batch::column::ColumnSource;
+use millstream_rows::decode::spec::RecordBounds;
+use millstream_rows::formats::Format;
 use std::time::Duration;
 
 /// Maximum of `stall`, `timeout` and `every`.

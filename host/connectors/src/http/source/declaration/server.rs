@@ -5,11 +5,12 @@ use crate::http::source::server;
 use crate::http::source::settings::ServerReads;
 use crate::limits::HTTP_PRODUCERS_MAX_MAX;
 use millstream_base::error::Result;
-use millstream_base::job::spec::{Origin, RecordBounds, SourceConfig, SourceSpec, SourceStart};
-use millstream_base::job::table::Reader;
-use millstream_base::job::{PartErrors, parts};
 use millstream_base::{limits, units};
 use millstream_connect::receiver::listening::check_certificate;
+use millstream_job::spec::{Origin, SourceConfig, SourceSpec, SourceStart};
+use millstream_job::table::Reader;
+use millstream_job::{PartErrors, parts};
+use millstream_rows::decode::spec::RecordBounds;
 use std::time::Duration;
 
 /// Maximum of `request_time_max`.

@@ -1,8 +1,8 @@
 //! Finds the cursor in the rows of a response. It is searched in the response itself: only the beginning of a row that is too long is kept, and the
 //! cursor may follow it.
 
-use millstream_base::decode::json::{each_element, is_one_value, text_at, value_at};
-use millstream_base::decode::mark;
+use millstream_rows::decode::json::{each_element, is_one_value, text_at, value_at};
+use millstream_rows::decode::mark;
 
 /// Returns the value at `path` of the last row that has one. If the last row is incomplete, the next request so fetches only that row, and not the
 /// complete rows before it again.

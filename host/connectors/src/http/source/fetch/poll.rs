@@ -15,11 +15,11 @@ use hyper::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
     LAST_MODIFIED,
 };
-use millstream_base::decode::json::value_at;
-use millstream_base::decode::mark;
 use millstream_base::shown;
 use millstream_base::units;
 use millstream_connect::receiver::bodies::{self, BodyRecords};
+use millstream_rows::decode::json::value_at;
+use millstream_rows::decode::mark;
 use tokio::time::timeout;
 
 /// Maximum bytes of an address in a message.

@@ -1,8 +1,8 @@
 //! The position of a stream or poll in the server's terms, stored in the name of a position.
 
 use crate::limits::HTTP_POSITION_BYTES_MAX;
-use millstream_base::batch::position::{Position, Positions};
 use millstream_connect::receiver::named::NamedPosition;
+use millstream_rows::batch::position::{Position, Positions};
 use serde::{Deserialize, Serialize};
 
 /// Prefix of the name.
@@ -87,7 +87,7 @@ impl PreviousResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::position::move_all;
+    use millstream_rows::batch::position::move_all;
 
     #[test]
     fn the_newest_name_counts_and_old_ones_go() {

@@ -2,13 +2,14 @@
 
 use super::position::FetchPosition;
 use bytes::Bytes;
-use millstream_base::batch::chunk::{Chunk, RejectedRecord};
-use millstream_base::batch::envelope::{self, EVENT, ID, RecordMetadata};
-use millstream_base::batch::position::{Extent, Positions};
-use millstream_base::inbox::Inbox;
-use millstream_base::job::spec::{Format, SourceSpec};
 use millstream_connect::receiver::bodies;
 use millstream_connect::receiver::framing::{trim_csv_line_end, trim_line_end};
+use millstream_job::spec::SourceSpec;
+use millstream_rows::batch::chunk::{Chunk, RejectedRecord};
+use millstream_rows::batch::envelope::{self, EVENT, ID, RecordMetadata};
+use millstream_rows::batch::position::{Extent, Positions};
+use millstream_rows::formats::Format;
+use millstream_rows::inbox::Inbox;
 
 /// Maximum bytes of metadata before the rows of one event. An event that needs more becomes one record, which does not decode.
 const ENVELOPES_BYTES_MAX: usize = 64 << 20;
@@ -155,9 +156,9 @@ fn add_metadata(chunk: Chunk, trim: fn(&[u8]) -> &[u8], message: PushedMessage<'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millstream_base::batch::position::Position;
     use millstream_base::ids::BatchId;
-    use millstream_base::inbox::TakeLimits;
+    use millstream_rows::batch::position::Position;
+    use millstream_rows::inbox::TakeLimits;
 
     #[tokio::test]
     async fn rows_of_all_pieces_are_counted_through() {

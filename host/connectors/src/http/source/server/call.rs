@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
-use millstream_base::job::spec::SourceSpec;
 use millstream_connect::receiver::bodies::BodyRecords;
+use millstream_job::spec::SourceSpec;
 use std::sync::Arc;
 
 /// The response to a request.

@@ -2,8 +2,8 @@
 //! source, under the producer's name.
 
 use crate::limits::HTTP_PRODUCER_BYTES_MAX;
-use millstream_base::batch::position::{Position, Positions};
-use millstream_base::inbox::Ticket;
+use millstream_rows::batch::position::{Position, Positions};
+use millstream_rows::inbox::Ticket;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

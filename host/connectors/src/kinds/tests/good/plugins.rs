@@ -3,9 +3,9 @@
 use super::super::read;
 use super::stages::{STAGES, stage};
 use crate::kinds::all;
-use millstream_base::job::schema;
-use millstream_base::job::spec::*;
 use millstream_base::units::{show_size, show_time};
+use millstream_job::schema;
+use millstream_job::spec::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

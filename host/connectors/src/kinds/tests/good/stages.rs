@@ -6,10 +6,11 @@ use super::plugins::strict_limits;
 use crate::kinds::all;
 use crate::print::settings::PrintWrites;
 use crate::queue::QueueReads;
-use millstream_base::batch::types::ColumnType;
-use millstream_base::job::spec::TableKind;
-use millstream_base::job::spec::*;
-use millstream_base::job::{check, order, schema};
+use millstream_job::spec::TableKind;
+use millstream_job::spec::*;
+use millstream_job::{check, order, schema};
+use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::batch::types::ColumnType;
 use serde_json::Value;
 use std::time::Duration;
 

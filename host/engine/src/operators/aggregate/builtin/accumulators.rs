@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, 
 use arrow::compute::binary;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::AggregateFunction;
+use millstream_job::spec::AggregateFunction;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -264,10 +264,10 @@ mod tests {
         BinaryArray, BooleanArray, Date32Array, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array,
     };
     use arrow::compute::take_record_batch;
-    use millstream_base::batch::group::Grouper;
     use millstream_base::context::BatchContext;
     use millstream_base::ids::{BatchId, BatchTime};
-    use millstream_base::job::spec::AggregateSpec;
+    use millstream_job::spec::AggregateSpec;
+    use millstream_rows::batch::group::Grouper;
 
     fn rows() -> RecordBatch {
         let numbers =

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64T
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use millstream_base::built;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::AggregateFunction;
+use millstream_job::spec::AggregateFunction;
 use std::sync::Arc;
 
 /// Additional digits of a sum of decimals.

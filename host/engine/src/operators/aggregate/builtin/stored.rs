@@ -6,9 +6,9 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, Int64Type, UInt64Type};
-use millstream_base::batch::keys::{self, Keys};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::{self, Keys};
+use millstream_rows::batch::types::ColumnType;
 use std::sync::Arc;
 
 /// Storage of one column of a function's partial result.

@@ -10,11 +10,11 @@ use arrow::array::{
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema, SchemaRef, i256};
 use arrow::row::{RowConverter, SortField};
-use millstream_base::batch::keys::{Keys, canonical_column};
-use millstream_base::batch::op::Op;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::AggregateFunction;
+use millstream_job::spec::AggregateFunction;
+use millstream_rows::batch::keys::{Keys, canonical_column};
+use millstream_rows::batch::op::Op;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use datafusion_physical_expr::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::AggregateFunction;
+use millstream_job::spec::AggregateFunction;
 use std::sync::Arc;
 
 /// An aggregate function.

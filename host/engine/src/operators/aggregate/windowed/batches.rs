@@ -14,11 +14,11 @@ use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime, PartOrder};
 use millstream_metrics::StateSize;
+use millstream_rows::batch::part::Part;
 use millstream_sql::expression::Expression;
 use std::sync::Arc;
 

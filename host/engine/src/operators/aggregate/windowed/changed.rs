@@ -4,11 +4,11 @@ use crate::timely_ext::Output;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::op::{DELETE, INSERT};
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::op::{DELETE, INSERT};
 use std::collections::HashSet;
 use std::sync::Arc;
 

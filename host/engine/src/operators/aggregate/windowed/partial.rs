@@ -17,13 +17,13 @@ use crate::timely_ext::{BatchWork, Output, Parts, ProgressStream, each_batch_wit
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::kernels::numeric::neg;
 use arrow::compute::{concat_batches, filter_record_batch};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::op::Op;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_metrics::Counts;
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::op::Op;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::RejectedRow;
 
 /// Processing time: partial results of each part, and rejected rows.
 pub fn batch_partials<'s>(

@@ -12,11 +12,11 @@ use crate::state::spill::stage_budget::StageBudget;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use arrow::datatypes::{Field, SchemaRef};
-use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::Result;
 use millstream_base::ids::BatchId;
 use millstream_metrics::StateSize;
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 
 /// The stage on one worker.

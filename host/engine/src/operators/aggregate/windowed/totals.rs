@@ -9,11 +9,11 @@ use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
 use arrow::datatypes::{Field, SchemaRef};
-use millstream_base::batch::part::Part;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::StateSize;
+use millstream_rows::batch::part::Part;
 use std::sync::Arc;
 
 /// The stage on one worker.

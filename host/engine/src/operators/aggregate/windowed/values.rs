@@ -12,12 +12,12 @@ use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::RejectedRow;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, build: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {

@@ -11,11 +11,11 @@ use crate::operators::stage::StageNode;
 use crate::state::StateTable;
 use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output};
-use millstream_base::batch::part::Part;
 use millstream_base::context::{BatchContext, Hold, Watermark};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::part::Part;
 
 /// An as-of join on one worker.
 pub struct AsOfWork {

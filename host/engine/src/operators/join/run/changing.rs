@@ -13,13 +13,13 @@ use crate::state::table_checkpoint::{self, TableCheckpoint};
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
-use millstream_base::batch::op::{DELETE, INSERT};
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::RejectedRow;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
 use millstream_metrics::{Counts, StateSize};
+use millstream_rows::batch::op::{DELETE, INSERT};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::RejectedRow;
 use std::sync::Arc;
 
 /// Builds the stage, for rows on the owners of their keys.

@@ -10,12 +10,12 @@ use crate::timely_ext::Output;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
-use millstream_base::batch::part::Part;
-use millstream_base::batch::rejected::mixed_late_rows;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_metrics::Counts;
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::rejected::mixed_late_rows;
 
 /// Splits off late rows, on one worker.
 pub struct LateSplitter {

@@ -10,12 +10,12 @@ use crate::state::{OwnedKey, Slot, StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::keys::{KeyHash, Keys, last_number, number_before};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::context::Watermark;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchTime;
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_rows::batch::keys::{KeyHash, Keys, last_number, number_before};
+use millstream_rows::batch::types::ColumnType;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

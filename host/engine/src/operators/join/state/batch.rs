@@ -6,9 +6,9 @@ use super::{RowCount, Side};
 use crate::state::Slot;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use millstream_base::batch::group::sort_by_rank;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::JoinKind;
+use millstream_job::spec::JoinKind;
+use millstream_rows::batch::group::sort_by_rank;
 use std::collections::BTreeMap;
 
 /// The pairs of one window of event time, or of the batch.

@@ -9,13 +9,13 @@ use super::{RowCount, Side};
 use crate::state::{Slot, StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::op::Op;
-use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchTime;
-use millstream_base::job::spec::JoinKind;
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_job::spec::JoinKind;
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::op::Op;
+use millstream_rows::batch::types::{ColumnType, timestamps};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

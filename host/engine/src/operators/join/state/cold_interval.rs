@@ -12,9 +12,9 @@ use crate::state::{Slot, StateTable, TouchSource};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
-use millstream_base::batch::keys::{KeyHash, Keys};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, BatchTime};
+use millstream_rows::batch::keys::{KeyHash, Keys};
 use std::collections::{BTreeSet, HashSet};
 
 /// Approximate number of rows that are brought into memory at a time when they no longer wait.

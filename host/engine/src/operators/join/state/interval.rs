@@ -16,9 +16,9 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
-use millstream_base::job::spec::JoinKind;
 use millstream_base::limits::PART_ROWS_MAX;
 use millstream_base::limits::SliceMax;
+use millstream_job::spec::JoinKind;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 

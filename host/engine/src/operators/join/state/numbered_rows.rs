@@ -5,8 +5,8 @@ use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use millstream_base::batch::slices::RowBytes;
 use millstream_base::limits::PART_ROWS_MAX;
+use millstream_rows::batch::slices::RowBytes;
 
 /// Small chunks are merged up to this size.
 const CHUNK_BYTES_MAX: usize = 4 << 20;

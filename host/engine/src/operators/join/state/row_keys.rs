@@ -5,7 +5,7 @@ use arrow::array::{Array, RecordBatch};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::Keys;
+use millstream_rows::batch::keys::Keys;
 use std::sync::Arc;
 
 /// Creates an index of keys: a table without states.

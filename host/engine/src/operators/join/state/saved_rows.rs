@@ -8,12 +8,12 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UIn
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::{ColumnType, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
 use millstream_base::limits::SliceMax;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::types::{ColumnType, with_fields};
 use std::sync::Arc;
 
 /// The batch in which a row arrived.

@@ -6,9 +6,9 @@ mod interval;
 use super::{ColumnSource, Joined, RowCount, Side};
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
-use millstream_base::batch::keys::{KeyHash, Keys, canonical_column};
-use millstream_base::batch::types::ColumnType;
-use millstream_base::job::spec::JoinKind;
+use millstream_job::spec::JoinKind;
+use millstream_rows::batch::keys::{KeyHash, Keys, canonical_column};
+use millstream_rows::batch::types::ColumnType;
 use std::sync::Arc;
 
 const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full];

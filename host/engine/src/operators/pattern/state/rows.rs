@@ -9,10 +9,10 @@ use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::types::{ColumnType, timestamps, with_fields};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use crate::state::Slot;
 use crate::state::time_counts::TimeCounts;
-use millstream_base::batch::keys::KeyHash;
+use millstream_rows::batch::keys::KeyHash;
 use std::collections::{BTreeSet, HashMap};
 
 /// Records of spilled keys.

@@ -5,8 +5,8 @@ use super::rows::{KeyRows, PatternRows};
 use crate::state::{Slot, StateTable};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
-use millstream_base::batch::keys::{KeyHash, Keys};
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::{KeyHash, Keys};
 use std::collections::{HashMap, HashSet};
 use std::mem::take;
 

@@ -3,9 +3,9 @@
 use super::matched_row::MatchedRow;
 use super::matcher::{DecidedMatches, Matcher};
 use super::plan::{Condition, ForbiddenRows, Plan, Skip, Step};
-use millstream_base::job::spec::PatternNots;
-use millstream_base::job::stage::pattern;
 use millstream_base::random::Random;
+use millstream_job::spec::PatternNots;
+use millstream_job::stage::pattern;
 use std::rc::Rc;
 
 /// Returns the bit of a letter.
@@ -19,7 +19,7 @@ fn plan(text: &str, within_us: Option<i64>, skip: Skip, of_match: bool) -> Plan 
     let condition = |name: &String| if of_match { Condition::OfMatch(bit(name)) } else { Condition::OfRow(bit(name)) };
     let all = |names: &[String]| names.iter().map(condition).collect::<Vec<_>>();
     let nots = |nots: &PatternNots| ForbiddenRows { next: all(&nots.next), between: all(&nots.between) };
-    let step = |step: &millstream_base::job::spec::PatternStep| Step {
+    let step = |step: &millstream_job::spec::PatternStep| Step {
         // `y` and `z` take any row.
         condition: (!"yz".contains(&step.name)).then(|| condition(&step.name)),
         relaxed: step.relaxed,

@@ -8,10 +8,10 @@ use crate::state::Slot;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::compute::interleave;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use millstream_base::batch::group::Grouper;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
-use millstream_base::job::spec::{AggregateFunction, AggregateSpec};
+use millstream_job::spec::{AggregateFunction, AggregateSpec};
+use millstream_rows::batch::group::Grouper;
 use millstream_sql::expression::Expression;
 use millstream_sql::references::{Reference, ReferringText};
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl RowsOfMatch {
     /// Resolves a reference, and returns its type.
     fn resolve(reference: &Reference, layout: &Layout, steps: &[String]) -> Result<(RowsOfMatch, DataType)> {
         let column = |name: &String| {
-            let index = millstream_base::batch::types::column(&layout.schema, name)?;
+            let index = millstream_rows::batch::types::column(&layout.schema, name)?;
             Ok::<_, Error>((index, layout.schema.field(index).data_type().clone()))
         };
         let step = |name: &String| {

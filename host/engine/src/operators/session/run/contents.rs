@@ -12,13 +12,13 @@ use crate::timely_ext::Output;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use millstream_base::batch::group::sort_by_rank;
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::timestamps;
 use millstream_base::context::BatchContext;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::PartOrder;
 use millstream_metrics::Counts;
+use millstream_rows::batch::group::sort_by_rank;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::timestamps;
 use std::sync::Arc;
 
 /// Input number of replaced results, among the emitted rows.

@@ -8,12 +8,12 @@ use crate::state::{Slot, StateTable, TouchSource};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat, concat_batches, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::group::Grouped;
-use millstream_base::batch::group::sort_by_rank;
-use millstream_base::batch::keys::{Keys, last_number};
-use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchTime;
+use millstream_rows::batch::group::Grouped;
+use millstream_rows::batch::group::sort_by_rank;
+use millstream_rows::batch::keys::{Keys, last_number};
+use millstream_rows::batch::types::{ColumnType, timestamps};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

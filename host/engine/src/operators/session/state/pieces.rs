@@ -8,10 +8,10 @@ use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::keys::Keys;
-use millstream_base::batch::types::{ColumnType, timestamps, with_fields};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchId;
+use millstream_rows::batch::keys::Keys;
+use millstream_rows::batch::types::{ColumnType, timestamps, with_fields};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

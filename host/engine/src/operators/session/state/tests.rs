@@ -3,10 +3,10 @@ use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use millstream_base::batch::group::Grouper;
-use millstream_base::batch::keys::Keys;
 use millstream_base::failure::Failure;
 use millstream_base::random::Random;
+use millstream_rows::batch::group::Grouper;
+use millstream_rows::batch::keys::Keys;
 use std::sync::Arc;
 
 /// The times of the rows of a session, by definition.

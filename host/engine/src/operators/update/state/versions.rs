@@ -7,10 +7,10 @@ use crate::operators::update::node::UpdateNode;
 use crate::state::timers::Timers;
 use crate::state::{OwnedKey, StateTable};
 use arrow::array::{BooleanArray, RecordBatch};
-use millstream_base::batch::rejected::RejectedRows;
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::BatchTime;
 use millstream_plugins::plugin::{Account, Caller, OldStates};
+use millstream_rows::batch::rejected::RejectedRows;
 use std::time::Instant;
 
 impl UpdateStage {

@@ -4,9 +4,9 @@ use crate::operators::window::node::{WINDOW_END, WINDOW_START};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{Field, SchemaRef, TimestampMicrosecondType};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::types::ColumnType;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::types::ColumnType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

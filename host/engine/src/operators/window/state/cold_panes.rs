@@ -8,8 +8,8 @@ use super::sums::SlidingSums;
 use crate::state::{OwnedKey, Slot, StateTable};
 use arrow::array::AsArray;
 use arrow::datatypes::{Field, Int64Type};
-use millstream_base::batch::keys::{NUMBER_BYTES, last_number};
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::{NUMBER_BYTES, last_number};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ pub(super) fn copy(keys: &[Arc<Field>], table: &StateTable, slots: &[Slot]) -> R
 mod tests {
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, StringArray};
-    use millstream_base::batch::keys::Keys;
+    use millstream_rows::batch::keys::Keys;
 
     #[test]
     fn the_pane_is_at_the_end_of_a_key() {

@@ -9,8 +9,8 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UIn
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use millstream_base::batch::keys::Keys;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::Keys;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ mod pieces;
 pub use pieces::{PieceId, check_bytes, columns, decode_rows, encode_rows, table};
 
 use millstream_base::context::Hold;
-use millstream_base::job::spec::WindowBegin;
+use millstream_job::spec::WindowBegin;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -3,8 +3,8 @@
 use super::panes::{Accumulate, fold_into};
 use super::partial::{PartialRows, Window};
 use crate::state::{Slot, StateTable};
-use millstream_base::batch::keys::Keys;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::Keys;
 
 /// The totals of a stage on one worker.
 pub struct Totals {

@@ -3,8 +3,8 @@
 use super::{Content, Dir, FileFacts, OpenedFile, ScanResult, SourceFile};
 use crate::files::source::object::BucketReader;
 use crate::files::source::settings::FilesRead;
-use millstream_base::batch::position::Position;
 use millstream_base::error::Error;
+use millstream_rows::batch::position::Position;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};

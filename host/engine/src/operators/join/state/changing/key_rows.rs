@@ -2,8 +2,8 @@
 
 use crate::operators::join::state::Side;
 use crate::state::{Slot, StateTable};
-use millstream_base::batch::keys::Keys;
 use millstream_base::error::{Error, Result};
+use millstream_rows::batch::keys::Keys;
 use std::collections::{HashMap, HashSet};
 
 /// Slots whose columns are read at a time.

@@ -9,10 +9,10 @@ use crate::limits::STATE_SLICE_MAX;
 use crate::state::StateTable;
 use crate::state::spill::budget::StateBudget;
 use arrow::compute::concat_batches;
-use millstream_base::batch::keys::KEY_GROUPS;
 use millstream_base::failure::Failure;
 use millstream_base::ids::BatchId;
 use millstream_base::limits::SliceMax;
+use millstream_rows::batch::keys::KEY_GROUPS;
 
 const CASES: u64 = 3_000;
 

@@ -9,12 +9,12 @@ use arrow::datatypes::{Int64Type, Schema, TimestampMicrosecondType};
 use arrow::ipc::MetadataVersion;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use millstream_base::batch::keys::{KeyHash, Keys};
-use millstream_base::batch::part::Part;
-use millstream_base::batch::slices::RowBytes;
-use millstream_base::batch::types::{ColumnType, timestamps};
 use millstream_base::error::{Error, Result};
 use millstream_base::ids::{BatchId, PartOrder};
+use millstream_rows::batch::keys::{KeyHash, Keys};
+use millstream_rows::batch::part::Part;
+use millstream_rows::batch::slices::RowBytes;
+use millstream_rows::batch::types::{ColumnType, timestamps};
 use std::sync::Arc;
 
 /// Identity of a piece, ordered by time, then by arrival.
