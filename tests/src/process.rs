@@ -161,6 +161,12 @@ impl Process {
         signal(name, self.id());
     }
 
+    /// Sends a signal again, a moment after the last one, as a person does. Sooner, both would be the same request.
+    pub fn signal_again(&self, name: &str) {
+        std::thread::sleep(Duration::from_millis(150));
+        self.signal(name);
+    }
+
     /// Stops a job as users do, checks that it succeeded and returns its standard error.
     #[track_caller]
     pub fn stop(self) -> String {

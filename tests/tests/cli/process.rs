@@ -96,11 +96,28 @@ fn a_second_signal_stops_immediately() {
     job.wait_for_stderr("round and round");
     job.signal("INT");
     job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
-    job.signal("INT");
+    job.signal_again("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert!(ended.stderr.contains("stopping immediately"), "{}", ended.stderr);
     assert_eq!(ended.code, Some(1), "batches were dropped, so the job did not end well: {}", ended.stderr);
     assert!(trial.rows("out.jsonl").is_empty());
+}
+
+/// `timeout` of coreutils signals its child, and then its process group with the child.
+#[test]
+fn two_signals_at_once_are_one_request() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = socket_job(port, "");
+    let mut job = trial.start(&[]);
+    job.wait_for_stderr("connected to 127.0.0.1");
+    nc.say("one\n");
+    wait_until("the line is there", || trial.values("out.jsonl") == ["one"]);
+    let twice = format!("kill -TERM {id}; kill -TERM {id}", id = job.id());
+    assert!(std::process::Command::new("sh").args(["-c", &twice]).status().unwrap().success());
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("stopping immediately"), "{}", ended.stderr);
 }
 
 #[test]

@@ -295,7 +295,7 @@ fn a_job_that_waits_for_a_disk_can_be_stopped_immediately_and_resumes_later() {
     job.wait_for_stderr("paused: cannot ");
     job.signal("TERM");
     job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
-    job.signal("TERM");
+    job.signal_again("TERM");
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     // A start waits, too.

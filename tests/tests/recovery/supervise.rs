@@ -258,7 +258,7 @@ fn a_second_signal_stops_immediately() {
     job.wait_for_stderr("round and round");
     job.signal("INT");
     job.wait_for_stderr("stopping; finishing batches in flight (again: stop immediately)");
-    job.signal("INT");
+    job.signal_again("INT");
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(!ended.stderr.contains("restarting it"), "{}", ended.stderr);

@@ -108,10 +108,15 @@ impl Sink for PrintSink {
             .text(batch, time, &rows)
             .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
         // One write per batch, so that batches of several sinks do not interleave.
-        self.out
-            .write_all(text.as_bytes())
-            .and_then(|()| self.out.flush())
-            .map_err(|cause| commit_error(&self.name, batch, "to standard output", cause))?;
+        self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|cause| match cause.kind() {
+            // Permanent: a restarted worker process would have the same closed output.
+            io::ErrorKind::BrokenPipe => Error::plugin(format!(
+                "sink `{}`: batch {batch}: cannot write to standard output: the program that reads it has ended; \
+                     start the job again with another reader",
+                self.name
+            )),
+            _ => commit_error(&self.name, batch, "to standard output", cause),
+        })?;
         self.last_shown = Some(time);
         self.empty_not_shown = 0;
         Ok(())
@@ -304,7 +309,7 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
     }
 
     #[test]
-    fn a_closed_standard_output_is_an_error() {
+    fn a_closed_standard_output_is_a_permanent_error() {
         struct Closed;
         impl Write for Closed {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -316,7 +321,8 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
         }
         let mut sink = PrintSink::new("screen", 10, word_rows(&[]).schema(), Box::new(Closed));
         let error = sink.commit(BatchId(3), BatchTime(0), vec![]).unwrap_err();
-        assert_eq!(error.kind, millstream_base::error::Kind::Environment);
-        assert!(error.message.starts_with("sink `screen`: batch 3: cannot write to standard output: "), "{error}");
+        assert_eq!(error.kind, millstream_base::error::Kind::Plugin);
+        let begin = "sink `screen`: batch 3: cannot write to standard output: the program that reads it has ended; ";
+        assert!(error.message.starts_with(begin), "{error}");
     }
 }

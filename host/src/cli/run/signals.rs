@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// A signal so soon after another one is the same request: `timeout` of coreutils signals its child, and then its process
+/// group with the child.
+const SAME_REQUEST_MAX: Duration = Duration::from_millis(100);
 /// How long a job may take to stop immediately.
 const STOP_TIME_MAX: Duration = Duration::from_secs(1);
 /// A job that has not started this long after it was stopped (it waits for other processes) is not waited for.
@@ -46,7 +49,7 @@ fn mask(how: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Calls `on_signal` for each signal since [`block`], from its own thread, until it returns `false`. `failed` is called
+/// Calls `on_signal` for each request since [`block`], from its own thread, until it returns `false`. `failed` is called
 /// if signals can no longer be received.
 pub fn watch(
     failed: impl FnOnce(Error) + Send + 'static,
@@ -54,8 +57,17 @@ pub fn watch(
 ) -> Result<()> {
     let wait = move || {
         let (set, mut number) = (signals(), 0);
-        // SAFETY: both pointers are valid for the call.
-        while unsafe { libc::sigwait(&set, &mut number) } != 0 || on_signal() {}
+        let mut last: Option<Instant> = None;
+        loop {
+            // SAFETY: both pointers are valid for the call.
+            let failed = unsafe { libc::sigwait(&set, &mut number) } != 0;
+            if failed || last.replace(Instant::now()).is_some_and(|last| last.elapsed() < SAME_REQUEST_MAX) {
+                continue;
+            }
+            if !on_signal() {
+                return;
+            }
+        }
     };
     threads::start("millstream-signals", "the thread that waits for signals", failed, wait).map(drop)
 }
