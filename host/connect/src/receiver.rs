@@ -167,8 +167,8 @@ pub fn framer(source: &SourceSpec) -> Framer {
     let (framing, header) = match source.format {
         Format::Csv { header, separator } => (Framing::Csv { separator }, header),
         Format::Binary { record_bytes } => {
-            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(&source.schema)).unwrap_or(1);
-            (Framing::Fixed(bytes), false)
+            let bytes = record_bytes.or_else(|| row_bytes(&source.schema)).unwrap_or(1);
+            (Framing::Fixed(bytes as usize), false)
         }
         Format::Text | Format::Json | Format::Parquet => (Framing::Lines, false),
         Format::Avro(WriterSchema::InFile) => (Framing::Blocks, false),
@@ -265,7 +265,7 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
     match (record_bytes, row_bytes(&source.schema)) {
         (None, None) => Err(wrong(source, origin, "record_bytes", "is missing; it defines the end of a record")),
         (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
-        (Some(given), Some(needed)) if given as usize != needed => Err(wrong(
+        (Some(given), Some(needed)) if given != needed => Err(wrong(
             source,
             origin,
             "record_bytes",

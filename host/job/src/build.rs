@@ -285,14 +285,6 @@ impl SourceSpec {
             rejected_bytes_max: self.rejected_bytes_max,
         }
     }
-
-    /// Returns the bytes of a binary record of these columns; `None` if a column has no fixed width.
-    pub fn fixed_bytes(schema: &[ColumnSpec]) -> Option<u32> {
-        if schema.is_empty() {
-            return None;
-        }
-        schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
-    }
 }
 
 impl Default for CheckpointEvery {

@@ -11,6 +11,7 @@ use super::stage;
 use millstream_base::limits;
 use millstream_rows::batch::column::{ColumnSource, ColumnSpec, TimeForm};
 use millstream_rows::batch::types::ColumnType;
+use millstream_rows::decode::binary::row_bytes;
 use millstream_rows::decode::spec::RecordBounds;
 use millstream_rows::formats::Format;
 use std::collections::BTreeSet;
@@ -238,7 +239,7 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &PartErrors<'_>) {
     let framed = matches!(spec.kind.bounds(), Prefix | Envelope | Body);
     let complete_record =
         matches!(spec.schema.as_slice(), [c] if matches!(c.kind, ColumnType::Text | ColumnType::Binary));
-    let widths = SourceSpec::fixed_bytes(&spec.schema);
+    let widths = row_bytes(&spec.schema);
     let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
     if spec.schema.is_empty() {
         return part.wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or remove it");

@@ -127,7 +127,10 @@ impl Decoder {
         // These lines of JSON are our own.
         let ours = writes_hex || row_schema.is_some() || is_parquet;
         let (schema, required) = match row_schema {
-            Some(columns) => (columns.clone(), required(&columns)),
+            Some(columns) => {
+                let required = required(&columns);
+                (columns, required)
+            }
             None => (schema_of(&named), Vec::new()),
         };
         let columns = ColumnBuilders::new(schema.clone(), &all);

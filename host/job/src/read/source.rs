@@ -11,6 +11,7 @@ use crate::{records, tls};
 use millstream_base::built;
 use millstream_base::limits;
 use millstream_rows::batch::column::ColumnSpec;
+use millstream_rows::decode::binary::row_bytes;
 use millstream_rows::decode::spec::RecordBounds;
 use millstream_rows::formats::Format;
 use std::path::Path;
@@ -108,7 +109,7 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>, (kinds, dir)
                 _ if matches!(kind.bounds(), RecordBounds::Prefix | RecordBounds::Envelope) => None,
                 _ => {
                     let given = r.integer("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
-                    given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| SourceSpec::fixed_bytes(schema))
+                    given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| row_bytes(schema))
                 }
             },
         },

@@ -16,7 +16,7 @@ impl BinaryDecoder {
     pub fn new(kinds: &[ColumnType]) -> BinaryDecoder {
         let widths: Vec<usize> = match kinds {
             [ColumnType::Text | ColumnType::Binary] => Vec::new(),
-            kinds => kinds.iter().map(|kind| width(kind).unwrap_or(0)).collect(),
+            kinds => kinds.iter().map(|kind| kind.fixed_bytes().unwrap_or(0) as usize).collect(),
         };
         BinaryDecoder { bytes: widths.iter().sum(), widths }
     }
@@ -38,15 +38,8 @@ impl BinaryDecoder {
     }
 }
 
-/// Returns the size of a binary record of these columns; `None` if a column is text or binary.
-pub fn row_bytes(columns: &[ColumnSpec]) -> Option<usize> {
-    columns.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
-}
-
-fn width(kind: &ColumnType) -> Option<usize> {
-    match kind {
-        ColumnType::Bool => Some(1),
-        ColumnType::Int64 | ColumnType::Float64 | ColumnType::Timestamp => Some(8),
-        ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => None,
-    }
+/// Returns the size of a binary record of these columns; `None` without columns, or if a column has no fixed size.
+pub fn row_bytes(columns: &[ColumnSpec]) -> Option<u32> {
+    let add = |sum: u32, column: &ColumnSpec| sum.checked_add(column.kind.fixed_bytes()?);
+    columns.iter().try_fold(0, add).filter(|bytes| *bytes > 0)
 }
