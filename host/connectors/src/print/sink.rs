@@ -8,7 +8,7 @@ use millstream_base::error::{Error, Result};
 use millstream_base::hex;
 use millstream_base::ids::{BatchId, BatchTime};
 use millstream_base::shown::harmless;
-use millstream_connect::sink::commit_error;
+use millstream_connect::sink::{commit_error, rows_rejected};
 use millstream_rows::batch::cell;
 use millstream_rows::batch::cell::Cells;
 use millstream_rows::batch::sink::Sink;
@@ -110,11 +110,10 @@ impl Sink for PrintSink {
         // One write per batch, so that batches of several sinks do not interleave.
         self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).map_err(|cause| match cause.kind() {
             // Permanent: a restarted worker process would have the same closed output.
-            io::ErrorKind::BrokenPipe => Error::plugin(format!(
-                "sink `{}`: batch {batch}: cannot write to standard output: the program that reads it has ended; \
-                     start the job again with another reader",
-                self.name
-            )),
+            io::ErrorKind::BrokenPipe => {
+                let cause = "the program that reads it has ended; start the job again with another reader";
+                rows_rejected(&self.name, batch, "to standard output", cause)
+            }
             _ => commit_error(&self.name, batch, "to standard output", cause),
         })?;
         self.last_shown = Some(time);
