@@ -3,7 +3,9 @@
 use crate::{DEADLINE, HttpClient, HttpRequest, HttpServer, Process, free_port, holds_within, root, wait_until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use md5::{Digest, Md5};
+use ring::hmac::{self, HMAC_SHA256, Key};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use std::process::Command;
@@ -257,27 +259,13 @@ fn is_signed(request: &HttpRequest, secret: &str) -> bool {
     };
     let header = |name: &str| format!("{name}:{}\n", request.header(name).unwrap_or_default());
     let headers: String = signed.split(';').map(header).collect();
-    let canonical = format!("POST\n/\n\n{headers}\n{signed}\n{}", hex(&Sha256::digest(&request.body)));
+    let canonical = format!("POST\n/\n\n{headers}\n{signed}\n{}", HEXLOWER.encode(&Sha256::digest(&request.body)));
     let (_, scope) = credential.split_once('/').unwrap_or_default();
     let time = request.header("x-amz-date").unwrap_or_default();
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
-    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| hmac(&key, part.as_bytes()));
-    hex(&hmac(&key, text.as_bytes())) == signature
-}
-
-/// HMAC with SHA-256, of keys of at most 64 bytes.
-fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let padded = |with: u8| {
-        let mut block = [with; 64];
-        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-        block
-    };
-    let inner = Sha256::digest([&padded(0x36)[..], text].concat());
-    Sha256::digest([&padded(0x5c)[..], &inner].concat()).to_vec()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", HEXLOWER.encode(&Sha256::digest(canonical)));
+    let sign = |key: &[u8], text: &str| hmac::sign(&Key::new(HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec();
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| sign(&key, part));
+    HEXLOWER.encode(&sign(&key, &text)) == signature
 }
 
 /// Aggregates several records (keys and data) into one, as the Kinesis Producer Library does.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,6 +49,14 @@ impl Output {
                 output.0.lock().expect("no reader panics").extend_from_slice(&buffer[..count]);
             }
         })
+    }
+}
+
+impl From<process::Output> for Ended {
+    fn from(output: process::Output) -> Ended {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (code, signal) = (output.status.code(), output.status.signal());
+        Ended { code, signal, stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 }
 

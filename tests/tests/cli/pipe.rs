@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -43,9 +42,7 @@ fn piped_in(dir: &Path, arguments: &[&str], input: impl AsRef<[u8]>) -> Ended {
     file.write_all(input.as_ref()).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
     let mut child = command(dir, arguments);
-    let out = child.stdin(Stdio::from(file)).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ended { code: out.status.code(), signal: out.status.signal(), stdout: text(out.stdout), stderr: text(out.stderr) }
+    child.stdin(Stdio::from(file)).output().unwrap().into()
 }
 
 fn piped(arguments: &[&str], input: &str) -> Ended {

@@ -6,6 +6,7 @@
 mod connector;
 mod job;
 mod link;
+mod per_case;
 mod run;
 mod servers;
 mod sink;

@@ -1,7 +1,6 @@
 //! Little address space (`ulimit -v`): plugins run as usual with the same results, and if it is not enough, the error says so.
 
 use millstream_tests::{Ended, Process, Trial, millstream, plugin, queue_sink, root, shown_block};
-use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 /// The same command with this limit of address space.
@@ -16,9 +15,7 @@ fn within(mib: u64, command: &Command) -> Command {
 }
 
 fn ended(mut command: Command) -> Ended {
-    let out = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ended { code: out.status.code(), signal: out.status.signal(), stdout: text(out.stdout), stderr: text(out.stderr) }
+    command.output().unwrap().into()
 }
 
 /// A pipe over the file `in.txt` of this directory.

@@ -64,18 +64,31 @@ pub enum Promise {
     AtMostOnce,
 }
 
+/// The [port](Connector::port) of a connector whose cases share no server.
+pub const OWN_PORT: u16 = 0;
+
 /// What a job connects to.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Stream, topic, queue or table: each case has its own.
     pub location: String,
-    /// Port of 127.0.0.1.
+    /// Port of 127.0.0.1, or [`OWN_PORT`].
     pub port: u16,
     /// The CA that the job trusts, if it uses TLS.
     pub ca: Option<PathBuf>,
 }
 
 impl Target {
+    /// The port that is given, or else that of the case's own server.
+    pub fn port_or(&self, own: impl FnOnce() -> u16) -> u16 {
+        if self.port == OWN_PORT { own() } else { self.port }
+    }
+
+    /// The variable that makes a job trust the CA, if it uses TLS and its file has no key for that.
+    pub fn trust_store(&self) -> Option<(String, String)> {
+        self.ca.as_ref().map(|ca| ("SSL_CERT_FILE".to_owned(), ca.display().to_string()))
+    }
+
     /// `plain` without TLS, and else `secure`.
     pub fn scheme(&self, plain: &str, secure: &str) -> String {
         (if self.ca.is_some() { secure } else { plain }).to_owned()

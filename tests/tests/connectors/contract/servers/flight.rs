@@ -31,7 +31,7 @@ impl Server {
     }
 }
 
-/// Its source: each case reads a stream of two parts, one of which has the rows of the key `k0`.
+/// Its source. Each case has a stream of two parts; all rows with the key `k0` are in the first.
 pub struct AsSource<'a>(pub &'a Server);
 /// Its sink.
 pub struct AsSink<'a>(pub &'a Server);

@@ -2,9 +2,9 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use millstream_tests::{HttpServer, Kinesis, StreamFollower};
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Server {
     kinesis: Kinesis,
     guarded: HttpServer,
-    /// What the sink has written, by stream.
-    written: Mutex<BTreeMap<String, Written>>,
+    /// What the sink has written.
+    written: PerCase<Written>,
 }
 
 /// A reader of a stream, and the numbers that it has read.
@@ -23,7 +23,7 @@ impl Server {
     /// Starts it.
     pub fn start() -> Server {
         let kinesis = Kinesis::start();
-        Server { guarded: kinesis.guarded(SECRET), kinesis, written: Mutex::default() }
+        Server { guarded: kinesis.guarded(SECRET), kinesis, written: PerCase::default() }
     }
 }
 
@@ -36,8 +36,7 @@ fn environment(target: &Target, password: &str) -> Vec<(String, String)> {
     };
     let mut all: Vec<_> = Kinesis::settings(target.port).into_iter().map(own).collect();
     all.push(("PW".to_owned(), password.to_owned()));
-    // A job file names no CA; the trust store of the system does.
-    all.extend(target.ca.iter().map(|ca| ("SSL_CERT_FILE".to_owned(), ca.display().to_string())));
+    all.extend(target.trust_store());
     all
 }
 
@@ -143,17 +142,13 @@ impl Connector for AsSink<'_> {
     fn create(&self, location: &str) {
         let stream = format!("{location}-out");
         self.0.kinesis.create(&stream, 1);
-        let written = (self.0.kinesis.follow(&stream), Vec::new());
-        let mut all = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(location.to_owned(), Arc::new(Mutex::new(written)));
+        self.0.written.set(location, Arc::new(Mutex::new((self.0.kinesis.follow(&stream), Vec::new()))));
     }
 }
 
 impl Sink for AsSink<'_> {
     fn read(&self, location: &str) -> Vec<u64> {
-        let all = self.0.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = all.get(location).expect("it was created").clone();
-        drop(all);
+        let written = self.0.written.existing(location);
         let (follower, numbers) = &mut *written.lock().unwrap_or_else(PoisonError::into_inner);
         let row = |data: &str| serde_json::from_str::<Value>(data).ok()?["n"].as_u64();
         numbers.extend(self.0.kinesis.more(follower).iter().map(|(_, data)| row(data).expect("a number")));

@@ -2,12 +2,12 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use millstream_tests::{DEADLINE, HttpClient, free_port, holds_within};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 
 /// A protocol of senders.
@@ -28,23 +28,22 @@ type Records = Vec<String>;
 /// A port and a sender for each case.
 pub struct Listening {
     kind: Kind,
-    senders: Mutex<BTreeMap<String, (u16, mpsc::Sender<Records>)>>,
+    senders: PerCase<(u16, mpsc::Sender<Records>)>,
 }
 
 impl Listening {
     /// Creates one without senders.
     pub fn new(kind: Kind) -> Listening {
-        Listening { kind, senders: Mutex::default() }
+        Listening { kind, senders: PerCase::default() }
     }
 
     fn port_of(&self, location: &str) -> (u16, mpsc::Sender<Records>) {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         let start = || {
             let (kind, port, (sender, receiver)) = (self.kind, free_port(), mpsc::channel());
             thread::spawn(move || send_all(kind, port, &receiver));
             (port, sender)
         };
-        senders.entry(location.to_owned()).or_insert_with(start).clone()
+        self.senders.of(location, start)
     }
 }
 
@@ -174,7 +173,7 @@ impl Connector for Listening {
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {

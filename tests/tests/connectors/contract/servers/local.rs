@@ -99,7 +99,7 @@ impl Connector for Local {
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {

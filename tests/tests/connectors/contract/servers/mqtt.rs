@@ -2,18 +2,18 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use millstream_tests::{Mosquitto, Process};
 use serde_json::Value;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A server at which user `me` has a password, and tests need none.
 pub struct Server {
     mosquitto: Mosquitto,
     _passwords: TempDir,
-    /// Subscribers that tests read, by topic.
-    readers: Mutex<BTreeMap<String, Arc<Process>>>,
+    /// Subscribers that tests read.
+    readers: PerCase<Arc<Process>>,
 }
 
 impl Server {
@@ -21,7 +21,7 @@ impl Server {
     pub fn start() -> Server {
         let (passwords, settings) = Mosquitto::login(SECRET);
         let settings = settings.replace("allow_anonymous false", "allow_anonymous true");
-        Server { mosquitto: Mosquitto::with(&settings), _passwords: passwords, readers: Mutex::default() }
+        Server { mosquitto: Mosquitto::with(&settings), _passwords: passwords, readers: PerCase::default() }
     }
 
     fn url(target: &Target) -> String {
@@ -109,7 +109,7 @@ impl Connector for AsSink<'_> {
     fn create(&self, location: &str) {
         let topic = format!("{location}-out/x");
         let reader = self.0.mosquitto.subscribe(&topic, &format!("reads-{location}"));
-        self.0.readers.lock().expect("nobody panics with it").insert(location.to_owned(), Arc::new(reader));
+        self.0.readers.set(location, Arc::new(reader));
     }
 
     fn denied(&self) -> &'static str {
@@ -121,9 +121,7 @@ impl Sink for AsSink<'_> {
     fn read(&self, location: &str) -> Vec<u64> {
         // What the server has taken is on its way to the subscriber: a message of its own comes behind it.
         let topic = format!("{location}-out/x");
-        let readers = self.0.readers.lock().expect("nobody panics with it");
-        let reader = readers.get(location).expect("it subscribes").clone();
-        drop(readers);
+        let reader = self.0.readers.existing(location);
         let marks =
             |reader: &Process| Mosquitto::received(reader).iter().filter(|line| line.ends_with(" mark")).count();
         let before = marks(&reader);

@@ -25,8 +25,7 @@ impl Server {
             _ => (name, value),
         };
         let mut all: Vec<_> = self.weed.settings().into_iter().map(own).collect();
-        // A job file names no CA; the trust store of the system does.
-        all.extend(target.ca.iter().map(|ca| ("SSL_CERT_FILE".to_owned(), ca.display().to_string())));
+        all.extend(target.trust_store());
         all
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use millstream_tests::ledger::Ledger;
 use millstream_tests::{DEADLINE, free_port, plugin};
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -106,14 +107,13 @@ impl Server {
     }
 }
 
-/// The servers of the source, by case.
+/// The servers of the source.
 #[derive(Default)]
-pub struct AsSource(Mutex<BTreeMap<String, Server>>);
+pub struct AsSource(PerCase<Server>);
 
 impl AsSource {
     fn server(&self, location: &str) -> Server {
-        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.entry(location.to_owned()).or_insert_with(Server::start).clone()
+        self.0.of(location, Server::start)
     }
 }
 
@@ -142,12 +142,11 @@ impl Connector for AsSource {
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {
-        let port = if target.port == 0 { self.server(&target.location).port } else { target.port };
-        lines("acked-lines", port, "addresses = [ADDRESS]")
+        lines("acked-lines", target.port_or(|| self.server(&target.location).port), "addresses = [ADDRESS]")
     }
 
     fn create(&self, location: &str) {
@@ -176,14 +175,13 @@ impl Source for AsSource {
     }
 }
 
-/// The servers of the sink, by case.
+/// The servers of the sink.
 #[derive(Default)]
-pub struct AsSink(Mutex<BTreeMap<String, Ledger>>);
+pub struct AsSink(PerCase<Ledger>);
 
 impl AsSink {
     fn server(&self, location: &str) -> Ledger {
-        let mut servers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.entry(location.to_owned()).or_insert_with(|| Ledger::start(free_port(), None)).clone()
+        self.0.of(location, || Ledger::start(free_port(), None))
     }
 }
 
@@ -213,12 +211,11 @@ impl Connector for AsSink {
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {
-        let port = if target.port == 0 { self.server(&target.location).port } else { target.port };
-        lines("tcp-ledger", port, "address = ADDRESS")
+        lines("tcp-ledger", target.port_or(|| self.server(&target.location).port), "address = ADDRESS")
     }
 
     fn create(&self, location: &str) {

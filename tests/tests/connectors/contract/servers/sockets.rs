@@ -2,9 +2,9 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use millstream_tests::LineServer;
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// What records are in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,22 +18,17 @@ pub enum Kind {
 /// A server for each case.
 pub struct Sockets {
     kind: Kind,
-    servers: Mutex<BTreeMap<String, LineServer>>,
+    servers: PerCase<Arc<LineServer>>,
 }
 
 impl Sockets {
     /// None yet.
     pub fn new(kind: Kind) -> Sockets {
-        Sockets { kind, servers: Mutex::default() }
+        Sockets { kind, servers: PerCase::default() }
     }
 
-    fn servers(&self) -> MutexGuard<'_, BTreeMap<String, LineServer>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The port of the server of a case, which it starts if there is none.
-    fn port_of(&self, location: &str) -> u16 {
-        self.servers().entry(location.to_owned()).or_insert_with(LineServer::start).port()
+    fn server(&self, location: &str) -> Arc<LineServer> {
+        self.servers.of(location, || Arc::new(LineServer::start()))
     }
 }
 
@@ -54,23 +49,20 @@ impl Connector for Sockets {
     }
 
     fn link(&self, location: &str) -> Link {
-        Link::to(self.port_of(location))
+        Link::to(self.server(location).port())
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {
-        let port = match target.port {
-            0 => self.port_of(&target.location),
-            port => port,
-        };
+        let port = target.port_or(|| self.server(&target.location).port());
         format!("address = \"127.0.0.1:{port}\"\n{}{SCHEMA}", target.tls())
     }
 
     fn create(&self, location: &str) {
-        self.port_of(location);
+        self.server(location);
     }
 
     fn waits(&self) -> &'static str {
@@ -85,9 +77,8 @@ impl Source for Sockets {
             Kind::Frames => [&(record.len() as u32).to_be_bytes()[..], record.as_bytes()].concat(),
         };
         let all: Vec<u8> = records.into_iter().flat_map(bytes).collect();
-        let servers = self.servers();
         // Nobody may be connected.
-        servers.get(location).expect("it was created").send(all);
+        self.server(location).send(all);
     }
 
     fn subscribes(&self) -> bool {

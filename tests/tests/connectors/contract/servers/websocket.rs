@@ -2,9 +2,9 @@
 
 use crate::connectors::contract::connector::*;
 use crate::connectors::contract::link::Link;
+use crate::connectors::contract::per_case::PerCase;
 use crate::connectors::http::websocket::{try_greet, try_message};
 use millstream_tests::{DEADLINE, free_port, holds_within};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -13,12 +13,11 @@ type Received = Arc<Mutex<Vec<u64>>>;
 
 /// The port of each case, and its last client.
 #[derive(Default)]
-pub struct Listened(Mutex<BTreeMap<String, (u16, Received)>>);
+pub struct Listened(PerCase<(u16, Received)>);
 
 impl Listened {
     fn of(&self, location: &str) -> (u16, Received) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(location.to_owned()).or_insert_with(|| (free_port(), Received::default())).clone()
+        self.0.of(location, || (free_port(), Received::default()))
     }
 }
 
@@ -68,7 +67,7 @@ impl Connector for Listened {
     }
 
     fn port(&self) -> u16 {
-        0
+        OWN_PORT
     }
 
     fn lines(&self, target: &Target) -> String {
@@ -90,7 +89,7 @@ impl Sink for Listened {
     fn listen(&self, location: &str) {
         let received = Received::default();
         let port = self.of(location).0;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(location.to_owned(), (port, received.clone()));
+        self.0.set(location, (port, received.clone()));
         thread::spawn(move || receive(port, &received));
     }
 
